@@ -1,0 +1,12 @@
+//! FeatBit's data as it arrives: flags, segments, secrets and the dataset that holds them.
+//!
+//! Must not evaluate, encode or keep anything: no clock, no socket, no thread, no global. The definitions
+//! borrow from the text they were parsed from; what is kept is compiled from them (`eval`, `store`).
+
+pub mod dataset;
+pub mod environment_id;
+pub mod flag;
+pub mod secret;
+pub mod segment;
+pub mod timestamp;
+pub mod user;

@@ -1,0 +1,42 @@
+//! A segment of users, and the conditions that segments and targeting rules share.
+
+use super::environment_id::EnvironmentId;
+
+/// A segment, borrowed from the text of its dataset.
+#[derive(Clone, Debug)]
+pub struct SegmentDef<'a> {
+    /// The segment's own JSON object, word for word, as server SDKs receive it.
+    pub raw: &'a str,
+    /// The segment's id; a shared segment has the same id in several environments.
+    pub id: &'a str,
+    /// The environment that the segment itself names; decides where it belongs.
+    pub env_id: EnvironmentId,
+    /// When the segment was last changed, in Unix milliseconds, truncated.
+    pub updated_at_ms: i64,
+    /// Reported to server SDKs; evaluation does not look at it (as in FeatBit's evaluation server).
+    pub is_archived: bool,
+    /// `keyId`s that are in the segment.
+    pub included: Vec<&'a str>,
+    /// `keyId`s that are not, whatever else says so.
+    pub excluded: Vec<&'a str>,
+    /// One of them must hold for a user who is neither included nor excluded.
+    pub rules: Vec<SegmentRule<'a>>,
+}
+
+/// A rule of a segment: all conditions must hold; none means it always matches.
+#[derive(Clone, Debug)]
+pub struct SegmentRule<'a> {
+    /// All must hold.
+    pub conditions: Vec<Condition<'a>>,
+}
+
+/// A condition on one attribute of a user.
+#[derive(Clone, Debug)]
+pub struct Condition<'a> {
+    /// The attribute, or `User is in segment` / `User is not in segment`.
+    pub property: &'a str,
+    /// The operator; empty if absent or null.
+    pub op: &'a str,
+    /// What the attribute is compared with. Null makes every operator false.
+    pub value: Option<&'a str>,
+}

@@ -1,0 +1,1 @@
+//! ISO 8601 timestamps of flags and segments, as Unix milliseconds.
