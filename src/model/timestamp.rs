@@ -1,8 +1,8 @@
 //! ISO 8601 timestamps of flags and segments, as Unix milliseconds.
 //!
 //! Must not look at any clock or time zone: a text without an offset is UTC. [`parse_iso8601_ms`] takes what
-//! .NET's System.Text.Json takes where FeatBit reads `updatedAt` (`JsonElement.GetDateTimeOffset`: the extended
-//! profile of ISO 8601-1:2019), so that the agent and FeatBit agree on the version of every item.
+//! .NET's System.Text.Json takes where FeatBit reads `updatedAt` (`JsonElement.GetDateTimeOffset`: the
+//! extended profile of ISO 8601-1:2019), so that the agent and FeatBit agree on the version of every item.
 
 /// 0001-01-01T00:00:00Z, the first moment that .NET can name.
 const MIN_MS: i64 = -62_135_596_800_000;
@@ -115,8 +115,8 @@ fn parse_offset_ms(offset: &[u8]) -> Option<i64> {
     }
 }
 
-/// Days since the epoch of a day of the proleptic Gregorian calendar. Years are counted from March, so that the
-/// leap day is the last of its year; 400 years are 146,097 days.
+/// Days since the epoch of a day of the proleptic Gregorian calendar. Years are counted from March, so that
+/// the leap day is the last of its year; 400 years are 146,097 days.
 fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
@@ -131,8 +131,7 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
