@@ -163,6 +163,15 @@ impl Unit {
             Unit::Milliseconds => "milliseconds",
         }
     }
+
+    /// `ms` milliseconds as a user would write them.
+    pub(super) fn written(self, ms: u64) -> String {
+        match self {
+            Unit::Milliseconds => format!("{ms}"),
+            Unit::Seconds if ms < 1000 => format!("{ms}ms"),
+            Unit::Seconds => format!("{}", ms as f64 / 1000.0),
+        }
+    }
 }
 
 impl Kind {
@@ -178,9 +187,16 @@ impl Kind {
             Kind::Urls => "URLs, separated by `;`".into(),
             Kind::UrlPath => "path of a URL".into(),
             Kind::Origins => "`*`, or origins separated by commas".into(),
-            Kind::Count { .. } => "number".into(),
-            Kind::Duration { unit, .. } => format!("duration ({} if without unit)", unit.as_str()),
-            Kind::Bytes { .. } => "size (bytes if without unit)".into(),
+            Kind::Count { min, max } => format!("number from {min} to {max}"),
+            Kind::Duration { unit, min_ms, zero } => {
+                let least = match (min_ms, zero) {
+                    (0, _) => String::new(),
+                    (_, true) => format!(", 0 or at least {}", unit.written(min_ms)),
+                    (_, false) => format!(", at least {}", unit.written(min_ms)),
+                };
+                format!("duration ({} if without unit){least}", unit.as_str())
+            }
+            Kind::Bytes { min, max } => format!("size from {min} to {max} (bytes if without unit)"),
             Kind::Level => "`error`, `warn`, `info`, `debug`, `trace`, `off`, or .NET's names".into(),
             Kind::Format => "`auto`, `text`, `json`".into(),
         }

@@ -19,6 +19,9 @@ pub mod settings;
 pub mod source;
 mod suggest;
 pub mod table;
+#[cfg(test)]
+mod tests;
+pub mod uri;
 mod validate;
 pub mod value;
 
@@ -26,9 +29,10 @@ pub use definition::{Definition, Key, Kind, Section};
 pub use fault::{Fault, Origin, Rejected};
 pub use listen::{Listen, ListenAddress, Scheme};
 pub use settings::{
-    AbsoluteUri, Cors, DataFile, Effective, Events, Limits, Log, LogFormat, Mode, Origins, Polling, Secret,
-    Settings, Streaming, Upstream,
+    Cors, DataFile, Effective, Events, Limits, Log, LogFormat, Mode, Origins, Polling, Secret, Settings,
+    Streaming, Upstream,
 };
 pub use source::Inputs;
 pub use table::DEFINITIONS;
+pub use uri::AbsoluteUri;
 pub use validate::{Loaded, listening, load};

@@ -11,6 +11,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::fault::Origin;
 use super::listen::Listen;
+use super::uri::AbsoluteUri;
 
 /// Everything the agent was told, checked.
 #[derive(Clone, Debug)]
@@ -67,7 +68,7 @@ impl Settings {
 pub struct Effective {
     /// The setting's name.
     pub name: &'static str,
-    /// Its value; `****` if it is a secret, `(none)` if there is none.
+    /// Its value, with what a default means; `****` if it is a secret.
     pub value: String,
     /// Where it came from.
     pub origin: Origin,
@@ -239,65 +240,6 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// An absolute URI of a server.
-#[derive(Clone, PartialEq, Eq)]
-pub struct AbsoluteUri {
-    pub(super) text: String,
-    pub(super) scheme_len: usize,
-    pub(super) host: String,
-    pub(super) port: Option<u16>,
-}
-
-impl AbsoluteUri {
-    /// The URI as it was given.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// Its scheme as it was given.
-    pub fn scheme(&self) -> &str {
-        &self.text[..self.scheme_len]
-    }
-
-    /// Its host, an IPv6 address without brackets.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// Its port, if it names one.
-    pub fn port(&self) -> Option<u16> {
-        self.port
-    }
-}
-
-impl fmt::Display for AbsoluteUri {
-    /// The URI with a user and password in it masked.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&masked_uri(&self.text))
-    }
-}
-
-impl fmt::Debug for AbsoluteUri {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// `uri` without what may be secret in it: user, password, query and fragment.
-pub(super) fn masked_uri(uri: &str) -> String {
-    let (uri, query) = match uri.find(['?', '#']) {
-        Some(end) => (&uri[..end], &uri[end..=end]),
-        None => (uri, ""),
-    };
-    let mask = if query.is_empty() { "" } else { "****" };
-    let authority = uri.find("://").map_or(0, |at| at + 3);
-    let end = uri[authority..].find('/').map_or(uri.len(), |at| authority + at);
-    match uri[authority..end].rfind('@') {
-        Some(at) => format!("{}****{}{query}{mask}", &uri[..authority], &uri[authority + at..]),
-        None => format!("{uri}{query}{mask}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,19 +251,6 @@ mod tests {
         assert!(secret.matches(b"rp-0123"));
         for other in [&b"rp-0124"[..], b"rp-012", b"rp-01234", b""] {
             assert!(!secret.matches(other));
-        }
-    }
-
-    #[test]
-    fn passwords_and_queries_in_uris_are_masked() {
-        for (uri, expected) in [
-            ("ws://host:5100", "ws://host:5100"),
-            ("ws://me:pw@host/x@y", "ws://****@host/x@y"),
-            ("http://a@b@host", "http://****@host"),
-            ("http://host/?key=1", "http://host/?****"),
-            ("nonsense", "nonsense"),
-        ] {
-            assert_eq!(masked_uri(uri), expected);
         }
     }
 }

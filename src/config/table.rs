@@ -149,7 +149,7 @@ pub const DEFINITIONS: &[Definition] = &[
     define(
         Key::LimitsStreamIdleSeconds,
         "Limits__StreamIdleSeconds",
-        seconds(36_001, true),
+        seconds(37_000, true),
         "120",
         Section::Limits,
     )

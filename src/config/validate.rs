@@ -13,11 +13,12 @@ use super::definition::{Key, Kind};
 use super::fault::{Fault, Rejected};
 use super::listen::{self, Listen};
 use super::settings::{
-    AbsoluteUri, Cors, DataFile, Effective, Events, Limits, Log, LogFormat, Mode, Origins, Polling, Secret,
-    Settings, Streaming, Upstream, masked_uri,
+    Cors, DataFile, Effective, Events, Limits, Log, LogFormat, Mode, Origins, Polling, Secret, Settings,
+    Streaming, Upstream,
 };
 use super::source::{Inputs, Raw};
 use super::table::DEFINITIONS;
+use super::uri::{AbsoluteUri, masked_uri, parse_origins, parse_uri};
 use super::value::{self, Unfit, unfit};
 
 /// Why agent mode ends the start, until it is there: the one place that knows.
@@ -408,10 +409,10 @@ impl Check<'_> {
     fn effective(&self) -> Vec<Effective> {
         let line = |definition: &super::Definition| {
             let given = self.raw.given(definition.key).map(|given| given.value.as_str());
-            let value = match given.unwrap_or(definition.default) {
-                "" => "(none)".to_string(),
-                _ if definition.secret() => "****".to_string(),
-                text => shown(definition.kind, text),
+            let value = match given {
+                None => definition.default_text().replace('`', ""),
+                Some(_) if definition.secret() => "****".to_string(),
+                Some(text) => shown(definition.kind, text),
             };
             Effective { name: definition.name, value, origin: self.raw.origin(definition.key) }
         };
@@ -430,58 +431,4 @@ fn shown(kind: Kind, text: &str) -> String {
         return text;
     }
     text.chars().take(120).chain(['…']).collect()
-}
-
-fn parse_uri(text: &str, schemes: &[&str]) -> Result<AbsoluteUri, Unfit> {
-    let remedy = || {
-        let scheme = schemes.first().unwrap_or(&"http");
-        format!("Write one such as {scheme}://evaluation-server:5100 (schemes: {})", schemes.join(", "))
-    };
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return Err(unfit("is no absolute URI", remedy()));
-    };
-    if !schemes.iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
-        return Err(unfit(format!("has the scheme {scheme:?}"), remedy()));
-    }
-    if text.bytes().any(|b| b.is_ascii_whitespace() || b.is_ascii_control()) {
-        return Err(unfit("holds blanks or control characters", remedy()));
-    }
-    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
-    let host_port = authority.rsplit_once('@').map_or(authority, |(_, host_port)| host_port);
-    let (host, port) = match host_port.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
-        Some((host, port)) => (host, port),
-        None => host_port.split_at(host_port.find(':').unwrap_or(host_port.len())),
-    };
-    let port = match port.strip_prefix(':') {
-        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => match digits.parse::<u16>() {
-            Ok(port) if port > 0 => Some(port),
-            _ => return Err(unfit("has a port that is not from 1 to 65535", remedy())),
-        },
-        None if port.is_empty() => None,
-        _ => return Err(unfit("has a malformed host or port", remedy())),
-    };
-    if host.is_empty() || host.contains(['[', ']', '\\']) {
-        return Err(unfit("has no host", remedy()));
-    }
-    Ok(AbsoluteUri { text: text.to_string(), scheme_len: scheme.len(), host: host.to_string(), port })
-}
-
-fn parse_origins(text: &str) -> Result<Origins, Unfit> {
-    let remedy = "Write `*`, or origins such as https://shop.example, separated by commas";
-    let mut list = Vec::new();
-    for origin in text.split(',').map(str::trim).filter(|origin| !origin.is_empty()) {
-        if origin == "*" {
-            return Ok(Origins::Any);
-        }
-        let origin = origin.strip_suffix('/').unwrap_or(origin).to_ascii_lowercase();
-        let authority = origin.split_once("://").map(|(_, authority)| authority);
-        let plain = |text: &str| !text.is_empty() && !text.contains(['/', '?', '#', '@', ' ', '*']);
-        if origin != "null" && !authority.is_some_and(plain) {
-            return Err(unfit("holds what is no origin", remedy));
-        }
-        if !list.contains(&origin) {
-            list.push(origin);
-        }
-    }
-    if list.is_empty() { Err(unfit("holds no origin", remedy)) } else { Ok(Origins::List(list)) }
 }

@@ -70,7 +70,7 @@ pub fn bytes(text: &str, min: u64, max: u64) -> Result<u64, Unfit> {
 /// A duration: `10` (in `unit`), `10s`, `500ms`, `2m`, `1.5h`, `1d`, or .NET's `[d.]hh:mm:ss[.fffffff]`.
 pub fn duration(text: &str, unit: Unit, min_ms: u64, zero: bool) -> Result<Duration, Unfit> {
     let remedy = || {
-        let least = if min_ms > 1 { format!(", at least {}", written(min_ms, unit)) } else { String::new() };
+        let least = if min_ms > 1 { format!(", at least {}", unit.written(min_ms)) } else { String::new() };
         let none = if zero && min_ms > 0 { ", or 0" } else { "" };
         format!("Write {}, or a number with ms, s, m, h or d, or hh:mm:ss{least}{none}", unit.as_str())
     };
@@ -86,14 +86,6 @@ pub fn duration(text: &str, unit: Unit, min_ms: u64, zero: bool) -> Result<Durat
         return Err(unfit("is too short", remedy()));
     }
     Ok(Duration::from_millis(duration_ms))
-}
-
-fn written(ms: u64, unit: Unit) -> String {
-    match unit {
-        Unit::Milliseconds => format!("{ms}"),
-        Unit::Seconds if ms < 1000 => format!("{ms}ms"),
-        Unit::Seconds => format!("{}", ms as f64 / 1000.0),
-    }
 }
 
 fn with_unit_ms(text: &str, bare: Unit) -> Result<Option<u128>, Unfit> {
