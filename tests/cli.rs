@@ -111,10 +111,68 @@ fn check_reads_the_settings_from_a_file() {
     assert_eq!(code(&output), 65);
 }
 
+const SECRET: &str = "v3faJy3RCUO8d-EJiVdN6waRfGjfNan02Ms9c0LiTD6w";
+
+fn dump(op: &str) -> String {
+    let environment = "\"envId\": \"7c689106-35df-4d9f-b4d8-cb3d7342e4c3\"";
+    format!(
+        r#"{{"eventType": "rp_full", "items": [{{{environment},
+            "secrets": [{{"type": "server", "projectKey": "webapp", {environment}, "envKey": "prod", "value": "{SECRET}"}}],
+            "featureFlags": [{{"id": "f1", {environment}, "key": "flag-1", "name": "Flag", "variationType": "boolean",
+                "variations": [{{"id": "on", "name": "", "value": "true"}}], "targetUsers": [],
+                "rules": [{{"id": "r", "name": "Rule", "conditions": [{{"id": "c", "property": "p", "op": {op}, "value": "1"}}],
+                    "variations": [{{"id": "on", "rollout": [0, 1], "exptRollout": 1}}]}}],
+                "isEnabled": true, "isArchived": false, "disabledVariationId": "on",
+                "fallthrough": {{"variations": [{{"id": "on", "rollout": [0, 1], "exptRollout": 1}}]}},
+                "exptIncludeAllTargets": false, "updatedAt": "2025-01-01T00:00:00.123Z"}}],
+            "segments": []}}]}}"#
+    )
+}
+
 fn write(directory: &Path, name: &str, text: &str) -> String {
     let path = directory.join(name);
     std::fs::write(&path, text).unwrap();
     path.to_str().unwrap().to_string()
+}
+
+#[test]
+fn check_sums_up_a_good_data_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write(directory.path(), "data.json", &dump("\"Equal\""));
+    let output = agent(&["check", "--mode", "offline", "--data-file", &file], &[]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(
+        text.contains("environments 1, flags 1, segments 0, secrets 1, data version 1735689600123"),
+        "{text}"
+    );
+    assert!(text.contains("webapp:prod: flags 1, segments 0, server secrets 1, client secrets 0"), "{text}");
+    assert!(!text.contains(SECRET));
+}
+
+#[test]
+fn check_tells_what_is_odd_in_a_data_file_and_takes_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write(directory.path(), "data.json", &dump("\"Resembles\""));
+    let output = agent(&["check", "--mode", "offline", "--data-file", &file], &[]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let warning = "warning: items[0].featureFlags[0].rules[0].conditions[0].op: ";
+    assert!(stdout(&output).contains(warning), "{}", stdout(&output));
+}
+
+#[test]
+fn check_ends_with_65_for_a_bad_data_file_and_says_where() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write(directory.path(), "data.json", &dump("7"));
+    let output = agent(&["check", "--mode", "offline", "--data-file", &file], &[]);
+    assert_eq!(code(&output), 65);
+    let text = stderr(&output);
+    assert!(text.contains("error: items[0].featureFlags[0].rules[0].conditions[0].op: "), "{text}");
+    assert!(!text.contains(SECRET));
+    let output =
+        agent(&["check", "--mode", "offline", "--data-file", &file, "--limits-bootstrap-bytes", "1KB"], &[]);
+    assert_eq!(code(&output), 65);
+    assert!(stderr(&output).contains("more than Limits__BootstrapBytes, 1024"), "{}", stderr(&output));
 }
 
 /// Answers one request with `answer` and returns what was asked.

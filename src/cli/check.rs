@@ -1,11 +1,12 @@
-//! `featbit-agent check`: what the settings come to.
+//! `featbit-agent check`: what the settings come to, and whether the data file can be served.
 //!
 //! Must not start anything, nor print a secret.
 
+use super::dataset::{self, Report};
 use super::{complain, exit, refuse, say};
 use crate::config::{self, Inputs};
 
-/// Prints the settings, and whether the data file can be read.
+/// Prints the settings and what is in the data file.
 pub(super) fn check(inputs: &Inputs<'_>) -> u8 {
     let loaded = match config::load(inputs) {
         Ok(loaded) => loaded,
@@ -30,7 +31,17 @@ pub(super) fn check(inputs: &Inputs<'_>) -> u8 {
         }
     };
     say(&format!("Data file {} ({} bytes):", file.path.display(), bytes.len()));
-    exit::OK
+    match dataset::report(bytes) {
+        Report::Usable(lines) => {
+            lines.iter().for_each(|line| say(&format!("  {line}")));
+            exit::OK
+        }
+        Report::Faulty(lines) => {
+            lines.iter().for_each(|line| complain(&format!("  {line}")));
+            complain("featbit-agent: the data file cannot be served.");
+            exit::DATA
+        }
+    }
 }
 
 fn read(file: &config::DataFile, limit_bytes: u64) -> Result<Vec<u8>, String> {

@@ -7,6 +7,7 @@
 
 mod arguments;
 mod check;
+mod dataset;
 pub mod exit;
 mod health;
 mod help;
