@@ -1,3 +1,5 @@
-//! The binary: everything it does is in `featbit_agent::cli`.
+//! The binary: everything it does is in [`featbit_agent::cli`].
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    featbit_agent::cli::main()
+}

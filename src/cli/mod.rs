@@ -1,1 +1,82 @@
-//! (room: cli)
+//! The command line: what the program is asked to do, and how it answers a shell.
+//!
+//! Must not serve or load anything itself: it turns arguments, environment and file into settings, starts the
+//! logs and hands over to `app`. Nothing here writes a secret.
+//!
+//! `arguments` is made from the table of settings; each command is a file of its own.
+
+mod arguments;
+mod check;
+mod dataset;
+pub mod exit;
+mod health;
+mod help;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::app;
+use crate::config::{self, Inputs, LogFormat, Rejected};
+use crate::telemetry::log;
+use arguments::{Asked, Command};
+
+/// The whole program: reads the process's arguments and environment, does what they say, and returns its
+/// [exit code](exit).
+pub fn main() -> ExitCode {
+    let asked = match arguments::parse(std::env::args_os()) {
+        Ok(asked) => asked,
+        Err(told) => return ExitCode::from(told.show()),
+    };
+    let Asked { command, command_line, config_file } = asked;
+    let environment = std::env::vars_os().collect();
+    let inputs = Inputs { command_line, config_file, environment, read: &|path: &Path| std::fs::read(path) };
+    ExitCode::from(match command {
+        Command::Run => run(&inputs),
+        Command::Check => check::check(&inputs),
+        Command::Health { url } => health::health(&inputs, url),
+    })
+}
+
+/// Runs the agent until it is told to stop.
+fn run(inputs: &Inputs<'_>) -> u8 {
+    let loaded = match config::load(inputs) {
+        Ok(loaded) => loaded,
+        Err(rejected) => return refuse(&rejected),
+    };
+    let format = match loaded.settings.log.format {
+        LogFormat::Text => log::Format::text(),
+        LogFormat::Json => log::Format::Json,
+    };
+    log::init(loaded.settings.log.level, format);
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    match app::run(loaded.settings) {
+        Ok(()) => exit::OK,
+        Err(error) => {
+            complain(&format!("featbit-agent: {error}"));
+            error.exit_code()
+        }
+    }
+}
+
+/// Tells everything that is wrong with the settings.
+fn refuse(rejected: &Rejected) -> u8 {
+    for warning in &rejected.warnings {
+        complain(&format!("featbit-agent: warning: {warning}"));
+    }
+    complain(&format!("featbit-agent: {rejected}"));
+    exit::SETTINGS
+}
+
+/// Writes to standard output. A reader that went away (`| head`) is no error.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// Writes to standard error.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}

@@ -1,1 +1,38 @@
-//! (room: config)
+//! What the agent is told to do: settings from the command line, the environment and a file.
+//!
+//! Must not touch a socket, a thread, a global or the process's limits, and must not log: it turns text into
+//! [`Settings`] whose types cannot be wrong, or into the list of everything that is wrong with that text.
+//! Files are read through a function that the caller passes.
+//!
+//! One [table](table) defines every setting; the parser, `--help`, `docs/configuration.md` and `check` are made
+//! from it. The way of a value: [`source`] collects what was given and where ([`source::Raw`]), highest
+//! precedence last; [`settings`] turns that into [`Settings`] and collects every [`Fault`] on the way.
+
+pub mod definition;
+pub mod docs;
+mod environment;
+pub mod fault;
+mod file;
+mod json;
+pub mod listen;
+pub mod settings;
+pub mod source;
+mod suggest;
+pub mod table;
+#[cfg(test)]
+mod tests;
+pub mod uri;
+mod validate;
+pub mod value;
+
+pub use definition::{Definition, Key, Kind, Section};
+pub use fault::{Fault, Origin, Rejected};
+pub use listen::{Listen, ListenAddress, Scheme};
+pub use settings::{
+    Cors, DataFile, Effective, Events, Limits, Log, LogFormat, Mode, Origins, Polling, Secret, Settings,
+    Streaming, Upstream,
+};
+pub use source::Inputs;
+pub use table::DEFINITIONS;
+pub use uri::AbsoluteUri;
+pub use validate::{Loaded, listening, load};

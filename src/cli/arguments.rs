@@ -1,0 +1,225 @@
+//! Arguments to what is asked for, through clap's builder and the table of settings.
+//!
+//! Must not judge the value of a setting: that is `config`'s, which reports all errors of all sources together.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
+
+use super::{exit, help};
+use crate::config::{DEFINITIONS, Definition, Key, Kind};
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub command: Command,
+    pub command_line: Vec<(Key, String)>,
+    pub config_file: Option<PathBuf>,
+}
+
+/// The commands.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    Run,
+    Check,
+    Health { url: Option<String> },
+}
+
+/// Help, the version, or what is wrong with the command line.
+#[derive(Debug)]
+pub(super) struct Told(clap::Error);
+
+impl Told {
+    /// Prints it where it belongs and returns the exit code.
+    pub fn show(&self) -> u8 {
+        // A reader that went away is no error.
+        let _ = self.0.print();
+        if self.0.use_stderr() { exit::USAGE } else { exit::OK }
+    }
+}
+
+/// Parses arguments, the first of which is the program's own name.
+pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Told> {
+    let matches = command().try_get_matches_from(arguments).map_err(Told)?;
+    // Options are global: the innermost command has those before it too.
+    let (command, matches) = match matches.subcommand() {
+        Some(("check", inner)) => (Command::Check, inner),
+        Some(("health", inner)) => (Command::Health { url: inner.get_one("url").cloned() }, inner),
+        Some((_, inner)) => (Command::Run, inner),
+        None => (Command::Run, &matches),
+    };
+    Ok(Asked { command, command_line: given(matches), config_file: matches.get_one("config").cloned() })
+}
+
+fn given(matches: &ArgMatches) -> Vec<(Key, String)> {
+    let value = |definition: &Definition| {
+        matches.get_one::<String>(definition.name).map(|value| (definition.key, value.clone()))
+    };
+    DEFINITIONS.iter().filter_map(value).collect()
+}
+
+/// The whole command line.
+pub(super) fn command() -> clap::Command {
+    clap::Command::new("featbit-agent")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(help::ABOUT)
+        .long_about(help::LONG_ABOUT)
+        .after_help(help::SHORT_END)
+        .after_long_help(help::LONG_END)
+        .max_term_width(118)
+        .subcommand_precedence_over_arg(true)
+        .args_override_self(true)
+        .arg(config_file())
+        .args(DEFINITIONS.iter().map(option))
+        .subcommand(clap::Command::new("run").about("Run the agent (the default)"))
+        .subcommand(
+            clap::Command::new("check")
+                .about("Show the effective settings, secrets masked, and validate the data file"),
+        )
+        .subcommand(
+            clap::Command::new("health")
+                .about("Ask a running agent whether it is ready; exit 0 if so, else 1")
+                .arg(health_url()),
+        )
+}
+
+fn config_file() -> Arg {
+    Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .global(true)
+        .help("A file of settings: TOML, or an appsettings.json [env: FEATBIT_AGENT_CONFIG]")
+}
+
+fn health_url() -> Arg {
+    Arg::new("url")
+        .long("url")
+        .value_name("URL")
+        .help("The agent to ask, such as http://localhost:6100; default: the first of Urls, on this machine")
+}
+
+fn option(definition: &'static Definition) -> Arg {
+    let plain = |text: &str| text.replace('`', "");
+    let notes = format!("[default: {}] [env: {}]", plain(&definition.default_text()), definition.name);
+    let mut long = plain(definition.help);
+    if !definition.needed.is_empty() {
+        long.push_str(&format!(" Needed by {}.", definition.needed));
+    }
+    let takes = plain(&definition.kind.describe());
+    let option = Arg::new(definition.name)
+        .long(definition.flag())
+        .value_name(definition.kind.placeholder())
+        .action(ArgAction::Set)
+        .global(true)
+        .allow_negative_numbers(true)
+        .hide_short_help(!definition.common)
+        .help_heading(definition.section.title())
+        .help(format!("{} {notes}", plain(definition.summary())))
+        .long_help(format!("{long}\n[takes: {takes}]\n{notes}"));
+    match definition.kind {
+        // `--data-file-stamp` alone says true.
+        Kind::Flag => option.num_args(0..=1).default_missing_value("true"),
+        _ => option,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Asked {
+        parse(line.split_whitespace().map(OsString::from)).unwrap()
+    }
+
+    fn refused(line: &str) -> (u8, String) {
+        let told = parse(line.split_whitespace().map(OsString::from)).unwrap_err();
+        (if told.0.use_stderr() { exit::USAGE } else { exit::OK }, told.0.to_string())
+    }
+
+    #[test]
+    fn clap_finds_no_fault_with_the_definition() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_command_it_runs() {
+        assert_eq!(parsed("featbit-agent").command, Command::Run);
+        let asked = parsed("featbit-agent --mode offline --data-file=a.json --limits-verdict-wait 5s");
+        assert_eq!(asked.command, Command::Run);
+        assert_eq!(
+            asked.command_line,
+            [
+                (Key::Mode, "offline".into()),
+                (Key::DataFile, "a.json".into()),
+                (Key::LimitsVerdictWait, "5s".into())
+            ]
+        );
+        assert_eq!(parsed("featbit-agent run --mode offline").command, Command::Run);
+    }
+
+    #[test]
+    fn options_stand_before_or_after_the_command() {
+        for line in [
+            "featbit-agent --mode offline --config a.toml check",
+            "featbit-agent check --mode offline --config a.toml",
+            "featbit-agent --mode offline check --config a.toml",
+        ] {
+            let asked = parsed(line);
+            assert_eq!(asked.command, Command::Check, "{line}");
+            assert_eq!(asked.command_line, [(Key::Mode, "offline".into())], "{line}");
+            assert_eq!(asked.config_file, Some(PathBuf::from("a.toml")), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_flag_alone_says_true_and_the_last_of_two_counts() {
+        let asked = parsed("featbit-agent --data-file-stamp --mode auto --mode offline");
+        assert_eq!(asked.command_line, [(Key::Mode, "offline".into()), (Key::DataFileStamp, "true".into())]);
+        let asked = parsed("featbit-agent --forward-events false --data-file-stamp check");
+        assert_eq!(asked.command, Command::Check);
+        assert_eq!(
+            asked.command_line,
+            [(Key::DataFileStamp, "true".into()), (Key::ForwardEvents, "false".into())]
+        );
+    }
+
+    #[test]
+    fn a_negative_number_is_left_to_the_settings_check() {
+        assert_eq!(parsed("featbit-agent --reactors -1").command_line, [(Key::Reactors, "-1".into())]);
+    }
+
+    #[test]
+    fn an_unknown_option_is_a_usage_error_with_a_suggestion() {
+        let (code, text) = refused("featbit-agent --limits-verdict-wiat 5s");
+        assert_eq!(code, 64);
+        assert!(text.contains("--limits-verdict-wait"), "{text}");
+        assert_eq!(refused("featbit-agent chekc").0, 64);
+        assert_eq!(refused("featbit-agent --mode").0, 64);
+    }
+
+    #[test]
+    fn health_takes_a_url() {
+        let asked = parsed("featbit-agent health --url http://agent:1");
+        assert_eq!(asked.command, Command::Health { url: Some("http://agent:1".into()) });
+    }
+
+    #[test]
+    fn long_help_names_every_setting_and_short_help_the_common_ones() {
+        let (code, long) = refused("featbit-agent --help");
+        assert_eq!(code, 0);
+        let (_, short) = refused("featbit-agent -h");
+        for definition in DEFINITIONS {
+            let flag = format!("--{} ", definition.flag());
+            let flag_or_optional =
+                |text: &str| text.contains(&flag) || text.contains(&flag.replace(' ', " ["));
+            assert!(flag_or_optional(&long), "{flag}");
+            assert!(long.contains(&format!("[env: {}]", definition.name)), "{}", definition.name);
+            assert_eq!(flag_or_optional(&short), definition.common, "{flag}");
+        }
+        for part in ["Examples:", "Exit codes:", "Signals:", "SIGTERM", "  78  "] {
+            assert!(long.contains(part), "{part}");
+        }
+    }
+}

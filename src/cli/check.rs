@@ -1,0 +1,53 @@
+//! `featbit-agent check`: what the settings come to, and whether the data file can be served.
+//!
+//! Must not start anything, nor print a secret.
+
+use super::dataset::{self, Report};
+use super::{complain, exit, refuse, say};
+use crate::config::{self, Inputs};
+
+/// Prints the settings and what is in the data file.
+pub(super) fn check(inputs: &Inputs<'_>) -> u8 {
+    let loaded = match config::load(inputs) {
+        Ok(loaded) => loaded,
+        Err(rejected) => return refuse(&rejected),
+    };
+    let settings = &loaded.settings;
+    say("Settings:");
+    for line in settings.describe() {
+        say(&format!("  {line}"));
+    }
+    for warning in &loaded.warnings {
+        say(&format!("Warning: {warning}"));
+    }
+    let Some(file) = &settings.data_file else {
+        return exit::OK;
+    };
+    let bytes = match read(file, settings.limits.bootstrap_bytes) {
+        Ok(bytes) => bytes,
+        Err(problem) => {
+            complain(&format!("featbit-agent: the data file {}: {problem}", file.path.display()));
+            return exit::DATA;
+        }
+    };
+    say(&format!("Data file {} ({} bytes):", file.path.display(), bytes.len()));
+    match dataset::report(bytes) {
+        Report::Usable(lines) => {
+            lines.iter().for_each(|line| say(&format!("  {line}")));
+            exit::OK
+        }
+        Report::Faulty(lines) => {
+            lines.iter().for_each(|line| complain(&format!("  {line}")));
+            complain("featbit-agent: the data file cannot be served.");
+            exit::DATA
+        }
+    }
+}
+
+fn read(file: &config::DataFile, limit_bytes: u64) -> Result<Vec<u8>, String> {
+    let length = std::fs::metadata(&file.path).map_err(|error| error.to_string())?.len();
+    if length > limit_bytes {
+        return Err(format!("{length} bytes are more than Limits__BootstrapBytes, {limit_bytes}"));
+    }
+    std::fs::read(&file.path).map_err(|error| error.to_string())
+}

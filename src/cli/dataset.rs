@@ -1,0 +1,74 @@
+//! What a dump holds and what is wrong with it, for people.
+//!
+//! Must not print a secret: secrets are counted.
+
+use crate::model::dataset::{Dataset, EnvironmentDef, Finding};
+use crate::model::parse::DatasetText;
+use crate::model::secret::SecretKind;
+
+/// The verdict on a dump, line by line.
+pub(super) enum Report {
+    /// It can be served: a summary, then warnings.
+    Usable(Vec<String>),
+    /// It cannot: the faults.
+    Faulty(Vec<String>),
+}
+
+/// Parses `bytes` and tells what is in them.
+pub(super) fn report(bytes: Vec<u8>) -> Report {
+    let mut text = DatasetText::new(bytes);
+    match text.parse() {
+        Ok(dataset) => {
+            let warnings = dataset.warnings.iter().map(|finding| told("warning", finding));
+            Report::Usable(summary(&dataset).into_iter().chain(warnings).collect())
+        }
+        Err(error) => {
+            let faults = error.faults.iter().map(|finding| told("error", finding));
+            let more = (error.more > 0).then(|| format!("… and {} more errors", error.more));
+            Report::Faulty(faults.chain(more).collect())
+        }
+    }
+}
+
+fn told(kind: &str, finding: &Finding) -> String {
+    match finding.path.as_str() {
+        "" => format!("{kind}: {}", finding.message),
+        path => format!("{kind}: {path}: {}", finding.message),
+    }
+}
+
+fn summary(dataset: &Dataset<'_>) -> Vec<String> {
+    let environments = &dataset.environments;
+    let version = environments.iter().flat_map(updates).max().unwrap_or(0);
+    let total = |count: fn(&EnvironmentDef<'_>) -> usize| environments.iter().map(count).sum::<usize>();
+    let mut lines = vec![format!(
+        "environments {}, flags {}, segments {}, secrets {}, data version {version}",
+        environments.len(),
+        total(|environment| environment.flags.len()),
+        total(|environment| environment.segments.len()),
+        total(|environment| environment.secrets.len()),
+    )];
+    lines.extend(environments.iter().map(environment));
+    lines
+}
+
+fn environment(environment: &EnvironmentDef<'_>) -> String {
+    let name = match environment.secrets.first() {
+        Some(secret) => format!("{}:{}", secret.project_key, secret.env_key),
+        None => "(no secret, so no SDK can connect)".to_string(),
+    };
+    let secrets = |kind| environment.secrets.iter().filter(|secret| secret.kind == kind).count();
+    format!(
+        "{} {name}: flags {}, segments {}, server secrets {}, client secrets {}",
+        environment.id,
+        environment.flags.len(),
+        environment.segments.len(),
+        secrets(SecretKind::Server),
+        secrets(SecretKind::Client),
+    )
+}
+
+fn updates<'a>(environment: &'a EnvironmentDef<'_>) -> impl Iterator<Item = i64> + 'a {
+    let flags = environment.flags.iter().map(|flag| flag.updated_at_ms);
+    flags.chain(environment.segments.iter().map(|segment| segment.updated_at_ms))
+}

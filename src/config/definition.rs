@@ -1,0 +1,390 @@
+//! The form of a setting's definition, and the names that follow from it.
+//!
+//! Must not hold any setting itself: those are in [`super::table`].
+
+use super::table::DEFINITIONS;
+
+/// Every setting, in the order of the [table](DEFINITIONS).
+#[allow(missing_docs, reason = "each is documented by its definition in the table")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Key {
+    Mode,
+    ApiKey,
+    ApiKeyFile,
+    DataFile,
+    DataFileStamp,
+    DataFilePollMilliseconds,
+    AgentId,
+    StreamingUri,
+    Urls,
+    ListenBacklog,
+    Reactors,
+    StreamingTokenExpirySeconds,
+    StreamingTokenHoldSeconds,
+    StreamingTrackClientHostName,
+    RevocationGraceSeconds,
+    PollingAllowClientSecretForServer,
+    CorsOrigins,
+    CorsMaxAgeSeconds,
+    EchoPath,
+    ForwardEvents,
+    EventUri,
+    LimitsConnections,
+    LimitsVerdictWait,
+    LimitsHeadSeconds,
+    LimitsBodySeconds,
+    LimitsKeepAliveSeconds,
+    LimitsStreamIdleSeconds,
+    LimitsWriteStallSeconds,
+    LimitsCloseSeconds,
+    LimitsHeaderBytes,
+    LimitsHeaders,
+    LimitsBodyBytes,
+    LimitsMessageBytes,
+    LimitsBootstrapBytes,
+    LimitsBootstraps,
+    LimitsPendingBytes,
+    LimitsSendBufferBytes,
+    ShutdownDrainSeconds,
+    MetricsUrl,
+    LoggingLevel,
+    LoggingFormat,
+}
+
+impl Key {
+    /// The definition of this setting.
+    pub fn definition(self) -> &'static Definition {
+        // The table is asserted at compile time to be complete and in the order of `Key`.
+        &DEFINITIONS[self as usize]
+    }
+}
+
+/// One setting: what it is called, what it takes and what it is for.
+#[derive(Debug)]
+pub struct Definition {
+    /// Which setting it is.
+    pub key: Key,
+    /// Its .NET style name, such as `Limits__VerdictWait`; `__` stands for a level of nesting.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// Its default, written as a user would write it; empty means "none".
+    pub default: &'static str,
+    /// What the default means where the text alone does not say it.
+    pub default_note: &'static str,
+    /// Under which heading it stands.
+    pub section: Section,
+    /// Whether `-h` shows it; `--help` shows all.
+    pub common: bool,
+    /// When it must be given; empty if never.
+    pub needed: &'static str,
+    /// Other names under which it is taken, best first, each below [`Definition::name`] in precedence.
+    pub aliases: &'static [Alias],
+    /// One paragraph on what it does. Its first sentence stands alone in short help.
+    pub help: &'static str,
+}
+
+/// Another name of a setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Alias {
+    /// The name, in .NET style.
+    pub name: &'static str,
+    /// Whether only environment variables have this name, as with `ASPNETCORE_URLS`.
+    pub environment_only: bool,
+    /// Whether the value lists ports rather than URLs, as with `ASPNETCORE_HTTP_PORTS`.
+    pub ports: bool,
+}
+
+/// What a setting takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One of the modes.
+    Mode,
+    /// `true` or `false`.
+    Flag,
+    /// Any text.
+    Text,
+    /// Any text, never shown.
+    Secret,
+    /// A path of a file.
+    Path,
+    /// An absolute URI with one of these schemes.
+    Uri(&'static [&'static str]),
+    /// Addresses to listen on, separated by `;`.
+    Urls,
+    /// The path of a URL.
+    UrlPath,
+    /// `*`, or origins separated by commas.
+    Origins,
+    /// A whole number.
+    Count {
+        /// The smallest one allowed.
+        min: u64,
+        /// The largest one allowed.
+        max: u64,
+    },
+    /// A span of time.
+    Duration {
+        /// What a number without a unit counts.
+        unit: Unit,
+        /// The shortest one allowed, in milliseconds.
+        min_ms: u64,
+        /// Whether 0 is allowed although it is below the shortest.
+        zero: bool,
+    },
+    /// A number of bytes.
+    Bytes {
+        /// The smallest one allowed.
+        min: u64,
+        /// The largest one allowed.
+        max: u64,
+    },
+    /// How much is logged.
+    Level,
+    /// How a log line is written.
+    Format,
+}
+
+/// What a duration's bare number counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Seconds.
+    Seconds,
+    /// Milliseconds.
+    Milliseconds,
+}
+
+impl Unit {
+    /// The plural, in full.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Unit::Seconds => "seconds",
+            Unit::Milliseconds => "milliseconds",
+        }
+    }
+
+    /// `ms` milliseconds as a user would write them.
+    pub(super) fn written(self, ms: u64) -> String {
+        match self {
+            Unit::Milliseconds => format!("{ms}"),
+            Unit::Seconds if ms < 1000 => format!("{ms}ms"),
+            Unit::Seconds => format!("{}", ms as f64 / 1000.0),
+        }
+    }
+}
+
+impl Kind {
+    /// What it takes, in a few words for help and docs.
+    pub fn describe(self) -> String {
+        match self {
+            Kind::Mode => "`auto` (or `agent`), `manual` (or `offline`)".into(),
+            Kind::Flag => "`true` or `false`".into(),
+            Kind::Text => "text".into(),
+            Kind::Secret => "secret text".into(),
+            Kind::Path => "path of a file".into(),
+            Kind::Uri(schemes) => format!("absolute URI ({})", schemes.join(", ")),
+            Kind::Urls => "URLs, separated by `;`".into(),
+            Kind::UrlPath => "path of a URL".into(),
+            Kind::Origins => "`*`, or origins separated by commas".into(),
+            Kind::Count { min, max } => format!("number from {min} to {max}"),
+            Kind::Duration { unit, min_ms, zero } => {
+                let least = match (min_ms, zero) {
+                    (0, _) => String::new(),
+                    (_, true) => format!(", 0 or at least {}", unit.written(min_ms)),
+                    (_, false) => format!(", at least {}", unit.written(min_ms)),
+                };
+                format!("duration ({} if without unit){least}", unit.as_str())
+            }
+            Kind::Bytes { min, max } => format!("size from {min} to {max} (bytes if without unit)"),
+            Kind::Level => "`error`, `warn`, `info`, `debug`, `trace`, `off`, or .NET's names".into(),
+            Kind::Format => "`auto`, `text`, `json`".into(),
+        }
+    }
+
+    /// The placeholder of its value in help.
+    pub fn placeholder(self) -> &'static str {
+        match self {
+            Kind::Mode => "MODE",
+            Kind::Flag => "true|false",
+            Kind::Text => "TEXT",
+            Kind::Secret => "SECRET",
+            Kind::Path => "FILE",
+            Kind::Uri(_) => "URI",
+            Kind::Urls => "URLS",
+            Kind::UrlPath => "PATH",
+            Kind::Origins => "ORIGINS",
+            Kind::Count { .. } => "NUMBER",
+            Kind::Duration { .. } => "DURATION",
+            Kind::Bytes { .. } => "SIZE",
+            Kind::Level => "LEVEL",
+            Kind::Format => "FORMAT",
+        }
+    }
+
+    /// Whether a file may give it as an array, and an environment variable by index (`Cors__Origins__0`).
+    pub fn list_separator(self) -> Option<char> {
+        match self {
+            Kind::Origins => Some(','),
+            Kind::Urls => Some(';'),
+            _ => None,
+        }
+    }
+}
+
+/// The headings under which settings stand in help and docs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// Where data comes from.
+    Data,
+    /// Addresses and threads.
+    Listening,
+    /// How SDKs are answered.
+    Sdks,
+    /// Usage events.
+    Events,
+    /// Bounds of time and memory.
+    Limits,
+    /// Logs, metrics, shutdown.
+    Operation,
+}
+
+impl Section {
+    /// All of them in the order of the docs.
+    pub const ALL: [Section; 6] = [
+        Section::Data,
+        Section::Listening,
+        Section::Sdks,
+        Section::Events,
+        Section::Limits,
+        Section::Operation,
+    ];
+
+    /// The heading.
+    pub fn title(self) -> &'static str {
+        match self {
+            Section::Data => "Mode and source of data",
+            Section::Listening => "Listening and threads",
+            Section::Sdks => "SDK connections",
+            Section::Events => "Usage events",
+            Section::Limits => "Limits",
+            Section::Operation => "Operation",
+        }
+    }
+}
+
+impl Definition {
+    /// Whether its value must never be shown.
+    pub fn secret(&self) -> bool {
+        self.kind == Kind::Secret
+    }
+
+    /// The long option without the dashes, such as `limits-verdict-wait`.
+    pub fn flag(&self) -> String {
+        let mut flag = String::with_capacity(self.name.len() + 8);
+        for character in self.name.chars() {
+            if character == '_' {
+                continue;
+            }
+            if character.is_ascii_uppercase() && !flag.is_empty() {
+                flag.push('-');
+            }
+            flag.push(character.to_ascii_lowercase());
+        }
+        flag
+    }
+
+    /// The first sentence of its help.
+    pub fn summary(&self) -> &'static str {
+        match self.help.find(". ") {
+            Some(end) => &self.help[..end],
+            None => self.help.trim_end_matches('.'),
+        }
+    }
+
+    /// Its default and what that means, for help and docs.
+    pub fn default_text(&self) -> String {
+        match (self.default, self.default_note) {
+            ("", "") => "none".into(),
+            ("", note) => note.into(),
+            (value, "") => value.into(),
+            (value, note) => format!("{value} ({note})"),
+        }
+    }
+}
+
+/// A setting found by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Which setting.
+    pub key: Key,
+    /// 0 for its own name, then the place of the alias, from 1.
+    pub rank: usize,
+    /// Whether the value lists ports instead of URLs.
+    pub ports: bool,
+}
+
+/// Brings a name into the one form in which names are compared: `:` between levels, lower case.
+pub fn normalize(name: &str) -> String {
+    name.trim().replace("__", ":").to_lowercase()
+}
+
+/// The setting of a [normalized](normalize) name, as environment variables (or else files) call it.
+pub fn find(normalized: &str, environment: bool) -> Option<Found> {
+    for definition in DEFINITIONS {
+        if normalize(definition.name) == normalized {
+            return Some(Found { key: definition.key, rank: 0, ports: false });
+        }
+        for (place, alias) in definition.aliases.iter().enumerate() {
+            if (environment || !alias.environment_only) && normalize(alias.name) == normalized {
+                return Some(Found { key: definition.key, rank: place + 1, ports: alias.ports });
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_the_names_in_kebab_case() {
+        assert_eq!(Key::Mode.definition().flag(), "mode");
+        assert_eq!(Key::DataFile.definition().flag(), "data-file");
+        assert_eq!(Key::ApiKey.definition().flag(), "api-key");
+        assert_eq!(Key::ApiKeyFile.definition().flag(), "api-key-file");
+        assert_eq!(Key::LimitsVerdictWait.definition().flag(), "limits-verdict-wait");
+        assert_eq!(
+            Key::PollingAllowClientSecretForServer.definition().flag(),
+            "polling-allow-client-secret-for-server"
+        );
+    }
+
+    #[test]
+    fn names_are_found_in_any_case_and_with_either_separator() {
+        for name in ["Limits__VerdictWait", "LIMITS__VERDICTWAIT", "limits:verdictwait"] {
+            let found = find(&normalize(name), true).unwrap();
+            assert_eq!((found.key, found.rank), (Key::LimitsVerdictWait, 0), "{name}");
+        }
+        let found = find(&normalize("aspnetcore_urls"), true).unwrap();
+        assert_eq!(found.key, Key::Urls);
+        assert!(found.rank > 0);
+        assert_eq!(find(&normalize("ASPNETCORE_URLS"), false), None);
+        assert_eq!(find("limits", true), None);
+    }
+
+    #[test]
+    fn names_and_flags_are_unique_and_every_setting_is_explained() {
+        let mut seen = std::collections::HashSet::new();
+        for definition in DEFINITIONS {
+            assert!(seen.insert(normalize(definition.name)), "{}", definition.name);
+            assert!(seen.insert(format!("--{}", definition.flag())), "{}", definition.name);
+            for alias in definition.aliases {
+                assert!(seen.insert(normalize(alias.name)), "{}", alias.name);
+            }
+            assert!(definition.help.ends_with('.'), "{}", definition.name);
+            assert!(!definition.summary().is_empty(), "{}", definition.name);
+        }
+    }
+}

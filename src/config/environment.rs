@@ -1,0 +1,129 @@
+//! Settings from environment variables: .NET's names in any case, `__` or `:` between levels.
+//!
+//! Must not complain about variables that are not the agent's: they are everybody's.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use super::definition::{Key, find, normalize};
+use super::fault::{Fault, Origin};
+use super::listen;
+use super::source::Raw;
+use super::suggest;
+use super::table::DEFINITIONS;
+
+/// A value that one variable proposes for a setting.
+struct Proposal {
+    rank: usize,
+    variable: String,
+    value: String,
+}
+
+pub(super) fn collect(raw: &mut Raw, environment: &[(OsString, OsString)]) {
+    let mut proposals: BTreeMap<usize, Vec<Proposal>> = BTreeMap::new();
+    let mut elements: BTreeMap<(usize, u32), Proposal> = BTreeMap::new();
+    for (name, value) in environment {
+        let Some(name) = name.to_str() else { continue };
+        let normalized = normalize(name);
+        let element = if find(&normalized, true).is_none() { list_element(&normalized) } else { None };
+        let Some(found) = find(&normalized, true).or(element.map(|(found, _)| found)) else {
+            warn_if_misspelt(raw, name, &normalized);
+            continue;
+        };
+        let Some(value) = value.to_str() else {
+            raw.faults.push(Fault::at(
+                found.key.definition().name,
+                Origin::Environment(name.into()),
+                "is not UTF-8",
+                "Write it in UTF-8",
+            ));
+            continue;
+        };
+        let value = if found.ports { listen::urls_of_ports(value) } else { value.trim().to_string() };
+        let proposal = Proposal { rank: found.rank, variable: name.to_string(), value };
+        match element {
+            Some((_, index)) => drop(elements.insert((found.key as usize, index), proposal)),
+            None => proposals.entry(found.key as usize).or_default().push(proposal),
+        }
+    }
+    join_elements(&mut proposals, elements);
+    for definition in DEFINITIONS {
+        if let Some(proposals) = proposals.remove(&(definition.key as usize)) {
+            choose(raw, definition.key, proposals);
+        }
+    }
+}
+
+/// `Cors__Origins__0`: the setting and the place in its list.
+pub(super) fn list_element(normalized: &str) -> Option<(super::definition::Found, u32)> {
+    let (name, index) = normalized.rsplit_once(':')?;
+    let index = index.parse().ok()?;
+    let found = find(name, false)?;
+    found.key.definition().kind.list_separator().map(|_| (found, index))
+}
+
+fn join_elements(proposals: &mut BTreeMap<usize, Vec<Proposal>>, elements: BTreeMap<(usize, u32), Proposal>) {
+    let mut joined: BTreeMap<usize, Proposal> = BTreeMap::new();
+    for ((key, _), element) in elements {
+        match joined.get_mut(&key) {
+            None => drop(joined.insert(key, element)),
+            Some(list) => {
+                list.value.push(DEFINITIONS[key].kind.list_separator().unwrap_or(','));
+                list.value.push_str(&element.value);
+            }
+        }
+    }
+    for (key, list) in joined {
+        proposals.entry(key).or_default().push(list);
+    }
+}
+
+/// Takes the best ranked variable that is not blank.
+fn choose(raw: &mut Raw, key: Key, mut proposals: Vec<Proposal>) {
+    proposals.sort_by_key(|proposal| (proposal.value.is_empty(), proposal.rank));
+    let best = &proposals[0];
+    let rival = proposals
+        .iter()
+        .skip(1)
+        .find(|other| other.rank == best.rank && !other.value.is_empty() && other.value != best.value);
+    if let Some(rival) = rival {
+        raw.faults.push(Fault::at(
+            key.definition().name,
+            Origin::Environment(best.variable.clone()),
+            format!("is also given, differently, by the environment variable {}", rival.variable),
+            "Keep one of the two",
+        ));
+    }
+    raw.set(key, &best.value, Origin::Environment(best.variable.clone()));
+}
+
+/// Warns of a variable that is meant for the agent but does not reach it.
+fn warn_if_misspelt(raw: &mut Raw, name: &str, normalized: &str) {
+    if matches!(normalized, "aspnetcore_https_ports" | "dotnet_https_ports" | "https_ports") {
+        raw.warnings.push(Fault::at(
+            name,
+            Origin::Environment(name.into()),
+            "is ignored, since TLS is not available in this version",
+            "Use Urls with http://",
+        ));
+        return;
+    }
+    let ours = normalized.split_once(':').is_some_and(|(section, rest)| {
+        let known = DEFINITIONS.iter().any(|definition| {
+            let own = normalize(definition.name);
+            own.split_once(':').is_some_and(|(own, _)| own == section)
+        });
+        // .NET's own logging is set by nested names (`Logging__LogLevel__Microsoft`).
+        known && !(section == "logging" && rest.contains(':'))
+    });
+    let suggestion = if ours { suggest::nearest(name) } else { suggest::misspelt(name) };
+    if !ours && suggestion.is_none() {
+        return;
+    }
+    raw.warnings.push(Fault::at(
+        name,
+        Origin::Environment(name.into()),
+        "is no setting of the agent and is ignored",
+        suggestion.map_or_else(String::new, |known| format!("Did you mean {known}?")),
+    ));
+}

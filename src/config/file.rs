@@ -1,0 +1,288 @@
+//! Settings from a file: TOML, or an `appsettings.json` as .NET reads it.
+//!
+//! Must not repeat a piece of the file in an error: it may be a secret.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::definition::{find, normalize};
+use super::environment::list_element;
+use super::fault::{Fault, Origin};
+use super::json::{self, Broken, Entry};
+use super::listen;
+use super::source::Raw;
+use super::suggest;
+use super::table::DEFINITIONS;
+
+/// Names at the top of an `appsettings.json` that .NET's host or its usual libraries read, and the agent does not.
+const HOST_SECTIONS: [&str; 14] = [
+    "$schema",
+    "allowedhosts",
+    "applicationname",
+    "connectionstrings",
+    "contentroot",
+    "detailederrors",
+    "environment",
+    "hostingstartupassemblies",
+    "https_port",
+    "kestrel",
+    "logging",
+    "preferhostingurls",
+    "serilog",
+    "webroot",
+];
+
+pub(super) fn collect(raw: &mut Raw, path: &Path, text: &[u8]) {
+    let fault = |line, problem: String| {
+        Fault::at("--config", Origin::File(path.into(), line), problem, "Put the file right")
+    };
+    let Ok(text) = std::str::from_utf8(text) else {
+        raw.faults.push(fault(1, "the file is not UTF-8".into()));
+        return;
+    };
+    let is_json = is_json(path, text);
+    let entries = if is_json { json::flatten(text) } else { flatten_toml(text) };
+    match entries {
+        Ok(entries) => apply(raw, path, entries),
+        Err(Broken { line, problem }) => {
+            let language = if is_json { "JSON" } else { "TOML" };
+            raw.faults.push(fault(line, format!("the file is no valid {language}: {problem}")));
+        }
+    }
+}
+
+/// By the name's ending; a file of another name is JSON if it begins like an object.
+fn is_json(path: &Path, text: &str) -> bool {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some(extension) if extension.eq_ignore_ascii_case("json") => true,
+        Some(extension) if extension.eq_ignore_ascii_case("toml") => false,
+        _ => matches!(text.trim_start_matches('\u{feff}').trim_start().bytes().next(), Some(b'{' | b'/')),
+    }
+}
+
+fn apply(raw: &mut Raw, path: &Path, entries: Vec<Entry>) {
+    let mut lists: HashMap<usize, (String, usize)> = HashMap::new();
+    let mut ranks: HashMap<usize, usize> = HashMap::new();
+    let mut warned_kestrel = false;
+    for entry in entries {
+        let normalized = normalize(&entry.name);
+        let origin = Origin::File(path.into(), entry.line);
+        if let Some(found) = find(&normalized, false) {
+            let Some(value) = entry.value else { continue };
+            let name = found.key.definition().name;
+            match ranks.get(&(found.key as usize)) {
+                Some(rank) if *rank == found.rank => {
+                    let problem = format!("{name} is given twice in this file");
+                    raw.faults.push(Fault::at(name, origin, problem, "Keep one of the two"));
+                    continue;
+                }
+                Some(rank) if *rank < found.rank => continue,
+                _ => ranks.insert(found.key as usize, found.rank),
+            };
+            let value = if found.ports { listen::urls_of_ports(&value) } else { value };
+            raw.set(found.key, &value, origin);
+        } else if let Some((found, _)) = list_element(&normalized) {
+            // The elements of an array come in their order.
+            let (list, _) = lists.entry(found.key as usize).or_insert((String::new(), entry.line));
+            if !list.is_empty() {
+                list.extend(found.key.definition().kind.list_separator());
+            }
+            list.push_str(entry.value.as_deref().unwrap_or(""));
+        } else if host_reads(&normalized) {
+            if normalized.starts_with("kestrel:") && !warned_kestrel {
+                warned_kestrel = true;
+                let problem = "the section Kestrel is not read";
+                raw.warnings.push(Fault::at("Kestrel", origin, problem, "Say where to listen with Urls"));
+            }
+        } else {
+            let remedy = match suggest::nearest(&entry.name) {
+                Some(known) => format!("Did you mean {known}?"),
+                None => "Take it out; docs/configuration.md lists every setting".to_string(),
+            };
+            raw.faults.push(Fault::at(entry.name, origin, "is no setting of the agent", remedy));
+        }
+    }
+    for (key, (list, line)) in lists {
+        raw.set(DEFINITIONS[key].key, &list, Origin::File(path.into(), line));
+    }
+}
+
+fn host_reads(normalized: &str) -> bool {
+    match normalized.split_once(':') {
+        // A plain name in `Logging` is the agent's own; .NET nests (`Logging:LogLevel:Default`).
+        Some(("logging", rest)) => rest.contains(':'),
+        Some((section, _)) => HOST_SECTIONS.contains(&section),
+        None => HOST_SECTIONS.contains(&normalized),
+    }
+}
+
+fn flatten_toml(text: &str) -> Result<Vec<Entry>, Broken> {
+    let line = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+    let table = DeTable::parse(text).map_err(|error| Broken {
+        line: line(error.span().map_or(0, |span| span.start)),
+        problem: error.message().to_string(),
+    })?;
+    let mut entries = Vec::new();
+    flatten_table(table.get_ref(), "", &line, &mut entries);
+    entries.sort_by_key(|entry| entry.line);
+    Ok(entries)
+}
+
+fn flatten_table(table: &DeTable<'_>, above: &str, line: &impl Fn(usize) -> usize, entries: &mut Vec<Entry>) {
+    for (name, value) in table.iter() {
+        flatten_toml_value(&format!("{above}{}", name.get_ref()), value, line, entries);
+    }
+}
+
+fn flatten_toml_value(
+    name: &str,
+    value: &Spanned<DeValue<'_>>,
+    line: &impl Fn(usize) -> usize,
+    entries: &mut Vec<Entry>,
+) {
+    let text = match value.get_ref() {
+        DeValue::Table(table) => return flatten_table(table, &format!("{name}:"), line, entries),
+        DeValue::Array(list) => {
+            for (index, element) in list.iter().enumerate() {
+                flatten_toml_value(&format!("{name}:{index}"), element, line, entries);
+            }
+            return;
+        }
+        DeValue::String(text) => text.to_string(),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Float(number) => number.to_string(),
+        DeValue::Boolean(value) => value.to_string(),
+        DeValue::Datetime(time) => time.to_string(),
+    };
+    entries.push(Entry { name: name.to_string(), value: Some(text), line: line(value.span().start) });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Key;
+    use crate::config::source::Inputs;
+    use std::path::PathBuf;
+
+    fn read(name: &str, text: &str) -> Raw {
+        let text = text.as_bytes().to_vec();
+        Raw::collect(&Inputs {
+            command_line: Vec::new(),
+            config_file: Some(PathBuf::from(name)),
+            environment: Vec::new(),
+            read: &move |_| Ok(text.clone()),
+        })
+    }
+
+    fn values_of(raw: &Raw) -> Vec<(&'static str, String)> {
+        let given = |definition: &crate::config::Definition| {
+            raw.given(definition.key).map(|given| (definition.name, given.value.clone()))
+        };
+        DEFINITIONS.iter().filter_map(given).collect()
+    }
+
+    fn faults(raw: &Raw) -> Vec<String> {
+        raw.faults.iter().map(Fault::to_string).collect()
+    }
+
+    #[test]
+    fn toml_and_json_give_the_same() {
+        let toml = read(
+            "a.toml",
+            "Mode = \"offline\"\ndatafile = 'd.json'\n[Limits]\nVerdictWait = \"500ms\"\nHeaders = 50\n\
+             [Streaming]\nTrackClientHostName = true\n[Cors]\nOrigins = [\"http://a\", \"http://b\"]\n",
+        );
+        let json = read(
+            "appsettings.json",
+            "{\"Mode\": \"offline\", \"DataFile\": \"d.json\", \"Limits\": {\"VerdictWait\": \"500ms\", \
+             \"Headers\": 50}, \"Streaming:TrackClientHostName\": true, \"Cors__Origins\": [\"http://a\", \
+             \"http://b\",],}",
+        );
+        assert_eq!(faults(&toml), [""; 0]);
+        assert_eq!(faults(&json), [""; 0]);
+        assert_eq!(values_of(&toml), values_of(&json));
+        assert_eq!(toml.given(Key::CorsOrigins).unwrap().value, "http://a,http://b");
+        assert_eq!(toml.origin(Key::LimitsHeaders), Origin::File("a.toml".into(), 5));
+    }
+
+    #[test]
+    fn featbits_own_appsettings_are_taken() {
+        let raw = read(
+            "appsettings.json",
+            r#"{
+  "Logging": { "LogLevel": { "Default": "Warning", "Microsoft.AspNetCore": "Warning" } },
+  "AllowedHosts": "*",
+  "Mode": "auto", "AgentId": "", "ApiKey": "", "StreamingUri": "", "ForwardEvents": false, "EventUri": "",
+  "Streaming": { "TrackClientHostName": true, "TokenExpirySeconds": 30 }
+}"#,
+        );
+        assert_eq!(faults(&raw), [""; 0]);
+        assert_eq!(raw.warnings, []);
+        assert_eq!(raw.given(Key::LoggingLevel).unwrap().value, "Warning");
+        assert!(raw.given(Key::AgentId).is_none());
+    }
+
+    #[test]
+    fn an_unknown_name_is_an_error_with_a_suggestion() {
+        let raw = read("a.toml", "\nMoed = 'offline'\n[Limits]\nBananas = 1\n[Logging]\nLevle = 'info'\n");
+        assert_eq!(
+            faults(&raw),
+            [
+                "Moed (a.toml:2): is no setting of the agent. Did you mean Mode?",
+                "Limits:Bananas (a.toml:4): is no setting of the agent. Take it out; docs/configuration.md lists \
+                 every setting.",
+                "Logging:Levle (a.toml:6): is no setting of the agent. Did you mean Logging__Level?",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_name_given_twice_is_an_error_but_an_alias_only_yields() {
+        let raw = read("a.json", "{\"Mode\": \"auto\",\n\"MODE\": \"offline\"}");
+        assert_eq!(faults(&raw), ["Mode (a.json:2): Mode is given twice in this file. Keep one of the two."]);
+        for text in [
+            r#"{"Logging": {"LogLevel": {"Default": "Error"}, "Level": "debug"}}"#,
+            r#"{"Logging": {"Level": "debug", "LogLevel": {"Default": "Error"}}}"#,
+        ] {
+            let raw = read("a.json", text);
+            assert_eq!(faults(&raw), [""; 0]);
+            assert_eq!(raw.given(Key::LoggingLevel).unwrap().value, "debug");
+        }
+    }
+
+    #[test]
+    fn a_broken_file_is_told_by_line_without_its_text() {
+        for (name, text, start) in [
+            (
+                "a.toml",
+                "Mode = 'auto'\nApiKey = sesame\n",
+                "--config (a.toml:2): the file is no valid TOML: ",
+            ),
+            (
+                "a.json",
+                "{\"Mode\": 1,\n\"ApiKey\": sesame}",
+                "--config (a.json:2): the file is no valid JSON: ",
+            ),
+            (
+                "agent.conf",
+                "// hi\n{\"ApiKey\": sesame}",
+                "--config (agent.conf:2): the file is no valid JSON: ",
+            ),
+        ] {
+            let faults = faults(&read(name, text));
+            assert_eq!(faults.len(), 1);
+            assert!(faults[0].starts_with(start), "{faults:?}");
+            assert!(!faults[0].contains("sesame"), "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn a_kestrel_section_is_accepted_with_a_warning() {
+        let raw = read("a.json", r#"{"Kestrel": {"Endpoints": {"Http": {"Url": "http://*:1", "X": 1}}}}"#);
+        assert_eq!(faults(&raw), [""; 0]);
+        assert_eq!(raw.warnings.len(), 1);
+    }
+}

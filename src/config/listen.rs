@@ -1,0 +1,210 @@
+//! Where to listen: .NET's form of addresses (`http://*:6100`).
+//!
+//! Must not open a socket nor resolve a name.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::value::{Unfit, unfit};
+
+/// One address to listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Which of the machine's addresses.
+    pub address: ListenAddress,
+    /// The port; 0 takes any free one.
+    pub port: u16,
+    /// What is spoken there.
+    pub scheme: Scheme,
+    /// Whether the agent runs on when this one cannot be opened, as long as another can: the loopbacks of
+    /// `localhost`, of which a machine may lack one.
+    pub optional: bool,
+}
+
+/// Which of the machine's addresses a listener takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// Every address: one socket for IPv6 and IPv4, or IPv4 alone where there is no IPv6.
+    Wildcard,
+    /// This one. `[::]` includes IPv4, as in .NET.
+    Ip(IpAddr),
+}
+
+/// What is spoken on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// HTTP/1.1 without TLS.
+    Http,
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            ListenAddress::Wildcard => write!(f, "http://*:{}", self.port),
+            ListenAddress::Ip(IpAddr::V4(ip)) => write!(f, "http://{ip}:{}", self.port),
+            ListenAddress::Ip(IpAddr::V6(ip)) => write!(f, "http://[{ip}]:{}", self.port),
+        }
+    }
+}
+
+const FORM: &str = "Write URLs such as http://*:6100, separated by `;`";
+
+/// Parses URLs separated by `;`. Besides the addresses: the host names that were taken for "every address".
+pub fn parse(text: &str) -> Result<(Vec<Listen>, Vec<String>), Unfit> {
+    let mut addresses = Vec::new();
+    let mut names = Vec::new();
+    for url in text.split(';').map(str::trim).filter(|url| !url.is_empty()) {
+        for listen in parse_one(url, &mut names)? {
+            if !addresses.contains(&listen) {
+                addresses.push(listen);
+            }
+        }
+    }
+    if addresses.is_empty() {
+        return Err(unfit("holds no URL", FORM));
+    }
+    Ok((addresses, names))
+}
+
+fn parse_one(url: &str, names: &mut Vec<String>) -> Result<Vec<Listen>, Unfit> {
+    let (scheme, rest) = url.split_once("://").ok_or_else(|| unfit("is no URL", FORM))?;
+    if scheme.eq_ignore_ascii_case("https") {
+        return Err(unfit(
+            "asks for https, but TLS is not available in this version",
+            "Write http://, and put a proxy that ends TLS in front if it is needed",
+        ));
+    }
+    if !scheme.eq_ignore_ascii_case("http") {
+        return Err(unfit(format!("has the scheme {scheme:?}"), FORM));
+    }
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    if authority.eq_ignore_ascii_case("unix:") {
+        return Err(unfit("asks for a Unix socket, which is not available", FORM));
+    }
+    if !matches!(path, "" | "/") {
+        return Err(unfit("has a path, and the agent serves from the root", "Leave the path out"));
+    }
+    let (host, port) = split_port(authority)?;
+    let listen = |address, optional| Listen { address, port, scheme: Scheme::Http, optional };
+    if host.is_empty() {
+        return Err(unfit("has no host", FORM));
+    }
+    if matches!(host, "*" | "+") {
+        return Ok(vec![listen(ListenAddress::Wildcard, false)]);
+    }
+    if host.eq_ignore_ascii_case("localhost") {
+        return Ok(vec![
+            listen(ListenAddress::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)), true),
+            listen(ListenAddress::Ip(IpAddr::V6(Ipv6Addr::LOCALHOST)), true),
+        ]);
+    }
+    if let Some(inner) = host.strip_prefix('[') {
+        let address = inner.strip_suffix(']').and_then(|inner| inner.parse::<Ipv6Addr>().ok());
+        let address = address.ok_or_else(|| unfit("has a malformed IPv6 address", FORM))?;
+        return Ok(vec![listen(ListenAddress::Ip(IpAddr::V6(address)), false)]);
+    }
+    if let Ok(address) = host.parse::<Ipv4Addr>() {
+        return Ok(vec![listen(ListenAddress::Ip(IpAddr::V4(address)), false)]);
+    }
+    let like_name = host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+    if !like_name || host.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        return Err(unfit("has a host that is neither an address nor a name", FORM));
+    }
+    names.push(host.to_string());
+    Ok(vec![listen(ListenAddress::Wildcard, false)])
+}
+
+fn split_port(authority: &str) -> Result<(&str, u16), Unfit> {
+    let after_address = authority.rfind(']').map_or(0, |end| end + 1);
+    let Some(colon) = authority[after_address..].find(':') else {
+        return Ok((authority, 80));
+    };
+    let (host, port) = authority.split_at(after_address + colon);
+    let digits = &port[1..];
+    let valid = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    match digits.parse::<u16>() {
+        Ok(port) if valid => Ok((host, port)),
+        _ => Err(unfit("has a port that is not from 0 to 65535", FORM)),
+    }
+}
+
+/// The URLs that a list of ports stands for, as in `ASPNETCORE_HTTP_PORTS=8080;8081`.
+pub(super) fn urls_of_ports(ports: &str) -> String {
+    let ports = ports.split([';', ',']).map(str::trim).filter(|port| !port.is_empty());
+    ports.map(|port| format!("http://*:{port}")).collect::<Vec<_>>().join(";")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn shown(text: &str) -> Vec<String> {
+        parse(text).unwrap().0.iter().map(Listen::to_string).collect()
+    }
+
+    #[test]
+    fn takes_every_form_of_dotnet() {
+        for (text, expected) in [
+            ("http://*:6100", &["http://*:6100"][..]),
+            ("http://+:6100", &["http://*:6100"]),
+            ("HTTP://+:6100/", &["http://*:6100"]),
+            ("http://0.0.0.0:6100", &["http://0.0.0.0:6100"]),
+            ("http://[::]:6100", &["http://[::]:6100"]),
+            ("http://[::1]:0", &["http://[::1]:0"]),
+            ("http://localhost:6100", &["http://127.0.0.1:6100", "http://[::1]:6100"]),
+            ("http://*", &["http://*:80"]),
+            ("http://*:1; http://*:2 ;", &["http://*:1", "http://*:2"]),
+            ("http://*:1;http://+:1", &["http://*:1"]),
+        ] {
+            assert_eq!(shown(text), expected, "{text}");
+        }
+        assert_eq!(shown(&urls_of_ports("8080;8081")), ["http://*:8080", "http://*:8081"]);
+    }
+
+    #[test]
+    fn only_the_loopbacks_of_localhost_are_optional() {
+        assert!(parse("http://localhost:1").unwrap().0.iter().all(|listen| listen.optional));
+        assert!(parse("http://127.0.0.1:1;http://*:2").unwrap().0.iter().all(|listen| !listen.optional));
+    }
+
+    #[test]
+    fn another_host_name_means_every_address_and_is_told() {
+        let (listen, names) = parse("http://featbit-agent:6100").unwrap();
+        assert_eq!(listen[0].address, ListenAddress::Wildcard);
+        assert_eq!(names, ["featbit-agent"]);
+    }
+
+    #[test]
+    fn what_cannot_be_listened_on_is_refused_with_the_reason() {
+        for (text, part) in [
+            ("", "holds no URL"),
+            (";", "holds no URL"),
+            ("6100", "is no URL"),
+            ("*:6100", "is no URL"),
+            ("https://*:6100", "TLS is not available"),
+            ("ftp://*:21", "scheme"),
+            ("http://:6100", "no host"),
+            ("http://*:65536", "port"),
+            ("http://*:", "port"),
+            ("http://*:+1", "port"),
+            ("http://*:6100/base", "path"),
+            ("http://unix:/tmp/agent.sock", "Unix socket"),
+            ("http://[::g]:1", "IPv6"),
+            ("http://::1:6100", "port"),
+            ("http://300.1.1.1:1", "neither"),
+            ("http://a b:1", "neither"),
+        ] {
+            let fault = parse(text).unwrap_err();
+            assert!(fault.problem.contains(part), "{text}: {fault:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "\\PC{0,32}") {
+            let _ = parse(&text);
+            let _ = parse(&format!("http://{text}"));
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The settings as the agent uses them: types that cannot be wrong.
+//!
+//! Must not parse or check anything: that is done in [`super::validate`], the only place that makes them.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+
+use super::fault::Origin;
+use super::listen::Listen;
+use super::uri::AbsoluteUri;
+
+/// Everything the agent was told, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where flags come from.
+    pub mode: Mode,
+    /// The key of the management calls; without it they answer 401.
+    pub api_key: Option<Secret>,
+    /// The dump to serve and to watch.
+    pub data_file: Option<DataFile>,
+    /// What becomes of usage events.
+    pub events: Events,
+    /// Where to listen; never empty.
+    pub listen: Vec<Listen>,
+    /// How many connections may wait to be accepted, for each listener.
+    pub backlog: u32,
+    /// How many threads serve connections; `None` is one per core.
+    pub reactors: Option<NonZeroUsize>,
+    /// The path of the plain WebSocket echo.
+    pub echo_path: Option<String>,
+    /// How long connections stay after their secret is gone.
+    pub revocation_grace: Duration,
+    /// The streaming endpoint.
+    pub streaming: Streaming,
+    /// The polling endpoints.
+    pub polling: Polling,
+    /// Calls from browsers.
+    pub cors: Cors,
+    /// Bounds of time and memory.
+    pub limits: Limits,
+    /// Over how long WebSockets are closed at shutdown.
+    pub shutdown_drain: Duration,
+    /// Where `/metrics` is served; `None` is the data port.
+    pub metrics: Option<Vec<Listen>>,
+    /// Logs.
+    pub log: Log,
+    /// Every setting as text, for [`Settings::describe`].
+    pub effective: Vec<Effective>,
+}
+
+impl Settings {
+    /// One line for each setting: its name, its value (secrets masked) and where that came from.
+    pub fn describe(&self) -> Vec<String> {
+        let names = self.effective.iter().map(|line| line.name.len()).max().unwrap_or(0);
+        let values = self.effective.iter().map(|line| line.value.chars().count()).max().unwrap_or(0).min(40);
+        let line =
+            |line: &Effective| format!("{:names$}  {:values$}  ({})", line.name, line.value, line.origin);
+        self.effective.iter().map(line).collect()
+    }
+}
+
+/// One setting as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// The setting's name.
+    pub name: &'static str,
+    /// Its value, with what a default means; `****` if it is a secret.
+    pub value: String,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Where flags come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// From a data file and from bootstrap calls; no server.
+    Offline,
+    /// From a FeatBit server.
+    Agent(Upstream),
+}
+
+impl Mode {
+    /// Its name in logs.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Mode::Offline => "offline",
+            Mode::Agent(_) => "agent",
+        }
+    }
+}
+
+/// The FeatBit server to follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// The name under which this agent registers.
+    pub agent_id: String,
+    /// The evaluation server.
+    pub streaming_uri: AbsoluteUri,
+}
+
+/// A data file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether `updatedAt` of changed items is raised.
+    pub stamp: bool,
+    /// How often it is looked at where the system reports no changes.
+    pub poll: Duration,
+}
+
+/// What becomes of usage events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Events {
+    /// They are counted and dropped.
+    Drop,
+    /// They go to this server.
+    Forward(AbsoluteUri),
+}
+
+/// The streaming endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Streaming {
+    /// How far a token's time may be from the agent's clock.
+    pub token_expiry: Duration,
+    /// How long a connection with an expired token is held.
+    pub token_hold: Duration,
+}
+
+/// The polling endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Polling {
+    /// Whether a client secret opens the server payload.
+    pub allow_client_secret_for_server: bool,
+}
+
+/// Calls from browsers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cors {
+    /// Which origins may call.
+    pub origins: Origins,
+    /// How long the answer to a preflight request may be remembered.
+    pub max_age: Duration,
+}
+
+/// Which origins may call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origins {
+    /// All.
+    Any,
+    /// These, in lower case, such as `https://shop.example`.
+    List(Vec<String>),
+}
+
+/// Bounds of time and memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections open at a time; `None` is what the descriptor limit allows.
+    pub connections: Option<NonZeroUsize>,
+    /// How long an SDK is held while there is no data.
+    pub verdict_wait: Duration,
+    /// Time to send the head of a request.
+    pub head: Duration,
+    /// The longest pause within a body.
+    pub body: Duration,
+    /// How long an HTTP connection may be idle between requests.
+    pub keep_alive: Duration,
+    /// How long a streaming connection may be silent; `None` is for ever.
+    pub stream_idle: Option<Duration>,
+    /// How long output may make no progress.
+    pub write_stall: Duration,
+    /// How long to wait for the peer's close.
+    pub close: Duration,
+    /// The longest head of a request.
+    pub header_bytes: usize,
+    /// Header lines of a request.
+    pub headers: usize,
+    /// The longest body of a request other than a bootstrap call.
+    pub body_bytes: usize,
+    /// The longest message from an SDK.
+    pub message_bytes: usize,
+    /// The longest dump.
+    pub bootstrap_bytes: u64,
+    /// Bootstrap calls under way at a time.
+    pub bootstraps: usize,
+    /// Private output waiting for slow readers, over all connections.
+    pub pending_bytes: usize,
+    /// The kernel's send buffer of a connection.
+    pub send_buffer_bytes: usize,
+}
+
+/// Logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// How much is logged.
+    pub level: LevelFilter,
+    /// How a line is written.
+    pub format: LogFormat,
+}
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes `text` out of sight.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// Whether `given` is this secret. Takes the same time wherever they differ.
+    pub fn matches(&self, given: &[u8]) -> bool {
+        let own = self.0.as_bytes();
+        let differences = own.iter().zip(given).fold(0, |differences, (a, b)| differences | (a ^ b));
+        own.len() == given.len() && std::hint::black_box(differences) == 0
+    }
+
+    /// The secret itself, to be sent to the server that it is for.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("****")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_never_shown_and_matches_itself_only() {
+        let secret = Secret::new("rp-0123".into());
+        assert_eq!(format!("{secret:?}"), "****");
+        assert!(secret.matches(b"rp-0123"));
+        for other in [&b"rp-0124"[..], b"rp-012", b"rp-01234", b""] {
+            assert!(!secret.matches(other));
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What was given, before anybody looks at what it says: command line over environment over file.
+//!
+//! Must not judge a value; names that nobody knows are found here, since only the sources see them.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::definition::Key;
+use super::fault::{Fault, Origin};
+use super::table::DEFINITIONS;
+use super::{environment, file};
+
+/// The environment variable that names the configuration file.
+pub const CONFIG_VARIABLE: &str = "FEATBIT_AGENT_CONFIG";
+
+/// Where settings are taken from.
+pub struct Inputs<'a> {
+    /// Options of the command line, in order.
+    pub command_line: Vec<(Key, String)>,
+    /// The file that the command line names.
+    pub config_file: Option<PathBuf>,
+    /// The environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Reads a file.
+    pub read: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
+}
+
+/// A value and where it came from.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// The text, without blanks around it.
+    pub value: String,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// What was given for each setting, and what is wrong with the sources themselves.
+#[derive(Debug)]
+pub struct Raw {
+    given: Vec<Option<Given>>,
+    /// What is wrong.
+    pub faults: Vec<Fault>,
+    /// What should be known.
+    pub warnings: Vec<Fault>,
+}
+
+impl Raw {
+    /// Collects every source, each one over the one before it.
+    pub fn collect(inputs: &Inputs<'_>) -> Self {
+        let mut raw = Raw { given: vec![None; DEFINITIONS.len()], faults: Vec::new(), warnings: Vec::new() };
+        if let Some((path, origin)) = config_file(inputs) {
+            match (inputs.read)(&path) {
+                Ok(text) => file::collect(&mut raw, &path, &text),
+                Err(error) => raw.faults.push(Fault::at(
+                    "--config",
+                    origin,
+                    format!("cannot read {}: {error}", path.display()),
+                    "Name a file that exists and that this user may read",
+                )),
+            }
+        }
+        environment::collect(&mut raw, &inputs.environment);
+        for (key, value) in &inputs.command_line {
+            raw.set(*key, value, Origin::CommandLine(format!("--{}", key.definition().flag())));
+        }
+        raw
+    }
+
+    /// Gives `key` a value, over what an earlier source gave.
+    pub(super) fn set(&mut self, key: Key, value: &str, origin: Origin) {
+        self.given[key as usize] = Some(Given { value: value.trim().to_string(), origin });
+    }
+
+    /// What was given for `key`, if it is not blank: a blank value hides what an earlier source gave, and means
+    /// the default.
+    pub fn given(&self, key: Key) -> Option<&Given> {
+        self.given[key as usize].as_ref().filter(|given| !given.value.is_empty())
+    }
+
+    /// Where the value of `key` came from.
+    pub fn origin(&self, key: Key) -> Origin {
+        self.given(key).map_or(Origin::Default, |given| given.origin.clone())
+    }
+}
+
+fn config_file(inputs: &Inputs<'_>) -> Option<(PathBuf, Origin)> {
+    if let Some(path) = &inputs.config_file {
+        return Some((path.clone(), Origin::CommandLine("--config".into())));
+    }
+    let matching = |(name, value): &&(OsString, OsString)| {
+        !value.is_empty() && name.to_str().is_some_and(|name| name.eq_ignore_ascii_case(CONFIG_VARIABLE))
+    };
+    let (name, value) = inputs.environment.iter().find(matching)?;
+    Some((PathBuf::from(value), Origin::Environment(name.to_string_lossy().into_owned())))
+}

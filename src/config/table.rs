@@ -1,0 +1,289 @@
+//! Every setting of the agent. The parser, `--help`, `docs/configuration.md` and `check` are made from this table.
+//!
+//! Must not hold anything but definitions. A new setting is one entry here, one [`Key`] and one field of
+//! [`Settings`](super::Settings); `docs/configuration.md` is then written anew (its test says how).
+
+use super::definition::{Alias, Definition, Key, Kind, Section, Unit};
+
+/// Every setting, in the order of the docs and of [`Key`].
+pub const DEFINITIONS: &[Definition] = &[
+    define(Key::Mode, "Mode", Kind::Mode, "auto", Section::Data)
+        .common()
+        .help(
+            "Where flags come from. `auto` (or `agent`) follows a FeatBit server; `manual` (or `offline`) serves \
+             what a data file or a bootstrap call brings, without any server. This version has offline mode only.",
+        ),
+    define(Key::ApiKey, "ApiKey", Kind::Secret, "", Section::Data)
+        .common()
+        .needed("auto mode; offline mode without a data file")
+        .help(
+            "The key of the relay proxy, as FeatBit shows it (`rp-…`). It opens the management calls (bootstrap, \
+             backup, status); in offline mode it may be left out, and those calls then answer 401. A command line \
+             is visible to every user of the machine: prefer the environment or ApiKey__File.",
+        ),
+    define(Key::ApiKeyFile, "ApiKey__File", Kind::Path, "", Section::Data)
+        .help("A file that holds the ApiKey, as container secrets do. Blanks and line ends around it are cut off."),
+    define(Key::DataFile, "DataFile", Kind::Path, "", Section::Data)
+        .common()
+        .needed("offline mode without an ApiKey")
+        .help(
+            "A dump of FeatBit's relay data, loaded at the start and again whenever it changes. Written as \
+             `GET /api/public/proxy/backup` answers it. Offline mode only.",
+        ),
+    define(Key::DataFileStamp, "DataFileStamp", Kind::Flag, "false", Section::Data).help(
+        "Raise `updatedAt` of flags and segments whose content changed in the data file without a newer \
+         `updatedAt`. For files edited by hand: several SDKs ignore a change that is not newer.",
+    ),
+    define(
+        Key::DataFilePollMilliseconds,
+        "DataFilePollMilliseconds",
+        Kind::Duration { unit: Unit::Milliseconds, min_ms: 10, zero: false },
+        "500",
+        Section::Data,
+    )
+    .help("How often the data file is looked at where the system does not report changes by itself."),
+    define(Key::AgentId, "AgentId", Kind::Text, "", Section::Data)
+        .needed("auto mode")
+        .help("The name under which this agent registers with the FeatBit server."),
+    define(Key::StreamingUri, "StreamingUri", Kind::Uri(&["ws", "wss", "http", "https"]), "", Section::Data)
+        .needed("auto mode")
+        .help("The FeatBit evaluation server to follow, such as `ws://evaluation-server:5100`."),
+    define(Key::Urls, "Urls", Kind::Urls, "http://*:6100", Section::Listening)
+        .common()
+        .aliases(&[
+            environment("ASPNETCORE_URLS"),
+            environment("DOTNET_URLS"),
+            ports("HTTP_PORTS", false),
+            ports("ASPNETCORE_HTTP_PORTS", true),
+            ports("DOTNET_HTTP_PORTS", true),
+        ])
+        .help(
+            "Where the agent listens. The host is `*` or `+` (every address, IPv4 and IPv6), `localhost` (both \
+             loopbacks), or an address such as `0.0.0.0`, `[::]` or `192.0.2.1`; port 0 takes any free one. As in \
+             .NET, another host name is not resolved and means every address. The .NET variables ending in `_PORTS` \
+             list ports for every address.",
+        ),
+    define(Key::ListenBacklog, "Listen__Backlog", count(1, 65_535), "65535", Section::Listening).help(
+        "How many connections may wait to be accepted, for each reactor's listener. The kernel cuts it to \
+         `net.core.somaxconn`.",
+    ),
+    define(Key::Reactors, "Reactors", count(0, 1024), "0", Section::Listening)
+        .default_note("one per core")
+        .help("How many threads serve connections."),
+    define(
+        Key::StreamingTokenExpirySeconds,
+        "Streaming__TokenExpirySeconds",
+        seconds(1_000, false),
+        "30",
+        Section::Sdks,
+    )
+    .help(
+        "How far the time in an SDK's connection token may be from the agent's clock, either way. A connection \
+         outside it gets no data and is closed with 1008 after Streaming__TokenHoldSeconds.",
+    ),
+    define(
+        Key::StreamingTokenHoldSeconds,
+        "Streaming__TokenHoldSeconds",
+        seconds(0, true),
+        "30",
+        Section::Sdks,
+    )
+    .help(
+        "How long a connection with an expired token is held before it is closed, so that SDKs with a wrong clock \
+         come back slowly.",
+    ),
+    define(
+        Key::StreamingTrackClientHostName,
+        "Streaming__TrackClientHostName",
+        Kind::Flag,
+        "false",
+        Section::Sdks,
+    )
+    .help("Taken from existing configurations and ignored. The agent never looks up the names of its clients."),
+    define(Key::RevocationGraceSeconds, "RevocationGraceSeconds", seconds(0, true), "60", Section::Sdks).help(
+        "How long connections stay after their secret is gone from the data, before they are closed with 4003, \
+         which ends an SDK for good. A mistaken dump put right within this time costs nobody.",
+    ),
+    define(
+        Key::PollingAllowClientSecretForServer,
+        "Polling__AllowClientSecretForServer",
+        Kind::Flag,
+        "false",
+        Section::Sdks,
+    )
+    .help(
+        "Let a client secret read the server payload, as FeatBit's own agent does. That payload holds every \
+         targeting rule, and client secrets are public.",
+    ),
+    define(Key::CorsOrigins, "Cors__Origins", Kind::Origins, "*", Section::Sdks).help(
+        "Which origins browsers may call from, such as `https://shop.example,https://admin.example`. As \
+         environment variables also `Cors__Origins__0` and so on; in a file also an array.",
+    ),
+    define(Key::CorsMaxAgeSeconds, "Cors__MaxAgeSeconds", seconds(0, true), "600", Section::Sdks)
+        .help("How long a browser may remember the answer to a preflight request."),
+    define(Key::EchoPath, "EchoPath", Kind::UrlPath, "", Section::Sdks)
+        .default_note("no echo")
+        .help(
+            "A path that opens a plain WebSocket echo without a token, for conformance suites. Not for production.",
+        ),
+    define(Key::ForwardEvents, "ForwardEvents", Kind::Flag, "true", Section::Events).help(
+        "Whether usage events go to EventUri. In offline mode without EventUri they are dropped with one warning, \
+         unless this is said explicitly. This version counts and drops them.",
+    ),
+    define(Key::EventUri, "EventUri", Kind::Uri(&["http", "https"]), "", Section::Events)
+        .needed("ForwardEvents in auto mode, or said explicitly in offline mode")
+        .help("Where usage events go, such as `http://evaluation-server:5100`."),
+    define(Key::LimitsConnections, "Limits__Connections", count(0, 10_000_000), "0", Section::Limits)
+        .default_note("what the descriptor limit allows")
+        .help("How many connections may be open at a time. Further ones wait to be accepted."),
+    define(Key::LimitsVerdictWait, "Limits__VerdictWait", seconds(0, true), "10", Section::Limits).help(
+        "How long an SDK is held while no data has been loaded and its secret can be neither accepted nor refused; \
+         then 1011, or 503 with `Retry-After`.",
+    ),
+    define(Key::LimitsHeadSeconds, "Limits__HeadSeconds", seconds(10, false), "15", Section::Limits)
+        .help("How long a client may take to send the head of a request, handshakes included. Then 408."),
+    define(Key::LimitsBodySeconds, "Limits__BodySeconds", seconds(10, false), "30", Section::Limits)
+        .help("The longest pause within the body of a request. Then 408."),
+    define(Key::LimitsKeepAliveSeconds, "Limits__KeepAliveSeconds", seconds(10, false), "130", Section::Limits)
+        .help("How long an HTTP connection may be idle between requests."),
+    define(
+        Key::LimitsStreamIdleSeconds,
+        "Limits__StreamIdleSeconds",
+        seconds(37_000, true),
+        "120",
+        Section::Limits,
+    )
+    .help(
+        "How long a streaming connection may be silent before it is closed with 1001; 0 means for ever. More than \
+         36, since the browser SDK may be quiet that long.",
+    ),
+    define(Key::LimitsWriteStallSeconds, "Limits__WriteStallSeconds", seconds(10, false), "30", Section::Limits)
+        .help("How long a connection with output waiting may take none of it before it is dropped."),
+    define(Key::LimitsCloseSeconds, "Limits__CloseSeconds", seconds(10, false), "5", Section::Limits)
+        .help("How long a closed connection waits for the peer's own close, so that a close code is not lost."),
+    define(Key::LimitsHeaderBytes, "Limits__HeaderBytes", bytes(1024, 1 << 20), "32768", Section::Limits)
+        .help("The longest head of a request. Then 431."),
+    define(Key::LimitsHeaders, "Limits__Headers", count(16, 1024), "100", Section::Limits)
+        .help("How many header lines a request may have. Then 431."),
+    define(Key::LimitsBodyBytes, "Limits__BodyBytes", bytes(1024, 1 << 30), "30000000", Section::Limits)
+        .help("The longest body of a request other than a bootstrap call, after decompression too. Then 413."),
+    define(Key::LimitsMessageBytes, "Limits__MessageBytes", bytes(1024, 16 << 20), "65536", Section::Limits)
+        .help("The longest WebSocket message from an SDK, over all its fragments. Then 1009."),
+    define(
+        Key::LimitsBootstrapBytes,
+        "Limits__BootstrapBytes",
+        bytes(1024, u32::MAX as u64),
+        "536870912",
+        Section::Limits,
+    )
+    .help("The longest dump that a bootstrap call or a data file may bring."),
+    define(Key::LimitsBootstraps, "Limits__Bootstraps", count(1, 64), "1", Section::Limits)
+        .help("How many bootstrap calls may be under way at a time. Further ones get 503 with `Retry-After`."),
+    define(
+        Key::LimitsPendingBytes,
+        "Limits__PendingBytes",
+        bytes(1 << 20, 1 << 40),
+        "268435456",
+        Section::Limits,
+    )
+    .help("How much output made for single connections may wait for slow readers, over all of them together."),
+    define(
+        Key::LimitsSendBufferBytes,
+        "Limits__SendBufferBytes",
+        bytes(4096, 16 << 20),
+        "65536",
+        Section::Limits,
+    )
+    .help("The kernel's send buffer of each connection, which bounds what a peer that does not read can pin."),
+    define(Key::ShutdownDrainSeconds, "Shutdown__DrainSeconds", seconds(0, true), "10", Section::Operation).help(
+        "Over how long WebSockets are closed with 1001 after SIGTERM or SIGINT, so that SDKs do not all come back \
+         at once.",
+    ),
+    define(Key::MetricsUrl, "Metrics__Url", Kind::Urls, "", Section::Operation)
+        .default_note("`/metrics` on the data port")
+        .help("Where `/metrics` is served instead of the data port, such as `http://localhost:9100`."),
+    define(Key::LoggingLevel, "Logging__Level", Kind::Level, "info", Section::Operation)
+        .common()
+        .aliases(&[Alias { name: "Logging__LogLevel__Default", environment_only: false, ports: false }])
+        .help("How much is logged. .NET's names (`Information`, `Warning`, `Critical`, `None`) are taken too."),
+    define(Key::LoggingFormat, "Logging__Format", Kind::Format, "auto", Section::Operation)
+        .common()
+        .help("How log lines are written to standard output. `auto` is `text`; `json` is one object a line."),
+];
+
+const _: () = {
+    let mut index = 0;
+    while index < DEFINITIONS.len() {
+        assert!(DEFINITIONS[index].key as usize == index, "the table must be in the order of Key");
+        index += 1;
+    }
+    assert!(DEFINITIONS.len() == Key::LoggingFormat as usize + 1, "the table must hold every Key");
+};
+
+const fn define(
+    key: Key,
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    section: Section,
+) -> Definition {
+    Definition {
+        key,
+        name,
+        kind,
+        default,
+        default_note: "",
+        section,
+        common: false,
+        needed: "",
+        aliases: &[],
+        help: "",
+    }
+}
+
+impl Definition {
+    const fn common(mut self) -> Self {
+        self.common = true;
+        self
+    }
+
+    const fn needed(mut self, when: &'static str) -> Self {
+        self.needed = when;
+        self
+    }
+
+    const fn default_note(mut self, note: &'static str) -> Self {
+        self.default_note = note;
+        self
+    }
+
+    const fn aliases(mut self, aliases: &'static [Alias]) -> Self {
+        self.aliases = aliases;
+        self
+    }
+
+    const fn help(mut self, help: &'static str) -> Self {
+        self.help = help;
+        self
+    }
+}
+
+const fn environment(name: &'static str) -> Alias {
+    Alias { name, environment_only: true, ports: false }
+}
+
+const fn ports(name: &'static str, environment_only: bool) -> Alias {
+    Alias { name, environment_only, ports: true }
+}
+
+const fn count(min: u64, max: u64) -> Kind {
+    Kind::Count { min, max }
+}
+
+const fn bytes(min: u64, max: u64) -> Kind {
+    Kind::Bytes { min, max }
+}
+
+const fn seconds(min_ms: u64, zero: bool) -> Kind {
+    Kind::Duration { unit: Unit::Seconds, min_ms, zero }
+}

@@ -1,0 +1,200 @@
+//! URIs of servers and origins of pages.
+//!
+//! Must not resolve a name, and must not show a user, a password or a query.
+
+use std::fmt;
+
+use super::settings::Origins;
+use super::value::{Unfit, unfit};
+
+/// An absolute URI of a server.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AbsoluteUri {
+    text: String,
+    scheme_len: usize,
+    host: String,
+    port: Option<u16>,
+}
+
+impl AbsoluteUri {
+    /// The URI as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Its scheme as it was given.
+    pub fn scheme(&self) -> &str {
+        &self.text[..self.scheme_len]
+    }
+
+    /// Its host, an IPv6 address without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Its port, if it names one.
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+}
+
+impl fmt::Display for AbsoluteUri {
+    /// The URI with a user and password in it masked.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&masked_uri(&self.text))
+    }
+}
+
+impl fmt::Debug for AbsoluteUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// `uri` without what may be secret in it: user, password, query and fragment.
+pub(super) fn masked_uri(uri: &str) -> String {
+    let (uri, query) = match uri.find(['?', '#']) {
+        Some(end) => (&uri[..end], &uri[end..=end]),
+        None => (uri, ""),
+    };
+    let mask = if query.is_empty() { "" } else { "****" };
+    let authority = uri.find("://").map_or(0, |at| at + 3);
+    let end = uri[authority..].find('/').map_or(uri.len(), |at| authority + at);
+    match uri[authority..end].rfind('@') {
+        Some(at) => format!("{}****{}{query}{mask}", &uri[..authority], &uri[authority + at..]),
+        None => format!("{uri}{query}{mask}"),
+    }
+}
+
+/// Parses an absolute URI with one of `schemes`.
+pub(super) fn parse_uri(text: &str, schemes: &[&str]) -> Result<AbsoluteUri, Unfit> {
+    let remedy = || {
+        let scheme = schemes.first().unwrap_or(&"http");
+        format!("Write one such as {scheme}://evaluation-server:5100 (schemes: {})", schemes.join(", "))
+    };
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err(unfit("is no absolute URI", remedy()));
+    };
+    if !schemes.iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
+        return Err(unfit(format!("has the scheme {scheme:?}"), remedy()));
+    }
+    if text.bytes().any(|b| b.is_ascii_whitespace() || b.is_ascii_control()) {
+        return Err(unfit("holds blanks or control characters", remedy()));
+    }
+    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    let host_port = authority.rsplit_once('@').map_or(authority, |(_, host_port)| host_port);
+    let (host, port) = match host_port.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
+        Some((host, port)) => (host, port),
+        None => host_port.split_at(host_port.find(':').unwrap_or(host_port.len())),
+    };
+    let port = match port.strip_prefix(':') {
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => match digits.parse::<u16>() {
+            Ok(port) if port > 0 => Some(port),
+            _ => return Err(unfit("has a port that is not from 1 to 65535", remedy())),
+        },
+        None if port.is_empty() => None,
+        _ => return Err(unfit("has a malformed host or port", remedy())),
+    };
+    if host.is_empty() || host.contains(['[', ']', '\\']) {
+        return Err(unfit("has no host", remedy()));
+    }
+    Ok(AbsoluteUri { text: text.to_string(), scheme_len: scheme.len(), host: host.to_string(), port })
+}
+
+/// Parses `*`, or origins separated by commas.
+pub(super) fn parse_origins(text: &str) -> Result<Origins, Unfit> {
+    let remedy = "Write `*`, or origins such as https://shop.example, separated by commas";
+    let mut list = Vec::new();
+    for origin in text.split(',').map(str::trim).filter(|origin| !origin.is_empty()) {
+        if origin == "*" {
+            return Ok(Origins::Any);
+        }
+        let origin = origin.strip_suffix('/').unwrap_or(origin).to_ascii_lowercase();
+        let authority = origin.split_once("://").map(|(_, authority)| authority);
+        let plain = |text: &str| !text.is_empty() && !text.contains(['/', '?', '#', '@', ' ', '*']);
+        if origin != "null" && !authority.is_some_and(plain) {
+            return Err(unfit("holds what is no origin", remedy));
+        }
+        if !list.contains(&origin) {
+            list.push(origin);
+        }
+    }
+    if list.is_empty() { Err(unfit("holds no origin", remedy)) } else { Ok(Origins::List(list)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_uri_is_taken_apart() {
+        for (text, scheme, host, port) in [
+            ("ws://els:5100", "ws", "els", Some(5100)),
+            ("WSS://els/path?q#f", "WSS", "els", None),
+            ("ws://u:p@[::1]:1/", "ws", "::1", Some(1)),
+            ("ws://[::1]", "ws", "::1", None),
+        ] {
+            let uri = parse_uri(text, &["ws", "wss"]).unwrap();
+            assert_eq!((uri.as_str(), uri.scheme(), uri.host(), uri.port()), (text, scheme, host, port));
+        }
+    }
+
+    #[test]
+    fn what_is_no_uri_of_a_server_is_refused() {
+        for (text, part) in [
+            ("els:5100", "absolute"),
+            ("ftp://els", "scheme"),
+            ("ws://", "host"),
+            ("ws://:1", "host"),
+            ("ws://u@/x", "host"),
+            ("ws://els:x", "malformed"),
+            ("ws://els:", "port"),
+            ("ws://els:0", "port"),
+            ("ws://[::1]x", "malformed"),
+            ("ws://[::1", "malformed"),
+            ("ws://e ls", "blanks"),
+        ] {
+            let fault = parse_uri(text, &["ws"]).unwrap_err();
+            assert!(fault.problem.contains(part), "{text}: {fault:?}");
+        }
+    }
+
+    #[test]
+    fn origins_have_no_path_and_no_pattern() {
+        assert_eq!(parse_origins("null").unwrap(), Origins::List(vec!["null".into()]));
+        for text in ["", ",", "shop.example", "https://", "https://a/b", "https://*.a", "https://u@a"] {
+            assert!(parse_origins(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn passwords_and_queries_in_uris_are_masked() {
+        for (uri, expected) in [
+            ("ws://host:5100", "ws://host:5100"),
+            ("ws://me:pw@host/x@y", "ws://****@host/x@y"),
+            ("http://a@b@host", "http://****@host"),
+            ("http://host/?key=1", "http://host/?****"),
+            ("nonsense", "nonsense"),
+        ] {
+            assert_eq!(masked_uri(uri), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "\\PC{0,32}") {
+            for text in [text.clone(), format!("ws://{text}"), format!("ws://[{text}")] {
+                let _ = parse_uri(&text, &["ws"]);
+                let _ = parse_origins(&text);
+                let _ = masked_uri(&text);
+            }
+        }
+
+        #[test]
+        fn what_stands_before_the_at_is_never_shown(user in "[a-z@:]{1,8}", host in "[A-Z]{1,8}") {
+            let shown = parse_uri(&format!("ws://{user}@{host}/x"), &["ws"]).unwrap().to_string();
+            prop_assert_eq!(shown, format!("ws://****@{host}/x"));
+        }
+    }
+}

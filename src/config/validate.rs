@@ -1,0 +1,434 @@
+//! From what was given to [`Settings`]: every value checked, every error collected.
+//!
+//! Must not stop at the first error, nor show the value of a secret.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+
+use super::definition::{Key, Kind};
+use super::fault::{Fault, Rejected};
+use super::listen::{self, Listen};
+use super::settings::{
+    Cors, DataFile, Effective, Events, Limits, Log, LogFormat, Mode, Origins, Polling, Secret, Settings,
+    Streaming, Upstream,
+};
+use super::source::{Inputs, Raw};
+use super::table::DEFINITIONS;
+use super::uri::{AbsoluteUri, masked_uri, parse_origins, parse_uri};
+use super::value::{self, Unfit, unfit};
+
+/// Why agent mode ends the start, until it is there: the one place that knows.
+const AGENT_MODE_MISSING: (&str, &str) = (
+    "agent mode is not available in this version",
+    "Use Mode=offline with DataFile, or with ApiKey and FeatBit's bootstrap call",
+);
+
+/// Usable settings and the warnings met on the way.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// What does not stand in the way but should be known.
+    pub warnings: Vec<Fault>,
+}
+
+/// Reads, merges and checks everything.
+///
+/// # Errors
+/// All faults of all sources at once.
+pub fn load(inputs: &Inputs<'_>) -> Result<Loaded, Rejected> {
+    let mut check = Check { raw: Raw::collect(inputs), read: inputs.read };
+    let mut settings = check.settings();
+    settings.effective = check.effective();
+    let Raw { faults, warnings, .. } = check.raw;
+    if faults.is_empty() { Ok(Loaded { settings, warnings }) } else { Err(Rejected { faults, warnings }) }
+}
+
+/// Only where the agent would listen, whatever else is wrong: for a caller that looks for a running agent.
+///
+/// # Errors
+/// The faults of `Urls`.
+pub fn listening(inputs: &Inputs<'_>) -> Result<Vec<Listen>, Rejected> {
+    let mut check = Check { raw: Raw::collect(inputs), read: inputs.read };
+    check.raw.faults.clear();
+    let listen = check.urls(Key::Urls);
+    match listen {
+        Some(listen) => Ok(listen),
+        None => Err(Rejected { faults: check.raw.faults, warnings: check.raw.warnings }),
+    }
+}
+
+impl Settings {
+    /// Settings from pairs of names and values alone, as environment variables would give them, for tests and
+    /// for programs that contain the agent.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn from_pairs(pairs: &[(&str, &str)]) -> Result<Settings, Rejected> {
+        let environment = pairs.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let inputs = Inputs {
+            command_line: Vec::new(),
+            config_file: None,
+            environment,
+            read: &|path: &Path| std::fs::read(path),
+        };
+        load(&inputs).map(|loaded| loaded.settings)
+    }
+}
+
+struct Check<'a> {
+    raw: Raw,
+    read: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
+}
+
+impl Check<'_> {
+    fn settings(&mut self) -> Settings {
+        let api_key = self.api_key();
+        let data_file = self.data_file();
+        let event_uri = self.uri(Key::EventUri);
+        let streaming_uri = self.uri(Key::StreamingUri);
+        let listen = self.urls(Key::Urls).unwrap_or_default();
+        let metrics = self.metrics(&listen);
+        let offline = self.offline();
+        let forward = self.flag(Key::ForwardEvents);
+        // With a mode that nobody understands, only that is complained about; offline mode needs least.
+        let events = self.events(offline.unwrap_or(true), forward, event_uri);
+        let mode = match offline {
+            Some(true) => self.offline_mode(data_file.is_some()),
+            Some(false) => self.agent_mode(streaming_uri),
+            None => Mode::Offline,
+        };
+        let settings = Settings {
+            mode,
+            api_key,
+            data_file,
+            events,
+            listen,
+            backlog: self.count(Key::ListenBacklog) as u32,
+            reactors: NonZeroUsize::new(self.count(Key::Reactors)),
+            echo_path: self.echo_path(),
+            revocation_grace: self.duration(Key::RevocationGraceSeconds),
+            streaming: Streaming {
+                token_expiry: self.duration(Key::StreamingTokenExpirySeconds),
+                token_hold: self.duration(Key::StreamingTokenHoldSeconds),
+            },
+            polling: Polling {
+                allow_client_secret_for_server: self.flag(Key::PollingAllowClientSecretForServer),
+            },
+            cors: Cors { origins: self.origins(), max_age: self.duration(Key::CorsMaxAgeSeconds) },
+            limits: self.limits(),
+            shutdown_drain: self.duration(Key::ShutdownDrainSeconds),
+            metrics,
+            log: Log { level: self.level(), format: self.format() },
+            effective: Vec::new(),
+        };
+        // Taken and ignored, but not if it is nonsense.
+        self.flag(Key::StreamingTrackClientHostName);
+        self.refuse_agent_mode(&settings.mode);
+        settings
+    }
+
+    fn limits(&mut self) -> Limits {
+        let stream_idle = self.duration(Key::LimitsStreamIdleSeconds);
+        Limits {
+            connections: NonZeroUsize::new(self.count(Key::LimitsConnections)),
+            verdict_wait: self.duration(Key::LimitsVerdictWait),
+            head: self.duration(Key::LimitsHeadSeconds),
+            body: self.duration(Key::LimitsBodySeconds),
+            keep_alive: self.duration(Key::LimitsKeepAliveSeconds),
+            stream_idle: if stream_idle.is_zero() { None } else { Some(stream_idle) },
+            write_stall: self.duration(Key::LimitsWriteStallSeconds),
+            close: self.duration(Key::LimitsCloseSeconds),
+            header_bytes: self.bytes(Key::LimitsHeaderBytes) as usize,
+            headers: self.count(Key::LimitsHeaders),
+            body_bytes: self.bytes(Key::LimitsBodyBytes) as usize,
+            message_bytes: self.bytes(Key::LimitsMessageBytes) as usize,
+            bootstrap_bytes: self.bytes(Key::LimitsBootstrapBytes),
+            bootstraps: self.count(Key::LimitsBootstraps),
+            pending_bytes: self.bytes(Key::LimitsPendingBytes) as usize,
+            send_buffer_bytes: self.bytes(Key::LimitsSendBufferBytes) as usize,
+        }
+    }
+
+    // What a mode needs.
+
+    fn offline(&mut self) -> Option<bool> {
+        self.parsed(Key::Mode, |text| match text.to_ascii_lowercase().as_str() {
+            "manual" | "offline" => Ok(true),
+            "auto" | "agent" => Ok(false),
+            _ => Err(unfit("is no mode", "Write auto (or agent), or manual (or offline)")),
+        })
+    }
+
+    /// Whether a value was given, right or wrong: a wrong one is not missing too.
+    fn tried(&self, key: Key) -> bool {
+        self.raw.given(key).is_some()
+    }
+
+    fn offline_mode(&mut self, data_file: bool) -> Mode {
+        let api_key = self.tried(Key::ApiKey) || self.tried(Key::ApiKeyFile);
+        if !data_file && !api_key {
+            self.raw.faults.push(Fault::missing(
+                "DataFile, ApiKey",
+                "offline mode has neither, so no data could ever reach it",
+                "Set DataFile to a dump, or ApiKey to the key with which FeatBit sends one",
+            ));
+        } else if !api_key {
+            self.raw.warnings.push(Fault::missing(
+                "ApiKey",
+                "is not set, so the management calls (bootstrap, backup, status) answer 401",
+                "Set it if they are needed",
+            ));
+        }
+        Mode::Offline
+    }
+
+    fn agent_mode(&mut self, streaming_uri: Option<AbsoluteUri>) -> Mode {
+        let agent_id = self.text(Key::AgentId);
+        let missing = [
+            (Key::ApiKey, !self.tried(Key::ApiKey) && !self.tried(Key::ApiKeyFile)),
+            (Key::AgentId, agent_id.is_none()),
+            (Key::StreamingUri, !self.tried(Key::StreamingUri)),
+        ];
+        for (key, missing) in missing {
+            if missing {
+                self.raw.faults.push(Fault::missing(
+                    key.definition().name,
+                    "is needed in auto mode",
+                    "Set it, or set Mode=offline",
+                ));
+            }
+        }
+        match (agent_id, streaming_uri) {
+            (Some(agent_id), Some(streaming_uri)) => Mode::Agent(Upstream { agent_id, streaming_uri }),
+            _ => Mode::Offline,
+        }
+    }
+
+    fn refuse_agent_mode(&mut self, mode: &Mode) {
+        if self.raw.faults.is_empty() && matches!(mode, Mode::Agent(_)) {
+            let (problem, remedy) = AGENT_MODE_MISSING;
+            self.raw.faults.push(Fault {
+                setting: "Mode".into(),
+                origin: Some(self.raw.origin(Key::Mode)),
+                problem: problem.into(),
+                remedy: remedy.into(),
+            });
+        }
+    }
+
+    fn events(&mut self, offline: bool, forward: bool, uri: Option<AbsoluteUri>) -> Events {
+        if !forward {
+            return Events::Drop;
+        }
+        if let Some(uri) = uri {
+            self.raw.warnings.push(Fault::missing(
+                "EventUri",
+                "this version does not forward usage events yet: it counts and drops them",
+                "Set ForwardEvents=false if that is meant",
+            ));
+            return Events::Forward(uri);
+        }
+        let said = self.tried(Key::ForwardEvents);
+        if self.tried(Key::EventUri) {
+            // It was given and is wrong, which has been told.
+        } else if said || !offline {
+            let why = if said { "ForwardEvents=true" } else { "ForwardEvents (true by default)" };
+            self.raw.faults.push(Fault::missing(
+                "EventUri",
+                format!("is needed by {why}"),
+                "Set it, or set ForwardEvents=false",
+            ));
+        } else {
+            self.raw.warnings.push(Fault::missing(
+                "EventUri",
+                "is not set, so usage events are dropped",
+                "Set it, or set ForwardEvents=false to say that this is meant",
+            ));
+        }
+        Events::Drop
+    }
+
+    // Settings with a form of their own.
+
+    fn api_key(&mut self) -> Option<Secret> {
+        let key = self.text(Key::ApiKey);
+        let Some(path) = self.text(Key::ApiKeyFile) else { return key.map(Secret::new) };
+        let name = Key::ApiKeyFile.definition().name;
+        let origin = self.raw.origin(Key::ApiKeyFile);
+        if key.is_some() {
+            let problem = "is given beside ApiKey";
+            self.raw.faults.push(Fault::at(name, origin, problem, "Keep one of the two"));
+            return None;
+        }
+        let problem = match (self.read)(Path::new(&path)).map(String::from_utf8) {
+            Ok(Ok(text)) if !text.trim().is_empty() => return Some(Secret::new(text.trim().to_string())),
+            Ok(Ok(_)) => format!("the file {path} is empty"),
+            Ok(Err(_)) => format!("the file {path} is not UTF-8"),
+            Err(error) => format!("cannot read {path}: {error}"),
+        };
+        let remedy = "Name a readable file that holds the key alone";
+        self.raw.faults.push(Fault::at(name, origin, problem, remedy));
+        None
+    }
+
+    fn data_file(&mut self) -> Option<DataFile> {
+        let stamp = self.flag(Key::DataFileStamp);
+        let poll = self.duration(Key::DataFilePollMilliseconds);
+        let path = PathBuf::from(self.text(Key::DataFile)?);
+        Some(DataFile { path, stamp, poll })
+    }
+
+    fn urls(&mut self, key: Key) -> Option<Vec<Listen>> {
+        let (listen, names) = self.parsed(key, listen::parse)?;
+        for name in names {
+            self.raw.warnings.push(Fault {
+                setting: key.definition().name.into(),
+                origin: Some(self.raw.origin(key)),
+                problem: format!(
+                    "the host name {name:?} is not resolved: it means every address, as in .NET"
+                ),
+                remedy: "Write `*`, `localhost` or an address to say what is meant".into(),
+            });
+        }
+        Some(listen)
+    }
+
+    fn metrics(&mut self, data: &[Listen]) -> Option<Vec<Listen>> {
+        self.raw.given(Key::MetricsUrl)?;
+        let metrics = self.urls(Key::MetricsUrl)?;
+        if metrics.iter().any(|one| one.port != 0 && data.iter().any(|other| one.port == other.port)) {
+            self.raw.faults.push(Fault::at(
+                Key::MetricsUrl.definition().name,
+                self.raw.origin(Key::MetricsUrl),
+                "has a port that Urls has too",
+                "Choose another port, or leave it out: /metrics is then on the data port",
+            ));
+        }
+        Some(metrics)
+    }
+
+    fn echo_path(&mut self) -> Option<String> {
+        self.raw.given(Key::EchoPath)?;
+        self.parsed(Key::EchoPath, |text| {
+            let lower = text.to_ascii_lowercase();
+            let served = ["/streaming", "/api", "/health", "/metrics"];
+            let taken = |root: &str| {
+                lower.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-._~".contains(&b);
+            if !text.starts_with('/') || text.len() > 256 || !text.bytes().all(plain) {
+                return Err(unfit("is no plain path", "Write one such as /echo"));
+            }
+            if text == "/" || served.into_iter().any(taken) {
+                return Err(unfit("is a path that the agent serves", "Choose another one, such as /echo"));
+            }
+            Ok(text.to_string())
+        })
+    }
+
+    fn origins(&mut self) -> Origins {
+        self.parsed(Key::CorsOrigins, parse_origins).unwrap_or(Origins::Any)
+    }
+
+    fn level(&mut self) -> LevelFilter {
+        let remedy = "Write error, warn, info, debug, trace or off";
+        self.parsed(Key::LoggingLevel, |text| match text.to_ascii_lowercase().as_str() {
+            "off" | "none" => Ok(LevelFilter::OFF),
+            "error" | "critical" => Ok(LevelFilter::ERROR),
+            "warn" | "warning" => Ok(LevelFilter::WARN),
+            "info" | "information" => Ok(LevelFilter::INFO),
+            "debug" => Ok(LevelFilter::DEBUG),
+            "trace" => Ok(LevelFilter::TRACE),
+            _ => Err(unfit("is no level", remedy)),
+        })
+        .unwrap_or(LevelFilter::INFO)
+    }
+
+    fn format(&mut self) -> LogFormat {
+        self.parsed(Key::LoggingFormat, |text| match text.to_ascii_lowercase().as_str() {
+            "auto" | "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err(unfit("is no format", "Write auto, text or json")),
+        })
+        .unwrap_or(LogFormat::Text)
+    }
+
+    // The common forms.
+
+    fn text(&self, key: Key) -> Option<String> {
+        self.raw.given(key).map(|given| given.value.clone())
+    }
+
+    fn flag(&mut self, key: Key) -> bool {
+        self.parsed(key, value::flag).unwrap_or_default()
+    }
+
+    fn count(&mut self, key: Key) -> usize {
+        let Kind::Count { min, max } = key.definition().kind else { return 0 };
+        let count = self.parsed(key, |text| value::count(text, min, max));
+        count.and_then(|count| usize::try_from(count).ok()).unwrap_or_default()
+    }
+
+    fn bytes(&mut self, key: Key) -> u64 {
+        let Kind::Bytes { min, max } = key.definition().kind else { return 0 };
+        self.parsed(key, |text| value::bytes(text, min, max)).unwrap_or_default()
+    }
+
+    fn duration(&mut self, key: Key) -> Duration {
+        let Kind::Duration { unit, min_ms, zero } = key.definition().kind else { return Duration::ZERO };
+        self.parsed(key, |text| value::duration(text, unit, min_ms, zero)).unwrap_or_default()
+    }
+
+    fn uri(&mut self, key: Key) -> Option<AbsoluteUri> {
+        self.raw.given(key)?;
+        let Kind::Uri(schemes) = key.definition().kind else { return None };
+        self.parsed(key, |text| parse_uri(text, schemes))
+    }
+
+    /// What was given for `key`, or else its default, through `parse`. `None` is an error already told.
+    fn parsed<T>(&mut self, key: Key, parse: impl FnOnce(&str) -> Result<T, Unfit>) -> Option<T> {
+        let definition = key.definition();
+        let text = self.raw.given(key).map_or(definition.default, |given| given.value.as_str());
+        match parse(text) {
+            Ok(value) => Some(value),
+            Err(unfit) => {
+                let shown = shown(definition.kind, text);
+                let problem = format!("{shown:?} {}", unfit.problem);
+                let origin = self.raw.origin(key);
+                self.raw.faults.push(Fault::at(definition.name, origin, problem, unfit.remedy));
+                None
+            }
+        }
+    }
+
+    fn effective(&self) -> Vec<Effective> {
+        let line = |definition: &super::Definition| {
+            let given = self.raw.given(definition.key).map(|given| given.value.as_str());
+            let value = match given {
+                None => definition.default_text().replace('`', ""),
+                Some(_) if definition.secret() => "****".to_string(),
+                Some(text) => shown(definition.kind, text),
+            };
+            Effective { name: definition.name, value, origin: self.raw.origin(definition.key) }
+        };
+        DEFINITIONS.iter().map(line).collect()
+    }
+}
+
+/// `text` as it may be shown: without passwords, and not longer than a line.
+fn shown(kind: Kind, text: &str) -> String {
+    let text = match kind {
+        Kind::Secret => "****".to_string(),
+        Kind::Uri(_) | Kind::Urls => text.split(';').map(masked_uri).collect::<Vec<_>>().join(";"),
+        _ => text.to_string(),
+    };
+    if text.chars().count() <= 120 {
+        return text;
+    }
+    text.chars().take(120).chain(['…']).collect()
+}

@@ -1,0 +1,224 @@
+//! The label values of metrics: closed lists, so that no peer can make a label.
+//!
+//! Must not hold a value that comes from outside.
+
+/// Defines an enum whose members are label values.
+macro_rules! labels {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $member:ident => $text:literal,)+ }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(usize)]
+        pub enum $name { $($(#[$doc])* $member,)+ }
+
+        impl $name {
+            /// Every member, in order.
+            pub const ALL: &'static [$name] = &[$($name::$member,)+];
+            /// How many there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The label's text.
+            pub const fn as_str(self) -> &'static str {
+                match self { $($name::$member => $text,)+ }
+            }
+        }
+    };
+}
+
+labels! {
+    /// What a connection is at the moment.
+    Connection {
+        /// HTTP, or not known yet.
+        Http => "http",
+        /// Streaming of a server SDK.
+        Server => "server",
+        /// Streaming of a client SDK.
+        Client => "client",
+        /// A WebSocket that waits for its verdict, or for its close code, or that echoes.
+        Other => "other",
+    }
+}
+
+labels! {
+    /// Why a connection ended.
+    Closed {
+        /// The peer closed it in order.
+        Peer => "peer",
+        /// It broke off.
+        Broken => "broken",
+        /// An HTTP connection that had answered its last request.
+        Done => "done",
+        /// A secret or token that will never be taken (4003).
+        Refused => "refused",
+        /// No data in time to decide (1011).
+        Undecided => "undecided",
+        /// A token of another time (1008).
+        Expired => "expired",
+        /// Its secret left the data (4003).
+        Revoked => "revoked",
+        /// The peer broke the protocol.
+        Protocol => "protocol",
+        /// A limit of time or memory.
+        Limit => "limit",
+        /// The agent goes down (1001).
+        Shutdown => "shutdown",
+    }
+}
+
+labels! {
+    /// What was sent as a data-sync message.
+    Sync {
+        /// Everything.
+        Full => "full",
+        /// What changed, asked for or pushed.
+        Patch => "patch",
+        /// One difference to a connection that had fallen behind.
+        Behind => "behind",
+    }
+}
+
+labels! {
+    /// A limit that was hit, named as its setting.
+    Limit {
+        /// `Limits__Connections`.
+        Connections => "connections",
+        /// No descriptor left to accept with.
+        Descriptors => "descriptors",
+        /// `Limits__VerdictWait`.
+        VerdictWait => "verdict_wait",
+        /// `Limits__HeadSeconds`.
+        HeadSeconds => "head_seconds",
+        /// `Limits__BodySeconds`.
+        BodySeconds => "body_seconds",
+        /// `Limits__KeepAliveSeconds`.
+        KeepAliveSeconds => "keep_alive_seconds",
+        /// `Limits__StreamIdleSeconds`.
+        StreamIdleSeconds => "stream_idle_seconds",
+        /// `Limits__WriteStallSeconds`.
+        WriteStallSeconds => "write_stall_seconds",
+        /// `Limits__CloseSeconds`.
+        CloseSeconds => "close_seconds",
+        /// `Limits__HeaderBytes`.
+        HeaderBytes => "header_bytes",
+        /// `Limits__Headers`.
+        Headers => "headers",
+        /// `Limits__BodyBytes`.
+        BodyBytes => "body_bytes",
+        /// `Limits__MessageBytes`.
+        MessageBytes => "message_bytes",
+        /// `Limits__BootstrapBytes`.
+        BootstrapBytes => "bootstrap_bytes",
+        /// `Limits__Bootstraps`.
+        Bootstraps => "bootstraps",
+        /// `Limits__PendingBytes`.
+        PendingBytes => "pending_bytes",
+    }
+}
+
+labels! {
+    /// Why an SDK or an operator was refused.
+    Refusal {
+        /// No secret or token, or one of no valid form.
+        Malformed => "malformed",
+        /// A secret of another type of SDK, or a type that does not exist.
+        WrongType => "wrong_type",
+        /// A secret that the data does not have.
+        Unknown => "unknown",
+        /// No data yet.
+        NotLoaded => "not_loaded",
+        /// A token of another time.
+        Expired => "expired",
+        /// A secret that left the data.
+        Revoked => "revoked",
+        /// A wrong key for a management call, or none is set.
+        ApiKey => "api_key",
+        /// An origin that may not call.
+        Origin => "origin",
+    }
+}
+
+labels! {
+    /// What an HTTP request asked for.
+    Route {
+        /// `/streaming`.
+        Streaming => "streaming",
+        /// The polling endpoint of server SDKs.
+        PollServer => "poll_server",
+        /// The polling endpoint of client SDKs.
+        PollClient => "poll_client",
+        /// Usage events.
+        Track => "track",
+        /// Bootstrap, backup, status.
+        Admin => "admin",
+        /// Health checks.
+        Health => "health",
+        /// Metrics.
+        Metrics => "metrics",
+        /// A browser's preflight request.
+        Preflight => "preflight",
+        /// The WebSocket echo.
+        Echo => "echo",
+        /// Anything else, broken requests included.
+        Other => "other",
+    }
+}
+
+labels! {
+    /// The class of an HTTP status.
+    Status {
+        /// 1xx, upgrades.
+        Informational => "1xx",
+        /// 2xx.
+        Success => "2xx",
+        /// 3xx.
+        Redirection => "3xx",
+        /// 4xx.
+        ClientError => "4xx",
+        /// 5xx.
+        ServerError => "5xx",
+    }
+}
+
+impl Status {
+    /// The class of `status`.
+    pub const fn of(status: u16) -> Self {
+        match status {
+            0..200 => Status::Informational,
+            200..300 => Status::Success,
+            300..400 => Status::Redirection,
+            400..500 => Status::ClientError,
+            _ => Status::ServerError,
+        }
+    }
+}
+
+labels! {
+    /// Where a dataset came from.
+    Source {
+        /// The data file.
+        File => "file",
+        /// A bootstrap call.
+        Bootstrap => "bootstrap",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_index_their_own_place() {
+        for (place, limit) in Limit::ALL.iter().enumerate() {
+            assert_eq!(*limit as usize, place);
+        }
+        assert_eq!(Limit::COUNT, Limit::PendingBytes as usize + 1);
+    }
+
+    #[test]
+    fn statuses_fall_into_their_class() {
+        for (status, class) in
+            [(101, "1xx"), (200, "2xx"), (204, "2xx"), (304, "3xx"), (499, "4xx"), (503, "5xx")]
+        {
+            assert_eq!(Status::of(status).as_str(), class);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Metrics in Prometheus' format.
+//!
+//! Must not contend on the hot path: each reactor has its own [`ReactorMetrics`] that nobody else writes, and the
+//! writer its own [`WriterMetrics`]; a scrape adds them up. Labels come from closed lists ([`labels`]), but for the
+//! environment, of which at most [`ENVIRONMENTS_MAX`] are named.
+
+mod cell;
+pub mod labels;
+mod page;
+mod reactor;
+mod scrape;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+
+pub use cell::{Counter, Gauge, Histogram};
+pub use labels::{Closed, Connection, Limit, Refusal, Route, Source, Status, Sync};
+pub use reactor::{EnvironmentConnections, ReactorMetrics};
+
+/// The content type of [`Metrics::render`]'s text.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// How many environments have a label of their own; the rest share `other`.
+pub const ENVIRONMENTS_MAX: usize = 200;
+
+/// All numbers of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    numbers: Arc<Numbers>,
+    registry: Registry,
+}
+
+/// What a scrape reads.
+#[derive(Debug)]
+struct Numbers {
+    reactors: Mutex<Vec<Arc<ReactorMetrics>>>,
+    writer: Arc<WriterMetrics>,
+    /// The last change's time to its last connection.
+    last_change_us: AtomicU64,
+    started_unix_s: f64,
+}
+
+/// The numbers of the writer thread. No other thread may write them.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct WriterMetrics {
+    /// The highest `updatedAt` ever in service, in milliseconds.
+    pub data_version: Gauge,
+    /// Environments in service.
+    pub environments: Gauge,
+    /// Flags in service.
+    pub flags: Gauge,
+    /// Segments in service.
+    pub segments: Gauge,
+    /// Secrets in service.
+    pub secrets: Gauge,
+    /// Snapshots put in service.
+    pub published: Counter,
+    /// How long datasets took from their text to their snapshot being in service.
+    pub loads: Histogram,
+    /// The same of the last one, in microseconds.
+    pub last_load_us: Gauge,
+    rejected: [Counter; Source::COUNT],
+}
+
+impl WriterMetrics {
+    /// A dataset was taken in after so long.
+    pub fn loaded(&self, took_us: u64) {
+        self.loads.observe_us(took_us);
+        self.last_load_us.set(took_us);
+    }
+
+    /// A dataset was refused.
+    pub fn rejected(&self, source: Source) {
+        self.rejected[source as usize].add(1);
+    }
+}
+
+impl Metrics {
+    /// New numbers, all zero; the process counts as started now.
+    pub fn new() -> Arc<Self> {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let numbers = Arc::new(Numbers {
+            reactors: Mutex::default(),
+            writer: Arc::default(),
+            last_change_us: AtomicU64::new(0),
+            started_unix_s: since_epoch.as_secs_f64(),
+        });
+        let mut registry = Registry::default();
+        let own = registry.sub_registry_with_prefix("featbit_agent");
+        own.register_collector(Box::new(scrape::Own(numbers.clone())));
+        registry.register_collector(Box::new(scrape::Process(numbers.clone())));
+        Arc::new(Self { numbers, registry })
+    }
+
+    /// The numbers of one more reactor, labelled by its place: 0 for the first.
+    pub fn reactor(&self) -> Arc<ReactorMetrics> {
+        let reactor = Arc::new(ReactorMetrics::default());
+        self.numbers.reactors.lock().push(reactor.clone());
+        reactor
+    }
+
+    /// The numbers of the one writer.
+    pub fn writer(&self) -> Arc<WriterMetrics> {
+        self.numbers.writer.clone()
+    }
+
+    /// A change reached the last connection of the last reactor, so long after it arrived. Any thread may say so.
+    pub fn change_complete(&self, after_us: u64) {
+        self.numbers.last_change_us.store(after_us, Relaxed);
+    }
+
+    /// Everything, as OpenMetrics text of type [`CONTENT_TYPE`].
+    pub fn render(&self) -> String {
+        let mut text = String::with_capacity(16 * 1024);
+        // Writing to a `String` cannot fail, and the collectors add no failures of their own.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}

@@ -1,0 +1,219 @@
+//! The binary as a shell sees it: output, exit codes, and nothing secret in either.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Runs the binary with nothing but `environment` around it.
+fn agent(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_featbit-agent"))
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .output()
+        .expect("the binary runs")
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or(-1)
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn version_and_help_go_to_standard_output() {
+    let output = agent(&["--version"], &[]);
+    assert_eq!(code(&output), 0);
+    assert_eq!(stdout(&output), concat!("featbit-agent ", env!("CARGO_PKG_VERSION"), "\n"));
+    let output = agent(&["--help"], &[]);
+    assert_eq!(code(&output), 0);
+    for part in ["--limits-verdict-wait", "[env: Streaming__TokenExpirySeconds]", "Exit codes:", "Signals:"] {
+        assert!(stdout(&output).contains(part), "{part}");
+    }
+    assert!(stdout(&agent(&["-h"], &[])).len() < stdout(&output).len() / 3);
+}
+
+#[test]
+fn a_command_line_that_is_not_understood_ends_with_64() {
+    let output = agent(&["--mod", "offline"], &[]);
+    assert_eq!(code(&output), 64);
+    assert!(stderr(&output).contains("--mode"));
+    assert_eq!(stdout(&output), "");
+}
+
+#[test]
+fn bad_settings_end_the_start_with_78_and_all_errors_at_once() {
+    for command in [&[][..], &["run"], &["check"]] {
+        let arguments: Vec<_> = command.iter().chain(&["--urls", "https://*:1"]).copied().collect();
+        let output = agent(&arguments, &[("Mode", "manual"), ("Reactors", "many"), ("ApiKye", "x")]);
+        assert_eq!(code(&output), 78, "{command:?}");
+        assert_eq!(stdout(&output), "");
+        let text = stderr(&output);
+        for part in [
+            "3 errors in the settings:",
+            "Urls (command line --urls): \"https://*:1\" asks for https",
+            "Reactors (environment variable Reactors): \"many\" is not a whole number",
+            "DataFile, ApiKey: offline mode has neither",
+            "warning: ApiKye (environment variable ApiKye): ",
+            "Did you mean ApiKey?",
+        ] {
+            assert!(text.contains(part), "{command:?}: {part} not in {text}");
+        }
+    }
+}
+
+#[test]
+fn what_auto_mode_lacks_ends_with_78() {
+    let output = agent(&[], &[]);
+    assert_eq!(code(&output), 78);
+    for name in ["ApiKey", "AgentId", "StreamingUri", "EventUri"] {
+        assert!(stderr(&output).contains(&format!("\n  {name}: is needed")), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn check_shows_the_settings_without_the_secret() {
+    let environment = [("mode", "offline"), ("APIKEY", "sesame"), ("Limits__VerdictWait", "5s")];
+    let output = agent(&["check", "--forward-events", "false"], &environment);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(!text.contains("sesame"));
+    assert!(!text.contains("Warning"), "{text}");
+    let line =
+        |name: &str| text.lines().find(|line| line.trim_start().starts_with(name)).unwrap().to_string();
+    assert!(line("ApiKey ").contains("****") && line("ApiKey ").contains("(environment variable APIKEY)"));
+    assert!(line("Limits__VerdictWait").contains(" 5s "));
+    assert!(line("ForwardEvents").contains("(command line --forward-events)"));
+    assert!(line("Urls").contains("http://*:6100") && line("Urls").contains("(default)"));
+}
+
+#[test]
+fn check_reads_the_settings_from_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = write(
+        directory.path(),
+        "appsettings.json",
+        "{\n // a comment\n \"Mode\": \"offline\",\n \"ApiKey\": \"k\",\n}",
+    );
+    let output = agent(&["check", "--config", &config], &[]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(stdout(&output).contains(&format!("({config}:3)")), "{}", stdout(&output));
+    let output = agent(&["check"], &[("FEATBIT_AGENT_CONFIG", &config), ("DataFile", "/does/not/exist")]);
+    assert_eq!(code(&output), 65);
+}
+
+const SECRET: &str = "v3faJy3RCUO8d-EJiVdN6waRfGjfNan02Ms9c0LiTD6w";
+
+fn dump(op: &str) -> String {
+    let environment = "\"envId\": \"7c689106-35df-4d9f-b4d8-cb3d7342e4c3\"";
+    format!(
+        r#"{{"eventType": "rp_full", "items": [{{{environment},
+            "secrets": [{{"type": "server", "projectKey": "webapp", {environment}, "envKey": "prod", "value": "{SECRET}"}}],
+            "featureFlags": [{{"id": "f1", {environment}, "key": "flag-1", "name": "Flag", "variationType": "boolean",
+                "variations": [{{"id": "on", "name": "", "value": "true"}}], "targetUsers": [],
+                "rules": [{{"id": "r", "name": "Rule", "conditions": [{{"id": "c", "property": "p", "op": {op}, "value": "1"}}],
+                    "variations": [{{"id": "on", "rollout": [0, 1], "exptRollout": 1}}]}}],
+                "isEnabled": true, "isArchived": false, "disabledVariationId": "on",
+                "fallthrough": {{"variations": [{{"id": "on", "rollout": [0, 1], "exptRollout": 1}}]}},
+                "exptIncludeAllTargets": false, "updatedAt": "2025-01-01T00:00:00.123Z"}}],
+            "segments": []}}]}}"#
+    )
+}
+
+fn write(directory: &Path, name: &str, text: &str) -> String {
+    let path = directory.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_string()
+}
+
+#[test]
+fn check_sums_up_a_good_data_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write(directory.path(), "data.json", &dump("\"Equal\""));
+    let output = agent(&["check", "--mode", "offline", "--data-file", &file], &[]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(
+        text.contains("environments 1, flags 1, segments 0, secrets 1, data version 1735689600123"),
+        "{text}"
+    );
+    assert!(text.contains("webapp:prod: flags 1, segments 0, server secrets 1, client secrets 0"), "{text}");
+    assert!(!text.contains(SECRET));
+}
+
+#[test]
+fn check_tells_what_is_odd_in_a_data_file_and_takes_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write(directory.path(), "data.json", &dump("\"Resembles\""));
+    let output = agent(&["check", "--mode", "offline", "--data-file", &file], &[]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let warning = "warning: items[0].featureFlags[0].rules[0].conditions[0].op: ";
+    assert!(stdout(&output).contains(warning), "{}", stdout(&output));
+}
+
+#[test]
+fn check_ends_with_65_for_a_bad_data_file_and_says_where() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write(directory.path(), "data.json", &dump("7"));
+    let output = agent(&["check", "--mode", "offline", "--data-file", &file], &[]);
+    assert_eq!(code(&output), 65);
+    let text = stderr(&output);
+    assert!(text.contains("error: items[0].featureFlags[0].rules[0].conditions[0].op: "), "{text}");
+    assert!(!text.contains(SECRET));
+    let output =
+        agent(&["check", "--mode", "offline", "--data-file", &file, "--limits-bootstrap-bytes", "1KB"], &[]);
+    assert_eq!(code(&output), 65);
+    assert!(stderr(&output).contains("more than Limits__BootstrapBytes, 1024"), "{}", stderr(&output));
+}
+
+/// Answers one request with `answer` and returns what was asked.
+fn serve_once(listener: TcpListener, answer: &'static str) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut request = Vec::new();
+        let mut byte = [0];
+        while !request.ends_with(b"\r\n\r\n") && socket.read(&mut byte).unwrap() == 1 {
+            request.push(byte[0]);
+        }
+        socket.write_all(answer.as_bytes()).unwrap();
+        String::from_utf8(request).unwrap()
+    })
+}
+
+#[test]
+fn health_says_what_the_agent_says() {
+    for (answer, expected, part) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nHealthy", 0, "200 Healthy"),
+        ("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 9\r\n\r\nUnhealthy", 1, "503 Unhealthy"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let urls = format!("http://*:{}", listener.local_addr().unwrap().port());
+        let served = serve_once(listener, answer);
+        // Other settings may be wrong, and a proxy must not be asked.
+        let environment = [("Urls", urls.as_str()), ("Mode", "x"), ("http_proxy", "http://127.0.0.1:9")];
+        let output = agent(&["health"], &environment);
+        assert_eq!(code(&output), expected, "{}", stderr(&output));
+        assert!(stdout(&output).contains(part), "{}", stdout(&output));
+        assert!(served.join().unwrap().starts_with("GET /health/readiness HTTP/1.1\r\n"));
+    }
+}
+
+#[test]
+fn health_ends_with_1_if_nobody_answers() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port());
+    drop(listener);
+    let output = agent(&["health", "--url", &url], &[]);
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains(&url), "{}", stderr(&output));
+    assert_eq!(code(&agent(&["health", "--urls", "http://*:0"], &[])), 78);
+}
