@@ -279,11 +279,18 @@ fn a_message_too_big_is_refused_before_its_payload_arrives() {
 
 #[test]
 fn text_is_checked_across_fragments() {
-    let text = "κόσμε 😀".as_bytes();
+    let text = "κόaσμε 😀b".as_bytes();
     for split in 0..=text.len() {
         let (before, after) = text.split_at(split);
         let bytes = [client_frame(0x01, before), client_frame(0x80, after)].concat();
         assert_eq!(read_whole(&bytes), [Seen::Text(text.into())], "split at {split}");
+    }
+    for first in 0..=text.len() {
+        for second in first..=text.len() {
+            let pieces = [(0x01, &text[..first]), (0x00, &text[first..second]), (0x80, &text[second..])];
+            let bytes: Vec<u8> = pieces.iter().flat_map(|(byte, piece)| client_frame(*byte, piece)).collect();
+            assert_eq!(read_whole(&bytes), [Seen::Text(text.into())], "split at {first} and {second}");
+        }
     }
     let unfinished = [client_frame(0x01, b"\xCE"), client_frame(0x80, b"")].concat();
     assert_eq!(read_whole(&unfinished), [Seen::Violation(1007)]);
