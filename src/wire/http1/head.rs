@@ -1,0 +1,230 @@
+//! The head of a request: request line and header fields (RFC 9112 sections 2, 3, 5).
+//!
+//! Must not decide what is served. On `httparse`, plus all that it leaves open: line ends, what frames the body,
+//! `Host`, and the fields this server reads, each looked at once.
+
+use std::fmt;
+use std::mem::MaybeUninit;
+
+use super::Refusal;
+use super::fields::Fields;
+
+/// No head has room for more header fields than this, whatever its limits say. 128 × 32 bytes of stack.
+pub const MAX_HEADERS: usize = 128;
+
+/// Empty lines before a request line that are overlooked (RFC 9112 section 2.2), in bytes: four.
+const MAX_EMPTY_LINE_BYTES: usize = 8;
+
+/// How large a head may be.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLimits {
+    /// Bytes from the first byte to the empty line that ends the head.
+    pub max_bytes: usize,
+    /// Header fields; at most [`MAX_HEADERS`] count.
+    pub max_headers: usize,
+}
+
+/// The request's method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Method {
+    Get,
+    Head,
+    Post,
+    Put,
+    Delete,
+    Options,
+    Patch,
+    /// Any other, which no route of a server of resources takes.
+    Other,
+}
+
+/// Where the request's body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyLength {
+    /// There is none.
+    None,
+    /// `Content-Length`, in bytes; may be 0.
+    Length(u64),
+    /// `Transfer-Encoding: chunked`.
+    Chunked,
+}
+
+/// How the body is coded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContentEncoding {
+    /// As it is.
+    Identity,
+    /// `gzip` or its old name `x-gzip`.
+    Gzip,
+    /// Something else, or several codings.
+    Other,
+}
+
+/// A request to go over to WebSocket, all conditions of RFC 6455 section 4.2.1 fulfilled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upgrade<'b> {
+    /// The valid `Sec-WebSocket-Key`.
+    pub key: &'b str,
+}
+
+/// Why a GET that asks for WebSocket (`Upgrade: websocket` and `Connection: upgrade`) cannot have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebSocketFault {
+    /// `Sec-WebSocket-Key` is missing, repeated or not 16 bytes of base64.
+    Key,
+    /// `Sec-WebSocket-Version` is not 13.
+    Version,
+    /// The request is HTTP/1.0.
+    Http10,
+    /// The request has a body, whose bytes could be taken for frames.
+    Body,
+}
+
+impl WebSocketFault {
+    /// 426 for another version (the answer then carries `Sec-WebSocket-Version: 13`), else 400.
+    pub const fn status(self) -> u16 {
+        match self {
+            WebSocketFault::Version => 426,
+            _ => 400,
+        }
+    }
+
+    /// What is wrong, for the body of the answer.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            WebSocketFault::Key => "Sec-WebSocket-Key is missing or invalid",
+            WebSocketFault::Version => "Sec-WebSocket-Version must be 13",
+            WebSocketFault::Http10 => "WebSocket needs HTTP/1.1",
+            WebSocketFault::Body => "a WebSocket upgrade has no body",
+        }
+    }
+}
+
+/// A request's head, borrowed from the bytes it was parsed from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Head<'b> {
+    /// The method.
+    pub method: Method,
+    /// The path, still percent-encoded; begins with `/`. `*` for `OPTIONS *`, the whole target for `CONNECT`.
+    pub path: &'b str,
+    /// What follows the first `?` of the target, still percent-encoded; may be empty.
+    pub query: &'b str,
+    /// 0 or 1, of HTTP/1.x.
+    pub minor_version: u8,
+    /// Whether the client wants the connection to stay open.
+    pub keep_alive: bool,
+    /// Where the body ends.
+    pub body: BodyLength,
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub expect_continue: bool,
+    /// The valid wish to go over to WebSocket.
+    pub websocket: Option<Upgrade<'b>>,
+    /// Why a wish to go over to WebSocket is not valid.
+    pub websocket_fault: Option<WebSocketFault>,
+    /// `Authorization`, as it is.
+    pub authorization: Option<&'b str>,
+    /// `Origin`, visible ASCII.
+    pub origin: Option<&'b str>,
+    /// `Content-Type`.
+    pub content_type: Option<&'b str>,
+    /// `Content-Encoding`.
+    pub content_encoding: ContentEncoding,
+    /// Whether `Accept-Encoding` allows gzip.
+    pub accepts_gzip: bool,
+    /// `User-Agent`, unless it is not UTF-8.
+    pub user_agent: Option<&'b str>,
+    /// `Access-Control-Request-Method`, visible ASCII.
+    pub access_control_request_method: Option<&'b str>,
+    /// `Access-Control-Request-Headers`, visible ASCII.
+    pub access_control_request_headers: Option<&'b str>,
+    /// Bytes of the head, the empty line included: the body begins there.
+    pub len: usize,
+}
+
+/// Says nothing of queries and fields, where secrets and tokens are.
+impl fmt::Debug for Head<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Head({:?} {}, {:?}, {} bytes)", self.method, self.path, self.body, self.len)
+    }
+}
+
+/// Parses the head at the start of `buf`; `Ok(None)` if it is not all there yet.
+///
+/// A longer buffer never changes an answer other than `Ok(None)`.
+pub fn parse<'b>(buf: &'b [u8], limits: &HeadLimits) -> Result<Option<Head<'b>>, Refusal> {
+    let skipped = empty_lines(buf)?;
+    let mut room = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut []);
+    let max_headers = limits.max_headers.min(MAX_HEADERS);
+    let parsed = request.parse_with_uninit_headers(&buf[skipped..], &mut room[..max_headers]);
+    let len = match parsed {
+        Ok(httparse::Status::Complete(len)) => Some(skipped + len),
+        Ok(httparse::Status::Partial) => None,
+        Err(error) => return Err(refusal(error, &buf[skipped..])),
+    };
+    // All of an unfinished buffer belongs to the head.
+    check_line_ends(&buf[..len.unwrap_or(buf.len())])?;
+    let Some(len) = len else {
+        return if buf.len() >= limits.max_bytes { Err(TOO_LARGE) } else { Ok(None) };
+    };
+    if len > limits.max_bytes {
+        return Err(TOO_LARGE);
+    }
+    let mut fields = Fields::default();
+    for header in request.headers.iter() {
+        fields.take(header.name, header.value)?;
+    }
+    let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
+        return Err(Refusal::bad("malformed request line"));
+    };
+    fields.into_head(method, target, version, len).map(Some)
+}
+
+const TOO_LARGE: Refusal = Refusal::new(431, "request head is too large");
+
+/// How many bytes of empty lines stand before the request line.
+fn empty_lines(buf: &[u8]) -> Result<usize, Refusal> {
+    let mut skipped = 0;
+    while buf[skipped..].starts_with(b"\r\n") {
+        skipped += 2;
+        if skipped > MAX_EMPTY_LINE_BYTES {
+            return Err(Refusal::bad("empty lines before the request"));
+        }
+    }
+    Ok(skipped)
+}
+
+/// `httparse` takes a bare LF for a line end; another parser before or behind it may not.
+fn check_line_ends(head: &[u8]) -> Result<(), Refusal> {
+    let mut before = 0;
+    for at in memchr::memchr_iter(b'\n', head) {
+        if at == before || head[at - 1] != b'\r' {
+            return Err(Refusal::bad("line does not end with CR LF"));
+        }
+        before = at + 1;
+    }
+    Ok(())
+}
+
+fn refusal(error: httparse::Error, head: &[u8]) -> Refusal {
+    match error {
+        httparse::Error::TooManyHeaders => Refusal::new(431, "too many header fields"),
+        httparse::Error::Version if asks_for_another_version(head) => {
+            Refusal::new(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+        }
+        httparse::Error::HeaderName | httparse::Error::HeaderValue => Refusal::bad("malformed header field"),
+        _ => Refusal::bad("malformed request line"),
+    }
+}
+
+/// Whether the request line is well formed but for another version of HTTP, such as HTTP/2's preface.
+fn asks_for_another_version(head: &[u8]) -> bool {
+    let line = head.split(|&byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    let version = line.split(|&byte| byte == b' ').nth(2).unwrap_or_default();
+    matches!(version, [b'H', b'T', b'T', b'P', b'/', digit, ..] if digit.is_ascii_digit())
+}
+
+#[cfg(test)]
+#[path = "head_tests.rs"]
+mod tests;
