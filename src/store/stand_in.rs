@@ -1,0 +1,127 @@
+//! Stand-ins until `eval`, `protocol` and `wire` are there.
+#![allow(missing_docs)]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::model::dataset::Finding;
+use crate::model::flag::FlagDef;
+use crate::model::segment::{Condition, SegmentDef};
+use crate::model::user::User;
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Secret([u8; 44]);
+
+impl Secret {
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(Self(text.as_bytes().try_into().ok()?))
+    }
+
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or("")
+    }
+}
+
+pub fn header(len: usize, into: &mut [u8; 10]) -> usize {
+    into[0] = 0x81;
+    if len < 126 {
+        into[1] = len as u8;
+        2
+    } else if len <= 0xffff {
+        into[1] = 126;
+        into[2..4].copy_from_slice(&(len as u16).to_be_bytes());
+        4
+    } else {
+        into[1] = 127;
+        into[2..10].copy_from_slice(&(len as u64).to_be_bytes());
+        10
+    }
+}
+
+#[derive(Default)]
+pub struct SegmentSlots(HashMap<String, u32>);
+
+impl SegmentSlots {
+    pub fn slot(&mut self, id: &str) -> u32 {
+        let next = self.0.len() as u32;
+        *self.0.entry(id.to_owned()).or_insert(next)
+    }
+}
+
+#[derive(Default)]
+pub struct Compiler {
+    pub slots: SegmentSlots,
+}
+
+#[derive(Debug)]
+pub struct Segment(String);
+
+#[derive(Debug)]
+pub struct Flag {
+    key: String,
+    slots: Vec<u32>,
+    text: String,
+    updated_at_ms: i64,
+}
+
+impl Compiler {
+    pub fn flag(&mut self, def: &FlagDef<'_>, _: &mut Vec<Finding>) -> Flag {
+        let mut slots: Vec<u32> = Vec::new();
+        for Condition { property, value, .. } in def.rules.iter().flat_map(|rule| &rule.conditions) {
+            if property.ends_with("in segment") {
+                let ids: Vec<String> = serde_json::from_str(value.unwrap_or("[]")).unwrap_or_default();
+                slots.extend(ids.iter().map(|id| self.slots.slot(id)));
+            }
+        }
+        slots.sort_unstable();
+        slots.dedup();
+        let text = def.variations.first().map_or("", |variation| variation.value).to_owned();
+        Flag { key: def.key.to_owned(), slots, text, updated_at_ms: def.updated_at_ms }
+    }
+
+    pub fn segment(&mut self, def: &SegmentDef<'_>, _: &mut Vec<Finding>) -> Segment {
+        Segment(def.included.join("+"))
+    }
+}
+
+impl Flag {
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub fn segment_slots(&self) -> &[u32] {
+        &self.slots
+    }
+
+    pub fn append_client_json(&self, user: &User, segments: &Segments, out: &mut Vec<u8>) {
+        let mut text = self.text.clone();
+        for slot in &self.slots {
+            text.push('|');
+            text.push_str(segments.get(*slot).map_or("none", |segment| &segment.0));
+        }
+        let value = serde_json::json!({
+            "id": self.key, "variation": format!("{}:{text}", user.key_id()), "timestamp": self.updated_at_ms
+        });
+        out.extend_from_slice(value.to_string().as_bytes());
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Segments(Arc<Vec<Option<Arc<Segment>>>>);
+
+impl Segments {
+    pub fn get(&self, slot: u32) -> Option<&Segment> {
+        self.0.get(slot as usize)?.as_deref()
+    }
+
+    pub fn with(&self, changes: &[(u32, Option<Arc<Segment>>)]) -> Self {
+        let mut all = (*self.0).clone();
+        for (slot, segment) in changes {
+            if all.len() <= *slot as usize {
+                all.resize(*slot as usize + 1, None);
+            }
+            all[*slot as usize] = segment.clone();
+        }
+        Self(Arc::new(all))
+    }
+}
