@@ -1,1 +1,13 @@
-//! (room: protocol)
+//! FeatBit's wire: secrets, connection tokens, messages, users, usage events, status.
+//!
+//! Must not look anything up, evaluate, or know the time: it turns text into definitions and back. Nothing that
+//! comes from a peer makes it panic, and neither secrets nor users appear in what it says.
+
+pub mod http;
+pub mod insight;
+pub mod json;
+pub mod message;
+pub mod secret;
+pub mod status;
+pub mod token;
+pub mod user;

@@ -1,0 +1,74 @@
+//! Usage events: the body of `POST /api/public/insight/track`.
+//!
+//! Must not change, keep or judge events: SDKs differ in what they send, and events go on as they came. The body has
+//! to be JSON; beyond that it is only counted what can be recognised.
+
+use super::json::{Cursor, Kind, NotJson, RawText};
+
+/// What a body holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Events: the objects of the array.
+    pub events: usize,
+    /// Evaluations of flags, over all events.
+    pub variations: usize,
+    /// Custom metrics, over all events.
+    pub metrics: usize,
+}
+
+/// The body is not JSON: 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault;
+
+impl Fault {
+    /// For the body of the answer.
+    pub const fn reason(self) -> &'static str {
+        "the body is not JSON"
+    }
+}
+
+/// Checks that `body` is JSON and counts its events. A body of any other shape than an array of events is fine, as it
+/// is to the original, and counts none.
+pub fn check(body: &[u8]) -> Result<Counts, Fault> {
+    let text = simdutf8::basic::from_utf8(body).map_err(|_| Fault)?;
+    count(text).map_err(|NotJson| Fault)
+}
+
+fn count(text: &str) -> Result<Counts, NotJson> {
+    let mut cursor = Cursor::new(text);
+    let mut counts = Counts::default();
+    if cursor.kind()? == Kind::Array {
+        cursor.array(|cursor| {
+            if cursor.kind()? != Kind::Object {
+                return cursor.skip().map(drop);
+            }
+            counts.events += 1;
+            cursor.object(|cursor, name| member(cursor, name, &mut counts))
+        })?;
+    } else {
+        cursor.skip()?;
+    }
+    cursor.end()?;
+    Ok(counts)
+}
+
+fn member(cursor: &mut Cursor<'_>, name: RawText<'_>, counts: &mut Counts) -> Result<(), NotJson> {
+    let counter = if name.is_in_any_case("variations") {
+        &mut counts.variations
+    } else if name.is_in_any_case("metrics") {
+        &mut counts.metrics
+    } else {
+        return cursor.skip().map(drop);
+    };
+    if cursor.kind()? != Kind::Array {
+        return cursor.skip().map(drop);
+    }
+    cursor.array(|cursor| {
+        *counter += 1;
+        cursor.skip().map(drop)
+    })
+}
+
+#[cfg(test)]
+#[path = "insight_tests.rs"]
+mod tests;

@@ -1,0 +1,149 @@
+//! The agent's status as FeatBit's back end reads it.
+//!
+//! Must not measure or remember anything: times and versions are arguments.
+
+use std::fmt::Write;
+
+use time::OffsetDateTime;
+
+/// Where the agent stands with its source of truth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SyncState {
+    /// It has none: offline, fed by hand.
+    #[default]
+    None,
+    /// It has not been in touch yet.
+    Starting,
+    /// It is up to date.
+    Stable,
+    /// It lost touch, or could not make sense of what came.
+    Interrupted,
+    /// It was told not to come back.
+    Stopped,
+}
+
+impl SyncState {
+    /// FeatBit's name for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            SyncState::None => "None",
+            SyncState::Starting => "Starting",
+            SyncState::Stable => "Stable",
+            SyncState::Interrupted => "Interrupted",
+            SyncState::Stopped => "Stopped",
+        }
+    }
+}
+
+/// The agent's status.
+#[derive(Clone, Copy, Debug)]
+pub struct Status<'a> {
+    /// `projectKey:envKey` of each environment served, joined by commas.
+    pub serves: &'a str,
+    /// The highest version ever seen.
+    pub data_version: i64,
+    /// Where it stands.
+    pub sync_state: SyncState,
+    /// When it last was brought up to date, in Unix milliseconds.
+    pub last_synced_at_ms: Option<i64>,
+    /// Now, in Unix milliseconds.
+    pub reported_at_ms: i64,
+}
+
+impl Status<'_> {
+    /// The answer to `GET /api/public/proxy/status`.
+    pub fn to_json(&self) -> String {
+        let last_synced_at = match self.last_synced_at_ms {
+            Some(ms) => format!("\"{}\"", iso_8601(ms)),
+            None => "null".into(),
+        };
+        format!(
+            "{{\"serves\":{},\"dataVersion\":{},\"syncState\":\"{}\",\"lastSyncedAt\":{last_synced_at},\"reportedAt\":\"{}\"}}",
+            json_string(self.serves),
+            self.data_version,
+            self.sync_state.as_str(),
+            iso_8601(self.reported_at_ms),
+        )
+    }
+}
+
+/// The answer to `POST /api/public/proxy/bootstrap`.
+pub fn bootstrap_json(serves: &str, data_version: i64) -> String {
+    format!("{{\"serves\":{},\"dataVersion\":{data_version}}}", json_string(serves))
+}
+
+/// `text` as a JSON string, quotes included.
+fn json_string(text: &str) -> String {
+    let mut json = String::with_capacity(text.len() + 2);
+    json.push('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => {
+                json.push('\\');
+                json.push(character);
+            }
+            '\0'..='\x1F' => {
+                // Writing to a string cannot fail.
+                let _ = write!(json, "\\u{:04x}", character as u32);
+            }
+            _ => json.push(character),
+        }
+    }
+    json.push('"');
+    json
+}
+
+/// A time in UTC with milliseconds, such as `2025-01-01T00:00:44.638Z`. Times beyond the calendar of four-digit
+/// years are shown as its end.
+fn iso_8601(ms: i64) -> String {
+    const FIRST_MS: i64 = -62_135_596_800_000; // 0001-01-01T00:00:00.000Z
+    const LAST_MS: i64 = 253_402_300_799_999; // 9999-12-31T23:59:59.999Z
+    let ms = ms.clamp(FIRST_MS, LAST_MS);
+    let at = OffsetDateTime::from_unix_timestamp(ms.div_euclid(1000)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        at.year(),
+        u8::from(at.month()),
+        at.day(),
+        at.hour(),
+        at.minute(),
+        at.second(),
+        ms.rem_euclid(1000),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_has_the_form_that_the_back_end_reads() {
+        let mut status = Status {
+            serves: "webapp:dev,\"odd\\\n:é",
+            data_version: 1_735_689_644_638,
+            sync_state: SyncState::None,
+            last_synced_at_ms: None,
+            reported_at_ms: 1_735_689_644_638,
+        };
+        assert_eq!(
+            status.to_json(),
+            r#"{"serves":"webapp:dev,\"odd\\\u000a:é","dataVersion":1735689644638,"syncState":"None","lastSyncedAt":null,"reportedAt":"2025-01-01T00:00:44.638Z"}"#
+        );
+        status.last_synced_at_ms = Some(-1);
+        let json: serde_json::Value = serde_json::from_str(&status.to_json()).unwrap();
+        assert_eq!(json["lastSyncedAt"], "1969-12-31T23:59:59.999Z");
+        assert_eq!(json["serves"], status.serves);
+    }
+
+    #[test]
+    fn bootstrap_answers_what_is_served() {
+        assert_eq!(bootstrap_json("a:b,c:d", 7), r#"{"serves":"a:b,c:d","dataVersion":7}"#);
+    }
+
+    #[test]
+    fn no_time_is_too_far() {
+        assert_eq!(iso_8601(i64::MIN), "0001-01-01T00:00:00.000Z");
+        assert_eq!(iso_8601(i64::MAX), "9999-12-31T23:59:59.999Z");
+        assert_eq!(iso_8601(0), "1970-01-01T00:00:00.000Z");
+    }
+}

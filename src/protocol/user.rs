@@ -1,0 +1,135 @@
+//! The user that a client SDK sends: `{"keyId", "name", "customizedProperties": [{"name", "value"}]}`.
+//!
+//! Must not keep or show a user: it makes the packed form and forgets the text. As in the original, names of
+//! properties are compared in either case, unknown ones are ignored, the last of several wins, and nothing but a
+//! string (or null) is taken for a string.
+
+use std::borrow::Cow;
+
+use super::json::{Cursor, Kind, NotJson};
+use crate::model::user::User;
+
+/// Why a body holds no user to evaluate for; both are answered with 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UserFault {
+    /// Not JSON, or not of the form of a user.
+    Malformed,
+    /// `keyId` is missing or blank: FeatBit's `invalid end user`.
+    Blank,
+}
+
+impl UserFault {
+    /// For the body of the answer.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            UserFault::Malformed => "the body is not a user",
+            UserFault::Blank => "invalid end user",
+        }
+    }
+}
+
+impl From<NotJson> for UserFault {
+    fn from(_: NotJson) -> Self {
+        UserFault::Malformed
+    }
+}
+
+/// Parses the body of a client SDK's poll. Never keeps a user whose key is blank.
+pub fn parse_http(body: &[u8]) -> Result<User, UserFault> {
+    let text = simdutf8::basic::from_utf8(body).map_err(|_| UserFault::Malformed)?;
+    parse(text)
+}
+
+/// Parses a text that is one user and nothing else.
+pub(super) fn parse(text: &str) -> Result<User, UserFault> {
+    let mut cursor = Cursor::new(text);
+    let draft = Draft::read(&mut cursor)?;
+    cursor.end()?;
+    draft.finish()
+}
+
+/// A user's texts before they are packed.
+#[derive(Default)]
+struct Draft<'t> {
+    key_id: Option<Cow<'t, str>>,
+    name: Option<Cow<'t, str>>,
+    properties: Vec<Property<'t>>,
+}
+
+#[derive(Default)]
+struct Property<'t> {
+    name: Option<Cow<'t, str>>,
+    value: Option<Cow<'t, str>>,
+}
+
+impl<'t> Draft<'t> {
+    fn read(cursor: &mut Cursor<'t>) -> Result<Self, UserFault> {
+        let mut draft = Draft::default();
+        cursor.object(|cursor, name| {
+            if name.is_in_any_case("keyId") {
+                draft.key_id = text_or_null(cursor)?;
+            } else if name.is_in_any_case("name") {
+                draft.name = text_or_null(cursor)?;
+            } else if name.is_in_any_case("customizedProperties") {
+                draft.properties = properties(cursor)?;
+            } else {
+                cursor.skip()?;
+            }
+            Ok::<(), UserFault>(())
+        })?;
+        Ok(draft)
+    }
+
+    fn finish(self) -> Result<User, UserFault> {
+        // White space by Unicode, as .NET's `IsNullOrWhiteSpace`.
+        let key_id = self.key_id.filter(|key_id| !key_id.trim().is_empty()).ok_or(UserFault::Blank)?;
+        let properties: Vec<_> = self
+            .properties
+            .iter()
+            .map(|property| (property.name.as_deref().unwrap_or(""), property.value.as_deref()))
+            .collect();
+        User::new(&key_id, self.name.as_deref(), &properties).ok_or(UserFault::Malformed)
+    }
+}
+
+/// Null is as good as none, and so is a null among the properties.
+fn properties<'t>(cursor: &mut Cursor<'t>) -> Result<Vec<Property<'t>>, UserFault> {
+    let mut properties = Vec::new();
+    if cursor.null()? {
+        return Ok(properties);
+    }
+    cursor.array(|cursor| {
+        if cursor.null()? {
+            return Ok(());
+        }
+        let mut property = Property::default();
+        cursor.object(|cursor, name| {
+            if name.is_in_any_case("name") {
+                property.name = text_or_null(cursor)?;
+            } else if name.is_in_any_case("value") {
+                property.value = text_or_null(cursor)?;
+            } else {
+                cursor.skip()?;
+            }
+            Ok::<(), UserFault>(())
+        })?;
+        properties.push(property);
+        Ok::<(), UserFault>(())
+    })?;
+    Ok(properties)
+}
+
+fn text_or_null<'t>(cursor: &mut Cursor<'t>) -> Result<Option<Cow<'t, str>>, UserFault> {
+    match cursor.kind()? {
+        Kind::Null => {
+            cursor.null()?;
+            Ok(None)
+        }
+        Kind::Text => cursor.string()?.decode().map(Some).ok_or(UserFault::Malformed),
+        _ => Err(UserFault::Malformed),
+    }
+}
+
+#[cfg(test)]
+#[path = "user_tests.rs"]
+mod tests;

@@ -1,0 +1,219 @@
+//! Request targets: paths and queries (RFC 9112 section 3.2, RFC 3986).
+//!
+//! Must not know any route. What is compared or looked up is decoded on the way; nothing is allocated for texts
+//! that hold no escape.
+
+use std::borrow::Cow;
+
+/// Splits a request target in origin form or absolute form into path and query; `*` only if `asterisk`.
+pub(super) fn split(target: &str, asterisk: bool) -> Option<(&str, &str)> {
+    if target.contains('#') {
+        return None;
+    }
+    if target == "*" {
+        return asterisk.then_some(("*", ""));
+    }
+    let relative = if target.starts_with('/') { target } else { after_authority(target)? };
+    let (path, query) = relative.split_once('?').unwrap_or((relative, ""));
+    Some((if path.is_empty() { "/" } else { path }, query))
+}
+
+/// What follows `http://host` in a target of absolute form.
+fn after_authority(target: &str) -> Option<&str> {
+    let (scheme, rest) = target.split_once("://")?;
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return None;
+    }
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, relative) = rest.split_at(end);
+    // User names in a target are deprecated (RFC 9110 section 4.2.4) and only serve to deceive.
+    (!authority.is_empty() && !authority.contains('@')).then_some(relative)
+}
+
+/// Whether `path` is `route`: letters in either case, one more `/` at the end allowed, escapes decoded. An escaped
+/// `/` is not a separator.
+pub fn path_is(path: &str, route: &str) -> bool {
+    matches!(after_prefix(path, route), Some(rest) if rest.is_empty() || rest == "/")
+}
+
+/// Whether `path` is `prefix` or lies below it: `/streaming` and `/streaming/x`, but not `/streamingx`.
+pub fn path_under(path: &str, prefix: &str) -> bool {
+    matches!(after_prefix(path, prefix), Some(rest) if rest.is_empty() || rest.starts_with('/'))
+}
+
+/// What of `path` follows `prefix`, compared as routes are.
+fn after_prefix<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
+    let mut rest = path.as_bytes();
+    for expected in prefix.bytes() {
+        let (byte, after) = match *rest {
+            [b'%', high, low, ref after @ ..] => match (hex(high), hex(low)) {
+                (Some(high), Some(low)) if high << 4 | low != b'/' => (high << 4 | low, after),
+                _ => (b'%', &rest[1..]),
+            },
+            [byte, ref after @ ..] => (byte, after),
+            [] => return None,
+        };
+        if !byte.eq_ignore_ascii_case(&expected) {
+            return None;
+        }
+        rest = after;
+    }
+    // Whole characters were consumed, or the prefix would not have matched.
+    path.get(path.len() - rest.len()..)
+}
+
+/// The value of the parameter `name` of a query, decoded: `+` is a blank, `%` introduces an escape.
+///
+/// As in ASP.NET, names are compared in either case and the values of a repeated parameter are joined by commas,
+/// which makes a parameter that may have one value only malformed. Escapes that are none stay as they are; bytes
+/// that are not UTF-8 become U+FFFD.
+pub fn query_param<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
+    let mut found: Option<Cow<'q, str>> = None;
+    for pair in query.split('&') {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if pair.is_empty() || !decode(key).eq_ignore_ascii_case(name) {
+            continue;
+        }
+        let value = decode(value);
+        found = Some(match found {
+            None => value,
+            Some(before) => Cow::Owned(format!("{before},{value}")),
+        });
+    }
+    found
+}
+
+fn decode(text: &str) -> Cow<'_, str> {
+    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+        return Cow::Borrowed(text);
+    }
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [byte, ref after @ ..] = *rest {
+        rest = after;
+        let byte = match (byte, after) {
+            (b'+', _) => b' ',
+            (b'%', &[high, low, ref after @ ..]) => match (hex(high), hex(low)) {
+                (Some(high), Some(low)) => {
+                    rest = after;
+                    high << 4 | low
+                }
+                _ => b'%',
+            },
+            _ => byte,
+        };
+        decoded.push(byte);
+    }
+    Cow::Owned(match String::from_utf8(decoded) {
+        Ok(text) => text,
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    })
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).map(|digit| digit as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn targets_split_into_path_and_query() {
+        for (target, expected) in [
+            ("/", Some(("/", ""))),
+            ("/a/b?c=d?e", Some(("/a/b", "c=d?e"))),
+            ("/a?", Some(("/a", ""))),
+            ("//a", Some(("//a", ""))),
+            ("http://host", Some(("/", ""))),
+            ("http://host?x=1", Some(("/", "x=1"))),
+            ("HTTPS://host:80/p?q", Some(("/p", "q"))),
+            ("/p?u=http://x/", Some(("/p", "u=http://x/"))),
+            ("http:///p", None),
+            ("http://user@host/p", None),
+            ("ftp://host/p", None),
+            ("host:80", None),
+            ("path", None),
+            ("?x", None),
+            ("/a#b", None),
+            ("*", None),
+        ] {
+            assert_eq!(split(target, false), expected, "{target}");
+        }
+        assert_eq!(split("*", true), Some(("*", "")));
+        assert_eq!(split("*x", true), None);
+    }
+
+    #[test]
+    fn paths_compare_in_either_case_with_one_trailing_slash() {
+        for path in ["/api/Public", "/API/public/", "/%61pi/pub%6Cic", "/api/public/"] {
+            assert!(path_is(path, "/api/public"), "{path}");
+        }
+        for path in [
+            "/api/public//",
+            "/api/publicx",
+            "/api",
+            "/api%2Fpublic",
+            "/api%2fpublic",
+            "",
+            "/api/publi%",
+            "*",
+        ] {
+            assert!(!path_is(path, "/api/public"), "{path}");
+        }
+        assert!(path_is("/", "/"));
+        assert!(
+            path_is("/%25", "/%25") || path_is("/%25", "/%"),
+            "an escaped percent sign is a percent sign"
+        );
+    }
+
+    #[test]
+    fn a_prefix_ends_at_a_segment() {
+        for path in ["/streaming", "/Streaming/", "/streaming/x", "/str%65aming/é"] {
+            assert!(path_under(path, "/streaming"), "{path}");
+        }
+        for path in ["/streamingx", "/stream", "/x/streaming", "/streaming%2Fx", "/streamingé"] {
+            assert!(!path_under(path, "/streaming"), "{path}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_found_in_any_order_and_case() {
+        let query = "type=server&TOKEN=a%2Bb+c&empty=&bare&%74wo=1&two=2&bad=%zz%4&&=x";
+        let get = |name| query_param(query, name).map(Cow::into_owned);
+        assert_eq!(get("type").as_deref(), Some("server"));
+        assert_eq!(get("token").as_deref(), Some("a+b c"));
+        assert_eq!(get("empty").as_deref(), Some(""));
+        assert_eq!(get("bare").as_deref(), Some(""));
+        assert_eq!(get("two").as_deref(), Some("1,2"));
+        assert_eq!(get("bad").as_deref(), Some("%zz%4"));
+        assert_eq!(get("absent"), None);
+        assert_eq!(query_param("", "x"), None);
+        assert_eq!(query_param("x=%FF", "x").as_deref(), Some("\u{FFFD}"));
+    }
+
+    #[test]
+    fn a_plain_value_is_borrowed() {
+        assert!(matches!(query_param("a=1&token=QBPBH-_", "token"), Some(Cow::Borrowed("QBPBH-_"))));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_escaped_comes_back(value: String, name in "[a-z]{1,8}") {
+            let escaped: String = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let query = format!("x0=1&{name}={escaped}&y0=2");
+            let found = query_param(&query, &name);
+            prop_assert_eq!(found.as_deref(), Some(value.as_str()));
+        }
+
+        #[test]
+        fn never_panics(text in "[%+/&=a-fA-F0-9é?#*:]{0,40}", other in "[%/a-f2é]{0,10}") {
+            let _ = split(&text, true);
+            let _ = query_param(&text, &other);
+            let _ = path_is(&text, &other);
+            let _ = path_under(&text, &other);
+        }
+    }
+}
