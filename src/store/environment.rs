@@ -7,11 +7,11 @@ use std::sync::{Arc, OnceLock};
 
 use super::item::{FlagData, SegmentData};
 use super::ring::Ring;
-use super::stand_in::Secret;
 use super::table::Table;
 use crate::model::environment_id::EnvironmentId;
 use crate::model::secret::SecretKind;
 use crate::payload::Payload;
+use crate::protocol::secret::Secret;
 
 /// An environment's place in every snapshot, the same for the life of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::environment::EnvironmentSlot;
 use super::snapshot::Secrets;
-use super::stand_in::Secret;
+use crate::protocol::secret::Secret;
 
 /// What is still in service and no longer listed, each with the time at which that ends.
 #[derive(Default)]

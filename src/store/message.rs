@@ -3,8 +3,10 @@
 //! Must not choose what is sent. Messages are written straight into their buffer: their length is known
 //! before, so that the frame header comes first and nothing is moved.
 
+use tungstenite::protocol::frame::coding::{Data, OpCode};
+
 use super::item::{FlagData, SegmentData, Text};
-use super::stand_in::header;
+use crate::wire::ws::frame::{MAX_HEADER_BYTES, header};
 
 /// What a message begins with, up to its first flag.
 pub(super) const SERVER_FULL: &str =
@@ -23,8 +25,8 @@ pub(super) const EMPTY_PATCH_FRAME: &[u8] =
 
 /// Appends the header of an unmasked text frame whose message has `len` bytes.
 pub(super) fn append_header(len: usize, out: &mut Vec<u8>) {
-    let mut bytes = [0; 10];
-    let used = header(len, &mut bytes);
+    let mut bytes = [0; MAX_HEADER_BYTES];
+    let used = header(OpCode::Data(Data::Text), len, &mut bytes);
     out.extend_from_slice(&bytes[..used]);
 }
 
@@ -65,7 +67,7 @@ impl<'a> Changed<'a> {
 
 /// The frames of one-item patches, in the given order.
 pub(super) fn frames(changed: &[Changed<'_>]) -> Vec<u8> {
-    let around = 10 + SERVER_PATCH.len() + SEGMENTS.len() + SERVER_END.len();
+    let around = MAX_HEADER_BYTES + SERVER_PATCH.len() + SEGMENTS.len() + SERVER_END.len();
     let mut out = Vec::with_capacity(changed.iter().map(|item| around + item.text().raw.len()).sum());
     changed.iter().for_each(|item| item.append_frame(&mut out));
     out

@@ -14,6 +14,7 @@ use super::message::{
 use super::ring::Push;
 use super::table::Table;
 use crate::payload::{Parts, Payload};
+use crate::wire::ws::frame::MAX_HEADER_BYTES;
 
 /// Up to this size a full payload is one run of bytes, so that it goes out in one system call; beyond it
 /// is a list of runs that it shares with the full payloads before and after it.
@@ -200,7 +201,8 @@ impl Environment {
     fn full(&self, framed: bool) -> Payload {
         let around = SERVER_FULL.len() + SEGMENTS.len() + SERVER_END.len();
         let len = around + self.flags.encoded_bytes() + self.segments.encoded_bytes();
-        let mut bytes = Vec::with_capacity(if len > CONTIGUOUS_BYTES { around } else { len } + 10);
+        let mut bytes =
+            Vec::with_capacity(if len > CONTIGUOUS_BYTES { around } else { len } + MAX_HEADER_BYTES);
         if framed {
             append_header(len, &mut bytes);
         }
@@ -243,7 +245,7 @@ impl Environment {
             items += 1;
         }
         let len = SERVER_PATCH.len() + flags.len() + SEGMENTS.len() + segments.len() + SERVER_END.len();
-        let mut out = Vec::with_capacity(len + 10);
+        let mut out = Vec::with_capacity(len + MAX_HEADER_BYTES);
         if framed {
             append_header(len, &mut out);
         }

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use super::environment::{Environment, EnvironmentSlot};
 use super::message::append_json_string;
-use super::stand_in::{Secret, Segments};
+use super::stand_in::Segments;
 use crate::model::secret::SecretKind;
 use crate::payload::{Parts, Payload};
+use crate::protocol::secret::Secret;
 
 /// What a secret opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,18 +5,13 @@
 
 use std::ops::Range;
 
-use time::OffsetDateTime;
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
-
-const FORMAT: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+use crate::model::timestamp::{format_iso8601, parse_iso8601_ms};
 
 /// The JSON object `raw` with every `updatedAt` of its own (not of nested objects) set to `updated_at_ms`.
-/// `None` if it has none, or the time cannot be written.
+/// `None` if it has none, or the time has no text that can be read.
 pub(super) fn with_updated_at(raw: &str, updated_at_ms: i64) -> Option<String> {
-    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(updated_at_ms) * 1_000_000).ok()?;
-    let text = time.format(FORMAT).ok()?;
+    let text = format_iso8601(updated_at_ms);
+    parse_iso8601_ms(&text)?;
     let mut out = String::with_capacity(raw.len() + 16);
     let mut copied = 0;
     for value in own_values(raw, "updatedAt") {

@@ -1,4 +1,4 @@
-//! Stand-ins until `eval`, `protocol` and `wire` are there.
+//! Stand-ins until `eval` is there.
 #![allow(missing_docs)]
 
 use std::collections::HashMap;
@@ -8,35 +8,6 @@ use crate::model::dataset::Finding;
 use crate::model::flag::FlagDef;
 use crate::model::segment::{Condition, SegmentDef};
 use crate::model::user::User;
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Secret([u8; 44]);
-
-impl Secret {
-    pub fn parse(text: &str) -> Option<Self> {
-        Some(Self(text.as_bytes().try_into().ok()?))
-    }
-
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or("")
-    }
-}
-
-pub fn header(len: usize, into: &mut [u8; 10]) -> usize {
-    into[0] = 0x81;
-    if len < 126 {
-        into[1] = len as u8;
-        2
-    } else if len <= 0xffff {
-        into[1] = 126;
-        into[2..4].copy_from_slice(&(len as u16).to_be_bytes());
-        4
-    } else {
-        into[1] = 127;
-        into[2..10].copy_from_slice(&(len as u64).to_be_bytes());
-        10
-    }
-}
 
 #[derive(Default)]
 pub struct SegmentSlots(HashMap<String, u32>);

@@ -13,12 +13,13 @@ use super::merge::Incoming;
 use super::publish::Round;
 use super::resolution::Resolution;
 use super::snapshot::{SecretEntry, Secrets, Snapshot};
-use super::stand_in::{Compiler, Secret};
+use super::stand_in::Compiler;
 use super::table::Positions;
 use crate::model::dataset::{Dataset, EnvironmentDef, Finding};
 use crate::model::environment_id::EnvironmentId;
 use crate::model::flag::FlagDef;
 use crate::model::segment::SegmentDef;
+use crate::protocol::secret::Secret;
 
 /// How the writer treats new data.
 #[derive(Clone, Copy, Debug)]
