@@ -5,8 +5,12 @@
 
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwapOption;
+
 use super::item::{FlagData, SegmentData};
+use super::message::full_len;
 use super::ring::Ring;
+use super::server::PatchForm;
 use super::table::Table;
 use crate::model::environment_id::EnvironmentId;
 use crate::model::secret::SecretKind;
@@ -79,6 +83,15 @@ pub(super) struct Cache {
     pub full_frame: OnceLock<Payload>,
     pub full_body: OnceLock<Payload>,
     pub full_gzip: OnceLock<Payload>,
+    /// The last patch that answered a `data-sync`: after a pause, many SDKs ask with the same timestamp.
+    pub patch: Arc<ArcSwapOption<SyncPatch>>,
+}
+
+/// An answer to a `data-sync` by timestamp.
+pub(super) struct SyncPatch {
+    pub timestamp_ms: i64,
+    pub form: PatchForm,
+    pub frames: Arc<[u8]>,
 }
 
 impl Environment {
@@ -130,6 +143,11 @@ impl Environment {
     /// The highest `updatedAt` it ever served, in Unix milliseconds.
     pub fn highest_updated_at_ms(&self) -> Option<i64> {
         Some(self.server.highest_ms).filter(|ms| *ms != i64::MIN)
+    }
+
+    /// Bytes of the full message to a server SDK. The Rust SDK takes none of more than 1 MiB.
+    pub fn full_bytes(&self) -> usize {
+        full_len(self.flags.encoded_bytes() + self.segments.encoded_bytes())
     }
 
     /// How many flags it has.

@@ -19,9 +19,14 @@ pub(super) const SEGMENTS: &str = r#"],"segments":["#;
 /// What ends a message to a server SDK.
 pub(super) const SERVER_END: &str = "]}}";
 
+/// Bytes of a full message to a server SDK whose items take `items` bytes.
+pub(super) const fn full_len(items: usize) -> usize {
+    SERVER_FULL.len() + SEGMENTS.len() + SERVER_END.len() + items
+}
+
 /// A patch that holds nothing, as a whole WebSocket frame.
 pub(super) const EMPTY_PATCH_FRAME: &[u8] =
-    b"\x81\x57{\"messageType\":\"data-sync\",\"data\":{\"eventType\":\"patch\",\"featureFlags\":[],\"segments\":[]}}";
+    b"\x81\x58{\"messageType\":\"data-sync\",\"data\":{\"eventType\":\"patch\",\"featureFlags\":[],\"segments\":[]}}";
 
 /// Appends the header of an unmasked text frame whose message has `len` bytes.
 pub(super) fn append_header(len: usize, out: &mut Vec<u8>) {

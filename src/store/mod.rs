@@ -19,6 +19,8 @@ mod snapshot;
 mod stamp;
 mod stand_in;
 mod table;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use client::SyncOutcome;

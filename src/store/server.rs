@@ -2,10 +2,10 @@
 //!
 //! Must not know connections or HTTP. What is the same for many of them is made once and shared.
 
-use std::io::Write;
+use std::io::{IoSlice, Write};
 use std::sync::Arc;
 
-use super::environment::Environment;
+use super::environment::{Environment, SyncPatch};
 use super::item::Item;
 use super::message::{
     Changed, EMPTY_PATCH_FRAME, SEGMENTS, SERVER_END, SERVER_FULL, SERVER_PATCH, append_header, frames,
@@ -58,33 +58,36 @@ impl Environment {
         if self.server.needs_full(timestamp_ms) {
             return self.push_full(out);
         }
-        if timestamp_ms >= self.server.highest_ms {
+        if timestamp_ms >= self.newest_ms() {
             out.push(Payload::Static(EMPTY_PATCH_FRAME));
             return SyncKind::Patch;
         }
-        match form {
-            PatchForm::Batch => {
-                let (mut frame, items) = self.patch(timestamp_ms, true);
-                if items == 0 {
-                    frame.clear();
-                    out.push(Payload::Static(EMPTY_PATCH_FRAME));
-                } else {
-                    out.push(Payload::private(frame));
-                }
-            }
-            PatchForm::OnePerItem => {
-                let mut newer: Vec<_> = self.newer_than(timestamp_ms).collect();
-                let shared = sort_by_version(&mut newer);
-                if shared || newer.len() > SYNC_PATCHES {
-                    return self.push_full(out);
-                }
-                match newer[..] {
-                    [] => out.push(Payload::Static(EMPTY_PATCH_FRAME)),
-                    _ => out.push(Payload::private(frames(&newer))),
-                }
-            }
+        let cached = self.cache.patch.load();
+        if let Some(patch) =
+            cached.as_ref().filter(|patch| (patch.timestamp_ms, patch.form) == (timestamp_ms, form))
+        {
+            out.push(Payload::Shared(Arc::clone(&patch.frames)));
+            return SyncKind::Patch;
         }
+        let frames = match form {
+            PatchForm::Batch => self.patch(timestamp_ms, true),
+            PatchForm::OnePerItem => match self.few_newer_than(timestamp_ms) {
+                Some(newer) => frames(&newer),
+                None => return self.push_full(out),
+            },
+        };
+        let frames: Arc<[u8]> = Arc::from(frames);
+        self.cache.patch.store(Some(Arc::new(SyncPatch { timestamp_ms, form, frames: Arc::clone(&frames) })));
+        out.push(Payload::Shared(frames));
         SyncKind::Patch
+    }
+
+    /// What is newer than `timestamp_ms`, ascending; `None` if that is too much for one-item patches, or two
+    /// items share a millisecond.
+    fn few_newer_than(&self, timestamp_ms: i64) -> Option<Vec<Changed<'_>>> {
+        let mut newer: Vec<_> = self.newer_than(timestamp_ms).take(SYNC_PATCHES + 1).collect();
+        let shared = sort_by_version(&mut newer);
+        (newer.len() <= SYNC_PATCHES && !shared).then_some(newer)
     }
 
     /// Brings a server SDK from `from_sequence` to now; `None` if nothing changed for it. Appends whole
@@ -141,8 +144,8 @@ impl Environment {
             changed.push(Changed::Segment(segment));
         });
         let shared = sort_by_version(&mut changed);
-        let newest_ms = self.flags.newest.updated_at_ms.max(self.segments.newest.updated_at_ms);
-        if changed.len() * 2 > self.flags.len() + self.segments.len() || shared && newest_ms > unchanged_ms {
+        let items = self.flags.len() + self.segments.len();
+        if changed.len() * 2 > items || shared && self.newest_ms() > unchanged_ms {
             return self.push_full(out);
         }
         out.push(Payload::private(frames(&changed)));
@@ -155,10 +158,15 @@ impl Environment {
         if self.server.needs_full(timestamp_ms) {
             return Poll::Body(self.full_body().clone());
         }
-        match self.patch(timestamp_ms, false) {
-            (_, 0) => Poll::Empty,
-            (body, _) => Poll::Body(Payload::private(body)),
+        if timestamp_ms >= self.newest_ms() {
+            return Poll::Empty;
         }
+        Poll::Body(Payload::private(self.patch(timestamp_ms, false)))
+    }
+
+    /// The highest `updatedAt` among what it holds.
+    fn newest_ms(&self) -> i64 {
+        self.flags.newest.updated_at_ms.max(self.segments.newest.updated_at_ms)
     }
 
     /// Whether [`Self::server_poll`] answers `timestamp_ms` with the full payload, of which
@@ -178,8 +186,21 @@ impl Environment {
             return;
         }
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
-        let written = encoder.write_all(&self.full_body().to_vec());
-        if let (Ok(()), Ok(bytes)) = (written, encoder.finish()) {
+        let (body, mut at) = (self.full_body(), 0);
+        loop {
+            let mut slices = [IoSlice::new(&[]); 64];
+            let filled = body.slices(at, &mut slices);
+            if filled == 0 {
+                break;
+            }
+            for slice in &slices[..filled] {
+                if encoder.write_all(slice).is_err() {
+                    return;
+                }
+                at += slice.len();
+            }
+        }
+        if let Ok(bytes) = encoder.finish() {
             self.cache.full_gzip.get_or_init(|| Payload::Shared(Arc::from(bytes)));
         }
     }
@@ -228,11 +249,10 @@ impl Environment {
         flags.chain(newer(&self.segments, timestamp_ms).map(Changed::Segment))
     }
 
-    /// One patch with all that is newer than `timestamp_ms`, and how many items it holds.
-    fn patch(&self, timestamp_ms: i64, framed: bool) -> (Vec<u8>, usize) {
+    /// One patch with all that is newer than `timestamp_ms`.
+    fn patch(&self, timestamp_ms: i64, framed: bool) -> Vec<u8> {
         let mut flags = Vec::new();
         let mut segments = Vec::new();
-        let mut items = 0;
         for item in self.newer_than(timestamp_ms) {
             let (raw, into) = match item {
                 Changed::Flag(flag) => (&flag.text.raw, &mut flags),
@@ -242,7 +262,6 @@ impl Environment {
                 into.push(b',');
             }
             into.extend_from_slice(raw.as_bytes());
-            items += 1;
         }
         let len = SERVER_PATCH.len() + flags.len() + SEGMENTS.len() + segments.len() + SERVER_END.len();
         let mut out = Vec::with_capacity(len + MAX_HEADER_BYTES);
@@ -252,7 +271,7 @@ impl Environment {
         for part in [SERVER_PATCH.as_bytes(), &flags, SEGMENTS.as_bytes(), &segments, SERVER_END.as_bytes()] {
             out.extend_from_slice(part);
         }
-        (out, items)
+        out
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Compiler {
 }
 
 #[derive(Debug)]
-pub struct Segment(String);
+pub struct Segment(Vec<String>);
 
 #[derive(Debug)]
 pub struct Flag {
@@ -51,7 +51,7 @@ impl Compiler {
     }
 
     pub fn segment(&mut self, def: &SegmentDef<'_>, _: &mut Vec<Finding>) -> Segment {
-        Segment(def.included.join("+"))
+        Segment(def.included.iter().map(|id| (*id).to_owned()).collect())
     }
 }
 
@@ -65,14 +65,11 @@ impl Flag {
     }
 
     pub fn append_client_json(&self, user: &User, segments: &Segments, out: &mut Vec<u8>) {
-        let mut text = self.text.clone();
-        for slot in &self.slots {
-            text.push('|');
-            text.push_str(segments.get(*slot).map_or("none", |segment| &segment.0));
-        }
-        let value = serde_json::json!({
-            "id": self.key, "variation": format!("{}:{text}", user.key_id()), "timestamp": self.updated_at_ms
-        });
+        let is_in = |slot: &u32| {
+            segments.get(*slot).is_some_and(|segment| segment.0.iter().any(|id| id == user.key_id()))
+        };
+        let text = if self.slots.iter().any(is_in) { "in" } else { &self.text };
+        let value = serde_json::json!({"id": self.key, "variation": text, "timestamp": self.updated_at_ms});
         out.extend_from_slice(value.to_string().as_bytes());
     }
 }

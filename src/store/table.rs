@@ -107,18 +107,30 @@ impl<T: Item> Chunk<T> {
     /// when first asked for; whoever else asks meanwhile waits for tens of microseconds.
     fn encoded(&self) -> &Arc<[u8]> {
         self.encoded.get_or_init(|| {
-            let mut bytes = Vec::with_capacity(self.raw_bytes + self.entries.len());
-            self.append(&mut bytes);
-            Arc::from(bytes)
+            let commas = self.entries.len() - usize::from(self.leads);
+            // Zeroes first, because a vector would be copied once more to become shared.
+            let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, self.raw_bytes + commas).collect();
+            let mut rest = Arc::get_mut(&mut bytes).unwrap_or_default();
+            self.pieces(|piece| {
+                if let Some((to, after)) = std::mem::take(&mut rest).split_at_mut_checked(piece.len()) {
+                    to.copy_from_slice(piece);
+                    rest = after;
+                }
+            });
+            bytes
         })
     }
 
     fn append(&self, out: &mut Vec<u8>) {
+        self.pieces(|piece| out.extend_from_slice(piece));
+    }
+
+    fn pieces(&self, mut each: impl FnMut(&[u8])) {
         for (index, entry) in self.entries.iter().enumerate() {
             if index > 0 || !self.leads {
-                out.push(b',');
+                each(b",");
             }
-            out.extend_from_slice(entry.data.text().raw.as_bytes());
+            each(entry.data.text().raw.as_bytes());
         }
     }
 }
