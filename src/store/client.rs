@@ -1,0 +1,100 @@
+//! What client SDKs get: the flags evaluated for their user.
+//!
+//! Must not know connections or HTTP. Messages are appended as JSON without a frame header: the caller knows
+//! where it wants them.
+
+use super::environment::Environment;
+use super::item::FlagData;
+use super::message::{CLIENT_END, append_client_start};
+use super::server::SyncKind;
+use super::stand_in::Segments;
+use super::table::{Chunk, Entry};
+use crate::model::user::User;
+
+/// What was appended for a client SDK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyncOutcome {
+    /// Whether it replaces what the SDK has.
+    pub kind: SyncKind,
+    /// How many flags it holds. A poll is answered with an empty body when a patch holds none.
+    pub flags: usize,
+}
+
+impl Environment {
+    /// Answers a `data-sync` or poll of a client SDK that has everything up to `timestamp_ms`: 0 asks for
+    /// all, a negative one for a patch with all. A flag counts as newer also when a segment that it uses is.
+    /// `segments` are those of this environment's snapshot.
+    pub fn client_sync(
+        &self,
+        segments: &Segments,
+        user: &User,
+        timestamp_ms: i64,
+        out: &mut Vec<u8>,
+    ) -> SyncOutcome {
+        if self.client.needs_full(timestamp_ms) {
+            let flags = self.evaluate(SyncKind::Full, segments, user, out, |_| true, |_| true);
+            return SyncOutcome { kind: SyncKind::Full, flags };
+        }
+        let flags = self.evaluate(
+            SyncKind::Patch,
+            segments,
+            user,
+            out,
+            |chunk| chunk.newest.client_version_ms > timestamp_ms,
+            |entry| entry.client_version_ms > timestamp_ms,
+        );
+        SyncOutcome { kind: SyncKind::Patch, flags }
+    }
+
+    /// Brings a client SDK from `from_sequence` to now; `None`, with nothing appended, if no flag can have
+    /// changed for it. `segments` are those of this environment's snapshot.
+    pub fn client_since(
+        &self,
+        segments: &Segments,
+        user: &User,
+        from_sequence: u64,
+        out: &mut Vec<u8>,
+    ) -> Option<SyncKind> {
+        if from_sequence >= self.client.changed {
+            return None;
+        }
+        if self.client.removed > from_sequence {
+            self.evaluate(SyncKind::Full, segments, user, out, |_| true, |_| true);
+            return Some(SyncKind::Full);
+        }
+        self.evaluate(
+            SyncKind::Patch,
+            segments,
+            user,
+            out,
+            |chunk| chunk.newest.client_sequence > from_sequence,
+            |entry| entry.client_sequence > from_sequence,
+        );
+        Some(SyncKind::Patch)
+    }
+
+    /// Appends the message with the flags that `found` accepts, out of the chunks that `within` accepts.
+    fn evaluate(
+        &self,
+        kind: SyncKind,
+        segments: &Segments,
+        user: &User,
+        out: &mut Vec<u8>,
+        within: impl Fn(&Chunk<FlagData>) -> bool,
+        found: impl Fn(&Entry<FlagData>) -> bool,
+    ) -> usize {
+        append_client_start(kind == SyncKind::Full, user.key_id(), out);
+        let mut flags = 0;
+        for chunk in self.flags.chunks().iter().filter(|chunk| within(chunk)) {
+            for entry in chunk.entries().iter().filter(|entry| found(entry)) {
+                if flags > 0 {
+                    out.push(b',');
+                }
+                entry.data.flag.append_client_json(user, segments, out);
+                flags += 1;
+            }
+        }
+        out.extend_from_slice(CLIENT_END);
+        flags
+    }
+}

@@ -1,0 +1,71 @@
+//! Flags and segments as the store keeps them.
+//!
+//! Must not decide anything: an item is what its last definition said, made once and never changed.
+
+use std::sync::Arc;
+
+use super::stand_in::{Flag, Segment};
+
+/// What flags and segments have in common: their own JSON, and what it is known by.
+#[derive(Debug)]
+pub(super) struct Text {
+    /// Shared with the writer's table of positions and with every later version of the item.
+    pub id: Arc<str>,
+    /// The JSON that server SDKs receive, word for word.
+    pub raw: Box<str>,
+    /// The JSON as it came in, where `raw` got a newer `updatedAt` from us. A source that still holds the
+    /// same text has not changed, whatever we made of it.
+    pub original: Option<Box<str>>,
+    /// `updatedAt` of `raw`, in Unix milliseconds: the version that SDKs know the item by.
+    pub updated_at_ms: i64,
+}
+
+impl Text {
+    /// The JSON as its source holds it.
+    pub fn original(&self) -> &str {
+        self.original.as_deref().unwrap_or(&self.raw)
+    }
+}
+
+/// A flag in service.
+#[derive(Debug)]
+pub(super) struct FlagData {
+    pub text: Text,
+    pub flag: Flag,
+}
+
+/// A segment in service.
+#[derive(Debug)]
+pub(super) struct SegmentData {
+    pub text: Text,
+    /// Its place in the table of segments that evaluation reads, the same for every copy of its id.
+    pub slot: u32,
+    pub segment: Arc<Segment>,
+}
+
+/// What a table needs to know of its items.
+pub(super) trait Item {
+    fn text(&self) -> &Text;
+    /// The segments it refers to, by slot.
+    fn slots(&self) -> &[u32];
+}
+
+impl Item for FlagData {
+    fn text(&self) -> &Text {
+        &self.text
+    }
+
+    fn slots(&self) -> &[u32] {
+        self.flag.segment_slots()
+    }
+}
+
+impl Item for SegmentData {
+    fn text(&self) -> &Text {
+        &self.text
+    }
+
+    fn slots(&self) -> &[u32] {
+        &[]
+    }
+}

@@ -1,0 +1,139 @@
+//! The texts around the items of a `data-sync` message, and its WebSocket frame.
+//!
+//! Must not choose what is sent. Messages are written straight into their buffer: their length is known
+//! before, so that the frame header comes first and nothing is moved.
+
+use tungstenite::protocol::frame::coding::{Data, OpCode};
+
+use super::item::{FlagData, SegmentData, Text};
+use crate::wire::ws::frame::{MAX_HEADER_BYTES, header};
+
+/// What a message begins with, up to its first flag.
+pub(super) const SERVER_FULL: &str =
+    r#"{"messageType":"data-sync","data":{"eventType":"full","featureFlags":["#;
+/// The same for a patch.
+pub(super) const SERVER_PATCH: &str =
+    r#"{"messageType":"data-sync","data":{"eventType":"patch","featureFlags":["#;
+/// What stands between the flags and the segments.
+pub(super) const SEGMENTS: &str = r#"],"segments":["#;
+/// What ends a message to a server SDK.
+pub(super) const SERVER_END: &str = "]}}";
+
+/// Bytes of a full message to a server SDK whose items take `items` bytes.
+pub(super) const fn full_len(items: usize) -> usize {
+    SERVER_FULL.len() + SEGMENTS.len() + SERVER_END.len() + items
+}
+
+/// A patch that holds nothing, as a whole WebSocket frame.
+pub(super) const EMPTY_PATCH_FRAME: &[u8] =
+    b"\x81\x58{\"messageType\":\"data-sync\",\"data\":{\"eventType\":\"patch\",\"featureFlags\":[],\"segments\":[]}}";
+
+/// Appends the header of an unmasked text frame whose message has `len` bytes.
+pub(super) fn append_header(len: usize, out: &mut Vec<u8>) {
+    let mut bytes = [0; MAX_HEADER_BYTES];
+    let used = header(OpCode::Data(Data::Text), len, &mut bytes);
+    out.extend_from_slice(&bytes[..used]);
+}
+
+/// A flag or a segment on its way to a server SDK.
+#[derive(Clone, Copy)]
+pub(super) enum Changed<'a> {
+    Flag(&'a FlagData),
+    Segment(&'a SegmentData),
+}
+
+impl<'a> Changed<'a> {
+    fn text(self) -> &'a Text {
+        match self {
+            Changed::Flag(flag) => &flag.text,
+            Changed::Segment(segment) => &segment.text,
+        }
+    }
+
+    pub fn updated_at_ms(self) -> i64 {
+        self.text().updated_at_ms
+    }
+
+    /// Appends the frame of a patch that holds this item alone.
+    pub fn append_frame(self, out: &mut Vec<u8>) {
+        let raw = self.text().raw.as_bytes();
+        append_header(SERVER_PATCH.len() + raw.len() + SEGMENTS.len() + SERVER_END.len(), out);
+        out.extend_from_slice(SERVER_PATCH.as_bytes());
+        if let Changed::Flag(_) = self {
+            out.extend_from_slice(raw);
+        }
+        out.extend_from_slice(SEGMENTS.as_bytes());
+        if let Changed::Segment(_) = self {
+            out.extend_from_slice(raw);
+        }
+        out.extend_from_slice(SERVER_END.as_bytes());
+    }
+}
+
+/// The frames of one-item patches, in the given order.
+pub(super) fn frames(changed: &[Changed<'_>]) -> Vec<u8> {
+    let around = MAX_HEADER_BYTES + SERVER_PATCH.len() + SEGMENTS.len() + SERVER_END.len();
+    let mut out = Vec::with_capacity(changed.iter().map(|item| around + item.text().raw.len()).sum());
+    changed.iter().for_each(|item| item.append_frame(&mut out));
+    out
+}
+
+/// Sorts ascending by `updatedAt`, the order in which every SDK takes one-item patches in, and says
+/// whether two items share a millisecond, in which case some SDKs lose the second.
+pub(super) fn sort_by_version(changed: &mut [Changed<'_>]) -> bool {
+    changed.sort_by_key(|item| item.updated_at_ms());
+    changed.windows(2).any(|pair| pair[0].updated_at_ms() == pair[1].updated_at_ms())
+}
+
+/// Appends a message to a client SDK up to its first flag.
+pub(super) fn append_client_start(full: bool, user_key_id: &str, out: &mut Vec<u8>) {
+    let kind = if full { "full" } else { "patch" };
+    out.extend_from_slice(br#"{"messageType":"data-sync","data":{"eventType":""#);
+    out.extend_from_slice(kind.as_bytes());
+    out.extend_from_slice(br#"","userKeyId":"#);
+    append_json_string(user_key_id, out);
+    out.extend_from_slice(br#","featureFlags":["#);
+}
+
+/// What ends a message to a client SDK.
+pub(super) const CLIENT_END: &[u8] = b"]}}";
+
+/// Appends `text` as a JSON string.
+pub(super) fn append_json_string(text: &str, out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.push(b'"');
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            0..0x20 => {
+                out.extend_from_slice(b"\\u00");
+                out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            }
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_empty_patch_frame_is_what_would_be_written() {
+        let mut out = Vec::new();
+        let message = [SERVER_PATCH, SEGMENTS, SERVER_END].concat();
+        append_header(message.len(), &mut out);
+        out.extend_from_slice(message.as_bytes());
+        assert_eq!(out, EMPTY_PATCH_FRAME);
+    }
+
+    #[test]
+    fn json_strings_read_back_as_they_were() {
+        for text in ["", "plain", "\"\\/\u{0}\u{1f}\n\u{7f}", "客户 😀"] {
+            let mut out = Vec::new();
+            append_json_string(text, &mut out);
+            assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        }
+    }
+}

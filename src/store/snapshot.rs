@@ -1,0 +1,172 @@
+//! Everything that is in service at one moment, as reactors read it.
+//!
+//! Must not change once published and takes no lock. Reactors read it and give it back; the writer makes the
+//! next one, which shares all that did not change, and frees old ones.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::environment::{Environment, EnvironmentSlot};
+use super::message::append_json_string;
+use super::stand_in::Segments;
+use crate::model::secret::SecretKind;
+use crate::payload::{Parts, Payload};
+use crate::protocol::secret::Secret;
+
+/// What a secret opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SecretEntry {
+    /// Which SDKs it is for.
+    pub kind: SecretKind,
+    /// The environment it opens.
+    pub slot: EnvironmentSlot,
+}
+
+pub(super) type Secrets = HashMap<Secret, SecretEntry, foldhash::fast::RandomState>;
+
+/// Everything in service after one publish.
+#[derive(Clone)]
+pub struct Snapshot {
+    pub(super) sequence: u64,
+    pub(super) data_version: i64,
+    pub(super) loaded: bool,
+    pub(super) secrets: Arc<Secrets>,
+    /// By slot. Environments that are no longer in the dataset stay while their secrets' grace lasts.
+    pub(super) environments: Box<[Option<Arc<Environment>>]>,
+    /// The environments of the dataset, in its order.
+    pub(super) order: Arc<[EnvironmentSlot]>,
+    pub(super) segments: Segments,
+}
+
+impl Snapshot {
+    /// Before any data has been loaded.
+    pub fn empty() -> Arc<Self> {
+        Arc::new(Self {
+            sequence: 0,
+            data_version: 0,
+            loaded: false,
+            secrets: Arc::default(),
+            environments: Box::default(),
+            order: Arc::from([]),
+            segments: Segments::default(),
+        })
+    }
+
+    /// The publish sequence of the one writer; grows with every publish.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// The highest `updatedAt` ever seen, in Unix milliseconds; never goes down. 0 before there is one.
+    pub fn data_version(&self) -> i64 {
+        self.data_version
+    }
+
+    /// Whether a dataset has been loaded. Until then no secret can be called unknown.
+    pub fn loaded(&self) -> bool {
+        self.loaded
+    }
+
+    /// What a secret opens, if it is known. A secret that the dataset no longer lists is known until its
+    /// grace has ended.
+    pub fn secret(&self, secret: &Secret) -> Option<SecretEntry> {
+        self.secrets.get(secret).copied()
+    }
+
+    /// The environment at `slot`. One that the dataset no longer holds stays until its grace has ended.
+    pub fn environment(&self, slot: EnvironmentSlot) -> Option<&Arc<Environment>> {
+        self.environments.get(slot.0 as usize)?.as_ref()
+    }
+
+    /// The environments of the dataset, in its order.
+    pub fn environments(&self) -> impl Iterator<Item = &Arc<Environment>> {
+        self.order.iter().filter_map(|slot| self.environment(*slot))
+    }
+
+    /// The environments of the dataset, in its order, then those that are still in service without it.
+    pub(super) fn in_order(&self) -> Vec<&Arc<Environment>> {
+        let mut listed = vec![false; self.environments.len()];
+        for slot in self.order.iter() {
+            listed[slot.0 as usize] = true;
+        }
+        let others = self.environments.iter().zip(listed).filter(|(_, listed)| !listed);
+        self.environments().chain(others.filter_map(|(environment, _)| environment.as_ref())).collect()
+    }
+
+    /// The segments that evaluation reads.
+    pub fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    /// `projectKey:envKey` of the first secret of each environment, joined by commas.
+    pub fn serves(&self) -> String {
+        let mut serves = String::new();
+        for environment in self.served() {
+            if !serves.is_empty() {
+                serves.push(',');
+            }
+            serves.push_str(environment.label());
+        }
+        serves
+    }
+
+    /// The environments that a secret opens.
+    fn served(&self) -> impl Iterator<Item = &Arc<Environment>> {
+        self.environments().filter(|environment| !environment.secrets.is_empty())
+    }
+
+    /// A dump that the bootstrap call accepts: the environments that have secrets, flags and segments word
+    /// for word. Shares what full payloads of large environments share.
+    pub fn backup(&self) -> Payload {
+        let mut runs = Vec::new();
+        let mut text = br#"{"eventType":"rp_full","items":["#.to_vec();
+        for (index, environment) in self.served().enumerate() {
+            if index > 0 {
+                text.push(b',');
+            }
+            environment.append_backup(&mut text, &mut runs);
+        }
+        text.extend_from_slice(b"]}");
+        runs.push(Arc::from(text));
+        Payload::Parts(Arc::new(Parts::new(runs)))
+    }
+
+    /// Appends what [`Self::backup`] gives.
+    pub fn append_backup(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.backup().to_vec());
+    }
+}
+
+impl Environment {
+    /// Appends its item of a dump; `text` goes before what is appended to `runs` next.
+    fn append_backup(&self, text: &mut Vec<u8>, runs: &mut Vec<Arc<[u8]>>) {
+        let id = self.id.to_string();
+        let field = |before: &str, value: &str, text: &mut Vec<u8>| {
+            text.extend_from_slice(before.as_bytes());
+            append_json_string(value, text);
+        };
+        field(r#"{"envId":"#, &id, text);
+        text.extend_from_slice(br#","secrets":["#);
+        for (index, secret) in self.secrets.iter().enumerate() {
+            field(if index > 0 { r#",{"type":"# } else { r#"{"type":"# }, secret.kind.as_str(), text);
+            field(r#","projectKey":"#, &secret.project_key, text);
+            field(r#","envId":"#, &id, text);
+            field(r#","envKey":"#, &secret.env_key, text);
+            field(r#","value":"#, secret.value.as_str(), text);
+            text.push(b'}');
+        }
+        text.extend_from_slice(br#"],"featureFlags":["#);
+        runs.push(Arc::from(std::mem::take(text)));
+        self.flags.append_runs(runs);
+        runs.push(Arc::from(&br#"],"segments":["#[..]));
+        self.segments.append_runs(runs);
+        text.extend_from_slice(b"]}");
+    }
+}
+
+/// Says what it holds without telling secrets or items.
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Snapshot(sequence {}, {} environments)", self.sequence, self.order.len())
+    }
+}

@@ -1,0 +1,342 @@
+//! The items of an environment in their order, in chunks that generations of snapshots share.
+//!
+//! Must not know what an item means. A table is never changed: `with` and `arrange` make a new one that
+//! shares every chunk in which nothing changed, so that a patch to one flag of ten thousand copies one chunk
+//! of references, and slow readers of old full payloads pin no more than the chunks that differ.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use super::item::Item;
+
+/// Items a chunk holds at most.
+pub(super) const CHUNK_ITEMS: usize = 128;
+
+/// One item and the publish sequences at which it changed.
+pub(super) struct Entry<T> {
+    pub data: Arc<T>,
+    /// When its JSON last changed.
+    pub sequence: u64,
+    /// When what clients are told of it last can have changed: the item, or a segment it refers to.
+    pub client_sequence: u64,
+    /// The newest `updatedAt` among the item and the segments it refers to, in Unix milliseconds.
+    pub client_version_ms: i64,
+}
+
+impl<T> Clone for Entry<T> {
+    fn clone(&self) -> Self {
+        Self { data: Arc::clone(&self.data), ..*self }
+    }
+}
+
+impl<T> Entry<T> {
+    /// Whether both say the same of the same item.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.data, &other.data)
+            && self.sequence == other.sequence
+            && self.client_sequence == other.client_sequence
+            && self.client_version_ms == other.client_version_ms
+    }
+}
+
+/// What is newest among several items. Lets a reader skip what holds nothing new for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Newest {
+    pub updated_at_ms: i64,
+    pub sequence: u64,
+    pub client_version_ms: i64,
+    pub client_sequence: u64,
+}
+
+impl Newest {
+    pub const NONE: Self =
+        Self { updated_at_ms: i64::MIN, sequence: 0, client_version_ms: i64::MIN, client_sequence: 0 };
+
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            updated_at_ms: self.updated_at_ms.max(other.updated_at_ms),
+            sequence: self.sequence.max(other.sequence),
+            client_version_ms: self.client_version_ms.max(other.client_version_ms),
+            client_sequence: self.client_sequence.max(other.client_sequence),
+        }
+    }
+}
+
+/// A run of entries.
+pub(super) struct Chunk<T> {
+    entries: Box<[Entry<T>]>,
+    pub newest: Newest,
+    /// Bit `slot % 64` is set for every segment that an item refers to.
+    slot_mask: u64,
+    /// Bytes of the items' JSON, without commas.
+    raw_bytes: usize,
+    /// Whether it is the first of its table; decides whether its encoding begins with a comma.
+    leads: bool,
+    encoded: OnceLock<Arc<[u8]>>,
+}
+
+impl<T: Item> Chunk<T> {
+    fn new(entries: Vec<Entry<T>>, leads: bool) -> Self {
+        let mut newest = Newest::NONE;
+        let mut slot_mask = 0;
+        let mut raw_bytes = 0;
+        for entry in &entries {
+            newest = newest.max(Newest {
+                updated_at_ms: entry.data.text().updated_at_ms,
+                sequence: entry.sequence,
+                client_version_ms: entry.client_version_ms,
+                client_sequence: entry.client_sequence,
+            });
+            slot_mask |= entry.data.slots().iter().fold(0, |mask, slot| mask | mask_of(*slot));
+            raw_bytes += entry.data.text().raw.len();
+        }
+        let entries = entries.into_boxed_slice();
+        Self { entries, newest, slot_mask, raw_bytes, leads, encoded: OnceLock::new() }
+    }
+
+    pub fn entries(&self) -> &[Entry<T>] {
+        &self.entries
+    }
+
+    /// Whether an item may refer to one of the segments of `mask` (see [`mask_of`]).
+    pub fn may_refer(&self, mask: u64) -> bool {
+        self.slot_mask & mask != 0
+    }
+
+    /// The items' JSON joined by commas, with one before them unless the chunk is its table's first. Made
+    /// when first asked for; whoever else asks meanwhile waits for tens of microseconds.
+    fn encoded(&self) -> &Arc<[u8]> {
+        self.encoded.get_or_init(|| {
+            let commas = self.entries.len() - usize::from(self.leads);
+            // Zeroes first, because a vector would be copied once more to become shared.
+            let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, self.raw_bytes + commas).collect();
+            let mut rest = Arc::get_mut(&mut bytes).unwrap_or_default();
+            self.pieces(|piece| {
+                if let Some((to, after)) = std::mem::take(&mut rest).split_at_mut_checked(piece.len()) {
+                    to.copy_from_slice(piece);
+                    rest = after;
+                }
+            });
+            bytes
+        })
+    }
+
+    fn append(&self, out: &mut Vec<u8>) {
+        self.pieces(|piece| out.extend_from_slice(piece));
+    }
+
+    fn pieces(&self, mut each: impl FnMut(&[u8])) {
+        for (index, entry) in self.entries.iter().enumerate() {
+            if index > 0 || !self.leads {
+                each(b",");
+            }
+            each(entry.data.text().raw.as_bytes());
+        }
+    }
+}
+
+/// The bit that stands for a segment in a chunk's mask.
+pub(super) fn mask_of(slot: u32) -> u64 {
+    1 << (slot % 64)
+}
+
+/// Where an item stands in its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Position {
+    chunk: u32,
+    index: u32,
+}
+
+/// Where each item stands, by its id. Kept by the writer as long as no item comes, goes or moves.
+pub(super) type Positions = HashMap<Arc<str>, Position, foldhash::fast::RandomState>;
+
+/// Items in their order.
+pub(super) struct Table<T> {
+    chunks: Arc<[Arc<Chunk<T>>]>,
+    len: usize,
+    raw_bytes: usize,
+    pub newest: Newest,
+}
+
+impl<T> Clone for Table<T> {
+    fn clone(&self) -> Self {
+        Self { chunks: Arc::clone(&self.chunks), ..*self }
+    }
+}
+
+impl<T: Item> Table<T> {
+    pub fn empty() -> Self {
+        Self::of(Vec::new())
+    }
+
+    fn of(chunks: Vec<Arc<Chunk<T>>>) -> Self {
+        Self {
+            len: chunks.iter().map(|chunk| chunk.entries.len()).sum(),
+            raw_bytes: chunks.iter().map(|chunk| chunk.raw_bytes).sum(),
+            newest: chunks.iter().fold(Newest::NONE, |newest, chunk| newest.max(chunk.newest)),
+            chunks: chunks.into(),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Bytes of all items' JSON joined by commas.
+    pub fn encoded_bytes(&self) -> usize {
+        self.raw_bytes + self.len.saturating_sub(1)
+    }
+
+    pub fn chunks(&self) -> &[Arc<Chunk<T>>] {
+        &self.chunks
+    }
+
+    pub fn entries(&self) -> impl Iterator<Item = &Entry<T>> {
+        self.chunks.iter().flat_map(|chunk| chunk.entries.iter())
+    }
+
+    pub fn get(&self, at: Position) -> Option<&Entry<T>> {
+        self.chunks.get(at.chunk as usize)?.entries.get(at.index as usize)
+    }
+
+    /// Appends all items' JSON joined by commas.
+    pub fn append(&self, out: &mut Vec<u8>) {
+        self.chunks.iter().for_each(|chunk| chunk.append(out));
+    }
+
+    /// The same as shared runs, of which the next generation shares all but what changed.
+    pub fn append_runs(&self, runs: &mut Vec<Arc<[u8]>>) {
+        runs.extend(self.chunks.iter().map(|chunk| Arc::clone(chunk.encoded())));
+    }
+
+    /// The table with the entries at some positions replaced and others added at the end.
+    pub fn with(&self, mut replaced: Vec<(Position, Entry<T>)>, added: Vec<Entry<T>>) -> Self {
+        let mut chunks: Vec<Arc<Chunk<T>>> = self.chunks.to_vec();
+        replaced.sort_by_key(|(at, _)| (at.chunk, at.index));
+        let mut rest = replaced.into_iter().peekable();
+        while let Some((at, _)) = rest.peek() {
+            let of = at.chunk;
+            let old = &self.chunks[of as usize];
+            let mut entries = old.entries.to_vec();
+            let mut same_text = true;
+            while let Some((at, entry)) = rest.next_if(|(at, _)| at.chunk == of) {
+                same_text &= Arc::ptr_eq(&entries[at.index as usize].data, &entry.data);
+                entries[at.index as usize] = entry;
+            }
+            let mut chunk = Chunk::new(entries, old.leads);
+            if same_text {
+                chunk.encoded = old.encoded.clone();
+            }
+            chunks[of as usize] = Arc::new(chunk);
+        }
+        let mut added = added.into_iter().peekable();
+        if added.peek().is_some()
+            && let Some(last) = chunks.pop_if(|chunk| chunk.entries.len() < CHUNK_ITEMS)
+        {
+            let mut entries = last.entries.to_vec();
+            entries.extend(added.by_ref().take(CHUNK_ITEMS - last.entries.len()));
+            chunks.push(Arc::new(Chunk::new(entries, last.leads)));
+        }
+        while added.peek().is_some() {
+            let entries: Vec<_> = added.by_ref().take(CHUNK_ITEMS).collect();
+            let leads = chunks.is_empty();
+            chunks.push(Arc::new(Chunk::new(entries, leads)));
+        }
+        Self::of(chunks)
+    }
+
+    /// The table with exactly `entries`, sharing each of this table's chunks that still stands in them as it
+    /// was. An item that comes or goes costs the chunk it stands in, not all chunks after it.
+    pub fn arrange(&self, positions: &Positions, entries: &[Entry<T>]) -> Self {
+        let mut chunks: Vec<Arc<Chunk<T>>> = Vec::with_capacity(entries.len() / CHUNK_ITEMS + 1);
+        // `entries[loose..at]` stand in no chunk yet.
+        let (mut at, mut loose) = (0, 0);
+        while at < entries.len() {
+            let Some(old) = self.chunk_at(positions, &entries[at..]) else {
+                at += 1;
+                if at - loose == CHUNK_ITEMS {
+                    Self::flush(&mut chunks, &entries[loose..at]);
+                    loose = at;
+                }
+                continue;
+            };
+            Self::flush(&mut chunks, &entries[loose..at]);
+            let run = &entries[at..at + old.entries.len()];
+            let leads = chunks.is_empty();
+            let same = old.leads == leads && old.entries.iter().zip(run).all(|(old, new)| old.is(new));
+            let chunk = if same { Arc::clone(old) } else { Arc::new(Chunk::new(run.to_vec(), leads)) };
+            chunks.push(chunk);
+            at += run.len();
+            loose = at;
+        }
+        Self::flush(&mut chunks, &entries[loose..]);
+        Self::of(chunks)
+    }
+
+    fn flush(chunks: &mut Vec<Arc<Chunk<T>>>, loose: &[Entry<T>]) {
+        if !loose.is_empty() {
+            let leads = chunks.is_empty();
+            chunks.push(Arc::new(Chunk::new(loose.to_vec(), leads)));
+        }
+    }
+
+    /// The chunk of this table whose items, by id, are those that `entries` begin with. Small ones are
+    /// passed over unless they end the table, so that repeated insertions do not leave a trail of crumbs.
+    fn chunk_at(&self, positions: &Positions, entries: &[Entry<T>]) -> Option<&Arc<Chunk<T>>> {
+        let at = positions.get(&entries.first()?.data.text().id).filter(|at| at.index == 0)?;
+        let chunk = self.chunks.get(at.chunk as usize)?;
+        let len = chunk.entries.len();
+        let ends = at.chunk as usize + 1 == self.chunks.len() && len == entries.len();
+        let run = entries.get(..len).filter(|_| ends || len >= CHUNK_ITEMS / 2)?;
+        Self::same_items(&chunk.entries, run).then_some(chunk)
+    }
+
+    fn same_items(some: &[Entry<T>], others: &[Entry<T>]) -> bool {
+        some.len() == others.len()
+            && some.iter().zip(others).all(|(some, other)| {
+                let (some, other) = (&some.data.text().id, &other.data.text().id);
+                Arc::ptr_eq(some, other) || some == other
+            })
+    }
+
+    /// Where each item stands, if that differs from `old`, this table's predecessor.
+    pub fn positions(&self, old: &Self) -> Option<Positions> {
+        let stays = self.chunks.len() == old.chunks.len()
+            && self
+                .chunks
+                .iter()
+                .zip(old.chunks.iter())
+                .all(|(new, old)| Arc::ptr_eq(new, old) || Self::same_items(&new.entries, &old.entries));
+        if stays {
+            return None;
+        }
+        let mut positions = Positions::with_capacity_and_hasher(self.len, Default::default());
+        for (chunk, entries) in self.chunks.iter().enumerate() {
+            for (index, entry) in entries.entries.iter().enumerate() {
+                let at = Position { chunk: chunk as u32, index: index as u32 };
+                positions.insert(Arc::clone(&entry.data.text().id), at);
+            }
+        }
+        Some(positions)
+    }
+
+    /// Entries that `found` accepts, with their positions, out of the chunks that `within` accepts.
+    pub fn find<'a>(
+        &'a self,
+        within: impl Fn(&Chunk<T>) -> bool + 'a,
+        found: impl Fn(&Entry<T>) -> bool + 'a,
+    ) -> impl Iterator<Item = (Position, &'a Entry<T>)> {
+        self.chunks
+            .iter()
+            .enumerate()
+            .filter(move |(_, chunk)| within(chunk))
+            .flat_map(move |(at, chunk)| {
+                chunk
+                    .entries
+                    .iter()
+                    .enumerate()
+                    .map(move |(index, entry)| (Position { chunk: at as u32, index: index as u32 }, entry))
+            })
+            .filter(move |(_, entry)| found(entry))
+    }
+}

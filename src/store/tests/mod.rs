@@ -1,0 +1,8 @@
+//! Tests of the room as a whole.
+
+mod client;
+mod server;
+mod support;
+mod table;
+mod twin;
+mod writer;

@@ -1,0 +1,307 @@
+//! The one writer: makes the next snapshot of new data.
+//!
+//! Must not know where data comes from, tell anybody of a change, or read a clock. There is one, on one thread;
+//! it keeps what only it needs (compiler, positions, graces) and frees old snapshots, so that no reactor
+//! ever drops the last reference to a large one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::environment::{EnvironmentSlot, ListedSecret};
+use super::grace::Grace;
+use super::merge::Incoming;
+use super::publish::Round;
+use super::resolution::Resolution;
+use super::snapshot::{SecretEntry, Secrets, Snapshot};
+use super::stand_in::Compiler;
+use super::table::Positions;
+use crate::model::dataset::{Dataset, EnvironmentDef, Finding};
+use crate::model::environment_id::EnvironmentId;
+use crate::model::flag::FlagDef;
+use crate::model::segment::SegmentDef;
+use crate::protocol::secret::Secret;
+
+/// How the writer treats new data.
+#[derive(Clone, Copy, Debug)]
+pub struct WriterOptions {
+    /// How long a secret that the dataset no longer lists stays known, in milliseconds.
+    pub revocation_grace_ms: i64,
+}
+
+impl Default for WriterOptions {
+    fn default() -> Self {
+        Self { revocation_grace_ms: 60_000 }
+    }
+}
+
+/// One publish, for whoever has to tell others.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// What is in service from now on.
+    pub snapshot: Arc<Snapshot>,
+    /// The environments of which something changed for server or client SDKs. Those that are no longer in
+    /// the snapshot have lost all their secrets too.
+    pub environments: Vec<EnvironmentSlot>,
+    /// Whether a secret came, went or changed its meaning; also when the first data makes unknown secrets
+    /// certain.
+    pub secrets_changed: bool,
+}
+
+/// An item whose content changed without a newer `updatedAt`, which several SDKs ignore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    /// The environment's label.
+    pub environment: Arc<str>,
+    /// The flag's key, or the segment's id.
+    pub key: Box<str>,
+}
+
+/// What was found while new data was taken in.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// What was changed without a newer `updatedAt`.
+    pub forgotten_updated_at: Vec<Forgotten>,
+    /// What evaluation cannot use; each path begins with the environment's label and the flag's key.
+    pub findings: Vec<Finding>,
+    /// Flags and segments that were not there before.
+    pub added: usize,
+    /// Flags and segments with new content.
+    pub changed: usize,
+    /// Flags and segments that are gone.
+    pub removed: usize,
+}
+
+/// What became of new data.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The publish, unless nothing differs from what is in service.
+    pub change: Option<Arc<Change>>,
+    /// What was found.
+    pub report: Report,
+}
+
+/// What the writer keeps of an environment beside the snapshot.
+pub(super) struct Kept {
+    pub id: EnvironmentId,
+    pub flags: Positions,
+    pub segments: Positions,
+    /// What it had served when it went out of service, should it come back.
+    pub server_highest_ms: i64,
+    pub client_highest_ms: i64,
+}
+
+/// The one writer.
+pub struct Writer {
+    options: WriterOptions,
+    pub(super) compiler: Compiler,
+    pub(super) current: Arc<Snapshot>,
+    old: Vec<Arc<Snapshot>>,
+    slots: HashMap<EnvironmentId, EnvironmentSlot>,
+    pub(super) kept: Vec<Kept>,
+    pub(super) resolution: Resolution,
+    grace: Grace,
+}
+
+impl Writer {
+    /// A writer with nothing in service yet.
+    pub fn new(options: WriterOptions) -> Self {
+        Self {
+            options,
+            compiler: Compiler::default(),
+            current: Snapshot::empty(),
+            old: Vec::new(),
+            slots: HashMap::new(),
+            kept: Vec::new(),
+            resolution: Resolution::default(),
+            grace: Grace::default(),
+        }
+    }
+
+    /// What is in service.
+    pub fn current(&self) -> &Arc<Snapshot> {
+        &self.current
+    }
+
+    /// Replaces everything by a dataset. It is diffed against what is in service: byte-identical items stay
+    /// as they are, environments and secrets that are gone stay until `now_ms` + grace. With `stamp`, an item
+    /// that was changed without a newer `updatedAt` gets one. `now_ms` may come from any clock that does not
+    /// go back.
+    pub fn replace(&mut self, dataset: &Dataset<'_>, now_ms: i64, stamp: bool) -> Published {
+        let mut report = Report::default();
+        let slots: Vec<_> = dataset.environments.iter().map(|def| self.slot_of(def.id)).collect();
+        let mut round = Round::new(&self.current);
+        round.set_loaded();
+
+        let until_ms = now_ms.saturating_add(self.options.revocation_grace_ms);
+        let mut secrets = Secrets::default();
+        for (slot, def) in slots.iter().zip(&dataset.environments) {
+            self.list(*slot, def, &mut round, &mut secrets, &mut report);
+            self.grace.listed(*slot);
+        }
+        self.grace.carry(&mut secrets, &self.current.secrets, until_ms);
+        self.grace.expire_secrets(&mut secrets, now_ms);
+        round.set_secrets(secrets);
+        for slot in round.slots() {
+            if !slots.contains(&slot) {
+                self.grace.gone(slot, until_ms);
+            }
+        }
+        round.set_order(&slots);
+        self.remove_due(&mut round, now_ms);
+
+        let defs = || slots.iter().zip(&dataset.environments);
+        for (slot, def) in defs() {
+            if stamp {
+                round.stamp(*slot, newest_of(def));
+            }
+            round.merge_segments(self, *slot, Incoming::All(&def.segments), &mut report);
+        }
+        round.resolve_all(self);
+        for (slot, def) in defs() {
+            round.merge_flags(self, *slot, Incoming::All(&def.flags), &mut report);
+        }
+        self.finish(round, report)
+    }
+
+    /// Adds or replaces single items, as a patch from upstream has them: one that is older than what is in
+    /// service, or byte-identical to it, changes nothing. An environment that is not known yet comes to be
+    /// without secrets.
+    pub fn upsert(&mut self, flags: &[FlagDef<'_>], segments: &[SegmentDef<'_>], now_ms: i64) -> Published {
+        let mut report = Report::default();
+        let mut groups: Vec<(EnvironmentSlot, Vec<&FlagDef<'_>>, Vec<&SegmentDef<'_>>)> = Vec::new();
+        let mut group_of = |slot: EnvironmentSlot| match groups.iter().position(|group| group.0 == slot) {
+            Some(at) => at,
+            None => {
+                groups.push((slot, Vec::new(), Vec::new()));
+                groups.len() - 1
+            }
+        };
+        let flag_groups: Vec<_> = flags.iter().map(|flag| group_of(self.slot_of(flag.env_id))).collect();
+        let segment_groups: Vec<_> =
+            segments.iter().map(|segment| group_of(self.slot_of(segment.env_id))).collect();
+        for (flag, at) in flags.iter().zip(flag_groups) {
+            groups[at].1.push(flag);
+        }
+        for (segment, at) in segments.iter().zip(segment_groups) {
+            groups[at].2.push(segment);
+        }
+
+        let mut round = Round::new(&self.current);
+        let expired = self.grace.due(now_ms);
+        self.expire_in(&mut round, now_ms);
+        for (slot, _, segments) in &groups {
+            round.merge_segments(self, *slot, Incoming::Some(segments), &mut report);
+        }
+        match expired {
+            true => round.resolve_all(self),
+            false => round.resolve_changed(self),
+        }
+        for (slot, flags, _) in &groups {
+            round.merge_flags(self, *slot, Incoming::Some(flags), &mut report);
+        }
+        self.finish(round, report)
+    }
+
+    /// Ends the grace of secrets and environments whose time has come; to be called at
+    /// [`Self::next_expiry_ms`]. Returns the publish, if there was any.
+    pub fn expire(&mut self, now_ms: i64) -> Option<Arc<Change>> {
+        self.sweep();
+        if !self.grace.due(now_ms) {
+            return None;
+        }
+        let mut round = Round::new(&self.current);
+        self.expire_in(&mut round, now_ms);
+        round.resolve_all(self);
+        self.finish(round, Report::default()).change
+    }
+
+    /// When the next grace ends, by the clock of `now_ms`.
+    pub fn next_expiry_ms(&self) -> Option<i64> {
+        self.grace.next_ms()
+    }
+
+    /// Frees the old snapshots that nobody reads any more, and returns how many are still read. Every publish
+    /// does so too; call it now and then while nothing is published.
+    pub fn sweep(&mut self) -> usize {
+        // The writer holds one reference; nobody can make another out of it meanwhile.
+        self.old.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        self.old.len()
+    }
+
+    /// The slot of an environment, the same one each time.
+    fn slot_of(&mut self, id: EnvironmentId) -> EnvironmentSlot {
+        *self.slots.entry(id).or_insert_with(|| {
+            self.kept.push(Kept {
+                id,
+                flags: Positions::default(),
+                segments: Positions::default(),
+                server_highest_ms: i64::MIN,
+                client_highest_ms: i64::MIN,
+            });
+            EnvironmentSlot(self.kept.len() as u32 - 1)
+        })
+    }
+
+    /// Puts what the dataset says of an environment beside its items into `round`.
+    fn list(
+        &self,
+        slot: EnvironmentSlot,
+        def: &EnvironmentDef<'_>,
+        round: &mut Round,
+        secrets: &mut Secrets,
+        report: &mut Report,
+    ) {
+        let mut listed = Vec::with_capacity(def.secrets.len());
+        for secret in &def.secrets {
+            let Some(value) = Secret::parse(secret.value) else {
+                let path = format!("{}:{}.secrets", secret.project_key, secret.env_key);
+                report.findings.push(Finding { path, message: "not a secret of 44 characters".to_owned() });
+                continue;
+            };
+            secrets.entry(value).or_insert(SecretEntry { kind: secret.kind, slot });
+            let (project_key, env_key) = (secret.project_key.into(), secret.env_key.into());
+            listed.push(ListedSecret { kind: secret.kind, project_key, env_key, value });
+        }
+        let kept = &self.kept[slot.0 as usize];
+        round.list(slot, kept, &listed);
+    }
+
+    fn expire_in(&mut self, round: &mut Round, now_ms: i64) {
+        if self.grace.due(now_ms) {
+            let mut secrets = (*round.next.secrets).clone();
+            if self.grace.expire_secrets(&mut secrets, now_ms) {
+                round.set_secrets(secrets);
+            }
+            self.remove_due(round, now_ms);
+        }
+    }
+
+    fn remove_due(&mut self, round: &mut Round, now_ms: i64) {
+        for slot in self.grace.expire_environments(now_ms) {
+            if let Some(gone) = round.remove(slot) {
+                let kept = &mut self.kept[slot.0 as usize];
+                kept.server_highest_ms = gone.server.highest_ms;
+                kept.client_highest_ms = gone.client.highest_ms;
+                kept.flags = Positions::default();
+                kept.segments = Positions::default();
+            }
+        }
+    }
+
+    /// Publishes what `round` made, if it made anything.
+    fn finish(&mut self, round: Round, report: Report) -> Published {
+        let change = round.finish(self).map(|change| {
+            let old = std::mem::replace(&mut self.current, Arc::clone(&change.snapshot));
+            self.old.push(old);
+            Arc::new(change)
+        });
+        self.sweep();
+        Published { change, report }
+    }
+}
+
+/// The latest `updatedAt` among an environment's definitions.
+fn newest_of(def: &EnvironmentDef<'_>) -> i64 {
+    let flags = def.flags.iter().map(|flag| flag.updated_at_ms);
+    flags.chain(def.segments.iter().map(|segment| segment.updated_at_ms)).max().unwrap_or(i64::MIN)
+}
