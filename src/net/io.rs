@@ -1,0 +1,459 @@
+//! The connections of one reactor and their reading and writing; knows sockets only by a trait, so that a
+//! simulation can stand in for them.
+
+use std::io::{self, Read, Write};
+use std::time::Duration;
+
+use super::outbox::{Flush, Outbox};
+use super::service::{Close, Core, Ended, Link, Origin, Phase, Service};
+use super::slab::{Key, Slab};
+use super::ticks::Tick;
+
+/// Bytes of the one buffer into which all connections of a reactor are read.
+pub const SHARED_BUFFER_BYTES: usize = 128 * 1024;
+
+/// Reads in a row from one connection before the others get their turn.
+const READS_PER_TURN: usize = 8;
+
+/// Connections looked at in one slice of a sweep.
+const SWEEP_SLICE: usize = 4096;
+
+/// A non-blocking stream socket.
+pub trait Socket: Read + Write {
+    /// Tells the peer that nothing more will be sent.
+    fn shutdown_write(&mut self) -> io::Result<()>;
+}
+
+/// What happened on the reactor's connections, ever increasing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections accepted and dropped at once, since the limit of connections was reached.
+    pub over_limit: u64,
+    /// Failed accepts, mostly for want of descriptors.
+    pub accept_errors: u64,
+    /// Connections ended, by [`Ended::index`].
+    pub ended: [u64; 5],
+    /// Bytes read.
+    pub bytes_in: u64,
+    /// Bytes written.
+    pub bytes_out: u64,
+}
+
+/// Time limits that hold whatever the service does.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// How long pending output may stand still.
+    pub write_stall: Duration,
+    /// How long the peer may take to finish after we have shut down.
+    pub close: Duration,
+}
+
+#[derive(Debug)]
+struct Connection<T, S> {
+    core: Core,
+    socket: T,
+    session: S,
+}
+
+/// The connections of one reactor.
+#[derive(Debug)]
+pub struct Io<T, S> {
+    slab: Slab<Connection<T, S>>,
+    fresh: Outbox,
+    timeouts: Timeouts,
+    now: Tick,
+    /// Connections that have something to do without an event.
+    runnable: Vec<Key>,
+    /// Connections that want to hear when they are writable.
+    blocked: Vec<Key>,
+    dead: Vec<(Key, Ended)>,
+    pending_private_bytes: usize,
+    sweep_at: usize,
+    /// What happened so far.
+    pub counters: Counters,
+}
+
+impl<T: Socket, S> Io<T, S> {
+    /// No connections yet.
+    pub fn new(timeouts: Timeouts, now: Tick) -> Self {
+        Self {
+            slab: Slab::default(),
+            fresh: Outbox::default(),
+            timeouts,
+            now,
+            runnable: Vec::new(),
+            blocked: Vec::new(),
+            dead: Vec::new(),
+            pending_private_bytes: 0,
+            sweep_at: 0,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Connections open.
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Whether no connection is open.
+    pub fn is_empty(&self) -> bool {
+        self.slab.is_empty()
+    }
+
+    /// The time of this turn.
+    pub fn now(&self) -> Tick {
+        self.now
+    }
+
+    /// Sets the time of this turn.
+    pub fn set_now(&mut self, now: Tick) {
+        self.now = now;
+    }
+
+    /// Private bytes that wait on all connections.
+    pub fn pending_private_bytes(&self) -> usize {
+        self.pending_private_bytes
+    }
+
+    /// Whether some connection has something to do without an event.
+    pub fn has_runnable(&self) -> bool {
+        !self.runnable.is_empty()
+    }
+
+    /// Takes the connections that have something to do without an event.
+    pub fn take_runnable(&mut self) -> Vec<Key> {
+        std::mem::take(&mut self.runnable)
+    }
+
+    /// Takes the connections that have to be watched for writability from now on.
+    pub fn take_blocked(&mut self) -> Vec<Key> {
+        std::mem::take(&mut self.blocked)
+    }
+
+    /// The connection's socket.
+    pub fn socket_mut(&mut self, key: Key) -> Option<&mut T> {
+        self.slab.get_mut(key).map(|connection| &mut connection.socket)
+    }
+
+    /// Keeps a new connection.
+    pub fn insert(&mut self, socket: T, origin: Origin, service: &mut impl Service<Session = S>) -> Key {
+        self.counters.accepted += 1;
+        let core = Core {
+            input: None,
+            outbox: None,
+            deadline: Tick::NEVER,
+            progress: Tick::NEVER,
+            phase: Phase::Open,
+            paused: false,
+            unread: false,
+            offer_again: false,
+            queued: false,
+            peer_hung_up: false,
+            end_of_input: false,
+            writable_registered: false,
+            counted_private_bytes: 0,
+        };
+        let Self { slab, fresh, now, pending_private_bytes, .. } = self;
+        let key = slab.insert_with(|key| {
+            let mut core = core;
+            let mut link =
+                Link { key, now: *now, core: &mut core, fresh, pending_private_bytes: *pending_private_bytes };
+            let session = service.open(&mut link, origin);
+            Connection { core, socket, session }
+        });
+        self.settle(key);
+        key
+    }
+
+    /// Calls `visit` with an open connection and sends what it leaves. `None` if the connection is gone or about
+    /// to be.
+    pub fn visit<R>(&mut self, key: Key, visit: impl FnOnce(&mut Link<'_>, &mut S) -> R) -> Option<R> {
+        let Self { slab, fresh, now, pending_private_bytes, .. } = self;
+        let connection = slab.get_mut(key)?;
+        if connection.core.phase != Phase::Open {
+            return None;
+        }
+        let mut link = Link {
+            key,
+            now: *now,
+            core: &mut connection.core,
+            fresh,
+            pending_private_bytes: *pending_private_bytes,
+        };
+        let result = visit(&mut link, &mut connection.session);
+        self.settle(key);
+        Some(result)
+    }
+
+    /// Reads what there is, in bounded portions. `hung_up`: the event said that the peer has ended its sending,
+    /// so that a short read is not the last one.
+    pub fn readable(
+        &mut self,
+        key: Key,
+        hung_up: bool,
+        buffer: &mut [u8],
+        service: &mut impl Service<Session = S>,
+    ) {
+        let Some(connection) = self.slab.get_mut(key) else { return };
+        connection.core.queued = false;
+        connection.core.peer_hung_up |= hung_up;
+        let hung_up = connection.core.peer_hung_up;
+        if !connection.core.paused
+            && std::mem::take(&mut connection.core.offer_again)
+            && let Some(kept) = connection.core.input.take()
+        {
+            self.offer(key, kept, service);
+        }
+        for _ in 0..READS_PER_TURN {
+            let Some(connection) = self.slab.get_mut(key) else { return };
+            match connection.core.phase {
+                Phase::Open if connection.core.paused => {
+                    connection.core.unread = true;
+                    if hung_up {
+                        self.visit(key, |link, session| service.end_of_input(link, session));
+                    }
+                    return;
+                }
+                Phase::Open => {}
+                Phase::Flushing(_) => {
+                    connection.core.unread = true;
+                    return;
+                }
+                Phase::Lingering => return self.discard(key, buffer),
+                Phase::Dead | Phase::Gone => return,
+            }
+            connection.core.unread = false;
+            match connection.socket.read(buffer) {
+                Ok(0) => return self.input_ended(key, service),
+                Ok(count) => {
+                    self.counters.bytes_in += count as u64;
+                    match connection.core.input.take() {
+                        Some(mut kept) => {
+                            kept.extend_from_slice(&buffer[..count]);
+                            self.offer(key, kept, service);
+                        }
+                        None => self.offer_shared(key, &mut buffer[..count], service),
+                    }
+                    if count < buffer.len() && !hung_up {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return self.kill(key, ended_by(&error)),
+            }
+        }
+        self.run_again(key);
+    }
+
+    fn offer(&mut self, key: Key, mut kept: Box<Vec<u8>>, service: &mut impl Service<Session = S>) {
+        let Some(consumed) = self.visit(key, |link, session| service.input(link, session, &mut kept)) else {
+            return;
+        };
+        if consumed < kept.len() {
+            kept.drain(..consumed);
+            if let Some(connection) = self.slab.get_mut(key) {
+                connection.core.input = Some(kept);
+            }
+        }
+    }
+
+    fn offer_shared(&mut self, key: Key, bytes: &mut [u8], service: &mut impl Service<Session = S>) {
+        let Some(consumed) = self.visit(key, |link, session| service.input(link, session, bytes)) else {
+            return;
+        };
+        if consumed < bytes.len()
+            && let Some(connection) = self.slab.get_mut(key)
+        {
+            connection.core.input = Some(Box::new(bytes[consumed..].to_vec()));
+        }
+    }
+
+    fn input_ended(&mut self, key: Key, service: &mut impl Service<Session = S>) {
+        let Some(connection) = self.slab.get_mut(key) else { return };
+        if connection.core.end_of_input {
+            return;
+        }
+        connection.core.end_of_input = true;
+        self.visit(key, |link, session| service.end_of_input(link, session));
+    }
+
+    /// Throws input away until the peer is done.
+    fn discard(&mut self, key: Key, buffer: &mut [u8]) {
+        for _ in 0..READS_PER_TURN {
+            let Some(connection) = self.slab.get_mut(key) else { return };
+            match connection.socket.read(buffer) {
+                Ok(0) => return self.kill(key, Ended::Closed),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return self.kill(key, Ended::Closed),
+            }
+        }
+        self.run_again(key);
+    }
+
+    /// The socket takes output again.
+    pub fn writable(&mut self, key: Key, service: &mut impl Service<Session = S>) {
+        let Some(connection) = self.slab.get_mut(key) else { return };
+        if connection.core.outbox.is_none() {
+            return;
+        }
+        self.settle(key);
+        let drained = self.slab.get_mut(key).is_some_and(|connection| connection.core.outbox.is_none());
+        if drained {
+            self.visit(key, |link, session| service.drained(link, session));
+        }
+    }
+
+    /// The peer is gone altogether, as the poller says.
+    pub fn hung_up(&mut self, key: Key) {
+        let Some(connection) = self.slab.get_mut(key) else { return };
+        let ended = if connection.core.phase == Phase::Open { Ended::Peer } else { Ended::Closed };
+        self.kill(key, ended);
+    }
+
+    /// Marks a connection to be looked at in the next turn.
+    fn run_again(&mut self, key: Key) {
+        if let Some(connection) = self.slab.get_mut(key) {
+            connection.core.unread = true;
+            if !std::mem::replace(&mut connection.core.queued, true) {
+                self.runnable.push(key);
+            }
+        }
+    }
+
+    fn kill(&mut self, key: Key, ended: Ended) {
+        if let Some(connection) = self.slab.get_mut(key)
+            && connection.core.phase != Phase::Gone
+        {
+            connection.core.phase = Phase::Gone;
+            self.dead.push((key, ended));
+        }
+    }
+
+    /// Sends what a visit left, and takes the next step of closing.
+    fn settle(&mut self, key: Key) {
+        let Self { slab, fresh, counters, now, blocked, pending_private_bytes, .. } = self;
+        let Some(connection) = slab.get_mut(key) else { return };
+        let Connection { core, socket, .. } = connection;
+        match core.phase {
+            Phase::Dead => {
+                *fresh = Outbox::default();
+                return self.kill(key, Ended::Aborted);
+            }
+            Phase::Gone => return,
+            _ => {}
+        }
+        let flushed = match &mut core.outbox {
+            Some(outbox) => outbox.flush(socket),
+            None if fresh.is_empty() => Ok((Flush::Done, 0)),
+            None => fresh.flush(socket),
+        };
+        match flushed {
+            Ok((outcome, written)) => {
+                counters.bytes_out += written as u64;
+                if written > 0 {
+                    core.progress = *now;
+                }
+                match (outcome, &core.outbox) {
+                    (Flush::Done, Some(_)) => core.outbox = None,
+                    (Flush::Done, None) => {}
+                    (Flush::Blocked, Some(_)) => {}
+                    (Flush::Blocked, None) => {
+                        core.outbox = Some(Box::new(std::mem::take(fresh)));
+                        core.progress = *now;
+                        if !core.writable_registered {
+                            core.writable_registered = true;
+                            blocked.push(key);
+                        }
+                    }
+                }
+            }
+            Err(error) => {
+                *fresh = Outbox::default();
+                return self.kill(key, ended_by(&error));
+            }
+        }
+        let counts = core.outbox.as_ref().map_or(0, |outbox| outbox.private_bytes());
+        let counted = std::mem::replace(&mut core.counted_private_bytes, counts);
+        *pending_private_bytes = (*pending_private_bytes + counts).saturating_sub(counted);
+        if core.outbox.is_none() {
+            self.close_further(key);
+        }
+        if let Some(connection) = self.slab.get_mut(key)
+            && connection.core.unread
+            && !connection.core.paused
+            && matches!(connection.core.phase, Phase::Open | Phase::Lingering)
+            && !std::mem::replace(&mut connection.core.queued, true)
+        {
+            self.runnable.push(key);
+        }
+    }
+
+    /// All output is sent: the next step of a connection that is being closed.
+    fn close_further(&mut self, key: Key) {
+        let Some(connection) = self.slab.get_mut(key) else { return };
+        let Phase::Flushing(how) = connection.core.phase else { return };
+        if how == Close::Flush || connection.core.end_of_input || connection.socket.shutdown_write().is_err() {
+            return self.kill(key, Ended::Closed);
+        }
+        connection.core.phase = Phase::Lingering;
+        connection.core.input = None;
+        connection.core.unread = true;
+        connection.core.deadline = self.now.after(self.timeouts.close);
+    }
+
+    /// Removes the connections that ended, and tells the service.
+    pub fn reap(&mut self, service: &mut impl Service<Session = S>) {
+        while let Some((key, ended)) = self.dead.pop() {
+            if let Some(connection) = self.slab.remove(key) {
+                let counted = connection.core.counted_private_bytes;
+                self.pending_private_bytes = self.pending_private_bytes.saturating_sub(counted);
+                self.counters.ended[ended.index()] += 1;
+                service.closed(key, connection.session, ended);
+            }
+        }
+    }
+
+    /// Looks at a slice of the connections for deadlines and stalls. Returns whether the sweep goes on.
+    pub fn sweep(&mut self, service: &mut impl Service<Session = S>) -> bool {
+        let end = (self.sweep_at + SWEEP_SLICE).min(self.slab.slots());
+        for slot in self.sweep_at..end {
+            let Some((key, connection)) = self.slab.at_mut(slot) else { continue };
+            let core = &mut connection.core;
+            if core.outbox.is_some() && core.progress.after(self.timeouts.write_stall).has_come(self.now) {
+                self.kill(key, Ended::Stalled);
+            } else if core.deadline.has_come(self.now) {
+                core.deadline = Tick::NEVER;
+                match core.phase {
+                    Phase::Lingering => self.kill(key, Ended::Closed),
+                    _ => {
+                        self.visit(key, |link, session| service.deadline(link, session));
+                    }
+                }
+            }
+        }
+        self.sweep_at = if end == self.slab.slots() { 0 } else { end };
+        self.sweep_at != 0
+    }
+
+    /// Every open connection, for shutdown.
+    pub fn keys(&mut self) -> Vec<Key> {
+        (0..self.slab.slots()).filter_map(|slot| self.slab.at_mut(slot).map(|(key, _)| key)).collect()
+    }
+}
+
+/// Whether an error says that the peer left, or something else.
+fn ended_by(error: &io::Error) -> Ended {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => Ended::Peer,
+        _ => Ended::Error,
+    }
+}
+
+#[cfg(test)]
+#[path = "io_tests.rs"]
+mod tests;

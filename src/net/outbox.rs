@@ -1,0 +1,180 @@
+//! Output that a socket has not taken yet.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Write};
+
+use crate::payload::Payload;
+
+/// Slices handed to one `writev`: enough for the 80 chunks of a 10,000-flag payload.
+const SLICES_MAX: usize = 96;
+
+/// Payloads in their order, and how much of the first is gone. Exists only while a socket is not taking what it
+/// was given.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    queue: VecDeque<Payload>,
+    offset: usize,
+    bytes: usize,
+    private_bytes: usize,
+}
+
+/// What became of an attempt to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// Everything was taken.
+    Done,
+    /// The socket is full; the rest waits.
+    Blocked,
+}
+
+impl Outbox {
+    /// Appends a payload; an empty one is ignored.
+    pub fn push(&mut self, payload: Payload) {
+        if !payload.is_empty() {
+            self.private_bytes += payload.private_bytes();
+            self.bytes += payload.len();
+            self.queue.push_back(payload);
+        }
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Bytes that only this connection holds.
+    pub fn private_bytes(&self) -> usize {
+        self.private_bytes
+    }
+
+    /// Writes until all is gone or the socket is full. Returns the outcome and the bytes written.
+    ///
+    /// In order of preference: one `write` of one run, one `writev` of many; another round only when the kernel
+    /// took everything it was offered.
+    pub fn flush(&mut self, socket: &mut impl Write) -> io::Result<(Flush, usize)> {
+        let mut written_total = 0;
+        loop {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let mut filled = 0;
+            let mut offset = self.offset;
+            for payload in &self.queue {
+                filled += payload.slices(offset, &mut slices[filled..]);
+                offset = 0;
+                if filled == SLICES_MAX {
+                    break;
+                }
+            }
+            if filled == 0 {
+                return Ok((Flush::Done, written_total));
+            }
+            let offered: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
+            let result =
+                if filled == 1 { socket.write(&slices[0]) } else { socket.write_vectored(&slices[..filled]) };
+            match result {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.advance(written);
+                    written_total += written;
+                    if written < offered {
+                        return Ok((Flush::Blocked, written_total));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok((Flush::Blocked, written_total));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        self.bytes -= written;
+        while let Some(first) = self.queue.front() {
+            let rest = first.len() - self.offset;
+            if written < rest {
+                self.offset += written;
+                return;
+            }
+            written -= rest;
+            self.offset = 0;
+            if let Some(gone) = self.queue.pop_front() {
+                self.private_bytes -= gone.private_bytes();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::Parts;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    /// Takes `room` bytes a call in turn, 0 standing for "would block".
+    struct Narrow {
+        rooms: Vec<usize>,
+        at: usize,
+        taken: Vec<u8>,
+    }
+
+    impl Write for Narrow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.write_vectored(&[IoSlice::new(bytes)])
+        }
+        fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            let room = self.rooms[self.at % self.rooms.len()];
+            self.at += 1;
+            if room == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let mut left = room;
+            for slice in slices {
+                let take = left.min(slice.len());
+                self.taken.extend_from_slice(&slice[..take]);
+                left -= take;
+            }
+            Ok(room - left)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_socket_takes_the_bytes_arrive_once_and_in_order(
+            texts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..8),
+            rooms in prop::collection::vec(0usize..40, 1..10),
+        ) {
+            let mut outbox = Outbox::default();
+            let mut expected = Vec::new();
+            for (index, text) in texts.iter().enumerate() {
+                expected.extend_from_slice(text);
+                outbox.push(match index % 3 {
+                    0 => Payload::Shared(Arc::from(&text[..])),
+                    1 => Payload::private(text.clone()),
+                    _ => {
+                        let (a, b) = text.split_at(text.len() / 2);
+                        Payload::Parts(Arc::new(Parts::new(vec![Arc::from(a), Arc::from(b)])))
+                    }
+                });
+            }
+            let mut socket = Narrow { rooms: rooms.iter().copied().chain([1]).collect(), at: 0, taken: Vec::new() };
+            for _ in 0..2000 {
+                if outbox.flush(&mut socket).unwrap().0 == Flush::Done {
+                    break;
+                }
+            }
+            prop_assert!(outbox.is_empty());
+            prop_assert_eq!((outbox.bytes(), outbox.private_bytes()), (0, 0));
+            prop_assert_eq!(socket.taken, expected);
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The event loop of one thread: polls, reads, writes, and gives every other duty its bounded turn.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use super::io::{Counters, Io, SHARED_BUFFER_BYTES, Socket, Timeouts};
+use super::service::{Origin, Service};
+use super::slab::Key;
+use super::ticks::Clock;
+
+/// Events taken from the kernel at once.
+const EVENTS: usize = 1024;
+/// Accepts in a row from one listener before connections get their turn.
+const ACCEPTS_PER_TURN: usize = 64;
+/// How often deadlines are looked at.
+const SWEEP_EVERY: Duration = Duration::from_millis(500);
+
+const WAKER: Token = Token(usize::MAX);
+const FIRST_LISTENER: usize = usize::MAX - 256;
+
+// Keys of connections are used as the poller's tokens.
+const _: () = assert!(size_of::<usize>() == size_of::<u64>());
+
+impl Socket for TcpStream {
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        self.shutdown(std::net::Shutdown::Write)
+    }
+}
+
+/// A service with the duties of a whole reactor beside those of its connections.
+pub trait Driver<T: Socket>: Service {
+    /// The waker was used: take out what the mailbox holds.
+    fn mail(&mut self, io: &mut Io<T, Self::Session>);
+
+    /// A bounded slice of work that no event asks for. Returns whether there is more.
+    fn work(&mut self, io: &mut Io<T, Self::Session>) -> bool;
+
+    /// About twice a second while connections are open.
+    fn tick(&mut self, io: &mut Io<T, Self::Session>);
+
+    /// A turn of the loop ended that was `busy` for so long.
+    fn turn_ended(&mut self, io: &Io<T, Self::Session>, busy: Duration);
+
+    /// Whether connections are still to be accepted.
+    fn is_accepting(&self) -> bool;
+
+    /// Whether the reactor is to end.
+    fn is_done(&self) -> bool;
+}
+
+/// What a reactor is made with.
+#[derive(Debug)]
+pub struct Options {
+    /// Time limits of connections.
+    pub timeouts: Timeouts,
+    /// Connections at most.
+    pub connections_max: usize,
+}
+
+struct Listener {
+    socket: TcpListener,
+    /// Connections may be waiting that no event will announce again.
+    pending: bool,
+}
+
+/// One event loop with its connections and its service.
+pub struct Reactor<D: Driver<TcpStream>> {
+    poll: Poll,
+    waker: Arc<Waker>,
+    listeners: Vec<Listener>,
+    io: Io<TcpStream, D::Session>,
+    driver: D,
+    buffer: Box<[u8]>,
+    clock: Clock,
+    connections_max: usize,
+    /// Accepting failed for want of descriptors; to be tried again when one may be free.
+    starved: bool,
+}
+
+impl<D: Driver<TcpStream>> Reactor<D> {
+    /// A reactor that accepts from `listeners`, whose positions are the [`Origin`]s of their connections. `make`
+    /// receives the waker by which other threads reach the driver's mailbox.
+    pub fn new(
+        listeners: Vec<std::net::TcpListener>,
+        options: &Options,
+        make: impl FnOnce(Arc<Waker>) -> D,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let mut kept = Vec::new();
+        for (index, listener) in listeners.into_iter().enumerate() {
+            let mut socket = TcpListener::from_std(listener);
+            poll.registry().register(&mut socket, Token(FIRST_LISTENER + index), Interest::READABLE)?;
+            kept.push(Listener { socket, pending: true });
+        }
+        let clock = Clock::new();
+        Ok(Self {
+            driver: make(waker.clone()),
+            io: Io::new(options.timeouts, clock.now()),
+            poll,
+            waker,
+            listeners: kept,
+            buffer: vec![0; SHARED_BUFFER_BYTES].into_boxed_slice(),
+            clock,
+            connections_max: options.connections_max,
+            starved: false,
+        })
+    }
+
+    /// What wakes this reactor.
+    pub fn waker(&self) -> &Arc<Waker> {
+        &self.waker
+    }
+
+    /// Runs until the driver is done.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut next_sweep = Instant::now() + SWEEP_EVERY;
+        let mut sweeping = false;
+        let mut more_work = false;
+        // What was posted before the loop began needs no wake-up.
+        self.driver.mail(&mut self.io);
+        while !self.driver.is_done() {
+            let at_once = more_work
+                || sweeping
+                || self.io.has_runnable()
+                || (!self.starved && self.listeners.iter().any(|listener| listener.pending));
+            let timeout = if at_once {
+                Some(Duration::ZERO)
+            } else if self.io.is_empty() && !self.starved {
+                None
+            } else {
+                Some(next_sweep.saturating_duration_since(Instant::now()))
+            };
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            let started = Instant::now();
+            let now = self.clock.update();
+            self.io.set_now(now);
+            if self.take(&events) {
+                self.driver.mail(&mut self.io);
+                self.io.reap(&mut self.driver);
+            }
+            self.run_again();
+            self.accept();
+            more_work = self.driver.work(&mut self.io);
+            if sweeping || started >= next_sweep {
+                if !sweeping {
+                    next_sweep = started + SWEEP_EVERY;
+                    self.starved = false;
+                    self.driver.tick(&mut self.io);
+                }
+                sweeping = self.io.sweep(&mut self.driver);
+            }
+            self.io.reap(&mut self.driver);
+            self.watch_blocked();
+            self.driver.turn_ended(&self.io, started.elapsed());
+        }
+        Ok(())
+    }
+
+    /// Deals with the events of a turn. Returns whether the waker was among them.
+    fn take(&mut self, events: &Events) -> bool {
+        let mut mail = false;
+        for event in events {
+            match event.token() {
+                WAKER => mail = true,
+                Token(token) if token >= FIRST_LISTENER => {
+                    if let Some(listener) = self.listeners.get_mut(token - FIRST_LISTENER) {
+                        listener.pending = true;
+                    }
+                }
+                Token(token) => {
+                    let key = Key::from_u64(token as u64);
+                    if event.is_writable() {
+                        self.io.writable(key, &mut self.driver);
+                    }
+                    if event.is_readable() || event.is_read_closed() {
+                        self.io.readable(key, event.is_read_closed(), &mut self.buffer, &mut self.driver);
+                    }
+                    if event.is_write_closed() {
+                        self.io.hung_up(key);
+                    }
+                    self.io.reap(&mut self.driver);
+                }
+            }
+        }
+        mail
+    }
+
+    fn run_again(&mut self) {
+        for key in self.io.take_runnable() {
+            self.io.readable(key, false, &mut self.buffer, &mut self.driver);
+        }
+        self.io.reap(&mut self.driver);
+    }
+
+    fn accept(&mut self) {
+        if !self.driver.is_accepting() {
+            return self.stop_accepting();
+        }
+        if self.starved {
+            return;
+        }
+        for index in 0..self.listeners.len() {
+            for _ in 0..ACCEPTS_PER_TURN {
+                if !self.listeners[index].pending {
+                    break;
+                }
+                self.accept_one(index);
+            }
+        }
+    }
+
+    fn accept_one(&mut self, index: usize) {
+        match self.listeners[index].socket.accept() {
+            Ok(_) if self.io.len() >= self.connections_max => self.io.counters.over_limit += 1,
+            Ok((socket, _)) => {
+                let key = self.io.insert(socket, Origin(index), &mut self.driver);
+                if let Some(socket) = self.io.socket_mut(key)
+                    && self
+                        .poll
+                        .registry()
+                        .register(socket, Token(key.to_u64() as usize), Interest::READABLE)
+                        .is_err()
+                {
+                    self.io.hung_up(key);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.listeners[index].pending = false,
+            Err(error) if is_starvation(&error) => {
+                self.io.counters.accept_errors += 1;
+                self.starved = true;
+                self.listeners[index].pending = true;
+            }
+            // A connection that was gone before it was accepted concerns only itself.
+            Err(_) => self.io.counters.accept_errors += 1,
+        }
+    }
+
+    /// Accepts what the kernel has already taken on, then closes the listeners.
+    fn stop_accepting(&mut self) {
+        for index in 0..self.listeners.len() {
+            self.listeners[index].pending = true;
+            while self.listeners[index].pending && !self.starved {
+                self.accept_one(index);
+            }
+        }
+        self.listeners.clear();
+    }
+
+    /// Connections whose socket was full are watched for writability from now on, for the rest of their lives.
+    fn watch_blocked(&mut self) {
+        for key in self.io.take_blocked() {
+            if let Some(socket) = self.io.socket_mut(key)
+                && self
+                    .poll
+                    .registry()
+                    .reregister(
+                        socket,
+                        Token(key.to_u64() as usize),
+                        Interest::READABLE | Interest::WRITABLE,
+                    )
+                    .is_err()
+            {
+                self.io.hung_up(key);
+            }
+        }
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> &Counters {
+        &self.io.counters
+    }
+}
+
+/// Whether an accept failed for want of something that other connections may give back.
+fn is_starvation(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
