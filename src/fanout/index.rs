@@ -1,0 +1,313 @@
+//! A reactor's streaming connections by environment, with the publish sequence that each was brought to.
+//!
+//! Entries keep their place for life, so that a connection finds its own without a look-up and a walk that is under
+//! way is not disturbed by those who come and go.
+
+use std::collections::VecDeque;
+
+use crate::model::secret::SecretKind;
+use crate::net::slab::Key;
+use crate::store::EnvironmentSlot;
+
+/// Entries looked at between two looks at the sockets.
+pub const WALK_SLICE: usize = 256;
+
+/// A connection that has not asked for data yet: nothing is pushed to it.
+const UNASKED: u64 = u64::MAX;
+/// A free place.
+const VACANT: u64 = u64::MAX - 1;
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    key: Key,
+    sequence: u64,
+}
+
+/// Where a connection stands in the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its environment.
+    pub slot: EnvironmentSlot,
+    /// Its kind of SDK.
+    pub kind: SecretKind,
+    position: u32,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    entries: Vec<Entry>,
+    vacant: Vec<u32>,
+    /// The next entry of the walk under way.
+    cursor: Option<usize>,
+    /// Another change came during the walk: once more from the start.
+    again: bool,
+}
+
+impl Members {
+    fn len(&self) -> usize {
+        self.entries.len() - self.vacant.len()
+    }
+}
+
+/// The index of one reactor.
+#[derive(Debug, Default)]
+pub struct Index {
+    members: Vec<[Members; 2]>,
+    walks: VecDeque<(EnvironmentSlot, SecretKind)>,
+}
+
+fn column(kind: SecretKind) -> usize {
+    match kind {
+        SecretKind::Server => 0,
+        SecretKind::Client => 1,
+    }
+}
+
+impl Index {
+    /// Adds a connection that has not asked for data yet.
+    pub fn add(&mut self, slot: EnvironmentSlot, kind: SecretKind, key: Key) -> Place {
+        let row = slot.0 as usize;
+        if self.members.len() <= row {
+            self.members.resize_with(row + 1, Default::default);
+        }
+        let members = &mut self.members[row][column(kind)];
+        let entry = Entry { key, sequence: UNASKED };
+        let position = match members.vacant.pop() {
+            Some(position) => {
+                members.entries[position as usize] = entry;
+                position
+            }
+            None => {
+                members.entries.push(entry);
+                (members.entries.len() - 1) as u32
+            }
+        };
+        Place { slot, kind, position }
+    }
+
+    /// Takes a connection out; its place becomes free.
+    pub fn remove(&mut self, place: Place) {
+        if let Some(members) = self.members_mut(place.slot, place.kind) {
+            if let Some(entry) = members.entries.get_mut(place.position as usize) {
+                entry.sequence = VACANT;
+                members.vacant.push(place.position);
+            }
+            if members.vacant.len() == members.entries.len() {
+                members.entries = Vec::new();
+                members.vacant = Vec::new();
+            }
+        }
+    }
+
+    /// The sequence a connection was brought to; `None` while it has not asked for data.
+    pub fn sequence(&self, place: Place) -> Option<u64> {
+        let entry = self.members(place.slot, place.kind)?.entries.get(place.position as usize)?;
+        (entry.sequence < VACANT).then_some(entry.sequence)
+    }
+
+    /// Remembers that a connection was brought to a sequence.
+    pub fn bring(&mut self, place: Place, sequence: u64) {
+        if let Some(members) = self.members_mut(place.slot, place.kind)
+            && let Some(entry) = members.entries.get_mut(place.position as usize)
+        {
+            entry.sequence = sequence;
+        }
+    }
+
+    /// Has every connection of an environment looked at in the walks to come.
+    pub fn environment_changed(&mut self, slot: EnvironmentSlot) {
+        for kind in [SecretKind::Server, SecretKind::Client] {
+            if let Some(members) = self.members_mut(slot, kind)
+                && members.len() > 0
+            {
+                if members.cursor.is_some() {
+                    members.again = true;
+                } else {
+                    members.cursor = Some(0);
+                    self.walks.push_back((slot, kind));
+                }
+            }
+        }
+    }
+
+    /// The next slice of the walk under way: connections that have asked for data and were brought to less than
+    /// `sequence_of` their environment. Returns what the slice belongs to, and whether it was the walk's last.
+    pub fn next_slice(
+        &mut self,
+        sequence_of: impl Fn(EnvironmentSlot) -> u64,
+        slice: &mut Vec<(Key, Place, u64)>,
+    ) -> Option<(EnvironmentSlot, bool)> {
+        slice.clear();
+        let (slot, kind) = *self.walks.front()?;
+        let target = sequence_of(slot);
+        let mut finished = true;
+        if let Some(members) = self.members_mut(slot, kind) {
+            let start = members.cursor.unwrap_or(0);
+            let mut at = start;
+            while at < members.entries.len() && slice.len() < WALK_SLICE && at - start < WALK_SLICE * 16 {
+                let entry = members.entries[at];
+                if entry.sequence < target {
+                    let place = Place { slot, kind, position: at as u32 };
+                    slice.push((entry.key, place, entry.sequence));
+                }
+                at += 1;
+            }
+            if at < members.entries.len() {
+                members.cursor = Some(at);
+                finished = false;
+            } else if std::mem::take(&mut members.again) {
+                members.cursor = Some(0);
+                finished = false;
+            } else {
+                members.cursor = None;
+            }
+        }
+        if finished {
+            self.walks.pop_front();
+        }
+        Some((slot, finished))
+    }
+
+    /// Whether a walk is under way.
+    pub fn is_walking(&self) -> bool {
+        !self.walks.is_empty()
+    }
+
+    /// Whether a walk through an environment is under way or waiting.
+    pub fn is_walking_through(&self, slot: EnvironmentSlot) -> bool {
+        self.walks.iter().any(|(walking, _)| *walking == slot)
+    }
+
+    /// Connections of an environment and kind, in no particular order.
+    pub fn keys(&self, slot: EnvironmentSlot, kind: SecretKind) -> impl Iterator<Item = Key> {
+        self.members(slot, kind)
+            .into_iter()
+            .flat_map(|members| &members.entries)
+            .filter(|entry| entry.sequence != VACANT)
+            .map(|entry| entry.key)
+    }
+
+    /// Number of connections of an environment and kind.
+    pub fn count(&self, slot: EnvironmentSlot, kind: SecretKind) -> usize {
+        self.members(slot, kind).map_or(0, Members::len)
+    }
+
+    /// One more than the highest slot that has ever had a connection.
+    pub fn slots(&self) -> usize {
+        self.members.len()
+    }
+
+    fn members(&self, slot: EnvironmentSlot, kind: SecretKind) -> Option<&Members> {
+        self.members.get(slot.0 as usize).map(|row| &row[column(kind)])
+    }
+
+    fn members_mut(&mut self, slot: EnvironmentSlot, kind: SecretKind) -> Option<&mut Members> {
+        self.members.get_mut(slot.0 as usize).map(|row| &mut row[column(kind)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    const SLOT: EnvironmentSlot = EnvironmentSlot(3);
+
+    fn walk_to_the_end(index: &mut Index, target: u64) -> Vec<Key> {
+        let mut slice = Vec::new();
+        let mut seen = Vec::new();
+        while index.next_slice(|_| target, &mut slice).is_some() {
+            for (key, place, _) in &slice {
+                index.bring(*place, target);
+                seen.push(*key);
+            }
+        }
+        seen
+    }
+
+    #[test]
+    fn only_those_who_asked_and_lag_are_visited() {
+        let mut index = Index::default();
+        let asked = index.add(SLOT, SecretKind::Server, Key::from_u64(1));
+        index.add(SLOT, SecretKind::Server, Key::from_u64(2));
+        let current = index.add(SLOT, SecretKind::Client, Key::from_u64(3));
+        index.bring(asked, 4);
+        index.bring(current, 5);
+        index.environment_changed(SLOT);
+        assert_eq!(walk_to_the_end(&mut index, 5), [Key::from_u64(1)]);
+        assert!(!index.is_walking());
+        assert_eq!(index.sequence(asked), Some(5));
+    }
+
+    #[test]
+    fn a_change_during_a_walk_reaches_those_already_passed() {
+        let mut index = Index::default();
+        let places: Vec<_> =
+            (0..1000).map(|n| index.add(SLOT, SecretKind::Server, Key::from_u64(n))).collect();
+        for place in &places {
+            index.bring(*place, 1);
+        }
+        index.environment_changed(SLOT);
+        let mut slice = Vec::new();
+        index.next_slice(|_| 2, &mut slice).unwrap();
+        assert_eq!(slice.len(), WALK_SLICE);
+        for (_, place, _) in &slice {
+            index.bring(*place, 2);
+        }
+        index.environment_changed(SLOT);
+        walk_to_the_end(&mut index, 3);
+        assert!(places.iter().all(|place| index.sequence(*place) == Some(3)));
+    }
+
+    proptest! {
+        #[test]
+        fn after_any_coming_and_going_a_walk_brings_everybody(
+            steps in prop::collection::vec((0u8..4, any::<prop::sample::Index>()), 1..400)
+        ) {
+            let mut index = Index::default();
+            let mut twin: HashMap<Key, Place> = HashMap::new();
+            let mut sequence = 1;
+            let mut next = 0;
+            let mut slice = Vec::new();
+            for (step, pick) in steps {
+                match step {
+                    0 | 1 => {
+                        let key = Key::from_u64(next);
+                        next += 1;
+                        let place = index.add(SLOT, SecretKind::Client, key);
+                        index.bring(place, sequence);
+                        prop_assert!(twin.values().all(|other| *other != place));
+                        twin.insert(key, place);
+                    }
+                    2 if !twin.is_empty() => {
+                        let mut keys: Vec<_> = twin.keys().copied().collect();
+                        keys.sort();
+                        let key = *pick.get(&keys);
+                        index.remove(twin.remove(&key).unwrap());
+                    }
+                    _ => {
+                        sequence += 1;
+                        index.environment_changed(SLOT);
+                        if let Some((_, _)) = index.next_slice(|_| sequence, &mut slice) {
+                            for (key, place, _) in &slice {
+                                prop_assert_eq!(twin.get(key), Some(place));
+                                index.bring(*place, sequence);
+                            }
+                        }
+                    }
+                }
+                prop_assert_eq!(index.count(SLOT, SecretKind::Client), twin.len());
+            }
+            walk_to_the_end(&mut index, sequence);
+            for place in twin.values() {
+                prop_assert_eq!(index.sequence(*place), Some(sequence));
+            }
+            let mut keys: Vec<_> = index.keys(SLOT, SecretKind::Client).collect();
+            keys.sort();
+            let mut expected: Vec<_> = twin.keys().copied().collect();
+            expected.sort();
+            prop_assert_eq!(keys, expected);
+        }
+    }
+}
