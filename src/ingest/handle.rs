@@ -1,0 +1,112 @@
+//! The reactors' way to the writer, and what it last said of itself.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use arc_swap::ArcSwap;
+use crossbeam::channel::{Sender, TrySendError};
+
+use crate::fanout::mailbox::Mailbox;
+use crate::net::slab::Key;
+use crate::protocol::status;
+use crate::store::{Environment, Snapshot};
+
+use super::offload::{Offload, Task};
+use super::writer::Job;
+
+/// A dataset that came by a management call.
+pub struct Submission {
+    /// The body.
+    pub bytes: Vec<u8>,
+    /// The body is coded with gzip.
+    pub gzip: bool,
+    /// Bytes that it may unfold to.
+    pub bytes_max: u64,
+    /// The mailbox of the reactor that waits for the answer.
+    pub mailbox: Mailbox,
+    /// The connection that waits for the answer.
+    pub key: Key,
+    /// Held until the submission is dealt with.
+    pub permit: Box<dyn Any + Send>,
+}
+
+impl fmt::Debug for Submission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Submission({} bytes)", self.bytes.len())
+    }
+}
+
+/// When data was last loaded, as others may read it.
+#[derive(Debug, Default)]
+pub struct LastLoad(AtomicI64);
+
+impl LastLoad {
+    /// Remembers a load at this time of the wall clock.
+    pub fn set(&self, wall_ms: i64) {
+        self.0.store(wall_ms, Ordering::Relaxed);
+    }
+
+    /// When it was, if it was.
+    pub fn get(&self) -> Option<i64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|ms| *ms != 0)
+    }
+}
+
+/// Cheap to clone; see the functions.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(super) jobs: Sender<Job>,
+    pub(super) offload: Offload,
+    pub(super) current: Arc<ArcSwap<Snapshot>>,
+    pub(super) last_load: Arc<LastLoad>,
+}
+
+impl Handle {
+    /// A handle to the writer behind `jobs`, which publishes in `current`.
+    pub fn new(
+        jobs: Sender<Job>,
+        offload: Offload,
+        current: Arc<ArcSwap<Snapshot>>,
+        last_load: Arc<LastLoad>,
+    ) -> Self {
+        Self { jobs, offload, current, last_load }
+    }
+
+    /// Submits a dataset; its answer comes by mail. False if the writer has too much to do, or has ended.
+    pub fn submit(&self, submission: Submission) -> bool {
+        match self.jobs.try_send(Job::Submission(submission)) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        }
+    }
+
+    /// Has a dump of `snapshot` made, which comes by mail. False if that cannot be done now.
+    pub fn backup(&self, snapshot: Arc<Snapshot>, mailbox: Mailbox, key: Key) -> bool {
+        self.offload.give(Task::Backup { snapshot, mailbox, key })
+    }
+
+    /// Has the environment's full payload compressed, unless that is under way.
+    pub fn compress(&self, environment: &Arc<Environment>) {
+        // If the queue is full the next poll asks again; until then the plain payload serves.
+        let _ = self.offload.give(Task::Compress(environment.clone()));
+    }
+
+    /// The newest snapshot, for threads that are no reactors.
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// The status as FeatBit's UI reads it, of the data in `view`.
+    pub fn status(&self, now_ms: i64, view: &Snapshot) -> String {
+        status::Status {
+            serves: &view.serves(),
+            data_version: view.data_version(),
+            sync_state: status::SyncState::None,
+            last_synced_at_ms: self.last_load.get(),
+            reported_at_ms: now_ms,
+        }
+        .to_json()
+    }
+}

@@ -1,0 +1,226 @@
+//! The writer's work on one thread: parse, merge, publish, announce, report.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+
+use crate::fanout::mailbox::{InService, Mail, Mailbox, Reply};
+use crate::model::dataset::Finding;
+use crate::model::parse::{DatasetError, DatasetText};
+use crate::payload::Payload;
+use crate::protocol::status;
+use crate::store::{Change, Published, Snapshot, Writer, WriterOptions};
+use crate::telemetry::metrics::{Metrics, Source, WriterMetrics};
+use crate::wire::http1::response::error_body;
+
+use super::handle::{LastLoad, Submission};
+use super::inflate::inflate;
+
+/// Findings of one kind that are logged one by one.
+const LOGGED_MAX: usize = 20;
+
+/// What the writer is asked to do.
+#[derive(Debug)]
+pub enum Job {
+    /// A dataset that came by a management call.
+    Submission(Submission),
+    /// End.
+    Stop,
+}
+
+/// What a load brought into service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// `projectKey:envKey` of each environment.
+    pub serves: String,
+    /// The highest `updatedAt` ever seen.
+    pub data_version: i64,
+}
+
+/// The single writer.
+pub struct Ingest {
+    writer: Writer,
+    reactors: Vec<Mailbox>,
+    current: Arc<ArcSwap<Snapshot>>,
+    last_load: Arc<LastLoad>,
+    metrics: Arc<WriterMetrics>,
+    stamp: bool,
+    started: Instant,
+    wall_ms: fn() -> i64,
+}
+
+impl Ingest {
+    /// A writer that announces to `reactors` and publishes in `current`. `stamp`: raise forgotten `updatedAt`s.
+    pub fn new(
+        options: WriterOptions,
+        stamp: bool,
+        reactors: Vec<Mailbox>,
+        current: Arc<ArcSwap<Snapshot>>,
+        last_load: Arc<LastLoad>,
+        metrics: &Metrics,
+        wall_ms: fn() -> i64,
+    ) -> Self {
+        let writer = Writer::new(options);
+        current.store(writer.current().clone());
+        let metrics = metrics.writer();
+        Self { writer, reactors, current, last_load, metrics, stamp, started: Instant::now(), wall_ms }
+    }
+
+    /// The time by which grace periods are measured, in milliseconds.
+    pub fn now_ms(&self) -> i64 {
+        i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// When [`Ingest::expire`] has something to do, by [`Ingest::now_ms`].
+    pub fn next_expiry_ms(&self) -> Option<i64> {
+        self.writer.next_expiry_ms()
+    }
+
+    /// Ends the grace of revoked secrets whose time has come.
+    pub fn expire(&mut self) {
+        let now_ms = self.now_ms();
+        if let Some(change) = self.writer.expire(now_ms) {
+            tracing::info!("the grace of revoked secrets is over; their connections are closed");
+            self.announce(&change, Instant::now(), None);
+        }
+    }
+
+    /// Frees snapshots that no reactor uses any more.
+    pub fn sweep(&mut self) {
+        self.writer.sweep();
+    }
+
+    /// Deals with a dataset from a management call; the answer goes out when the data is in service everywhere.
+    pub fn take(&mut self, submission: Submission) {
+        let Submission { bytes, gzip, bytes_max, mailbox, key, permit } = submission;
+        let answer = move |status, body: Vec<u8>| {
+            mailbox.post(Mail::Reply { key, reply: Reply { status, body: Payload::private(body) } });
+            drop(permit);
+        };
+        let bytes = match if gzip { inflate(&bytes, bytes_max) } else { Ok(bytes) } {
+            Ok(bytes) => bytes,
+            Err(fault) => return answer(fault.status(), error_body(&fault.to_string())),
+        };
+        match self.load(bytes, Source::Bootstrap, Instant::now()) {
+            Ok((loaded, change, arrived)) => {
+                let body = status::bootstrap_json(&loaded.serves, loaded.data_version).into_bytes();
+                match change {
+                    // The last reactor to serve from the new data sends the answer.
+                    Some(change) => {
+                        let answer = std::sync::Mutex::new(Some((answer, body)));
+                        let in_service = InService::new(move || {
+                            let taken = answer.lock().ok().and_then(|mut answer| answer.take());
+                            if let Some((answer, body)) = taken {
+                                answer(200, body);
+                            }
+                        });
+                        self.announce(&change, arrived, Some(in_service));
+                    }
+                    None => answer(200, body),
+                }
+            }
+            Err(error) => answer(400, error_body(&error.to_string())),
+        }
+    }
+
+    /// Loads the content of the data file.
+    pub fn load_file(&mut self, bytes: Vec<u8>) -> Result<Loaded, DatasetError> {
+        let (loaded, change, arrived) = self.load(bytes, Source::File, Instant::now())?;
+        if let Some(change) = change {
+            self.announce(&change, arrived, None);
+        }
+        Ok(loaded)
+    }
+
+    fn load(
+        &mut self,
+        bytes: Vec<u8>,
+        source: Source,
+        arrived: Instant,
+    ) -> Result<(Loaded, Option<Arc<Change>>, Instant), DatasetError> {
+        let mut text = DatasetText::new(bytes);
+        let now_ms = self.now_ms();
+        let dataset = match text.parse() {
+            Ok(dataset) => dataset,
+            Err(error) => {
+                self.metrics.rejected(source);
+                tracing::error!(
+                    source = source.as_str(),
+                    "a dataset was refused, and the data in service stays: {error}"
+                );
+                return Err(error);
+            }
+        };
+        let warnings = dataset.warnings.len();
+        let published = self.writer.replace(&dataset, now_ms, self.stamp);
+        self.last_load.set((self.wall_ms)());
+        let snapshot = self.writer.current();
+        let loaded = Loaded { serves: snapshot.serves(), data_version: snapshot.data_version() };
+        self.metrics.loaded(u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX));
+        self.count(snapshot);
+        self.report(&published, warnings, source, &loaded, arrived);
+        Ok((loaded, published.change, arrived))
+    }
+
+    fn announce(&mut self, change: &Arc<Change>, arrived: Instant, in_service: Option<Arc<InService>>) {
+        self.current.store(change.snapshot.clone());
+        self.metrics.published.add(1);
+        for reactor in &self.reactors {
+            let change = change.clone();
+            reactor.post(Mail::Change { change, arrived, in_service: in_service.clone() });
+        }
+    }
+
+    fn report(&self, published: &Published, warnings: usize, source: Source, loaded: &Loaded, arrived: Instant) {
+        let report = &published.report;
+        tracing::info!(
+            source = source.as_str(),
+            serves = loaded.serves,
+            data_version = loaded.data_version,
+            added = report.added,
+            changed = report.changed,
+            removed = report.removed,
+            warnings,
+            took_ms = arrived.elapsed().as_millis() as u64,
+            "{}",
+            if published.change.is_some() { "data loaded" } else { "data loaded; nothing in it is new" }
+        );
+        if warnings > 0 && published.change.is_some() {
+            tracing::warn!("the dataset has {warnings} warnings; `featbit-agent check --data-file FILE` shows them");
+        }
+        for forgotten in report.forgotten_updated_at.iter().take(LOGGED_MAX) {
+            tracing::warn!(
+                environment = &*forgotten.environment,
+                key = &*forgotten.key,
+                "the content changed but `updatedAt` is not newer: {}",
+                if self.stamp {
+                    "it was raised, so that every SDK takes the change"
+                } else {
+                    "several SDKs ignore such a change; raise it, or set DataFileStamp=true"
+                }
+            );
+        }
+        let more = report.forgotten_updated_at.len().saturating_sub(LOGGED_MAX);
+        if more > 0 {
+            tracing::warn!("{more} more items changed without a newer `updatedAt`");
+        }
+        for Finding { path, message } in report.findings.iter().take(LOGGED_MAX) {
+            tracing::warn!(path, "{message}");
+        }
+    }
+
+    /// Publishes what is in service as metrics.
+    fn count(&self, snapshot: &Snapshot) {
+        let (mut environments, mut flags, mut segments) = (0, 0, 0);
+        for environment in snapshot.environments() {
+            environments += 1;
+            flags += environment.flag_count() as u64;
+            segments += environment.segment_count() as u64;
+        }
+        self.metrics.data_version.set(u64::try_from(snapshot.data_version()).unwrap_or(0));
+        self.metrics.environments.set(environments);
+        self.metrics.flags.set(flags);
+        self.metrics.segments.set(segments);
+    }
+}
