@@ -1,0 +1,86 @@
+//! Management calls: status, backup, bootstrap. All need the agent's `ApiKey`.
+
+use crate::fanout::mailbox::Reply;
+use crate::ingest::Submission;
+use crate::net::service::Link;
+use crate::payload::Payload;
+use crate::wire::http1::head::Head;
+
+use super::exchange::{Answer, Exchange};
+use super::routes::Route;
+use super::server::Server;
+use super::session::{Session, State, Wait};
+use super::shared::BootstrapPermit;
+
+impl Server {
+    /// Whether a call carries the agent's key.
+    pub(super) fn check_api_key(&self, head: &Head<'_>) -> Result<(), Answer> {
+        let Some(key) = &self.shared.options.api_key else {
+            return Err(Answer::error(401, "management calls are off, since the agent has no ApiKey"));
+        };
+        if key.matches(head.authorization.unwrap_or("").as_bytes()) {
+            Ok(())
+        } else {
+            Err(Answer::error(401, "Authorization must be the agent's ApiKey"))
+        }
+    }
+
+    /// Status and backup.
+    pub(super) fn manage(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        exchange: Exchange,
+        head: &Head<'_>,
+    ) {
+        if let Err(answer) = self.check_api_key(head) {
+            self.meter.refused(super::meter::Refusal::ApiKey);
+            return self.answer(link, session, &exchange, answer);
+        }
+        if exchange.route == Route::Status {
+            let status = self.shared.ingest.status((self.shared.wall_ms)(), &self.view);
+            return self.answer(link, session, &exchange, Answer::json(200, Payload::private(status.into_bytes())));
+        }
+        let accepted = self.shared.ingest.backup(self.view.clone(), self.mailbox.clone(), link.key());
+        self.park_for_reply(link, session, exchange, accepted);
+    }
+
+    /// The body of a bootstrap call has come.
+    pub(super) fn bootstrap(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        exchange: Exchange,
+        bytes: Vec<u8>,
+        gzip: bool,
+        permit: BootstrapPermit,
+    ) {
+        let accepted = self.shared.ingest.submit(Submission {
+            bytes,
+            gzip,
+            bytes_max: self.shared.options.bootstrap_bytes_max,
+            mailbox: self.mailbox.clone(),
+            key: link.key(),
+            permit: Box::new(permit),
+        });
+        self.park_for_reply(link, session, exchange, accepted);
+    }
+
+    fn park_for_reply(&mut self, link: &mut Link<'_>, session: &mut Session, exchange: Exchange, accepted: bool) {
+        if accepted {
+            self.park(link, session, exchange, Wait::Reply);
+        } else {
+            self.answer(link, session, &exchange, Answer::later("the agent is busy or about to stop"));
+        }
+    }
+
+    /// An answer came from elsewhere.
+    pub(super) fn answer_parked(&mut self, link: &mut Link<'_>, session: &mut Session, reply: Reply) {
+        match std::mem::replace(&mut session.state, State::Over) {
+            State::Parked(parked) if matches!(parked.wait, Wait::Reply) => {
+                self.answer_after_wait(link, session, &parked.exchange, Answer::json(reply.status, reply.body));
+            }
+            other => session.state = other,
+        }
+    }
+}

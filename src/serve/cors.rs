@@ -1,0 +1,102 @@
+//! Cross-origin rules (WHATWG Fetch): which pages of other origins may read an answer.
+
+use crate::wire::http1::head::{Head, Method};
+
+/// The origins that are allowed.
+#[derive(Clone, Debug)]
+pub(super) enum Origins {
+    /// Any, without credentials: FeatBit's own policy.
+    Any,
+    /// These, compared without regard to case.
+    These(Vec<String>),
+}
+
+/// What the answer to one request says about origins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Allowed {
+    /// Not a cross-origin request, or one that is not allowed: nothing.
+    #[default]
+    Silent,
+    /// Any origin.
+    Any,
+    /// This origin; the answer differs by origin.
+    This(Box<str>),
+}
+
+impl Origins {
+    /// From the setting's values.
+    pub fn new(values: &[String]) -> Self {
+        if values.iter().any(|value| value == "*") { Origins::Any } else { Origins::These(values.to_vec()) }
+    }
+
+    /// What an answer to a request from `origin` may say.
+    pub fn allow(&self, origin: Option<&str>) -> Allowed {
+        match (self, origin) {
+            (_, None) => Allowed::Silent,
+            (Origins::Any, Some(_)) => Allowed::Any,
+            (Origins::These(these), Some(origin)) => {
+                if these.iter().any(|this| this.trim_end_matches('/').eq_ignore_ascii_case(origin)) {
+                    Allowed::This(origin.into())
+                } else {
+                    Allowed::Silent
+                }
+            }
+        }
+    }
+}
+
+impl Allowed {
+    /// The header fields.
+    pub fn fields(&self) -> Vec<(&'static str, &str)> {
+        match self {
+            Allowed::Silent => Vec::new(),
+            Allowed::Any => vec![("Access-Control-Allow-Origin", "*")],
+            Allowed::This(origin) => vec![("Access-Control-Allow-Origin", origin), ("Vary", "Origin")],
+        }
+    }
+}
+
+/// The header fields that answer a preflight, beside those of [`Allowed`]; `None` if the request is none. The
+/// headers asked for are echoed: `*` would not cover `Authorization`.
+pub(super) fn preflight(
+    head: &Head<'_>,
+    allowed: &Allowed,
+    max_age_seconds: u64,
+) -> Option<Vec<(&'static str, String)>> {
+    let method = head.access_control_request_method?;
+    if head.method != Method::Options || head.origin.is_none() {
+        return None;
+    }
+    let mut fields = Vec::new();
+    if *allowed != Allowed::Silent {
+        fields.push(("Access-Control-Allow-Methods", method.to_owned()));
+        if let Some(headers) = head.access_control_request_headers {
+            fields.push(("Access-Control-Allow-Headers", headers.to_owned()));
+        }
+        fields.push(("Access-Control-Max-Age", max_age_seconds.to_string()));
+    }
+    Some(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_origin_is_allowed_without_naming_it() {
+        let origins = Origins::new(&["*".into()]);
+        assert_eq!(origins.allow(Some("https://shop.example")), Allowed::Any);
+        assert_eq!(origins.allow(None), Allowed::Silent);
+    }
+
+    #[test]
+    fn a_list_allows_only_its_own_and_says_that_answers_differ() {
+        let origins = Origins::new(&["https://shop.example/".into()]);
+        let allowed = origins.allow(Some("https://Shop.example"));
+        assert_eq!(
+            allowed.fields(),
+            [("Access-Control-Allow-Origin", "https://Shop.example"), ("Vary", "Origin")]
+        );
+        assert_eq!(origins.allow(Some("https://evil.example")), Allowed::Silent);
+    }
+}

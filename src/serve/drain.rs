@@ -1,0 +1,93 @@
+//! The end of the agent's life: what is under way is finished, and streaming SDKs are sent away a few at a time, so
+//! that those who take them over are not stormed.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::net::io::{Io, Socket};
+use crate::net::service::{Close, Link};
+use crate::net::slab::Key;
+
+use super::hold::close_code;
+use super::server::Server;
+use super::session::{Session, State};
+
+/// Connections looked at between two looks at the sockets.
+const DRAIN_SLICE: usize = 256;
+/// How long the last closing handshakes may take once every connection has been sent away.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
+/// A drain under way.
+#[derive(Debug)]
+pub(super) struct Drain {
+    waiting: VecDeque<Key>,
+    total: usize,
+    begun: Instant,
+    over: Duration,
+}
+
+impl Drain {
+    /// How many connections should have been sent away by now.
+    fn due(&self) -> usize {
+        let share = if self.over.is_zero() {
+            1.0
+        } else {
+            (self.begun.elapsed().as_secs_f64() / self.over.as_secs_f64()).min(1.0)
+        };
+        (self.total as f64 * share).ceil() as usize
+    }
+}
+
+impl Server {
+    /// Stops accepting, and begins to send connections away, spread over `over`.
+    pub(super) fn begin_drain<T: Socket>(&mut self, over: Duration, io: &mut Io<T, Session>) {
+        if self.draining.is_none() {
+            let waiting = VecDeque::from(io.keys());
+            let total = waiting.len();
+            self.draining = Some(Drain { waiting, total, begun: Instant::now(), over });
+        }
+    }
+
+    /// Sends away those whose turn has come.
+    pub(super) fn drain_some<T: Socket>(&mut self, io: &mut Io<T, Session>) {
+        for _ in 0..DRAIN_SLICE {
+            let Some(drain) = &mut self.draining else { return };
+            if drain.waiting.is_empty() {
+                if io.is_empty() || drain.begun.elapsed() > drain.over + LAST_WAIT {
+                    self.finish();
+                }
+                return;
+            }
+            if drain.total - drain.waiting.len() >= drain.due() {
+                return;
+            }
+            if let Some(key) = drain.waiting.pop_front() {
+                io.visit(key, |link, session| self.send_away(link, session));
+            }
+        }
+    }
+
+    /// Connections that came in while the listeners were being closed are sent away too.
+    pub(super) fn drain_more<T: Socket>(&mut self, io: &mut Io<T, Session>) {
+        self.tidy_held(io);
+        if let Some(drain) = &mut self.draining
+            && drain.waiting.is_empty()
+            && !io.is_empty()
+        {
+            let late = io.keys();
+            drain.total += late.len();
+            drain.waiting.extend(late);
+        }
+    }
+
+    fn send_away(&mut self, link: &mut Link<'_>, session: &mut Session) {
+        match &session.state {
+            State::Stream(_) | State::Held(_) | State::Echo(_) => {
+                self.close_stream(link, session, close_code::GOING_AWAY, "the agent is shutting down");
+            }
+            State::Head { begun: false } => link.close(Close::Linger),
+            // A request that is under way is answered, and its connection closed with the answer.
+            State::Head { begun: true } | State::Body(_) | State::Parked(_) | State::Over => {}
+        }
+    }
+}

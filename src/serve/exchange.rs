@@ -1,0 +1,91 @@
+//! One request and its answer: what has to be remembered of the request until the answer is sent.
+
+use crate::net::service::Link;
+use crate::payload::Payload;
+use crate::wire::http1::response::{Connection, JSON, ResponseHead, error_body};
+
+use super::cors::Allowed;
+use super::routes::Route;
+
+/// The part of a request that shapes its answer.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub route: Route,
+    pub connection: Connection,
+    /// The answer to HEAD has no body.
+    pub without_body: bool,
+    pub allowed: Allowed,
+    pub accepts_gzip: bool,
+}
+
+/// An answer, but for what the [`Exchange`] adds.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub status: u16,
+    pub content_type: Option<&'static str>,
+    pub body: Payload,
+    pub fields: Vec<(&'static str, String)>,
+}
+
+impl Answer {
+    /// A body of a type.
+    pub fn new(status: u16, content_type: &'static str, body: Payload) -> Self {
+        Self { status, content_type: Some(content_type), body, fields: Vec::new() }
+    }
+
+    /// A body in JSON.
+    pub fn json(status: u16, body: Payload) -> Self {
+        Self::new(status, JSON, body)
+    }
+
+    /// Nothing but a status.
+    pub fn empty(status: u16) -> Self {
+        Self { status, content_type: None, body: Payload::Static(b""), fields: Vec::new() }
+    }
+
+    /// `{"error": …}`.
+    pub fn error(status: u16, reason: &str) -> Self {
+        Self::json(status, Payload::private(error_body(reason)))
+    }
+
+    /// With one more header field.
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.fields.push((name, value.into()));
+        self
+    }
+
+    /// Come back later: the verdict or the work could not be done now.
+    pub fn later(reason: &str) -> Self {
+        Self::error(503, reason).with("Retry-After", "5")
+    }
+}
+
+/// Largest body that is sent in one run with its head.
+const JOINED_BYTES_MAX: usize = 16 * 1024;
+
+impl Exchange {
+    /// Sends the answer.
+    pub fn send(&self, link: &mut Link<'_>, answer: Answer) {
+        let length = answer.body.len();
+        let mut fields = self.allowed.fields();
+        fields.extend(answer.fields.iter().map(|(name, value)| (*name, value.as_str())));
+        let mut head = Vec::with_capacity(256 + if length <= JOINED_BYTES_MAX { length } else { 0 });
+        ResponseHead {
+            status: answer.status,
+            content_type: answer.content_type,
+            content_length: (answer.status != 204).then_some(length as u64),
+            connection: self.connection,
+            fields: &fields,
+        }
+        .write(&mut head);
+        if self.without_body || length == 0 {
+            link.send(Payload::private(head));
+        } else if length <= JOINED_BYTES_MAX {
+            head.extend_from_slice(&answer.body.to_vec());
+            link.send(Payload::private(head));
+        } else {
+            link.send(Payload::private(head));
+            link.send(answer.body);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Connections that are kept waiting instead of being refused, since a refusal would stop an SDK for good.
+
+use crate::model::secret::SecretKind;
+use crate::net::io::{Io, Socket};
+use crate::net::service::Link;
+use crate::net::slab::Key;
+use crate::protocol::secret::Secret;
+use crate::telemetry::once::RateLimit;
+
+use super::meter::{Limit, Refusal};
+use super::server::Server;
+use super::session::{Session, State};
+use super::verdict::{Verdict, Wanted, judge};
+
+/// One line a minute for the whole process, whatever the number of reactors.
+static OUT_OF_TIME: RateLimit = RateLimit::new(60_000);
+
+/// Connections judged between two looks at the sockets.
+const JUDGE_SLICE: usize = 256;
+
+/// Close codes (RFC 6455 section 7.4.1, and FeatBit's own).
+pub(super) mod close_code {
+    pub const GOING_AWAY: u16 = 1001;
+    pub const POLICY: u16 = 1008;
+    pub const TRY_AGAIN: u16 = 1011;
+    /// FeatBit's "never come back".
+    pub const REFUSED: u16 = 4003;
+}
+
+/// A streaming connection that waits.
+#[derive(Debug)]
+pub(super) enum HeldStream {
+    /// For data, by which its secret can be judged.
+    Verdict { secret: Secret, kind: SecretKind, one_item_patches: bool },
+    /// For its end: the token is too old or too young, and what the SDK tries next may be neither.
+    OutOfTime,
+}
+
+impl Server {
+    /// Remembers that a connection waits for a verdict.
+    pub(super) fn hold(&mut self, key: Key) {
+        self.held.push(key);
+    }
+
+    /// Data has been loaded: all that wait for a verdict can have it.
+    pub(super) fn judge_all(&mut self) {
+        self.to_judge.extend(self.held.drain(..));
+    }
+
+    pub(super) fn judge_some<T: Socket>(&mut self, io: &mut Io<T, Session>) {
+        for _ in 0..JUDGE_SLICE {
+            let Some(key) = self.to_judge.pop_front() else { return };
+            io.visit(key, |link, session| self.judge_again(link, session));
+        }
+    }
+
+    /// Forgets those that went away while they waited, when they have become many.
+    pub(super) fn tidy_held<T: Socket>(&mut self, io: &mut Io<T, Session>) {
+        if self.held.len() > 1024 && self.held.len() > 2 * io.len() {
+            self.held.retain(|key| io.socket_mut(*key).is_some());
+        }
+    }
+
+    fn judge_again(&mut self, link: &mut Link<'_>, session: &mut Session) {
+        match std::mem::replace(&mut session.state, State::Over) {
+            State::Parked(parked) => self.ask_again(link, session, *parked),
+            State::Held(held) => match *held {
+                HeldStream::Verdict { secret, kind, one_item_patches } => {
+                    self.decide_stream(link, session, secret, kind, one_item_patches);
+                    link.resume();
+                }
+                HeldStream::OutOfTime => session.state = State::Held(held),
+            },
+            other => session.state = other,
+        }
+    }
+
+    /// Lets a new streaming connection in, keeps it waiting, or closes it.
+    pub(super) fn decide_stream(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        secret: Secret,
+        kind: SecretKind,
+        one_item_patches: bool,
+    ) {
+        match judge(&self.view, &secret, Wanted::Only(kind)) {
+            Verdict::Accepted { slot, .. } => {
+                self.let_in(link, session, secret, slot, kind, one_item_patches);
+            }
+            Verdict::Refused(refused) => {
+                self.meter.refused(refused.into());
+                self.close_refused(link, session);
+            }
+            Verdict::Undecided => {
+                let held = HeldStream::Verdict { secret, kind, one_item_patches };
+                session.state = State::Held(Box::new(held));
+                link.set_deadline(link.now().after(self.shared.options.verdict_wait));
+                link.pause();
+                self.hold(link.key());
+            }
+        }
+    }
+
+    /// Keeps a connection with a token out of time, and says, at most once a minute, how far the clocks differ.
+    pub(super) fn hold_out_of_time(&mut self, link: &mut Link<'_>, session: &mut Session, ahead_ms: i64) {
+        self.meter.refused(Refusal::Expired);
+        let now_ms = (self.shared.wall_ms)();
+        if let Some(held_back) = OUT_OF_TIME.allow(u64::try_from(now_ms).unwrap_or(0)) {
+            tracing::warn!(
+                others_like_it = held_back,
+                difference_seconds = ahead_ms as f64 / 1000.0,
+                allowed_seconds = self.shared.options.token_expiry.as_secs_f64(),
+                "an SDK's token is out of time: its clock and this machine's differ (positive: the SDK's is ahead); \
+                 it gets no data until they agree. Check the time synchronisation of both"
+            );
+        }
+        session.state = State::Held(Box::new(HeldStream::OutOfTime));
+        link.set_deadline(link.now().after(self.shared.options.token_hold));
+        link.pause();
+    }
+
+    /// The wait of a held connection is over.
+    pub(super) fn held_too_long(&mut self, link: &mut Link<'_>, session: &mut Session, held: HeldStream) {
+        match held {
+            HeldStream::Verdict { .. } => {
+                self.meter.limit_hit(Limit::VerdictWait);
+                self.meter.refused(Refusal::NotLoaded);
+                self.close_stream(link, session, close_code::TRY_AGAIN, "no data has been loaded yet, try again");
+            }
+            HeldStream::OutOfTime => {
+                self.close_stream(link, session, close_code::POLICY, "the token is out of time: check the clock");
+            }
+        }
+    }
+}

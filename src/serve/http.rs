@@ -1,0 +1,195 @@
+//! The HTTP conversation up to a whole request: heads, bodies, time limits, answers.
+
+use crate::net::service::{Close, Link};
+use crate::telemetry::metrics::Closed;
+use crate::wire::http1::Refusal;
+use crate::wire::http1::head::{self, HeadLimits};
+use crate::wire::http1::response::Connection;
+
+use super::body::{Body, Purpose};
+use super::cors::Allowed;
+use super::exchange::{Answer, Exchange};
+use super::routes::Route;
+use super::server::Server;
+use super::session::{Parked, Session, State, Wait};
+
+impl Server {
+    /// Takes a request's head off `bytes`, if it is all there, and deals with the request.
+    pub(super) fn take_head(&mut self, link: &mut Link<'_>, session: &mut Session, bytes: &mut [u8]) -> usize {
+        let options = &self.shared.options;
+        let limits = HeadLimits { max_bytes: options.head_bytes_max, max_headers: options.headers_max };
+        match head::parse(bytes, &limits) {
+            Ok(Some(head)) => {
+                let consumed = head.len;
+                session.state = State::Head { begun: false };
+                self.take_request(link, session, &head);
+                consumed
+            }
+            Ok(None) => {
+                if let State::Head { begun } = &mut session.state
+                    && !std::mem::replace(begun, true)
+                {
+                    link.set_deadline(link.now().after(options.head_time));
+                }
+                0
+            }
+            Err(refusal) => {
+                self.refuse(link, session, refusal);
+                bytes.len()
+            }
+        }
+    }
+
+    /// Answers a request that cannot be understood, and ends the connection.
+    fn refuse(&mut self, link: &mut Link<'_>, session: &mut Session, refusal: Refusal) {
+        let exchange = Exchange {
+            route: Route::Unknown,
+            connection: Connection::Close,
+            without_body: false,
+            allowed: Allowed::Silent,
+            accepts_gzip: false,
+        };
+        self.answer(link, session, &exchange, Answer::error(refusal.status, refusal.reason));
+    }
+
+    /// Begins to receive a request's body.
+    pub(super) fn begin_body(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        body: Result<Body, (Exchange, Refusal)>,
+        expects_continue: bool,
+    ) {
+        match body {
+            Ok(body) => {
+                if expects_continue {
+                    link.send(crate::payload::Payload::Static(crate::wire::http1::response::CONTINUE));
+                }
+                link.set_deadline(link.now().after(self.shared.options.body_time));
+                session.state = State::Body(Box::new(body));
+                // A body of length 0 is complete before a byte of it comes.
+                self.take_body(link, session, &mut []);
+            }
+            Err((mut exchange, refusal)) => {
+                exchange.connection = Connection::Close;
+                self.answer(link, session, &exchange, Answer::error(refusal.status, refusal.reason));
+            }
+        }
+    }
+
+    /// Takes in a portion of a body.
+    pub(super) fn take_body(&mut self, link: &mut Link<'_>, session: &mut Session, bytes: &mut [u8]) -> usize {
+        let State::Body(body) = &mut session.state else { return 0 };
+        match body.take(bytes) {
+            Ok((consumed, false)) => {
+                if let Some(deadline) = body.deadline(link.now(), self.shared.options.body_time) {
+                    link.set_deadline(deadline);
+                }
+                consumed
+            }
+            Ok((consumed, true)) => {
+                if let State::Body(body) = std::mem::replace(&mut session.state, State::Head { begun: false }) {
+                    self.take_whole_body(link, session, *body);
+                }
+                consumed
+            }
+            Err(refusal) => {
+                if let State::Body(body) = std::mem::replace(&mut session.state, State::Over) {
+                    let exchange = Exchange { connection: Connection::Close, ..body.exchange };
+                    self.answer(link, session, &exchange, Answer::error(refusal.status, refusal.reason));
+                }
+                bytes.len()
+            }
+        }
+    }
+
+    fn take_whole_body(&mut self, link: &mut Link<'_>, session: &mut Session, body: Body) {
+        let Body { exchange, purpose, gzip, bytes, .. } = body;
+        match purpose {
+            Purpose::Bootstrap(permit) => self.bootstrap(link, session, exchange, bytes, gzip, permit),
+            Purpose::ClientPoll { secret, timestamp_ms } => {
+                self.client_poll(link, session, exchange, secret, timestamp_ms, bytes, gzip)
+            }
+            Purpose::Track { secret } => self.track(link, session, exchange, secret, bytes, gzip),
+        }
+    }
+
+    /// Sends an answer and gets ready for the next request, or for the end.
+    pub(super) fn answer(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        exchange: &Exchange,
+        answer: Answer,
+    ) {
+        self.meter.answered(exchange.route, answer.status);
+        exchange.send(link, answer);
+        if exchange.connection.stays() && self.draining.is_none() && !link.input_ended() {
+            session.state = State::Head { begun: false };
+            link.set_deadline(link.now().after(self.shared.options.keep_alive));
+        } else {
+            session.state = State::Over;
+            link.close(Close::Linger);
+        }
+    }
+
+    /// Holds the connection until an answer comes from elsewhere.
+    pub(super) fn park(&mut self, link: &mut Link<'_>, session: &mut Session, exchange: Exchange, wait: Wait) {
+        link.set_deadline(match wait {
+            Wait::Verdict { .. } => link.now().after(self.shared.options.verdict_wait),
+            // The writer answers every submission.
+            Wait::Reply => crate::net::ticks::Tick::NEVER,
+        });
+        session.state = State::Parked(Box::new(Parked { exchange, wait }));
+        link.pause();
+    }
+
+    /// A deadline has come: what it means depends on what the connection is waiting for.
+    pub(super) fn out_of_time(&mut self, link: &mut Link<'_>, session: &mut Session) {
+        match std::mem::replace(&mut session.state, State::Over) {
+            // Nothing was asked: nothing is owed.
+            State::Head { begun: false } => {
+                self.meter.limit_hit(super::meter::Limit::KeepAliveSeconds);
+                link.close(Close::Linger);
+            }
+            State::Head { begun: true } => {
+                self.meter.limit_hit(super::meter::Limit::HeadSeconds);
+                self.refuse(link, session, Refusal::new(408, "the request did not arrive in time"));
+            }
+            State::Body(body) => {
+                self.meter.limit_hit(super::meter::Limit::BodySeconds);
+                let exchange = Exchange { connection: Connection::Close, ..body.exchange };
+                self.answer(link, session, &exchange, Answer::error(408, "the body did not arrive in time"));
+            }
+            State::Parked(parked) => {
+                self.meter.limit_hit(super::meter::Limit::VerdictWait);
+                self.meter.refused(super::meter::Refusal::NotLoaded);
+                self.answer_after_wait(link, session, &parked.exchange, Answer::later("no data has been loaded yet"));
+            }
+            State::Held(held) => self.held_too_long(link, session, *held),
+            State::Stream(stream) => {
+                self.meter.limit_hit(super::meter::Limit::StreamIdleSeconds);
+                session.state = State::Stream(stream);
+                session.why = Some(Closed::Limit);
+                link.close(Close::Abort);
+            }
+            State::Echo(reader) => {
+                session.state = State::Echo(reader);
+                link.close(Close::Abort);
+            }
+            State::Over => link.close(Close::Linger),
+        }
+    }
+
+    /// Answers a parked request, and takes input again.
+    pub(super) fn answer_after_wait(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        exchange: &Exchange,
+        answer: Answer,
+    ) {
+        self.answer(link, session, exchange, answer);
+        link.resume();
+    }
+}

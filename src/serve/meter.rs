@@ -1,0 +1,162 @@
+//! What a server counts: the narrow verbs its other files use, in terms of the process's metrics.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::fanout::index::Index;
+use crate::model::secret::SecretKind;
+use crate::net::io::Counters;
+use crate::net::service::Ended;
+use crate::protocol::insight::Counts;
+use crate::store::{EnvironmentSlot, Snapshot, SyncKind};
+use crate::telemetry::metrics::{
+    Closed, Connection, EnvironmentConnections, Metrics, ReactorMetrics, Sync,
+};
+pub(super) use crate::telemetry::metrics::{Limit, Refusal};
+
+use super::routes::Route;
+use super::session::Session;
+use super::verdict::Refused;
+
+/// How often the connections by environment are published.
+const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+
+/// One reactor's counting.
+#[derive(Debug)]
+pub(super) struct Meter {
+    all: Arc<Metrics>,
+    own: Arc<ReactorMetrics>,
+    /// What `net` had counted at the last turn.
+    seen: Counters,
+    published: Option<Instant>,
+}
+
+impl Meter {
+    pub fn new(all: &Arc<Metrics>) -> Self {
+        Self { all: all.clone(), own: all.reactor(), seen: Counters::default(), published: None }
+    }
+
+    pub fn accepted(&self) {
+        self.own.accepted();
+    }
+
+    /// The connection is something else from now on.
+    pub fn turned(&self, session: &mut Session, to: Connection) {
+        let from = std::mem::replace(&mut session.counted_as, to);
+        self.own.turned(from, to);
+    }
+
+    pub fn closed(&self, session: &Session, ended: Ended) {
+        let why = session.why.unwrap_or(match ended {
+            Ended::Closed if session.counted_as == Connection::Http => Closed::Done,
+            Ended::Closed | Ended::Peer => Closed::Peer,
+            Ended::Stalled => Closed::Limit,
+            Ended::Error | Ended::Aborted => Closed::Broken,
+        });
+        if ended == Ended::Stalled {
+            self.own.limit_hit(Limit::WriteStallSeconds);
+        }
+        self.own.closed(session.counted_as, why);
+    }
+
+    pub fn message(&self) {
+        self.own.message();
+    }
+
+    /// A data sync was answered.
+    pub fn synced(&self, kind: SyncKind) {
+        self.own.synced(sync(kind));
+    }
+
+    /// A change was handed to one connection.
+    pub fn delivered(&self, kind: SyncKind) {
+        self.own.synced(sync(kind));
+        self.own.delivered(1);
+    }
+
+    /// A connection has not taken what it was sent before, and gets a difference when it has.
+    pub fn behind(&self) {
+        self.own.synced(Sync::Behind);
+    }
+
+    pub fn limit_hit(&self, limit: Limit) {
+        self.own.limit_hit(limit);
+    }
+
+    pub fn refused(&self, why: Refusal) {
+        self.own.refused(why);
+    }
+
+    pub fn answered(&self, route: Route, status: u16) {
+        self.own.responded(route.label(), status);
+        match status {
+            413 => self.own.limit_hit(if route == Route::Bootstrap { Limit::BootstrapBytes } else { Limit::BodyBytes }),
+            431 => self.own.limit_hit(Limit::HeaderBytes),
+            _ => {}
+        }
+    }
+
+    /// Usage events were taken, and dropped.
+    pub fn events_dropped(&self, events: &Counts) {
+        let events = events.events as u64;
+        self.own.events(events, events);
+    }
+
+    /// A change has reached this reactor's last connection.
+    pub fn change_delivered(&self, after: Duration) {
+        let after_us = micros(after);
+        self.own.change_delivered(after_us);
+        self.all.change_complete(after_us);
+    }
+
+    pub fn turn_ended(&mut self, counters: &Counters, pending_private_bytes: usize, busy: Duration) {
+        let own = &self.own;
+        own.turn(micros(busy));
+        own.received((counters.bytes_in - self.seen.bytes_in) as usize);
+        own.sent((counters.bytes_out - self.seen.bytes_out) as usize);
+        own.pending(pending_private_bytes);
+        for _ in self.seen.over_limit..counters.over_limit {
+            own.limit_hit(Limit::Connections);
+        }
+        for _ in self.seen.accept_errors..counters.accept_errors {
+            own.limit_hit(Limit::Descriptors);
+        }
+        self.seen = counters.clone();
+    }
+
+    /// Publishes the connections of each environment, once a second.
+    pub fn publish_environments(&mut self, view: &Snapshot, index: &Index) {
+        if self.published.is_some_and(|at| at.elapsed() < PUBLISH_EVERY) {
+            return;
+        }
+        self.published = Some(Instant::now());
+        let each = (0..index.slots()).filter_map(|row| {
+            let slot = EnvironmentSlot(row as u32);
+            let server = index.count(slot, SecretKind::Server) as u64;
+            let client = index.count(slot, SecretKind::Client) as u64;
+            let environment = view.environment(slot)?.label().clone();
+            (server + client > 0).then_some(EnvironmentConnections { environment, server, client })
+        });
+        self.own.publish_environments(each.collect());
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::WrongType => Refusal::WrongType,
+            Refused::Unknown => Refusal::Unknown,
+        }
+    }
+}
+
+fn sync(kind: SyncKind) -> Sync {
+    match kind {
+        SyncKind::Full => Sync::Full,
+        SyncKind::Patch => Sync::Patch,
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

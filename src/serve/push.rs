@@ -1,0 +1,171 @@
+//! Changes on their way to the connections: walks through the index in bounded slices.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::fanout::secrets::Entrance;
+use crate::model::secret::SecretKind;
+use crate::net::io::{Io, Socket};
+use crate::net::service::Link;
+use crate::payload::Payload;
+use crate::store::{Change, EnvironmentSlot, Snapshot};
+use crate::wire::ws::frame;
+
+use super::server::Server;
+use super::session::{Session, State, Stream};
+
+/// Connections closed between two looks at the sockets.
+const EVICT_SLICE: usize = 256;
+/// Client connections fed, once memory is free again, between two looks at the sockets.
+const FEED_SLICE: usize = 64;
+
+impl Server {
+    /// Serves from new data from now on, and begins to tell the connections.
+    pub(super) fn take_change(&mut self, change: &Arc<Change>, arrived: Instant) {
+        let was_loaded = self.view.loaded();
+        self.view = change.snapshot.clone();
+        for slot in &change.environments {
+            self.index.environment_changed(*slot);
+            let row = slot.0 as usize;
+            if self.arrivals.len() <= row {
+                self.arrivals.resize(row + 1, None);
+            }
+            self.arrivals[row].get_or_insert(arrived);
+        }
+        if !was_loaded && self.view.loaded() {
+            self.judge_all();
+        }
+        if change.secrets_changed {
+            self.find_revoked();
+        }
+    }
+
+    /// Marks the connections that may have come in by a secret that no longer opens what they were let in to. Its
+    /// grace is over: until then the snapshot still holds it.
+    fn find_revoked(&mut self) {
+        let Self { secrets, view, index, to_evict, .. } = self;
+        let mut touched: Vec<(EnvironmentSlot, SecretKind)> =
+            secrets.iter().filter(|entrance| !opens(view, entrance)).map(|e| (e.slot, e.kind)).collect();
+        touched.sort_by_key(|(slot, kind)| (slot.0, *kind));
+        touched.dedup();
+        for (slot, kind) in touched {
+            to_evict.extend(index.keys(slot, kind));
+        }
+    }
+
+    pub(super) fn evict_some<T: Socket>(&mut self, io: &mut Io<T, Session>) {
+        for _ in 0..EVICT_SLICE {
+            let Some(key) = self.to_evict.pop_front() else { return };
+            io.visit(key, |link, session| self.evict_if_revoked(link, session));
+        }
+    }
+
+    fn evict_if_revoked(&mut self, link: &mut Link<'_>, session: &mut Session) {
+        let State::Stream(stream) = &session.state else { return };
+        if !self.secrets.get(stream.secret).is_some_and(|entrance| opens(&self.view, entrance)) {
+            self.meter.refused(super::meter::Refusal::Revoked);
+            session.why = Some(crate::telemetry::metrics::Closed::Revoked);
+            self.close_refused(link, session);
+        }
+    }
+
+    /// Brings the next slice of connections to the present state.
+    pub(super) fn walk_some<T: Socket>(&mut self, io: &mut Io<T, Session>) {
+        let mut slice = std::mem::take(&mut self.slice);
+        let Self { view, index, .. } = self;
+        let sequence_of = |slot| view.environment(slot).map_or(0, |environment| environment.sequence());
+        if let Some((slot, finished)) = index.next_slice(sequence_of, &mut slice) {
+            for (key, _, _) in &slice {
+                io.visit(*key, |link, session| self.push(link, session));
+            }
+            if finished {
+                let arrived = self.arrivals.get_mut(slot.0 as usize).and_then(Option::take);
+                // Servers and clients of an environment are walked one after the other: the later one counts.
+                if let Some(arrived) = arrived {
+                    if self.index.is_walking_through(slot) {
+                        self.arrivals[slot.0 as usize] = Some(arrived);
+                    } else {
+                        self.meter.change_delivered(arrived.elapsed());
+                    }
+                }
+            }
+        }
+        slice.clear();
+        self.slice = slice;
+    }
+
+    /// Sends a connection what it lacks. One that has not taken what it was sent before is *behind*: it gets
+    /// one difference when it has.
+    fn push(&mut self, link: &mut Link<'_>, session: &mut Session) {
+        let State::Stream(stream) = &mut session.state else { return };
+        if link.is_blocked() {
+            return self.meter.behind();
+        }
+        self.bring(link, stream);
+    }
+
+    /// What a connection lacks, when it has taken all it was sent before.
+    pub(super) fn catch_up(&mut self, link: &mut Link<'_>, session: &mut Session) {
+        let State::Stream(stream) = &mut session.state else { return };
+        match stream.asked.take() {
+            Some(timestamp_ms) => self.answer_sync(link, stream, timestamp_ms),
+            None => self.bring(link, stream),
+        }
+    }
+
+    fn bring(&mut self, link: &mut Link<'_>, stream: &mut Stream) {
+        let Some(from) = self.index.sequence(stream.place) else { return };
+        let Some(environment) = self.view.environment(stream.place.slot) else { return };
+        let to = environment.sequence();
+        if from >= to {
+            return;
+        }
+        let sent = match &stream.user {
+            Some(user) => {
+                if environment.client_changed_since(from) && self.is_short_of_memory(link.pending_private_bytes()) {
+                    self.meter.limit_hit(super::meter::Limit::PendingBytes);
+                    return self.starving.push_back(link.key());
+                }
+                self.text.clear();
+                let kind = environment.client_since(self.view.segments(), user, from, &mut self.text);
+                if kind.is_some() {
+                    link.send(Payload::private(frame::text_frame(&self.text)));
+                }
+                kind
+            }
+            None => {
+                self.frames.clear();
+                let kind = environment.server_since(from, &mut self.frames);
+                for payload in self.frames.drain(..) {
+                    link.send(payload);
+                }
+                kind
+            }
+        };
+        if let Some(kind) = sent {
+            self.meter.delivered(kind);
+        }
+        self.index.bring(stream.place, to);
+    }
+
+    /// Feeds clients that had to wait for memory.
+    pub(super) fn feed_some<T: Socket>(&mut self, io: &mut Io<T, Session>) {
+        for _ in 0..FEED_SLICE {
+            if self.is_short_of_memory(io.pending_private_bytes()) {
+                return;
+            }
+            let Some(key) = self.starving.pop_front() else { return };
+            io.visit(key, |link, session| {
+                if !link.is_blocked() {
+                    self.catch_up(link, session);
+                }
+            });
+        }
+    }
+}
+
+/// Whether a secret still opens what connections were let in to by it.
+fn opens(view: &Snapshot, entrance: &Entrance) -> bool {
+    view.secret(&entrance.secret)
+        .is_some_and(|entry| entry.slot == entrance.slot && entry.kind == entrance.kind)
+}

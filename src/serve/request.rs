@@ -1,0 +1,234 @@
+//! A request's head has come: who answers it, and whether it is allowed to ask.
+
+use std::borrow::Cow;
+
+use crate::model::secret::SecretKind;
+use crate::net::service::Link;
+use crate::payload::Payload;
+use crate::protocol::http::{is_json_content_type, timestamp_ms};
+use crate::protocol::secret::Secret;
+use crate::wire::http1::head::{BodyLength, ContentEncoding, Head, Method};
+use crate::wire::http1::response::Connection;
+
+use super::body::{Body, Purpose};
+use super::cors;
+use super::exchange::{Answer, Exchange};
+use super::meter::Refusal as Reason;
+use super::routes::Route;
+use super::server::Server;
+use super::session::{Question, Session};
+use super::verdict::{Verdict, Wanted, judge};
+
+impl Server {
+    /// Deals with a request whose head is `head`.
+    pub(super) fn take_request(&mut self, link: &mut Link<'_>, session: &mut Session, head: &Head<'_>) {
+        let options = &self.shared.options;
+        let route = Route::of(head.path, session.door, options.echo_path.as_deref(), options.metrics_elsewhere);
+        if matches!(route, Route::Streaming | Route::Echo) && head.websocket.is_some() {
+            return self.upgrade(link, session, head, route);
+        }
+        // A body that nobody reads would be taken for the next request.
+        let has_body = !matches!(head.body, BodyLength::None | BodyLength::Length(0));
+        let reads_body = head.method == Method::Post && route.takes(Method::Post);
+        let keeps = self.draining.is_none() && (!has_body || reads_body);
+        let exchange = Exchange {
+            route,
+            connection: Connection::answer_to(head, keeps),
+            without_body: head.method == Method::Head,
+            allowed: self.shared.origins.allow(head.origin),
+            accepts_gzip: head.accepts_gzip,
+        };
+        if let Some(answer) = self.general_answer(head, &exchange) {
+            return self.answer(link, session, &exchange, answer);
+        }
+        match route {
+            Route::Liveness => self.answer(link, session, &exchange, super::health::liveness()),
+            Route::Readiness => {
+                let answer = super::health::readiness(&self.view);
+                self.answer(link, session, &exchange, answer);
+            }
+            Route::Metrics => {
+                let answer = self.metrics();
+                self.answer(link, session, &exchange, answer);
+            }
+            Route::ServerPoll => self.ask_server_poll(link, session, exchange, head),
+            Route::ClientPoll | Route::Track => self.begin_sdk_body(link, session, exchange, head),
+            Route::Status | Route::Backup => self.manage(link, session, exchange, head),
+            Route::Bootstrap => self.begin_bootstrap(link, session, exchange, head),
+            Route::Streaming | Route::Echo | Route::Unknown => {
+                self.answer(link, session, &exchange, Answer::error(404, "there is nothing at this path"));
+            }
+        }
+    }
+
+    /// What can be answered without the route: preflights, OPTIONS, wrong methods, half-made upgrades.
+    fn general_answer(&self, head: &Head<'_>, exchange: &Exchange) -> Option<Answer> {
+        let max_age = self.shared.options.cors_max_age.as_secs();
+        if let Some(fields) = cors::preflight(head, &exchange.allowed, max_age) {
+            return Some(Answer { fields, ..Answer::empty(204) });
+        }
+        let route = exchange.route;
+        if matches!(route, Route::Streaming | Route::Echo)
+            && let Some(fault) = head.websocket_fault
+        {
+            let answer = Answer::error(fault.status(), fault.reason());
+            return Some(match fault.status() {
+                426 => answer.with("Sec-WebSocket-Version", "13").with("Upgrade", "websocket"),
+                _ => answer,
+            });
+        }
+        if matches!(route, Route::Unknown | Route::Streaming | Route::Echo) || route.takes(head.method) {
+            return None;
+        }
+        if head.method == Method::Options {
+            return Some(Answer::empty(204).with("Allow", route.allow()));
+        }
+        Some(Answer::error(405, "this path does not take this method").with("Allow", route.allow()))
+    }
+
+    /// The secret in `Authorization`, judged. A refusal is counted and comes back as the answer.
+    fn judge_authorization(&mut self, head: &Head<'_>, wanted: Wanted) -> Result<(Secret, Verdict), Answer> {
+        let Some(secret) = head.authorization.and_then(Secret::parse) else {
+            self.meter.refused(Reason::Malformed);
+            return Err(Answer::error(401, "Authorization must be an environment secret"));
+        };
+        match judge(&self.view, &secret, wanted) {
+            Verdict::Refused(refused) => {
+                self.meter.refused(refused.into());
+                Err(unauthorized())
+            }
+            verdict => Ok((secret, verdict)),
+        }
+    }
+
+    /// Which secrets a polling endpoint takes.
+    pub(super) fn wanted_for_poll(&self, kind: SecretKind) -> Wanted {
+        if self.shared.options.lax_polling { Wanted::Any } else { Wanted::Only(kind) }
+    }
+
+    fn ask_server_poll(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        exchange: Exchange,
+        head: &Head<'_>,
+    ) {
+        let wanted = self.wanted_for_poll(SecretKind::Server);
+        let (secret, _) = match self.judge_authorization(head, wanted) {
+            Ok(judged) => judged,
+            Err(answer) => return self.answer(link, session, &exchange, answer),
+        };
+        let Ok(timestamp_ms) = timestamp_ms(head.query) else {
+            return self.answer(link, session, &exchange, bad_timestamp());
+        };
+        self.ask(link, session, exchange, secret, wanted, Question::ServerPoll { timestamp_ms });
+    }
+
+    /// Client polls and usage events: the secret is looked at before the body is received.
+    fn begin_sdk_body(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        mut exchange: Exchange,
+        head: &Head<'_>,
+    ) {
+        let wanted = match exchange.route {
+            Route::ClientPoll => self.wanted_for_poll(SecretKind::Client),
+            _ => Wanted::Any,
+        };
+        let judged = self.judge_authorization(head, wanted).and_then(|(secret, _)| {
+            let gzip = accept_json(head)?;
+            let purpose = match exchange.route {
+                Route::ClientPoll => {
+                    let timestamp_ms = timestamp_ms(head.query).map_err(|_| bad_timestamp())?;
+                    Purpose::ClientPoll { secret, timestamp_ms }
+                }
+                _ => Purpose::Track { secret },
+            };
+            Ok((purpose, gzip))
+        });
+        match judged {
+            Ok((purpose, gzip)) => {
+                let max = self.shared.options.body_bytes_max;
+                let body = Body::begin(exchange, purpose, head.body, gzip, max);
+                self.begin_body(link, session, body, head.expect_continue);
+            }
+            Err(answer) => {
+                close_unless_empty(&mut exchange, head);
+                self.answer(link, session, &exchange, answer);
+            }
+        }
+    }
+
+    fn begin_bootstrap(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        mut exchange: Exchange,
+        head: &Head<'_>,
+    ) {
+        let begun = self.check_api_key(head).and_then(|()| accept_json(head)).and_then(|gzip| {
+            let permit = self.shared.bootstrap_permit().ok_or_else(|| {
+                self.meter.limit_hit(super::meter::Limit::Bootstraps);
+                Answer::later("another dataset is on its way in")
+            })?;
+            Ok((permit, gzip))
+        });
+        match begun {
+            Ok((permit, gzip)) => {
+                let max = self.shared.options.bootstrap_bytes_max;
+                let body = Body::begin(exchange, Purpose::Bootstrap(permit), head.body, gzip, max);
+                self.begin_body(link, session, body, head.expect_continue);
+            }
+            Err(answer) => {
+                close_unless_empty(&mut exchange, head);
+                self.answer(link, session, &exchange, answer);
+            }
+        }
+    }
+}
+
+/// A body that was not received must not be taken for the next request.
+fn close_unless_empty(exchange: &mut Exchange, head: &Head<'_>) {
+    if !matches!(head.body, BodyLength::None | BodyLength::Length(0)) {
+        exchange.connection = Connection::Close;
+    }
+}
+
+/// Whether the announced body is JSON in a coding we read; whether it is gzip.
+fn accept_json(head: &Head<'_>) -> Result<bool, Answer> {
+    if !head.content_type.is_some_and(is_json_content_type) {
+        return Err(Answer::error(415, "the body must be application/json"));
+    }
+    match head.content_encoding {
+        ContentEncoding::Identity => Ok(false),
+        ContentEncoding::Gzip => Ok(true),
+        ContentEncoding::Other => {
+            Err(Answer::error(415, "the only content coding taken is gzip").with("Accept-Encoding", "gzip"))
+        }
+    }
+}
+
+pub(super) fn unauthorized() -> Answer {
+    Answer::error(401, "the secret does not open this")
+}
+
+fn bad_timestamp() -> Answer {
+    Answer::error(400, "timestamp must be an integer")
+}
+
+/// A gzip body in full; 413 if it grows beyond `bytes_max`, 400 if it is broken.
+pub(super) fn inflate(bytes: Vec<u8>, gzip: bool, bytes_max: u64) -> Result<Vec<u8>, Answer> {
+    if !gzip {
+        return Ok(bytes);
+    }
+    crate::ingest::inflate(&bytes, bytes_max).map_err(|fault| Answer::error(fault.status(), &fault.to_string()))
+}
+
+/// The body of an answer made of text.
+pub(super) fn text(text: impl Into<Cow<'static, str>>) -> Payload {
+    match text.into() {
+        Cow::Borrowed(text) => Payload::Static(text.as_bytes()),
+        Cow::Owned(text) => Payload::private(text.into_bytes()),
+    }
+}

@@ -1,0 +1,128 @@
+//! Which path is answered by whom.
+
+use crate::telemetry::metrics::Route as Label;
+use crate::wire::http1::head::Method;
+use crate::wire::http1::target::{path_is, path_under};
+
+use super::session::Door;
+
+/// What a path stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// `/streaming`: the WebSocket of SDKs.
+    Streaming,
+    /// The WebSocket echo of conformance suites.
+    Echo,
+    /// Polling of server SDKs.
+    ServerPoll,
+    /// Polling of client SDKs.
+    ClientPoll,
+    /// Usage events.
+    Track,
+    /// The dataset, pushed by FeatBit's UI or an operator.
+    Bootstrap,
+    /// The dataset, fetched by an operator.
+    Backup,
+    /// The agent's status.
+    Status,
+    /// Whether the process is alive.
+    Liveness,
+    /// Whether it has data to serve.
+    Readiness,
+    /// Metrics for Prometheus.
+    Metrics,
+    /// Nothing.
+    Unknown,
+}
+
+/// Every fixed path; FeatBit's documentation writes the management paths without `public`.
+const PATHS: [(&str, Route); 13] = [
+    ("/api/public/sdk/server/latest-all", Route::ServerPoll),
+    ("/api/public/sdk/client/latest-all", Route::ClientPoll),
+    ("/api/public/insight/track", Route::Track),
+    ("/health/liveness", Route::Liveness),
+    ("/health/readiness", Route::Readiness),
+    ("/metrics", Route::Metrics),
+    ("/api/public/proxy/status", Route::Status),
+    ("/api/public/proxy/bootstrap", Route::Bootstrap),
+    ("/api/public/proxy/backup", Route::Backup),
+    ("/api/proxy/status", Route::Status),
+    ("/api/proxy/bootstrap", Route::Bootstrap),
+    ("/api/proxy/backup", Route::Backup),
+    ("/streaming", Route::Streaming),
+];
+
+impl Route {
+    /// The route of a path, as seen through a door. `metrics_elsewhere`: the data port does not show metrics.
+    pub(super) fn of(path: &str, door: Door, echo_path: Option<&str>, metrics_elsewhere: bool) -> Route {
+        let route = if path_under(path, "/streaming") {
+            Route::Streaming
+        } else if echo_path.is_some_and(|echo| path_is(path, echo)) {
+            Route::Echo
+        } else {
+            PATHS.iter().find(|(known, _)| path_is(path, known)).map_or(Route::Unknown, |(_, route)| *route)
+        };
+        match (door, route) {
+            (Door::Metrics, Route::Metrics | Route::Liveness | Route::Readiness) => route,
+            (Door::Metrics, _) => Route::Unknown,
+            (Door::Data, Route::Metrics) if metrics_elsewhere => Route::Unknown,
+            (Door::Data, _) => route,
+        }
+    }
+
+    /// The value of `Allow` for the route.
+    pub(super) fn allow(self) -> &'static str {
+        match self {
+            Route::ClientPoll | Route::Track | Route::Bootstrap => "POST, OPTIONS",
+            _ => "GET, HEAD, OPTIONS",
+        }
+    }
+
+    /// Whether the route answers the method.
+    pub(super) fn takes(self, method: Method) -> bool {
+        match self {
+            Route::ClientPoll | Route::Track | Route::Bootstrap => method == Method::Post,
+            Route::Streaming | Route::Echo => method == Method::Get,
+            _ => matches!(method, Method::Get | Method::Head),
+        }
+    }
+
+    /// Its label in metrics.
+    pub(super) fn label(self) -> Label {
+        match self {
+            Route::Streaming => Label::Streaming,
+            Route::Echo => Label::Echo,
+            Route::ServerPoll => Label::PollServer,
+            Route::ClientPoll => Label::PollClient,
+            Route::Track => Label::Track,
+            Route::Bootstrap | Route::Backup | Route::Status => Label::Admin,
+            Route::Liveness | Route::Readiness => Label::Health,
+            Route::Metrics => Label::Metrics,
+            Route::Unknown => Label::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_match_in_any_case_and_with_a_trailing_slash() {
+        let route = |path| Route::of(path, Door::Data, Some("/echo"), false);
+        assert_eq!(route("/API/Public/SDK/server/latest-all/"), Route::ServerPoll);
+        assert_eq!(route("/api/proxy/backup"), Route::Backup);
+        assert_eq!(route("/streaming/x"), Route::Streaming);
+        assert_eq!(route("/streamingx"), Route::Unknown);
+        assert_eq!(route("/Echo"), Route::Echo);
+        assert_eq!(route("/"), Route::Unknown);
+    }
+
+    #[test]
+    fn the_metrics_port_shows_no_data_and_hides_the_metrics_of_the_data_port() {
+        assert_eq!(Route::of("/metrics", Door::Metrics, None, true), Route::Metrics);
+        assert_eq!(Route::of("/metrics", Door::Data, None, true), Route::Unknown);
+        assert_eq!(Route::of("/streaming", Door::Metrics, None, true), Route::Unknown);
+        assert_eq!(Route::of("/api/public/proxy/backup", Door::Metrics, None, true), Route::Unknown);
+    }
+}

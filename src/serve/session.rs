@@ -1,0 +1,94 @@
+//! What is kept for a connection. Idle ones hold no buffer and, but for a client's user, no memory of their own.
+
+use crate::fanout::index::Place;
+use crate::fanout::secrets::SecretId;
+use crate::model::user::User;
+use crate::protocol::secret::Secret;
+use crate::telemetry::metrics::{Closed, Connection};
+use crate::wire::ws::reader::Reader;
+
+use super::body::Body;
+use super::exchange::Exchange;
+use super::hold::HeldStream;
+use super::verdict::Wanted;
+
+/// Which of the agent's ports a connection came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The port of SDKs and operators.
+    Data,
+    /// The port of `Metrics__Url`: metrics and health only.
+    Metrics,
+}
+
+/// A connection's state.
+#[derive(Debug)]
+pub struct Session {
+    /// Where it came in.
+    pub(super) door: Door,
+    pub(super) state: State,
+    /// What it counts as in metrics.
+    pub(super) counted_as: Connection,
+    /// Why the agent closed it, once it has.
+    pub(super) why: Option<Closed>,
+}
+
+impl Session {
+    /// A connection that has just come in.
+    pub(super) fn new(door: Door) -> Self {
+        Self { door, state: State::Head { begun: false }, counted_as: Connection::Http, why: None }
+    }
+}
+
+/// LIFECYCLE: every connection begins as `Head`. A request with a body makes it `Body`, an answer that has to be
+/// waited for `Parked`; both go back to `Head`. An upgrade makes it `Held` (no verdict yet) or `Stream`, or `Echo`, for
+/// the rest of its life. `Over` takes no input: the connection is being closed.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Between requests, or within a head: `begun` once its first byte has come.
+    Head { begun: bool },
+    Body(Box<Body>),
+    Parked(Box<Parked>),
+    Held(Box<HeldStream>),
+    Stream(Stream),
+    Echo(Reader),
+    Over,
+}
+
+/// A streaming connection whose secret was accepted.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub reader: Reader,
+    pub place: Place,
+    pub secret: SecretId,
+    /// Answers to requests, and nothing else, are sent as one-item patches too: the SDK would lose items of a batch.
+    pub one_item_patches: bool,
+    /// A request that waits until the peer reads, or until memory is free.
+    pub asked: Option<i64>,
+    /// The user of a client connection, once it has said it.
+    pub user: Option<User>,
+}
+
+/// A request that waits for an answer from elsewhere, or for data.
+#[derive(Debug)]
+pub(super) struct Parked {
+    pub exchange: Exchange,
+    pub wait: Wait,
+}
+
+/// What a parked request waits for.
+#[derive(Debug)]
+pub(super) enum Wait {
+    /// An answer in the mailbox.
+    Reply,
+    /// Data, by which the secret can be judged.
+    Verdict { secret: Secret, wanted: Wanted, question: Question },
+}
+
+/// What a request with an environment secret asks, once its secret has been accepted.
+#[derive(Debug)]
+pub(super) enum Question {
+    ServerPoll { timestamp_ms: i64 },
+    ClientPoll { timestamp_ms: i64, user: User },
+    Track { events: crate::protocol::insight::Counts },
+}

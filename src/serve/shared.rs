@@ -1,0 +1,96 @@
+//! What the reactors' servers share: settings, and the way to those who do heavy work for them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::ingest::Handle;
+use crate::telemetry::metrics::Metrics;
+
+use super::cors::Origins;
+
+/// What the settings say about serving.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The key of the management calls; without it they are refused.
+    pub api_key: Option<crate::config::Secret>,
+    /// Largest difference between a token's time and ours, either way.
+    pub token_expiry: Duration,
+    /// How long a connection with a token out of time is held before it is closed.
+    pub token_hold: Duration,
+    /// How long a question waits for data before it is put off.
+    pub verdict_wait: Duration,
+    /// Whether a secret of either kind opens both polling endpoints, as with FeatBit's agent.
+    pub lax_polling: bool,
+    /// Origins that browsers may call from; `*` for any.
+    pub cors_origins: Vec<String>,
+    /// How long a browser may remember a preflight.
+    pub cors_max_age: Duration,
+    /// Path of the WebSocket echo, if there is one.
+    pub echo_path: Option<String>,
+    /// Whether metrics are shown on a port of their own only.
+    pub metrics_elsewhere: bool,
+    /// Bytes of a request's head.
+    pub head_bytes_max: usize,
+    /// Header fields of a request.
+    pub headers_max: usize,
+    /// Bytes of a body from an SDK.
+    pub body_bytes_max: u64,
+    /// Bytes of a dataset.
+    pub bootstrap_bytes_max: u64,
+    /// Datasets that may be on their way in at once.
+    pub bootstraps_max: usize,
+    /// Bytes of a WebSocket message from an SDK.
+    pub message_bytes_max: usize,
+    /// Private bytes that may wait for slow readers on one reactor.
+    pub pending_bytes_max: usize,
+    /// Time to send a head.
+    pub head_time: Duration,
+    /// Time for each portion of a body.
+    pub body_time: Duration,
+    /// Time between two requests.
+    pub keep_alive: Duration,
+    /// Time a streaming connection may be silent; zero for ever.
+    pub stream_idle: Duration,
+}
+
+/// Shared by all reactors.
+#[derive(Debug)]
+pub struct Shared {
+    /// Settings.
+    pub options: Options,
+    /// The way to the one writer, and to what it last said of itself.
+    pub ingest: Handle,
+    /// Counters of the whole agent.
+    pub metrics: Arc<Metrics>,
+    /// The wall clock in Unix milliseconds; an argument, so that simulations own it.
+    pub wall_ms: fn() -> i64,
+    pub(super) origins: Origins,
+    bootstraps: Arc<AtomicUsize>,
+}
+
+impl Shared {
+    /// Puts together what reactors share.
+    pub fn new(options: Options, ingest: Handle, metrics: Arc<Metrics>, wall_ms: fn() -> i64) -> Arc<Self> {
+        let origins = Origins::new(&options.cors_origins);
+        Arc::new(Self { options, ingest, metrics, wall_ms, origins, bootstraps: Arc::default() })
+    }
+
+    /// Leave to receive one more dataset; `None` if as many as allowed are under way.
+    pub(super) fn bootstrap_permit(&self) -> Option<BootstrapPermit> {
+        let taken = self.bootstraps.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |under_way| {
+            (under_way < self.options.bootstraps_max).then_some(under_way + 1)
+        });
+        taken.ok().map(|_| BootstrapPermit(self.bootstraps.clone()))
+    }
+}
+
+/// One of the datasets that may be under way; given back when dropped.
+#[derive(Debug)]
+pub(super) struct BootstrapPermit(Arc<AtomicUsize>);
+
+impl Drop for BootstrapPermit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

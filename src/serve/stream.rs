@@ -1,0 +1,242 @@
+//! WebSocket connections: the upgrade, messages in, answers to them, closing.
+
+use crate::fanout::secrets::Entrance;
+use crate::model::secret::SecretKind;
+use crate::net::service::{Close, Link};
+use crate::payload::Payload;
+use crate::protocol::message::{self, DataSync, Incoming};
+use crate::protocol::secret::Secret;
+use crate::protocol::token;
+use crate::store::{EnvironmentSlot, PatchForm};
+use crate::telemetry::metrics::{Closed, Connection};
+use crate::wire::http1::head::Head;
+use crate::wire::http1::target::query_param;
+use crate::wire::ws::frame;
+use crate::wire::ws::handshake;
+use crate::wire::ws::reader::{Event, Reader, Step, Violation};
+
+use super::hold::close_code;
+use super::meter::{Limit, Refusal};
+use super::routes::Route;
+use super::server::Server;
+use super::session::{Session, State, Stream};
+
+/// What FeatBit's server says when it refuses an SDK.
+const REFUSED: &str = "invalid request, close by server";
+
+/// Bytes of an echoed message: conformance suites send 16 MiB.
+const ECHO_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+impl Server {
+    /// Takes a connection over to WebSocket. On `/streaming` whatever is wrong with it is said by a close code:
+    /// an HTTP error would make every SDK try again for ever.
+    pub(super) fn upgrade(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        head: &Head<'_>,
+        route: Route,
+    ) {
+        let Some(upgrade) = head.websocket else { return };
+        let mut response = Vec::with_capacity(160);
+        handshake::accept_response(upgrade.key, &mut response);
+        link.send(Payload::private(response));
+        self.meter.answered(route, 101);
+        if route == Route::Echo {
+            self.meter.turned(session, Connection::Other);
+            session.state = State::Echo(Reader::new());
+            return self.stay_alive(link);
+        }
+        self.meter.turned(session, Connection::Other);
+        let kind = match query_param(head.query, "type").as_deref() {
+            Some("server") => SecretKind::Server,
+            Some("client") => SecretKind::Client,
+            _ => return self.refuse_malformed(link, session),
+        };
+        if !matches!(query_param(head.query, "version").as_deref(), None | Some("" | "1" | "2")) {
+            return self.refuse_malformed(link, session);
+        }
+        let decoded = query_param(head.query, "token").and_then(|token| token::decode(&token).ok());
+        let Some(token) = decoded else { return self.refuse_malformed(link, session) };
+        let ahead_ms = token.issued_at_ms.saturating_sub((self.shared.wall_ms)());
+        if u128::from(ahead_ms.unsigned_abs()) > self.shared.options.token_expiry.as_millis() {
+            return self.hold_out_of_time(link, session, ahead_ms);
+        }
+        self.decide_stream(link, session, token.secret, kind, loses_batches(head));
+    }
+
+    fn refuse_malformed(&mut self, link: &mut Link<'_>, session: &mut Session) {
+        self.meter.refused(Refusal::Malformed);
+        self.close_refused(link, session);
+    }
+
+    /// The connection's secret is good: from now on it can ask, and once it has asked it is told of every change.
+    pub(super) fn let_in(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        secret: Secret,
+        slot: EnvironmentSlot,
+        kind: SecretKind,
+        one_item_patches: bool,
+    ) {
+        let place = self.index.add(slot, kind, link.key());
+        let secret = self.secrets.enter(Entrance { secret, slot, kind });
+        let counted_as = match kind {
+            SecretKind::Server => Connection::Server,
+            SecretKind::Client => Connection::Client,
+        };
+        self.meter.turned(session, counted_as);
+        session.state =
+            State::Stream(Stream { reader: Reader::new(), place, secret, one_item_patches, asked: None, user: None });
+        self.stay_alive(link);
+    }
+
+    fn stay_alive(&self, link: &mut Link<'_>) {
+        let idle = self.shared.options.stream_idle;
+        link.set_deadline(if idle.is_zero() { crate::net::ticks::Tick::NEVER } else { link.now().after(idle) });
+    }
+
+    /// Takes one frame off `bytes`, if it is all there.
+    pub(super) fn take_message(&mut self, link: &mut Link<'_>, session: &mut Session, bytes: &mut [u8]) -> usize {
+        let State::Stream(stream) = &mut session.state else { return 0 };
+        let length = bytes.len();
+        let step = stream.reader.step(bytes, self.shared.options.message_bytes_max);
+        self.stay_alive(link);
+        match step {
+            Ok(Step::Incomplete { .. }) => 0,
+            Ok(Step::Consumed(consumed)) => consumed,
+            Ok(Step::Event { event, consumed }) => {
+                self.meter.message();
+                match event {
+                    Event::Text(text) | Event::Binary(text) => match message::parse(text) {
+                        Incoming::Ping => link.send(Payload::Static(message::PONG_FRAME)),
+                        Incoming::Echo => link.send(Payload::private(frame::text_frame(text))),
+                        Incoming::DataSync(asked) => self.asked(link, stream, asked),
+                        Incoming::RelayStatus | Incoming::Ignored(_) => {}
+                    },
+                    Event::Ping(payload) => link.send(Payload::private(frame::pong_frame(payload))),
+                    Event::Pong => {}
+                    Event::Close { code } => close_by_peer(link, code, consumed == length),
+                }
+                consumed
+            }
+            Err(violation) => {
+                self.close_violated(link, session, violation);
+                bytes.len()
+            }
+        }
+    }
+
+    /// An SDK asks for data: all of it, or what is newer than it has.
+    fn asked(&mut self, link: &mut Link<'_>, stream: &mut Stream, asked: DataSync) {
+        if stream.place.kind == SecretKind::Client {
+            // Without a valid user there is nobody to evaluate for, and FeatBit's server does not answer.
+            let Some(user) = asked.user else { return };
+            stream.user = Some(user);
+        }
+        self.answer_sync(link, stream, asked.timestamp_ms);
+    }
+
+    /// Sends what was asked for, or notes it until there is memory for it.
+    pub(super) fn answer_sync(&mut self, link: &mut Link<'_>, stream: &mut Stream, timestamp_ms: i64) {
+        let Some(environment) = self.view.environment(stream.place.slot) else { return };
+        match &stream.user {
+            None if stream.place.kind == SecretKind::Client => return,
+            None => {
+                let form = if stream.one_item_patches { PatchForm::OnePerItem } else { PatchForm::Batch };
+                self.frames.clear();
+                let kind = environment.server_sync(timestamp_ms, form, &mut self.frames);
+                self.meter.synced(kind);
+                for payload in self.frames.drain(..) {
+                    link.send(payload);
+                }
+            }
+            Some(user) => {
+                if self.is_short_of_memory(link.pending_private_bytes()) {
+                    self.meter.limit_hit(Limit::PendingBytes);
+                    stream.asked = Some(timestamp_ms);
+                    self.starving.push_back(link.key());
+                    return;
+                }
+                self.text.clear();
+                let outcome =
+                    environment.client_sync(self.view.segments(), user, timestamp_ms, &mut self.text);
+                self.meter.synced(outcome.kind);
+                link.send(Payload::private(frame::text_frame(&self.text)));
+            }
+        }
+        self.index.bring(stream.place, environment.sequence());
+    }
+
+    /// Echoes a message of a conformance suite.
+    pub(super) fn take_echo(&mut self, link: &mut Link<'_>, session: &mut Session, bytes: &mut [u8]) -> usize {
+        let State::Echo(reader) = &mut session.state else { return 0 };
+        let length = bytes.len();
+        let step = reader.step(bytes, ECHO_BYTES_MAX);
+        self.stay_alive(link);
+        match step {
+            Ok(Step::Incomplete { .. }) => 0,
+            Ok(Step::Consumed(consumed)) => consumed,
+            Ok(Step::Event { event, consumed }) => {
+                match event {
+                    Event::Text(text) => link.send(Payload::private(frame::text_frame(text))),
+                    Event::Binary(bytes) => link.send(Payload::private(frame::binary_frame(bytes))),
+                    Event::Ping(payload) => link.send(Payload::private(frame::pong_frame(payload))),
+                    Event::Pong => {}
+                    Event::Close { code } => close_by_peer(link, code, consumed == length),
+                }
+                consumed
+            }
+            Err(violation) => {
+                self.close_violated(link, session, violation);
+                bytes.len()
+            }
+        }
+    }
+
+    fn close_violated(&mut self, link: &mut Link<'_>, session: &mut Session, violation: Violation) {
+        if violation.code == 1009 {
+            self.meter.limit_hit(Limit::MessageBytes);
+        }
+        self.close_stream(link, session, violation.code, violation.reason);
+    }
+
+    /// Closes for good: the SDK never comes back.
+    pub(super) fn close_refused(&mut self, link: &mut Link<'_>, session: &mut Session) {
+        self.close_stream(link, session, close_code::REFUSED, REFUSED);
+    }
+
+    /// Begins the closing handshake, and lingers so that the code is not lost.
+    pub(super) fn close_stream(&mut self, link: &mut Link<'_>, session: &mut Session, code: u16, reason: &str) {
+        session.why = Some(match code {
+            close_code::REFUSED => session.why.unwrap_or(Closed::Refused),
+            close_code::GOING_AWAY => Closed::Shutdown,
+            close_code::POLICY => Closed::Expired,
+            close_code::TRY_AGAIN => Closed::Undecided,
+            1009 => Closed::Limit,
+            _ => Closed::Protocol,
+        });
+        link.send(Payload::private(frame::close_frame(code, reason)));
+        link.close(Close::Linger);
+        // Streams keep their state: what they hold in the index is given back when they are gone.
+        if matches!(session.state, State::Head { .. } | State::Held(_)) {
+            session.state = State::Over;
+        }
+    }
+}
+
+/// Python, Java and Go SDKs lose items of a patch that holds several. They say who they are; the others say
+/// nothing, or other names.
+fn loses_batches(head: &Head<'_>) -> bool {
+    head.user_agent.is_some_and(|agent| {
+        let agent = agent.as_bytes();
+        agent.len() >= 3 && agent[..3].eq_ignore_ascii_case(b"fb-")
+    })
+}
+
+/// The peer begins the closing handshake: its code goes back, and nothing more is to come from it.
+fn close_by_peer(link: &mut Link<'_>, code: Option<u16>, was_the_last: bool) {
+    link.send(Payload::private(frame::close_reply(code)));
+    link.close(if was_the_last { Close::Flush } else { Close::Linger });
+}
