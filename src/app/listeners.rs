@@ -1,0 +1,118 @@
+//! Opens the agent's ports: for every address one socket a reactor, all on the same port.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+
+use crate::config::{Listen, ListenAddress, Settings};
+use crate::net::listener::{Options, listen};
+use crate::serve::Door;
+
+use super::StartError;
+
+/// The sockets of all reactors.
+#[derive(Debug)]
+pub struct Listening {
+    ports: Vec<(SocketAddr, Door)>,
+    /// By reactor, what it listens on. Taken out by [`Listening::take`], so that a reactor that closes its sockets
+    /// closes the last ones.
+    sockets: Vec<Vec<(TcpListener, Door)>>,
+}
+
+impl Listening {
+    /// Opens every address that the settings name. Port 0 takes any free port, the same for all reactors.
+    pub fn open(settings: &Settings, reactors: usize) -> Result<Self, StartError> {
+        let options = Options {
+            backlog: i32::try_from(settings.backlog).unwrap_or(i32::MAX),
+            send_buffer_bytes: settings.limits.send_buffer_bytes,
+        };
+        let data = settings.listen.iter().map(|listen| (listen, Door::Data, reactors));
+        // Metrics are asked for seldom: one reactor answers.
+        let metrics = settings.metrics.iter().flatten().map(|listen| (listen, Door::Metrics, 1));
+        let mut all = Self { ports: Vec::new(), sockets: (0..reactors).map(|_| Vec::new()).collect() };
+        let mut skipped = None;
+        for (wanted, door, reactors) in data.chain(metrics) {
+            match open_one(wanted, reactors, options) {
+                Ok((address, sockets)) => {
+                    all.ports.push((address, door));
+                    for (own, socket) in all.sockets.iter_mut().zip(sockets) {
+                        own.push((socket, door));
+                    }
+                }
+                Err(error) if wanted.optional => skipped = Some((wanted, error)),
+                Err(error) => return Err(failed(wanted, error)),
+            }
+        }
+        match skipped {
+            Some((wanted, error)) if !all.ports.iter().any(|(_, door)| *door == Door::Data) => {
+                Err(failed(wanted, error))
+            }
+            _ => Ok(all),
+        }
+    }
+
+    /// The sockets of one reactor, and what is behind each.
+    pub fn take(&mut self, reactor: usize) -> (Vec<TcpListener>, Vec<Door>) {
+        self.sockets.get_mut(reactor).map(std::mem::take).unwrap_or_default().into_iter().unzip()
+    }
+}
+
+impl fmt::Display for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (address, door)) in self.ports.iter().enumerate() {
+            let comma = if index > 0 { ", " } else { "" };
+            let only = if *door == Door::Metrics { " (metrics)" } else { "" };
+            write!(f, "{comma}http://{address}{only}")?;
+        }
+        Ok(())
+    }
+}
+
+fn failed(wanted: &Listen, error: io::Error) -> StartError {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => " (another program listens there; stop it, or choose another port by Urls)",
+        io::ErrorKind::PermissionDenied => {
+            " (ports below 1024 need the capability CAP_NET_BIND_SERVICE; or choose another port by Urls)"
+        }
+        _ => "",
+    };
+    StartError::new(format!("{wanted} cannot be listened on{hint}"), error)
+}
+
+fn open_one(wanted: &Listen, reactors: usize, options: Options) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+    match wanted.address {
+        ListenAddress::Ip(ip) => open_all(ip, wanted.port, reactors, options),
+        // A machine without IPv6 still has IPv4.
+        ListenAddress::Wildcard => match open_all(Ipv6Addr::UNSPECIFIED.into(), wanted.port, reactors, options) {
+            Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+                open_all(Ipv4Addr::UNSPECIFIED.into(), wanted.port, reactors, options)
+            }
+            other => other,
+        },
+    }
+}
+
+fn open_all(ip: IpAddr, port: u16, reactors: usize, options: Options) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+    refuse_shared_port(ip, port)?;
+    let first = listen(SocketAddr::new(ip, port), options)?;
+    let address = first.local_addr()?;
+    let mut sockets = vec![first];
+    for _ in 1..reactors {
+        sockets.push(listen(address, options)?);
+    }
+    Ok((address, sockets))
+}
+
+/// With `SO_REUSEPORT` a second agent on the same port would start, and each would get half of the connections. So
+/// the port is first taken without it.
+fn refuse_shared_port(ip: IpAddr, port: u16) -> io::Result<()> {
+    if port != 0 {
+        let socket = socket2::Socket::new(socket2::Domain::for_address(SocketAddr::new(ip, port)), socket2::Type::STREAM, None)?;
+        if ip == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+            socket.set_only_v6(false)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::new(ip, port).into())?;
+    }
+    Ok(())
+}

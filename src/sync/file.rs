@@ -1,0 +1,240 @@
+//! The data file, read again whenever it changes.
+//!
+//! It is looked at, not waited for: a look costs microseconds, follows renames and swapped symbolic links, and works
+//! on network and overlay file systems, where the kernel reports no changes.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+/// A file whose time stamp is this young may be written again without its time stamp moving on: it is read once
+/// more later.
+const RACY: Duration = Duration::from_secs(2);
+
+/// What tells one state of a file from another without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// Whether the file may have been written after this stamp was taken without the stamp showing it.
+    fn is_racy(&self, now: SystemTime) -> bool {
+        let Ok(since_epoch) = now.duration_since(SystemTime::UNIX_EPOCH) else { return true };
+        let modified = Duration::new(u64::try_from(self.modified.0).unwrap_or(0), self.modified.1 as u32);
+        since_epoch < modified + RACY
+    }
+}
+
+/// Watches one file.
+#[derive(Debug)]
+pub struct DataFile {
+    path: PathBuf,
+    poll_every: Duration,
+    bytes_max: u64,
+    /// The state whose content was handed out.
+    taken: Option<Stamp>,
+    /// A new state, seen at the last look: it is read once it holds still.
+    settling: Option<Stamp>,
+    /// When a racy state has to be read once more.
+    read_again: Option<Instant>,
+    /// Hash of what was handed out.
+    content: Option<u64>,
+    /// What was last complained of.
+    complaint: Option<String>,
+}
+
+impl DataFile {
+    /// Watches `path`, looking every `poll_every`. Larger files than `bytes_max` are refused.
+    pub fn new(path: PathBuf, poll_every: Duration, bytes_max: u64) -> Self {
+        Self {
+            path,
+            poll_every,
+            bytes_max,
+            taken: None,
+            settling: None,
+            read_again: None,
+            content: None,
+            complaint: None,
+        }
+    }
+
+    /// How often [`DataFile::poll`] wants to be called.
+    pub fn poll_every(&self) -> Duration {
+        self.poll_every
+    }
+
+    /// Looks at the file; returns its content if it is new. The first look returns what there is; later changes
+    /// are taken when two looks in a row agree, so that a file is not read while it is being written.
+    pub fn poll(&mut self) -> Option<Vec<u8>> {
+        match self.look() {
+            Ok(content) => {
+                if self.taken.is_some() && self.complaint.take().is_some() {
+                    tracing::info!(path = %self.path.display(), "the data file can be read again");
+                }
+                content
+            }
+            Err(error) => {
+                let complaint = error.to_string();
+                if self.complaint.as_ref() != Some(&complaint) {
+                    tracing::error!(
+                        path = %self.path.display(),
+                        "the data file cannot be read ({complaint}); what is in service stays. Put the file there, \
+                         readable for the agent: it is taken in as soon as it can be read"
+                    );
+                    self.complaint = Some(complaint);
+                }
+                None
+            }
+        }
+    }
+
+    fn look(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let stamp = Stamp::of(&fs::metadata(&self.path)?);
+        if self.taken == Some(stamp) {
+            self.settling = None;
+            return match self.read_again {
+                Some(when) if when <= Instant::now() => {
+                    self.read_again = None;
+                    self.read()
+                }
+                _ => Ok(None),
+            };
+        }
+        let is_first = self.taken.is_none() && self.complaint.is_none();
+        if !is_first && self.settling.replace(stamp) != Some(stamp) {
+            return Ok(None);
+        }
+        self.settling = None;
+        self.read()
+    }
+
+    fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let file = File::open(&self.path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::other("it is not a file"));
+        }
+        let mut content = Vec::with_capacity(usize::try_from(metadata.len().min(self.bytes_max)).unwrap_or(0));
+        file.take(self.bytes_max.saturating_add(1)).read_to_end(&mut content)?;
+        if content.len() as u64 > self.bytes_max {
+            return Err(io::Error::other(format!(
+                "it is larger than Limits__BootstrapBytes, {} bytes",
+                self.bytes_max
+            )));
+        }
+        // The state before reading: a write in between makes the next look differ.
+        let stamp = Stamp::of(&metadata);
+        self.taken = Some(stamp);
+        self.read_again = stamp.is_racy(SystemTime::now()).then(|| Instant::now() + RACY);
+        let hash = foldhash_of(&content);
+        Ok((self.content.replace(hash) != Some(hash)).then_some(content))
+    }
+}
+
+fn foldhash_of(content: &[u8]) -> u64 {
+    use std::hash::BuildHasher;
+    foldhash::quality::FixedState::default().hash_one(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn watched(path: PathBuf) -> DataFile {
+        DataFile::new(path, Duration::ZERO, 100)
+    }
+
+    /// Looks until something comes, or the file has held still for a few looks.
+    fn next(file: &mut DataFile) -> Option<Vec<u8>> {
+        (0..4).find_map(|_| file.poll())
+    }
+
+    #[test]
+    fn the_first_look_takes_what_there_is_and_later_ones_only_what_is_new() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.json");
+        fs::write(&path, "one").unwrap();
+        let mut file = watched(path.clone());
+        assert_eq!(file.poll().as_deref(), Some(&b"one"[..]));
+        assert_eq!(next(&mut file), None);
+        fs::write(&path, "three").unwrap();
+        assert_eq!(next(&mut file).as_deref(), Some(&b"three"[..]));
+    }
+
+    #[test]
+    fn a_change_is_taken_only_when_two_looks_agree() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.json");
+        fs::write(&path, "one").unwrap();
+        let mut file = watched(path.clone());
+        file.poll();
+        fs::write(&path, "half").unwrap();
+        assert_eq!(file.poll(), None);
+        fs::write(&path, "half, then whole").unwrap();
+        assert_eq!(file.poll(), None);
+        assert_eq!(file.poll().as_deref(), Some(&b"half, then whole"[..]));
+    }
+
+    #[test]
+    fn a_rename_and_a_swapped_symbolic_link_are_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.json");
+        let other = folder.path().join("other.json");
+        fs::write(&path, "one").unwrap();
+        let mut file = watched(path.clone());
+        file.poll();
+        fs::write(&other, "two").unwrap();
+        fs::rename(&other, &path).unwrap();
+        assert_eq!(next(&mut file).as_deref(), Some(&b"two"[..]));
+        // As Kubernetes swaps a mounted ConfigMap.
+        fs::create_dir(folder.path().join("v2")).unwrap();
+        fs::write(folder.path().join("v2/data.json"), "two, changed").unwrap();
+        symlink(folder.path().join("v2/data.json"), &other).unwrap();
+        fs::rename(&other, &path).unwrap();
+        assert_eq!(next(&mut file).as_deref(), Some(&b"two, changed"[..]));
+    }
+
+    #[test]
+    fn a_file_that_is_gone_or_too_large_is_taken_again_when_it_is_right() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.json");
+        let mut file = watched(path.clone());
+        assert_eq!(next(&mut file), None);
+        fs::write(&path, "x".repeat(101)).unwrap();
+        assert_eq!(next(&mut file), None);
+        assert!(file.complaint.as_ref().unwrap().contains("Limits__BootstrapBytes"));
+        fs::write(&path, "right").unwrap();
+        assert_eq!(next(&mut file).as_deref(), Some(&b"right"[..]));
+    }
+
+    #[test]
+    fn the_same_content_written_again_is_nothing_new() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.json");
+        fs::write(&path, "one").unwrap();
+        let mut file = watched(path.clone());
+        file.poll();
+        let other = folder.path().join("other");
+        fs::write(&other, "one").unwrap();
+        fs::rename(&other, &path).unwrap();
+        assert_eq!(next(&mut file), None);
+    }
+}
