@@ -172,7 +172,14 @@ impl Ingest {
         }
     }
 
-    fn report(&self, published: &Published, warnings: usize, source: Source, loaded: &Loaded, arrived: Instant) {
+    fn report(
+        &self,
+        published: &Published,
+        warnings: usize,
+        source: Source,
+        loaded: &Loaded,
+        arrived: Instant,
+    ) {
         let report = &published.report;
         tracing::info!(
             source = source.as_str(),
@@ -187,7 +194,9 @@ impl Ingest {
             if published.change.is_some() { "data loaded" } else { "data loaded; nothing in it is new" }
         );
         if warnings > 0 && published.change.is_some() {
-            tracing::warn!("the dataset has {warnings} warnings; `featbit-agent check --data-file FILE` shows them");
+            tracing::warn!(
+                "the dataset has {warnings} warnings; `featbit-agent check --data-file FILE` shows them"
+            );
         }
         for forgotten in report.forgotten_updated_at.iter().take(LOGGED_MAX) {
             tracing::warn!(
