@@ -6,6 +6,7 @@
 pub mod dataset;
 pub mod environment_id;
 pub mod flag;
+pub mod parse;
 pub mod secret;
 pub mod segment;
 pub mod timestamp;

@@ -35,3 +35,74 @@ pub struct SecretDef<'a> {
     /// The secret itself: 44 characters. Never to be logged.
     pub value: &'a str,
 }
+
+/// Characters of a secret: two halves of 22.
+pub const SECRET_CHARS: usize = 44;
+
+/// The environment that a secret's second half encodes: a GUID of .NET's byte order (the first three groups
+/// little endian) in base64url without padding.
+///
+/// `None` if `value` is not 44 visible ASCII characters, if its second half is no base64 of 16 bytes, or if
+/// it encodes the zero GUID. As in FeatBit (`Secret.TryParse`) the first half is not looked at, `+` and `/`
+/// pass for `-` and `_`, and so do the four bits that 22 characters have beyond 16 bytes, whatever they are.
+pub fn encoded_env_id(value: &str) -> Option<EnvironmentId> {
+    let value = value.as_bytes();
+    if value.len() != SECRET_CHARS || !value.iter().all(u8::is_ascii_graphic) {
+        return None;
+    }
+    let mut bits = 0u128;
+    for (index, digit) in value[SECRET_CHARS / 2..].iter().enumerate() {
+        let digit = u128::from(sextet(*digit)?);
+        // The last character carries two bits of the GUID.
+        bits = if index < 21 { bits << 6 | digit } else { bits << 2 | digit >> 4 };
+    }
+    let [a, b, c, d, e, f, g, h, tail @ ..] = bits.to_be_bytes();
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&[d, c, b, a, f, e, h, g]);
+    bytes[8..].copy_from_slice(&tail);
+    (bits != 0).then(|| EnvironmentId::from_bytes(bytes))
+}
+
+fn sextet(digit: u8) -> Option<u8> {
+    match digit {
+        b'A'..=b'Z' => Some(digit - b'A'),
+        b'a'..=b'z' => Some(digit - b'a' + 26),
+        b'0'..=b'9' => Some(digit - b'0' + 52),
+        b'-' | b'+' => Some(62),
+        b'_' | b'/' => Some(63),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EnvironmentId, encoded_env_id};
+
+    #[test]
+    fn decodes_the_second_half_in_dotnets_byte_order() {
+        let id = EnvironmentId::parse("ad99d259-1f50-4ed9-a002-7c65e25487df");
+        assert_eq!(encoded_env_id("v3faJy3RCUO8d-EJiVdN6wWdKZrVAf2U6gAnxl4lSH3w"), id);
+        assert_eq!(encoded_env_id("!!!!!!!!!!!!!!!!!!!!!!WdKZrVAf2U6gAnxl4lSH3x"), id);
+        let id = EnvironmentId::parse("84e8a446-59bc-49f5-bd3a-12313237697e");
+        assert_eq!(encoded_env_id("XarRURcPx0mp8-8VwuqjzQRqTohLxZ9Um9OhIxMjdpfg"), id);
+        let all = EnvironmentId::from_bytes([0xff; 16]);
+        assert_eq!(encoded_env_id(&format!("{:22}{}w", "", "_".repeat(21)).replace(' ', "A")), Some(all));
+        assert_eq!(encoded_env_id(&format!("{:22}{}w", "", "/".repeat(21)).replace(' ', "A")), Some(all));
+    }
+
+    #[test]
+    fn refuses_what_featbit_cannot_parse() {
+        for value in [
+            "",
+            "v3faJy3RCUO8d-EJiVdN6wWdKZrVAf2U6gAnxl4lSH3",
+            "v3faJy3RCUO8d-EJiVdN6wWdKZrVAf2U6gAnxl4lSH3w=",
+            "v3faJy3RCUO8d-EJiVdN6wWdKZrVAf2U6gAnxl4lSH3=",
+            "v3faJy3RCUO8d-EJiVdN6wWdKZrVAf2U6gAnxl4l H3w",
+            "v3faJy3RCUO8d-EJiVdN6wAAAAAAAAAAAAAAAAAAAAAA",
+            "v3faJy3RCUO8d EJiVdN6wWdKZrVAf2U6gAnxl4lSH3w",
+            "é3faJy3RCUO8d-EJiVdN6WdKZrVAf2U6gAnxl4lSH3w",
+        ] {
+            assert_eq!(encoded_env_id(value), None, "{value}");
+        }
+    }
+}

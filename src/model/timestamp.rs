@@ -1,8 +1,8 @@
 //! ISO 8601 timestamps of flags and segments, as Unix milliseconds.
 //!
 //! Must not look at any clock or time zone: a text without an offset is UTC. [`parse_iso8601_ms`] takes what
-//! .NET's System.Text.Json takes where FeatBit reads `updatedAt` (`JsonElement.GetDateTimeOffset`: the extended
-//! profile of ISO 8601-1:2019), so that the agent and FeatBit agree on the version of every item.
+//! .NET's System.Text.Json takes where FeatBit reads `updatedAt` (`JsonElement.GetDateTimeOffset`: the
+//! extended profile of ISO 8601-1:2019), so that the agent and FeatBit agree on the version of every item.
 
 /// 0001-01-01T00:00:00Z, the first moment that .NET can name.
 const MIN_MS: i64 = -62_135_596_800_000;
@@ -115,8 +115,8 @@ fn parse_offset_ms(offset: &[u8]) -> Option<i64> {
     }
 }
 
-/// Days since the epoch of a day of the proleptic Gregorian calendar. Years are counted from March, so that the
-/// leap day is the last of its year; 400 years are 146,097 days.
+/// Days since the epoch of a day of the proleptic Gregorian calendar. Years are counted from March, so that
+/// the leap day is the last of its year; 400 years are 146,097 days.
 fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);

@@ -1,0 +1,351 @@
+//! Reads a whole dump: its items, and what they hold, sorted into environments.
+//!
+//! Must not trust the nesting: a flag, segment or secret belongs to the environment that it names itself, as
+//! FeatBit keeps them, and the enclosing item only decides where a secret without one belongs.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use foldhash::fast::RandomState;
+
+use crate::model::dataset::{Dataset, EnvironmentDef};
+use crate::model::environment_id::EnvironmentId;
+use crate::model::secret::{SecretDef, SecretKind};
+
+use super::findings::{DatasetError, Findings, Path};
+use super::items;
+use super::lint::SegmentIndex;
+use super::secrets;
+use super::tape::{Elements, Value, pick};
+use super::text::Parsed;
+
+type Map<K, V> = HashMap<K, V, RandomState>;
+
+/// Reads the dump.
+pub(super) fn read<'a>(parsed: &Parsed<'a>) -> Result<Dataset<'a>, DatasetError> {
+    let mut findings = Findings::default();
+    let root = Path::Root("the dump");
+    let items = read_items(&mut findings, parsed.root(), &root);
+    let mut reader = Reader {
+        parsed,
+        findings,
+        segments: index_segments(&items),
+        environments: Environments::default(),
+        secrets: Map::default(),
+    };
+    for (index, item) in items.iter().enumerate() {
+        reader.environments.named_by(item.env_id, index);
+    }
+    for (index, item) in items.into_iter().enumerate() {
+        let path = root.item("items", index);
+        reader.read_secrets(&path, index, &item);
+        reader.read_flags(&path, index, &item);
+        reader.read_segments(&path, index, &item);
+    }
+    reader.finish(&root)
+}
+
+/// An element of `items`, its lists not yet read.
+struct Item<'t, 'a> {
+    env_id: EnvironmentId,
+    secrets: Elements<'t, 'a>,
+    flags: Elements<'t, 'a>,
+    segments: Elements<'t, 'a>,
+}
+
+fn read_items<'t, 'a>(findings: &mut Findings, dump: Value<'t, 'a>, root: &Path<'_>) -> Vec<Item<'t, 'a>> {
+    let Some(fields) = findings.required_object(dump, root) else {
+        return Vec::new();
+    };
+    pick!(fields => event_type: "eventType", items: "items");
+    // FeatBit wants a text here and does not look at it: `rp_full`, or `rp-full` as its documentation has it.
+    findings.required_text(event_type, root, "eventType");
+    let elements = findings.required_list(items, root, "items");
+    let mut items = Vec::with_capacity(elements.len());
+    for (index, element) in elements.enumerate() {
+        let path = root.item("items", index);
+        items.push(Item::read(findings, element, &path));
+    }
+    items
+}
+
+impl<'t, 'a> Item<'t, 'a> {
+    fn read(findings: &mut Findings, element: Value<'t, 'a>, path: &Path<'_>) -> Self {
+        let Some(fields) = findings.required_object(element, path) else {
+            let none = Elements::default();
+            let env_id = EnvironmentId::from_bytes([0; 16]);
+            return Self { env_id, secrets: none.clone(), flags: none.clone(), segments: none };
+        };
+        pick!(fields =>
+            env_id: "envId",
+            secrets: "secrets",
+            flags: "featureFlags",
+            segments: "segments",
+        );
+        Self {
+            env_id: findings.environment(env_id, path, "envId"),
+            secrets: findings.list(secrets, path, "secrets"),
+            flags: findings.required_list(flags, path, "featureFlags"),
+            segments: findings.required_list(segments, path, "segments"),
+        }
+    }
+}
+
+/// Which segments there are, so that references from flags that come before them can be looked up.
+fn index_segments<'a>(items: &[Item<'_, 'a>]) -> SegmentIndex<'a> {
+    let mut index = SegmentIndex::default();
+    for segment in items.iter().flat_map(|item| item.segments.clone()) {
+        let Some(fields) = segment.fields() else {
+            continue;
+        };
+        pick!(fields => id: "id", env_id: "envId");
+        let env_id = env_id.and_then(|value| value.as_str()).and_then(EnvironmentId::parse);
+        if let (Some(id), Some(env_id)) = (id.and_then(|value| value.as_str()), env_id) {
+            index.insert(env_id, id);
+        }
+    }
+    index
+}
+
+/// Where in the dump something stands: the item, and the place in its list.
+type Place = (usize, usize);
+
+/// The environments so far, and what of each was seen where.
+#[derive(Default)]
+struct Environments<'a> {
+    list: Vec<EnvironmentDef<'a>>,
+    seen: Vec<Seen<'a>>,
+    slots: Map<EnvironmentId, usize>,
+    last: Option<(EnvironmentId, usize)>,
+}
+
+#[derive(Default)]
+struct Seen<'a> {
+    /// The item that first names the environment.
+    item: usize,
+    flag_ids: Map<&'a str, Place>,
+    flag_keys: Map<&'a str, Place>,
+    segment_ids: Map<&'a str, Place>,
+}
+
+impl<'a> Environments<'a> {
+    /// The slot of environment `id`, which something in `item` names.
+    fn named_by(&mut self, id: EnvironmentId, item: usize) -> usize {
+        if let Some((last, slot)) = self.last
+            && last == id
+        {
+            return slot;
+        }
+        let slot = *self.slots.entry(id).or_insert_with(|| {
+            self.list.push(EnvironmentDef {
+                id,
+                secrets: Vec::new(),
+                flags: Vec::new(),
+                segments: Vec::new(),
+            });
+            self.seen.push(Seen { item, ..Seen::default() });
+            self.list.len() - 1
+        });
+        self.last = Some((id, slot));
+        slot
+    }
+
+    fn get(&mut self, id: EnvironmentId, item: usize) -> (&mut EnvironmentDef<'a>, &mut Seen<'a>) {
+        let slot = self.named_by(id, item);
+        (&mut self.list[slot], &mut self.seen[slot])
+    }
+}
+
+struct Reader<'p, 'a> {
+    parsed: &'p Parsed<'a>,
+    findings: Findings,
+    segments: SegmentIndex<'a>,
+    environments: Environments<'a>,
+    /// By value: what it opens, and where it stands.
+    secrets: Map<&'a str, (EnvironmentId, SecretKind, Place)>,
+}
+
+impl<'a> Reader<'_, 'a> {
+    fn read_secrets(&mut self, item_path: &Path<'_>, item: usize, list: &Item<'_, 'a>) {
+        for (index, element) in list.secrets.clone().enumerate() {
+            let path = item_path.item("secrets", index);
+            let faults = self.findings.faults();
+            let secret = secrets::read(&mut self.findings, element, &path, list.env_id);
+            if let Some(secret) = secret
+                && self.findings.faults() == faults
+                && self.is_new_secret(&secret, &path, (item, index))
+            {
+                self.environments.get(secret.env_id, item).0.secrets.push(secret);
+            }
+        }
+    }
+
+    /// Whether no earlier secret has the same value; if one has, it must open the same door.
+    fn is_new_secret(&mut self, secret: &SecretDef<'a>, path: &Path<'_>, place: Place) -> bool {
+        let (env_id, kind, (item, index)) = match self.secrets.entry(secret.value) {
+            Entry::Occupied(entry) => *entry.get(),
+            Entry::Vacant(entry) => {
+                entry.insert((secret.env_id, secret.kind, place));
+                return true;
+            }
+        };
+        let path = path.key("value");
+        let first = format_args!("items[{item}].secrets[{index}]").to_string();
+        if env_id != secret.env_id {
+            self.findings.fault(
+                &path,
+                format_args!("is the value of {first} too, which is for another environment; remove one"),
+            );
+        } else if kind != secret.kind {
+            self.findings.fault(
+                &path,
+                format_args!("is the value of {first} too, which is of another type; remove one"),
+            );
+        } else {
+            self.findings.warn(
+                &path,
+                format_args!("is the value of {first} too: the agent leaves this one out; remove one"),
+            );
+        }
+        false
+    }
+
+    fn read_flags(&mut self, item_path: &Path<'_>, item: usize, list: &Item<'_, 'a>) {
+        self.environments.reserve(list.env_id, item, list.flags.len(), list.segments.len());
+        let mut elements = list.flags.clone().peekable();
+        let mut index = 0;
+        while let Some(element) = elements.next() {
+            let path = item_path.item("featureFlags", index);
+            let faults = self.findings.faults();
+            let raw = self.parsed.raw(element, elements.peek().copied());
+            let flag = items::flag(&mut self.findings, &path, element, raw, &self.segments);
+            if let Some(flag) = flag
+                && self.findings.faults() == faults
+            {
+                check_home(&mut self.findings, &path, flag.env_id, list.env_id);
+                let (environment, seen) = self.environments.get(flag.env_id, item);
+                check_unique(
+                    &mut self.findings,
+                    &path,
+                    &mut seen.flag_ids,
+                    flag.id,
+                    "featureFlags",
+                    (item, index),
+                );
+                check_key(&mut self.findings, &path, &mut seen.flag_keys, flag.key, (item, index));
+                environment.flags.push(flag);
+            }
+            index += 1;
+        }
+    }
+
+    fn read_segments(&mut self, item_path: &Path<'_>, item: usize, list: &Item<'_, 'a>) {
+        let mut elements = list.segments.clone().peekable();
+        let mut index = 0;
+        while let Some(element) = elements.next() {
+            let path = item_path.item("segments", index);
+            let faults = self.findings.faults();
+            let raw = self.parsed.raw(element, elements.peek().copied());
+            let segment = items::segment(&mut self.findings, &path, element, raw);
+            if let Some(segment) = segment
+                && self.findings.faults() == faults
+            {
+                check_home(&mut self.findings, &path, segment.env_id, list.env_id);
+                let (environment, seen) = self.environments.get(segment.env_id, item);
+                let ids = &mut seen.segment_ids;
+                check_unique(&mut self.findings, &path, ids, segment.id, "segments", (item, index));
+                environment.segments.push(segment);
+            }
+            index += 1;
+        }
+    }
+
+    fn finish(mut self, root: &Path<'_>) -> Result<Dataset<'a>, DatasetError> {
+        let Environments { list, seen, .. } = self.environments;
+        for (environment, seen) in list.iter().zip(&seen) {
+            if environment.secrets.is_empty() {
+                self.findings.warn(
+                    &root.item("items", seen.item),
+                    format_args!(
+                        "environment {} has no secret: no SDK can connect to it; add one to \"secrets\"",
+                        environment.id
+                    ),
+                );
+            }
+        }
+        let warnings = self.findings.finish()?;
+        Ok(Dataset { environments: list, warnings })
+    }
+}
+
+impl Environments<'_> {
+    /// Makes room for what an item holds.
+    fn reserve(&mut self, id: EnvironmentId, item: usize, flags: usize, segments: usize) {
+        let (environment, seen) = self.get(id, item);
+        environment.flags.reserve(flags);
+        environment.segments.reserve(segments);
+        seen.flag_ids.reserve(flags);
+        seen.flag_keys.reserve(flags);
+        seen.segment_ids.reserve(segments);
+    }
+}
+
+fn check_home(findings: &mut Findings, path: &Path<'_>, own: EnvironmentId, enclosing: EnvironmentId) {
+    if own != enclosing {
+        findings.warn(
+            &path.key("envId"),
+            format_args!(
+                "is {own}, the item that holds it is of {enclosing}: it is served in the former only"
+            ),
+        );
+    }
+}
+
+/// FeatBit keeps items by environment and id: of two with the same, one would silently vanish.
+fn check_unique<'a>(
+    findings: &mut Findings,
+    path: &Path<'_>,
+    ids: &mut Map<&'a str, Place>,
+    id: &'a str,
+    list: &str,
+    place: Place,
+) {
+    match ids.entry(id) {
+        Entry::Vacant(entry) => {
+            entry.insert(place);
+        }
+        Entry::Occupied(entry) => {
+            let (item, index) = *entry.get();
+            findings.fault(
+                &path.key("id"),
+                format_args!(
+                    "is the id of items[{item}].{list}[{index}] too, in the same environment; change one"
+                ),
+            );
+        }
+    }
+}
+
+fn check_key<'a>(
+    findings: &mut Findings,
+    path: &Path<'_>,
+    keys: &mut Map<&'a str, Place>,
+    key: &'a str,
+    place: Place,
+) {
+    match keys.entry(key) {
+        Entry::Vacant(entry) => {
+            entry.insert(place);
+        }
+        Entry::Occupied(entry) => {
+            let (item, index) = *entry.get();
+            findings.warn(
+                &path.key("key"),
+                format_args!(
+                    "is the key of items[{item}].featureFlags[{index}] too: both are sent, and which one an SDK \
+                     evaluates is up to it; change one"
+                ),
+            );
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What is found in a dump on the way through it, and where.
+//!
+//! Must not keep more than a person reads: beyond a limit findings are only counted. Paths cost nothing until
+//! one is written down: they are links on the stack of the readers.
+
+use std::fmt;
+
+use crate::model::dataset::Finding;
+
+/// Faults that a [`DatasetError`] tells; further ones are counted.
+pub const FAULTS_MAX: usize = 20;
+
+/// Warnings that a dataset carries; further ones are counted in one last line.
+pub const WARNINGS_MAX: usize = 1000;
+
+/// Why a dump or an item was refused whole: its first faults, each with its path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatasetError {
+    /// The first [`FAULTS_MAX`] faults, in the order of the dump.
+    pub faults: Vec<Finding>,
+    /// How many more there are.
+    pub more: usize,
+}
+
+impl DatasetError {
+    /// One fault that ends the reading.
+    pub(super) fn single(path: String, message: String) -> Self {
+        Self { faults: vec![Finding { path, message }], more: 0 }
+    }
+}
+
+/// All faults in one line, as a log line or an HTTP answer takes them.
+impl fmt::Display for DatasetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fault) in self.faults.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{}: {}", fault.path, fault.message)?;
+        }
+        match self.more {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
+    }
+}
+
+impl std::error::Error for DatasetError {}
+
+/// Where a reader stands: a list linked towards the root, built on the stack and rendered only when needed.
+#[derive(Clone, Copy)]
+pub(super) enum Path<'p> {
+    /// The whole text; the name stands for it where nothing more can be said.
+    Root(&'static str),
+    /// A property of the object at the path.
+    Key(&'p Path<'p>, &'static str),
+    /// An element of the array that is a property of the object at the path.
+    Item(&'p Path<'p>, &'static str, usize),
+}
+
+impl Path<'_> {
+    /// The property `name` of the object here.
+    pub fn key(&self, name: &'static str) -> Path<'_> {
+        Path::Key(self, name)
+    }
+
+    /// The element `index` of the array that is the property `name` of the object here.
+    pub fn item(&self, name: &'static str, index: usize) -> Path<'_> {
+        Path::Item(self, name, index)
+    }
+
+    fn steps(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (parent, name, index) = match self {
+            Path::Root(_) => return Ok(()),
+            Path::Key(parent, name) => (parent, name, None),
+            Path::Item(parent, name, index) => (parent, name, Some(index)),
+        };
+        parent.steps(f)?;
+        if !matches!(parent, Path::Root(_)) {
+            f.write_str(".")?;
+        }
+        match index {
+            None => f.write_str(name),
+            Some(index) => write!(f, "{name}[{index}]"),
+        }
+    }
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Path::Root(name) => f.write_str(name),
+            _ => self.steps(f),
+        }
+    }
+}
+
+/// Collects faults and warnings up to their limits.
+#[derive(Default)]
+pub(super) struct Findings {
+    faults: Vec<Finding>,
+    faults_more: usize,
+    warnings: Vec<Finding>,
+    warnings_more: usize,
+    /// Whether nobody asks for warnings.
+    pub quiet: bool,
+}
+
+impl Findings {
+    /// Collects faults only.
+    pub fn quiet() -> Self {
+        Self { quiet: true, ..Self::default() }
+    }
+
+    /// Notes what makes the whole text unusable.
+    #[cold]
+    pub fn fault(&mut self, path: &Path<'_>, message: impl fmt::Display) {
+        if self.faults.len() < FAULTS_MAX {
+            self.faults.push(Finding { path: path.to_string(), message: message.to_string() });
+        } else {
+            self.faults_more += 1;
+        }
+    }
+
+    /// Notes what the editor of the dump should know.
+    #[cold]
+    pub fn warn(&mut self, path: &Path<'_>, message: impl fmt::Display) {
+        if self.quiet {
+        } else if self.warnings.len() < WARNINGS_MAX {
+            self.warnings.push(Finding { path: path.to_string(), message: message.to_string() });
+        } else {
+            self.warnings_more += 1;
+        }
+    }
+
+    /// How many faults there were so far.
+    pub fn faults(&self) -> usize {
+        self.faults.len() + self.faults_more
+    }
+
+    /// The warnings if there was no fault, else the faults.
+    pub fn finish(mut self) -> Result<Vec<Finding>, DatasetError> {
+        if !self.faults.is_empty() {
+            return Err(DatasetError { faults: self.faults, more: self.faults_more });
+        }
+        if self.warnings_more > 0 {
+            let message = format!("and {} more warnings", self.warnings_more);
+            self.warnings.push(Finding { path: String::from("the dump"), message });
+        }
+        Ok(self.warnings)
+    }
+}
+
+/// A text of the dump in a message: quoted, without control characters, and not too long.
+pub(super) struct Quoted<'a>(pub &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const CHARS_MAX: usize = 60;
+        match self.0.char_indices().nth(CHARS_MAX) {
+            Some((end, _)) => write!(f, "{:?}…", &self.0[..end]),
+            None => write!(f, "{:?}", self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FAULTS_MAX, Findings, Path, Quoted, WARNINGS_MAX};
+
+    #[test]
+    fn renders_paths_from_the_root() {
+        let root = Path::Root("the dump");
+        assert_eq!(root.to_string(), "the dump");
+        let item = root.item("items", 1);
+        let rule = item.item("featureFlags", 3);
+        let rule = rule.item("rules", 0);
+        let condition = rule.item("conditions", 2);
+        assert_eq!(condition.key("op").to_string(), "items[1].featureFlags[3].rules[0].conditions[2].op");
+        assert_eq!(root.key("eventType").to_string(), "eventType");
+    }
+
+    #[test]
+    fn keeps_the_first_findings_and_counts_the_rest() {
+        let root = Path::Root("the dump");
+        let mut findings = Findings::default();
+        for index in 0..WARNINGS_MAX + 5 {
+            findings.warn(&root.item("items", index), "odd");
+        }
+        let warnings = findings.finish().unwrap();
+        assert_eq!(warnings.len(), WARNINGS_MAX + 1);
+        assert_eq!(warnings[WARNINGS_MAX].message, "and 5 more warnings");
+
+        let mut findings = Findings::default();
+        for index in 0..FAULTS_MAX + 2 {
+            findings.fault(&root.item("items", index), "broken");
+        }
+        let error = findings.finish().unwrap_err();
+        assert_eq!((error.faults.len(), error.more), (FAULTS_MAX, 2));
+        let line = error.to_string();
+        assert!(line.starts_with("items[0]: broken; items[1]: broken; "), "{line}");
+        assert!(line.ends_with("items[19]: broken; and 2 more"), "{line}");
+    }
+
+    #[test]
+    fn quotes_foreign_text_in_one_short_line() {
+        assert_eq!(Quoted("a\nb").to_string(), "\"a\\nb\"");
+        assert_eq!(Quoted(&"é".repeat(61)).to_string(), format!("\"{}\"…", "é".repeat(60)));
+    }
+}

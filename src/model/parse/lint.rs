@@ -1,0 +1,372 @@
+//! Looks for what a server tolerates and a person hardly meant: dangling references, odd rollouts, unknown
+//! names.
+//!
+//! Must not refuse anything, and must not know what evaluation makes of a pattern or a number: it checks that
+//! names name something. Each message says what is wrong, what the agent does about it, and what to do.
+
+use std::collections::HashSet;
+
+use foldhash::fast::RandomState;
+use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
+
+use crate::model::environment_id::EnvironmentId;
+use crate::model::flag::{RolloutVariation, Variation};
+
+use super::findings::{Findings, Path, Quoted};
+use super::property::Property;
+
+/// Ends of neighbouring ranges that differ by less are equal: FeatBit takes a range that ends this close to 1
+/// for everybody, and sums of percentages are off by less.
+const RANGE_TOLERANCE: f64 = 1e-5;
+
+/// Flags with more variations have their ids hashed.
+const VARIATIONS_SEARCHED_MAX: usize = 16;
+
+/// The segments that a dump holds.
+#[derive(Default)]
+pub(super) struct SegmentIndex<'a> {
+    ids: HashSet<&'a str, RandomState>,
+    homes: HashSet<(EnvironmentId, &'a str), RandomState>,
+}
+
+impl<'a> SegmentIndex<'a> {
+    pub fn insert(&mut self, env_id: EnvironmentId, id: &'a str) {
+        self.ids.insert(id);
+        self.homes.insert((env_id, id));
+    }
+}
+
+/// Whose condition is looked at.
+#[derive(Clone, Copy)]
+pub(super) enum Owner<'s, 'a> {
+    /// A flag of this environment; it can refer to segments.
+    Flag(&'s SegmentIndex<'a>, EnvironmentId),
+    /// A segment: it cannot.
+    Segment,
+}
+
+/// Ids of a flag's variations, for references to be looked up in.
+pub(super) struct VariationIds<'v, 'a> {
+    variations: &'v [Variation<'a>],
+    many: Option<HashSet<&'a str, RandomState>>,
+}
+
+impl<'v, 'a> VariationIds<'v, 'a> {
+    pub fn new(variations: &'v [Variation<'a>]) -> Self {
+        let many = variations.len() > VARIATIONS_SEARCHED_MAX;
+        let many = many.then(|| variations.iter().map(|variation| variation.id).collect());
+        Self { variations, many }
+    }
+
+    fn contains(&self, id: &str) -> bool {
+        match &self.many {
+            Some(ids) => ids.contains(id),
+            None => self.variations.iter().any(|variation| variation.id == id),
+        }
+    }
+}
+
+/// `id` of a target, of a share or of the disabled variation; `path` is the property that holds it.
+pub(super) fn variation_reference(
+    findings: &mut Findings,
+    path: &Path<'_>,
+    id: &str,
+    variations: &VariationIds<'_, '_>,
+) {
+    if !findings.quiet && !variations.contains(id) {
+        let which =
+            if id.is_empty() { "names no variation" } else { "names a variation that the flag lacks" };
+        findings.warn(
+            path,
+            format_args!("{which}: users who come to it get none; use an id from the flag's variations"),
+        );
+    }
+}
+
+/// The flag's own names, and its list of variations.
+pub(super) fn flag_names(
+    findings: &mut Findings,
+    path: &Path<'_>,
+    key: &str,
+    variation_type: &str,
+    variations: &[Variation<'_>],
+) {
+    if key.is_empty() {
+        findings.warn(&path.key("key"), "is empty: no SDK can ask for the flag; give it a key");
+    }
+    if !matches!(variation_type, "boolean" | "string" | "number" | "json") {
+        findings.warn(
+            &path.key("variationType"),
+            format_args!(
+                "is {}: SDKs get it as it is and may read the values as strings; use boolean, string, number or json",
+                Quoted(variation_type)
+            ),
+        );
+    }
+    if variations.is_empty() {
+        findings.warn(
+            &path.key("variations"),
+            "is empty: the flag has no value to give and SDKs fall back to their defaults; add variations",
+        );
+    }
+}
+
+/// A condition. `op` and `value` are its texts, the properties tell null from missing.
+pub(super) fn condition(
+    findings: &mut Findings,
+    path: &Path<'_>,
+    property: &str,
+    (op, op_property): (&str, Property<'_, '_>),
+    (value, value_property): (Option<&str>, Property<'_, '_>),
+    owner: Owner<'_, '_>,
+) {
+    if findings.quiet {
+        return;
+    }
+    if matches!(property, "User is in segment" | "User is not in segment") {
+        match owner {
+            Owner::Flag(segments, env_id) => {
+                segment_references(findings, &path.key("value"), value, segments, env_id);
+                return;
+            }
+            Owner::Segment => findings.warn(
+                &path.key("property"),
+                "refers to segments from within a segment: FeatBit and the agent take it for the name of a plain \
+                 attribute; put the condition into the rules of the flag",
+            ),
+        }
+    }
+    match op_property.filter(|op| !op.is_null()) {
+        None => never_true(findings, &path.key("op"), op_property, "set an operator"),
+        Some(_) if !is_operator(op) => findings.warn(
+            &path.key("op"),
+            format_args!(
+                "{} is no operator: the condition is never true; mind upper and lower case",
+                Quoted(op)
+            ),
+        ),
+        Some(_) => {}
+    }
+    match value {
+        None => never_true(findings, &path.key("value"), value_property, "set a value; it may be \"\""),
+        Some(value) if matches!(op, "IsOneOf" | "NotOneOf") && !each_string(value, |_| {}) => findings.warn(
+            &path.key("value"),
+            "is not the text of a JSON array of strings: the condition is never true; write it like \
+             \"[\\\"red\\\",\\\"blue\\\"]\"",
+        ),
+        Some(_) => {}
+    }
+}
+
+#[cold]
+fn never_true(findings: &mut Findings, path: &Path<'_>, property: Property<'_, '_>, advice: &str) {
+    match property {
+        None => findings.warn(path, format_args!("is missing: the condition is never true; {advice}")),
+        Some(_) => findings.warn(
+            path,
+            format_args!(
+                "is null: the condition is never true, and the Rust SDK discards the whole message that holds it; \
+                 {advice}"
+            ),
+        ),
+    }
+}
+
+fn is_operator(op: &str) -> bool {
+    matches!(
+        op,
+        "Equal"
+            | "NotEqual"
+            | "IsOneOf"
+            | "NotOneOf"
+            | "Contains"
+            | "NotContain"
+            | "StartsWith"
+            | "EndsWith"
+            | "LessThan"
+            | "LessEqualThan"
+            | "BiggerThan"
+            | "BiggerEqualThan"
+            | "IsTrue"
+            | "IsFalse"
+            | "MatchRegex"
+            | "NotMatchRegex"
+    )
+}
+
+fn segment_references(
+    findings: &mut Findings,
+    path: &Path<'_>,
+    value: Option<&str>,
+    segments: &SegmentIndex<'_>,
+    env_id: EnvironmentId,
+) {
+    let value = value.unwrap_or("null");
+    let mut dangling = false;
+    let good = each_string(value, |id| dangling |= !segments.homes.contains(&(env_id, id)));
+    if !good {
+        findings.warn(
+            path,
+            "is not the text of a JSON array of segment ids: it names no segment, so nobody is in any; write it \
+             like \"[\\\"<id>\\\"]\"",
+        );
+    } else if dangling {
+        each_string(value, |id| dangling_segment(findings, path, id, segments, env_id));
+    }
+}
+
+#[cold]
+fn dangling_segment(
+    findings: &mut Findings,
+    path: &Path<'_>,
+    id: &str,
+    segments: &SegmentIndex<'_>,
+    env_id: EnvironmentId,
+) {
+    let id_quoted = Quoted(id);
+    if segments.homes.contains(&(env_id, id)) {
+    } else if segments.ids.contains(id) {
+        findings.warn(
+            path,
+            format_args!(
+                "segment {id_quoted} is only in other environments: client SDKs are served with it, server SDKs of \
+                 this environment do not receive it and take nobody to be in it; add it to this environment"
+            ),
+        );
+    } else {
+        findings.warn(
+            path,
+            format_args!(
+                "no segment {id_quoted} is in the dump: nobody is in it; add the segment or drop its id"
+            ),
+        );
+    }
+}
+
+/// Calls `each` with every element of the JSON array of strings that `text` is; false if it is something
+/// else.
+fn each_string(text: &str, each: impl FnMut(&str)) -> bool {
+    let mut parser = serde_json::Deserializer::from_str(text);
+    Strings(each).deserialize(&mut parser).is_ok() && parser.end().is_ok()
+}
+
+struct Strings<F>(F);
+
+impl<'de, F: FnMut(&str)> DeserializeSeed<'de> for Strings<F> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de, F: FnMut(&str)> Visitor<'de> for Strings<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an array of strings")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(One(&mut self.0))?.is_some() {}
+        Ok(())
+    }
+}
+
+struct One<'f, F>(&'f mut F);
+
+impl<'de, F: FnMut(&str)> DeserializeSeed<'de> for One<'_, F> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de, F: FnMut(&str)> Visitor<'de> for One<'_, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        (self.0)(text);
+        Ok(())
+    }
+}
+
+/// The shares of one rollout; `path` is the list. Shares of no width serve nobody and are common.
+pub(super) fn rollout(findings: &mut Findings, path: &Path<'_>, shares: &[RolloutVariation<'_>]) {
+    if findings.quiet || is_partition(shares) {
+        return;
+    }
+    if shares.is_empty() {
+        findings.warn(
+            path,
+            "is missing or empty: users who come to it get no variation; add one with \"rollout\": [0, 1]",
+        );
+        return;
+    }
+    let mut ranges = Vec::with_capacity(shares.len());
+    for &RolloutVariation { range: [min, max], .. } in shares {
+        if min > max {
+            findings.warn(
+                path,
+                format_args!("range [{min}, {max}] is reversed and serves nobody; write the lower end first"),
+            );
+        } else if min < 0.0 || max > 1.0 {
+            findings.warn(
+                path,
+                format_args!("range [{min}, {max}] leaves 0 to 1, where users are; keep it within"),
+            );
+        }
+        let (min, max) = (min.max(0.0), max.min(1.0));
+        if min < max {
+            ranges.push((min, max));
+        }
+    }
+    ranges.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let mut covered = 0.0;
+    for &(min, max) in &ranges {
+        gap(findings, path, covered, min);
+        if min < covered - RANGE_TOLERANCE {
+            let end = covered.min(max);
+            findings.warn(
+                path,
+                format_args!(
+                    "ranges overlap from {min} to {end}: the variation listed first is served; part them"
+                ),
+            );
+        }
+        covered = max.max(covered);
+    }
+    gap(findings, path, covered, 1.0);
+}
+
+fn gap(findings: &mut Findings, path: &Path<'_>, from: f64, to: f64) {
+    if to > from + RANGE_TOLERANCE {
+        findings.warn(
+            path,
+            format_args!(
+                "no range covers {from} to {to}: users who fall there get no variation; close the gap"
+            ),
+        );
+    }
+}
+
+/// Whether the shares as listed follow one another from 0 to 1: nearly every rollout there is.
+fn is_partition(shares: &[RolloutVariation<'_>]) -> bool {
+    let mut end = 0.0;
+    for share in shares {
+        let [min, max] = share.range;
+        if min == 0.0 && max == 0.0 {
+            continue;
+        }
+        if min != end || max < min {
+            return false;
+        }
+        end = max;
+    }
+    end == 1.0
+}

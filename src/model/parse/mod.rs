@@ -1,0 +1,116 @@
+//! Reads FeatBit's relay dump, and single flags and segments, from JSON.
+//!
+//! Must not keep anything beyond the text it was given, and must not serve half a dump: either everything
+//! could be read, or all is refused with the places of the first faults. What a FeatBit server tolerates is
+//! tolerated, with a warning. simd-json finds the tokens (`text`), `tape` walks them, `property` reads one
+//! property as one type, `secrets` and `items` secrets, flags and segments, `dump` the whole with its
+//! environments; `lint` looks for what was hardly meant.
+
+mod dump;
+mod findings;
+mod items;
+mod lint;
+mod property;
+mod secrets;
+mod syntax;
+mod tape;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use findings::{DatasetError, FAULTS_MAX, WARNINGS_MAX};
+
+use super::dataset::Dataset;
+use super::flag::FlagDef;
+use super::segment::SegmentDef;
+use findings::{Findings, Path};
+use lint::SegmentIndex;
+use text::{Parsed, Scratch};
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// The text of a dump, together with the room that its parsing needs.
+pub struct DatasetText {
+    bytes: Vec<u8>,
+    bom_bytes: usize,
+    scratch: Scratch,
+}
+
+impl DatasetText {
+    /// Takes over a dump as it was read. A UTF-8 byte order mark is passed over.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        let bom_bytes = if bytes.starts_with(BOM) { BOM.len() } else { 0 };
+        Self { bytes, bom_bytes, scratch: Scratch::default() }
+    }
+
+    /// Reads the dump. Everything in the dataset borrows from this text. Takes a second copy of the text,
+    /// which stays with it, and until it returns about five times its length for the parser.
+    ///
+    /// Fails if the text is not UTF-8 or not JSON, if a property that the server reads has the wrong type, if
+    /// a required one is missing, if a secret is malformed or given to two environments or types, and if an
+    /// environment has two flags or two segments of one id.
+    pub fn parse(&mut self) -> Result<Dataset<'_>, DatasetError> {
+        let bytes = self.bytes.get(self.bom_bytes..).unwrap_or_default();
+        let text = match simdutf8::basic::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(_) => {
+                let valid_bytes =
+                    std::str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), str::len);
+                return Err(syntax::not_utf8(bytes, self.bom_bytes, valid_bytes));
+            }
+        };
+        dump::read(&Parsed::new(text, self.bom_bytes, &mut self.scratch)?)
+    }
+
+    /// Bytes of the text, without a byte order mark.
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.bom_bytes
+    }
+
+    /// Whether there is no text.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Sizes only: dumps hold secrets.
+impl std::fmt::Debug for DatasetText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DatasetText({} bytes)", self.len())
+    }
+}
+
+/// Reads the JSON of one flag and hands it to `f`; its `raw` is the given text without blanks around it.
+///
+/// Fails as [`DatasetText::parse`] does, with paths that begin at the flag.
+pub fn with_flag<R>(raw: &str, f: impl FnOnce(FlagDef<'_>) -> R) -> Result<R, DatasetError> {
+    let mut scratch = Scratch::default();
+    let parsed = Parsed::new(raw.trim_matches(is_blank), 0, &mut scratch)?;
+    let mut findings = Findings::quiet();
+    let path = Path::Root("the flag");
+    let flag = items::flag(&mut findings, &path, parsed.root(), parsed.text, &SegmentIndex::default());
+    read(flag, findings).map(f)
+}
+
+/// Reads the JSON of one segment and hands it to `f`; its `raw` is the given text without blanks around it.
+///
+/// Fails as [`DatasetText::parse`] does, with paths that begin at the segment.
+pub fn with_segment<R>(raw: &str, f: impl FnOnce(SegmentDef<'_>) -> R) -> Result<R, DatasetError> {
+    let mut scratch = Scratch::default();
+    let parsed = Parsed::new(raw.trim_matches(is_blank), 0, &mut scratch)?;
+    let mut findings = Findings::quiet();
+    let path = Path::Root("the segment");
+    let segment = items::segment(&mut findings, &path, parsed.root(), parsed.text);
+    read(segment, findings).map(f)
+}
+
+/// The item, if reading it found no fault.
+fn read<T>(item: Option<T>, findings: Findings) -> Result<T, DatasetError> {
+    findings.finish()?;
+    item.ok_or(DatasetError { faults: Vec::new(), more: 0 })
+}
+
+/// The white space of JSON.
+fn is_blank(character: char) -> bool {
+    matches!(character, ' ' | '\t' | '\n' | '\r')
+}

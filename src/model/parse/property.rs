@@ -1,0 +1,217 @@
+//! Reads one property as the type that FeatBit's server takes for it.
+//!
+//! Must not stop at a fault: it is noted, a default takes the value's place, and reading goes on, so that one
+//! pass finds every fault. A dump with any fault is refused whole, so the defaults never reach anybody.
+
+use crate::model::environment_id::EnvironmentId;
+use crate::model::timestamp;
+
+use super::findings::{Findings, Path};
+use super::tape::{Elements, Fields, Value};
+
+/// A property as found: `None` if it is missing.
+pub(super) type Property<'t, 'a> = Option<Value<'t, 'a>>;
+
+/// `null` or missing: .NET leaves the default of the type in both cases.
+fn absent(property: Property<'_, '_>) -> bool {
+    property.is_none_or(|value| value.is_null())
+}
+
+impl Findings {
+    /// The properties of the object at `path`; `None` if it is none.
+    pub fn required_object<'t, 'a>(
+        &mut self,
+        value: Value<'t, 'a>,
+        path: &Path<'_>,
+    ) -> Option<Fields<'t, 'a>> {
+        let fields = value.fields();
+        if fields.is_none() {
+            self.wrong_type(value, path, "an object");
+        }
+        fields
+    }
+
+    /// The properties of the object at `path`, which has none that is required.
+    pub fn object<'t, 'a>(&mut self, value: Value<'t, 'a>, path: &Path<'_>) -> Fields<'t, 'a> {
+        self.required_object(value, path).unwrap_or_default()
+    }
+
+    /// A text that may be absent.
+    pub fn text<'a>(
+        &mut self,
+        property: Property<'_, 'a>,
+        path: &Path<'_>,
+        name: &'static str,
+    ) -> Option<&'a str> {
+        let value = property.filter(|value| !value.is_null())?;
+        let text = value.as_str();
+        if text.is_none() {
+            self.wrong_type(value, &path.key(name), "a string; put it in quotes");
+        }
+        text
+    }
+
+    /// A text that must be there.
+    pub fn required_text<'a>(
+        &mut self,
+        property: Property<'_, 'a>,
+        path: &Path<'_>,
+        name: &'static str,
+    ) -> &'a str {
+        if absent(property) {
+            self.absent(property, &path.key(name), "a string");
+        }
+        self.text(property, path, name).unwrap_or("")
+    }
+
+    /// `true` or `false`; absent is `false`, as .NET's default.
+    pub fn boolean(&mut self, property: Property<'_, '_>, path: &Path<'_>, name: &'static str) -> bool {
+        let Some(value) = property.filter(|value| !value.is_null()) else {
+            return false;
+        };
+        value.as_bool().unwrap_or_else(|| {
+            self.wrong_type(value, &path.key(name), "true or false without quotes");
+            false
+        })
+    }
+
+    /// A number; absent is 0, as .NET's default.
+    pub fn number(&mut self, property: Property<'_, '_>, path: &Path<'_>) -> f64 {
+        let Some(value) = property.filter(|value| !value.is_null()) else {
+            return 0.0;
+        };
+        value.as_f64().unwrap_or_else(|| {
+            self.wrong_type(value, path, "a number without quotes");
+            0.0
+        })
+    }
+
+    /// An array that may be absent: then it is empty.
+    pub fn list<'t, 'a>(
+        &mut self,
+        property: Property<'t, 'a>,
+        path: &Path<'_>,
+        name: &'static str,
+    ) -> Elements<'t, 'a> {
+        let Some(value) = property.filter(|value| !value.is_null()) else {
+            return Elements::default();
+        };
+        value.elements().unwrap_or_else(|| {
+            self.wrong_type(value, &path.key(name), "an array");
+            Elements::default()
+        })
+    }
+
+    /// An array that must be there.
+    pub fn required_list<'t, 'a>(
+        &mut self,
+        property: Property<'t, 'a>,
+        path: &Path<'_>,
+        name: &'static str,
+    ) -> Elements<'t, 'a> {
+        if absent(property) {
+            self.absent(property, &path.key(name), "an array");
+        }
+        self.list(property, path, name)
+    }
+
+    /// An array of texts. A null among them, which .NET reads as well, equals no user's key and is left out.
+    pub fn texts<'a>(
+        &mut self,
+        property: Property<'_, 'a>,
+        path: &Path<'_>,
+        name: &'static str,
+    ) -> Vec<&'a str> {
+        let elements = self.list(property, path, name);
+        let mut texts = Vec::with_capacity(elements.len());
+        for (index, element) in elements.enumerate() {
+            match element.as_str() {
+                Some(text) => texts.push(text),
+                None if element.is_null() => {
+                    self.warn(&path.item(name, index), "is null and never matches anybody; remove it");
+                }
+                None => {
+                    self.wrong_type(element, &path.item(name, index), "a string; put it in quotes");
+                }
+            }
+        }
+        texts
+    }
+
+    /// The id of an environment, which must be there.
+    pub fn environment(
+        &mut self,
+        property: Property<'_, '_>,
+        path: &Path<'_>,
+        name: &'static str,
+    ) -> EnvironmentId {
+        let faults = self.faults();
+        let text = self.required_text(property, path, name);
+        EnvironmentId::parse(text).unwrap_or_else(|| {
+            if self.faults() == faults {
+                self.fault(
+                    &path.key(name),
+                    "must be a GUID with hyphens such as ad99d259-1f50-4ed9-a002-7c65e25487df",
+                );
+            }
+            EnvironmentId::from_bytes([0; 16])
+        })
+    }
+
+    /// `updatedAt`, which must be there.
+    pub fn updated_at_ms(&mut self, property: Property<'_, '_>, path: &Path<'_>) -> i64 {
+        let faults = self.faults();
+        let text = self.required_text(property, path, "updatedAt");
+        let path = path.key("updatedAt");
+        let Some(ms) = timestamp::parse_iso8601_ms(text) else {
+            if self.faults() == faults {
+                self.fault(&path, "must be an ISO 8601 date and time such as 2025-01-31T08:00:00.000Z");
+            }
+            return 0;
+        };
+        if !timestamp::has_offset(text) {
+            self.warn(
+                &path,
+                "has no offset: the agent reads it as UTC, but the Rust SDK discards the whole message that holds \
+                 it; end it with Z",
+            );
+        }
+        ms
+    }
+
+    /// `isArchived`; absent is `false`, but one SDK needs it.
+    pub fn is_archived(&mut self, property: Property<'_, '_>, path: &Path<'_>) -> bool {
+        if property.is_none() {
+            self.warn(
+                &path.key("isArchived"),
+                "is missing: the agent reads it as false, but the Python SDK 1.2.1 loses the whole message that \
+                 holds the item; add \"isArchived\": false",
+            );
+        }
+        self.boolean(property, path, "isArchived")
+    }
+
+    /// The id of a flag or segment, which must be there.
+    pub fn item_id<'a>(&mut self, property: Property<'_, 'a>, path: &Path<'_>) -> &'a str {
+        let faults = self.faults();
+        let id = self.required_text(property, path, "id");
+        if self.faults() == faults && EnvironmentId::parse(id).is_none() {
+            self.warn(
+                &path.key("id"),
+                "is no GUID: the agent takes it as it is, but the .NET SDK cannot read it; use a GUID",
+            );
+        }
+        id
+    }
+
+    #[cold]
+    fn wrong_type(&mut self, value: Value<'_, '_>, path: &Path<'_>, wanted: &str) {
+        self.fault(path, format_args!("is {}, but must be {wanted}", value.kind()));
+    }
+
+    #[cold]
+    fn absent(&mut self, property: Property<'_, '_>, path: &Path<'_>, wanted: &str) {
+        let is = if property.is_none() { "is missing" } else { "is null" };
+        self.fault(path, format_args!("{is}; it must be {wanted}"));
+    }
+}

@@ -1,0 +1,138 @@
+//! From text to tape, and from a value on the tape back to its own text.
+//!
+//! Must not lose the text: simd-json decodes strings in place, so it works on a copy, and an item's raw JSON
+//! is cut out of the pristine text. Strings keep their place in the copy, which gives the spans for nothing.
+
+use simd_json::{Buffers, ErrorType, INPUT_PADDING, Tape};
+
+use super::findings::DatasetError;
+use super::syntax;
+use super::tape::Value;
+
+/// Copies of a text for the JSON parser to decode its strings into.
+#[derive(Default)]
+pub(super) struct Scratch {
+    first: Vec<u8>,
+    /// Used only for texts that hold what simd-json alone refuses.
+    mended: Vec<u8>,
+}
+
+/// A text and its tape.
+pub(super) struct Parsed<'a> {
+    /// The pristine text.
+    pub text: &'a str,
+    /// Address of the copy of the text in which the strings of the tape lie.
+    base: usize,
+    tape: Tape<'a>,
+}
+
+impl<'a> Parsed<'a> {
+    /// Parses `text`; `bom_bytes` is what stood before it in its file.
+    pub fn new(text: &'a str, bom_bytes: usize, scratch: &'a mut Scratch) -> Result<Self, DatasetError> {
+        let Scratch { first, mended } = scratch;
+        let error = match fill(text.as_bytes(), first) {
+            Ok((base, tape)) => return Ok(Self { text, base, tape }),
+            Err(error) => error,
+        };
+        if let Some(fault) = syntax::fault(text, bom_bytes) {
+            return Err(fault);
+        }
+        // Well-formed, yet refused: numbers or escapes that simd-json does not take, or a limit of its own.
+        match error {
+            ErrorType::DepthLimitExceeded | ErrorType::InputTooLarge => Err(syntax::limit(error)),
+            _ => match fill(&syntax::mend(text), mended) {
+                Ok((base, tape)) => Ok(Self { text, base, tape }),
+                Err(error) => Err(syntax::limit(error)),
+            },
+        }
+    }
+
+    /// The whole value.
+    pub fn root(&self) -> Value<'_, 'a> {
+        Value::new(&self.tape.0)
+    }
+
+    /// The raw JSON of `object`, an object that is not empty. `next` is the element behind it in its array;
+    /// it saves looking for the end.
+    pub fn raw(&self, object: Value<'_, 'a>, next: Option<Value<'_, 'a>>) -> &'a str {
+        let Some(start) = self.start(object) else {
+            return "";
+        };
+        let end = match next.and_then(|next| self.end_before(next)) {
+            Some(end) => end,
+            None => object_end(self.text.as_bytes(), start),
+        };
+        self.text.get(start..end).unwrap_or("")
+    }
+
+    /// Where the object's `{` stands: before its first key, with nothing but blanks between.
+    fn start(&self, object: Value<'_, 'a>) -> Option<usize> {
+        let (key, _) = object.fields()?.next()?;
+        let quote = (key.as_ptr() as usize).checked_sub(self.base)?.checked_sub(1)?;
+        self.last_before(quote, b'{')
+    }
+
+    /// Behind the `}` of the object that stands before `next` in their array.
+    fn end_before(&self, next: Value<'_, 'a>) -> Option<usize> {
+        let comma = self.last_before(self.start(next)?, b',')?;
+        self.last_before(comma, b'}').map(|brace| brace + 1)
+    }
+
+    /// The last byte before `at` that is not blank, if it is `wanted`.
+    fn last_before(&self, at: usize, wanted: u8) -> Option<usize> {
+        let before = self.text.as_bytes().get(..at)?;
+        let found = before.iter().rposition(|byte| !matches!(byte, b' ' | b'\n' | b'\r' | b'\t'))?;
+        (before.get(found) == Some(&wanted)).then_some(found)
+    }
+}
+
+/// Puts the tape of `text` together over a `copy` of it; returns the address of the copy too.
+fn fill<'a>(text: &[u8], copy: &'a mut Vec<u8>) -> Result<(usize, Tape<'a>), ErrorType> {
+    let len = text.len();
+    copy.clear();
+    copy.reserve_exact(len + INPUT_PADDING);
+    copy.extend_from_slice(text);
+    copy.resize(len + INPUT_PADDING, b' ');
+    let base = copy.as_ptr() as usize;
+    let mut buffers = Buffers::new(0);
+    let mut tape = Tape::null();
+    match simd_json::fill_tape_padded(copy, len, &mut buffers, &mut tape) {
+        Ok(()) => Ok((base, tape)),
+        Err(error) => Err(match error.error() {
+            ErrorType::DepthLimitExceeded => ErrorType::DepthLimitExceeded,
+            ErrorType::InputTooLarge => ErrorType::InputTooLarge,
+            _ => ErrorType::Syntax,
+        }),
+    }
+}
+
+/// Behind the `}` that closes the object at `start` of well-formed JSON.
+fn object_end(text: &[u8], start: usize) -> usize {
+    let mut depth = 0usize;
+    let mut at = start;
+    while let Some(byte) = text.get(at) {
+        at += 1;
+        match byte {
+            b'{' => depth += 1,
+            b'}' if depth <= 1 => return at,
+            b'}' => depth -= 1,
+            b'"' => at = string_end(text, at),
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// Behind the quote that closes the string whose content starts at `at`.
+pub(super) fn string_end(text: &[u8], mut at: usize) -> usize {
+    loop {
+        let Some(found) = text.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) else {
+            return text.len();
+        };
+        at += found;
+        match text.get(at) {
+            Some(b'\\') => at += 2,
+            _ => return at + 1,
+        }
+    }
+}
