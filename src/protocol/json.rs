@@ -12,6 +12,19 @@ use std::borrow::Cow;
 /// How deep objects and arrays may nest, as in `System.Text.Json`.
 const MAX_DEPTH: u32 = 64;
 
+/// The bytes of a string that mean something else than themselves: quote, backslash and control characters.
+const ENDS_RUN: [bool; 256] = {
+    let mut ends = [false; 256];
+    let mut control = 0;
+    while control < 0x20 {
+        ends[control] = true;
+        control += 1;
+    }
+    ends[b'"' as usize] = true;
+    ends[b'\\' as usize] = true;
+    ends
+};
+
 /// The text is not JSON, or nests too deep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotJson;
@@ -110,6 +123,8 @@ impl<'t> Cursor<'t> {
         let start = self.at;
         let mut has_escapes = false;
         loop {
+            let rest = self.text.as_bytes().get(self.at..).ok_or(NotJson)?;
+            self.at += rest.iter().position(|&byte| ENDS_RUN[usize::from(byte)]).ok_or(NotJson)?;
             match self.byte() {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -117,7 +132,6 @@ impl<'t> Cursor<'t> {
                     self.at += 1;
                     self.skip_escape()?;
                 }
-                Some(b' '..) => self.at += 1,
                 // Control characters must be escaped.
                 _ => return Err(NotJson),
             }

@@ -154,21 +154,23 @@ fn data_sync(data: &str) -> Result<DataSync, IgnoreReason> {
     let mut timestamp_ms = Some(0);
     let mut user = None;
     cursor.object(|cursor, name| {
-        if name.is("timestamp") && cursor.kind()? == Kind::Number {
-            // As .NET's `TryGetInt64`: what is no integer literal of 64 bits counts as 0.
-            timestamp_ms = Some(cursor.number()?.parse().unwrap_or(0));
-            return Ok(());
-        }
-        let value = cursor.skip()?;
         if name.is("timestamp") {
-            timestamp_ms = None;
+            timestamp_ms = if cursor.kind()? == Kind::Number {
+                // As .NET's `TryGetInt64`: what is no integer literal of 64 bits counts as 0.
+                Some(cursor.number()?.parse().unwrap_or(0))
+            } else {
+                cursor.skip()?;
+                None
+            };
         } else if name.is("user") {
-            user = Some(value);
+            user = user::read(cursor)?;
+        } else {
+            cursor.skip()?;
         }
         Ok::<(), NotJson>(())
     })?;
     let timestamp_ms = timestamp_ms.ok_or(IgnoreReason::BadRequest)?;
-    Ok(DataSync { timestamp_ms, user: user.and_then(|user| user::parse(user).ok()) })
+    Ok(DataSync { timestamp_ms, user })
 }
 
 #[cfg(test)]

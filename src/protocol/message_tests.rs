@@ -1,1 +1,219 @@
+use super::*;
+use crate::protocol::samples::{damaged, some_user};
+use proptest::prelude::*;
+use serde_json::Value;
 
+fn parse_text(text: &str) -> Incoming {
+    parse(text.as_bytes())
+}
+
+fn timestamp(text: &str) -> Option<i64> {
+    match parse_text(&format!(r#"{{"messageType":"data-sync","data":{text}}}"#)) {
+        Incoming::DataSync(request) => Some(request.timestamp_ms),
+        Incoming::Ignored(IgnoreReason::BadRequest) => None,
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+/// The plain twin, over a tree (where, too, the last of several members of one name wins).
+fn parse_plainly(text: &str) -> Incoming {
+    let Ok(tree) = serde_json::from_str::<Value>(text) else {
+        return Incoming::Ignored(IgnoreReason::NotJson);
+    };
+    let (Some(Value::String(message_type)), Some(data)) = (tree.get("messageType"), tree.get("data")) else {
+        return Incoming::Ignored(IgnoreReason::NoEnvelope);
+    };
+    match message_type.to_ascii_lowercase().as_str() {
+        "ping" => Incoming::Ping,
+        "echo" => Incoming::Echo,
+        "rp-agent-status" => Incoming::RelayStatus,
+        "data-sync" => {
+            let timestamp_ms = match data.get("timestamp") {
+                _ if !data.is_object() => return Incoming::Ignored(IgnoreReason::BadRequest),
+                None => 0,
+                Some(Value::Number(number)) => number.as_i64().unwrap_or(0),
+                Some(_) => return Incoming::Ignored(IgnoreReason::BadRequest),
+            };
+            let user = data.get("user").and_then(|user| user::parse_http(user.to_string().as_bytes()).ok());
+            Incoming::DataSync(DataSync { timestamp_ms, user })
+        }
+        _ => Incoming::Ignored(IgnoreReason::UnknownType),
+    }
+}
+
+const PINGS: [&str; 4] = [
+    r#"{"messageType":"ping","data":null}"#,
+    r#"{"messageType":"ping","data":{}}"#,
+    r#"{"messageType":"ping","data":{"timestamp":0}}"#,
+    r#"{"messageType": "ping", "data": null}"#,
+];
+
+#[test]
+fn the_short_way_for_pings_says_what_the_long_way_says() {
+    for ping in PINGS {
+        assert_eq!(parse_text(ping), Incoming::Ping);
+        assert_eq!(parse_any(ping.as_bytes()), Ok(Incoming::Ping));
+    }
+}
+
+#[test]
+fn the_pong_is_one_text_frame() {
+    assert_eq!(PONG_FRAME, crate::wire::ws::frame::text_frame(PONG));
+}
+
+#[test]
+fn tells_the_types_apart_in_either_case() {
+    for (text, expected) in [
+        (r#" { "data" : [1] , "messageType" : "PING" } "#, Incoming::Ping),
+        (r#"{"messageType":"p\u0069ng","data":0}"#, Incoming::Ping),
+        (r#"{"messageType":"Echo","data":{"é":1}}"#, Incoming::Echo),
+        (r#"{"messageType":"rp-agent-status","data":{}}"#, Incoming::RelayStatus),
+        (r#"{"messageType":"echo","messageType":"ping","data":null}"#, Incoming::Ping),
+        (r#"{"messageType":5,"messageType":"ping","data":null}"#, Incoming::Ping),
+    ] {
+        assert_eq!(parse_text(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_ignored_for_a_reason() {
+    for (text, reason) in [
+        ("", IgnoreReason::NotJson),
+        ("ping", IgnoreReason::NotJson),
+        (r#"{"messageType":"ping","data":null"#, IgnoreReason::NotJson),
+        (r#"{"messageType":"ping","data":null}}"#, IgnoreReason::NotJson),
+        (r#"{"messageType":"ping","data":{"a":01}}"#, IgnoreReason::NotJson),
+        ("[]", IgnoreReason::NoEnvelope),
+        ("[", IgnoreReason::NotJson),
+        ("null", IgnoreReason::NoEnvelope),
+        ("{}", IgnoreReason::NoEnvelope),
+        (r#"{"messageType":"ping"}"#, IgnoreReason::NoEnvelope),
+        (r#"{"data":null}"#, IgnoreReason::NoEnvelope),
+        (r#"{"messagetype":"ping","data":null}"#, IgnoreReason::NoEnvelope),
+        (r#"{"messageType":"ping","Data":null}"#, IgnoreReason::NoEnvelope),
+        (r#"{"messageType":null,"data":null}"#, IgnoreReason::NoEnvelope),
+        (r#"{"messageType":"ping","messageType":5,"data":null}"#, IgnoreReason::NoEnvelope),
+        (r#"{"messageType":"pong","data":null}"#, IgnoreReason::UnknownType),
+        (r#"{"messageType":"","data":null}"#, IgnoreReason::UnknownType),
+        (r#"{"messageType":"\ud800","data":null}"#, IgnoreReason::UnknownType),
+        (r#"{"messageType":"data-sync","data":null}"#, IgnoreReason::BadRequest),
+        (r#"{"messageType":"data-sync","data":[]}"#, IgnoreReason::BadRequest),
+    ] {
+        assert_eq!(parse_text(text), Incoming::Ignored(reason), "{text}");
+    }
+    let not_utf8 = b"{\"messageType\":\"ping\",\"data\":\"\xFF\"}";
+    assert_eq!(parse(not_utf8), Incoming::Ignored(IgnoreReason::NotJson));
+}
+
+#[test]
+fn timestamps_are_read_as_dotnet_reads_them() {
+    for (data, expected) in [
+        ("{}", Some(0)),
+        (r#"{"timestamp":0}"#, Some(0)),
+        (r#"{"timestamp":-1}"#, Some(-1)),
+        (r#"{"timestamp":1735689644638}"#, Some(1_735_689_644_638)),
+        (r#"{"timestamp":9223372036854775807}"#, Some(i64::MAX)),
+        (r#"{"timestamp":9223372036854775808}"#, Some(0)),
+        (r#"{"timestamp":-9223372036854775808}"#, Some(i64::MIN)),
+        (r#"{"timestamp":1e3}"#, Some(0)),
+        (r#"{"timestamp":5.0}"#, Some(0)),
+        (r#"{"timestamp":-0}"#, Some(0)),
+        (r#"{"Timestamp":7}"#, Some(0)),
+        (r#"{"timestamp":7,"timestamp":8}"#, Some(8)),
+        (r#"{"timestamp":null,"timestamp":8}"#, Some(8)),
+        (r#"{"timestamp":8,"timestamp":null}"#, None),
+        (r#"{"timestamp":null}"#, None),
+        (r#"{"timestamp":"0"}"#, None),
+        (r#"{"timestamp":{}}"#, None),
+    ] {
+        assert_eq!(timestamp(data), expected, "{data}");
+    }
+}
+
+#[test]
+fn a_user_comes_along_if_it_is_valid() {
+    let key_of = |data: &str| match parse_text(&format!(r#"{{"messageType":"data-sync","data":{data}}}"#)) {
+        Incoming::DataSync(request) => request.user.map(|user| user.key_id().to_owned()),
+        other => panic!("{data}: {other:?}"),
+    };
+    assert_eq!(key_of(r#"{"timestamp":0,"user":{"keyId":"u1","name":"n"}}"#).as_deref(), Some("u1"));
+    assert_eq!(key_of(r#"{"user":{"KEYID":"u1"}}"#).as_deref(), Some("u1"));
+    assert_eq!(key_of(r#"{"user":{"keyId":"a"},"user":{"keyId":"b"}}"#).as_deref(), Some("b"));
+    for data in [
+        "{}",
+        r#"{"user":null}"#,
+        r#"{"user":5}"#,
+        r#"{"User":{"keyId":"u1"}}"#,
+        r#"{"user":{"keyId":" "}}"#,
+        r#"{"user":{"keyId":5}}"#,
+        r#"{"user":{"keyId":"a"},"user":null}"#,
+    ] {
+        assert_eq!(key_of(data), None, "{data}");
+    }
+}
+
+#[test]
+fn debug_output_of_a_request_hides_the_user() {
+    let request = parse_text(r#"{"messageType":"data-sync","data":{"user":{"keyId":"alice"}}}"#);
+    assert!(matches!(request, Incoming::DataSync(DataSync { user: Some(_), .. })));
+    assert!(!format!("{request:?}").contains("alice"));
+}
+
+fn some_message() -> impl Strategy<Value = String> {
+    let message_type = prop::sample::select(vec![
+        "\"data-sync\"",
+        "\"Data-Sync\"",
+        "\"data-sync\"",
+        "\"ping\"",
+        "\"echo\"",
+        "\"x\"",
+        "5",
+        "null",
+    ]);
+    let timestamp = prop::sample::select(vec![
+        "0",
+        "1735689644638",
+        "-5",
+        "1e3",
+        "99999999999999999999",
+        "null",
+        "\"0\"",
+    ]);
+    let member = prop_oneof![
+        2 => timestamp.prop_map(|timestamp| format!("\"timestamp\":{timestamp}")),
+        2 => some_user().prop_map(|user| format!("\"user\": {user}")),
+        1 => Just("\"User\":{\"keyId\":\"x\"}".to_owned()),
+    ];
+    let data = prop_oneof![
+        6 => prop::collection::vec(member, 0..4).prop_map(|members| format!("{{{}}}", members.join(","))),
+        1 => Just("null".to_owned()),
+    ];
+    let member = prop_oneof![
+        3 => message_type.prop_map(|message_type| format!("\"messageType\":{message_type}")),
+        3 => data.prop_map(|data| format!("\"data\":{data}")),
+        1 => Just("\"other\":[{}]".to_owned()),
+    ];
+    prop::collection::vec(member, 0..5).prop_map(|members| format!("{{{}}}", members.join(", ")))
+}
+
+proptest! {
+    #[test]
+    fn equals_the_plain_twin(text in some_message()) {
+        prop_assert_eq!(parse_text(&text), parse_plainly(&text));
+    }
+
+    #[test]
+    fn equals_the_plain_twin_on_damaged_messages(text in damaged(some_message())) {
+        prop_assert_eq!(parse_text(&text), parse_plainly(&text));
+    }
+
+    #[test]
+    fn equals_the_plain_twin_near_pings(text in damaged(prop::sample::select(PINGS.to_vec()).prop_map(str::to_owned))) {
+        prop_assert_eq!(parse_text(&text), parse_plainly(&text));
+    }
+
+    #[test]
+    fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+        let _ = parse(&bytes);
+    }
+}

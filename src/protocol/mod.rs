@@ -7,6 +7,8 @@ pub mod http;
 pub mod insight;
 pub mod json;
 pub mod message;
+#[cfg(test)]
+mod samples;
 pub mod secret;
 pub mod status;
 pub mod token;

@@ -37,15 +37,22 @@ impl From<NotJson> for UserFault {
 /// Parses the body of a client SDK's poll. Never keeps a user whose key is blank.
 pub fn parse_http(body: &[u8]) -> Result<User, UserFault> {
     let text = simdutf8::basic::from_utf8(body).map_err(|_| UserFault::Malformed)?;
-    parse(text)
-}
-
-/// Parses a text that is one user and nothing else.
-pub(super) fn parse(text: &str) -> Result<User, UserFault> {
     let mut cursor = Cursor::new(text);
     let draft = Draft::read(&mut cursor)?;
     cursor.end()?;
     draft.finish()
+}
+
+/// Reads the value that comes next, whatever it is; `None` if it is no valid user.
+pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Option<User>, NotJson> {
+    let mut ahead = cursor.clone();
+    match Draft::read(&mut ahead) {
+        Ok(draft) => {
+            *cursor = ahead;
+            Ok(draft.finish().ok())
+        }
+        Err(_) => cursor.skip().map(|_| None),
+    }
 }
 
 /// A user's texts before they are packed.

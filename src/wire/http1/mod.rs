@@ -5,6 +5,7 @@
 //! request could read differently (request smuggling) is refused, and a [`Refusal`] always ends the connection.
 
 pub mod chunked;
+mod fields;
 pub mod head;
 pub mod response;
 pub mod target;
