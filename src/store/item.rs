@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::stand_in::{Flag, Segment};
+use crate::eval::{Flag, Segment};
 
 /// What flags and segments have in common: their own JSON, and what it is known by.
 #[derive(Debug)]

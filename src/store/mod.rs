@@ -17,7 +17,6 @@ mod ring;
 mod server;
 mod snapshot;
 mod stamp;
-mod stand_in;
 mod table;
 #[cfg(test)]
 mod tests;

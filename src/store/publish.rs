@@ -282,8 +282,7 @@ impl Round {
             return;
         }
         let segment = |slot| writer.resolution.get(slot).map(|data| Arc::clone(&data.segment));
-        let changes: Vec<_> = self.resolved.slots().map(|slot| (slot, segment(slot))).collect();
-        self.next.segments = self.next.segments.with(&changes);
+        self.next.segments = self.next.segments.with(self.resolved.slots().map(|slot| (slot, segment(slot))));
         self.differs = true;
     }
 

@@ -56,10 +56,6 @@ impl World {
     pub fn id(&self) -> EnvironmentId {
         EnvironmentId::from_bytes([self.number; 16])
     }
-
-    pub fn label(&self) -> String {
-        format!("project:env-{}", self.number)
-    }
 }
 
 pub fn secret(number: u8, environment: u8) -> Secret {
@@ -126,7 +122,7 @@ pub fn dump_json(worlds: &[World]) -> String {
 
 /// A writer with a grace of 100 ms.
 pub fn writer() -> Writer {
-    Writer::new(WriterOptions { revocation_grace_ms: 100 })
+    Writer::new(WriterOptions { revocation_grace_ms: 100, ..WriterOptions::default() })
 }
 
 pub fn load_text(writer: &mut Writer, dump: &str, now_ms: i64, stamp: bool) -> Published {

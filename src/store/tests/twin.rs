@@ -297,7 +297,7 @@ proptest! {
     fn every_sdk_ends_in_the_state_of_now_from_any_moment_before(
         steps in prop::collection::vec(prop::collection::vec(edit(), 1..5), 1..12)
     ) {
-        let mut writer = Writer::new(WriterOptions { revocation_grace_ms: 0 });
+        let mut writer = Writer::new(WriterOptions { revocation_grace_ms: 0, ..WriterOptions::default() });
         let mut worlds = vec![world(1, vec![], vec![]), world(2, vec![], vec![])];
         let mut history: Vec<Moment> = Vec::new();
         for step in &steps {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::support::*;
 use crate::model::secret::SecretKind;
 use crate::model::timestamp::format_iso8601;
-use crate::store::{Forgotten, PatchForm, Published, Snapshot, Writer};
+use crate::store::{Forgotten, PatchForm, Published, Snapshot, Writer, WriterOptions};
 
 fn small() -> World {
     world(1, vec![thing("a", 10, "A"), thing("b", 20, "B").using(&["s"])], vec![thing("s", 25, "u")])
@@ -134,7 +134,7 @@ fn a_mistaken_dump_put_right_within_the_grace_is_noticed_by_nobody() {
     let other = world(2, vec![thing("c", 5, "C").using(&["s"])], vec![]);
     load(&mut writer, &[small(), other.clone()]);
     let from = writer.current().sequence();
-    let mistake = load_at(&mut writer, &[other.clone()], 1_000).change.unwrap();
+    let mistake = load_at(&mut writer, std::slice::from_ref(&other), 1_000).change.unwrap();
     assert!(mistake.environments.is_empty() && !mistake.secrets_changed);
     assert_eq!(mistake.snapshot.serves(), "project:env-2");
     assert!(!String::from_utf8(mistake.snapshot.backup().to_vec()).unwrap().contains("env-1"));
@@ -161,7 +161,7 @@ fn an_environment_whose_grace_has_ended_is_gone_with_its_secrets_and_segments() 
 
 #[test]
 fn without_grace_a_secret_is_gone_at_once() {
-    let mut writer = Writer::new(crate::store::WriterOptions { revocation_grace_ms: 0 });
+    let mut writer = Writer::new(WriterOptions { revocation_grace_ms: 0, ..WriterOptions::default() });
     load(&mut writer, &[small(), world(2, vec![], vec![])]);
     let change = change(&mut writer, &[small()]);
     assert!(change.secrets_changed);
