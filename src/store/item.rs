@@ -21,9 +21,9 @@ pub(super) struct Text {
 }
 
 impl Text {
-    /// The JSON as its source holds it.
-    pub fn original(&self) -> &str {
-        self.original.as_deref().unwrap_or(&self.raw)
+    /// Whether `raw` is the item as it is served, or as its source held it.
+    pub fn is(&self, raw: &str) -> bool {
+        *self.raw == *raw || self.original.as_deref() == Some(raw)
     }
 }
 

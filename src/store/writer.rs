@@ -41,8 +41,8 @@ impl Default for WriterOptions {
 pub struct Change {
     /// What is in service from now on.
     pub snapshot: Arc<Snapshot>,
-    /// The environments of which something changed for server or client SDKs. Those that are no longer in
-    /// the snapshot have lost all their secrets too.
+    /// The environments of which something changed for server or client SDKs. One that went out of service
+    /// is not among them: its connections have lost their secret.
     pub environments: Vec<EnvironmentSlot>,
     /// Whether a secret came, went or changed its meaning; also when the first data makes unknown secrets
     /// certain.

@@ -138,6 +138,15 @@ pub fn load(writer: &mut Writer, worlds: &[World]) -> Published {
     load_at(writer, worlds, 0)
 }
 
+/// Adds or replaces single items of the environment with this number.
+pub fn upsert(writer: &mut Writer, number: u8, flags: &[Thing], segments: &[Thing]) -> Published {
+    let patch = World { number, secrets: vec![], flags: flags.to_vec(), segments: segments.to_vec() };
+    let mut text = crate::model::parse::DatasetText::new(dump_json(&[patch]).into_bytes());
+    let dataset = text.parse().unwrap();
+    let def = &dataset.environments[0];
+    writer.upsert(&def.flags, &def.segments, 0)
+}
+
 /// Loads and returns the change.
 pub fn change(writer: &mut Writer, worlds: &[World]) -> Arc<Change> {
     load(writer, worlds).change.unwrap()
