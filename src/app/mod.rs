@@ -164,6 +164,7 @@ impl Agent {
         let ingest = Ingest::new(
             WriterOptions {
                 revocation_grace_ms: i64::try_from(settings.revocation_grace.as_millis()).unwrap_or(i64::MAX),
+                ..WriterOptions::default()
             },
             settings.data_file.as_ref().is_some_and(|file| file.stamp),
             mailboxes.clone(),
