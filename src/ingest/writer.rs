@@ -164,6 +164,12 @@ impl Ingest {
     }
 
     fn announce(&mut self, change: &Arc<Change>, arrived: Instant, in_service: Option<Arc<InService>>) {
+        // Encoded here, so that no reactor has to: what did not change is shared, so this is cheap but once.
+        for slot in &change.environments {
+            if let Some(environment) = change.snapshot.environment(*slot) {
+                environment.build_full();
+            }
+        }
         self.current.store(change.snapshot.clone());
         self.metrics.published.add(1);
         for reactor in &self.reactors {
