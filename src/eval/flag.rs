@@ -114,16 +114,41 @@ impl From<Option<u32>> for Pick {
     }
 }
 
-#[derive(Clone, Copy)]
+/// A reason by number.
 enum Reason {
-    Fixed { plain: &'static str, json: &'static str },
-    Rule(JsonText),
+    Fixed(Fixed),
+    /// The name of this rule.
+    Rule(u32),
 }
 
-const ARCHIVED: Reason = Reason::Fixed { plain: "flag archived", json: r#""flag archived""# };
-const DISABLED: Reason = Reason::Fixed { plain: "flag disabled", json: r#""flag disabled""# };
-const TARGETED: Reason = Reason::Fixed { plain: "targeted", json: r#""targeted""# };
-const DEFAULT: Reason = Reason::Fixed { plain: "default", json: r#""default""# };
+/// Reasons that are the same for all flags.
+#[derive(Clone, Copy)]
+enum Fixed {
+    Archived,
+    Disabled,
+    Targeted,
+    Default,
+}
+
+impl Fixed {
+    fn plain(self) -> &'static str {
+        match self {
+            Fixed::Archived => "flag archived",
+            Fixed::Disabled => "flag disabled",
+            Fixed::Targeted => "targeted",
+            Fixed::Default => "default",
+        }
+    }
+
+    fn json(self) -> &'static str {
+        match self {
+            Fixed::Archived => r#""flag archived""#,
+            Fixed::Disabled => r#""flag disabled""#,
+            Fixed::Targeted => r#""targeted""#,
+            Fixed::Default => r#""default""#,
+        }
+    }
+}
 
 impl Flag {
     /// The key by which SDKs ask for the flag.
@@ -148,8 +173,8 @@ impl Flag {
                 .map(|variation| (variation.id.plain.of(&self.arena), variation.value.plain.of(&self.arena))),
         };
         let reason = match outcome.reason {
-            Reason::Fixed { plain, .. } => plain,
-            Reason::Rule(text) => text.plain.of(&self.arena),
+            Reason::Fixed(reason) => reason.plain(),
+            Reason::Rule(number) => self.rule_name(number).plain.of(&self.arena),
         };
         Decision { variation, reason, send_to_experiment: outcome.send_to_experiment }
     }
@@ -168,8 +193,8 @@ impl Flag {
             }
         };
         let reason = match outcome.reason {
-            Reason::Fixed { json, .. } => json,
-            Reason::Rule(text) => text.json.of(arena),
+            Reason::Fixed(reason) => reason.json(),
+            Reason::Rule(number) => self.rule_name(number).json.of(arena),
         };
         let parts = [
             self.json.head.of(arena),
@@ -188,35 +213,44 @@ impl Flag {
         }
     }
 
+    fn rule_name(&self, number: u32) -> JsonText {
+        self.rules.get(number as usize).map_or_else(JsonText::default, |rule| rule.reason)
+    }
+
     fn decide(&self, user: &User, segments: &Segments) -> Outcome {
         let settled = |variation: Option<u32>, reason, send_to_experiment| Outcome {
             pick: variation.into(),
-            reason,
+            reason: Reason::Fixed(reason),
             send_to_experiment,
         };
         match self.switch {
-            Switch::Archived => return settled(None, ARCHIVED, false),
-            Switch::Disabled(variation) => return settled(variation, DISABLED, false),
+            Switch::Archived => return settled(None, Fixed::Archived, false),
+            Switch::Disabled(variation) => return settled(variation, Fixed::Disabled, false),
             Switch::On => {}
         }
         if let Some(variation) = self.targets.find(user.key_id()) {
-            return settled(variation, TARGETED, self.include_all);
+            return settled(variation, Fixed::Targeted, self.include_all);
         }
-        for rule in &self.rules {
+        for (number, rule) in self.rules.iter().enumerate() {
             let conditions =
                 self.conditions.get(rule.conditions.start as usize..rule.conditions.end as usize);
             let holds = |condition: &Condition| condition.holds(user, &self.arena, segments);
             if conditions.is_some_and(|conditions| conditions.iter().all(holds)) {
-                return self.roll_out(&rule.rollout, user, Reason::Rule(rule.reason));
+                return self.roll_out(&rule.rollout, user, Reason::Rule(number as u32));
             }
         }
-        self.roll_out(&self.fallthrough, user, DEFAULT)
+        self.roll_out(&self.fallthrough, user, Reason::Fixed(Fixed::Default))
     }
 
+    #[inline]
     fn roll_out(&self, rollout: &Rollout, user: &User, reason: Reason) -> Outcome {
-        let attribute =
-            if rollout.dispatches { rollout.dispatch.of(user, &self.arena).unwrap_or("") } else { "" };
-        match rollout.shares.choose(self.key(), attribute) {
+        let chosen = if rollout.dispatches {
+            let attribute = rollout.dispatch.of(user, &self.arena).unwrap_or("");
+            rollout.shares.choose(self.key(), attribute)
+        } else {
+            rollout.shares.settled()
+        };
+        match chosen {
             Some(chosen) => Outcome {
                 pick: chosen.variation.into(),
                 reason,
