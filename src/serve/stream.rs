@@ -87,8 +87,15 @@ impl Server {
             SecretKind::Client => Connection::Client,
         };
         self.meter.turned(session, counted_as);
-        session.state =
-            State::Stream(Stream { reader: Reader::new(), place, secret, one_item_patches, asked: None, user: None });
+        session.state = State::Stream(Stream {
+            reader: Reader::new(),
+            place,
+            secret,
+            one_item_patches,
+            asked: None,
+            starving: false,
+            user: None,
+        });
         self.stay_alive(link);
     }
 
@@ -154,10 +161,8 @@ impl Server {
             }
             Some(user) => {
                 if self.is_short_of_memory(link.pending_private_bytes()) {
-                    self.meter.limit_hit(Limit::PendingBytes);
                     stream.asked = Some(timestamp_ms);
-                    self.starving.push_back(link.key());
-                    return;
+                    return self.starve(link, stream);
                 }
                 self.text.clear();
                 let outcome =
