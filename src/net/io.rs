@@ -221,6 +221,8 @@ impl<T: Socket, S> Io<T, S> {
                     }
                     return;
                 }
+                // What was left comes before what is still to be read, and before the end of it.
+                Phase::Open if connection.core.offer_again => break,
                 Phase::Open => {}
                 Phase::Flushing(_) => {
                     connection.core.unread = true;
@@ -306,7 +308,7 @@ impl<T: Socket, S> Io<T, S> {
         if connection.core.outbox.is_none() {
             return;
         }
-        self.settle(key);
+        self.settle_writable(key);
         let drained = self.slab.get_mut(key).is_some_and(|connection| connection.core.outbox.is_none());
         if drained {
             self.visit(key, |link, session| service.drained(link, session));
@@ -340,7 +342,20 @@ impl<T: Socket, S> Io<T, S> {
     }
 
     /// Sends what a visit left, and takes the next step of closing.
+    ///
+    /// Output that is blocked is left alone: when the socket takes it again the poller says so, and only who hears
+    /// that may tell the service. If it were sent here, that event would find nothing left to do, and a service
+    /// that waits for [`Service::drained`] would wait for ever.
     fn settle(&mut self, key: Key) {
+        self.send_and_close(key, false);
+    }
+
+    /// The same when the poller has said that the socket takes output.
+    fn settle_writable(&mut self, key: Key) {
+        self.send_and_close(key, true);
+    }
+
+    fn send_and_close(&mut self, key: Key, writable: bool) {
         let Self { slab, fresh, counters, now, blocked, pending_private_bytes, .. } = self;
         let Some(connection) = slab.get_mut(key) else { return };
         let Connection { core, socket, .. } = connection;
@@ -353,6 +368,7 @@ impl<T: Socket, S> Io<T, S> {
             _ => {}
         }
         let flushed = match &mut core.outbox {
+            Some(_) if !writable => Ok((Flush::Blocked, 0)),
             Some(outbox) => outbox.flush(socket),
             None if fresh.is_empty() => Ok((Flush::Done, 0)),
             None => fresh.flush(socket),
@@ -408,6 +424,7 @@ impl<T: Socket, S> Io<T, S> {
         }
         connection.core.phase = Phase::Lingering;
         connection.core.input = None;
+        connection.core.paused = false;
         connection.core.unread = true;
         connection.core.deadline = self.now.after(self.timeouts.close);
     }

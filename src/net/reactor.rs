@@ -128,7 +128,9 @@ impl<D: Driver<TcpStream>> Reactor<D> {
             let at_once = more_work
                 || sweeping
                 || self.io.has_runnable()
-                || (!self.starved && self.listeners.iter().any(|listener| listener.pending));
+                || (!self.starved && self.listeners.iter().any(|listener| listener.pending))
+                // Nobody is left whose event could be waited for: the driver is about to be done.
+                || (self.io.is_empty() && !self.driver.is_accepting());
             let timeout = if at_once {
                 Some(Duration::ZERO)
             } else if self.io.is_empty() && !self.starved {
@@ -210,7 +212,7 @@ impl<D: Driver<TcpStream>> Reactor<D> {
         }
         for index in 0..self.listeners.len() {
             for _ in 0..ACCEPTS_PER_TURN {
-                if !self.listeners[index].pending {
+                if !self.listeners[index].pending || self.starved {
                     break;
                 }
                 self.accept_one(index);

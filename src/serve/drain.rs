@@ -36,6 +36,11 @@ impl Drain {
         };
         (self.total as f64 * share).ceil() as usize
     }
+
+    /// Whether some should have been sent away that were not.
+    fn is_behind(&self) -> bool {
+        !self.waiting.is_empty() && self.total - self.waiting.len() < self.due()
+    }
 }
 
 impl Server {
@@ -52,19 +57,21 @@ impl Server {
     pub(super) fn drain_some<T: Socket>(&mut self, io: &mut Io<T, Session>) {
         for _ in 0..DRAIN_SLICE {
             let Some(drain) = &mut self.draining else { return };
-            if drain.waiting.is_empty() {
-                if io.is_empty() || drain.begun.elapsed() > drain.over + LAST_WAIT {
-                    self.finish();
-                }
-                return;
+            if io.is_empty() || drain.waiting.is_empty() && drain.begun.elapsed() > drain.over + LAST_WAIT {
+                return self.finish();
             }
-            if drain.total - drain.waiting.len() >= drain.due() {
+            if !drain.is_behind() {
                 return;
             }
             if let Some(key) = drain.waiting.pop_front() {
                 io.visit(key, |link, session| self.send_away(link, session));
             }
         }
+    }
+
+    /// Whether the next slice is due already.
+    pub(super) fn is_sending_away(&self) -> bool {
+        self.draining.as_ref().is_some_and(Drain::is_behind)
     }
 
     /// Connections that came in while the listeners were being closed are sent away too.

@@ -9,6 +9,7 @@ use crate::wire::http1::response::Connection;
 use super::body::{Body, Purpose};
 use super::cors::Allowed;
 use super::exchange::{Answer, Exchange};
+use super::hold::close_code;
 use super::routes::Route;
 use super::server::Server;
 use super::session::{Parked, Session, State, Wait};
@@ -192,15 +193,20 @@ impl Server {
             State::Stream(stream) => {
                 self.meter.limit_hit(super::meter::Limit::StreamIdleSeconds);
                 session.state = State::Stream(stream);
-                session.why = Some(Closed::Limit);
-                link.close(Close::Abort);
+                self.close_silent(link, session);
             }
             State::Echo(reader) => {
                 session.state = State::Echo(reader);
-                link.close(Close::Abort);
+                self.close_silent(link, session);
             }
             State::Over => link.close(Close::Linger),
         }
+    }
+
+    /// Sends a WebSocket away that has been silent for too long; its SDK, if it still lives, comes back.
+    fn close_silent(&mut self, link: &mut Link<'_>, session: &mut Session) {
+        self.close_stream(link, session, close_code::GOING_AWAY, "silent for too long");
+        session.why = Some(Closed::Limit);
     }
 
     /// Answers a parked request, and takes input again.

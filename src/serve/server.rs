@@ -142,6 +142,8 @@ impl Service for Server {
         match &session.state {
             // The answer may still be wanted: a client may shut down its side once it has asked.
             State::Parked(_) => {}
+            // Held back because the peer is slow to take what it asked for: it may have asked for more before.
+            State::Head { .. } | State::Body(_) | State::Stream(_) | State::Echo(_) if link.is_paused() => {}
             _ => link.close(crate::net::service::Close::Flush),
         }
     }
@@ -184,6 +186,7 @@ impl<T: Socket> Driver<T> for Server {
         !self.to_judge.is_empty()
             || !self.to_evict.is_empty()
             || self.index.is_walking()
+            || self.is_sending_away()
             || (!self.starving.is_empty() && !self.is_short_of_memory(io.pending_private_bytes()))
     }
 

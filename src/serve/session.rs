@@ -67,6 +67,8 @@ pub(super) struct Stream {
     pub one_item_patches: bool,
     /// A request that waits until the peer reads, or until memory is free.
     pub asked: Option<i64>,
+    /// On the list of those who wait for memory.
+    pub starving: bool,
     /// The user of a client connection, once it has said it.
     pub user: Option<User>,
 }
