@@ -73,6 +73,10 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Core {
     /// Input that is not complete yet.
+    #[expect(
+        clippy::box_collection,
+        reason = "most connections have none, and it takes a third of the room"
+    )]
     pub input: Option<Box<Vec<u8>>>,
     /// Output the socket did not take; `Some` means blocked.
     pub outbox: Option<Box<Outbox>>,
@@ -92,6 +96,8 @@ pub(super) struct Core {
     /// All input has been read.
     pub end_of_input: bool,
     pub writable_registered: bool,
+    /// Index of the listener it came in by.
+    pub origin: u8,
     /// Private bytes of the outbox as they stand in the reactor's sum.
     pub counted_private_bytes: usize,
 }

@@ -126,9 +126,10 @@ impl Meter {
         self.seen = counters.clone();
     }
 
-    /// Publishes the connections of each environment, once a second.
-    pub fn publish_environments(&mut self, view: &Snapshot, index: &Index) {
-        if self.published.is_some_and(|at| at.elapsed() < PUBLISH_EVERY) {
+    /// Publishes the connections of each environment: once a second, and at once when there is `none` left, since
+    /// nothing may come after that.
+    pub fn publish_environments(&mut self, view: &Snapshot, index: &Index, none: bool) {
+        if !none && self.published.is_some_and(|at| at.elapsed() < PUBLISH_EVERY) {
             return;
         }
         self.published = Some(Instant::now());
