@@ -255,6 +255,7 @@ impl<T: Socket, S> Io<T, S> {
         self.run_again(key);
     }
 
+    #[expect(clippy::box_collection, reason = "as it is kept")]
     fn offer(&mut self, key: Key, mut kept: Box<Vec<u8>>, service: &mut impl Service<Session = S>) {
         let Some(consumed) = self.visit(key, |link, session| service.input(link, session, &mut kept)) else {
             return;
