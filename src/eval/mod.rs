@@ -1,1 +1,37 @@
-//! (room: eval)
+//! Evaluates flags for users, exactly as FeatBit's evaluation server (5.4.2) does.
+//!
+//! Must not do anything else: no clock, no socket, no thread, no global, no log, and no work per user that could be
+//! done once. A [`Compiler`] turns the model's definitions into [`Flag`]s and [`Segment`]s, in which numbers are
+//! parsed, patterns compiled, key sets hashed and JSON fragments written; [`Flag::evaluate`] then decides for one
+//! user without allocating, and [`Flag::append_client_json`] splices the fragments together. Neither compiling nor
+//! evaluating can fail: a condition that cannot be used never holds, and costs its own flag only.
+//!
+//! | Where | What |
+//! |---|---|
+//! | `compile` | definitions → compiled; findings; the cache of patterns |
+//! | `flag` | the order of decisions; the client payload |
+//! | `segment` | membership; slots; the table of segments |
+//! | `condition` | attributes and operators |
+//! | `rollout` | percentage rollouts and experiments |
+//! | `number` | numbers as .NET reads them |
+//! | `pattern` | regular expressions as .NET means them |
+//! | `keys`, `text` | sets of keys; texts in one allocation |
+//!
+//! Two differences from the original are deliberate beside those that `pattern` lists. `StartsWith` and `EndsWith`
+//! compare ordinally, as SDKs do, not by culture. And where the original fails the whole payload (an unknown
+//! segment, an invalid pattern or list), the condition is false, or the user not in the segment.
+
+mod compile;
+mod condition;
+mod flag;
+mod keys;
+mod number;
+mod pattern;
+mod rollout;
+mod segment;
+mod text;
+
+pub use compile::Compiler;
+pub use flag::{Decision, Flag};
+pub use pattern::RegexLimits;
+pub use segment::{Segment, SegmentSlots, Segments};

@@ -1,0 +1,151 @@
+//! Conditions on one attribute of a user, compiled.
+//!
+//! Must not parse anything while a user is evaluated but the user's own value, and cannot fail: what the original
+//! server throws at (an invalid pattern or list) is a condition that never holds, in either polarity.
+
+use std::sync::Arc;
+
+use memchr::memmem::Finder;
+
+use super::keys::KeySet;
+use super::number;
+use super::pattern::Pattern;
+use super::segment::Segments;
+use super::text::{Text, TextBuilder};
+use crate::model::user::User;
+
+/// Where a value of the user comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attribute {
+    /// A blank name: always the empty text.
+    Blank,
+    KeyId,
+    Name,
+    /// The first custom property of exactly this name.
+    Custom(Text),
+}
+
+impl Attribute {
+    /// The attribute called `name`; names are case-sensitive.
+    pub(super) fn new(name: &str, texts: &mut TextBuilder) -> Self {
+        match name {
+            "keyId" => Attribute::KeyId,
+            "name" => Attribute::Name,
+            name if is_blank(name) => Attribute::Blank,
+            name => Attribute::Custom(texts.push(name)),
+        }
+    }
+
+    /// The user's value. `None` only if the user has no name and it is asked for; a missing property is empty.
+    pub(super) fn of<'u>(self, user: &'u User, arena: &str) -> Option<&'u str> {
+        match self {
+            Attribute::Blank => Some(""),
+            Attribute::KeyId => Some(user.key_id()),
+            Attribute::Name => user.name(),
+            Attribute::Custom(name) => {
+                let name = name.of(arena);
+                let value = user.properties().find(|(property, _)| *property == name);
+                Some(value.and_then(|(_, value)| value).unwrap_or(""))
+            }
+        }
+    }
+}
+
+/// .NET's `IsNullOrWhiteSpace`.
+pub(super) fn is_blank(text: &str) -> bool {
+    text.chars().all(char::is_whitespace)
+}
+
+/// A condition of a targeting rule or of a segment's rule.
+#[derive(Debug)]
+pub(super) struct Condition {
+    pub(super) attribute: Attribute,
+    pub(super) test: Test,
+}
+
+/// What is asked of the value. `positive` is false for the negated operators.
+#[derive(Debug)]
+pub(super) enum Test {
+    /// Holds for nobody: unknown operator, no value, or a value that cannot be used.
+    Never,
+    Number {
+        order: Order,
+        than: f64,
+    },
+    Equal {
+        text: Text,
+        positive: bool,
+    },
+    Contains {
+        finder: Box<Finder<'static>>,
+        positive: bool,
+    },
+    StartsWith(Text),
+    EndsWith(Text),
+    Matches {
+        pattern: Arc<Pattern>,
+        positive: bool,
+    },
+    OneOf {
+        keys: Box<KeySet>,
+        positive: bool,
+    },
+    /// `IsTrue` and `IsFalse`, in any case.
+    Word(&'static str),
+    /// Looks at the user's segments, not at an attribute.
+    InSegments {
+        slots: Box<[u32]>,
+        positive: bool,
+    },
+}
+
+/// How a number must compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    Less,
+    LessOrEqual,
+    Bigger,
+    BiggerOrEqual,
+}
+
+impl Condition {
+    /// Whether the condition holds for `user`. `arena` is the one it was compiled into.
+    pub(super) fn holds(&self, user: &User, arena: &str, segments: &Segments) -> bool {
+        if let Test::InSegments { slots, positive } = &self.test {
+            let within = |slot: &u32| segments.get(*slot).is_some_and(|segment| segment.contains(user));
+            return slots.iter().any(within) == *positive;
+        }
+        self.attribute.of(user, arena).is_some_and(|value| self.test.holds(value, arena))
+    }
+
+    /// Bytes of memory beside the struct itself. Patterns are shared, and not counted.
+    pub(super) fn memory_bytes(&self) -> usize {
+        match &self.test {
+            Test::Contains { finder, .. } => size_of_val(&**finder) + finder.needle().len(),
+            Test::OneOf { keys, .. } => size_of_val(&**keys) + keys.memory_bytes(),
+            Test::InSegments { slots, .. } => size_of_val(&**slots),
+            _ => 0,
+        }
+    }
+}
+
+impl Test {
+    fn holds(&self, value: &str, arena: &str) -> bool {
+        match self {
+            Test::Never | Test::InSegments { .. } => false,
+            Test::Number { order, than } => number::parse(value).is_some_and(|number| match order {
+                Order::Less => number < *than,
+                Order::LessOrEqual => number <= *than,
+                Order::Bigger => number > *than,
+                Order::BiggerOrEqual => number >= *than,
+            }),
+            Test::Equal { text, positive } => (value == text.of(arena)) == *positive,
+            Test::Contains { finder, positive } => finder.find(value.as_bytes()).is_some() == *positive,
+            Test::StartsWith(text) => value.starts_with(text.of(arena)),
+            Test::EndsWith(text) => value.ends_with(text.of(arena)),
+            Test::Matches { pattern, positive } => pattern.is_match(value) == Some(*positive),
+            Test::OneOf { keys, positive } => keys.contains(value) == *positive,
+            Test::Word(word) => value.eq_ignore_ascii_case(word),
+        }
+    }
+}

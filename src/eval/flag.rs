@@ -1,0 +1,489 @@
+//! A flag, compiled, and its evaluation for one user.
+//!
+//! Must not look at anything but the flag, the user and the segments; evaluating allocates nothing. The order is
+//! FeatBit's: archived, disabled, targeted users, rules, fallthrough.
+
+use std::ops::Range;
+
+use super::compile::{Compiler, Place};
+use super::condition::{Attribute, Condition, is_blank};
+use super::keys::{KeySet, KeySetBuilder};
+use super::rollout::Shares;
+use super::segment::Segments;
+use super::text::{JsonText, Text, TextBuilder, push_json_string};
+use crate::model::dataset::Finding;
+use crate::model::flag::{self, FlagDef};
+use crate::model::user::User;
+
+/// A flag, compiled once and evaluated per user. All its texts lie in one allocation.
+#[derive(Debug)]
+pub struct Flag {
+    arena: Box<str>,
+    key: Text,
+    json: Fragments,
+    variations: Box<[Variation]>,
+    switch: Switch,
+    include_all: bool,
+    targets: Targets,
+    conditions: Box<[Condition]>,
+    rules: Box<[Rule]>,
+    fallthrough: Rollout,
+    segment_slots: Box<[u32]>,
+}
+
+/// What is the same in the client payload for every user, in the order of its appearance.
+#[derive(Debug)]
+struct Fragments {
+    /// From the opening brace to the value.
+    head: Text,
+    /// From the value to the variation's id.
+    kind: Text,
+    /// From the reason to `sendToExperiment`.
+    options: Text,
+    /// From there to the closing brace.
+    tail: Text,
+}
+
+#[derive(Debug)]
+struct Variation {
+    id: JsonText,
+    value: JsonText,
+}
+
+/// What decides before any user is looked at.
+#[derive(Debug, PartialEq, Eq)]
+enum Switch {
+    Archived,
+    Disabled(Option<u32>),
+    On,
+}
+
+/// Individually targeted users: one look-up, whatever the number of targets.
+#[derive(Debug)]
+struct Targets {
+    keys: KeySet,
+    /// Per target that names a user whom no earlier one does: the first number past its keys, and its variation.
+    bounds: Box<[(u32, Option<u32>)]>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    conditions: Range<u32>,
+    reason: JsonText,
+    rollout: Rollout,
+}
+
+#[derive(Debug)]
+struct Rollout {
+    dispatch: Attribute,
+    /// Whether the attribute can make a difference.
+    dispatches: bool,
+    shares: Shares,
+}
+
+/// What a flag is for one user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision<'a> {
+    /// Id and value. `None` if the flag is archived or lacks the variation; empty texts if no share of the rollout
+    /// holds the user.
+    pub variation: Option<(&'a str, &'a str)>,
+    /// `flag archived`, `flag disabled`, `targeted`, the rule's name, or `default`.
+    pub reason: &'a str,
+    /// Whether the evaluation counts in an experiment.
+    pub send_to_experiment: bool,
+}
+
+/// A decision by number.
+struct Outcome {
+    pick: Pick,
+    reason: Reason,
+    send_to_experiment: bool,
+}
+
+enum Pick {
+    /// No such variation.
+    Missing,
+    /// No share holds the user.
+    Unshared,
+    Variation(u32),
+}
+
+impl From<Option<u32>> for Pick {
+    fn from(variation: Option<u32>) -> Self {
+        variation.map_or(Pick::Missing, Pick::Variation)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Reason {
+    Fixed { plain: &'static str, json: &'static str },
+    Rule(JsonText),
+}
+
+const ARCHIVED: Reason = Reason::Fixed { plain: "flag archived", json: r#""flag archived""# };
+const DISABLED: Reason = Reason::Fixed { plain: "flag disabled", json: r#""flag disabled""# };
+const TARGETED: Reason = Reason::Fixed { plain: "targeted", json: r#""targeted""# };
+const DEFAULT: Reason = Reason::Fixed { plain: "default", json: r#""default""# };
+
+impl Flag {
+    /// The key by which SDKs ask for the flag.
+    pub fn key(&self) -> &str {
+        self.key.of(&self.arena)
+    }
+
+    /// The slots of all segments that the flag's rules refer to: sorted, each once.
+    pub fn segment_slots(&self) -> &[u32] {
+        &self.segment_slots
+    }
+
+    /// What the flag is for `user`.
+    pub fn evaluate(&self, user: &User, segments: &Segments) -> Decision<'_> {
+        let outcome = self.decide(user, segments);
+        let variation = match outcome.pick {
+            Pick::Missing => None,
+            Pick::Unshared => Some(("", "")),
+            Pick::Variation(number) => self
+                .variations
+                .get(number as usize)
+                .map(|variation| (variation.id.plain.of(&self.arena), variation.value.plain.of(&self.arena))),
+        };
+        let reason = match outcome.reason {
+            Reason::Fixed { plain, .. } => plain,
+            Reason::Rule(text) => text.plain.of(&self.arena),
+        };
+        Decision { variation, reason, send_to_experiment: outcome.send_to_experiment }
+    }
+
+    /// Evaluates the flag and appends its object of the client payload.
+    pub fn append_client_json(&self, user: &User, segments: &Segments, out: &mut Vec<u8>) {
+        let outcome = self.decide(user, segments);
+        let arena = &*self.arena;
+        let (id, value) = match outcome.pick {
+            Pick::Missing => ("null", "null"),
+            Pick::Unshared => (r#""""#, r#""""#),
+            Pick::Variation(number) => {
+                self.variations.get(number as usize).map_or(("null", "null"), |variation| {
+                    (variation.id.json.of(arena), variation.value.json.of(arena))
+                })
+            }
+        };
+        let reason = match outcome.reason {
+            Reason::Fixed { json, .. } => json,
+            Reason::Rule(text) => text.json.of(arena),
+        };
+        let parts = [
+            self.json.head.of(arena),
+            value,
+            self.json.kind.of(arena),
+            id,
+            r#","matchReason":"#,
+            reason,
+            self.json.options.of(arena),
+            if outcome.send_to_experiment { "true" } else { "false" },
+            self.json.tail.of(arena),
+        ];
+        out.reserve(parts.iter().map(|part| part.len()).sum());
+        for part in parts {
+            out.extend_from_slice(part.as_bytes());
+        }
+    }
+
+    fn decide(&self, user: &User, segments: &Segments) -> Outcome {
+        let settled = |variation: Option<u32>, reason, send_to_experiment| Outcome {
+            pick: variation.into(),
+            reason,
+            send_to_experiment,
+        };
+        match self.switch {
+            Switch::Archived => return settled(None, ARCHIVED, false),
+            Switch::Disabled(variation) => return settled(variation, DISABLED, false),
+            Switch::On => {}
+        }
+        if let Some(variation) = self.targets.find(user.key_id()) {
+            return settled(variation, TARGETED, self.include_all);
+        }
+        for rule in &self.rules {
+            let conditions =
+                self.conditions.get(rule.conditions.start as usize..rule.conditions.end as usize);
+            let holds = |condition: &Condition| condition.holds(user, &self.arena, segments);
+            if conditions.is_some_and(|conditions| conditions.iter().all(holds)) {
+                return self.roll_out(&rule.rollout, user, Reason::Rule(rule.reason));
+            }
+        }
+        self.roll_out(&self.fallthrough, user, DEFAULT)
+    }
+
+    fn roll_out(&self, rollout: &Rollout, user: &User, reason: Reason) -> Outcome {
+        let attribute =
+            if rollout.dispatches { rollout.dispatch.of(user, &self.arena).unwrap_or("") } else { "" };
+        match rollout.shares.choose(self.key(), attribute) {
+            Some(chosen) => Outcome {
+                pick: chosen.variation.into(),
+                reason,
+                send_to_experiment: chosen.send_to_experiment,
+            },
+            None => Outcome { pick: Pick::Unshared, reason, send_to_experiment: self.include_all },
+        }
+    }
+
+    /// Bytes of memory that the flag takes, without the patterns that it shares with others.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.arena.len()
+            + size_of_val(&*self.variations)
+            + self.targets.keys.memory_bytes()
+            + size_of_val(&*self.targets.bounds)
+            + size_of_val(&*self.conditions)
+            + self.conditions.iter().map(Condition::memory_bytes).sum::<usize>()
+            + size_of_val(&*self.rules)
+            + self.rules.iter().map(|rule| rule.rollout.shares.memory_bytes()).sum::<usize>()
+            + self.fallthrough.shares.memory_bytes()
+            + size_of_val(&*self.segment_slots)
+    }
+}
+
+impl Flag {
+    pub(super) fn compile(compiler: &mut Compiler, def: &FlagDef<'_>, findings: &mut Vec<Finding>) -> Self {
+        let mut texts = TextBuilder::default();
+        // Where several variations share an id, the first one is meant.
+        let variation = |id: &str| def.variations.iter().position(|one| one.id == id).map(|at| at as u32);
+        let (key, json, variations) = client_json(def, &mut texts);
+        let mut conditions = Vec::new();
+        let mut rules = Vec::with_capacity(def.rules.len());
+        let mut segment_slots = Vec::new();
+        for (number, rule) in def.rules.iter().enumerate() {
+            let mut place = Place { rule: number, condition: 0, findings };
+            rules.push(Rule {
+                conditions: compiler.conditions(
+                    &rule.conditions,
+                    &mut texts,
+                    &mut conditions,
+                    Some(&mut segment_slots),
+                    &mut place,
+                ),
+                reason: texts.push_both(rule.name),
+                rollout: Rollout::new(&rule.rollout, def, variation, &mut texts),
+            });
+        }
+        segment_slots.sort_unstable();
+        segment_slots.dedup();
+        let switch = match (def.is_archived, def.is_enabled) {
+            (true, _) => Switch::Archived,
+            (false, false) => Switch::Disabled(variation(def.disabled_variation_id)),
+            (false, true) => Switch::On,
+        };
+        Self {
+            key,
+            json,
+            variations,
+            switch,
+            include_all: def.expt_include_all_targets,
+            targets: Targets::new(&def.targets, variation),
+            conditions: conditions.into_boxed_slice(),
+            rules: rules.into_boxed_slice(),
+            fallthrough: Rollout::new(&def.fallthrough, def, variation, &mut texts),
+            segment_slots: segment_slots.into_boxed_slice(),
+            arena: texts.finish(),
+        }
+    }
+}
+
+/// Writes the fragments of the client payload. Id and value of each variation are written once, in the options that
+/// every user gets, and spliced from there where the user's own variation stands.
+fn client_json(def: &FlagDef<'_>, texts: &mut TextBuilder) -> (Text, Fragments, Box<[Variation]>) {
+    let start = texts.mark();
+    texts.push(r#"{"id":"#);
+    let key = texts.push_json(def.key);
+    texts.push(r#","variation":"#);
+    let head = texts.since(start);
+    let kind = texts.run(|arena| {
+        arena.push_str(r#","variationType":"#);
+        push_json_string(arena, def.variation_type);
+        arena.push_str(r#","variationId":"#);
+    });
+    let start = texts.mark();
+    texts.push(r#","variationOptions":["#);
+    let mut written = Vec::with_capacity(def.variations.len());
+    for (number, variation) in def.variations.iter().enumerate() {
+        texts.push(if number == 0 { r#"{"id":"# } else { r#",{"id":"# });
+        let id = texts.push_json(variation.id);
+        texts.push(r#","value":"#);
+        let value = texts.push_json(variation.value);
+        texts.push("}");
+        written.push((id, value));
+    }
+    texts.push(r#"],"sendToExperiment":"#);
+    let options = texts.since(start);
+    let tail = texts.run(|arena| {
+        arena.push_str(r#","timestamp":"#);
+        arena.push_str(&def.updated_at_ms.to_string());
+        arena.push('}');
+    });
+    // Only now, since a text that needed escapes is added once more, outside of the fragments.
+    let key = texts.plain_of(key, def.key).plain;
+    let variations = def.variations.iter().zip(written).map(|(variation, (id, value))| Variation {
+        id: texts.plain_of(id, variation.id),
+        value: texts.plain_of(value, variation.value),
+    });
+    let variations = variations.collect();
+    (key, Fragments { head, kind, options, tail }, variations)
+}
+
+impl Targets {
+    fn new(defs: &[flag::Target<'_>], variation: impl Fn(&str) -> Option<u32>) -> Self {
+        let mut keys = KeySetBuilder::with_capacity(defs.iter().map(|target| target.key_ids.len()).sum());
+        let mut bounds = Vec::with_capacity(defs.len());
+        for target in defs {
+            let before = keys.len();
+            for key in &target.key_ids {
+                keys.insert(key);
+            }
+            if keys.len() > before {
+                bounds.push((keys.len() as u32, variation(target.variation_id)));
+            }
+        }
+        Self { keys: keys.finish(), bounds: bounds.into_boxed_slice() }
+    }
+
+    /// What the first target that names the user serves, if any does.
+    fn find(&self, key: &str) -> Option<Option<u32>> {
+        let number = self.keys.find(key)?;
+        let at = self.bounds.partition_point(|(end, _)| *end <= number);
+        self.bounds.get(at).map(|(_, variation)| *variation)
+    }
+}
+
+impl Rollout {
+    fn new(
+        def: &flag::Rollout<'_>,
+        flag: &FlagDef<'_>,
+        variation: impl Fn(&str) -> Option<u32>,
+        texts: &mut TextBuilder,
+    ) -> Self {
+        let shares = Shares::new(def, flag.expt_include_all_targets, variation);
+        let dispatches = shares.needs_key();
+        let dispatch = match def.dispatch_key {
+            Some(name) if !is_blank(name) && dispatches => Attribute::new(name, texts),
+            _ => Attribute::KeyId,
+        };
+        Self { dispatch, dispatches, shares }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::environment_id::EnvironmentId;
+
+    fn share<'a>(id: &'a str, range: [f64; 2]) -> flag::RolloutVariation<'a> {
+        flag::RolloutVariation { id, range, expt_rollout: 1.0 }
+    }
+
+    fn rollout<'a>(shares: Vec<flag::RolloutVariation<'a>>) -> flag::Rollout<'a> {
+        flag::Rollout { dispatch_key: None, included_in_expt: false, variations: shares }
+    }
+
+    fn def() -> FlagDef<'static> {
+        FlagDef {
+            raw: "",
+            id: "1",
+            env_id: EnvironmentId::from_bytes([0; 16]),
+            key: "a \"flag\"",
+            variation_type: "boolean",
+            updated_at_ms: -5,
+            is_archived: false,
+            is_enabled: true,
+            disabled_variation_id: "off",
+            variations: vec![
+                flag::Variation { id: "on", value: "true" },
+                flag::Variation { id: "off", value: "fal\\se" },
+                flag::Variation { id: "on", value: "second of its id" },
+            ],
+            targets: vec![
+                flag::Target { key_ids: vec!["u1", "u2"], variation_id: "off" },
+                flag::Target { key_ids: vec!["u2"], variation_id: "on" },
+                flag::Target { key_ids: vec!["u2", "u3"], variation_id: "gone" },
+            ],
+            rules: Vec::new(),
+            fallthrough: rollout(vec![share("on", [0.0, 1.0])]),
+            expt_include_all_targets: false,
+        }
+    }
+
+    fn evaluated(def: &FlagDef<'_>, key: &str) -> String {
+        let flag = Compiler::default().flag(def, &mut Vec::new());
+        let user = User::new(key, None, &[]).unwrap();
+        let decision = flag.evaluate(&user, &Segments::default());
+        format!("{:?} {} {}", decision.variation, decision.reason, decision.send_to_experiment)
+    }
+
+    #[test]
+    fn archived_comes_before_disabled_before_targets() {
+        let on = r#"Some(("on", "true"))"#;
+        let off = r#"Some(("off", "fal\\se"))"#;
+        assert_eq!(evaluated(&def(), "u1"), format!("{off} targeted false"));
+        assert_eq!(evaluated(&def(), "u2"), format!("{off} targeted false"), "the first target wins");
+        assert_eq!(evaluated(&def(), "u3"), "None targeted false", "a variation that is gone");
+        assert_eq!(evaluated(&def(), "u4"), format!("{on} default false"), "the first of an id wins");
+        let included = FlagDef { expt_include_all_targets: true, ..def() };
+        assert_eq!(evaluated(&included, "u1"), format!("{off} targeted true"));
+        let disabled = FlagDef { is_enabled: false, ..included.clone() };
+        assert_eq!(evaluated(&disabled, "u1"), format!("{off} flag disabled false"));
+        let missing = FlagDef { disabled_variation_id: "", ..disabled.clone() };
+        assert_eq!(evaluated(&missing, "u1"), "None flag disabled false");
+        let archived = FlagDef { is_archived: true, ..disabled };
+        assert_eq!(evaluated(&archived, "u1"), "None flag archived false");
+    }
+
+    #[test]
+    fn a_user_in_no_share_gets_empty_texts_and_the_same_reason() {
+        let none = FlagDef { fallthrough: rollout(vec![share("on", [0.0, 0.0])]), ..def() };
+        assert_eq!(evaluated(&none, "u4"), r#"Some(("", "")) default false"#);
+        let included = FlagDef { expt_include_all_targets: true, ..none };
+        assert_eq!(evaluated(&included, "u4"), r#"Some(("", "")) default true"#);
+        let gone = FlagDef { fallthrough: rollout(vec![share("gone", [0.0, 1.0])]), ..def() };
+        assert_eq!(evaluated(&gone, "u4"), "None default false");
+    }
+
+    fn payload(def: &FlagDef<'_>, key: &str) -> String {
+        let flag = Compiler::default().flag(def, &mut Vec::new());
+        let mut out = b"before ".to_vec();
+        flag.append_client_json(&User::new(key, None, &[]).unwrap(), &Segments::default(), &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn client_json_is_spliced_in_the_order_of_the_original() {
+        let options = r#"[{"id":"on","value":"true"},{"id":"off","value":"fal\\se"},{"id":"on","value":"second of its id"}]"#;
+        assert_eq!(
+            payload(&def(), "u1"),
+            format!(
+                r#"before {{"id":"a \"flag\"","variation":"fal\\se","variationType":"boolean","variationId":"off","matchReason":"targeted","variationOptions":{options},"sendToExperiment":false,"timestamp":-5}}"#
+            )
+        );
+        let archived = FlagDef { is_archived: true, variations: Vec::new(), key: "k", ..def() };
+        assert_eq!(
+            payload(&archived, "u1"),
+            r#"before {"id":"k","variation":null,"variationType":"boolean","variationId":null,"matchReason":"flag archived","variationOptions":[],"sendToExperiment":false,"timestamp":-5}"#
+        );
+        let rule = flag::Rule {
+            name: "a \"rule\"",
+            conditions: Vec::new(),
+            rollout: rollout(vec![share("on", [0.0, 0.0])]),
+        };
+        let ruled = FlagDef { rules: vec![rule], targets: Vec::new(), ..def() };
+        let json = payload(&ruled, "u1");
+        assert!(json.contains(r#""variation":"","#) && json.contains(r#""variationId":"","#), "{json}");
+        assert!(json.contains(r#""matchReason":"a \"rule\"","#), "{json}");
+    }
+
+    #[test]
+    fn a_flag_stays_lean() {
+        let flag = Compiler::default().flag(&def(), &mut Vec::new());
+        assert!(size_of::<Flag>() <= 256, "{}", size_of::<Flag>());
+        assert!(size_of::<Condition>() <= 40, "{}", size_of::<Condition>());
+        assert!(flag.memory_bytes() < 900, "{}", flag.memory_bytes());
+        // Each variation's texts are there once, whatever refers to them.
+        assert_eq!(flag.arena.matches("second of its id").count(), 1);
+    }
+}
