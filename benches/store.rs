@@ -3,6 +3,8 @@
 //! `cargo bench --bench store` prints, before criterion's figures, the two ratios that the store is held to. Each
 //! is taken between two sides that run in turn, since machines differ by more than code does.
 
+#![allow(clippy::expect_used)]
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,7 @@
 //! What SDKs get, against answers that were recorded from FeatBit's own agent (`tests/vectors/README.md`).
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 
 use featbit_agent::model::parse::DatasetText;

@@ -70,7 +70,9 @@ impl fmt::Display for Listening {
 
 fn failed(wanted: &Listen, error: io::Error) -> StartError {
     let hint = match error.kind() {
-        io::ErrorKind::AddrInUse => " (another program listens there; stop it, or choose another port by Urls)",
+        io::ErrorKind::AddrInUse => {
+            " (another program listens there; stop it, or choose another port by Urls)"
+        }
         io::ErrorKind::PermissionDenied => {
             " (ports below 1024 need the capability CAP_NET_BIND_SERVICE; or choose another port by Urls)"
         }
@@ -79,20 +81,31 @@ fn failed(wanted: &Listen, error: io::Error) -> StartError {
     StartError::new(format!("{wanted} cannot be listened on{hint}"), error)
 }
 
-fn open_one(wanted: &Listen, reactors: usize, options: Options) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+fn open_one(
+    wanted: &Listen,
+    reactors: usize,
+    options: Options,
+) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     match wanted.address {
         ListenAddress::Ip(ip) => open_all(ip, wanted.port, reactors, options),
         // A machine without IPv6 still has IPv4.
-        ListenAddress::Wildcard => match open_all(Ipv6Addr::UNSPECIFIED.into(), wanted.port, reactors, options) {
-            Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
-                open_all(Ipv4Addr::UNSPECIFIED.into(), wanted.port, reactors, options)
+        ListenAddress::Wildcard => {
+            match open_all(Ipv6Addr::UNSPECIFIED.into(), wanted.port, reactors, options) {
+                Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+                    open_all(Ipv4Addr::UNSPECIFIED.into(), wanted.port, reactors, options)
+                }
+                other => other,
             }
-            other => other,
-        },
+        }
     }
 }
 
-fn open_all(ip: IpAddr, port: u16, reactors: usize, options: Options) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+fn open_all(
+    ip: IpAddr,
+    port: u16,
+    reactors: usize,
+    options: Options,
+) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     refuse_shared_port(ip, port)?;
     let first = listen(SocketAddr::new(ip, port), options)?;
     let address = first.local_addr()?;
@@ -107,7 +120,11 @@ fn open_all(ip: IpAddr, port: u16, reactors: usize, options: Options) -> io::Res
 /// the port is first taken without it.
 fn refuse_shared_port(ip: IpAddr, port: u16) -> io::Result<()> {
     if port != 0 {
-        let socket = socket2::Socket::new(socket2::Domain::for_address(SocketAddr::new(ip, port)), socket2::Type::STREAM, None)?;
+        let socket = socket2::Socket::new(
+            socket2::Domain::for_address(SocketAddr::new(ip, port)),
+            socket2::Type::STREAM,
+            None,
+        )?;
         if ip == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
             socket.set_only_v6(false)?;
         }

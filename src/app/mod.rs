@@ -79,8 +79,8 @@ fn wall_ms() -> i64 {
 /// When a socket cannot be opened or a thread not be started. Nothing is left running then.
 pub fn run(settings: Settings) -> Result<(), StartError> {
     // Before any thread: the signals of a shutdown must not be lost while the agent starts.
-    let mut signals =
-        Signals::new([SIGTERM, SIGINT]).map_err(|error| StartError::new("signals cannot be handled", error))?;
+    let mut signals = Signals::new([SIGTERM, SIGINT])
+        .map_err(|error| StartError::new("signals cannot be handled", error))?;
     let agent = Agent::start(&settings)?;
     agent.wait_for_first_load();
     agent.announce(&settings);
@@ -129,11 +129,14 @@ struct Agent {
 impl Agent {
     fn start(settings: &Settings) -> Result<Self, StartError> {
         let descriptors = limits::raise_descriptor_limit();
-        let count = settings.reactors.map_or_else(|| thread::available_parallelism().map_or(1, Into::into), Into::into);
+        let count = settings
+            .reactors
+            .map_or_else(|| thread::available_parallelism().map_or(1, Into::into), Into::into);
         let mut listening = Listening::open(settings, count)?;
         let connections_max = connections_max(settings, &descriptors, count);
         let metrics = Metrics::new();
-        let offload = Offload::start().map_err(|error| StartError::new("a thread cannot be started", error))?;
+        let offload =
+            Offload::start().map_err(|error| StartError::new("a thread cannot be started", error))?;
         let current = Arc::new(ArcSwap::from(Snapshot::empty()));
         let last_load = Arc::new(LastLoad::default());
         let (jobs, queue) = bounded(JOBS);
@@ -161,6 +164,7 @@ impl Agent {
         let ingest = Ingest::new(
             WriterOptions {
                 revocation_grace_ms: i64::try_from(settings.revocation_grace.as_millis()).unwrap_or(i64::MAX),
+                ..WriterOptions::default()
             },
             settings.data_file.as_ref().is_some_and(|file| file.stamp),
             mailboxes.clone(),

@@ -164,6 +164,12 @@ impl Ingest {
     }
 
     fn announce(&mut self, change: &Arc<Change>, arrived: Instant, in_service: Option<Arc<InService>>) {
+        // Encoded here, so that no reactor has to: what did not change is shared, so this is cheap but once.
+        for slot in &change.environments {
+            if let Some(environment) = change.snapshot.environment(*slot) {
+                environment.build_full();
+            }
+        }
         self.current.store(change.snapshot.clone());
         self.metrics.published.add(1);
         for reactor in &self.reactors {
@@ -172,7 +178,14 @@ impl Ingest {
         }
     }
 
-    fn report(&self, published: &Published, warnings: usize, source: Source, loaded: &Loaded, arrived: Instant) {
+    fn report(
+        &self,
+        published: &Published,
+        warnings: usize,
+        source: Source,
+        loaded: &Loaded,
+        arrived: Instant,
+    ) {
         let report = &published.report;
         tracing::info!(
             source = source.as_str(),
@@ -187,7 +200,9 @@ impl Ingest {
             if published.change.is_some() { "data loaded" } else { "data loaded; nothing in it is new" }
         );
         if warnings > 0 && published.change.is_some() {
-            tracing::warn!("the dataset has {warnings} warnings; `featbit-agent check --data-file FILE` shows them");
+            tracing::warn!(
+                "the dataset has {warnings} warnings; `featbit-agent check --data-file FILE` shows them"
+            );
         }
         for forgotten in report.forgotten_updated_at.iter().take(LOGGED_MAX) {
             tracing::warn!(

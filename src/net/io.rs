@@ -158,8 +158,13 @@ impl<T: Socket, S> Io<T, S> {
         let Self { slab, fresh, now, pending_private_bytes, .. } = self;
         let key = slab.insert_with(|key| {
             let mut core = core;
-            let mut link =
-                Link { key, now: *now, core: &mut core, fresh, pending_private_bytes: *pending_private_bytes };
+            let mut link = Link {
+                key,
+                now: *now,
+                core: &mut core,
+                fresh,
+                pending_private_bytes: *pending_private_bytes,
+            };
             let session = service.open(&mut link, origin);
             Connection { core, socket, session }
         });
@@ -397,7 +402,8 @@ impl<T: Socket, S> Io<T, S> {
     fn close_further(&mut self, key: Key) {
         let Some(connection) = self.slab.get_mut(key) else { return };
         let Phase::Flushing(how) = connection.core.phase else { return };
-        if how == Close::Flush || connection.core.end_of_input || connection.socket.shutdown_write().is_err() {
+        if how == Close::Flush || connection.core.end_of_input || connection.socket.shutdown_write().is_err()
+        {
             return self.kill(key, Ended::Closed);
         }
         connection.core.phase = Phase::Lingering;
@@ -449,7 +455,9 @@ impl<T: Socket, S> Io<T, S> {
 /// Whether an error says that the peer left, or something else.
 fn ended_by(error: &io::Error) -> Ended {
     match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => Ended::Peer,
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => {
+            Ended::Peer
+        }
         _ => Ended::Error,
     }
 }

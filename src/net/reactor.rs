@@ -262,11 +262,7 @@ impl<D: Driver<TcpStream>> Reactor<D> {
                 && self
                     .poll
                     .registry()
-                    .reregister(
-                        socket,
-                        Token(key.to_u64() as usize),
-                        Interest::READABLE | Interest::WRITABLE,
-                    )
+                    .reregister(socket, Token(key.to_u64() as usize), Interest::READABLE | Interest::WRITABLE)
                     .is_err()
             {
                 self.io.hung_up(key);

@@ -39,7 +39,12 @@ impl Server {
         }
         if exchange.route == Route::Status {
             let status = self.shared.ingest.status((self.shared.wall_ms)(), &self.view);
-            return self.answer(link, session, &exchange, Answer::json(200, Payload::private(status.into_bytes())));
+            return self.answer(
+                link,
+                session,
+                &exchange,
+                Answer::json(200, Payload::private(status.into_bytes())),
+            );
         }
         let accepted = self.shared.ingest.backup(self.view.clone(), self.mailbox.clone(), link.key());
         self.park_for_reply(link, session, exchange, accepted);
@@ -66,7 +71,13 @@ impl Server {
         self.park_for_reply(link, session, exchange, accepted);
     }
 
-    fn park_for_reply(&mut self, link: &mut Link<'_>, session: &mut Session, exchange: Exchange, accepted: bool) {
+    fn park_for_reply(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        exchange: Exchange,
+        accepted: bool,
+    ) {
         if accepted {
             self.park(link, session, exchange, Wait::Reply);
         } else {
@@ -78,7 +89,12 @@ impl Server {
     pub(super) fn answer_parked(&mut self, link: &mut Link<'_>, session: &mut Session, reply: Reply) {
         match std::mem::replace(&mut session.state, State::Over) {
             State::Parked(parked) if matches!(parked.wait, Wait::Reply) => {
-                self.answer_after_wait(link, session, &parked.exchange, Answer::json(reply.status, reply.body));
+                self.answer_after_wait(
+                    link,
+                    session,
+                    &parked.exchange,
+                    Answer::json(reply.status, reply.body),
+                );
             }
             other => session.state = other,
         }

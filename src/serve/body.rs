@@ -57,7 +57,9 @@ impl Body {
         bytes_max: u64,
     ) -> Result<Self, (Exchange, Refusal)> {
         let (framing, reserved) = match length {
-            BodyLength::None => return Err((exchange, Refusal::new(411, "a body with its length is needed"))),
+            BodyLength::None => {
+                return Err((exchange, Refusal::new(411, "a body with its length is needed")));
+            }
             BodyLength::Length(length) if length > bytes_max => {
                 return Err((exchange, Refusal::new(413, "the body is larger than allowed")));
             }

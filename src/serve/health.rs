@@ -22,10 +22,6 @@ pub(super) fn readiness(view: &Snapshot) -> Answer {
 impl Server {
     /// The metrics of the whole agent.
     pub(super) fn metrics(&mut self) -> Answer {
-        Answer::new(
-            200,
-            crate::telemetry::metrics::CONTENT_TYPE,
-            text(self.shared.metrics.render()),
-        )
+        Answer::new(200, crate::telemetry::metrics::CONTENT_TYPE, text(self.shared.metrics.render()))
     }
 }

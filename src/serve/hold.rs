@@ -126,10 +126,20 @@ impl Server {
             HeldStream::Verdict { .. } => {
                 self.meter.limit_hit(Limit::VerdictWait);
                 self.meter.refused(Refusal::NotLoaded);
-                self.close_stream(link, session, close_code::TRY_AGAIN, "no data has been loaded yet, try again");
+                self.close_stream(
+                    link,
+                    session,
+                    close_code::TRY_AGAIN,
+                    "no data has been loaded yet, try again",
+                );
             }
             HeldStream::OutOfTime => {
-                self.close_stream(link, session, close_code::POLICY, "the token is out of time: check the clock");
+                self.close_stream(
+                    link,
+                    session,
+                    close_code::POLICY,
+                    "the token is out of time: check the clock",
+                );
             }
         }
     }

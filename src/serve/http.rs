@@ -15,7 +15,12 @@ use super::session::{Parked, Session, State, Wait};
 
 impl Server {
     /// Takes a request's head off `bytes`, if it is all there, and deals with the request.
-    pub(super) fn take_head(&mut self, link: &mut Link<'_>, session: &mut Session, bytes: &mut [u8]) -> usize {
+    pub(super) fn take_head(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        bytes: &mut [u8],
+    ) -> usize {
         let options = &self.shared.options;
         let limits = HeadLimits { max_bytes: options.head_bytes_max, max_headers: options.headers_max };
         match head::parse(bytes, &limits) {
@@ -78,7 +83,12 @@ impl Server {
     }
 
     /// Takes in a portion of a body.
-    pub(super) fn take_body(&mut self, link: &mut Link<'_>, session: &mut Session, bytes: &mut [u8]) -> usize {
+    pub(super) fn take_body(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        bytes: &mut [u8],
+    ) -> usize {
         let State::Body(body) = &mut session.state else { return 0 };
         match body.take(bytes) {
             Ok((consumed, false)) => {
@@ -88,7 +98,8 @@ impl Server {
                 consumed
             }
             Ok((consumed, true)) => {
-                if let State::Body(body) = std::mem::replace(&mut session.state, State::Head { begun: false }) {
+                if let State::Body(body) = std::mem::replace(&mut session.state, State::Head { begun: false })
+                {
                     self.take_whole_body(link, session, *body);
                 }
                 consumed
@@ -134,7 +145,13 @@ impl Server {
     }
 
     /// Holds the connection until an answer comes from elsewhere.
-    pub(super) fn park(&mut self, link: &mut Link<'_>, session: &mut Session, exchange: Exchange, wait: Wait) {
+    pub(super) fn park(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        exchange: Exchange,
+        wait: Wait,
+    ) {
         link.set_deadline(match wait {
             Wait::Verdict { .. } => link.now().after(self.shared.options.verdict_wait),
             // The writer answers every submission.
@@ -164,7 +181,12 @@ impl Server {
             State::Parked(parked) => {
                 self.meter.limit_hit(super::meter::Limit::VerdictWait);
                 self.meter.refused(super::meter::Refusal::NotLoaded);
-                self.answer_after_wait(link, session, &parked.exchange, Answer::later("no data has been loaded yet"));
+                self.answer_after_wait(
+                    link,
+                    session,
+                    &parked.exchange,
+                    Answer::later("no data has been loaded yet"),
+                );
             }
             State::Held(held) => self.held_too_long(link, session, *held),
             State::Stream(stream) => {

@@ -9,9 +9,7 @@ use crate::net::io::Counters;
 use crate::net::service::Ended;
 use crate::protocol::insight::Counts;
 use crate::store::{EnvironmentSlot, Snapshot, SyncKind};
-use crate::telemetry::metrics::{
-    Closed, Connection, EnvironmentConnections, Metrics, ReactorMetrics, Sync,
-};
+use crate::telemetry::metrics::{Closed, Connection, EnvironmentConnections, Metrics, ReactorMetrics, Sync};
 pub(super) use crate::telemetry::metrics::{Limit, Refusal};
 
 use super::routes::Route;
@@ -90,7 +88,11 @@ impl Meter {
     pub fn answered(&self, route: Route, status: u16) {
         self.own.responded(route.label(), status);
         match status {
-            413 => self.own.limit_hit(if route == Route::Bootstrap { Limit::BootstrapBytes } else { Limit::BodyBytes }),
+            413 => self.own.limit_hit(if route == Route::Bootstrap {
+                Limit::BootstrapBytes
+            } else {
+                Limit::BodyBytes
+            }),
             431 => self.own.limit_hit(Limit::HeaderBytes),
             _ => {}
         }

@@ -70,7 +70,9 @@ impl Server {
             return Answer::later("the environment is being replaced");
         };
         match question {
-            Question::ServerPoll { timestamp_ms } => self.server_payload(exchange, &environment, timestamp_ms),
+            Question::ServerPoll { timestamp_ms } => {
+                self.server_payload(exchange, &environment, timestamp_ms)
+            }
             Question::ClientPoll { timestamp_ms, user } => {
                 let mut body = Vec::new();
                 let outcome = environment.client_sync(self.view.segments(), &user, timestamp_ms, &mut body);
@@ -87,12 +89,19 @@ impl Server {
         }
     }
 
-    fn server_payload(&mut self, exchange: &Exchange, environment: &std::sync::Arc<Environment>, timestamp_ms: i64) -> Answer {
+    fn server_payload(
+        &mut self,
+        exchange: &Exchange,
+        environment: &std::sync::Arc<Environment>,
+        timestamp_ms: i64,
+    ) -> Answer {
         let full = environment.polls_full(timestamp_ms);
         if full && exchange.accepts_gzip {
             self.meter.synced(SyncKind::Full);
             if let Some(body) = environment.poll_full_gzip() {
-                return Answer::json(200, body.clone()).with("Content-Encoding", "gzip").with("Vary", "Accept-Encoding");
+                return Answer::json(200, body.clone())
+                    .with("Content-Encoding", "gzip")
+                    .with("Vary", "Accept-Encoding");
             }
             self.shared.ingest.compress(environment);
         }
@@ -128,7 +137,14 @@ impl Server {
         match user {
             Ok(user) => {
                 let wanted = self.wanted_for_poll(crate::model::secret::SecretKind::Client);
-                self.ask(link, session, exchange, secret, wanted, Question::ClientPoll { timestamp_ms, user });
+                self.ask(
+                    link,
+                    session,
+                    exchange,
+                    secret,
+                    wanted,
+                    Question::ClientPoll { timestamp_ms, user },
+                );
             }
             Err(answer) => self.answer(link, session, &exchange, answer),
         }

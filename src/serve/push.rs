@@ -122,7 +122,9 @@ impl Server {
         }
         let sent = match &stream.user {
             Some(user) => {
-                if environment.client_changed_since(from) && self.is_short_of_memory(link.pending_private_bytes()) {
+                if environment.client_changed_since(from)
+                    && self.is_short_of_memory(link.pending_private_bytes())
+                {
                     self.meter.limit_hit(super::meter::Limit::PendingBytes);
                     return self.starving.push_back(link.key());
                 }

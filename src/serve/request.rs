@@ -23,7 +23,8 @@ impl Server {
     /// Deals with a request whose head is `head`.
     pub(super) fn take_request(&mut self, link: &mut Link<'_>, session: &mut Session, head: &Head<'_>) {
         let options = &self.shared.options;
-        let route = Route::of(head.path, session.door, options.echo_path.as_deref(), options.metrics_elsewhere);
+        let route =
+            Route::of(head.path, session.door, options.echo_path.as_deref(), options.metrics_elsewhere);
         if matches!(route, Route::Streaming | Route::Echo) && head.websocket.is_some() {
             return self.upgrade(link, session, head, route);
         }
@@ -222,7 +223,8 @@ pub(super) fn inflate(bytes: Vec<u8>, gzip: bool, bytes_max: u64) -> Result<Vec<
     if !gzip {
         return Ok(bytes);
     }
-    crate::ingest::inflate(&bytes, bytes_max).map_err(|fault| Answer::error(fault.status(), &fault.to_string()))
+    crate::ingest::inflate(&bytes, bytes_max)
+        .map_err(|fault| Answer::error(fault.status(), &fault.to_string()))
 }
 
 /// The body of an answer made of text.

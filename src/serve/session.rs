@@ -46,7 +46,9 @@ impl Session {
 #[derive(Debug)]
 pub(super) enum State {
     /// Between requests, or within a head: `begun` once its first byte has come.
-    Head { begun: bool },
+    Head {
+        begun: bool,
+    },
     Body(Box<Body>),
     Parked(Box<Parked>),
     Held(Box<HeldStream>),

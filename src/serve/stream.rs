@@ -87,18 +87,33 @@ impl Server {
             SecretKind::Client => Connection::Client,
         };
         self.meter.turned(session, counted_as);
-        session.state =
-            State::Stream(Stream { reader: Reader::new(), place, secret, one_item_patches, asked: None, user: None });
+        session.state = State::Stream(Stream {
+            reader: Reader::new(),
+            place,
+            secret,
+            one_item_patches,
+            asked: None,
+            user: None,
+        });
         self.stay_alive(link);
     }
 
     fn stay_alive(&self, link: &mut Link<'_>) {
         let idle = self.shared.options.stream_idle;
-        link.set_deadline(if idle.is_zero() { crate::net::ticks::Tick::NEVER } else { link.now().after(idle) });
+        link.set_deadline(if idle.is_zero() {
+            crate::net::ticks::Tick::NEVER
+        } else {
+            link.now().after(idle)
+        });
     }
 
     /// Takes one frame off `bytes`, if it is all there.
-    pub(super) fn take_message(&mut self, link: &mut Link<'_>, session: &mut Session, bytes: &mut [u8]) -> usize {
+    pub(super) fn take_message(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        bytes: &mut [u8],
+    ) -> usize {
         let State::Stream(stream) = &mut session.state else { return 0 };
         let length = bytes.len();
         let step = stream.reader.step(bytes, self.shared.options.message_bytes_max);
@@ -170,7 +185,12 @@ impl Server {
     }
 
     /// Echoes a message of a conformance suite.
-    pub(super) fn take_echo(&mut self, link: &mut Link<'_>, session: &mut Session, bytes: &mut [u8]) -> usize {
+    pub(super) fn take_echo(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        bytes: &mut [u8],
+    ) -> usize {
         let State::Echo(reader) = &mut session.state else { return 0 };
         let length = bytes.len();
         let step = reader.step(bytes, ECHO_BYTES_MAX);
@@ -208,7 +228,13 @@ impl Server {
     }
 
     /// Begins the closing handshake, and lingers so that the code is not lost.
-    pub(super) fn close_stream(&mut self, link: &mut Link<'_>, session: &mut Session, code: u16, reason: &str) {
+    pub(super) fn close_stream(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        code: u16,
+        reason: &str,
+    ) {
         session.why = Some(match code {
             close_code::REFUSED => session.why.unwrap_or(Closed::Refused),
             close_code::GOING_AWAY => Closed::Shutdown,

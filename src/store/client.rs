@@ -7,8 +7,8 @@ use super::environment::Environment;
 use super::item::FlagData;
 use super::message::{CLIENT_END, append_client_start};
 use super::server::SyncKind;
-use super::stand_in::Segments;
 use super::table::{Chunk, Entry};
+use crate::eval::Segments;
 use crate::model::user::User;
 
 /// What was appended for a client SDK.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::stand_in::{Flag, Segment};
+use crate::eval::{Flag, Segment};
 
 /// What flags and segments have in common: their own JSON, and what it is known by.
 #[derive(Debug)]
@@ -21,9 +21,9 @@ pub(super) struct Text {
 }
 
 impl Text {
-    /// The JSON as its source holds it.
-    pub fn original(&self) -> &str {
-        self.original.as_deref().unwrap_or(&self.raw)
+    /// Whether `raw` is the item as it is served, or as its source held it.
+    pub fn is(&self, raw: &str) -> bool {
+        *self.raw == *raw || self.original.as_deref() == Some(raw)
     }
 }
 

@@ -97,15 +97,15 @@ impl<D: Definition> Incoming<'_, D> {
     }
 }
 
-/// Makes the table hold exactly `definitions`, in their order. An item whose text is what its source gave
-/// before stays as it is.
+/// Makes the table hold exactly `definitions`, in their order. An item whose text is the one in service,
+/// or what its source gave before, stays as it is.
 fn replace<T: Item, D: Definition>(
     table: &Table<T>,
     positions: &Positions,
     definitions: &[D],
     mut make: impl FnMut(&D, Option<&Entry<T>>) -> Entry<T>,
 ) -> Option<Merged<T>> {
-    let is = |entry: &Entry<T>, definition: &D| entry.data.text().original() == definition.raw();
+    let is = |entry: &Entry<T>, definition: &D| entry.data.text().is(definition.raw());
     if table.len() == definitions.len() && table.entries().zip(definitions).all(|(old, new)| is(old, new)) {
         return None;
     }

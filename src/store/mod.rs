@@ -4,8 +4,19 @@
 //! a change. It diffs new data against what is in service, compiles and encodes what changed, and answers
 //! what an SDK lacks. Order is by publish sequence, never by `updatedAt`: items come late, share a
 //! millisecond or get removed.
+//!
+//! | Where | What |
+//! |---|---|
+//! | `snapshot`, `environment` | what reactors read; secrets; backup |
+//! | `server`, `client` | what an SDK gets: answers, pushes, polls |
+//! | `message`, `ring` | the texts and frames around items; the last changes, encoded |
+//! | `table`, `item` | items in chunks that generations of snapshots share |
+//! | `writer`, `grace` | what may change data; how long what is gone stays |
+//! | `publish`, `merge`, `resolution`, `edit` | one publish: diff, segments shared by environments, histories |
+//! | `stamp` | a newer `updatedAt` for what was changed without one |
 
 mod client;
+mod edit;
 mod environment;
 mod grace;
 mod item;
@@ -17,7 +28,6 @@ mod ring;
 mod server;
 mod snapshot;
 mod stamp;
-mod stand_in;
 mod table;
 #[cfg(test)]
 mod tests;

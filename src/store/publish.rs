@@ -6,13 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::environment::{Cache, Environment, EnvironmentSlot, History, ListedSecret};
+use super::edit::Edit;
+use super::environment::{Cache, Environment, EnvironmentSlot, ListedSecret};
 use super::item::{FlagData, Item, SegmentData, Text};
 use super::merge::{Definition, Incoming, Merged, id_of};
-use super::message::Changed;
 use super::resolution::Resolved;
-use super::ring::{Push, Ring};
-use super::server::push_of;
 use super::snapshot::{Secrets, Snapshot};
 use super::stamp::with_updated_at;
 use super::table::Entry;
@@ -32,23 +30,6 @@ pub(super) struct Round {
     unresolved: bool,
     resolved: Resolved,
     edits: BTreeMap<EnvironmentSlot, Edit>,
-}
-
-/// What happened to one environment. Its tables have taken it in already, its history has not.
-#[derive(Default)]
-struct Edit {
-    /// It was not in service before.
-    created: bool,
-    flags: Vec<(Entry<FlagData>, Option<i64>)>,
-    segments: Vec<(Entry<SegmentData>, Option<i64>)>,
-    flags_gone: usize,
-    flags_back: bool,
-    segments_gone: usize,
-    segments_back: bool,
-    /// Flags that did not change but use a segment that did.
-    restamped: Vec<Entry<FlagData>>,
-    /// The last `updatedAt` given to an item that was changed without one, if they are to get one.
-    stamp_ms: Option<i64>,
 }
 
 impl Round {
@@ -282,8 +263,7 @@ impl Round {
             return;
         }
         let segment = |slot| writer.resolution.get(slot).map(|data| Arc::clone(&data.segment));
-        let changes: Vec<_> = self.resolved.slots().map(|slot| (slot, segment(slot))).collect();
-        self.next.segments = self.next.segments.with(&changes);
+        self.next.segments = self.next.segments.with(self.resolved.slots().map(|slot| (slot, segment(slot))));
         self.differs = true;
     }
 
@@ -320,62 +300,6 @@ impl Round {
             return None;
         }
         Some(Change { snapshot: Arc::new(self.next), environments, secrets_changed: self.secrets_changed })
-    }
-}
-
-impl Edit {
-    fn changes_server(&self) -> bool {
-        self.changes_flags() || !self.segments.is_empty() || self.segments_gone > 0
-    }
-
-    fn changes_client(&self) -> bool {
-        self.changes_flags() || !self.restamped.is_empty()
-    }
-
-    fn changes_flags(&self) -> bool {
-        self.created || !self.flags.is_empty() || self.flags_gone > 0
-    }
-
-    /// Writes into the environment's history what happened to it.
-    fn settle(&self, environment: &mut Environment, resolved: &Resolved, sequence: u64) {
-        let (server, client) = (environment.server, environment.client);
-        let late = |ms: i64, before: History| ms <= before.highest_ms;
-        let newest_ms = environment.flags.newest.updated_at_ms;
-        if self.changes_server() {
-            let flags_late = self.flags.iter().any(|(entry, _)| late(entry.data.text.updated_at_ms, server));
-            let segments_late =
-                self.segments.iter().any(|(entry, _)| late(entry.data.text.updated_at_ms, server));
-            let gone = self.flags_gone + self.segments_gone > 0 || self.flags_back || self.segments_back;
-            environment.server = server.after(
-                sequence,
-                self.created || gone,
-                flags_late || segments_late,
-                newest_ms.max(environment.segments.newest.updated_at_ms),
-            );
-            environment.ring = self.ring(environment, gone, sequence, server);
-        }
-        if self.changes_client() {
-            let mut entries = self.flags.iter().map(|(entry, _)| entry).chain(&self.restamped);
-            let flags_late = entries.clone().any(|entry| late(entry.client_version_ms, client));
-            let segments_back = entries.any(|entry| resolved.went_back(entry.data.flag.segment_slots()));
-            let gone = self.flags_gone > 0 || self.flags_back || segments_back;
-            environment.client = client.after(sequence, self.created || gone, flags_late, newest_ms);
-        }
-    }
-
-    fn ring(&self, environment: &Environment, gone: bool, sequence: u64, before: History) -> Ring {
-        if self.created {
-            return Ring::begun_at(sequence);
-        }
-        let push = if gone {
-            Push::Full
-        } else {
-            let flags = self.flags.iter().map(|(entry, _)| Changed::Flag(&entry.data));
-            let segments = self.segments.iter().map(|(entry, _)| Changed::Segment(&entry.data));
-            let newer = environment.server.highest_ms > before.highest_ms;
-            push_of(environment, flags.chain(segments).collect(), newer)
-        };
-        environment.ring.with(sequence, push)
     }
 }
 

@@ -205,6 +205,12 @@ impl Environment {
         }
     }
 
+    /// Makes the full payload of streams, if it is not yet, so that no reactor has to: that takes milliseconds
+    /// for ten thousand flags. The writer does it by itself for an environment whose last one was asked for.
+    pub fn build_full(&self) {
+        self.full_frame();
+    }
+
     /// The full payload as a WebSocket frame; made when first asked for.
     pub(super) fn full_frame(&self) -> &Payload {
         self.cache.full_frame.get_or_init(|| self.full(true))

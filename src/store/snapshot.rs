@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::environment::{Environment, EnvironmentSlot};
 use super::message::append_json_string;
-use super::stand_in::Segments;
+use crate::eval::Segments;
 use crate::model::secret::SecretKind;
 use crate::payload::{Parts, Payload};
 use crate::protocol::secret::Secret;

@@ -13,8 +13,8 @@ use super::merge::Incoming;
 use super::publish::Round;
 use super::resolution::Resolution;
 use super::snapshot::{SecretEntry, Secrets, Snapshot};
-use super::stand_in::Compiler;
 use super::table::Positions;
+use crate::eval::{Compiler, RegexLimits};
 use crate::model::dataset::{Dataset, EnvironmentDef, Finding};
 use crate::model::environment_id::EnvironmentId;
 use crate::model::flag::FlagDef;
@@ -26,11 +26,13 @@ use crate::protocol::secret::Secret;
 pub struct WriterOptions {
     /// How long a secret that the dataset no longer lists stays known, in milliseconds.
     pub revocation_grace_ms: i64,
+    /// What patterns of regular expressions may cost.
+    pub regex_limits: RegexLimits,
 }
 
 impl Default for WriterOptions {
     fn default() -> Self {
-        Self { revocation_grace_ms: 60_000 }
+        Self { revocation_grace_ms: 60_000, regex_limits: RegexLimits::default() }
     }
 }
 
@@ -39,8 +41,8 @@ impl Default for WriterOptions {
 pub struct Change {
     /// What is in service from now on.
     pub snapshot: Arc<Snapshot>,
-    /// The environments of which something changed for server or client SDKs. Those that are no longer in
-    /// the snapshot have lost all their secrets too.
+    /// The environments of which something changed for server or client SDKs. One that went out of service
+    /// is not among them: its connections have lost their secret.
     pub environments: Vec<EnvironmentSlot>,
     /// Whether a secret came, went or changed its meaning; also when the first data makes unknown secrets
     /// certain.
@@ -107,7 +109,7 @@ impl Writer {
     pub fn new(options: WriterOptions) -> Self {
         Self {
             options,
-            compiler: Compiler::default(),
+            compiler: Compiler::new(options.regex_limits),
             current: Snapshot::empty(),
             old: Vec::new(),
             slots: HashMap::new(),

@@ -131,7 +131,8 @@ impl DataFile {
         if !metadata.is_file() {
             return Err(io::Error::other("it is not a file"));
         }
-        let mut content = Vec::with_capacity(usize::try_from(metadata.len().min(self.bytes_max)).unwrap_or(0));
+        let mut content =
+            Vec::with_capacity(usize::try_from(metadata.len().min(self.bytes_max)).unwrap_or(0));
         file.take(self.bytes_max.saturating_add(1)).read_to_end(&mut content)?;
         if content.len() as u64 > self.bytes_max {
             return Err(io::Error::other(format!(

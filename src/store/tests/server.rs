@@ -167,7 +167,7 @@ fn most_of_a_large_environment_is_pushed_as_a_full_that_is_newer() {
     let mut after = before.clone();
     after.flags[..64].iter_mut().for_each(|flag| flag.version_ms += 2_000);
     let mut writer = writer();
-    assert_eq!(push(&mut writer, &[before.clone()], &[after.clone()]).len(), 64);
+    assert_eq!(push(&mut writer, std::slice::from_ref(&before), std::slice::from_ref(&after)).len(), 64);
     after.flags[..65].iter_mut().for_each(|flag| flag.version_ms += 5_000);
     let from = writer.current().sequence();
     let to = change(&mut writer, &[after]);
@@ -255,7 +255,7 @@ fn who_is_behind_the_ring_gets_a_full_if_most_changed_or_something_was_removed()
 fn large_environments_share_their_chunks_between_generations() {
     let before = world(1, flags(1..1_000), vec![thing("s", 5, "u")]);
     let mut writer = writer();
-    let first = change(&mut writer, &[before.clone()]);
+    let first = change(&mut writer, std::slice::from_ref(&before));
     let mut out = Vec::new();
     environment(&first.snapshot, 1).server_sync(0, Batch, &mut out);
     let mut after = before.clone();

@@ -56,10 +56,6 @@ impl World {
     pub fn id(&self) -> EnvironmentId {
         EnvironmentId::from_bytes([self.number; 16])
     }
-
-    pub fn label(&self) -> String {
-        format!("project:env-{}", self.number)
-    }
 }
 
 pub fn secret(number: u8, environment: u8) -> Secret {
@@ -126,7 +122,7 @@ pub fn dump_json(worlds: &[World]) -> String {
 
 /// A writer with a grace of 100 ms.
 pub fn writer() -> Writer {
-    Writer::new(WriterOptions { revocation_grace_ms: 100 })
+    Writer::new(WriterOptions { revocation_grace_ms: 100, ..WriterOptions::default() })
 }
 
 pub fn load_text(writer: &mut Writer, dump: &str, now_ms: i64, stamp: bool) -> Published {
@@ -140,6 +136,15 @@ pub fn load_at(writer: &mut Writer, worlds: &[World], now_ms: i64) -> Published 
 
 pub fn load(writer: &mut Writer, worlds: &[World]) -> Published {
     load_at(writer, worlds, 0)
+}
+
+/// Adds or replaces single items of the environment with this number.
+pub fn upsert(writer: &mut Writer, number: u8, flags: &[Thing], segments: &[Thing]) -> Published {
+    let patch = World { number, secrets: vec![], flags: flags.to_vec(), segments: segments.to_vec() };
+    let mut text = crate::model::parse::DatasetText::new(dump_json(&[patch]).into_bytes());
+    let dataset = text.parse().unwrap();
+    let def = &dataset.environments[0];
+    writer.upsert(&def.flags, &def.segments, 0)
 }
 
 /// Loads and returns the change.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::support::*;
+use crate::model::parse::with_flag;
 use crate::model::secret::SecretKind;
 use crate::model::timestamp::format_iso8601;
-use crate::store::{Forgotten, PatchForm, Published, Snapshot, Writer};
+use crate::store::{Forgotten, PatchForm, Published, Snapshot, Writer, WriterOptions};
 
 fn small() -> World {
     world(1, vec![thing("a", 10, "A"), thing("b", 20, "B").using(&["s"])], vec![thing("s", 25, "u")])
@@ -18,6 +19,15 @@ fn nothing_is_known_before_data_is_loaded() {
     assert_eq!((snapshot.sequence(), snapshot.data_version(), snapshot.serves().as_str()), (0, 0, ""));
     assert_eq!(snapshot.secret(&secret(1, 1)), None);
     assert_eq!(snapshot.backup().to_vec(), br#"{"eventType":"rp_full","items":[]}"#);
+}
+
+#[test]
+fn snapshots_and_changes_are_shared_between_threads_and_the_writer_moves_to_its_own() {
+    fn shared<T: Send + Sync>() {}
+    fn moved<T: Send>() {}
+    shared::<Snapshot>();
+    shared::<crate::store::Change>();
+    moved::<Writer>();
 }
 
 #[test]
@@ -134,7 +144,7 @@ fn a_mistaken_dump_put_right_within_the_grace_is_noticed_by_nobody() {
     let other = world(2, vec![thing("c", 5, "C").using(&["s"])], vec![]);
     load(&mut writer, &[small(), other.clone()]);
     let from = writer.current().sequence();
-    let mistake = load_at(&mut writer, &[other.clone()], 1_000).change.unwrap();
+    let mistake = load_at(&mut writer, std::slice::from_ref(&other), 1_000).change.unwrap();
     assert!(mistake.environments.is_empty() && !mistake.secrets_changed);
     assert_eq!(mistake.snapshot.serves(), "project:env-2");
     assert!(!String::from_utf8(mistake.snapshot.backup().to_vec()).unwrap().contains("env-1"));
@@ -161,7 +171,7 @@ fn an_environment_whose_grace_has_ended_is_gone_with_its_secrets_and_segments() 
 
 #[test]
 fn without_grace_a_secret_is_gone_at_once() {
-    let mut writer = Writer::new(crate::store::WriterOptions { revocation_grace_ms: 0 });
+    let mut writer = Writer::new(WriterOptions { revocation_grace_ms: 0, ..WriterOptions::default() });
     load(&mut writer, &[small(), world(2, vec![], vec![])]);
     let change = change(&mut writer, &[small()]);
     assert!(change.secrets_changed);
@@ -220,6 +230,9 @@ fn stamping_raises_a_forgotten_updated_at_once_and_in_the_json_too() {
 
     // The file itself still holds the old time.
     assert!(load_stamped(&mut writer, &after).change.is_none());
+    // Nor is a backup news, in which it holds the new one.
+    let backup = String::from_utf8(writer.current().backup().to_vec()).unwrap();
+    assert!(load_text(&mut writer, &backup, 0, false).change.is_none());
     after.flags[0].content = "third".to_owned();
     load_stamped(&mut writer, &after);
     assert_eq!(
@@ -230,31 +243,35 @@ fn stamping_raises_a_forgotten_updated_at_once_and_in_the_json_too() {
     assert!(load_stamped(&mut writer, &after).report.forgotten_updated_at.is_empty());
 }
 
-fn upsert(writer: &mut Writer, environment: &World, flags: &[Thing], segments: &[Thing]) -> Published {
-    let patch =
-        World { flags: flags.to_vec(), segments: segments.to_vec(), secrets: vec![], ..environment.clone() };
-    let mut text = crate::model::parse::DatasetText::new(dump_json(&[patch]).into_bytes());
-    let dataset = text.parse().unwrap();
-    let def = &dataset.environments[0];
-    writer.upsert(&def.flags, &def.segments, 0)
-}
-
 #[test]
 fn an_upsert_counts_unless_it_is_older_or_the_same() {
     let mut writer = writer();
     load(&mut writer, &[small()]);
     let from = writer.current().sequence();
-    assert!(upsert(&mut writer, &small(), &[thing("a", 10, "A")], &[thing("s", 25, "u")]).change.is_none());
-    assert!(upsert(&mut writer, &small(), &[thing("a", 9, "older")], &[]).change.is_none());
-    let published = upsert(&mut writer, &small(), &[thing("a", 40, "new"), thing("n", 50, "N")], &[]);
+    assert!(upsert(&mut writer, 1, &[thing("a", 10, "A")], &[thing("s", 25, "u")]).change.is_none());
+    assert!(upsert(&mut writer, 1, &[thing("a", 9, "older")], &[]).change.is_none());
+    let published = upsert(&mut writer, 1, &[thing("a", 40, "new"), thing("n", 50, "N")], &[]);
     assert_eq!((published.report.added, published.report.changed), (1, 1));
     let environment_1 = environment(writer.current(), 1);
     assert_eq!(since(&environment_1, from), ["patch a/", "patch n/"]);
     assert_eq!(sync(&environment_1, 0, PatchForm::Batch), ["full a b n/s"]);
     // The new flag is found again, and one of the same version with other content counts.
     let from = writer.current().sequence();
-    upsert(&mut writer, &small(), &[thing("n", 50, "other")], &[]);
+    upsert(&mut writer, 1, &[thing("n", 50, "other")], &[]);
     assert_eq!(since(&environment(writer.current(), 1), from), ["full a b n/s"]);
+}
+
+#[test]
+fn of_several_upserts_of_one_flag_the_newest_counts() {
+    let mut writer = writer();
+    load(&mut writer, &[small()]);
+    let from = writer.current().sequence();
+    let raw = |version_ms| flag_json(small().id(), &thing("a", version_ms, "A"));
+    let change = with_flag(&raw(50), |newest| {
+        with_flag(&raw(40), |older| writer.upsert(&[newest, older.clone(), older], &[], 0).change)
+    });
+    assert_eq!(change.unwrap().unwrap().unwrap().snapshot.data_version(), 50);
+    assert_eq!(since(&environment(writer.current(), 1), from), ["patch a/"]);
 }
 
 #[test]
@@ -263,7 +280,7 @@ fn an_upserted_segment_reaches_the_flags_of_every_environment() {
     let other = world(2, vec![thing("c", 5, "C").using(&["s"])], vec![]);
     load(&mut writer, &[small(), other]);
     let from = writer.current().sequence();
-    let published = upsert(&mut writer, &small(), &[], &[thing("s", 80, "other")]).change.unwrap();
+    let published = upsert(&mut writer, 1, &[], &[thing("s", 80, "other")]).change.unwrap();
     assert_eq!(published.environments, [slot(&published.snapshot, 1), slot(&published.snapshot, 2)]);
     for number in [1, 2] {
         assert_eq!(
@@ -279,7 +296,7 @@ fn an_upserted_segment_reaches_the_flags_of_every_environment() {
 fn an_upsert_of_an_unknown_environment_is_kept_without_serving_it() {
     let mut writer = writer();
     load(&mut writer, &[small()]);
-    upsert(&mut writer, &world(7, vec![], vec![]), &[thing("z", 3, "Z")], &[]);
+    upsert(&mut writer, 7, &[thing("z", 3, "Z")], &[]);
     assert_eq!(writer.current().serves(), "project:env-1");
     assert_eq!(environment(writer.current(), 7).flag_count(), 1);
 }

@@ -1,0 +1,230 @@
+//! Many WebSocket clients on one thread: each upgrades, asks for data, and then only counts what comes.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+/// Connections that are being made at a time.
+const UNDER_WAY_MAX: usize = 128;
+/// How long a step may take before it counts as failed.
+const STEP_MAX: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Upgrading,
+    Waiting,
+    Synced,
+}
+
+struct Client {
+    stream: TcpStream,
+    phase: Phase,
+    /// Bytes of the frame under way that are still to come.
+    rest: usize,
+    /// The start of a frame's header, when it was cut.
+    partial: Vec<u8>,
+    messages: u64,
+}
+
+/// The clients.
+pub struct Crowd {
+    poll: Poll,
+    events: Events,
+    clients: Vec<Client>,
+    buffer: Vec<u8>,
+}
+
+/// A masked text frame with a mask of zero.
+fn frame(text: &str) -> Vec<u8> {
+    assert!(text.len() < 126, "the short form of lengths");
+    let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+    frame.extend_from_slice(text.as_bytes());
+    frame
+}
+
+impl Crowd {
+    /// Nobody yet.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            poll: Poll::new()?,
+            events: Events::with_capacity(1024),
+            clients: Vec::new(),
+            buffer: vec![0; 1 << 16],
+        })
+    }
+
+    /// Connects `count` clients and waits until each has its first message. `request` makes the upgrade request.
+    pub fn connect(
+        &mut self,
+        address: SocketAddr,
+        count: usize,
+        request: impl Fn() -> String,
+    ) -> io::Result<Duration> {
+        let begun = Instant::now();
+        let ask = frame(r#"{"messageType":"data-sync","data":{"timestamp":0}}"#);
+        let (mut begun_count, mut synced) = (0, 0);
+        let mut ready: Vec<usize> = Vec::new();
+        while synced < count {
+            while begun_count < count && begun_count - synced < UNDER_WAY_MAX {
+                let mut stream = TcpStream::connect(address)?;
+                self.poll.registry().register(
+                    &mut stream,
+                    Token(begun_count),
+                    Interest::READABLE | Interest::WRITABLE,
+                )?;
+                self.clients.push(Client {
+                    stream,
+                    phase: Phase::Upgrading,
+                    rest: 0,
+                    partial: Vec::new(),
+                    messages: 0,
+                });
+                begun_count += 1;
+            }
+            self.wait(begun)?;
+            ready.clear();
+            let mut first_writes = Vec::new();
+            for event in &self.events {
+                if event.is_writable() {
+                    first_writes.push(event.token().0);
+                }
+                if event.is_readable() {
+                    ready.push(event.token().0);
+                }
+            }
+            for index in first_writes {
+                let client = &mut self.clients[index];
+                if client.phase == Phase::Upgrading && client.rest == 0 {
+                    client.rest = 1;
+                    let written = client.stream.write(request().as_bytes())?;
+                    assert!(written > 0, "an empty socket takes a request");
+                }
+            }
+            for index in &ready {
+                let was = self.clients[*index].phase;
+                self.read(*index, &ask)?;
+                if was != Phase::Synced && self.clients[*index].phase == Phase::Synced {
+                    synced += 1;
+                }
+            }
+        }
+        Ok(begun.elapsed())
+    }
+
+    /// Waits until every client has had one message more than before. Returns when each got it, sorted.
+    pub fn wait_for_one_more(&mut self, begun: Instant) -> io::Result<Vec<Duration>> {
+        let mut times = Vec::with_capacity(self.clients.len());
+        let before: Vec<u64> = self.clients.iter().map(|client| client.messages).collect();
+        while times.len() < self.clients.len() {
+            self.wait(begun)?;
+            let ready: Vec<usize> =
+                self.events.iter().filter(|event| event.is_readable()).map(|event| event.token().0).collect();
+            for index in ready {
+                let had = self.clients[index].messages > before[index];
+                self.read(index, &[])?;
+                if !had && self.clients[index].messages > before[index] {
+                    times.push(begun.elapsed());
+                }
+            }
+        }
+        Ok(times)
+    }
+
+    /// Every client pings once; waits for all answers.
+    pub fn ping(&mut self) -> io::Result<()> {
+        let ping = frame(r#"{"messageType":"ping","data":null}"#);
+        let begun = Instant::now();
+        let before: Vec<u64> = self.clients.iter().map(|client| client.messages).collect();
+        for client in &mut self.clients {
+            client.stream.write_all(&ping)?;
+        }
+        let mut left = self.clients.len();
+        while left > 0 {
+            self.wait(begun)?;
+            let ready: Vec<usize> =
+                self.events.iter().filter(|event| event.is_readable()).map(|event| event.token().0).collect();
+            for index in ready {
+                let had = self.clients[index].messages > before[index];
+                self.read(index, &[])?;
+                if !had && self.clients[index].messages > before[index] {
+                    left -= 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, begun: Instant) -> io::Result<()> {
+        if begun.elapsed() > STEP_MAX {
+            return Err(io::Error::other("a step took too long"));
+        }
+        match self.poll.poll(&mut self.events, Some(Duration::from_millis(100))) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            other => other,
+        }
+    }
+
+    fn read(&mut self, index: usize, ask: &[u8]) -> io::Result<()> {
+        let Self { clients, buffer, .. } = self;
+        let client = &mut clients[index];
+        loop {
+            let count = match client.stream.read(buffer) {
+                Ok(0) => return Err(io::Error::other("the server closed a connection")),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            if client.phase == Phase::Upgrading {
+                if !buffer[..count].starts_with(b"HTTP/1.1 101") {
+                    return Err(io::Error::other("the server refused an upgrade"));
+                }
+                client.phase = Phase::Waiting;
+                client.rest = 0;
+                client.stream.write_all(ask)?;
+            } else {
+                client.take(&buffer[..count]);
+            }
+            if count < buffer.len() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Client {
+    /// Counts whole frames.
+    fn take(&mut self, mut bytes: &[u8]) {
+        loop {
+            let skip = self.rest.min(bytes.len());
+            self.rest -= skip;
+            bytes = &bytes[skip..];
+            if skip > 0 && self.rest == 0 {
+                self.messages += 1;
+                self.phase = Phase::Synced;
+            }
+            if bytes.is_empty() {
+                return;
+            }
+            self.partial.push(bytes[0]);
+            bytes = &bytes[1..];
+            if let Some(length) = payload_length(&self.partial) {
+                self.rest = length;
+                self.partial.clear();
+            }
+        }
+    }
+}
+
+/// The payload length of a server's frame, once its header is complete.
+fn payload_length(header: &[u8]) -> Option<usize> {
+    match (header.get(1)? & 0x7f, header.len()) {
+        (126, 4) => Some(usize::from(header[2]) << 8 | usize::from(header[3])),
+        (126, _) => None,
+        (127, 10) => Some(header[2..].iter().fold(0, |length, byte| length << 8 | usize::from(*byte))),
+        (127, _) => None,
+        (short, _) => Some(usize::from(short)),
+    }
+}
