@@ -1,8 +1,9 @@
 //! Compiles flags and segments from their definitions.
 //!
-//! Must not fail: whatever a definition holds, it becomes something that can be evaluated. What cannot be used is
-//! reported as a finding, whose path is relative to the flag or segment and whose text never quotes a value, since
-//! values can be users' data.
+//! Must not fail: whatever a definition holds, it becomes something that can be evaluated. What only shows when it is
+//! compiled, a pattern or a number that cannot be used, is reported as a finding; what shows in the definition
+//! itself was found by the dataset's own check. The path of a finding is relative to the flag or segment, and its
+//! text never quotes a value, since values can be users' data.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -89,8 +90,8 @@ impl Compiler {
         for (number, def) in defs.iter().enumerate() {
             place.condition = number;
             into.push(match (used.as_deref_mut(), def.property) {
-                (Some(used), IN_SEGMENT) => self.segments(def, true, used, place),
-                (Some(used), NOT_IN_SEGMENT) => self.segments(def, false, used, place),
+                (Some(used), IN_SEGMENT) => self.segments(def, true, used),
+                (Some(used), NOT_IN_SEGMENT) => self.segments(def, false, used),
                 _ => {
                     let test = self.test(def, texts, place);
                     Condition { attribute: Attribute::new(def.property, texts), test }
@@ -100,13 +101,7 @@ impl Compiler {
         start..into.len() as u32
     }
 
-    fn segments(
-        &mut self,
-        def: &ConditionDef<'_>,
-        positive: bool,
-        used: &mut Vec<u32>,
-        place: &mut Place<'_>,
-    ) -> Condition {
+    fn segments(&mut self, def: &ConditionDef<'_>, positive: bool, used: &mut Vec<u32>) -> Condition {
         // No value at all reads as no segment.
         let test = match string_list(def.value.unwrap_or("null")) {
             Some(ids) => {
@@ -114,10 +109,7 @@ impl Compiler {
                 used.extend_from_slice(&slots);
                 Test::InSegments { slots, positive }
             }
-            None => {
-                place.report("value", "not a JSON array of segment ids; the condition is never true");
-                Test::Never
-            }
+            None => Test::Never,
         };
         Condition { attribute: Attribute::Blank, test }
     }
@@ -137,11 +129,10 @@ impl Compiler {
             "EndsWith" => Test::EndsWith(texts.push(value)),
             "MatchRegex" => self.matches(value, true, place),
             "NotMatchRegex" => self.matches(value, false, place),
-            "IsOneOf" => one_of(value, true, place),
-            "NotOneOf" => one_of(value, false, place),
+            "IsOneOf" => one_of(value, true),
+            "NotOneOf" => one_of(value, false),
             "IsTrue" => Test::Word("true"),
             "IsFalse" => Test::Word("false"),
-            // The dataset's own check reports unknown operators.
             _ => Test::Never,
         }
     }
@@ -188,16 +179,13 @@ fn contains(value: &str, positive: bool) -> Test {
     Test::Contains { finder: Box::new(Finder::new(value.as_bytes()).into_owned()), positive }
 }
 
-fn one_of(value: &str, positive: bool, place: &mut Place<'_>) -> Test {
+fn one_of(value: &str, positive: bool) -> Test {
     match string_list(value) {
         Some(list) => {
             let keys = Box::new(KeySet::new(list.iter().map(|key| &**key)));
             Test::OneOf { keys, positive }
         }
-        None => {
-            place.report("value", "not a JSON array of strings; the condition is never true");
-            Test::Never
-        }
+        None => Test::Never,
     }
 }
 
@@ -266,8 +254,6 @@ mod tests {
         for (op, value) in [
             ("MatchRegex", "("),
             ("NotMatchRegex", "[secret"),
-            ("IsOneOf", "secret"),
-            ("NotOneOf", "[1]"),
             ("LessThan", "secret"),
             ("BiggerEqualThan", "NaN"),
         ] {
@@ -277,9 +263,15 @@ mod tests {
             assert_eq!(findings[0].path, "rules[3].conditions[0].value");
             assert!(!findings[0].message.contains("secret"));
         }
-        for property in [IN_SEGMENT, NOT_IN_SEGMENT] {
-            let (held, findings) = holds(condition(property, "", Some("s")), "text", &Segments::default());
-            assert!(!held && findings.len() == 1);
+    }
+
+    #[test]
+    fn what_is_no_list_holds_in_neither_polarity() {
+        for (property, op) in [("p", "IsOneOf"), ("p", "NotOneOf"), (IN_SEGMENT, ""), (NOT_IN_SEGMENT, "")] {
+            for value in ["", "text", "[1]", "{}", "\"text\"", "[\"text\""] {
+                let found = holds(condition(property, op, Some(value)), "text", &Segments::default());
+                assert_eq!(found, (false, Vec::new()), "{property} {op} {value}");
+            }
         }
     }
 

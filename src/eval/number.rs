@@ -5,11 +5,30 @@
 
 /// The number that `text` stands for; NaN and infinities included.
 pub(super) fn parse(text: &str) -> Option<f64> {
+    if let Some(number) = small_integer(text.as_bytes()) {
+        return Some(number);
+    }
     match scan(text.as_bytes()) {
         Some(Literal { plain, commas: false }) => to_f64(plain),
         Some(Literal { plain, commas: true }) => without_commas(plain),
         None => named(text),
     }
+}
+
+/// What most numbers are: a few digits, which a double holds exactly.
+fn small_integer(text: &[u8]) -> Option<f64> {
+    if text.is_empty() || text.len() > 9 {
+        return None;
+    }
+    let mut number = 0u32;
+    for byte in text {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number * 10 + u32::from(digit);
+    }
+    Some(f64::from(number))
 }
 
 /// The part of a text that is the number.

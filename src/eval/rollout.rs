@@ -135,6 +135,12 @@ impl Shares {
         None
     }
 
+    /// What everybody gets, where [`Shares::needs_key`] says that the dispatch key makes no difference.
+    pub(super) fn settled(&self) -> Option<Chosen> {
+        let share = self.0.first()?;
+        Some(Chosen { variation: share.variation, send_to_experiment: share.experiment == Range::All })
+    }
+
     /// Whether somebody's outcome depends on the dispatch key.
     pub(super) fn needs_key(&self) -> bool {
         self.0.iter().any(|share| {
@@ -271,6 +277,9 @@ mod tests {
             let shares = Shares::new(&rollout, include_all, |id| Some(u32::from(id.as_bytes()[0])));
             let chosen = shares.choose(&flag_key, &user);
             let twin = twin(&rollout, include_all, &format!("{flag_key}{user}"));
+            if !shares.needs_key() {
+                prop_assert_eq!(shares.settled(), chosen);
+            }
             prop_assert_eq!(
                 chosen.map(|chosen| (chosen.variation.unwrap(), chosen.send_to_experiment)),
                 twin.map(|(id, send)| (u32::from(id.as_bytes()[0]), send))
