@@ -151,7 +151,8 @@ impl fmt::Debug for Head<'_> {
 
 /// Parses the head at the start of `buf`; `Ok(None)` if it is not all there yet.
 ///
-/// A longer buffer never changes an answer other than `Ok(None)`.
+/// A longer buffer never changes an answer other than `Ok(None)`; only a refusal may come to be another one, when more
+/// than one thing is wrong.
 pub fn parse<'b>(buf: &'b [u8], limits: &HeadLimits) -> Result<Option<Head<'b>>, Refusal> {
     let skipped = empty_lines(buf)?;
     let mut room = [const { MaybeUninit::uninit() }; MAX_HEADERS];
