@@ -39,6 +39,9 @@ const SPARE_DESCRIPTORS: usize = 64;
 /// Connections on the metrics port, beside those of SDKs: an agent that is full can still be looked at.
 const METRICS_CONNECTIONS_MAX: usize = 32;
 
+/// The exit code when an event loop fails: `EX_OSERR` of sysexits.h.
+const EVENT_LOOP_FAILED: i32 = 71;
+
 /// Why the agent could not start, or had to end.
 #[derive(Debug)]
 pub struct StartError {
@@ -130,7 +133,7 @@ fn name_of(signal: i32) -> &'static str {
 
 struct Agent {
     mailboxes: Vec<Mailbox>,
-    reactors: Vec<JoinHandle<io::Result<()>>>,
+    reactors: Vec<JoinHandle<()>>,
     sync: JoinHandle<()>,
     jobs: Sender<Job>,
     current: Arc<ArcSwap<Snapshot>>,
@@ -181,7 +184,13 @@ impl Agent {
             mailboxes.extend(mailbox);
             let thread = thread::Builder::new()
                 .name(format!("reactor-{index}"))
-                .spawn(move || reactor.run())
+                .spawn(move || {
+                    // Without it its SDKs would be lost in silence; whoever starts the agent starts it again.
+                    if let Err(error) = reactor.run() {
+                        tracing::error!("an event loop failed, so the agent ends: {error}");
+                        std::process::exit(EVENT_LOOP_FAILED);
+                    }
+                })
                 .map_err(|error| StartError::new("a thread cannot be started", error))?;
             threads.push(thread);
         }
@@ -264,10 +273,8 @@ impl Agent {
 
     fn join(self) {
         for reactor in self.reactors {
-            match reactor.join() {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!("an event loop ended: {error}"),
-                Err(_) => tracing::error!("an event loop ended by a bug; see the lines before"),
+            if reactor.join().is_err() {
+                tracing::error!("an event loop ended by a bug; see the lines before");
             }
         }
         let _ = self.jobs.send(Job::Stop);

@@ -31,8 +31,8 @@ pub const DEFINITIONS: &[Definition] = &[
              `GET /api/public/proxy/backup` answers it. Offline mode only.",
         ),
     define(Key::DataFileStamp, "DataFileStamp", Kind::Flag, "false", Section::Data).help(
-        "Raise `updatedAt` of flags and segments whose content changed in the data file without a newer \
-         `updatedAt`. For files edited by hand: several SDKs ignore a change that is not newer.",
+        "Raise `updatedAt` of flags and segments whose content changed, in the data file or by a bootstrap call, \
+         without a newer `updatedAt`. For files edited by hand: several SDKs ignore a change that is not newer.",
     ),
     define(
         Key::DataFilePollMilliseconds,

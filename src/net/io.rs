@@ -34,6 +34,8 @@ pub struct Counters {
     pub accepted: u64,
     /// Connections accepted and dropped at once, since the limit of connections was reached.
     pub over_limit: u64,
+    /// Closed connections whose peer did not end them in time.
+    pub linger_timeouts: u64,
     /// Failed accepts, mostly for want of descriptors.
     pub accept_errors: u64,
     /// Connections ended, by [`Ended::index`].
@@ -466,7 +468,10 @@ impl<T: Socket, S> Io<T, S> {
             } else if core.deadline.has_come(self.now) {
                 core.deadline = Tick::NEVER;
                 match core.phase {
-                    Phase::Lingering => self.kill(key, Ended::Closed),
+                    Phase::Lingering => {
+                        self.counters.linger_timeouts += 1;
+                        self.kill(key, Ended::Closed);
+                    }
                     _ => {
                         self.visit(key, |link, session| service.deadline(link, session));
                     }

@@ -56,6 +56,11 @@ impl Server {
             allowed: self.shared.origins.allow_unread(),
             accepts_gzip: false,
         };
+        if refusal == head::TOO_MANY_FIELDS {
+            self.meter.limit_hit(super::meter::Limit::Headers);
+        } else if refusal.status == 431 {
+            self.meter.limit_hit(super::meter::Limit::HeaderBytes);
+        }
         self.answer(link, session, &exchange, Answer::error(refusal.status, refusal.reason));
     }
 
