@@ -40,9 +40,10 @@ pub struct Reactor {
     pub more_work: bool,
 }
 
-/// Which of the poller's news a turn gets to see.
+/// Which of the poller's news of connections a turn gets to see.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum News {
+    None,
     Some,
     All,
 }
@@ -93,11 +94,11 @@ impl Reactor {
             order.swap(at, rng.below(at + 1));
         }
         for at in order {
-            if news == News::All || rng.percent(70) {
+            if news == News::All || news == News::Some && rng.percent(70) {
                 self.event(rng, at);
             }
         }
-        if (news == News::All || rng.percent(60)) && self.woken.swap(false, Ordering::Relaxed) {
+        if (news != News::Some || rng.percent(60)) && self.woken.swap(false, Ordering::Relaxed) {
             self.server.mail(&mut self.io);
             self.io.reap(&mut self.server);
         }

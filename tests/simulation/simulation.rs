@@ -62,7 +62,6 @@ pub fn run(seed: u64) {
     }
     simulation.rest();
     simulation.end_graces();
-    simulation.rest();
     simulation.end();
 }
 
@@ -380,6 +379,16 @@ impl Simulation {
     /// Lets everything that is under way happen, and compares.
     fn rest(&mut self) {
         let mut turns = 0;
+        if self.rng.percent(50) {
+            // A change overtakes the news that blocked sockets take output again.
+            self.world.edit(&mut self.rng);
+            self.publish();
+            let now_ms = self.now_ms();
+            for connection in &mut self.connections {
+                connection.read(&mut self.rng, usize::MAX, now_ms);
+            }
+            (0..self.reactors.len()).for_each(|at| self.turn(at, News::None));
+        }
         loop {
             let now_ms = self.now_ms();
             let mut moved = false;
