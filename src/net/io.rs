@@ -12,6 +12,9 @@ use super::ticks::Tick;
 /// Bytes of the one buffer into which all connections of a reactor are read.
 pub const SHARED_BUFFER_BYTES: usize = 128 * 1024;
 
+/// Listeners of a reactor at most.
+pub const ORIGINS_MAX: usize = 256;
+
 /// Reads in a row from one connection before the others get their turn.
 const READS_PER_TURN: usize = 8;
 
@@ -31,6 +34,8 @@ pub struct Counters {
     pub accepted: u64,
     /// Connections accepted and dropped at once, since the limit of connections was reached.
     pub over_limit: u64,
+    /// Closed connections whose peer did not end them in time.
+    pub linger_timeouts: u64,
     /// Failed accepts, mostly for want of descriptors.
     pub accept_errors: u64,
     /// Connections ended, by [`Ended::index`].
@@ -71,6 +76,7 @@ pub struct Io<T, S> {
     dead: Vec<(Key, Ended)>,
     pending_private_bytes: usize,
     sweep_at: usize,
+    open_by_origin: Box<[usize; ORIGINS_MAX]>,
     /// What happened so far.
     pub counters: Counters,
 }
@@ -88,6 +94,7 @@ impl<T: Socket, S> Io<T, S> {
             dead: Vec::new(),
             pending_private_bytes: 0,
             sweep_at: 0,
+            open_by_origin: Box::new([0; ORIGINS_MAX]),
             counters: Counters::default(),
         }
     }
@@ -100,6 +107,11 @@ impl<T: Socket, S> Io<T, S> {
     /// Whether no connection is open.
     pub fn is_empty(&self) -> bool {
         self.slab.is_empty()
+    }
+
+    /// Connections open that came in by one listener.
+    pub fn open_by_origin(&self, origin: Origin) -> usize {
+        self.open_by_origin.get(origin.0).copied().unwrap_or(0)
     }
 
     /// The time of this turn.
@@ -153,8 +165,10 @@ impl<T: Socket, S> Io<T, S> {
             peer_hung_up: false,
             end_of_input: false,
             writable_registered: false,
+            origin: u8::try_from(origin.0).unwrap_or(u8::MAX),
             counted_private_bytes: 0,
         };
+        self.open_by_origin[usize::from(core.origin)] += 1;
         let Self { slab, fresh, now, pending_private_bytes, .. } = self;
         let key = slab.insert_with(|key| {
             let mut core = core;
@@ -221,6 +235,8 @@ impl<T: Socket, S> Io<T, S> {
                     }
                     return;
                 }
+                // What was left comes before what is still to be read, and before the end of it.
+                Phase::Open if connection.core.offer_again => break,
                 Phase::Open => {}
                 Phase::Flushing(_) => {
                     connection.core.unread = true;
@@ -253,6 +269,7 @@ impl<T: Socket, S> Io<T, S> {
         self.run_again(key);
     }
 
+    #[expect(clippy::box_collection, reason = "as it is kept")]
     fn offer(&mut self, key: Key, mut kept: Box<Vec<u8>>, service: &mut impl Service<Session = S>) {
         let Some(consumed) = self.visit(key, |link, session| service.input(link, session, &mut kept)) else {
             return;
@@ -306,7 +323,7 @@ impl<T: Socket, S> Io<T, S> {
         if connection.core.outbox.is_none() {
             return;
         }
-        self.settle(key);
+        self.settle_writable(key);
         let drained = self.slab.get_mut(key).is_some_and(|connection| connection.core.outbox.is_none());
         if drained {
             self.visit(key, |link, session| service.drained(link, session));
@@ -340,7 +357,20 @@ impl<T: Socket, S> Io<T, S> {
     }
 
     /// Sends what a visit left, and takes the next step of closing.
+    ///
+    /// Output that is blocked is left alone: when the socket takes it again the poller says so, and only who hears
+    /// that may tell the service. If it were sent here, that event would find nothing left to do, and a service
+    /// that waits for [`Service::drained`] would wait for ever.
     fn settle(&mut self, key: Key) {
+        self.send_and_close(key, false);
+    }
+
+    /// The same when the poller has said that the socket takes output.
+    fn settle_writable(&mut self, key: Key) {
+        self.send_and_close(key, true);
+    }
+
+    fn send_and_close(&mut self, key: Key, writable: bool) {
         let Self { slab, fresh, counters, now, blocked, pending_private_bytes, .. } = self;
         let Some(connection) = slab.get_mut(key) else { return };
         let Connection { core, socket, .. } = connection;
@@ -353,6 +383,7 @@ impl<T: Socket, S> Io<T, S> {
             _ => {}
         }
         let flushed = match &mut core.outbox {
+            Some(_) if !writable => Ok((Flush::Blocked, 0)),
             Some(outbox) => outbox.flush(socket),
             None if fresh.is_empty() => Ok((Flush::Done, 0)),
             None => fresh.flush(socket),
@@ -408,6 +439,7 @@ impl<T: Socket, S> Io<T, S> {
         }
         connection.core.phase = Phase::Lingering;
         connection.core.input = None;
+        connection.core.paused = false;
         connection.core.unread = true;
         connection.core.deadline = self.now.after(self.timeouts.close);
     }
@@ -417,6 +449,7 @@ impl<T: Socket, S> Io<T, S> {
         while let Some((key, ended)) = self.dead.pop() {
             if let Some(connection) = self.slab.remove(key) {
                 let counted = connection.core.counted_private_bytes;
+                self.open_by_origin[usize::from(connection.core.origin)] -= 1;
                 self.pending_private_bytes = self.pending_private_bytes.saturating_sub(counted);
                 self.counters.ended[ended.index()] += 1;
                 service.closed(key, connection.session, ended);
@@ -435,7 +468,10 @@ impl<T: Socket, S> Io<T, S> {
             } else if core.deadline.has_come(self.now) {
                 core.deadline = Tick::NEVER;
                 match core.phase {
-                    Phase::Lingering => self.kill(key, Ended::Closed),
+                    Phase::Lingering => {
+                        self.counters.linger_timeouts += 1;
+                        self.kill(key, Ended::Closed);
+                    }
                     _ => {
                         self.visit(key, |link, session| service.deadline(link, session));
                     }

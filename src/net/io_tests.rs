@@ -89,7 +89,7 @@ impl Service for Lines {
                 link.close(Close::Flush);
             }
             "abort" => link.close(Close::Abort),
-            "private" => link.send(Payload::private(vec![b'p'; 1000])),
+            "private" => link.send(Payload::private(vec![b'p'; 5000])),
             "deadline" => link.set_deadline(link.now().after(Duration::from_secs(1))),
             _ => link.send(Payload::Static(b"ok")),
         }
@@ -238,13 +238,75 @@ fn output_the_socket_does_not_take_waits_and_is_announced_when_it_is_gone() {
     assert!(bench.io.take_blocked().is_empty(), "it is watched once and for all");
 }
 
+/// What went wrong: the visit sent what was blocked, the event that followed found nothing to do, and whoever
+/// waited for the service to be told waited for ever.
+#[test]
+fn blocked_output_that_a_visit_could_have_sent_still_ends_in_a_call_of_drained() {
+    let mut bench = Bench::new(1);
+    bench.receive(b"a\n");
+    assert_eq!(bench.written(), "o");
+    // The peer reads; before the event is dealt with, a change is pushed.
+    bench.wire.0.borrow_mut().room = 100;
+    bench.io.visit(bench.key, |link, ()| {
+        assert!(link.is_blocked());
+        link.send(Payload::Static(b"more"));
+    });
+    assert_eq!((bench.service.drained, bench.written().as_str()), (0, "o"));
+    bench.writable(100);
+    assert_eq!((bench.service.drained, bench.written().as_str()), (1, "okmore"));
+}
+
+/// What went wrong: after a part of the input the connection yields, the end of input was read at once, and the
+/// service closed although it had not seen the rest.
+#[test]
+fn the_end_of_input_comes_after_input_that_was_left_by_choice() {
+    let mut bench = Bench::new(100);
+    bench.wire.0.borrow_mut().incoming.extend([b"one\na\nb\n".to_vec(), Vec::new()]);
+    bench.event(true);
+    assert_eq!(bench.service.seen, ["one", "a", "b"]);
+    assert_eq!(bench.service.ended, [Ended::Closed]);
+}
+
+/// What went wrong: reading went on while what had been read was left, so that it grew.
+#[test]
+fn a_link_that_leaves_input_by_choice_reads_no_more_meanwhile() {
+    let mut bench = Bench::new(1000);
+    bench.wire.0.borrow_mut().incoming.extend([b"one\ntwo\nthree\n1".to_vec(), b"2345678\n".to_vec()]);
+    let mut buffer = [0; 16];
+    bench.io.readable(bench.key, false, &mut buffer, &mut bench.service);
+    assert_eq!(bench.service.seen, ["one"]);
+    assert_eq!(bench.wire.0.borrow().incoming.len(), 1, "the second portion waits in the kernel");
+    bench.event(false);
+    assert_eq!(bench.service.seen, ["one", "two", "three", "12345678"]);
+}
+
+/// What went wrong: input that came during a pause was not thrown away after the close, so that the kernel reset
+/// the connection and the peer lost the last bytes.
+#[test]
+fn a_paused_link_that_is_closed_discards_what_came_during_the_pause() {
+    let mut bench = Bench::new(100);
+    bench.receive(b"pause\n");
+    bench.receive(b"never seen\n");
+    bench.io.visit(bench.key, |link, ()| {
+        link.send(Payload::Static(b"bye"));
+        link.close(Close::Linger);
+    });
+    assert!(bench.wire.0.borrow().shut_down);
+    let mut buffer = [0; 16];
+    for key in bench.io.take_runnable() {
+        bench.io.readable(key, false, &mut buffer, &mut bench.service);
+    }
+    assert!(bench.wire.0.borrow().incoming.is_empty());
+    assert_eq!((bench.service.seen.as_slice(), bench.written().as_str()), (&["pause".to_owned()][..], "bye"));
+}
+
 #[test]
 fn private_output_that_waits_is_counted_until_it_is_gone() {
     let mut bench = Bench::new(0);
     bench.receive(b"private\nprivate\n");
-    assert_eq!(bench.io.pending_private_bytes(), 2000);
-    bench.writable(1500);
-    assert_eq!(bench.io.pending_private_bytes(), 1000);
+    assert_eq!(bench.io.pending_private_bytes(), 10_000);
+    bench.writable(7500);
+    assert_eq!(bench.io.pending_private_bytes(), 5000);
     bench.io.hung_up(bench.key);
     bench.io.reap(&mut bench.service);
     assert_eq!(bench.io.pending_private_bytes(), 0);
@@ -275,6 +337,7 @@ fn a_peer_that_never_ends_is_given_up_after_a_while() {
     assert!(bench.service.ended.is_empty());
     bench.later(Duration::from_secs(2));
     assert_eq!(bench.service.ended, [Ended::Closed]);
+    assert_eq!(bench.io.counters.linger_timeouts, 1);
 }
 
 #[test]

@@ -2,11 +2,16 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
+use std::sync::Arc;
 
 use crate::payload::Payload;
 
 /// Slices handed to one `writev`: enough for the 80 chunks of a 10,000-flag payload.
 const SLICES_MAX: usize = 96;
+
+/// Small private payloads up to this size are joined into one run, so that thousands of pongs cost what their bytes
+/// cost, in memory and in system calls.
+const JOINED_BYTES: usize = 4096;
 
 /// Payloads in their order, and how much of the first is gone. Exists only while a socket is not taking what it
 /// was given.
@@ -30,11 +35,23 @@ pub enum Flush {
 impl Outbox {
     /// Appends a payload; an empty one is ignored.
     pub fn push(&mut self, payload: Payload) {
-        if !payload.is_empty() {
-            self.private_bytes += payload.private_bytes();
-            self.bytes += payload.len();
-            self.queue.push_back(payload);
+        if payload.is_empty() {
+            return;
         }
+        self.bytes += payload.len();
+        if let Payload::Private(small) = &payload
+            && small.len() <= JOINED_BYTES
+            && let Some(Payload::Private(last)) = self.queue.back_mut()
+            && last.len() < JOINED_BYTES
+            && let Some(last) = Arc::get_mut(last)
+        {
+            let before = last.capacity();
+            last.extend_from_slice(small);
+            self.private_bytes += last.capacity() - before;
+            return;
+        }
+        self.private_bytes += payload.private_bytes();
+        self.queue.push_back(payload);
     }
 
     /// Whether nothing waits.
@@ -115,7 +132,6 @@ mod tests {
     use super::*;
     use crate::payload::Parts;
     use proptest::prelude::*;
-    use std::sync::Arc;
 
     /// Takes `room` bytes a call in turn, 0 standing for "would block".
     struct Narrow {
@@ -157,9 +173,9 @@ mod tests {
             let mut expected = Vec::new();
             for (index, text) in texts.iter().enumerate() {
                 expected.extend_from_slice(text);
-                outbox.push(match index % 3 {
+                outbox.push(match index % 5 {
                     0 => Payload::Shared(Arc::from(&text[..])),
-                    1 => Payload::private(text.clone()),
+                    1..=3 => Payload::private(text.clone()),
                     _ => {
                         let (a, b) = text.split_at(text.len() / 2);
                         Payload::Parts(Arc::new(Parts::new(vec![Arc::from(a), Arc::from(b)])))
@@ -176,5 +192,29 @@ mod tests {
             prop_assert_eq!((outbox.bytes(), outbox.private_bytes()), (0, 0));
             prop_assert_eq!(socket.taken, expected);
         }
+    }
+
+    #[test]
+    fn thousands_of_pongs_cost_little_more_than_their_bytes() {
+        let mut outbox = Outbox::default();
+        for _ in 0..20_000 {
+            outbox.push(Payload::private(vec![0x8A, 0]));
+        }
+        assert_eq!(outbox.bytes(), 40_000);
+        assert!(outbox.queue.len() <= 40_000 / JOINED_BYTES + 1, "{} runs", outbox.queue.len());
+        assert!(outbox.private_bytes() <= 4 * 40_000, "{}", outbox.private_bytes());
+        let mut socket = Narrow { rooms: vec![usize::MAX >> 1], at: 0, taken: Vec::new() };
+        assert_eq!(outbox.flush(&mut socket).unwrap(), (Flush::Done, 40_000));
+        assert_eq!((socket.at, outbox.private_bytes()), (1, 0));
+    }
+
+    #[test]
+    fn a_payload_that_others_hold_is_not_written_into() {
+        let mut outbox = Outbox::default();
+        let held = Payload::private(b"held".to_vec());
+        outbox.push(held.clone());
+        outbox.push(Payload::private(b"next".to_vec()));
+        assert_eq!(held.to_vec(), b"held");
+        assert_eq!((outbox.bytes(), outbox.queue.len()), (8, 2));
     }
 }

@@ -8,9 +8,10 @@ use crate::net::io::{Io, Socket};
 use crate::net::service::{Close, Link};
 use crate::net::slab::Key;
 
+use super::exchange::Answer;
 use super::hold::close_code;
 use super::server::Server;
-use super::session::{Session, State};
+use super::session::{Session, State, Wait};
 
 /// Connections looked at between two looks at the sockets.
 const DRAIN_SLICE: usize = 256;
@@ -36,6 +37,11 @@ impl Drain {
         };
         (self.total as f64 * share).ceil() as usize
     }
+
+    /// Whether some should have been sent away that were not.
+    fn is_behind(&self) -> bool {
+        !self.waiting.is_empty() && self.total - self.waiting.len() < self.due()
+    }
 }
 
 impl Server {
@@ -52,19 +58,21 @@ impl Server {
     pub(super) fn drain_some<T: Socket>(&mut self, io: &mut Io<T, Session>) {
         for _ in 0..DRAIN_SLICE {
             let Some(drain) = &mut self.draining else { return };
-            if drain.waiting.is_empty() {
-                if io.is_empty() || drain.begun.elapsed() > drain.over + LAST_WAIT {
-                    self.finish();
-                }
-                return;
+            if io.is_empty() || drain.waiting.is_empty() && drain.begun.elapsed() > drain.over + LAST_WAIT {
+                return self.finish();
             }
-            if drain.total - drain.waiting.len() >= drain.due() {
+            if !drain.is_behind() {
                 return;
             }
             if let Some(key) = drain.waiting.pop_front() {
                 io.visit(key, |link, session| self.send_away(link, session));
             }
         }
+    }
+
+    /// Whether the next slice is due already.
+    pub(super) fn is_sending_away(&self) -> bool {
+        self.draining.as_ref().is_some_and(Drain::is_behind)
     }
 
     /// Connections that came in while the listeners were being closed are sent away too.
@@ -86,6 +94,13 @@ impl Server {
                 self.close_stream(link, session, close_code::GOING_AWAY, "the agent is shutting down");
             }
             State::Head { begun: false } => link.close(Close::Linger),
+            // Data will not come any more: whoever takes over may have some.
+            State::Parked(parked) if matches!(parked.wait, Wait::Verdict { .. }) => {
+                if let State::Parked(parked) = std::mem::replace(&mut session.state, State::Over) {
+                    let answer = Answer::later("the agent is shutting down");
+                    self.answer_after_wait(link, session, &parked.exchange, answer);
+                }
+            }
             // A request that is under way is answered, and its connection closed with the answer.
             State::Head { begun: true } | State::Body(_) | State::Parked(_) | State::Over => {}
         }

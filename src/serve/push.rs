@@ -26,6 +26,9 @@ impl Server {
         self.view = change.snapshot.clone();
         for slot in &change.environments {
             self.index.environment_changed(*slot);
+            if !self.index.is_walking_through(*slot) {
+                continue;
+            }
             let row = slot.0 as usize;
             if self.arrivals.len() <= row {
                 self.arrivals.resize(row + 1, None);
@@ -101,7 +104,10 @@ impl Server {
         if link.is_blocked() {
             return self.meter.behind();
         }
-        self.bring(link, stream);
+        // A request that waits for memory is answered with this change too.
+        if stream.asked.is_none() {
+            self.bring(link, stream);
+        }
     }
 
     /// What a connection lacks, when it has taken all it was sent before.
@@ -125,8 +131,7 @@ impl Server {
                 if environment.client_changed_since(from)
                     && self.is_short_of_memory(link.pending_private_bytes())
                 {
-                    self.meter.limit_hit(super::meter::Limit::PendingBytes);
-                    return self.starving.push_back(link.key());
+                    return self.starve(link, stream);
                 }
                 self.text.clear();
                 let kind = environment.client_since(self.view.segments(), user, from, &mut self.text);
@@ -150,6 +155,14 @@ impl Server {
         self.index.bring(stream.place, to);
     }
 
+    /// Remembers, once, that a client connection waits for memory.
+    pub(super) fn starve(&mut self, link: &mut Link<'_>, stream: &mut Stream) {
+        self.meter.limit_hit(super::meter::Limit::PendingBytes);
+        if !std::mem::replace(&mut stream.starving, true) {
+            self.starving.push_back(link.key());
+        }
+    }
+
     /// Feeds clients that had to wait for memory.
     pub(super) fn feed_some<T: Socket>(&mut self, io: &mut Io<T, Session>) {
         for _ in 0..FEED_SLICE {
@@ -158,6 +171,9 @@ impl Server {
             }
             let Some(key) = self.starving.pop_front() else { return };
             io.visit(key, |link, session| {
+                if let State::Stream(stream) = &mut session.state {
+                    stream.starving = false;
+                }
                 if !link.is_blocked() {
                     self.catch_up(link, session);
                 }

@@ -142,6 +142,8 @@ impl Service for Server {
         match &session.state {
             // The answer may still be wanted: a client may shut down its side once it has asked.
             State::Parked(_) => {}
+            // Held back because the peer is slow to take what it asked for: it may have asked for more before.
+            State::Head { .. } | State::Body(_) | State::Stream(_) | State::Echo(_) if link.is_paused() => {}
             _ => link.close(crate::net::service::Close::Flush),
         }
     }
@@ -184,13 +186,14 @@ impl<T: Socket> Driver<T> for Server {
         !self.to_judge.is_empty()
             || !self.to_evict.is_empty()
             || self.index.is_walking()
+            || self.is_sending_away()
             || (!self.starving.is_empty() && !self.is_short_of_memory(io.pending_private_bytes()))
     }
 
     fn tick(&mut self, io: &mut Io<T, Session>) {
         self.drain_more(io);
         let Self { meter, view, index, .. } = self;
-        meter.publish_environments(view, index);
+        meter.publish_environments(view, index, io.is_empty());
     }
 
     fn turn_ended(&mut self, io: &Io<T, Session>, busy: Duration) {

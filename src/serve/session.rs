@@ -29,6 +29,8 @@ pub struct Session {
     pub(super) state: State,
     /// What it counts as in metrics.
     pub(super) counted_as: Connection,
+    /// Whether it has brought a whole request yet.
+    pub(super) has_asked: bool,
     /// Why the agent closed it, once it has.
     pub(super) why: Option<Closed>,
 }
@@ -36,7 +38,13 @@ pub struct Session {
 impl Session {
     /// A connection that has just come in.
     pub(super) fn new(door: Door) -> Self {
-        Self { door, state: State::Head { begun: false }, counted_as: Connection::Http, why: None }
+        Self {
+            door,
+            state: State::Head { begun: false },
+            counted_as: Connection::Http,
+            has_asked: false,
+            why: None,
+        }
     }
 }
 
@@ -67,6 +75,8 @@ pub(super) struct Stream {
     pub one_item_patches: bool,
     /// A request that waits until the peer reads, or until memory is free.
     pub asked: Option<i64>,
+    /// On the list of those who wait for memory.
+    pub starving: bool,
     /// The user of a client connection, once it has said it.
     pub user: Option<User>,
 }

@@ -93,6 +93,7 @@ impl Server {
             secret,
             one_item_patches,
             asked: None,
+            starving: false,
             user: None,
         });
         self.stay_alive(link);
@@ -169,10 +170,8 @@ impl Server {
             }
             Some(user) => {
                 if self.is_short_of_memory(link.pending_private_bytes()) {
-                    self.meter.limit_hit(Limit::PendingBytes);
                     stream.asked = Some(timestamp_ms);
-                    self.starving.push_back(link.key());
-                    return;
+                    return self.starve(link, stream);
                 }
                 self.text.clear();
                 let outcome =

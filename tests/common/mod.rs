@@ -10,6 +10,7 @@
 pub mod agent;
 pub mod dataset;
 pub mod http;
+pub mod raw;
 pub mod rng;
 pub mod sdk;
 pub mod ws;

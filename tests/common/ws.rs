@@ -35,6 +35,7 @@ pub fn token(secret: &str, at_ms: i64, position: usize) -> String {
         text.bytes().map(|digit| b"QBWSPHDXZU"[usize::from(digit - b'0')] as char).collect()
     };
     let secret = secret.trim_end_matches('=');
+    let position = position.min(secret.len());
     let at = at_ms.to_string();
     let head = digits(format!("{position:03}{:02}", at.len()));
     format!("{head}{}{}{}", &secret[..position], digits(at), &secret[position..])

@@ -149,6 +149,10 @@ pub(super) fn condition(
     }
     match value {
         None => never_true(findings, &path.key("value"), value_property, "set a value; it may be \"\""),
+        Some("null") if op == "NotOneOf" => findings.warn(
+            &path.key("value"),
+            "is the text of a JSON null: no value is one of none, so the condition always holds",
+        ),
         Some(value) if matches!(op, "IsOneOf" | "NotOneOf") && !each_string(value, |_| {}) => findings.warn(
             &path.key("value"),
             "is not the text of a JSON array of strings: the condition is never true; write it like \
@@ -204,11 +208,13 @@ fn segment_references(
     let value = value.unwrap_or("null");
     let mut dangling = false;
     let good = each_string(value, |id| dangling |= !segments.homes.contains(&(env_id, id)));
-    if !good {
+    if value.trim() == "null" {
+        findings.warn(path, "names no segment, so nobody is in any; write it like \"[\\\"<id>\\\"]\"");
+    } else if !good {
         findings.warn(
             path,
-            "is not the text of a JSON array of segment ids: it names no segment, so nobody is in any; write it \
-             like \"[\\\"<id>\\\"]\"",
+            "is not the text of a JSON array of segment ids: an element that is null is passed over, anything else \
+             makes the condition never true; write it like \"[\\\"<id>\\\"]\"",
         );
     } else if dangling {
         each_string(value, |id| dangling_segment(findings, path, id, segments, env_id));

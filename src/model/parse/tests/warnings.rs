@@ -125,16 +125,10 @@ fn tells_of_dangling_segment_references() {
     let value = |value: Value| flag_with("/rules/0/conditions/0/value", value);
     let id = "00000000-0000-0000-0000-000000000001";
     assert_warns(&value(json!(format!("[\"{SEGMENT_ID}\", \"{id}\"]"))), path, id);
-    for bad in [
-        json!(null),
-        json!(""),
-        json!("null"),
-        json!("[1]"),
-        json!("[null]"),
-        json!("{}"),
-        json!("[\"a\""),
-        json!(SEGMENT_ID),
-    ] {
+    for none in [json!(null), json!("null")] {
+        assert_warns(&value(none), path, "names no segment");
+    }
+    for bad in [json!(""), json!("[1]"), json!("[null]"), json!("{}"), json!("[\"a\""), json!(SEGMENT_ID)] {
         assert_warns(&value(bad), path, "not the text of a JSON array");
     }
     assert_eq!(warnings_of(&value(json!("[]"))), []);
