@@ -95,8 +95,9 @@ impl Ingest {
     pub fn take(&mut self, submission: Submission) {
         let Submission { bytes, gzip, bytes_max, mailbox, key, permit } = submission;
         let answer = move |status, body: Vec<u8>| {
-            mailbox.post(Mail::Reply { key, reply: Reply { status, body: Payload::private(body) } });
+            // First: who has the answer may come with the next dataset.
             drop(permit);
+            mailbox.post(Mail::Reply { key, reply: Reply { status, body: Payload::private(body) } });
         };
         let bytes = match if gzip { inflate(&bytes, bytes_max) } else { Ok(bytes) } {
             Ok(bytes) => bytes,
