@@ -5,7 +5,7 @@
 mod common;
 
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 
 use common::agent::{Agent, Builder};
 use common::dataset::{Dataset, Environment, Kind, START_MS, boolean_flag, flag, touch, user};
@@ -134,10 +134,7 @@ fn who_was_behind_gets_what_it_lacks_in_one_step_when_it_reads_again() {
     let mut data = Dataset::of([environment]);
     let agent = Builder::offline().api_key().data_file(&data).env("Limits__WriteStallSeconds", "600").start();
     // A window so small that the first answer does not fit what the kernels hold for both sides.
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    socket.connect(&SocketAddr::from(([127, 0, 0, 1], agent.port())).into()).unwrap();
-    let mut slow = RawSocket::of(TcpStream::from(socket));
+    let mut slow = RawSocket::connect_with_window(agent.port(), 4096);
     slow.send(&upgrade_request(&target(&data.environments[0], Kind::Server), &[]));
     assert!(slow.read_head().starts_with("HTTP/1.1 101 "));
     slow.send(&whole(TEXT, br#"{"messageType":"data-sync","data":{"timestamp":0}}"#));
