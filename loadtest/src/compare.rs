@@ -60,7 +60,10 @@ struct Figures {
     ping_cpu_us: f64,
 }
 
-const ROWS: [(&str, fn(&Figures) -> f64); 7] = [
+/// What a row is called, and where its figure is.
+type Row = (&'static str, fn(&Figures) -> f64);
+
+const ROWS: [Row; 7] = [
     ("connect + full sync, CPU µs a connection", |f| f.connect_cpu_us),
     ("connect + full sync, wall ms", |f| f.connect_wall_ms),
     ("memory a connection, bytes (PSS growth)", |f| f.pss_bytes),

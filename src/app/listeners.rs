@@ -39,7 +39,7 @@ impl Listening {
                         own.push((socket, door));
                     }
                 }
-                Err(error) if wanted.optional => skipped = Some((wanted, error)),
+                Err(error) if wanted.optional && is_absent(&error) => skipped = Some((wanted, error)),
                 Err(error) => return Err(failed(wanted, error)),
             }
         }
@@ -66,6 +66,11 @@ impl fmt::Display for Listening {
         }
         Ok(())
     }
+}
+
+/// Whether an address cannot be listened on because this machine does not have it.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT))
 }
 
 fn failed(wanted: &Listen, error: io::Error) -> StartError {

@@ -15,7 +15,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use crossbeam::channel::{Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -23,8 +23,8 @@ use crate::config::{Origins, Settings};
 use crate::fanout::mailbox::{Mail, Mailbox};
 use crate::ingest::{Handle, Ingest, Job, LastLoad, Offload};
 use crate::net::io::Timeouts;
-use crate::net::reactor::{self, Reactor};
-use crate::serve::{Options, Server, Shared};
+use crate::net::reactor::{self, Allowance, Reactor};
+use crate::serve::{Door, Options, Server, Shared};
 use crate::store::{Snapshot, WriterOptions};
 use crate::sync;
 use crate::sync::file::DataFile;
@@ -34,8 +34,13 @@ use listeners::Listening;
 
 /// Submissions that may wait for the writer.
 const JOBS: usize = 8;
-/// Descriptors that are left to everything but connections: pollers, wakers, logs, files.
+/// Descriptors that are left to everything but connections of SDKs: pollers, wakers, logs, files, operators.
 const SPARE_DESCRIPTORS: usize = 64;
+/// Connections on the metrics port, beside those of SDKs: an agent that is full can still be looked at.
+const METRICS_CONNECTIONS_MAX: usize = 32;
+
+/// The exit code when an event loop fails: `EX_OSERR` of sysexits.h.
+const EVENT_LOOP_FAILED: i32 = 71;
 
 /// Why the agent could not start, or had to end.
 #[derive(Debug)]
@@ -78,49 +83,62 @@ fn wall_ms() -> i64 {
 /// # Errors
 /// When a socket cannot be opened or a thread not be started. Nothing is left running then.
 pub fn run(settings: Settings) -> Result<(), StartError> {
-    // Before any thread: the signals of a shutdown must not be lost while the agent starts.
-    let mut signals = Signals::new([SIGTERM, SIGINT])
-        .map_err(|error| StartError::new("signals cannot be handled", error))?;
+    let signals = signals()?;
     let agent = Agent::start(&settings)?;
-    agent.wait_for_first_load();
-    agent.announce(&settings);
-    let mut asked = 0;
-    for signal in signals.forever() {
-        asked += 1;
-        if asked == 1 {
-            tracing::info!(
-                signal = if signal == SIGTERM { "SIGTERM" } else { "SIGINT" },
-                seconds = settings.shutdown_drain.as_secs_f64(),
-                "shutting down: connections are finished and closed; a second signal ends at once"
-            );
-            agent.drain(settings.shutdown_drain);
-            // The reactors end by themselves; a second signal ends them at once.
-            let handle = signals.handle();
-            let reactors = agent.mailboxes.clone();
-            thread::Builder::new()
-                .name("signals".into())
-                .spawn(move || {
-                    if signals.forever().next().is_some() {
-                        reactors.iter().for_each(|reactor| reactor.post(Mail::Stop));
-                    }
-                })
-                .map_err(|error| StartError::new("a thread cannot be started", error))?;
-            agent.join();
-            handle.close();
-            break;
+    // The data file may take its time, or hang with its file system: a signal does not wait for it.
+    let asked = crossbeam::select! {
+        recv(agent.first_load) -> _ => {
+            agent.announce(&settings);
+            signals.recv()
         }
-    }
+        recv(signals) -> signal => signal,
+    };
+    tracing::info!(
+        signal = asked.map_or("", name_of),
+        seconds = settings.shutdown_drain.as_secs_f64(),
+        "shutting down: connections are finished and closed; a second signal ends at once"
+    );
+    agent.drain(settings.shutdown_drain);
+    agent.join();
     tracing::info!("stopped");
     Ok(())
 }
 
+/// Catches the signals of a shutdown from now on: the first is handed on, the second ends the process.
+fn signals() -> Result<Receiver<i32>, StartError> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])
+        .map_err(|error| StartError::new("signals cannot be handled", error))?;
+    let (first, received) = bounded(1);
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            let mut signals = signals.forever();
+            if let Some(signal) = signals.next() {
+                // Whoever would receive it has failed to start, and ends the process itself.
+                let _ = first.send(signal);
+            }
+            if let Some(signal) = signals.next() {
+                tracing::warn!(signal = name_of(signal), "ended at once by a second signal");
+                // As a shell says that a signal ended a process.
+                std::process::exit(128 + signal);
+            }
+        })
+        .map_err(|error| StartError::new("a thread cannot be started", error))?;
+    Ok(received)
+}
+
+fn name_of(signal: i32) -> &'static str {
+    if signal == SIGTERM { "SIGTERM" } else { "SIGINT" }
+}
+
 struct Agent {
     mailboxes: Vec<Mailbox>,
-    reactors: Vec<JoinHandle<io::Result<()>>>,
+    reactors: Vec<JoinHandle<()>>,
     sync: JoinHandle<()>,
     jobs: Sender<Job>,
     current: Arc<ArcSwap<Snapshot>>,
-    first_load: crossbeam::channel::Receiver<()>,
+    /// Disconnected once the data file has been looked at, whatever came of it. SDKs are let in meanwhile, and held.
+    first_load: Receiver<()>,
     listening: Listening,
     connections_max: usize,
     descriptors: limits::Limits,
@@ -142,11 +160,20 @@ impl Agent {
         let (jobs, queue) = bounded(JOBS);
         let handle = Handle::new(jobs.clone(), offload, current.clone(), last_load.clone());
         let shared = Shared::new(serve_options(settings, count), handle, metrics.clone(), wall_ms);
+        let sdks = Allowance::new(connections_max);
+        let operators = Allowance::new(METRICS_CONNECTIONS_MAX);
         let mut mailboxes = Vec::new();
         let mut threads = Vec::new();
         for index in 0..count {
             let (sockets, doors) = listening.take(index);
-            let options = reactor_options(settings, connections_max.div_ceil(count));
+            let allowance = |door: &Door| match door {
+                Door::Data => sdks.clone(),
+                Door::Metrics => operators.clone(),
+            };
+            let options = reactor::Options {
+                timeouts: Timeouts { write_stall: settings.limits.write_stall, close: settings.limits.close },
+                allowances: doors.iter().map(allowance).collect(),
+            };
             let mut mailbox = None;
             let reactor = Reactor::new(sockets, &options, |waker| {
                 let own = Mailbox::new(waker);
@@ -157,7 +184,13 @@ impl Agent {
             mailboxes.extend(mailbox);
             let thread = thread::Builder::new()
                 .name(format!("reactor-{index}"))
-                .spawn(move || reactor.run())
+                .spawn(move || {
+                    // Without it its SDKs would be lost in silence; whoever starts the agent starts it again.
+                    if let Err(error) = reactor.run() {
+                        tracing::error!("an event loop failed, so the agent ends: {error}");
+                        std::process::exit(EVENT_LOOP_FAILED);
+                    }
+                })
                 .map_err(|error| StartError::new("a thread cannot be started", error))?;
             threads.push(thread);
         }
@@ -195,11 +228,6 @@ impl Agent {
         })
     }
 
-    /// Waits until the data file has been looked at, whatever came of it. SDKs are let in meanwhile, and held.
-    fn wait_for_first_load(&self) {
-        let _ = self.first_load.recv();
-    }
-
     /// The start-up summary.
     fn announce(&self, settings: &Settings) {
         let snapshot = self.current.load();
@@ -235,9 +263,6 @@ impl Agent {
                  (data file, or POST /api/public/proxy/bootstrap)"
             );
         }
-        if settings.api_key.is_none() {
-            tracing::info!("management calls are refused, since no ApiKey is set");
-        }
     }
 
     fn drain(&self, over: Duration) {
@@ -248,10 +273,8 @@ impl Agent {
 
     fn join(self) {
         for reactor in self.reactors {
-            match reactor.join() {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!("an event loop ended: {error}"),
-                Err(_) => tracing::error!("an event loop ended by a bug; see the lines before"),
+            if reactor.join().is_err() {
+                tracing::error!("an event loop ended by a bug; see the lines before");
             }
         }
         let _ = self.jobs.send(Job::Stop);
@@ -266,13 +289,6 @@ fn connections_max(settings: &Settings, descriptors: &limits::Limits, reactors: 
         .soft
         .map_or(usize::MAX, |soft| usize::try_from(soft).unwrap_or(usize::MAX).saturating_sub(spare).max(1));
     settings.limits.connections.map_or(possible, |wanted| usize::from(wanted).min(possible))
-}
-
-fn reactor_options(settings: &Settings, connections_max: usize) -> reactor::Options {
-    reactor::Options {
-        timeouts: Timeouts { write_stall: settings.limits.write_stall, close: settings.limits.close },
-        connections_max,
-    }
 }
 
 fn serve_options(settings: &Settings, reactors: usize) -> Options {
@@ -296,6 +312,7 @@ fn serve_options(settings: &Settings, reactors: usize) -> Options {
         bootstrap_bytes_max: limits.bootstrap_bytes,
         bootstraps_max: limits.bootstraps,
         message_bytes_max: limits.message_bytes,
+        bodies_bytes_max: limits.pending_bytes,
         pending_bytes_max: (limits.pending_bytes / reactors).max(1),
         head_time: limits.head,
         body_time: limits.body,

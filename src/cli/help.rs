@@ -33,5 +33,6 @@ Exit codes:
 
 Signals:
   SIGTERM, SIGINT  Stop accepting, finish responses, close WebSockets with 1001 over Shutdown__DrainSeconds, end.
+                   A second one ends at once, with 128 + its number.
 
 Logs go to standard output. NO_COLOR turns colours off.";

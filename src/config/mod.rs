@@ -4,7 +4,7 @@
 //! [`Settings`] whose types cannot be wrong, or into the list of everything that is wrong with that text.
 //! Files are read through a function that the caller passes.
 //!
-//! One [table](table) defines every setting; the parser, `--help`, `docs/configuration.md` and `check` are made
+//! One [table] defines every setting; the parser, `--help`, `docs/configuration.md` and `check` are made
 //! from it. The way of a value: [`source`] collects what was given and where ([`source::Raw`]), highest
 //! precedence last; [`settings`] turns that into [`Settings`] and collects every [`Fault`] on the way.
 

@@ -1,6 +1,6 @@
 //! The settings as the agent uses them: types that cannot be wrong.
 //!
-//! Must not parse or check anything: that is done in [`super::validate`], the only place that makes them.
+//! Must not parse or check anything: that is done in `validate`, the only place that makes them.
 
 use std::fmt;
 use std::num::NonZeroUsize;

@@ -31,8 +31,8 @@ pub const DEFINITIONS: &[Definition] = &[
              `GET /api/public/proxy/backup` answers it. Offline mode only.",
         ),
     define(Key::DataFileStamp, "DataFileStamp", Kind::Flag, "false", Section::Data).help(
-        "Raise `updatedAt` of flags and segments whose content changed in the data file without a newer \
-         `updatedAt`. For files edited by hand: several SDKs ignore a change that is not newer.",
+        "Raise `updatedAt` of flags and segments whose content changed, in the data file or by a bootstrap call, \
+         without a newer `updatedAt`. For files edited by hand: several SDKs ignore a change that is not newer.",
     ),
     define(
         Key::DataFilePollMilliseconds,
@@ -135,7 +135,7 @@ pub const DEFINITIONS: &[Definition] = &[
         .help("Where usage events go, such as `http://evaluation-server:5100`."),
     define(Key::LimitsConnections, "Limits__Connections", count(0, 10_000_000), "0", Section::Limits)
         .default_note("what the descriptor limit allows")
-        .help("How many connections may be open at a time. Further ones wait to be accepted."),
+        .help("How many connections may be open at a time. Further ones are closed at once, and counted."),
     define(Key::LimitsVerdictWait, "Limits__VerdictWait", seconds(0, true), "10", Section::Limits).help(
         "How long an SDK is held while no data has been loaded and its secret can be neither accepted nor refused; \
          then 1011, or 503 with `Retry-After`.",
@@ -143,7 +143,7 @@ pub const DEFINITIONS: &[Definition] = &[
     define(Key::LimitsHeadSeconds, "Limits__HeadSeconds", seconds(10, false), "15", Section::Limits)
         .help("How long a client may take to send the head of a request, handshakes included. Then 408."),
     define(Key::LimitsBodySeconds, "Limits__BodySeconds", seconds(10, false), "30", Section::Limits)
-        .help("The longest pause within the body of a request. Then 408."),
+        .help("How long a client may take for each 64 KB of a request's body, or for what is left of it. Then 408."),
     define(Key::LimitsKeepAliveSeconds, "Limits__KeepAliveSeconds", seconds(10, false), "130", Section::Limits)
         .help("How long an HTTP connection may be idle between requests."),
     define(
@@ -163,10 +163,11 @@ pub const DEFINITIONS: &[Definition] = &[
         .help("How long a closed connection waits for the peer's own close, so that a close code is not lost."),
     define(Key::LimitsHeaderBytes, "Limits__HeaderBytes", bytes(1024, 1 << 20), "32768", Section::Limits)
         .help("The longest head of a request. Then 431."),
-    define(Key::LimitsHeaders, "Limits__Headers", count(16, 1024), "100", Section::Limits)
+    define(Key::LimitsHeaders, "Limits__Headers", count(16, 128), "100", Section::Limits)
         .help("How many header lines a request may have. Then 431."),
     define(Key::LimitsBodyBytes, "Limits__BodyBytes", bytes(1024, 1 << 30), "30000000", Section::Limits)
-        .help("The longest body of a request other than a bootstrap call, after decompression too. Then 413."),
+        .help("The longest body of a request other than a bootstrap call. Then 413. A compressed one may unfold to as \
+             much, and to 4 MB at most."),
     define(Key::LimitsMessageBytes, "Limits__MessageBytes", bytes(1024, 16 << 20), "65536", Section::Limits)
         .help("The longest WebSocket message from an SDK, over all its fragments. Then 1009."),
     define(
@@ -186,7 +187,10 @@ pub const DEFINITIONS: &[Definition] = &[
         "268435456",
         Section::Limits,
     )
-    .help("How much output made for single connections may wait for slow readers, over all of them together."),
+    .help(
+        "How much output made for single connections may wait for slow readers, over all of them together. Bodies \
+         of SDKs that are on their way in, and larger than 64 KB, may take as much again; what goes beyond gets 503.",
+    ),
     define(
         Key::LimitsSendBufferBytes,
         "Limits__SendBufferBytes",

@@ -308,7 +308,7 @@ fn every_error_says_where_it_came_from_and_what_to_do() {
         ("ForwardEvents", "yes", "is neither true nor false. Write true or false."),
         ("Streaming__TrackClientHostName", "2", "is neither true nor false. Write true or false."),
         ("Reactors", "4.5", "is not a whole number. Write a number from 0 to 1024."),
-        ("Limits__Headers", "5", "is out of range. Write a number from 16 to 1024."),
+        ("Limits__Headers", "5", "is out of range. Write a number from 16 to 128."),
         (
             "Limits__HeadSeconds",
             "10 bananas",

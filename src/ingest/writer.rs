@@ -238,5 +238,6 @@ impl Ingest {
         self.metrics.environments.set(environments);
         self.metrics.flags.set(flags);
         self.metrics.segments.set(segments);
+        self.metrics.secrets.set(snapshot.secret_count() as u64);
     }
 }

@@ -12,6 +12,9 @@ use super::ticks::Tick;
 /// Bytes of the one buffer into which all connections of a reactor are read.
 pub const SHARED_BUFFER_BYTES: usize = 128 * 1024;
 
+/// Listeners of a reactor at most.
+pub const ORIGINS_MAX: usize = 256;
+
 /// Reads in a row from one connection before the others get their turn.
 const READS_PER_TURN: usize = 8;
 
@@ -31,6 +34,8 @@ pub struct Counters {
     pub accepted: u64,
     /// Connections accepted and dropped at once, since the limit of connections was reached.
     pub over_limit: u64,
+    /// Closed connections whose peer did not end them in time.
+    pub linger_timeouts: u64,
     /// Failed accepts, mostly for want of descriptors.
     pub accept_errors: u64,
     /// Connections ended, by [`Ended::index`].
@@ -71,6 +76,7 @@ pub struct Io<T, S> {
     dead: Vec<(Key, Ended)>,
     pending_private_bytes: usize,
     sweep_at: usize,
+    open_by_origin: Box<[usize; ORIGINS_MAX]>,
     /// What happened so far.
     pub counters: Counters,
 }
@@ -88,6 +94,7 @@ impl<T: Socket, S> Io<T, S> {
             dead: Vec::new(),
             pending_private_bytes: 0,
             sweep_at: 0,
+            open_by_origin: Box::new([0; ORIGINS_MAX]),
             counters: Counters::default(),
         }
     }
@@ -100,6 +107,11 @@ impl<T: Socket, S> Io<T, S> {
     /// Whether no connection is open.
     pub fn is_empty(&self) -> bool {
         self.slab.is_empty()
+    }
+
+    /// Connections open that came in by one listener.
+    pub fn open_by_origin(&self, origin: Origin) -> usize {
+        self.open_by_origin.get(origin.0).copied().unwrap_or(0)
     }
 
     /// The time of this turn.
@@ -153,8 +165,10 @@ impl<T: Socket, S> Io<T, S> {
             peer_hung_up: false,
             end_of_input: false,
             writable_registered: false,
+            origin: u8::try_from(origin.0).unwrap_or(u8::MAX),
             counted_private_bytes: 0,
         };
+        self.open_by_origin[usize::from(core.origin)] += 1;
         let Self { slab, fresh, now, pending_private_bytes, .. } = self;
         let key = slab.insert_with(|key| {
             let mut core = core;
@@ -255,6 +269,7 @@ impl<T: Socket, S> Io<T, S> {
         self.run_again(key);
     }
 
+    #[expect(clippy::box_collection, reason = "as it is kept")]
     fn offer(&mut self, key: Key, mut kept: Box<Vec<u8>>, service: &mut impl Service<Session = S>) {
         let Some(consumed) = self.visit(key, |link, session| service.input(link, session, &mut kept)) else {
             return;
@@ -434,6 +449,7 @@ impl<T: Socket, S> Io<T, S> {
         while let Some((key, ended)) = self.dead.pop() {
             if let Some(connection) = self.slab.remove(key) {
                 let counted = connection.core.counted_private_bytes;
+                self.open_by_origin[usize::from(connection.core.origin)] -= 1;
                 self.pending_private_bytes = self.pending_private_bytes.saturating_sub(counted);
                 self.counters.ended[ended.index()] += 1;
                 service.closed(key, connection.session, ended);
@@ -452,7 +468,10 @@ impl<T: Socket, S> Io<T, S> {
             } else if core.deadline.has_come(self.now) {
                 core.deadline = Tick::NEVER;
                 match core.phase {
-                    Phase::Lingering => self.kill(key, Ended::Closed),
+                    Phase::Lingering => {
+                        self.counters.linger_timeouts += 1;
+                        self.kill(key, Ended::Closed);
+                    }
                     _ => {
                         self.visit(key, |link, session| service.deadline(link, session));
                     }

@@ -337,6 +337,7 @@ fn a_peer_that_never_ends_is_given_up_after_a_while() {
     assert!(bench.service.ended.is_empty());
     bench.later(Duration::from_secs(2));
     assert_eq!(bench.service.ended, [Ended::Closed]);
+    assert_eq!(bench.io.counters.linger_timeouts, 1);
 }
 
 #[test]

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use super::io::{Counters, Io, SHARED_BUFFER_BYTES, Socket, Timeouts};
+use super::io::{Counters, Io, ORIGINS_MAX, SHARED_BUFFER_BYTES, Socket, Timeouts};
 use super::service::{Origin, Service};
 use super::slab::Key;
 use super::ticks::Clock;
@@ -20,7 +21,7 @@ const ACCEPTS_PER_TURN: usize = 64;
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 
 const WAKER: Token = Token(usize::MAX);
-const FIRST_LISTENER: usize = usize::MAX - 256;
+const FIRST_LISTENER: usize = usize::MAX - ORIGINS_MAX;
 
 // Keys of connections are used as the poller's tokens.
 const _: () = assert!(size_of::<usize>() == size_of::<u64>());
@@ -39,7 +40,7 @@ pub trait Driver<T: Socket>: Service {
     /// A bounded slice of work that no event asks for. Returns whether there is more.
     fn work(&mut self, io: &mut Io<T, Self::Session>) -> bool;
 
-    /// About twice a second while connections are open.
+    /// About twice a second while connections are open, and once more when the last one is gone.
     fn tick(&mut self, io: &mut Io<T, Self::Session>);
 
     /// A turn of the loop ended that was `busy` for so long.
@@ -57,12 +58,35 @@ pub trait Driver<T: Socket>: Service {
 pub struct Options {
     /// Time limits of connections.
     pub timeouts: Timeouts,
-    /// Connections at most.
-    pub connections_max: usize,
+    /// By listener, what its connections are counted against.
+    pub allowances: Vec<Arc<Allowance>>,
+}
+
+/// How many connections may be open together. Reactors share one, since the kernel spreads connections unevenly over
+/// their listeners.
+#[derive(Debug)]
+pub struct Allowance(AtomicUsize);
+
+impl Allowance {
+    /// Leave for that many connections.
+    pub fn new(connections: usize) -> Arc<Self> {
+        Arc::new(Self(AtomicUsize::new(connections)))
+    }
+
+    fn take(&self) -> bool {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+
+    fn give_back(&self, connections: usize) {
+        self.0.fetch_add(connections, Ordering::Relaxed);
+    }
 }
 
 struct Listener {
     socket: TcpListener,
+    allowance: Arc<Allowance>,
+    /// Taken from the allowance.
+    taken: usize,
     /// Connections may be waiting that no event will announce again.
     pending: bool,
 }
@@ -76,7 +100,8 @@ pub struct Reactor<D: Driver<TcpStream>> {
     driver: D,
     buffer: Box<[u8]>,
     clock: Clock,
-    connections_max: usize,
+    /// The last tick saw no connection: there is nothing to be done without an event.
+    quiet: bool,
     /// Accepting failed for want of descriptors; to be tried again when one may be free.
     starved: bool,
 }
@@ -95,7 +120,9 @@ impl<D: Driver<TcpStream>> Reactor<D> {
         for (index, listener) in listeners.into_iter().enumerate() {
             let mut socket = TcpListener::from_std(listener);
             poll.registry().register(&mut socket, Token(FIRST_LISTENER + index), Interest::READABLE)?;
-            kept.push(Listener { socket, pending: true });
+            let allowance =
+                options.allowances.get(index).cloned().unwrap_or_else(|| Allowance::new(usize::MAX));
+            kept.push(Listener { socket, allowance, taken: 0, pending: true });
         }
         let clock = Clock::new();
         Ok(Self {
@@ -106,7 +133,7 @@ impl<D: Driver<TcpStream>> Reactor<D> {
             listeners: kept,
             buffer: vec![0; SHARED_BUFFER_BYTES].into_boxed_slice(),
             clock,
-            connections_max: options.connections_max,
+            quiet: false,
             starved: false,
         })
     }
@@ -133,7 +160,7 @@ impl<D: Driver<TcpStream>> Reactor<D> {
                 || (self.io.is_empty() && !self.driver.is_accepting());
             let timeout = if at_once {
                 Some(Duration::ZERO)
-            } else if self.io.is_empty() && !self.starved {
+            } else if self.quiet && self.io.is_empty() && !self.starved {
                 None
             } else {
                 Some(next_sweep.saturating_duration_since(Instant::now()))
@@ -157,10 +184,13 @@ impl<D: Driver<TcpStream>> Reactor<D> {
                     next_sweep = started + SWEEP_EVERY;
                     self.starved = false;
                     self.driver.tick(&mut self.io);
+                    self.quiet = self.io.is_empty();
                 }
                 sweeping = self.io.sweep(&mut self.driver);
             }
             self.io.reap(&mut self.driver);
+            self.quiet &= self.io.is_empty();
+            self.give_back();
             self.watch_blocked();
             self.driver.turn_ended(&self.io, started.elapsed());
         }
@@ -222,8 +252,9 @@ impl<D: Driver<TcpStream>> Reactor<D> {
 
     fn accept_one(&mut self, index: usize) {
         match self.listeners[index].socket.accept() {
-            Ok(_) if self.io.len() >= self.connections_max => self.io.counters.over_limit += 1,
+            Ok(_) if !self.listeners[index].allowance.take() => self.io.counters.over_limit += 1,
             Ok((socket, _)) => {
+                self.listeners[index].taken += 1;
                 let key = self.io.insert(socket, Origin(index), &mut self.driver);
                 if let Some(socket) = self.io.socket_mut(key)
                     && self
@@ -243,6 +274,15 @@ impl<D: Driver<TcpStream>> Reactor<D> {
             }
             // A connection that was gone before it was accepted concerns only itself.
             Err(_) => self.io.counters.accept_errors += 1,
+        }
+    }
+
+    /// Gives back to the allowances what ended connections had taken.
+    fn give_back(&mut self) {
+        for (index, listener) in self.listeners.iter_mut().enumerate() {
+            let open = self.io.open_by_origin(Origin(index));
+            listener.allowance.give_back(listener.taken - open);
+            listener.taken = open;
         }
     }
 

@@ -73,6 +73,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Core {
     /// Input that is not complete yet.
+    #[expect(clippy::box_collection, reason = "8 bytes while there is none, which is nearly always")]
     pub input: Option<Box<Vec<u8>>>,
     /// Output the socket did not take; `Some` means blocked.
     pub outbox: Option<Box<Outbox>>,
@@ -92,6 +93,8 @@ pub(super) struct Core {
     /// All input has been read.
     pub end_of_input: bool,
     pub writable_registered: bool,
+    /// Index of the listener it came in by.
+    pub origin: u8,
     /// Private bytes of the outbox as they stand in the reactor's sum.
     pub counted_private_bytes: usize,
 }

@@ -63,7 +63,7 @@ impl<T> Slab<T> {
         self.len == 0
     }
 
-    /// Slots there are, taken or not: the bound of [`Slab::key_at`].
+    /// Slots there are, taken or not: the bound of [`Slab::at_mut`].
     pub fn slots(&self) -> usize {
         self.pages.len() * PAGE
     }

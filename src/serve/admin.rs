@@ -13,16 +13,15 @@ use super::session::{Session, State, Wait};
 use super::shared::BootstrapPermit;
 
 impl Server {
-    /// Whether a call carries the agent's key.
+    /// Whether a call carries the agent's key. A refusal is counted and comes back as the answer.
     pub(super) fn check_api_key(&self, head: &Head<'_>) -> Result<(), Answer> {
-        let Some(key) = &self.shared.options.api_key else {
-            return Err(Answer::error(401, "management calls are off, since the agent has no ApiKey"));
+        let why = match &self.shared.options.api_key {
+            Some(key) if key.matches(head.authorization.unwrap_or("").as_bytes()) => return Ok(()),
+            Some(_) => "Authorization must be the agent's ApiKey",
+            None => "management calls are off, since the agent has no ApiKey",
         };
-        if key.matches(head.authorization.unwrap_or("").as_bytes()) {
-            Ok(())
-        } else {
-            Err(Answer::error(401, "Authorization must be the agent's ApiKey"))
-        }
+        self.meter.refused(super::meter::Refusal::ApiKey);
+        Err(Answer::error(401, why))
     }
 
     /// Status and backup.
@@ -34,7 +33,6 @@ impl Server {
         head: &Head<'_>,
     ) {
         if let Err(answer) = self.check_api_key(head) {
-            self.meter.refused(super::meter::Refusal::ApiKey);
             return self.answer(link, session, &exchange, answer);
         }
         if exchange.route == Route::Status {

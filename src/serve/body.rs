@@ -9,13 +9,16 @@ use crate::wire::http1::chunked::Chunked;
 use crate::wire::http1::head::BodyLength;
 
 use super::exchange::Exchange;
-use super::shared::BootstrapPermit;
+use super::shared::{BodyMemory, BootstrapPermit};
 
 /// A body has to bring so many bytes, or its end, within the time limit of bodies, again and again.
 const MILESTONE_BYTES: usize = 64 * 1024;
 
+/// A body of up to so many bytes is received however many there are: polls and batches of events are smaller.
+const UNCOUNTED_BYTES: usize = 64 * 1024;
+
 /// Memory that is set aside at once for a body that says how long it is.
-const RESERVED_BYTES_MAX: u64 = 1024 * 1024;
+const RESERVED_BYTES_MAX: u64 = UNCOUNTED_BYTES as u64;
 
 /// What a body is for.
 #[derive(Debug)]
@@ -45,6 +48,8 @@ pub(super) struct Body {
     framing: Framing,
     bytes_max: u64,
     milestone: usize,
+    /// What is counted of it. Datasets are not: their number is limited.
+    memory: Option<BodyMemory>,
 }
 
 impl Body {
@@ -55,6 +60,7 @@ impl Body {
         length: BodyLength,
         gzip: bool,
         bytes_max: u64,
+        memory: Option<BodyMemory>,
     ) -> Result<Self, (Exchange, Refusal)> {
         let (framing, reserved) = match length {
             BodyLength::None => {
@@ -67,7 +73,7 @@ impl Body {
             BodyLength::Chunked => (Framing::Chunked(Chunked::new()), 0),
         };
         let bytes = Vec::with_capacity(reserved as usize);
-        Ok(Self { exchange, purpose, gzip, bytes, framing, bytes_max, milestone: MILESTONE_BYTES })
+        Ok(Self { exchange, purpose, gzip, bytes, framing, bytes_max, milestone: MILESTONE_BYTES, memory })
     }
 
     /// Takes in what belongs to the body. Returns the bytes consumed and whether it is complete.
@@ -83,6 +89,15 @@ impl Body {
                 let progress = chunked.decode(input, &mut self.bytes, self.bytes_max)?;
                 Ok((progress.consumed, progress.done))
             }
+        }
+    }
+
+    /// Whether all bodies together still fit the memory that is set aside for them. Small ones always do.
+    pub fn fits(&mut self) -> bool {
+        let bytes = self.bytes.capacity();
+        match &mut self.memory {
+            Some(memory) if bytes > UNCOUNTED_BYTES => memory.grow_to(bytes),
+            _ => true,
         }
     }
 

@@ -29,6 +29,14 @@ impl Origins {
         if values.iter().any(|value| value == "*") { Origins::Any } else { Origins::These(values.to_vec()) }
     }
 
+    /// What an answer to a request may say whose head could not be read: a page must be able to see even that.
+    pub fn allow_unread(&self) -> Allowed {
+        match self {
+            Origins::Any => Allowed::Any,
+            Origins::These(_) => Allowed::Silent,
+        }
+    }
+
     /// What an answer to a request from `origin` may say.
     pub fn allow(&self, origin: Option<&str>) -> Allowed {
         match (self, origin) {

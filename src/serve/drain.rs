@@ -8,9 +8,10 @@ use crate::net::io::{Io, Socket};
 use crate::net::service::{Close, Link};
 use crate::net::slab::Key;
 
+use super::exchange::Answer;
 use super::hold::close_code;
 use super::server::Server;
-use super::session::{Session, State};
+use super::session::{Session, State, Wait};
 
 /// Connections looked at between two looks at the sockets.
 const DRAIN_SLICE: usize = 256;
@@ -93,6 +94,13 @@ impl Server {
                 self.close_stream(link, session, close_code::GOING_AWAY, "the agent is shutting down");
             }
             State::Head { begun: false } => link.close(Close::Linger),
+            // Data will not come any more: whoever takes over may have some.
+            State::Parked(parked) if matches!(parked.wait, Wait::Verdict { .. }) => {
+                if let State::Parked(parked) = std::mem::replace(&mut session.state, State::Over) {
+                    let answer = Answer::later("the agent is shutting down");
+                    self.answer_after_wait(link, session, &parked.exchange, answer);
+                }
+            }
             // A request that is under way is answered, and its connection closed with the answer.
             State::Head { begun: true } | State::Body(_) | State::Parked(_) | State::Over => {}
         }

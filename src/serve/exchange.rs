@@ -64,8 +64,9 @@ impl Answer {
 const JOINED_BYTES_MAX: usize = 16 * 1024;
 
 impl Exchange {
-    /// Sends the answer.
-    pub fn send(&self, link: &mut Link<'_>, answer: Answer) {
+    /// Sends the answer. `connection` is what becomes of the connection in the end, whatever was meant when the
+    /// request came.
+    pub fn send(&self, link: &mut Link<'_>, answer: Answer, connection: Connection) {
         let length = answer.body.len();
         let mut fields = self.allowed.fields();
         fields.extend(answer.fields.iter().map(|(name, value)| (*name, value.as_str())));
@@ -74,7 +75,7 @@ impl Exchange {
             status: answer.status,
             content_type: answer.content_type,
             content_length: (answer.status != 204).then_some(length as u64),
-            connection: self.connection,
+            connection,
             fields: &fields,
         }
         .write(&mut head);

@@ -7,9 +7,9 @@ use crate::wire::http1::head::{self, HeadLimits};
 use crate::wire::http1::response::Connection;
 
 use super::body::{Body, Purpose};
-use super::cors::Allowed;
 use super::exchange::{Answer, Exchange};
 use super::hold::close_code;
+use super::meter::{Limit, Refusal as Reason};
 use super::routes::Route;
 use super::server::Server;
 use super::session::{Parked, Session, State, Wait};
@@ -28,6 +28,7 @@ impl Server {
             Ok(Some(head)) => {
                 let consumed = head.len;
                 session.state = State::Head { begun: false };
+                session.has_asked = true;
                 self.take_request(link, session, &head);
                 consumed
             }
@@ -52,9 +53,14 @@ impl Server {
             route: Route::Unknown,
             connection: Connection::Close,
             without_body: false,
-            allowed: Allowed::Silent,
+            allowed: self.shared.origins.allow_unread(),
             accepts_gzip: false,
         };
+        if refusal == head::TOO_MANY_FIELDS {
+            self.meter.limit_hit(super::meter::Limit::Headers);
+        } else if refusal.status == 431 {
+            self.meter.limit_hit(super::meter::Limit::HeaderBytes);
+        }
         self.answer(link, session, &exchange, Answer::error(refusal.status, refusal.reason));
     }
 
@@ -92,6 +98,19 @@ impl Server {
     ) -> usize {
         let State::Body(body) = &mut session.state else { return 0 };
         match body.take(bytes) {
+            Ok((consumed, false)) if !body.fits() => {
+                self.meter.limit_hit(Limit::PendingBytes);
+                if let State::Body(body) = std::mem::replace(&mut session.state, State::Over) {
+                    let exchange = Exchange { connection: Connection::Close, ..body.exchange };
+                    self.answer(
+                        link,
+                        session,
+                        &exchange,
+                        Answer::later("too many large bodies are on their way in"),
+                    );
+                }
+                consumed
+            }
             Ok((consumed, false)) => {
                 if let Some(deadline) = body.deadline(link.now(), self.shared.options.body_time) {
                     link.set_deadline(deadline);
@@ -135,8 +154,9 @@ impl Server {
         answer: Answer,
     ) {
         self.meter.answered(exchange.route, answer.status);
-        exchange.send(link, answer);
-        if exchange.connection.stays() && self.draining.is_none() && !link.input_ended() {
+        let stays = exchange.connection.stays() && self.draining.is_none() && !link.input_ended();
+        exchange.send(link, answer, if stays { exchange.connection } else { Connection::Close });
+        if stays {
             session.state = State::Head { begun: false };
             link.set_deadline(link.now().after(self.shared.options.keep_alive));
         } else {
@@ -167,21 +187,25 @@ impl Server {
         match std::mem::replace(&mut session.state, State::Over) {
             // Nothing was asked: nothing is owed.
             State::Head { begun: false } => {
-                self.meter.limit_hit(super::meter::Limit::KeepAliveSeconds);
+                self.meter.limit_hit(if session.has_asked {
+                    Limit::KeepAliveSeconds
+                } else {
+                    Limit::HeadSeconds
+                });
                 link.close(Close::Linger);
             }
             State::Head { begun: true } => {
-                self.meter.limit_hit(super::meter::Limit::HeadSeconds);
+                self.meter.limit_hit(Limit::HeadSeconds);
                 self.refuse(link, session, Refusal::new(408, "the request did not arrive in time"));
             }
             State::Body(body) => {
-                self.meter.limit_hit(super::meter::Limit::BodySeconds);
+                self.meter.limit_hit(Limit::BodySeconds);
                 let exchange = Exchange { connection: Connection::Close, ..body.exchange };
                 self.answer(link, session, &exchange, Answer::error(408, "the body did not arrive in time"));
             }
             State::Parked(parked) => {
-                self.meter.limit_hit(super::meter::Limit::VerdictWait);
-                self.meter.refused(super::meter::Refusal::NotLoaded);
+                self.meter.limit_hit(Limit::VerdictWait);
+                self.meter.refused(Reason::NotLoaded);
                 self.answer_after_wait(
                     link,
                     session,
@@ -191,7 +215,7 @@ impl Server {
             }
             State::Held(held) => self.held_too_long(link, session, *held),
             State::Stream(stream) => {
-                self.meter.limit_hit(super::meter::Limit::StreamIdleSeconds);
+                self.meter.limit_hit(Limit::StreamIdleSeconds);
                 session.state = State::Stream(stream);
                 self.close_silent(link, session);
             }

@@ -87,14 +87,9 @@ impl Meter {
 
     pub fn answered(&self, route: Route, status: u16) {
         self.own.responded(route.label(), status);
-        match status {
-            413 => self.own.limit_hit(if route == Route::Bootstrap {
-                Limit::BootstrapBytes
-            } else {
-                Limit::BodyBytes
-            }),
-            431 => self.own.limit_hit(Limit::HeaderBytes),
-            _ => {}
+        if status == 413 {
+            let bootstrap = route == Route::Bootstrap;
+            self.own.limit_hit(if bootstrap { Limit::BootstrapBytes } else { Limit::BodyBytes });
         }
     }
 
@@ -117,6 +112,9 @@ impl Meter {
         own.received((counters.bytes_in - self.seen.bytes_in) as usize);
         own.sent((counters.bytes_out - self.seen.bytes_out) as usize);
         own.pending(pending_private_bytes);
+        for _ in self.seen.linger_timeouts..counters.linger_timeouts {
+            own.limit_hit(Limit::CloseSeconds);
+        }
         for _ in self.seen.over_limit..counters.over_limit {
             own.limit_hit(Limit::Connections);
         }
@@ -126,9 +124,10 @@ impl Meter {
         self.seen = counters.clone();
     }
 
-    /// Publishes the connections of each environment, once a second.
-    pub fn publish_environments(&mut self, view: &Snapshot, index: &Index) {
-        if self.published.is_some_and(|at| at.elapsed() < PUBLISH_EVERY) {
+    /// Publishes the connections of each environment: once a second, and at once when there is `none` left, since
+    /// nothing may come after that.
+    pub fn publish_environments(&mut self, view: &Snapshot, index: &Index, none: bool) {
+        if !none && self.published.is_some_and(|at| at.elapsed() < PUBLISH_EVERY) {
             return;
         }
         self.published = Some(Instant::now());

@@ -57,6 +57,11 @@ impl Server {
         }
     }
 
+    /// What a compressed body from an SDK may unfold to.
+    fn unfolded_bytes_max(&self) -> u64 {
+        self.shared.options.body_bytes_max.min(UNFOLDED_BYTES_MAX)
+    }
+
     fn judged(&mut self, verdict: Verdict, exchange: &Exchange, question: Question) -> Answer {
         let slot = match verdict {
             Verdict::Accepted { slot, .. } => slot,
@@ -128,7 +133,7 @@ impl Server {
         bytes: Vec<u8>,
         gzip: bool,
     ) {
-        let user = inflate(bytes, gzip, UNFOLDED_BYTES_MAX).and_then(|bytes| {
+        let user = inflate(bytes, gzip, self.unfolded_bytes_max()).and_then(|bytes| {
             parse_http(&bytes).map_err(|fault| match fault {
                 UserFault::Blank => Answer::new(400, "text/plain; charset=utf-8", text("invalid end user")),
                 UserFault::Malformed => Answer::error(400, "the body is not a user"),
@@ -160,7 +165,7 @@ impl Server {
         bytes: Vec<u8>,
         gzip: bool,
     ) {
-        let events = inflate(bytes, gzip, UNFOLDED_BYTES_MAX).and_then(|bytes| {
+        let events = inflate(bytes, gzip, self.unfolded_bytes_max()).and_then(|bytes| {
             crate::protocol::insight::check(&bytes)
                 .map_err(|_| Answer::error(400, "the body is not a JSON text of usage events"))
         });

@@ -69,6 +69,10 @@ impl Server {
             return Some(Answer { fields, ..Answer::empty(204) });
         }
         let route = exchange.route;
+        // The server as a whole (RFC 9110 section 9.3.7).
+        if head.method == Method::Options && head.path == "*" {
+            return Some(Answer::empty(204).with("Allow", "GET, HEAD, POST, OPTIONS"));
+        }
         if matches!(route, Route::Streaming | Route::Echo)
             && let Some(fault) = head.websocket_fault
         {
@@ -151,7 +155,8 @@ impl Server {
         match judged {
             Ok((purpose, gzip)) => {
                 let max = self.shared.options.body_bytes_max;
-                let body = Body::begin(exchange, purpose, head.body, gzip, max);
+                let body =
+                    Body::begin(exchange, purpose, head.body, gzip, max, Some(self.shared.body_memory()));
                 self.begin_body(link, session, body, head.expect_continue);
             }
             Err(answer) => {
@@ -178,7 +183,7 @@ impl Server {
         match begun {
             Ok((permit, gzip)) => {
                 let max = self.shared.options.bootstrap_bytes_max;
-                let body = Body::begin(exchange, Purpose::Bootstrap(permit), head.body, gzip, max);
+                let body = Body::begin(exchange, Purpose::Bootstrap(permit), head.body, gzip, max, None);
                 self.begin_body(link, session, body, head.expect_continue);
             }
             Err(answer) => {

@@ -193,7 +193,7 @@ impl<T: Socket> Driver<T> for Server {
     fn tick(&mut self, io: &mut Io<T, Session>) {
         self.drain_more(io);
         let Self { meter, view, index, .. } = self;
-        meter.publish_environments(view, index);
+        meter.publish_environments(view, index, io.is_empty());
     }
 
     fn turn_ended(&mut self, io: &Io<T, Session>, busy: Duration) {

@@ -29,6 +29,8 @@ pub struct Session {
     pub(super) state: State,
     /// What it counts as in metrics.
     pub(super) counted_as: Connection,
+    /// Whether it has brought a whole request yet.
+    pub(super) has_asked: bool,
     /// Why the agent closed it, once it has.
     pub(super) why: Option<Closed>,
 }
@@ -36,7 +38,13 @@ pub struct Session {
 impl Session {
     /// A connection that has just come in.
     pub(super) fn new(door: Door) -> Self {
-        Self { door, state: State::Head { begun: false }, counted_as: Connection::Http, why: None }
+        Self {
+            door,
+            state: State::Head { begun: false },
+            counted_as: Connection::Http,
+            has_asked: false,
+            why: None,
+        }
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Options {
     pub message_bytes_max: usize,
     /// Private bytes that may wait for slow readers on one reactor.
     pub pending_bytes_max: usize,
+    /// Bytes of larger bodies from SDKs that may be in memory, over all reactors.
+    pub bodies_bytes_max: usize,
     /// Time to send a head.
     pub head_time: Duration,
     /// Time for each portion of a body.
@@ -67,13 +69,27 @@ pub struct Shared {
     pub wall_ms: fn() -> i64,
     pub(super) origins: Origins,
     bootstraps: Arc<AtomicUsize>,
+    body_bytes: Arc<AtomicUsize>,
 }
 
 impl Shared {
     /// Puts together what reactors share.
     pub fn new(options: Options, ingest: Handle, metrics: Arc<Metrics>, wall_ms: fn() -> i64) -> Arc<Self> {
         let origins = Origins::new(&options.cors_origins);
-        Arc::new(Self { options, ingest, metrics, wall_ms, origins, bootstraps: Arc::default() })
+        Arc::new(Self {
+            options,
+            ingest,
+            metrics,
+            wall_ms,
+            origins,
+            bootstraps: Arc::default(),
+            body_bytes: Arc::default(),
+        })
+    }
+
+    /// The count of one body's memory against that of all.
+    pub(super) fn body_memory(&self) -> BodyMemory {
+        BodyMemory { all: self.body_bytes.clone(), all_max: self.options.bodies_bytes_max, own: 0 }
     }
 
     /// Leave to receive one more dataset; `None` if as many as allowed are under way.
@@ -92,5 +108,28 @@ pub(super) struct BootstrapPermit(Arc<AtomicUsize>);
 impl Drop for BootstrapPermit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The memory of one body; given back when dropped.
+#[derive(Debug)]
+pub(super) struct BodyMemory {
+    all: Arc<AtomicUsize>,
+    all_max: usize,
+    own: usize,
+}
+
+impl BodyMemory {
+    /// The body has grown to so many bytes. False if all bodies together are too large now.
+    pub fn grow_to(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.own);
+        self.own += more;
+        self.all.fetch_add(more, Ordering::Relaxed) + more <= self.all_max
+    }
+}
+
+impl Drop for BodyMemory {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.own, Ordering::Relaxed);
     }
 }

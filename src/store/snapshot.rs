@@ -98,6 +98,11 @@ impl Snapshot {
         &self.segments
     }
 
+    /// How many secrets open something, those in their grace included.
+    pub fn secret_count(&self) -> usize {
+        self.secrets.len()
+    }
+
     /// `projectKey:envKey` of the first secret of each environment, joined by commas.
     pub fn serves(&self) -> String {
         let mut serves = String::new();

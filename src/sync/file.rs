@@ -106,7 +106,12 @@ impl DataFile {
     }
 
     fn look(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let stamp = Stamp::of(&fs::metadata(&self.path)?);
+        let metadata = fs::metadata(&self.path)?;
+        // Before it is opened: opening a named pipe waits until somebody writes into it.
+        if !metadata.is_file() {
+            return Err(io::Error::other("it is not a file"));
+        }
+        let stamp = Stamp::of(&metadata);
         if self.taken == Some(stamp) {
             self.settling = None;
             return match self.read_again {
@@ -128,9 +133,6 @@ impl DataFile {
     fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
         let file = File::open(&self.path)?;
         let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::other("it is not a file"));
-        }
         let mut content =
             Vec::with_capacity(usize::try_from(metadata.len().min(self.bytes_max)).unwrap_or(0));
         file.take(self.bytes_max.saturating_add(1)).read_to_end(&mut content)?;

@@ -43,6 +43,17 @@ impl Response {
     }
 }
 
+/// A request, read to its end.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The target, as it was sent.
+    pub target: String,
+    /// Names (lower case) and values, in order.
+    pub headers: Vec<(String, String)>,
+    /// The body, without its chunks.
+    pub body: Vec<u8>,
+}
+
 /// A connection that can carry several requests.
 #[derive(Debug)]
 pub struct Connection {
@@ -61,6 +72,13 @@ impl Connection {
         let stream = TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), timeout)?;
         stream.set_read_timeout(Some(timeout))?;
         stream.set_write_timeout(Some(timeout))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: Vec::new() })
+    }
+
+    /// The server's side of a connection.
+    pub fn accepted(stream: TcpStream) -> io::Result<Self> {
+        stream.set_read_timeout(Some(SOON))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::new() })
     }
@@ -93,18 +111,42 @@ impl Connection {
         if bodiless || interim {
             return Ok(response);
         }
-        let chunked =
-            response.header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
-        let length = match response.header("content-length") {
-            Some(text) => Some(text.parse::<usize>().map_err(invalid)?),
-            None => None,
-        };
-        response.body = match (chunked, length) {
-            (true, _) => self.read_chunks()?,
-            (false, Some(length)) => self.take(length)?,
-            (false, None) => self.read_rest()?,
+        response.body = match self.read_framed(&response.headers)? {
+            Some(body) => body,
+            None => self.read_rest()?,
         };
         Ok(response)
+    }
+
+    /// Reads the next request, as a server does; `None` when the peer has closed instead.
+    pub fn read_request(&mut self) -> io::Result<Option<Request>> {
+        let (mut request, used) = loop {
+            if let Some(parsed) = parse_request_head(&self.buffer)? {
+                break parsed;
+            }
+            match self.fill() {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && self.buffer.is_empty() => {
+                    return Ok(None);
+                }
+                other => other?,
+            }
+        };
+        self.buffer.drain(..used);
+        request.body = self.read_framed(&request.headers)?.unwrap_or_default();
+        Ok(Some(request))
+    }
+
+    /// A body whose headers say where it ends; `None` if they do not.
+    fn read_framed(&mut self, headers: &[(String, String)]) -> io::Result<Option<Vec<u8>>> {
+        let header =
+            |name: &str| headers.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str());
+        if header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
+            return self.read_chunks().map(Some);
+        }
+        match header("content-length") {
+            Some(text) => self.take(text.parse().map_err(invalid)?).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Whether the peer has closed after everything was read.
@@ -179,12 +221,27 @@ fn parse_head(bytes: &[u8]) -> io::Result<Option<(Response, usize)>> {
         httparse::Status::Complete(used) => used,
         httparse::Status::Partial => return Ok(None),
     };
-    let headers = head
-        .headers
+    let headers = owned(head.headers);
+    Ok(Some((Response { status: head.code.unwrap_or_default(), headers, body: Vec::new() }, used)))
+}
+
+/// The head of a request and its length, or `None` while it is not complete.
+fn parse_request_head(bytes: &[u8]) -> io::Result<Option<(Request, usize)>> {
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut head = httparse::Request::new(&mut headers);
+    let used = match head.parse(bytes).map_err(invalid)? {
+        httparse::Status::Complete(used) => used,
+        httparse::Status::Partial => return Ok(None),
+    };
+    let target = head.path.unwrap_or_default().to_owned();
+    Ok(Some((Request { target, headers: owned(head.headers), body: Vec::new() }, used)))
+}
+
+fn owned(headers: &[httparse::Header<'_>]) -> Vec<(String, String)> {
+    headers
         .iter()
         .map(|header| (header.name.to_ascii_lowercase(), String::from_utf8_lossy(header.value).into_owned()))
-        .collect();
-    Ok(Some((Response { status: head.code.unwrap_or_default(), headers, body: Vec::new() }, used)))
+        .collect()
 }
 
 /// One request on its own connection. `Host`, and `Content-Length` for a body, are added.

@@ -131,8 +131,6 @@ labels! {
         Revoked => "revoked",
         /// A wrong key for a management call, or none is set.
         ApiKey => "api_key",
-        /// An origin that may not call.
-        Origin => "origin",
     }
 }
 
@@ -153,8 +151,6 @@ labels! {
         Health => "health",
         /// Metrics.
         Metrics => "metrics",
-        /// A browser's preflight request.
-        Preflight => "preflight",
         /// The WebSocket echo.
         Echo => "echo",
         /// Anything else, broken requests included.

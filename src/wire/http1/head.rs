@@ -151,7 +151,8 @@ impl fmt::Debug for Head<'_> {
 
 /// Parses the head at the start of `buf`; `Ok(None)` if it is not all there yet.
 ///
-/// A longer buffer never changes an answer other than `Ok(None)`.
+/// A longer buffer never changes an answer other than `Ok(None)`; only a refusal may come to be another one, when more
+/// than one thing is wrong.
 pub fn parse<'b>(buf: &'b [u8], limits: &HeadLimits) -> Result<Option<Head<'b>>, Refusal> {
     let skipped = empty_lines(buf)?;
     let mut room = [const { MaybeUninit::uninit() }; MAX_HEADERS];
@@ -181,6 +182,9 @@ pub fn parse<'b>(buf: &'b [u8], limits: &HeadLimits) -> Result<Option<Head<'b>>,
     fields.into_head(method, target, version, len).map(Some)
 }
 
+/// More header fields than allowed.
+pub const TOO_MANY_FIELDS: Refusal = Refusal::new(431, "too many header fields");
+
 const TOO_LARGE: Refusal = Refusal::new(431, "request head is too large");
 
 /// How many bytes of empty lines stand before the request line.
@@ -209,7 +213,7 @@ fn check_line_ends(head: &[u8]) -> Result<(), Refusal> {
 
 fn refusal(error: httparse::Error, head: &[u8]) -> Refusal {
     match error {
-        httparse::Error::TooManyHeaders => Refusal::new(431, "too many header fields"),
+        httparse::Error::TooManyHeaders => TOO_MANY_FIELDS,
         httparse::Error::Version if asks_for_another_version(head) => {
             Refusal::new(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
         }

@@ -27,6 +27,17 @@ const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocke
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 #[test]
+fn of_two_faults_another_may_be_named_once_more_has_come() {
+    let text = "GET / HTTP/1.1\r\nHost: h\nConnection: a\0b\r\n\r\n";
+    let bare_line_end =
+        text.find('\n').and_then(|first| text[first + 1..].find('\n').map(|next| first + next + 2));
+    let early = parse(&text.as_bytes()[..bare_line_end.unwrap()], &LIMITS);
+    let late = parse_text(text);
+    assert!(early.is_err() && late.is_err());
+    assert_ne!(early.err(), late.err());
+}
+
+#[test]
 fn reads_a_poll() {
     let text = "POST /api/public/sdk/client/latest-all?timestamp=0 HTTP/1.1\r\nHost: localhost:6100\r\n\
                 Authorization: secret\r\ncontent-TYPE: application/json\r\nContent-Length: 12\r\n\

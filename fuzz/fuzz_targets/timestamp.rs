@@ -1,0 +1,11 @@
+//! `updatedAt`: what can be read can be written and read again.
+#![no_main]
+
+use featbit_agent::model::timestamp::{format_iso8601, parse_iso8601_ms};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    if let Some(ms) = parse_iso8601_ms(text) {
+        assert_eq!(parse_iso8601_ms(&format_iso8601(ms)), Some(ms));
+    }
+});

@@ -1,0 +1,68 @@
+//! Frames of a client and the messages made of them: in one buffer and byte by byte, the same must come out.
+#![no_main]
+
+use featbit_agent::wire::ws::reader::{Event, Reader, Step};
+use libfuzzer_sys::fuzz_target;
+
+const MESSAGE_BYTES_MAX: usize = 1024;
+
+#[derive(Debug, PartialEq)]
+enum Seen {
+    Text(Vec<u8>),
+    Binary(Vec<u8>),
+    Ping(Vec<u8>),
+    Pong,
+    Close(Option<u16>),
+    Violation(u16),
+}
+
+/// Feeds `data` to a reader in portions of `portion` bytes, as a connection does.
+fn read(data: &[u8], portion: usize) -> Vec<Seen> {
+    let mut reader = Reader::new();
+    let mut kept: Vec<u8> = Vec::new();
+    let mut seen = Vec::new();
+    for part in data.chunks(portion) {
+        kept.extend_from_slice(part);
+        loop {
+            let held = kept.len();
+            let consumed = match reader.step(&mut kept, MESSAGE_BYTES_MAX) {
+                Ok(Step::Incomplete { needed }) => {
+                    assert!(needed > held && needed <= MESSAGE_BYTES_MAX + 14);
+                    break;
+                }
+                Ok(Step::Consumed(consumed)) => consumed,
+                Ok(Step::Event { event, consumed }) => {
+                    let is_close = matches!(event, Event::Close { .. });
+                    seen.push(match event {
+                        Event::Text(text) => {
+                            assert!(std::str::from_utf8(text).is_ok());
+                            Seen::Text(text.to_vec())
+                        }
+                        Event::Binary(bytes) => Seen::Binary(bytes.to_vec()),
+                        Event::Ping(payload) => {
+                            assert!(payload.len() <= 125);
+                            Seen::Ping(payload.to_vec())
+                        }
+                        Event::Pong => Seen::Pong,
+                        Event::Close { code } => Seen::Close(code),
+                    });
+                    if is_close {
+                        return seen;
+                    }
+                    consumed
+                }
+                Err(violation) => {
+                    seen.push(Seen::Violation(violation.code));
+                    return seen;
+                }
+            };
+            assert!(consumed > 0 && consumed <= held);
+            kept.drain(..consumed);
+        }
+    }
+    seen
+}
+
+fuzz_target!(|data: &[u8]| {
+    assert_eq!(read(data, data.len().max(1)), read(data, 1));
+});

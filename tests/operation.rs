@@ -1,0 +1,805 @@
+//! Operating the agent: its data file, health and metrics, addresses, signals, logs and the commands beside it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use common::agent::{API_KEY, Agent, Builder, run_to_end};
+use common::dataset::{
+    Dataset, Environment, Kind, START_MS, boolean_flag, flag, iso, segment, serve, touch, user,
+    write_atomically,
+};
+use common::http;
+use common::raw::{
+    BOOTSTRAP, CLIENT_POLL, SERVER_POLL, TRACK, assert_closed, assert_error, chunked, connect, request, send,
+};
+use common::ws::{Stream, token};
+use common::{SOON, now_ms, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+const KEY: (&str, &str) = ("Authorization", API_KEY);
+
+fn one_flag() -> Environment {
+    Environment::new(1).flag(boolean_flag("flag"))
+}
+
+fn serving(more: impl FnOnce(Builder) -> Builder) -> (Agent, Environment) {
+    let environment = one_flag();
+    let data = Dataset::of([environment.clone()]);
+    (more(Builder::offline().api_key().data_file(&data)).start(), environment)
+}
+
+/// The lines of the log at a level.
+fn lines(agent: &Agent, level: &str) -> Vec<String> {
+    agent.log().lines().filter(|line| line.contains(&format!(" {level} "))).map(str::to_owned).collect()
+}
+
+fn wait_for_line(agent: &Agent, part: &str) -> String {
+    wait_until(&format!("the log says {part:?}"), SOON, || {
+        agent.log().lines().find(|line| line.contains(part)).map(str::to_owned)
+    })
+}
+
+fn signal(agent: &Agent, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(agent.pid()).unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
+fn ended_well(status: ExitStatus) {
+    assert_eq!(status.code(), Some(0), "{status}");
+}
+
+// ---- health and metrics ----
+
+#[test]
+fn health_is_what_load_balancers_expect() {
+    let agent = Builder::offline().api_key().start();
+    for (path, status, word) in
+        [("/health/liveness", 200, "Healthy"), ("/health/readiness", 503, "Unhealthy")]
+    {
+        let answer = agent.get(path, &[]).expect(status);
+        assert_eq!(answer.text(), word);
+        assert_eq!(answer.header("content-type"), Some("text/plain; charset=utf-8"));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+    }
+    agent.bootstrap(&Dataset::default());
+    assert_eq!(agent.get("/health/readiness", &[]).expect(200).text(), "Healthy");
+}
+
+type Labels = Vec<(String, String)>;
+
+/// Name, labels and value of a sample, if the line is one by the exposition format's grammar.
+fn sample(line: &str) -> Option<(String, Labels, f64)> {
+    let is_name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    let (series, value) = line.rsplit_once(' ')?;
+    let (name, labels) = match series.split_once('{') {
+        None => (series, Vec::new()),
+        Some((name, rest)) => {
+            let mut labels = Vec::new();
+            let mut rest = rest.strip_suffix('}')?;
+            while !rest.is_empty() {
+                let (label, after) = rest.split_once("=\"")?;
+                let end = after.find('"')?;
+                labels.push((label.to_owned(), after[..end].to_owned()));
+                rest = after[end + 1..].trim_start_matches(',');
+            }
+            (name, labels)
+        }
+    };
+    let good = is_name(name) && labels.iter().all(|(label, _)| is_name(label));
+    Some((name.to_owned(), labels, value.parse().ok()?)).filter(|_| good)
+}
+
+#[test]
+fn every_line_of_the_metrics_is_valid() {
+    let (agent, environment) = serving(|agent| agent);
+    // Something in every family.
+    let mut stream = Stream::connect(&agent, Kind::Server, &environment.secret(Kind::Server));
+    stream.request_data(0);
+    stream.next_data();
+    agent.get(SERVER_POLL, &[("Authorization", &environment.secret(Kind::Client))]).expect(401);
+    let labelled = wait_until("the connection is counted", SOON, || {
+        let page = agent.get("/metrics", &[]).expect(200);
+        page.text().contains("environment_connections{").then_some(page)
+    });
+    let content_type = labelled.header("content-type").unwrap();
+    assert!(
+        content_type.starts_with("application/openmetrics-text") || content_type.starts_with("text/plain")
+    );
+    let page = labelled.text();
+    assert!(page.ends_with("# EOF\n"));
+    let (mut types, mut series) = (std::collections::HashMap::new(), std::collections::HashSet::new());
+    for line in page.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+            assert!(types.insert(name.to_owned(), kind.to_owned()).is_none(), "{line} twice");
+        } else if let Some(rest) = line.strip_prefix("# HELP ") {
+            assert!(rest.split_once(' ').is_some_and(|(_, help)| help.ends_with('.')), "{line}");
+        } else if line != "# EOF" {
+            let (name, labels, value) = sample(line).unwrap_or_else(|| panic!("{line:?} is no sample"));
+            assert!(value >= 0.0, "{line}");
+            assert!(series.insert((name.clone(), labels.clone())), "{line} twice");
+            let family =
+                types.keys().filter(|family| name.starts_with(*family)).max_by_key(|family| family.len());
+            let family = family.unwrap_or_else(|| panic!("{line} has no type"));
+            let suffix = &name[family.len()..];
+            let suffixes: &[&str] = match types[family].as_str() {
+                "counter" => &["_total"],
+                "histogram" => &["_bucket", "_sum", "_count"],
+                _ => &[""],
+            };
+            assert!(suffixes.contains(&suffix), "{line} is no {}", types[family]);
+            let secret = environment.secret(Kind::Server);
+            assert!(!line.contains(&secret[..22]) && !line.contains(API_KEY));
+        }
+    }
+    for (name, labels, value) in [
+        ("featbit_agent_environment_connections", "kind=\"server\"", 1.0),
+        ("featbit_agent_connections", "kind=\"server\"", 1.0),
+        ("featbit_agent_flags", "", 1.0),
+        ("featbit_agent_environments", "", 1.0),
+        ("featbit_agent_data_version", "", START_MS as f64),
+        ("featbit_agent_refusals_total", "wrong_type", 1.0),
+        ("featbit_agent_syncs_total", "full", 1.0),
+    ] {
+        assert_eq!(agent.metric(name, labels), value, "{name}");
+    }
+    assert!(
+        agent.metric("featbit_agent_sent_bytes_total", "")
+            > agent.metric("featbit_agent_received_bytes_total", "")
+    );
+}
+
+/// A reactor that had lost its last connection slept, and its count by environment stayed what it had been.
+#[test]
+fn environment_connections_are_none_once_the_last_one_is_gone() {
+    let (agent, environment) =
+        serving(|agent| agent.env("Reactors", "4").env("Metrics__Url", "http://127.0.0.1:0"));
+    let metrics = port_of(&agent, " (metrics)");
+    let connections = || {
+        let page = http::get(metrics, "/metrics", &[]).unwrap().expect(200);
+        let mine =
+            page.text().lines().filter(|line| line.starts_with("featbit_agent_environment_connections"));
+        mine.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum::<f64>()
+    };
+    let streams: Vec<Stream> =
+        (0..12).map(|_| Stream::connect(&agent, Kind::Server, &environment.secret(Kind::Server))).collect();
+    wait_until("all are counted", SOON, || (connections() == 12.0).then_some(()));
+    drop(streams);
+    wait_until("none is counted", SOON, || (connections() == 0.0).then_some(()));
+}
+
+/// The port before `mark` in the start-up summary.
+fn port_of(agent: &Agent, mark: &str) -> u16 {
+    let log = agent.log();
+    let (before, _) = log.split_once(mark).unwrap_or_else(|| agent.fail("the summary lacks an address"));
+    before.rsplit(':').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn metrics_have_a_port_of_their_own_if_wanted() {
+    let (agent, environment) = serving(|agent| agent.env("Metrics__Url", "http://127.0.0.1:0"));
+    let metrics = port_of(&agent, " (metrics)");
+    assert_error(&agent.get("/metrics", &[]), 404);
+    let page = http::get(metrics, "/metrics", &[]).unwrap().expect(200);
+    assert!(page.text().contains("featbit_agent_build_info{version=\""));
+    for path in ["/health/liveness", "/health/readiness"] {
+        http::get(metrics, path, &[]).unwrap().expect(200);
+        agent.get(path, &[]).expect(200);
+    }
+    let secret = environment.secret(Kind::Server);
+    for (path, key) in [
+        (SERVER_POLL, secret.as_str()),
+        ("/api/public/proxy/backup", API_KEY),
+        ("/api/proxy/status", API_KEY),
+        ("/streaming", ""),
+    ] {
+        assert_error(&http::get(metrics, path, &[("Authorization", key)]).unwrap(), 404);
+    }
+    assert_error(&http::post_json(metrics, BOOTSTRAP, &[KEY], "{}").unwrap(), 404);
+    let upgrade = [
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    let path = format!("/streaming?type=server&token={}", token(&secret, now_ms(), 5));
+    assert_error(&http::get(metrics, &path, &upgrade).unwrap(), 404);
+}
+
+// ---- the data file ----
+
+fn from_file(path: &Path, more: impl FnOnce(Builder) -> Builder) -> Agent {
+    let agent = Builder::offline()
+        .env("DataFile", path.to_str().unwrap())
+        .env("DataFilePollMilliseconds", "20")
+        .env("ForwardEvents", "false")
+        .api_key();
+    more(agent).start()
+}
+
+fn ready(agent: &Agent) {
+    wait_until("the agent is ready", SOON, || {
+        (agent.get("/health/readiness", &[]).status == 200).then_some(())
+    });
+}
+
+#[test]
+fn a_file_that_is_missing_at_the_start_is_taken_when_it_appears() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data.json");
+    let agent = from_file(&path, |agent| agent);
+    agent.get("/health/readiness", &[]).expect(503);
+    // Many looks, one complaint.
+    let errors = lines(&agent, "ERROR");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].contains("data.json") && errors[0].contains("No such file"), "{errors:?}");
+    write_atomically(&path, &Dataset::of([one_flag()]).to_text());
+    ready(&agent);
+    assert_eq!(lines(&agent, "ERROR").len(), 1);
+    // Gone again: what is in service stays.
+    std::fs::remove_file(&path).unwrap();
+    wait_until("the loss is told", SOON, || (lines(&agent, "ERROR").len() == 2).then_some(()));
+    agent.get("/health/readiness", &[]).expect(200);
+    agent.get(SERVER_POLL, &[("Authorization", &one_flag().secret(Kind::Server))]).expect(200);
+}
+
+/// Opening a named pipe waits for who writes into it: the agent neither served nor took a bootstrap meanwhile.
+#[test]
+fn what_is_no_file_does_not_hold_up_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("data.json");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    for path in [pipe.as_path(), dir.path()] {
+        let agent = from_file(path, |agent| agent);
+        assert!(lines(&agent, "ERROR")[0].contains("it is not a file"), "{}", agent.log());
+        agent.bootstrap(&Dataset::of([one_flag()]));
+        agent.get("/health/readiness", &[]).expect(200);
+    }
+}
+
+#[test]
+fn a_broken_file_is_refused_with_the_path_and_the_last_good_one_stays() {
+    let mut environment = one_flag();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data.json");
+    write_atomically(&path, &Dataset::of([environment.clone()]).to_text());
+    let agent = from_file(&path, |agent| agent);
+    let secret = environment.secret(Kind::Server);
+    let poll = || agent.get(SERVER_POLL, &[("Authorization", &secret)]).expect(200).body;
+    let good = poll();
+    let mut bad = environment.clone();
+    bad.flag_mut("flag")["isEnabled"] = json!("yes");
+    serve(bad.flag_mut("flag"), "v1");
+    write_atomically(&path, &Dataset::of([bad]).to_text());
+    wait_for_line(&agent, "items[0].featureFlags[0].isEnabled");
+    assert!(poll() == good);
+    agent.get("/health/readiness", &[]).expect(200);
+    assert_eq!(agent.metric("featbit_agent_datasets_rejected_total", "\"file\""), 1.0);
+    write_atomically(&path, "{\"eventType\":");
+    wait_for_line(&agent, "the JSON is broken");
+    assert!(poll() == good);
+    touch(environment.flag_mut("flag"), 5);
+    write_atomically(&path, &Dataset::of([environment]).to_text());
+    wait_until("the mended file is taken", SOON, || (poll() != good).then_some(()));
+}
+
+#[test]
+fn every_way_of_replacing_the_file_is_noticed() {
+    let mut environment = one_flag();
+    let secret = environment.secret(Kind::Server);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data.json");
+    let first = dir.path().join("first");
+    std::fs::write(&first, Dataset::of([environment.clone()]).to_text()).unwrap();
+    std::os::unix::fs::symlink(&first, &path).unwrap();
+    let agent = from_file(&path, |agent| agent);
+    let mut change = |later_ms: i64, write: &dyn Fn(&str)| {
+        touch(environment.flag_mut("flag"), later_ms);
+        write(&Dataset::of([environment.clone()]).to_text());
+        wait_until(&format!("change {later_ms} is in service"), SOON, || {
+            let target = format!("{SERVER_POLL}?timestamp={}", START_MS + later_ms - 1);
+            let answer = agent.get(&target, &[("Authorization", &secret)]).expect(200);
+            (!answer.body.is_empty()).then_some(())
+        });
+    };
+    // Written in place, behind the link.
+    change(1, &|text| std::fs::write(&first, text).unwrap());
+    // The link is swapped, as Kubernetes does it.
+    change(2, &|text| {
+        let second = dir.path().join("second");
+        std::fs::write(&second, text).unwrap();
+        std::os::unix::fs::symlink(&second, dir.path().join("link")).unwrap();
+        std::fs::rename(dir.path().join("link"), &path).unwrap();
+    });
+    // Renamed over.
+    change(3, &|text| write_atomically(&path, text));
+    // Removed, and written anew.
+    change(4, &|text| {
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, text).unwrap();
+    });
+    // The same size within the same moment.
+    change(5, &|text| std::fs::write(&path, text).unwrap());
+}
+
+#[test]
+fn a_forgotten_updated_at_is_told_and_if_wanted_put_right() {
+    for stamp in [false, true] {
+        let mut environment = one_flag().segment(segment("people"));
+        let secret = environment.secret(Kind::Server);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data.json");
+        write_atomically(&path, &Dataset::of([environment.clone()]).to_text());
+        let agent = from_file(&path, |agent| if stamp { agent.arg("--data-file-stamp") } else { agent });
+        serve(environment.flag_mut("flag"), "v1");
+        write_atomically(&path, &Dataset::of([environment.clone()]).to_text());
+        let line = wait_for_line(&agent, "`updatedAt` is not newer");
+        assert!(line.contains("key=\"flag\"") && line.contains("project-1:production"), "{line}");
+        assert_eq!(line.contains("it was raised"), stamp, "{line}");
+        let poll = |timestamp: i64| {
+            let target = format!("{SERVER_POLL}?timestamp={timestamp}");
+            agent.get(&target, &[("Authorization", &secret)]).expect(200)
+        };
+        let given = wait_until("the change is in service", SOON, || {
+            let flag = poll(0).json()["data"]["featureFlags"][0].clone();
+            (flag["fallthrough"]["variations"][0]["id"] == "v1").then_some(flag)
+        });
+        if stamp {
+            assert!(given["updatedAt"].as_str().unwrap() > iso(START_MS).as_str(), "{given}");
+            assert_eq!(poll(START_MS).json()["data"]["featureFlags"], json!([given]));
+            assert!(agent.metric("featbit_agent_data_version", "") > START_MS as f64);
+        } else {
+            assert_eq!(given["updatedAt"], iso(START_MS));
+        }
+        assert_eq!(lines(&agent, "WARN").iter().filter(|line| line.contains("updatedAt")).count(), 1);
+    }
+}
+
+// ---- commands ----
+
+fn demo() -> String {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo.json").to_owned()
+}
+
+#[test]
+fn check_sums_up_the_demo() {
+    let (code, text) = run_to_end(&["check", "--mode", "offline", "--data-file", &demo()], &[], SOON);
+    assert_eq!(code, Some(0), "{text}");
+    for part in
+        ["environments 3, ", "webshop:dev: flags ", "webshop:prod: flags ", "mobile:prod: flags ", "Urls"]
+    {
+        assert!(text.contains(part), "{part} not in {text}");
+    }
+    assert!(!text.contains("warning:"), "{text}");
+}
+
+#[test]
+fn a_newcomer_needs_nothing_but_a_mode_and_a_file() {
+    let agent = Builder::bare().arg("--mode").arg("offline").arg("--data-file").arg(&demo()).start();
+    agent.get("/health/readiness", &[]).expect(200);
+    let demo: Value = serde_json::from_slice(&std::fs::read(demo()).unwrap()).unwrap();
+    for item in demo["items"].as_array().unwrap() {
+        for secret in item["secrets"].as_array().unwrap() {
+            let value = secret["value"].as_str().unwrap();
+            if secret["type"] == "server" {
+                let answer = agent.get(SERVER_POLL, &[("Authorization", value)]).expect(200);
+                assert_eq!(answer.json()["data"]["featureFlags"], item["featureFlags"]);
+                assert_eq!(answer.json()["data"]["segments"], item["segments"]);
+            } else {
+                let flags = agent.evaluate(value, &user("somebody", &[]));
+                assert_eq!(flags.len(), item["featureFlags"].as_array().unwrap().len());
+            }
+        }
+    }
+    assert_error(&agent.get("/api/public/proxy/status", &[KEY]), 401);
+    let summary =
+        agent.log().lines().find(|line| line.contains("featbit-agent is running")).unwrap().to_owned();
+    for part in [
+        "mode=\"offline\"",
+        "addresses=http://127.0.0.1:",
+        "webshop:dev,webshop:prod,mobile:prod",
+        "data_version=",
+    ] {
+        assert!(summary.contains(part), "{part} not in {summary}");
+    }
+    assert!(lines(&agent, "ERROR").is_empty());
+}
+
+#[test]
+fn health_asks_a_running_agent() {
+    let agent = Builder::offline().api_key().start();
+    let health = || run_to_end(&["health", "--url", &agent.url()], &[], SOON);
+    let by_settings =
+        || run_to_end(&["health"], &[("ASPNETCORE_URLS", &format!("http://+:{}", agent.port()))], SOON);
+    assert_eq!(health().0, Some(1));
+    assert!(health().1.contains("503 Unhealthy"));
+    assert_eq!(by_settings().0, Some(1));
+    agent.bootstrap(&Dataset::of([one_flag()]));
+    let (code, text) = health();
+    assert_eq!((code, text.contains("200 Healthy")), (Some(0), true), "{text}");
+    assert_eq!(by_settings().0, Some(0));
+    let url = agent.url();
+    drop(agent);
+    assert_eq!(run_to_end(&["health", "--url", &url], &[], SOON).0, Some(1));
+}
+
+#[test]
+fn a_port_in_use_ends_the_start_and_says_so() {
+    let (agent, _) = serving(|agent| agent);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stranger = taken.local_addr().unwrap().port();
+    for urls in [
+        // An agent's port could be shared, and each would get half of the connections.
+        format!("http://127.0.0.1:{}", agent.port()),
+        format!("http://*:{}", agent.port()),
+        format!("http://localhost:{}", agent.port()),
+        format!("http://127.0.0.1:{stranger}"),
+        format!("http://+:{stranger}"),
+        // Of both loopbacks one is free.
+        format!("http://localhost:{stranger}"),
+        format!("http://127.0.0.1:0;http://127.0.0.1:{stranger}"),
+    ] {
+        let (code, text) = run_to_end(&["--mode", "offline", "--urls", &urls], &[("ApiKey", API_KEY)], SOON);
+        assert_eq!(code, Some(71), "{urls}: {text}");
+        let error =
+            text.lines().find(|line| line.starts_with("featbit-agent: ")).unwrap_or_else(|| panic!("{text}"));
+        assert!(
+            error.contains("cannot be listened on") && error.contains("another program listens there"),
+            "{error}"
+        );
+        assert!(!text.contains("is running"), "{text}");
+    }
+    agent.get("/health/liveness", &[]).expect(200);
+}
+
+#[test]
+fn the_names_of_dotnet_configuration_are_understood() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data.json");
+    write_atomically(&path, &Dataset::of([one_flag()]).to_text());
+    // As FeatBit's compose file writes them, and with other ways that .NET takes too.
+    let agent = Builder::bare()
+        .env("MODE", "Manual")
+        .env("ApiKey", API_KEY)
+        .env("AgentId", "agent-1")
+        .env("StreamingUri", "ws://evaluation-server:5100")
+        .env("ForwardEvents", "False")
+        .env("EventUri", "http://evaluation-server:5100")
+        .env("Streaming__TrackClientHostName", "true")
+        .env("STREAMING:TOKENEXPIRYSECONDS", "5")
+        .env("Logging__LogLevel__Default", "Information")
+        .env("DOTNET_RUNNING_IN_CONTAINER", "true")
+        .env("datafile", path.to_str().unwrap())
+        .start();
+    agent.get("/health/readiness", &[]).expect(200);
+    agent.get("/api/public/proxy/status", &[KEY]).expect(200);
+}
+
+// ---- addresses ----
+
+fn at(ip: impl Into<IpAddr>, port: u16) -> Option<TcpStream> {
+    TcpStream::connect_timeout(&SocketAddr::new(ip.into(), port), SOON).ok()
+}
+
+fn is_served_at(ip: impl Into<IpAddr>, port: u16) -> bool {
+    use std::io::{Read, Write};
+    let Some(mut stream) = at(ip, port) else { return false };
+    stream.write_all(b"GET /health/liveness HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.ends_with("Healthy")
+}
+
+#[test]
+fn a_wildcard_is_every_address_of_both_families() {
+    for host in ["+", "*", "[::]"] {
+        let (agent, _) = serving(|agent| agent.env("ASPNETCORE_URLS", &format!("http://{host}:0")));
+        assert!(is_served_at(Ipv4Addr::LOCALHOST, agent.port()), "{host}");
+        assert!(is_served_at(Ipv6Addr::LOCALHOST, agent.port()), "{host}");
+    }
+    let (agent, _) = serving(|agent| agent.env("ASPNETCORE_URLS", "http://127.0.0.1:0"));
+    assert!(at(Ipv6Addr::LOCALHOST, agent.port()).is_none());
+}
+
+#[test]
+fn several_addresses_serve_the_same() {
+    let (agent, _) = serving(|agent| agent.env("ASPNETCORE_URLS", "http://127.0.0.1:0;http://[::1]:0"));
+    let log = agent.log();
+    let line = log.lines().find(|line| line.contains("is running")).unwrap();
+    let ports: Vec<SocketAddr> = line
+        .split("http://")
+        .skip(1)
+        .map(|rest| rest.split([',', ' ']).next().unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(ports.len(), 2, "{line}");
+    for address in ports {
+        assert!(is_served_at(address.ip(), address.port()), "{address}");
+    }
+}
+
+// ---- the end ----
+
+/// A bootstrap call of which a part has come.
+fn half_a_bootstrap(agent: &Agent) -> (http::Connection, Vec<u8>) {
+    let mut connection = connect(agent);
+    let headers = [KEY, JSON, ("Transfer-Encoding", "chunked"), ("Expect", "100-continue")];
+    connection.send(&request("POST", BOOTSTRAP, &headers, None)).unwrap();
+    assert_eq!(connection.read_response(false).unwrap().status, 100);
+    let mut data = one_flag();
+    touch(data.flag_mut("flag"), 77);
+    let mut rest = chunked(Dataset::of([data]).to_text().as_bytes(), 100);
+    let begun: Vec<u8> = rest.drain(..250).collect();
+    connection.send(&begun).unwrap();
+    (connection, rest)
+}
+
+#[test]
+fn what_is_under_way_is_answered_before_the_end() {
+    for (which, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
+        let (mut agent, environment) = serving(|agent| agent.env("Reactors", "1"));
+        let mut idle = connect(&agent);
+        idle.send(&request("GET", "/health/liveness", &[], None)).unwrap();
+        idle.read_response(false).unwrap().expect(200);
+        let mut stream = Stream::connect(&agent, Kind::Server, &environment.secret(Kind::Server));
+        stream.request_data(0);
+        stream.next_data();
+        let (mut slow, rest) = half_a_bootstrap(&agent);
+        signal(&agent, which);
+        assert_eq!(stream.expect_close(SOON), Some(1001));
+        assert_closed(&mut idle, "the signal");
+        wait_for_line(&agent, "shutting down");
+        wait_until("nobody is let in any more", SOON, || {
+            at(Ipv4Addr::LOCALHOST, agent.port()).is_none().then_some(())
+        });
+        slow.send(&rest).unwrap();
+        let answer = slow.read_response(false).unwrap().expect(200);
+        assert_eq!(answer.json()["dataVersion"], START_MS + 77);
+        assert_eq!(answer.header("connection"), Some("close"));
+        assert_closed(&mut slow, "the last answer");
+        drop((idle, slow, stream));
+        ended_well(agent.wait_for_end());
+        assert!(agent.log().contains(name) && agent.log().ends_with("stopped\n"), "{}", agent.log());
+    }
+}
+
+/// A question that waits for data would have waited on, and its connection been dropped without a word.
+#[test]
+fn who_waits_for_data_is_sent_away_with_an_answer() {
+    let mut agent = Builder::offline().api_key().env("Limits__VerdictWait", "600").start();
+    let secret = one_flag().secret(Kind::Server);
+    let mut poll = connect(&agent);
+    poll.send(&request("GET", SERVER_POLL, &[("Authorization", &secret)], None)).unwrap();
+    let mut stream = Stream::connect(&agent, Kind::Server, &secret);
+    wait_until("both are held", SOON, || {
+        let other = agent.metric("featbit_agent_connections", "\"other\"");
+        (other == 1.0 && agent.metric("featbit_agent_connections", "\"http\"") >= 2.0).then_some(())
+    });
+    signal(&agent, Signal::TERM);
+    let answer = poll.read_response(false).unwrap();
+    assert_error(&answer, 503);
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert_eq!(stream.expect_close(SOON), Some(1001));
+    drop((poll, stream));
+    ended_well(agent.wait_for_end());
+}
+
+/// The reactor slept for ever when its last connection was given up rather than closed by its peer.
+#[test]
+fn peers_that_do_not_close_do_not_hold_up_the_end() {
+    let (mut agent, environment) = serving(|agent| agent.env("Limits__CloseSeconds", "1"));
+    let idle: Vec<_> = (0..4).map(|_| connect(&agent)).collect();
+    let streams: Vec<_> =
+        (0..4).map(|_| Stream::connect(&agent, Kind::Server, &environment.secret(Kind::Server))).collect();
+    signal(&agent, Signal::TERM);
+    ended_well(agent.wait_for_end());
+    drop((idle, streams));
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let (mut agent, _) = serving(|agent| agent.env("Shutdown__DrainSeconds", "600"));
+    let (connection, _) = half_a_bootstrap(&agent);
+    signal(&agent, Signal::TERM);
+    wait_for_line(&agent, "shutting down");
+    signal(&agent, Signal::INT);
+    let status = agent.wait_for_end();
+    assert_eq!(status.code(), Some(128 + 2), "{status}");
+    assert!(agent.log().contains("second signal"));
+    drop(connection);
+}
+
+#[test]
+fn it_comes_back_on_its_port_at_once() {
+    let (mut agent, environment) = serving(|agent| agent);
+    let port = agent.port();
+    let stream = Stream::connect(&agent, Kind::Server, &environment.secret(Kind::Server));
+    for _ in 0..2 {
+        ended_well(agent.stop());
+        agent.start_again();
+        assert_eq!(agent.port(), port);
+    }
+    agent.kill();
+    agent.start_again();
+    agent.get(SERVER_POLL, &[("Authorization", &environment.secret(Kind::Server))]).expect(200);
+    drop(stream);
+}
+
+// ---- logs ----
+
+/// Everything that may be said to the agent, in right and wrong ways; returns what no log line may hold.
+fn talk(agent: &Agent, environment: &Environment) -> Vec<String> {
+    let server = environment.secret(Kind::Server);
+    let client = environment.secret(Kind::Client);
+    let unknown = Environment::new(9).secret(Kind::Server);
+    let wrong_key = "rp-wrongwrongwrongwrongwrongwrongwrongwrong".to_owned();
+    let somebody = user("user-key-of-somebody", &[("attribute-of-somebody", "value-of-somebody")]);
+    let mut words = vec![
+        server[..22].to_owned(),
+        client[..22].to_owned(),
+        unknown[..22].to_owned(),
+        wrong_key.clone(),
+        API_KEY.to_owned(),
+        "user-key-of-somebody".to_owned(),
+        "attribute-of-somebody".to_owned(),
+        "value-of-somebody".to_owned(),
+        "Name of".to_owned(),
+        "not-a-secret-but-said-as-one".to_owned(),
+        "event-of-somebody".to_owned(),
+        "custom-header-value".to_owned(),
+    ];
+    for secret in [server.as_str(), &client, &unknown, &wrong_key, "not-a-secret-but-said-as-one", API_KEY] {
+        for target in [SERVER_POLL, "/api/public/proxy/status", "/api/proxy/backup", "/nowhere"] {
+            agent.get(
+                &format!("{target}?token=user-key-of-somebody&timestamp=0"),
+                &[("Authorization", secret), ("X-Custom", "custom-header-value")],
+            );
+        }
+        for content_type in ["application/json", "text/plain"] {
+            for body in [somebody.to_string(), format!("{somebody}x"), "{".to_owned()] {
+                let headers = [("Authorization", secret), ("Content-Type", content_type)];
+                send(agent, request("POST", CLIENT_POLL, &headers, Some(body.as_bytes())));
+                send(agent, request("POST", BOOTSTRAP, &headers, Some(body.as_bytes())));
+            }
+        }
+        let events = json!([{ "user": somebody, "metrics": [{ "eventName": "event-of-somebody" }] }]);
+        agent.post(TRACK, &[("Authorization", secret)], &events);
+        for kind in [Kind::Server, Kind::Client] {
+            for at_ms in [now_ms(), now_ms() - 3_600_000] {
+                if secret.len() != server.len() {
+                    continue;
+                }
+                let token = token(secret, at_ms, 7);
+                let mut stream =
+                    Stream::open(agent, &format!("/streaming?type={}&token={token}", kind.as_str()));
+                words.push(token);
+                let request =
+                    json!({ "messageType": "data-sync", "data": { "timestamp": 0, "user": somebody } });
+                let _ = stream.socket().send(tungstenite::Message::text(request.to_string()));
+                let _ = stream
+                    .socket()
+                    .send(tungstenite::Message::text("{\"messageType\":\"value-of-somebody\""));
+                let _ = stream.next_within(Duration::from_millis(20));
+            }
+        }
+        // What is no request at all.
+        let broken =
+            format!("GET /x HTTP/1.1\r\nHost: a\r\nAuthorization : {secret}\r\nuser-key-of-somebody\r\n\r\n");
+        send(agent, broken).expect(400);
+    }
+    Stream::open(agent, "/streaming?type=server&token=not-a-secret-but-said-as-one");
+    // Dumps with faults beside secrets, and with secrets where they do not belong.
+    let mut data = Dataset::of([environment.clone()]).to_json();
+    data["items"][0]["secrets"][0]["type"] = json!(server);
+    agent.post(BOOTSTRAP, &[KEY], &data).expect(400);
+    let mut data = Dataset::of([environment.clone()]).to_json();
+    data["items"][0]["secrets"][1]["value"] = json!(server);
+    agent.post(BOOTSTRAP, &[KEY], &data).expect(400);
+    let mut data = Dataset::of([environment.clone()]).to_json();
+    data["items"][0]["featureFlags"][0]["targetUsers"] =
+        json!([{ "keyIds": ["user-key-of-somebody", 5], "variationId": "v0" }]);
+    agent.post(BOOTSTRAP, &[KEY], &data).expect(400);
+    let text = Dataset::of([environment.clone()]).to_text();
+    let cut = text.find(&server).unwrap() + 30;
+    send(agent, request("POST", BOOTSTRAP, &[KEY, JSON], Some(&text.as_bytes()[..cut]))).expect(400);
+    // And good ones: users in the data are users too.
+    let mut environment = environment.clone();
+    environment.flag_mut("flag")["targetUsers"] =
+        json!([{ "keyIds": ["user-key-of-somebody"], "variationId": "v1" }]);
+    agent.bootstrap(&Dataset::of([environment.clone()]));
+    touch(environment.flag_mut("flag"), 10);
+    environment.add_secret(Kind::Server, 3);
+    environment.secrets.remove(0);
+    agent.bootstrap(&Dataset::of([environment]));
+    words
+}
+
+#[test]
+fn no_secret_token_or_user_is_in_any_line() {
+    for format in ["text", "json"] {
+        let (mut agent, environment) = serving(|agent| {
+            agent
+                .env("Logging__Level", "trace")
+                .env("Logging__Format", format)
+                .env("Limits__VerdictWait", "100ms")
+                .env("Streaming__TokenHoldSeconds", "0")
+                .env("RevocationGraceSeconds", "0")
+                .env("RUST_LOG", "trace")
+        });
+        let words = talk(&agent, &environment);
+        ended_well(agent.stop());
+        let log = agent.log();
+        assert!(log.lines().count() > 10, "{log}");
+        for line in log.lines() {
+            for word in &words {
+                assert!(!line.contains(word.as_str()), "{word} in {line}");
+            }
+            if format == "json" {
+                let line: Value =
+                    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+                for name in ["timestamp", "level", "message", "target"] {
+                    assert!(line[name].is_string(), "{name} in {line}");
+                }
+                assert!(line["target"].as_str().unwrap().starts_with("featbit_agent"), "{line}");
+            }
+        }
+        for part in ["featbit-agent is running", "data loaded", "refused", "stopped"] {
+            assert!(log.contains(part), "{part} not in {log}");
+        }
+    }
+}
+
+#[test]
+fn the_level_decides_what_is_said() {
+    let (agent, _) =
+        serving(|agent| agent.env("Logging__LogLevel__Default", "Information").env("ForwardEvents", "false"));
+    assert!(agent.log().contains(" INFO "));
+    let quiet = run_to_end(
+        &[
+            "--mode",
+            "offline",
+            "--urls",
+            &format!("http://127.0.0.1:{}", agent.port()),
+            "--logging-level",
+            "off",
+        ],
+        &[("ApiKey", API_KEY)],
+        SOON,
+    );
+    // What ends a start is said all the same, and nothing else.
+    assert_eq!(quiet.1.lines().count(), 1, "{}", quiet.1);
+}
+
+#[test]
+fn a_flag_with_odd_values_reaches_the_log_as_one_line() {
+    let mut environment =
+        Environment::new(1).flag(flag("line\nbreak \"quoted\" \u{1b}[31m", "string", &["a", "b"]));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data.json");
+    write_atomically(&path, &Dataset::of([environment.clone()]).to_text());
+    for format in ["json", "text"] {
+        write_atomically(&path, &Dataset::of([environment.clone()]).to_text());
+        let agent = from_file(&path, |agent| agent.env("Logging__Format", format));
+        let key = environment.flags[0]["key"].as_str().unwrap().to_owned();
+        let variation = if format == "json" { "v1" } else { "v0" };
+        serve(environment.flag_mut(&key), variation);
+        write_atomically(&path, &Dataset::of([environment.clone()]).to_text());
+        let line = wait_for_line(&agent, "is not newer");
+        assert!(line.contains("line") && line.contains("break"), "{line}");
+        assert!(!agent.log().contains('\u{1b}'), "{}", agent.log());
+    }
+}
