@@ -5,13 +5,13 @@
 mod common;
 
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 
 use common::agent::{Agent, Builder};
-use common::dataset::{Dataset, Environment, Kind, START_MS, boolean_flag, flag, serve, touch, user};
+use common::dataset::{Dataset, Environment, Kind, START_MS, boolean_flag, flag, touch, user};
 use common::frames::{RawSocket, TEXT, upgrade_request, whole};
 use common::ws::{Stream, token};
-use common::{SOON, now_ms, poll_until, wait_until};
+use common::{SOON, now_ms, wait_until};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 
@@ -63,7 +63,7 @@ fn a_connection_that_never_reads_costs_the_others_nothing_and_ends_in_the_last_s
     const ASKED: usize = 200;
     let long = "x".repeat(10_000);
     let mut environment = Environment::new(1).flag(flag("marker", "string", &["marker-0"]));
-    for number in 0..200 {
+    for number in 0..100 {
         environment.add_flag(flag(&format!("flag-{number}"), "string", &["short", &long]));
     }
     let mut data = Dataset::of([environment]);
@@ -100,8 +100,8 @@ fn a_connection_that_never_reads_costs_the_others_nothing_and_ends_in_the_last_s
         highest_mb = highest_mb.max(resident_mb(&agent));
     }
     healthy.iter_mut().for_each(|(_, stream)| stream.expect_nothing_new());
-    // The payload has 2 MB for servers and 4 for clients; 200 of each would be more than a gigabyte.
-    assert!(highest_mb < 400, "{highest_mb} MB");
+    // The payload has more than 1 MB: 200 answers for the client alone would be more than the bound.
+    assert!(highest_mb < 150, "{highest_mb} MB");
 
     let last = format!("marker-{CHANGES}");
     for (kind, socket) in &mut slow {
@@ -125,18 +125,16 @@ fn a_connection_that_never_reads_costs_the_others_nothing_and_ends_in_the_last_s
 /// A change for those who take nothing is kept for them as a state, not as a queue of messages.
 #[test]
 fn who_was_behind_gets_what_it_lacks_in_one_step_when_it_reads_again() {
-    let long = "x".repeat(1_000_000);
-    let environment = Environment::new(1)
-        .flag(flag("marker", "string", &["marker-0"]))
-        .flag(flag("long", "string", &["short", &long]))
-        .flag(flag("longer", "string", &["short", &long]));
+    let long = "x".repeat(300_000);
+    let environment = Environment::new(1).flag(flag("marker", "string", &["marker-0"])).flag(flag(
+        "long",
+        "string",
+        &["short", &long],
+    ));
     let mut data = Dataset::of([environment]);
     let agent = Builder::offline().api_key().data_file(&data).env("Limits__WriteStallSeconds", "600").start();
     // A window so small that the first answer does not fit what the kernels hold for both sides.
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    socket.connect(&SocketAddr::from(([127, 0, 0, 1], agent.port())).into()).unwrap();
-    let mut slow = RawSocket::of(TcpStream::from(socket));
+    let mut slow = RawSocket::connect_with_window(agent.port(), 4096);
     slow.send(&upgrade_request(&target(&data.environments[0], Kind::Server), &[]));
     assert!(slow.read_head().starts_with("HTTP/1.1 101 "));
     slow.send(&whole(TEXT, br#"{"messageType":"data-sync","data":{"timestamp":0}}"#));
@@ -155,6 +153,11 @@ fn who_was_behind_gets_what_it_lacks_in_one_step_when_it_reads_again() {
     }
     assert_eq!(messages[0]["eventType"], "full");
     assert_eq!(marker(&messages[0], Kind::Server), "marker-0");
+    assert_eq!(
+        (messages.len(), &messages[1]["eventType"]),
+        (2, &json!("patch")),
+        "one difference, not a hundred"
+    );
     slow.send(&whole(TEXT, ASK_PING));
     slow.expect_text(PONG_MESSAGE);
 }
@@ -335,15 +338,16 @@ fn without_descriptors_connections_wait_and_are_accepted_when_some_are_free() {
             .into_iter()
             .map(|mut socket| (socket.has_input(), socket))
             .partition(|(has_input, _)| *has_input);
-        assert!(served > 0 || answered.len() <= 20, "{} at once with 20 descriptors", answered.len());
+        assert!(served > 0 || answered.len() < 50, "{} at once with some 20 descriptors", answered.len());
         for (_, mut socket) in answered {
             assert!(socket.read_head().starts_with("HTTP/1.1 101 "));
             socket.expect_text(PONG_MESSAGE);
             served += 1;
         }
         waiting = still.into_iter().map(|(_, socket)| socket).collect();
-        let progress = poll_until(SOON, || waiting.iter_mut().any(RawSocket::has_input).then_some(()));
-        assert!(waiting.is_empty() || progress.is_some(), "{} wait, {served} were served", waiting.len());
+        wait_until("those who wait are served", SOON, || {
+            (waiting.is_empty() || waiting.iter_mut().any(RawSocket::has_input)).then_some(())
+        });
     }
     assert_eq!(served, 100);
     let hit = wait_until("metrics can be asked for", SOON, || {

@@ -5,7 +5,7 @@
 mod common;
 
 use common::agent::{Agent, Builder};
-use common::dataset::{Dataset, Environment, Kind, boolean_flag};
+use common::dataset::{Dataset, Environment, Kind, boolean_flag, flag};
 use common::frames::{
     BINARY, CLOSE, CONTINUATION, MASK, PING, PONG, RawSocket, TEXT, fragment, frame, upgrade_request, whole,
 };
@@ -288,17 +288,20 @@ fn fragments_of_megabytes_are_echoed_as_one_message() {
 /// were larger than the socket takes at once.
 #[test]
 fn everything_asked_before_a_half_close_is_answered_to_a_slow_reader() {
-    let agent = agent();
-    let mut socket = echo(&agent);
-    let payload = vec![7; 60_000];
-    for _ in 0..20 {
-        socket.send(&whole(BINARY, &payload));
-    }
+    const ASKED: usize = 10;
+    let long = "x".repeat(300_000);
+    let environment = environment().flag(flag("long", "string", &["short", &long]));
+    let agent = Builder::offline().data_file(&Dataset::of([environment])).start();
+    let mut socket = RawSocket::connect_with_window(agent.port(), 32 * 1024);
+    socket.send(&upgrade_request(&target(), &[]));
+    assert!(socket.read_head().starts_with("HTTP/1.1 101 "));
+    let ask = br#"{"messageType":"data-sync","data":{"timestamp":0}}"#;
+    socket.send(&[whole(TEXT, ask).repeat(ASKED), whole(TEXT, ASK_PING)].concat());
     socket.finish();
-    for number in 0..20 {
-        let back = socket.next();
-        assert!(back.payload == payload, "message {number}");
+    for number in 0..ASKED {
+        assert!(socket.next().payload.len() > 300_000, "answer {number}");
     }
+    socket.expect_text(PONG_MESSAGE);
     assert_eq!(socket.next_or_end().unwrap(), None);
 }
 

@@ -109,6 +109,15 @@ impl RawSocket {
         Self::of(stream)
     }
 
+    /// Connects with a receive window so small that the peer soon has to wait for this side to read.
+    pub fn connect_with_window(port: u16, window_bytes: usize) -> Self {
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(window_bytes).expect("a socket option");
+        socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into()).expect("the agent accepts");
+        Self::of(socket.into())
+    }
+
     /// On a socket that is connected already.
     pub fn of(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("a socket option");
