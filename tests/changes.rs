@@ -344,3 +344,26 @@ fn a_secret_that_comes_back_within_the_grace_outlives_it() {
     back.expect_nothing_new();
     server(&agent, &data.environments[0]).expect_nothing_new();
 }
+
+/// What went wrong: SDKs whose secret was moved to another environment were stopped for good, although the secret
+/// would have let them in again.
+#[test]
+fn a_secret_that_opens_another_environment_now_sends_its_sdks_away_but_not_for_good() {
+    let data = Dataset::of([environment(1), environment(2)]);
+    let agent = Builder::offline().api_key().data_file(&data).start();
+    let mut streams = [server(&agent, &data.environments[0]), server(&agent, &data.environments[1])];
+    let mut swapped = data.clone();
+    let value_of = |environment: usize| {
+        let secrets = &data.environments[environment].secrets;
+        let index = secrets.iter().position(|secret| secret["type"] == "server").expect("a server secret");
+        (index, secrets[index]["value"].clone())
+    };
+    let ((first, first_value), (second, second_value)) = (value_of(0), value_of(1));
+    swapped.environments[0].secrets[first]["value"] = second_value;
+    swapped.environments[1].secrets[second]["value"] = first_value;
+    agent.bootstrap(&swapped);
+    for stream in &mut streams {
+        assert_eq!(stream.expect_close(SOON), Some(1001));
+    }
+    server(&agent, &data.environments[0]).expect_nothing_new();
+}
