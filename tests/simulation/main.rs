@@ -1,0 +1,61 @@
+//! Servers, mailboxes, the writer and connections under a simulation without sockets, threads or clocks: seeded, so
+//! that what fails can be seen again.
+//!
+//! `SIMULATION_SEED=n` runs one seed, `SIMULATION_SEEDS=n` so many of them.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on shall fail")]
+
+#[allow(dead_code, reason = "each test uses a part")]
+#[path = "../common/rng.rs"]
+mod rng;
+
+mod connection;
+mod reactor;
+mod sdk;
+mod simulation;
+mod wire;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+/// Seeds of a run that nobody told how many.
+const SEEDS: u64 = 150;
+/// Seeds of a long run.
+const SEEDS_LONG: u64 = 10_000;
+
+/// The wall clock, which stands still.
+const WALL_MS: i64 = 1_750_000_000_000;
+const HEAD_MS: u64 = 10_000;
+const VERDICT_MS: u64 = 5000;
+const TOKEN_HOLD_MS: u64 = 3000;
+const IDLE_MS: u64 = 60_000;
+const STALL_MS: u64 = 20_000;
+const CLOSE_MS: u64 = 5000;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+fn run(seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        let outcome = catch_unwind(AssertUnwindSafe(|| simulation::run(seed)));
+        if let Err(panic) = outcome {
+            eprintln!("seed {seed} failed; again: SIMULATION_SEED={seed} cargo test --test simulation");
+            resume_unwind(panic);
+        }
+    }
+}
+
+#[test]
+fn every_connection_ends_up_with_what_its_environment_holds() {
+    match number("SIMULATION_SEED") {
+        Some(seed) => run(seed..seed + 1),
+        None => run(0..number("SIMULATION_SEEDS").unwrap_or(SEEDS)),
+    }
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn every_connection_ends_up_with_what_its_environment_holds_for_many_seeds() {
+    run(SEEDS..SEEDS + number("SIMULATION_SEEDS").unwrap_or(SEEDS_LONG));
+}
