@@ -41,7 +41,7 @@ pub const DEFINITIONS: &[Definition] = &[
         "500",
         Section::Data,
     )
-    .help("How often the data file is looked at where the system does not report changes by itself."),
+    .help("How often the data file is looked at. A change is taken in when two looks in a row agree."),
     define(Key::AgentId, "AgentId", Kind::Text, "", Section::Data)
         .needed("auto mode")
         .help("The name under which this agent registers with the FeatBit server."),

@@ -25,6 +25,8 @@ mod server;
 mod session;
 mod shared;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 pub use routes::Route;

@@ -12,6 +12,9 @@ use super::server::Server;
 use super::session::{Parked, Question, Session, State, Wait};
 use super::verdict::{Verdict, Wanted, judge};
 
+/// Bytes that a compressed user may unfold to: parsing many small properties costs far more than their bytes.
+const UNFOLDED_USER_BYTES_MAX: u64 = 256 * 1024;
+
 /// Bytes that a compressed body from an SDK may unfold to: it is unfolded on the reactor.
 const UNFOLDED_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
@@ -133,12 +136,15 @@ impl Server {
         bytes: Vec<u8>,
         gzip: bool,
     ) {
-        let user = inflate(bytes, gzip, self.unfolded_bytes_max()).and_then(|bytes| {
-            parse_http(&bytes).map_err(|fault| match fault {
-                UserFault::Blank => Answer::new(400, "text/plain; charset=utf-8", text("invalid end user")),
-                UserFault::Malformed => Answer::error(400, "the body is not a user"),
-            })
-        });
+        let user =
+            inflate(bytes, gzip, self.unfolded_bytes_max().min(UNFOLDED_USER_BYTES_MAX)).and_then(|bytes| {
+                parse_http(&bytes).map_err(|fault| match fault {
+                    UserFault::Blank => {
+                        Answer::new(400, "text/plain; charset=utf-8", text("invalid end user"))
+                    }
+                    UserFault::Malformed => Answer::error(400, "the body is not a user"),
+                })
+            });
         match user {
             Ok(user) => {
                 let wanted = self.wanted_for_poll(crate::model::secret::SecretKind::Client);

@@ -9,10 +9,13 @@ use crate::net::io::{Io, Socket};
 use crate::net::service::Link;
 use crate::payload::Payload;
 use crate::store::{Change, EnvironmentSlot, Snapshot};
+use crate::telemetry::metrics::Closed;
 use crate::wire::ws::frame;
 
+use super::hold::close_code;
 use super::server::Server;
 use super::session::{Session, State, Stream};
+use super::verdict::{Verdict, Wanted, judge};
 
 /// Connections closed between two looks at the sockets.
 const EVICT_SLICE: usize = 256;
@@ -65,11 +68,24 @@ impl Server {
 
     fn evict_if_revoked(&mut self, link: &mut Link<'_>, session: &mut Session) {
         let State::Stream(stream) = &session.state else { return };
-        if !self.secrets.get(stream.secret).is_some_and(|entrance| opens(&self.view, entrance)) {
-            self.meter.refused(super::meter::Refusal::Revoked);
-            session.why = Some(crate::telemetry::metrics::Closed::Revoked);
-            self.close_refused(link, session);
+        let Some(entrance) = self.secrets.get(stream.secret).copied() else { return };
+        if opens(&self.view, &entrance) {
+            return;
         }
+        if let Verdict::Accepted { .. } = judge(&self.view, &entrance.secret, Wanted::Only(entrance.kind)) {
+            // It opens another environment now: whoever comes back is let in there, so it must not be stopped.
+            self.close_stream(
+                link,
+                session,
+                close_code::GOING_AWAY,
+                "the secret opens another environment now",
+            );
+            session.why = Some(Closed::Revoked);
+            return;
+        }
+        self.meter.refused(super::meter::Refusal::Revoked);
+        session.why = Some(Closed::Revoked);
+        self.close_refused(link, session);
     }
 
     /// Brings the next slice of connections to the present state.

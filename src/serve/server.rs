@@ -119,6 +119,7 @@ impl Service for Server {
                 return at;
             }
             let rest = &mut bytes[at..];
+            let had_body = matches!(session.state, State::Body(_));
             let consumed = match &session.state {
                 State::Head { .. } => self.take_head(link, session, rest),
                 State::Body(_) => self.take_body(link, session, rest),
@@ -134,6 +135,11 @@ impl Service for Server {
                 return at;
             }
             at += consumed;
+            // A body may be dear to work through, and its answer small: one a turn.
+            if had_body && !matches!(session.state, State::Body(_)) && at < bytes.len() {
+                link.yield_input();
+                return at;
+            }
         }
         at
     }

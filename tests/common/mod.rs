@@ -9,6 +9,7 @@
 
 pub mod agent;
 pub mod dataset;
+pub mod frames;
 pub mod http;
 pub mod raw;
 pub mod rng;

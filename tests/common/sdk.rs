@@ -100,10 +100,21 @@ fn read_spec(root: &Path, file: &Path) -> Spec {
 /// The SDKs a test can use. Those that are not installed are reported as left out, or fail the test where all are
 /// required.
 pub fn installed_specs(test: &str) -> Vec<Spec> {
-    let (installed, missing): (Vec<Spec>, Vec<Spec>) =
-        all_specs().into_iter().partition(|spec| spec.installed);
-    for spec in missing {
-        let why = format!("the SDK {} is not installed (./scripts/test installs it)", spec.name);
+    only_installed(test, all_specs())
+}
+
+/// One SDK by its name, if it is installed; otherwise as [`installed_specs`].
+pub fn installed_spec(test: &str, name: &str) -> Option<Spec> {
+    let named: Vec<Spec> = all_specs().into_iter().filter(|spec| spec.name == name).collect();
+    assert_eq!(named.len(), 1, "no driver of {name}");
+    only_installed(test, named).pop()
+}
+
+fn only_installed(test: &str, specs: Vec<Spec>) -> Vec<Spec> {
+    let (installed, missing): (Vec<Spec>, Vec<Spec>) = specs.into_iter().partition(|spec| spec.installed);
+    if !missing.is_empty() {
+        let names: Vec<&str> = missing.iter().map(|spec| spec.name.as_str()).collect();
+        let why = format!("not on {}, which ./scripts/test installs", names.join(", "));
         assert!(std::env::var_os(REQUIRED).is_none(), "{test}: {why}");
         left_out(test, &why);
     }

@@ -44,7 +44,7 @@ pub fn token(secret: &str, at_ms: i64, position: usize) -> String {
 impl Stream {
     /// Connects with a fresh token.
     pub fn connect(agent: &Agent, kind: Kind, secret: &str) -> Self {
-        let position = usize::try_from(now_ms() % 40).expect("a small number") + 2;
+        let position = (usize::try_from(now_ms() % 40).expect("a small number") + 2).min(secret.len());
         Self::open(
             agent,
             &format!("/streaming?type={}&token={}", kind.as_str(), token(secret, now_ms(), position)),

@@ -1,0 +1,452 @@
+//! A reactor's server over stand-in sockets: what depends on time, on memory, or on the order of events.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use serde_json::{Value, json};
+
+use crate::fanout::mailbox::{Mail, Mailbox, Wake};
+use crate::ingest::{Handle, LastLoad, Offload};
+use crate::model::environment_id::EnvironmentId;
+use crate::model::parse::DatasetText;
+use crate::model::secret::SecretKind;
+use crate::net::io::{Io, Socket, Timeouts};
+use crate::net::reactor::Driver;
+use crate::net::service::Origin;
+use crate::net::slab::Key;
+use crate::net::ticks::Tick;
+use crate::protocol::secret::Secret;
+use crate::protocol::token;
+use crate::store::{Snapshot, Writer, WriterOptions};
+use crate::telemetry::metrics::Metrics;
+
+use super::session::State;
+use super::*;
+
+const NOW_MS: i64 = 1_706_745_600_000;
+const IDLE: Duration = Duration::from_secs(120);
+
+#[derive(Debug, Default)]
+struct Wire {
+    incoming: VecDeque<Vec<u8>>,
+    room: usize,
+    written: Vec<u8>,
+    shut_down: bool,
+}
+
+/// One end of a connection whose other end is the test.
+#[derive(Clone, Debug, Default)]
+struct Fake(Rc<RefCell<Wire>>);
+
+impl Read for Fake {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.borrow_mut().incoming.pop_front() {
+            Some(bytes) => {
+                buffer[..bytes.len()].copy_from_slice(&bytes);
+                Ok(bytes.len())
+            }
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+impl Write for Fake {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut wire = self.0.borrow_mut();
+        let count = bytes.len().min(wire.room);
+        if count == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        wire.room -= count;
+        wire.written.extend_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Socket for Fake {
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        self.0.borrow_mut().shut_down = true;
+        Ok(())
+    }
+}
+
+impl Fake {
+    /// Takes out what was written: the payloads of its frames.
+    fn frames(&self) -> Vec<Vec<u8>> {
+        let written = std::mem::take(&mut self.0.borrow_mut().written);
+        let (mut rest, mut frames) = (&written[..], Vec::new());
+        while let [_, short, after @ ..] = rest {
+            let (length, after) = match short {
+                126 => (usize::from(u16::from_be_bytes([after[0], after[1]])), &after[2..]),
+                127 => (u64::from_be_bytes(after[..8].try_into().unwrap()) as usize, &after[8..]),
+                short => (usize::from(*short), after),
+            };
+            frames.push(after[..length].to_vec());
+            rest = &after[length..];
+        }
+        frames
+    }
+
+    /// The `data` of the only frame that was written.
+    fn only_data(&self) -> Value {
+        let frames = self.frames();
+        assert_eq!(frames.len(), 1, "{} frames", frames.len());
+        serde_json::from_slice::<Value>(&frames[0]).unwrap()["data"].take()
+    }
+
+    /// The code of the close frame that was written last.
+    fn close_code(&self) -> Option<u16> {
+        let frame = self.frames().pop()?;
+        Some(u16::from_be_bytes([*frame.first()?, *frame.get(1)?]))
+    }
+
+    fn give_room(&self, room: usize) {
+        self.0.borrow_mut().room = room;
+    }
+}
+
+struct NoWaker;
+
+impl Wake for NoWaker {
+    fn wake(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Bench {
+    io: Io<Fake, Session>,
+    server: Server,
+    mailbox: Mailbox,
+    writer: Writer,
+    clock: Tick,
+}
+
+impl Bench {
+    fn new(change: impl FnOnce(&mut Options)) -> Self {
+        let mut options = Options {
+            api_key: None,
+            token_expiry: Duration::from_secs(30),
+            token_hold: Duration::from_secs(30),
+            verdict_wait: Duration::from_secs(10),
+            lax_polling: false,
+            cors_origins: vec!["*".into()],
+            cors_max_age: Duration::ZERO,
+            echo_path: None,
+            metrics_elsewhere: false,
+            head_bytes_max: 4096,
+            headers_max: 32,
+            body_bytes_max: 4096,
+            bootstrap_bytes_max: 4096,
+            bootstraps_max: 1,
+            message_bytes_max: 4096,
+            pending_bytes_max: 1 << 20,
+            bodies_bytes_max: 1 << 20,
+            head_time: Duration::from_secs(15),
+            body_time: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(130),
+            stream_idle: IDLE,
+        };
+        change(&mut options);
+        let (jobs, _) = crossbeam::channel::bounded(1);
+        let current = Arc::new(ArcSwap::from(Snapshot::empty()));
+        let ingest = Handle::new(jobs, Offload::start().unwrap(), current, Arc::new(LastLoad::default()));
+        let shared = Shared::new(options, ingest, Metrics::new(), || NOW_MS);
+        let mailbox = Mailbox::new(NoWaker);
+        let clock = Tick::NEVER.after(Duration::from_secs(1));
+        let timeouts = Timeouts { write_stall: Duration::from_secs(3600), close: Duration::from_secs(5) };
+        Self {
+            io: Io::new(timeouts, clock),
+            server: Server::new(shared, mailbox.clone(), vec![Door::Data]),
+            mailbox,
+            writer: Writer::new(WriterOptions { revocation_grace_ms: 0, regex_limits: Default::default() }),
+            clock,
+        }
+    }
+
+    /// Takes all the turns that follow from what has happened.
+    fn turns(&mut self) {
+        let mut buffer = vec![0; 4096];
+        for _ in 0..1000 {
+            self.server.mail(&mut self.io);
+            for key in self.io.take_runnable() {
+                self.io.readable(key, false, &mut buffer, &mut self.server);
+            }
+            self.io.reap(&mut self.server);
+            let more = self.server.work(&mut self.io);
+            self.io.reap(&mut self.server);
+            if !more && !self.io.has_runnable() {
+                return;
+            }
+        }
+        panic!("it does not come to rest");
+    }
+
+    fn later(&mut self, by: Duration) {
+        self.clock = self.clock.after(by);
+        self.io.set_now(self.clock);
+        while self.io.sweep(&mut self.server) {}
+        self.io.reap(&mut self.server);
+        self.turns();
+    }
+
+    fn receive(&mut self, key: Key, wire: &Fake, bytes: &[u8]) {
+        wire.0.borrow_mut().incoming.push_back(bytes.to_vec());
+        let mut buffer = vec![0; 4096];
+        self.io.readable(key, false, &mut buffer, &mut self.server);
+        self.turns();
+    }
+
+    fn message(&mut self, key: Key, wire: &Fake, message: &Value) {
+        let text = message.to_string();
+        let mut frame = vec![0x81, 0x80 | 126, (text.len() >> 8) as u8, text.len() as u8, 0, 0, 0, 0];
+        if text.len() < 126 {
+            frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+        }
+        frame.extend_from_slice(text.as_bytes());
+        self.receive(key, wire, &frame);
+    }
+
+    fn writable(&mut self, key: Key, wire: &Fake, room: usize) {
+        wire.give_room(room);
+        self.io.writable(key, &mut self.server);
+        self.turns();
+    }
+
+    /// Upgrades, with room for whatever comes.
+    fn connect(&mut self, kind: SecretKind) -> (Key, Fake) {
+        let wire = Fake::default();
+        wire.give_room(usize::MAX);
+        let key = self.io.insert(wire.clone(), Origin(0), &mut self.server);
+        let token = token::encode(&secret(kind), NOW_MS, 5);
+        let request = format!(
+            "GET /streaming?type={}&token={token} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            name(kind)
+        );
+        self.receive(key, &wire, request.as_bytes());
+        let answer = std::mem::take(&mut wire.0.borrow_mut().written);
+        assert!(answer.starts_with(b"HTTP/1.1 101 "));
+        (key, wire)
+    }
+
+    /// Loads an environment whose flags have these keys and times, and `long` as their value.
+    fn load(&mut self, flags: &[(&str, i64)], value: &str) {
+        let secrets: Vec<Value> = [SecretKind::Server, SecretKind::Client]
+            .into_iter()
+            .map(|kind| json!({ "type": name(kind), "projectKey": "p", "envKey": "e", "envId": id().to_string(), "value": secret(kind).as_str() }))
+            .collect();
+        let flags: Vec<Value> = flags
+            .iter()
+            .map(|(key, second)| {
+                json!({
+                    "id": key, "envId": id().to_string(), "key": key, "name": key, "variationType": "string",
+                    "variations": [{ "id": "v", "value": value }], "targetUsers": [], "rules": [], "isEnabled": true,
+                    "disabledVariationId": "v", "isArchived": false, "exptIncludeAllTargets": false,
+                    "fallthrough": { "includedInExpt": false, "variations": [{ "id": "v", "rollout": [0, 1], "exptRollout": 1 }] },
+                    "updatedAt": format!("2024-02-01T00:00:{second:02}Z"),
+                })
+            })
+            .collect();
+        let item =
+            json!({ "envId": id().to_string(), "secrets": secrets, "featureFlags": flags, "segments": [] });
+        let dump = json!({ "eventType": "rp_full", "items": [item] }).to_string();
+        let mut text = DatasetText::new(dump.into_bytes());
+        let published = self.writer.replace(&text.parse().unwrap(), 0, false);
+        if let Some(change) = published.change {
+            self.mailbox.post(Mail::Change { change, arrived: Instant::now(), in_service: None });
+        }
+        self.turns();
+    }
+}
+
+fn id() -> EnvironmentId {
+    EnvironmentId::from_bytes([7; 16])
+}
+
+fn secret(kind: SecretKind) -> Secret {
+    Secret::build([kind as u8 + 1; 16], id())
+}
+
+fn name(kind: SecretKind) -> &'static str {
+    match kind {
+        SecretKind::Server => "server",
+        SecretKind::Client => "client",
+    }
+}
+
+fn ask(user: &str) -> Value {
+    json!({ "messageType": "data-sync", "data": { "timestamp": 0, "user": { "keyId": user } } })
+}
+
+#[test]
+fn a_silent_stream_is_closed_with_1001_and_any_message_is_a_sign_of_life() {
+    let mut bench = Bench::new(|_| {});
+    bench.load(&[("flag", 1)], "v");
+    let (key, wire) = bench.connect(SecretKind::Server);
+    bench.later(IDLE - Duration::from_secs(1));
+    // A pong that nobody asked for, with an empty payload.
+    bench.receive(key, &wire, &[0x8A, 0x80, 0, 0, 0, 0]);
+    bench.later(IDLE - Duration::from_secs(1));
+    assert_eq!(wire.close_code(), None);
+    bench.later(Duration::from_secs(2));
+    assert_eq!(wire.close_code(), Some(1001));
+    assert!(wire.0.borrow().shut_down);
+    bench.later(Duration::from_secs(6));
+    assert!(bench.io.is_empty(), "nobody answers the closing handshake");
+    assert_eq!(
+        bench
+            .server
+            .index
+            .count(bench.server.view.secret(&secret(SecretKind::Server)).unwrap().slot, SecretKind::Server),
+        0
+    );
+    assert_eq!(bench.server.secrets.iter().count(), 0);
+}
+
+#[test]
+fn a_silent_stream_may_stay_for_ever_by_setting() {
+    let mut bench = Bench::new(|options| options.stream_idle = Duration::ZERO);
+    bench.load(&[("flag", 1)], "v");
+    let (_, wire) = bench.connect(SecretKind::Client);
+    bench.later(Duration::from_secs(100_000));
+    assert_eq!((wire.close_code(), bench.io.len()), (None, 1));
+}
+
+#[test]
+fn who_is_behind_gets_one_patch_with_all_it_lacks_when_it_reads_again() {
+    let mut bench = Bench::new(|_| {});
+    bench.load(&[("a", 1), ("b", 1)], "v");
+    let (key, wire) = bench.connect(SecretKind::Client);
+    wire.give_room(10);
+    bench.message(key, &wire, &ask("anna"));
+    bench.load(&[("a", 2), ("b", 2)], "w");
+    bench.load(&[("a", 3), ("b", 4)], "x");
+    bench.load(&[("a", 5), ("b", 6)], "y");
+    bench.writable(key, &wire, usize::MAX);
+    let frames = wire.frames();
+    assert_eq!(frames.len(), 2, "the answer and one difference");
+    let data: Value = serde_json::from_slice(&frames[1]).unwrap();
+    assert_eq!(data["data"]["eventType"], "patch");
+    let flags = data["data"]["featureFlags"].as_array().unwrap();
+    let values: Vec<_> = flags.iter().map(|flag| (&flag["id"], &flag["variation"])).collect();
+    assert_eq!(values, [(&json!("a"), &json!("y")), (&json!("b"), &json!("y"))]);
+}
+
+/// What went wrong: the kernel took output again before its event was dealt with; a change that came in between
+/// sent what was blocked, and then neither that change nor what the SDK had asked for meanwhile came.
+#[test]
+fn a_change_between_the_kernel_s_room_and_its_event_is_not_lost() {
+    let mut bench = Bench::new(|_| {});
+    bench.load(&[("flag", 1)], "v");
+    let (key, wire) = bench.connect(SecretKind::Server);
+    wire.give_room(10);
+    bench.message(key, &wire, &ask("anna"));
+    bench.message(key, &wire, &json!({ "messageType": "ping", "data": null }));
+    wire.give_room(usize::MAX);
+    bench.load(&[("flag", 2)], "w");
+    bench.io.writable(key, &mut bench.server);
+    bench.turns();
+    let messages: Vec<Value> =
+        wire.frames().iter().map(|frame| serde_json::from_slice(frame).unwrap()).collect();
+    let said: Vec<_> =
+        messages.iter().map(|message| (&message["messageType"], &message["data"]["eventType"])).collect();
+    assert_eq!(
+        said,
+        [
+            (&json!("data-sync"), &json!("full")),
+            (&json!("data-sync"), &json!("patch")),
+            (&json!("pong"), &Value::Null),
+        ]
+    );
+}
+
+/// What went wrong: each request and each change put a client that waits for memory on the list once more.
+#[test]
+fn a_client_waits_for_memory_once_and_is_answered_for_its_last_request() {
+    let mut bench = Bench::new(|options| options.pending_bytes_max = 1000);
+    bench.load(&[("flag", 1)], &"x".repeat(2000));
+    let (greedy, greedy_wire) = bench.connect(SecretKind::Client);
+    greedy_wire.give_room(1);
+    bench.message(greedy, &greedy_wire, &ask("greedy"));
+    assert!(bench.io.pending_private_bytes() > 1000);
+    let (modest, wire) = bench.connect(SecretKind::Client);
+    for user in ["anna", "bert", "carl"] {
+        bench.message(modest, &wire, &ask(user));
+    }
+    bench.load(&[("flag", 2)], "short");
+    bench.message(modest, &wire, &json!({ "messageType": "ping", "data": null }));
+    assert_eq!(bench.server.starving.len(), 1);
+    assert_eq!(wire.frames(), [br#"{"messageType":"pong","data":{}}"#], "only what costs no memory");
+    bench.writable(greedy, &greedy_wire, usize::MAX);
+    assert_eq!(bench.server.starving.len(), 0);
+    let data = wire.only_data();
+    assert_eq!((&data["eventType"], &data["userKeyId"]), (&json!("full"), &json!("carl")));
+    assert_eq!(data["featureFlags"][0]["variation"], "short");
+    // From now on it is pushed to as ever, once.
+    bench.load(&[("flag", 3)], "shorter");
+    assert_eq!(wire.only_data()["featureFlags"][0]["variation"], "shorter");
+}
+
+/// What went wrong: a change that nobody here was connected for was still counted as under way when the next one
+/// came, whose delivery then seemed to have taken all the time in between.
+#[test]
+fn a_change_that_concerns_no_connection_is_not_under_way() {
+    let mut bench = Bench::new(|_| {});
+    bench.load(&[("flag", 1)], "v");
+    assert!(bench.server.arrivals.iter().all(Option::is_none));
+    let (key, wire) = bench.connect(SecretKind::Server);
+    bench.message(key, &wire, &ask("anna"));
+    wire.frames();
+    bench.load(&[("flag", 2)], "w");
+    assert_eq!(wire.only_data()["eventType"], "patch");
+    assert!(bench.server.arrivals.iter().all(Option::is_none));
+}
+
+#[test]
+fn those_who_wait_for_a_verdict_get_it_with_the_data_or_are_sent_away() {
+    let mut bench = Bench::new(|_| {});
+    let (_, early) = bench.connect(SecretKind::Server);
+    bench.later(Duration::from_secs(11));
+    assert_eq!(early.close_code(), Some(1011));
+    let (key, wire) = bench.connect(SecretKind::Server);
+    bench.message(key, &wire, &ask("anna"));
+    let (gone, _) = bench.connect(SecretKind::Client);
+    bench.io.hung_up(gone);
+    bench.turns();
+    bench.load(&[("flag", 1)], "v");
+    assert_eq!(wire.only_data()["eventType"], "full");
+    assert!(bench.server.held.is_empty() && bench.server.to_judge.is_empty());
+    bench.later(Duration::from_secs(60));
+    assert_eq!(wire.close_code(), None, "the time limit of those who wait is over with the wait");
+}
+
+#[test]
+fn a_drain_sends_everybody_away_and_ends_with_the_last() {
+    let mut bench = Bench::new(|_| {});
+    bench.load(&[("flag", 1)], "v");
+    let streams: Vec<_> = (0..600).map(|_| bench.connect(SecretKind::Server)).collect();
+    bench.mailbox.post(Mail::Drain(Duration::ZERO));
+    bench.turns();
+    assert!(streams.iter().all(|(_, wire)| wire.close_code() == Some(1001)), "more than one slice of them");
+    assert!(!Driver::<Fake>::is_done(&bench.server) && !Driver::<Fake>::is_accepting(&bench.server));
+    for (key, _) in &streams {
+        bench.io.hung_up(*key);
+    }
+    bench.io.reap(&mut bench.server);
+    bench.turns();
+    assert!(Driver::<Fake>::is_done(&bench.server));
+}
+
+#[test]
+fn an_idle_stream_is_small() {
+    assert!(size_of::<State>() <= 96, "{}", size_of::<State>());
+    assert!(size_of::<Session>() <= 104, "{}", size_of::<Session>());
+}
