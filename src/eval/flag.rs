@@ -62,7 +62,7 @@ enum Switch {
 #[derive(Debug)]
 struct Targets {
     keys: KeySet,
-    /// Per target that names a user whom no earlier one does: the first number past its keys, and its variation.
+    /// Per target that names a user whom no earlier one does: the position past its keys, and its variation.
     bounds: Box<[(u32, Option<u32>)]>,
 }
 
@@ -368,12 +368,12 @@ impl Targets {
         let mut keys = KeySetBuilder::with_capacity(defs.iter().map(|target| target.key_ids.len()).sum());
         let mut bounds = Vec::with_capacity(defs.len());
         for target in defs {
-            let before = keys.len();
+            let before = keys.position();
             for key in &target.key_ids {
                 keys.insert(key);
             }
-            if keys.len() > before {
-                bounds.push((keys.len() as u32, variation(target.variation_id)));
+            if keys.position() > before {
+                bounds.push((keys.position(), variation(target.variation_id)));
             }
         }
         Self { keys: keys.finish(), bounds: bounds.into_boxed_slice() }
@@ -381,8 +381,8 @@ impl Targets {
 
     /// What the first target that names the user serves, if any does.
     fn find(&self, key: &str) -> Option<Option<u32>> {
-        let number = self.keys.find(key)?;
-        let at = self.bounds.partition_point(|(end, _)| *end <= number);
+        let position = self.keys.find(key)?;
+        let at = self.bounds.partition_point(|(end, _)| *end <= position);
         self.bounds.get(at).map(|(_, variation)| *variation)
     }
 }
