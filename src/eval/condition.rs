@@ -42,11 +42,7 @@ impl Attribute {
             Attribute::Blank => Some(""),
             Attribute::KeyId => Some(user.key_id()),
             Attribute::Name => user.name(),
-            Attribute::Custom(name) => {
-                let name = name.of(arena);
-                let value = user.properties().find(|(property, _)| *property == name);
-                Some(value.and_then(|(_, value)| value).unwrap_or(""))
-            }
+            Attribute::Custom(name) => Some(user.property(name.of(arena)).unwrap_or("")),
         }
     }
 }
