@@ -2,12 +2,13 @@
 //! binary, its sockets and its files.
 //!
 //! [`agent`] runs the binary, [`http`] and [`ws`] speak to it byte by byte, [`dataset`] writes dumps, [`sdk`] drives
-//! real SDKs. Nothing waits by sleeping: [`wait_until`] looks at a condition until a deadline.
+//! real SDKs, [`browser`] the tabs of a real browser. Nothing waits by sleeping: [`wait_until`] looks at a condition until a deadline.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(clippy::expect_used, reason = "a test that cannot go on shall fail")]
 
 pub mod agent;
+pub mod browser;
 pub mod dataset;
 pub mod frames;
 pub mod http;
