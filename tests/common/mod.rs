@@ -14,6 +14,7 @@ pub mod http;
 pub mod raw;
 pub mod rng;
 pub mod sdk;
+pub mod server;
 pub mod ws;
 
 use std::io::Write;
