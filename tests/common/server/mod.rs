@@ -10,6 +10,7 @@ pub mod changes;
 mod converse;
 pub mod held;
 pub mod model;
+pub mod peer;
 pub mod relay;
 pub mod script;
 mod serve;
@@ -51,13 +52,13 @@ struct Accepting {
 
 /// What the threads of a server share.
 #[derive(Debug)]
-pub(self) struct Shared {
+struct Shared {
     state: Mutex<State>,
 }
 
 /// What has been and what shall be, under one lock.
 #[derive(Debug, Default)]
-pub(self) struct State {
+struct State {
     model: Model,
     script: Script,
     paths: Paths,
