@@ -21,7 +21,7 @@ use signal_hook::iterator::Signals;
 
 use crate::config::{Origins, Settings};
 use crate::fanout::mailbox::{Mail, Mailbox};
-use crate::ingest::{Handle, Ingest, Job, LastLoad, Offload};
+use crate::ingest::{Following, Handle, Ingest, Job, Offload};
 use crate::net::io::Timeouts;
 use crate::net::reactor::{self, Allowance, Reactor};
 use crate::serve::{Door, Options, Server, Shared};
@@ -156,9 +156,9 @@ impl Agent {
         let offload =
             Offload::start().map_err(|error| StartError::new("a thread cannot be started", error))?;
         let current = Arc::new(ArcSwap::from(Snapshot::empty()));
-        let last_load = Arc::new(LastLoad::default());
+        let following = Following::new();
         let (jobs, queue) = bounded(JOBS);
-        let handle = Handle::new(jobs.clone(), offload, current.clone(), last_load.clone());
+        let handle = Handle::new(jobs.clone(), offload, current.clone(), following.clone());
         let shared = Shared::new(serve_options(settings, count), handle, metrics.clone(), wall_ms);
         let sdks = Allowance::new(connections_max);
         let operators = Allowance::new(METRICS_CONNECTIONS_MAX);
@@ -202,7 +202,7 @@ impl Agent {
             settings.data_file.as_ref().is_some_and(|file| file.stamp),
             mailboxes.clone(),
             current.clone(),
-            last_load,
+            following,
             &metrics,
             wall_ms,
         );

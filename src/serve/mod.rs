@@ -24,6 +24,7 @@ mod routes;
 mod server;
 mod session;
 mod shared;
+mod sightings;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::model::secret::SecretKind;
 use crate::net::service::Link;
+use crate::net::ticks::Tick;
 use crate::payload::Payload;
 use crate::protocol::http::{is_json_content_type, timestamp_ms};
 use crate::protocol::secret::Secret;
@@ -17,7 +18,7 @@ use super::meter::Refusal as Reason;
 use super::routes::Route;
 use super::server::Server;
 use super::session::{Question, Session};
-use super::verdict::{Verdict, Wanted, judge};
+use super::verdict::{Verdict, Wanted};
 
 impl Server {
     /// Deals with a request whose head is `head`.
@@ -92,12 +93,17 @@ impl Server {
     }
 
     /// The secret in `Authorization`, judged. A refusal is counted and comes back as the answer.
-    fn judge_authorization(&mut self, head: &Head<'_>, wanted: Wanted) -> Result<(Secret, Verdict), Answer> {
+    fn judge_authorization(
+        &mut self,
+        head: &Head<'_>,
+        wanted: Wanted,
+        now: Tick,
+    ) -> Result<(Secret, Verdict), Answer> {
         let Some(secret) = head.authorization.and_then(Secret::parse) else {
             self.meter.refused(Reason::Malformed);
             return Err(Answer::error(401, "Authorization must be an environment secret"));
         };
-        match judge(&self.view, &secret, wanted) {
+        match self.judge(&secret, wanted, now) {
             Verdict::Refused(refused) => {
                 self.meter.refused(refused.into());
                 Err(unauthorized())
@@ -119,7 +125,7 @@ impl Server {
         head: &Head<'_>,
     ) {
         let wanted = self.wanted_for_poll(SecretKind::Server);
-        let (secret, _) = match self.judge_authorization(head, wanted) {
+        let (secret, _) = match self.judge_authorization(head, wanted, link.now()) {
             Ok(judged) => judged,
             Err(answer) => return self.answer(link, session, &exchange, answer),
         };
@@ -141,7 +147,7 @@ impl Server {
             Route::ClientPoll => self.wanted_for_poll(SecretKind::Client),
             _ => Wanted::Any,
         };
-        let judged = self.judge_authorization(head, wanted).and_then(|(secret, _)| {
+        let judged = self.judge_authorization(head, wanted, link.now()).and_then(|(secret, _)| {
             let gzip = accept_json(head)?;
             let purpose = match exchange.route {
                 Route::ClientPoll => {

@@ -17,6 +17,7 @@ use crate::store::Snapshot;
 use super::drain::Drain;
 use super::session::{Door, Session, State};
 use super::shared::Shared;
+use super::sightings::Sightings;
 
 /// Output that one call may leave before the connection has to wait for its next turn.
 const YIELD_BYTES: usize = 64 * 1024;
@@ -31,6 +32,7 @@ pub struct Server {
     pub(super) view: Arc<Snapshot>,
     pub(super) index: Index,
     pub(super) secrets: SecretTable,
+    pub(super) sightings: Sightings,
     /// Connections without a verdict, some of them gone.
     pub(super) held: Vec<Key>,
     /// Those of them that can be judged now.
@@ -60,6 +62,7 @@ impl Server {
             view: Snapshot::empty(),
             index: Index::default(),
             secrets: SecretTable::default(),
+            sightings: Sightings::default(),
             held: Vec::new(),
             to_judge: VecDeque::new(),
             to_evict: VecDeque::new(),

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 
 use crate::fanout::mailbox::{Mail, Mailbox, Wake};
-use crate::ingest::{Handle, LastLoad, Offload};
+use crate::ingest::{Following, Handle, Offload};
 use crate::model::environment_id::EnvironmentId;
 use crate::model::parse::DatasetText;
 use crate::model::secret::SecretKind;
@@ -160,7 +160,7 @@ impl Bench {
         change(&mut options);
         let (jobs, _) = crossbeam::channel::bounded(1);
         let current = Arc::new(ArcSwap::from(Snapshot::empty()));
-        let ingest = Handle::new(jobs, Offload::start().unwrap(), current, Arc::new(LastLoad::default()));
+        let ingest = Handle::new(jobs, Offload::start().unwrap(), current, Following::new());
         let shared = Shared::new(options, ingest, Metrics::new(), || NOW_MS);
         let mailbox = Mailbox::new(NoWaker);
         let clock = Tick::NEVER.after(Duration::from_secs(1));
@@ -169,7 +169,7 @@ impl Bench {
             io: Io::new(timeouts, clock),
             server: Server::new(shared, mailbox.clone(), vec![Door::Data]),
             mailbox,
-            writer: Writer::new(WriterOptions { revocation_grace_ms: 0, regex_limits: Default::default() }),
+            writer: Writer::new(WriterOptions { revocation_grace_ms: 0, ..WriterOptions::default() }),
             clock,
         }
     }

@@ -40,7 +40,7 @@ pub fn run(mut ingest: Ingest, mut file: Option<DataFile>, jobs: &Receiver<Job>,
         match jobs.recv_timeout(wait) {
             Ok(Job::Submission(submission)) => ingest.take(submission),
             Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {}
+            Ok(Job::Wish) | Err(RecvTimeoutError::Timeout) => {}
         }
         ingest.expire();
         if Instant::now() >= next_sweep {

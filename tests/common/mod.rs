@@ -2,7 +2,7 @@
 //! binary, its sockets and its files.
 //!
 //! [`agent`] runs the binary, [`http`] and [`ws`] speak to it byte by byte, [`dataset`] writes dumps, [`sdk`] drives
-//! real SDKs. Nothing waits by sleeping: [`wait_until`] looks at a condition until a deadline.
+//! real SDKs, [`server`] stands in for FeatBit's evaluation server. Nothing waits by sleeping: [`wait_until`] looks at a condition until a deadline.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(clippy::expect_used, reason = "a test that cannot go on shall fail")]
@@ -14,6 +14,7 @@ pub mod http;
 pub mod raw;
 pub mod rng;
 pub mod sdk;
+pub mod server;
 pub mod ws;
 
 use std::io::Write;
