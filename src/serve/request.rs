@@ -46,7 +46,7 @@ impl Server {
         match route {
             Route::Liveness => self.answer(link, session, &exchange, super::health::liveness()),
             Route::Readiness => {
-                let answer = super::health::readiness(&self.view);
+                let answer = super::health::readiness(&self.view, self.shared.ingest.following().state());
                 self.answer(link, session, &exchange, answer);
             }
             Route::Metrics => {
@@ -55,7 +55,7 @@ impl Server {
             }
             Route::ServerPoll => self.ask_server_poll(link, session, exchange, head),
             Route::ClientPoll | Route::Track => self.begin_sdk_body(link, session, exchange, head),
-            Route::Status | Route::Backup => self.manage(link, session, exchange, head),
+            Route::Status | Route::Backup | Route::Resync => self.manage(link, session, exchange, head),
             Route::Bootstrap => self.begin_bootstrap(link, session, exchange, head),
             Route::Streaming | Route::Echo | Route::Unknown => {
                 self.answer(link, session, &exchange, Answer::error(404, "there is nothing at this path"));
@@ -201,7 +201,7 @@ impl Server {
 }
 
 /// A body that was not received must not be taken for the next request.
-fn close_unless_empty(exchange: &mut Exchange, head: &Head<'_>) {
+pub(super) fn close_unless_empty(exchange: &mut Exchange, head: &Head<'_>) {
     if !matches!(head.body, BodyLength::None | BodyLength::Length(0)) {
         exchange.connection = Connection::Close;
     }

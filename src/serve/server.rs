@@ -77,6 +77,12 @@ impl Server {
         }
     }
 
+    /// The way to the writer.
+    #[cfg(test)]
+    pub(super) fn ingest(&self) -> &crate::ingest::Handle {
+        &self.shared.ingest
+    }
+
     /// The data this reactor serves from.
     pub fn view(&self) -> &Arc<Snapshot> {
         &self.view
