@@ -134,11 +134,6 @@ pub struct Sdk {
 }
 
 impl Sdk {
-    /// Which secrets it takes.
-    pub fn kind(&self) -> Kind {
-        self.spec.kind
-    }
-
     /// Starts the driver program; the SDK itself is started by [`Sdk::start`].
     pub fn launch(spec: &Spec, mode: Mode) -> Self {
         let (program, args) = spec.run.split_first().expect("driver.json says what to run");
