@@ -310,7 +310,7 @@ fn serve(snapshot: &Snapshot, before_sequence: u64, users: &[User]) -> (usize, u
             }
         }
         let mut out = Vec::new();
-        environment.server_since(before_sequence, &mut out);
+        environment.server_since(before_sequence, PatchForm::Strict, &mut out);
         messages(&out.iter().flat_map(|payload| payload.to_vec()).collect::<Vec<u8>>());
         for user in users {
             let mut text = Vec::new();
