@@ -89,11 +89,11 @@ impl Handle {
         &self,
         snapshot: Arc<Snapshot>,
         scope: Scope,
-        verified: bool,
+        certain: bool,
         mailbox: Mailbox,
         key: Key,
     ) -> bool {
-        self.offload.give(Task::Relay { snapshot, scope, verified, mailbox, key })
+        self.offload.give(Task::Relay { snapshot, scope, certain, mailbox, key })
     }
 
     /// Has the environment's full payload compressed, unless that is under way.

@@ -19,7 +19,7 @@ const QUEUE: usize = 64;
 pub(super) enum Task {
     Compress(Arc<Environment>),
     Backup { snapshot: Arc<Snapshot>, mailbox: Mailbox, key: Key },
-    Relay { snapshot: Arc<Snapshot>, scope: Scope, verified: bool, mailbox: Mailbox, key: Key },
+    Relay { snapshot: Arc<Snapshot>, scope: Scope, certain: bool, mailbox: Mailbox, key: Key },
 }
 
 /// The whole datasets that were put together last: when something is removed, every relay wants the same one.
@@ -30,19 +30,19 @@ struct Fulls(VecDeque<(u64, Scope, bool, Payload)>);
 const FULLS_MAX: usize = 8;
 
 impl Fulls {
-    fn get(&mut self, snapshot: &Snapshot, scope: Scope, verified: bool) -> Payload {
+    fn get(&mut self, snapshot: &Snapshot, scope: Scope, certain: bool) -> Payload {
         let sequence = snapshot.sequence();
         // Older ones would only keep old data in memory.
         self.0.retain(|(of, ..)| *of == sequence);
-        let same = self.0.iter().find(|(_, other, is, _)| (other, *is) == (&scope, verified));
+        let same = self.0.iter().find(|(_, other, is, _)| (other, *is) == (&scope, certain));
         if let Some((.., payload)) = same {
             return payload.clone();
         }
-        let payload = snapshot.relay_full(&scope, verified);
+        let payload = snapshot.relay_full(&scope, certain);
         if self.0.len() >= FULLS_MAX {
             self.0.pop_front();
         }
-        self.0.push_back((sequence, scope, verified, payload.clone()));
+        self.0.push_back((sequence, scope, certain, payload.clone()));
         payload
     }
 }
@@ -77,8 +77,8 @@ fn run(task: Task, fulls: &mut Fulls) {
             let reply = Reply { status: 200, body: snapshot.backup() };
             mailbox.post(Mail::Reply { key, reply });
         }
-        Task::Relay { snapshot, scope, verified, mailbox, key } => {
-            let payload = fulls.get(&snapshot, scope, verified);
+        Task::Relay { snapshot, scope, certain, mailbox, key } => {
+            let payload = fulls.get(&snapshot, scope, certain);
             let full = RelayFull { payload, sequence: snapshot.sequence() };
             mailbox.post(Mail::RelayFull { key, full });
         }

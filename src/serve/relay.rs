@@ -187,8 +187,8 @@ impl Server {
             return;
         }
         let (view, scope) = (self.view.clone(), self.scope(relay).clone());
-        let verified = view.answered() == u64::MAX;
-        if self.shared.ingest.relay_full(view, scope, verified, self.mailbox.clone(), link.key()) {
+        let certain = view.answered() == u64::MAX;
+        if self.shared.ingest.relay_full(view, scope, certain, self.mailbox.clone(), link.key()) {
             relay.awaits_full = true;
         } else {
             self.close_stream(link, session, close_code::TRY_AGAIN, "too much to do, try again");

@@ -43,8 +43,8 @@ pub struct NeedsFull;
 const FULL_START: &str = r#"{"messageType":"data-sync","data":{"eventType":"rp_full","items":["#;
 const PATCH_START: &str = r#"{"messageType":"data-sync","data":{"eventType":"rp_patch","items":["#;
 const END: &str = "]}}";
-/// What ends a dataset that is as certain as its source can be: nothing that it lacks exists.
-const VERIFIED_END: &str = r#"],"verified":true}}"#;
+/// What ends a dataset that may lack what exists: a server is followed, and its news may be under way.
+const PROVISIONAL_END: &str = r#"],"provisional":true}}"#;
 
 impl Snapshot {
     /// The environments of a scope that a secret opens.
@@ -73,9 +73,9 @@ impl Snapshot {
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// All of a scope as an `rp_full`, a whole WebSocket frame. Shares what full payloads share; takes its time for
+    /// All of a scope as an `rp_full`, a whole WebSocket frame; marked as provisional unless it is certain. Shares what full payloads share; takes its time for
     /// large data.
-    pub fn relay_full(&self, scope: &Scope, verified: bool) -> Payload {
+    pub fn relay_full(&self, scope: &Scope, certain: bool) -> Payload {
         let mut runs = vec![Arc::from(&b""[..])];
         let mut text = FULL_START.as_bytes().to_vec();
         for (index, environment) in self.relayed(scope).enumerate() {
@@ -84,7 +84,7 @@ impl Snapshot {
             }
             environment.append_backup(&mut text, &mut runs);
         }
-        text.extend_from_slice(if verified { VERIFIED_END } else { END }.as_bytes());
+        text.extend_from_slice(if certain { END } else { PROVISIONAL_END }.as_bytes());
         runs.push(Arc::from(text));
         let mut header = Vec::new();
         append_header(runs.iter().map(|run| run.len()).sum(), &mut header);
