@@ -158,7 +158,7 @@ impl Server {
             }
             None => {
                 self.frames.clear();
-                let kind = environment.server_since(from, &mut self.frames);
+                let kind = environment.server_since(from, stream.form, &mut self.frames);
                 for payload in self.frames.drain(..) {
                     link.send(payload);
                 }
