@@ -20,10 +20,14 @@ pub struct Settings {
     pub mode: Mode,
     /// The key of the management calls; without it they answer 401.
     pub api_key: Option<Secret>,
+    /// The keys by which other agents may follow this one.
+    pub relay_keys: Vec<RelayKey>,
     /// The dump to serve and to watch.
     pub data_file: Option<DataFile>,
     /// What becomes of usage events.
     pub events: Events,
+    /// How connections to servers are opened.
+    pub dial: Dial,
     /// Where to listen; never empty.
     pub listen: Vec<Listen>,
     /// How many connections may wait to be accepted, for each listener.
@@ -102,6 +106,39 @@ pub struct Upstream {
     pub streaming_uri: AbsoluteUri,
 }
 
+/// How connections to servers are opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// Certificates that are trusted beside those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// The certificate by which the agent shows who it is, and its key.
+    pub client_certificate: Option<KeyPairFiles>,
+    /// Which proxy is used.
+    pub proxy: ProxyChoice,
+    /// How long opening a connection may take.
+    pub connect: Duration,
+}
+
+/// A certificate and its private key, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPairFiles {
+    /// The certificate and its intermediate ones.
+    pub certificate: PathBuf,
+    /// The private key, not encrypted.
+    pub key: PathBuf,
+}
+
+/// Which proxy is used to reach servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProxyChoice {
+    /// What the environment says (`HTTPS_PROXY` and so on).
+    Environment,
+    /// None.
+    Never,
+    /// This one, whatever the environment says.
+    Always(AbsoluteUri),
+}
+
 /// A data file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataFile {
@@ -111,6 +148,15 @@ pub struct DataFile {
     pub stamp: bool,
     /// How often it is looked at where the system reports no changes.
     pub poll: Duration,
+}
+
+/// A key by which other agents may follow this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayKey {
+    /// The key.
+    pub key: Secret,
+    /// The environments it opens, by `projectKey:envKey` or id; `None` is every one.
+    pub environments: Option<Vec<String>>,
 }
 
 /// What becomes of usage events.

@@ -17,6 +17,14 @@ pub struct AbsoluteUri {
 }
 
 impl AbsoluteUri {
+    /// Parses an absolute URI with one of `schemes`.
+    ///
+    /// # Errors
+    /// What is wrong with the text, which is not in the error.
+    pub fn parse(text: &str, schemes: &[&str]) -> Result<Self, Unfit> {
+        parse_uri(text, schemes)
+    }
+
     /// The URI as it was given.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -30,6 +38,13 @@ impl AbsoluteUri {
     /// Its host, an IPv6 address without brackets.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// What stands before the `@` of its authority: a user, and perhaps a password, percent-encoded. A secret.
+    pub fn user_info(&self) -> Option<&str> {
+        let rest = &self.text[self.scheme_len + 3..];
+        let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+        authority.rsplit_once('@').map(|(user, _)| user)
     }
 
     /// Its port, if it names one.
@@ -63,6 +78,15 @@ pub(super) fn masked_uri(uri: &str) -> String {
     match uri[authority..end].rfind('@') {
         Some(at) => format!("{}****{}{query}{mask}", &uri[..authority], &uri[authority + at..]),
         None => format!("{uri}{query}{mask}"),
+    }
+}
+
+/// `uri` without what may be a user or password, also where it is malformed: a password may hold a `/`.
+pub(super) fn masked_to_the_last_at(uri: &str) -> String {
+    let start = uri.find("://").map_or(0, |at| at + 3);
+    match uri[start..].rfind('@') {
+        Some(at) => masked_uri(&format!("{}****{}", &uri[..start], &uri[start + at..])),
+        None => masked_uri(uri),
     }
 }
 
@@ -110,9 +134,7 @@ pub(super) fn parse_origins(text: &str) -> Result<Origins, Unfit> {
             return Ok(Origins::Any);
         }
         let origin = origin.strip_suffix('/').unwrap_or(origin).to_ascii_lowercase();
-        let authority = origin.split_once("://").map(|(_, authority)| authority);
-        let plain = |text: &str| !text.is_empty() && !text.contains(['/', '?', '#', '@', ' ', '*']);
-        if origin != "null" && !authority.is_some_and(plain) {
+        if origin != "null" && !is_origin(&origin) {
             return Err(unfit("holds what is no origin", remedy));
         }
         if !list.contains(&origin) {
@@ -120,6 +142,15 @@ pub(super) fn parse_origins(text: &str) -> Result<Origins, Unfit> {
         }
     }
     if list.is_empty() { Err(unfit("holds no origin", remedy)) } else { Ok(Origins::List(list)) }
+}
+
+/// Whether a browser could send this: a scheme and a host, maybe a port, and nothing else. Hosts are sent in ASCII.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+        && !host.is_empty()
+        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte))
 }
 
 #[cfg(test)]
@@ -168,6 +199,18 @@ mod tests {
         }
     }
 
+    /// What went wrong: whatever stood before `://` was taken for a scheme.
+    #[test]
+    fn an_origin_has_a_scheme_and_an_ascii_host() {
+        for text in ["htu:p@htp://a", "://a", "1a://a", "a b://c", "https://a\tb", "https://münchen.example"]
+        {
+            assert!(parse_origins(text).is_err(), "{text}");
+        }
+        for text in ["https://shop.example:8443", "http://[::1]:80", "chrome-extension://abc", "HTTPS://A/"] {
+            assert!(parse_origins(text).is_ok(), "{text}");
+        }
+    }
+
     #[test]
     fn passwords_and_queries_in_uris_are_masked() {
         for (uri, expected) in [
@@ -178,6 +221,13 @@ mod tests {
             ("nonsense", "nonsense"),
         ] {
             assert_eq!(masked_uri(uri), expected);
+        }
+        for (uri, expected) in [
+            ("http://me:p/w@proxy:1", "http://****@proxy:1"),
+            ("me:p?w@proxy", "****@proxy"),
+            ("http://proxy:1/?x", "http://proxy:1/?****"),
+        ] {
+            assert_eq!(masked_to_the_last_at(uri), expected);
         }
     }
 

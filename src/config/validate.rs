@@ -12,13 +12,14 @@ use tracing::level_filters::LevelFilter;
 use super::definition::{Key, Kind};
 use super::fault::{Fault, Rejected};
 use super::listen::{self, Listen};
+use super::relay_keys;
 use super::settings::{
-    Cors, DataFile, Effective, Events, Limits, Log, LogFormat, Mode, Origins, Polling, Secret, Settings,
-    Streaming, Upstream,
+    Cors, DataFile, Effective, Events, Limits, Log, LogFormat, Mode, Origins, Polling, RelayKey, Secret,
+    Settings, Streaming, Upstream,
 };
 use super::source::{Inputs, Raw};
 use super::table::DEFINITIONS;
-use super::uri::{AbsoluteUri, masked_uri, parse_origins, parse_uri};
+use super::uri::{AbsoluteUri, masked_to_the_last_at, masked_uri, parse_origins, parse_uri};
 use super::value::{self, Unfit, unfit};
 
 /// Why agent mode ends the start, until it is there: the one place that knows.
@@ -80,17 +81,19 @@ impl Settings {
     }
 }
 
-struct Check<'a> {
-    raw: Raw,
+pub(super) struct Check<'a> {
+    pub(super) raw: Raw,
     read: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
 }
 
 impl Check<'_> {
     fn settings(&mut self) -> Settings {
         let api_key = self.api_key();
+        let relay_keys = self.relay_keys(api_key.as_ref());
         let data_file = self.data_file();
         let event_uri = self.uri(Key::EventUri);
         let streaming_uri = self.uri(Key::StreamingUri);
+        let dial = self.dial();
         let listen = self.urls(Key::Urls).unwrap_or_default();
         let metrics = self.metrics(&listen);
         let offline = self.offline();
@@ -105,8 +108,10 @@ impl Check<'_> {
         let settings = Settings {
             mode,
             api_key,
+            relay_keys,
             data_file,
             events,
+            dial,
             listen,
             backlog: self.count(Key::ListenBacklog) as u32,
             reactors: NonZeroUsize::new(self.count(Key::Reactors)),
@@ -256,24 +261,42 @@ impl Check<'_> {
     // Settings with a form of their own.
 
     fn api_key(&mut self) -> Option<Secret> {
-        let key = self.text(Key::ApiKey);
-        let Some(path) = self.text(Key::ApiKeyFile) else { return key.map(Secret::new) };
-        let name = Key::ApiKeyFile.definition().name;
-        let origin = self.raw.origin(Key::ApiKeyFile);
-        if key.is_some() {
-            let problem = "is given beside ApiKey";
+        self.text_or_file(Key::ApiKey, Key::ApiKeyFile).map(Secret::new)
+    }
+
+    /// A secret that is given as it is, or by the file that holds it.
+    fn text_or_file(&mut self, text: Key, file: Key) -> Option<String> {
+        let given = self.text(text);
+        let Some(path) = self.text(file) else { return given };
+        let name = file.definition().name;
+        let origin = self.raw.origin(file);
+        if given.is_some() {
+            let problem = format!("is given beside {}", text.definition().name);
             self.raw.faults.push(Fault::at(name, origin, problem, "Keep one of the two"));
             return None;
         }
         let problem = match (self.read)(Path::new(&path)).map(String::from_utf8) {
-            Ok(Ok(text)) if !text.trim().is_empty() => return Some(Secret::new(text.trim().to_string())),
+            Ok(Ok(text)) if !text.trim().is_empty() => return Some(text.trim().to_string()),
             Ok(Ok(_)) => format!("the file {path} is empty"),
             Ok(Err(_)) => format!("the file {path} is not UTF-8"),
             Err(error) => format!("cannot read {path}: {error}"),
         };
-        let remedy = "Name a readable file that holds the key alone";
+        let remedy = "Name a readable file that holds it alone";
         self.raw.faults.push(Fault::at(name, origin, problem, remedy));
         None
+    }
+
+    fn relay_keys(&mut self, api_key: Option<&Secret>) -> Vec<RelayKey> {
+        let Some(text) = self.text_or_file(Key::RelayKeys, Key::RelayKeysFile) else { return Vec::new() };
+        let from = if self.tried(Key::RelayKeys) { Key::RelayKeys } else { Key::RelayKeysFile };
+        match relay_keys::parse(&text, api_key) {
+            Ok(keys) => keys,
+            Err(Unfit { problem, remedy }) => {
+                let origin = self.raw.origin(from);
+                self.raw.faults.push(Fault::at(from.definition().name, origin, problem, remedy));
+                Vec::new()
+            }
+        }
     }
 
     fn data_file(&mut self) -> Option<DataFile> {
@@ -360,7 +383,7 @@ impl Check<'_> {
 
     // The common forms.
 
-    fn text(&self, key: Key) -> Option<String> {
+    pub(super) fn text(&self, key: Key) -> Option<String> {
         self.raw.given(key).map(|given| given.value.clone())
     }
 
@@ -379,7 +402,7 @@ impl Check<'_> {
         self.parsed(key, |text| value::bytes(text, min, max)).unwrap_or_default()
     }
 
-    fn duration(&mut self, key: Key) -> Duration {
+    pub(super) fn duration(&mut self, key: Key) -> Duration {
         let Kind::Duration { unit, min_ms, zero } = key.definition().kind else { return Duration::ZERO };
         self.parsed(key, |text| value::duration(text, unit, min_ms, zero)).unwrap_or_default()
     }
@@ -391,7 +414,7 @@ impl Check<'_> {
     }
 
     /// What was given for `key`, or else its default, through `parse`. `None` is an error already told.
-    fn parsed<T>(&mut self, key: Key, parse: impl FnOnce(&str) -> Result<T, Unfit>) -> Option<T> {
+    pub(super) fn parsed<T>(&mut self, key: Key, parse: impl FnOnce(&str) -> Result<T, Unfit>) -> Option<T> {
         let definition = key.definition();
         let text = self.raw.given(key).map_or(definition.default, |given| given.value.as_str());
         match parse(text) {
@@ -424,7 +447,9 @@ impl Check<'_> {
 fn shown(kind: Kind, text: &str) -> String {
     let text = match kind {
         Kind::Secret => "****".to_string(),
-        Kind::Uri(_) | Kind::Urls => text.split(';').map(masked_uri).collect::<Vec<_>>().join(";"),
+        Kind::Uri(_) => masked_uri(text),
+        Kind::Proxy => masked_to_the_last_at(text),
+        Kind::Urls => text.split(';').map(masked_uri).collect::<Vec<_>>().join(";"),
         _ => text.to_string(),
     };
     if text.chars().count() <= 120 {

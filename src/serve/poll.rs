@@ -10,7 +10,10 @@ use super::exchange::{Answer, Exchange};
 use super::request::{inflate, text, unauthorized};
 use super::server::Server;
 use super::session::{Parked, Question, Session, State, Wait};
-use super::verdict::{Verdict, Wanted, judge};
+use super::verdict::{Verdict, Wanted};
+
+/// Why there is no answer yet.
+pub(super) const UNDECIDED: &str = "there is no data yet by which the secret could be judged";
 
 /// Bytes that a compressed user may unfold to: parsing many small properties costs far more than their bytes.
 const UNFOLDED_USER_BYTES_MAX: u64 = 256 * 1024;
@@ -29,7 +32,7 @@ impl Server {
         wanted: Wanted,
         question: Question,
     ) {
-        match judge(&self.view, &secret, wanted) {
+        match self.judge(&secret, wanted, link.now()) {
             Verdict::Undecided => {
                 self.hold(link.key());
                 self.park(link, session, exchange, Wait::Verdict { secret, wanted, question });
@@ -45,7 +48,7 @@ impl Server {
     pub(super) fn ask_again(&mut self, link: &mut Link<'_>, session: &mut Session, parked: Parked) {
         let Parked { exchange, wait } = parked;
         match wait {
-            Wait::Verdict { secret, wanted, question } => match judge(&self.view, &secret, wanted) {
+            Wait::Verdict { secret, wanted, question } => match self.judge(&secret, wanted, link.now()) {
                 Verdict::Undecided => {
                     let wait = Wait::Verdict { secret, wanted, question };
                     session.state = State::Parked(Box::new(Parked { exchange, wait }));
@@ -72,7 +75,7 @@ impl Server {
                 self.meter.refused(refused.into());
                 return unauthorized();
             }
-            Verdict::Undecided => return Answer::later("no data has been loaded yet"),
+            Verdict::Undecided => return Answer::later(UNDECIDED),
         };
         let Some(environment) = self.view.environment(slot).cloned() else {
             return Answer::later("the environment is being replaced");

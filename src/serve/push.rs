@@ -15,7 +15,6 @@ use crate::wire::ws::frame;
 use super::hold::close_code;
 use super::server::Server;
 use super::session::{Session, State, Stream};
-use super::verdict::{Verdict, Wanted, judge};
 
 /// Connections closed between two looks at the sockets.
 const EVICT_SLICE: usize = 256;
@@ -25,7 +24,7 @@ const FEED_SLICE: usize = 64;
 impl Server {
     /// Serves from new data from now on, and begins to tell the connections.
     pub(super) fn take_change(&mut self, change: &Arc<Change>, arrived: Instant) {
-        let was_loaded = self.view.loaded();
+        let answered = self.view.answered();
         self.view = change.snapshot.clone();
         for slot in &change.environments {
             self.index.environment_changed(*slot);
@@ -38,9 +37,10 @@ impl Server {
             }
             self.arrivals[row].get_or_insert(arrived);
         }
-        if !was_loaded && self.view.loaded() {
+        if change.secrets_changed || self.view.answered() != answered {
             self.judge_all();
         }
+        self.relays_to_bring();
         if change.secrets_changed {
             self.find_revoked();
         }
@@ -72,7 +72,7 @@ impl Server {
         if opens(&self.view, &entrance) {
             return;
         }
-        if let Verdict::Accepted { .. } = judge(&self.view, &entrance.secret, Wanted::Only(entrance.kind)) {
+        if self.view.secret(&entrance.secret).is_some_and(|entry| entry.kind == entrance.kind) {
             // It opens another environment now: whoever comes back is let in there, so it must not be stopped.
             self.close_stream(
                 link,
@@ -158,7 +158,7 @@ impl Server {
             }
             None => {
                 self.frames.clear();
-                let kind = environment.server_since(from, &mut self.frames);
+                let kind = environment.server_since(from, stream.form, &mut self.frames);
                 for payload in self.frames.drain(..) {
                     link.send(payload);
                 }

@@ -58,6 +58,14 @@ impl Round {
         }
     }
 
+    /// The data is as the full sync number `answered` says.
+    pub fn set_answered(&mut self, answered: u64) {
+        if self.next.answered != answered {
+            self.next.answered = answered;
+            self.differs = true;
+        }
+    }
+
     pub fn set_secrets(&mut self, secrets: Secrets) {
         if *self.next.secrets != secrets {
             self.next.secrets = Arc::new(secrets);
@@ -68,6 +76,7 @@ impl Round {
 
     pub fn set_order(&mut self, order: &[EnvironmentSlot]) {
         if *self.next.order != *order {
+            self.next.membership = self.next.sequence;
             self.next.order = Arc::from(order);
             self.unresolved = true;
             self.differs = true;
@@ -86,6 +95,7 @@ impl Round {
             let environment = Arc::make_mut(shared);
             environment.secrets = Arc::from(secrets);
             environment.label = Arc::from(label);
+            self.next.membership = self.next.sequence;
             self.differs = true;
         }
     }

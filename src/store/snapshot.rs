@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub(super) sequence: u64,
     pub(super) data_version: i64,
     pub(super) loaded: bool,
+    pub(super) answered: u64,
+    pub(super) membership: u64,
     pub(super) secrets: Arc<Secrets>,
     /// By slot. Environments that are no longer in the dataset stay while their secrets' grace lasts.
     pub(super) environments: Box<[Option<Arc<Environment>>]>,
@@ -45,6 +47,8 @@ impl Snapshot {
             sequence: 0,
             data_version: 0,
             loaded: false,
+            answered: 0,
+            membership: 0,
             secrets: Arc::default(),
             environments: Box::default(),
             order: Arc::from([]),
@@ -62,9 +66,16 @@ impl Snapshot {
         self.data_version
     }
 
-    /// Whether a dataset has been loaded. Until then no secret can be called unknown.
+    /// Whether a dataset has been loaded.
     pub fn loaded(&self) -> bool {
         self.loaded
+    }
+
+    /// The number of the last full sync that this data answers: a secret that it lacks is certainly unknown if it was
+    /// first seen before that one was asked for. The highest number there is without a server to follow: what
+    /// was loaded is then all there is.
+    pub fn answered(&self) -> u64 {
+        self.answered
     }
 
     /// What a secret opens, if it is known. A secret that the dataset no longer lists is known until its
@@ -116,7 +127,7 @@ impl Snapshot {
     }
 
     /// The environments that a secret opens.
-    fn served(&self) -> impl Iterator<Item = &Arc<Environment>> {
+    pub(super) fn served(&self) -> impl Iterator<Item = &Arc<Environment>> {
         self.environments().filter(|environment| !environment.secrets.is_empty())
     }
 
@@ -144,7 +155,7 @@ impl Snapshot {
 
 impl Environment {
     /// Appends its item of a dump; `text` goes before what is appended to `runs` next.
-    fn append_backup(&self, text: &mut Vec<u8>, runs: &mut Vec<Arc<[u8]>>) {
+    pub(super) fn append_backup(&self, text: &mut Vec<u8>, runs: &mut Vec<Arc<[u8]>>) {
         let id = self.id.to_string();
         let field = |before: &str, value: &str, text: &mut Vec<u8>| {
             text.extend_from_slice(before.as_bytes());

@@ -20,14 +20,32 @@ pub(super) fn split(target: &str, asterisk: bool) -> Option<(&str, &str)> {
 
 /// What follows `http://host` in a target of absolute form.
 fn after_authority(target: &str) -> Option<&str> {
-    let (scheme, rest) = target.split_once("://")?;
-    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return None;
-    }
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, relative) = rest.split_at(end);
+    let (_, authority, relative) = absolute(target)?;
     // User names in a target are deprecated (RFC 9110 section 4.2.4) and only serve to deceive.
     (!authority.is_empty() && !authority.contains('@')).then_some(relative)
+}
+
+/// Takes a target of absolute form apart: the port that its scheme stands for, its authority, and the rest.
+fn absolute(target: &str) -> Option<(&'static str, &str, &str)> {
+    let (scheme, rest) = target.split_once("://")?;
+    let port = if scheme.eq_ignore_ascii_case("http") {
+        ":80"
+    } else if scheme.eq_ignore_ascii_case("https") {
+        ":443"
+    } else {
+        return None;
+    };
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, relative) = rest.split_at(end);
+    Some((port, authority, relative))
+}
+
+/// Whether a target of absolute form names another host than `Host` does. The scheme's own port may be left out.
+pub(super) fn names_another_host(target: &str, host: &[u8]) -> bool {
+    let Some((port, authority, _)) = absolute(target) else { return false };
+    let authority = authority.as_bytes();
+    let named = authority.strip_suffix(port.as_bytes()).unwrap_or(authority);
+    !named.eq_ignore_ascii_case(host.strip_suffix(port.as_bytes()).unwrap_or(host))
 }
 
 /// Whether `path` is `route`: letters in either case, one more `/` at the end allowed, escapes decoded. An escaped
@@ -69,12 +87,15 @@ fn after_prefix<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
 /// that are not UTF-8 become U+FFFD.
 pub fn query_param<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
     let mut found: Option<Cow<'q, str>> = None;
-    for pair in query.split('&') {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+    let mut rest = Some(query);
+    while let Some(text) = rest {
+        let (pair, after) = cut(text, b'&');
+        rest = after;
+        let (key, value) = cut(pair, b'=');
         if pair.is_empty() || !decode(key).eq_ignore_ascii_case(name) {
             continue;
         }
-        let value = decode(value);
+        let value = decode(value.unwrap_or(""));
         found = Some(match found {
             None => value,
             Some(before) => Cow::Owned(format!("{before},{value}")),
@@ -83,8 +104,16 @@ pub fn query_param<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
     found
 }
 
+/// What is before the first `at`, an ASCII character, and what is after it.
+fn cut(text: &str, at: u8) -> (&str, Option<&str>) {
+    match memchr::memchr(at, text.as_bytes()) {
+        Some(end) => (&text[..end], Some(&text[end + 1..])),
+        None => (text, None),
+    }
+}
+
 fn decode(text: &str) -> Cow<'_, str> {
-    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+    if memchr::memchr2(b'%', b'+', text.as_bytes()).is_none() {
         return Cow::Borrowed(text);
     }
     let mut decoded = Vec::with_capacity(text.len());
@@ -143,6 +172,27 @@ mod tests {
         }
         assert_eq!(split("*", true), Some(("*", "")));
         assert_eq!(split("*x", true), None);
+    }
+
+    #[test]
+    fn an_absolute_target_has_the_host_of_the_field() {
+        for (target, host, other) in [
+            ("http://a/x", "a", false),
+            ("http://A:80", "a", false),
+            ("http://a", "A:80", false),
+            ("HTTPS://a:443?x", "a", false),
+            ("https://a:80/", "a", true),
+            ("http://a:8080/", "a:8080", false),
+            ("http://a:8080/", "a", true),
+            ("http://a/", "b", true),
+            ("http://a/", "", true),
+            ("http://a.b/", "a", true),
+            ("/http://a/", "b", false),
+            ("/x?u=http://a/", "b", false),
+            ("*", "b", false),
+        ] {
+            assert_eq!(names_another_host(target, host.as_bytes()), other, "{target} {host}");
+        }
     }
 
     #[test]
@@ -206,6 +256,15 @@ mod tests {
             let query = format!("x0=1&{name}={escaped}&y0=2");
             let found = query_param(&query, &name);
             prop_assert_eq!(found.as_deref(), Some(value.as_str()));
+        }
+
+        #[test]
+        fn parameters_are_those_between_ampersands(query in "[aAb=&%+6é1]{0,24}", name in "[ab]{1,2}") {
+            let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+            let of_name = pairs.filter(|(key, _)| decode(key).eq_ignore_ascii_case(&name));
+            let values: Vec<_> = of_name.map(|(_, value)| decode(value)).collect();
+            let twin = (!values.is_empty()).then(|| values.join(","));
+            prop_assert_eq!(query_param(&query, &name).map(Cow::into_owned), twin);
         }
 
         #[test]
