@@ -21,7 +21,7 @@ type Entry = u64;
 
 /// Tells keys apart: some bits of the hash, one bit that is always set, the length up to [`LONG`].
 fn mark(hash: u64, len: usize) -> u32 {
-    (hash as u32) << 17 | 1 << 16 | len.min(LONG) as u32
+    ((hash as u32) << 17) | (1 << 16) | len.min(LONG) as u32
 }
 
 /// A set of distinct keys, each with its position in the text. Positions ascend in the order in which the keys
@@ -45,6 +45,7 @@ impl KeySet {
     }
 
     /// Whether `key` is one of them.
+    #[inline]
     pub(super) fn contains(&self, key: &str) -> bool {
         self.find(key).is_some()
     }
@@ -52,6 +53,9 @@ impl KeySet {
     /// The position of `key`, if it is one of them.
     #[inline]
     pub(super) fn find(&self, key: &str) -> Option<u32> {
+        if self.entries.is_empty() {
+            return None;
+        }
         if self.entries.len() <= LINEAR_MAX {
             let len = key.len().min(LONG) as u64;
             let same = |entry: &&Entry| (**entry >> 32) & 0xffff == len && holds(&self.text, **entry, key);
@@ -91,7 +95,7 @@ fn hash(key: &[u8]) -> u64 {
 
 /// Where the search for a key begins. Takes the upper half of the hash, and [`mark`] the lower.
 fn first_place(hash: u64, places: usize) -> usize {
-    ((hash >> 32) * places as u64 >> 32) as usize
+    (((hash >> 32) * places as u64) >> 32) as usize
 }
 
 fn next_place(at: usize, places: usize) -> usize {
@@ -152,7 +156,7 @@ impl KeySetBuilder {
         if u32::try_from(self.text.len() + key.len() + size_of::<u32>()).is_err() {
             return false;
         }
-        self.table[at] = u64::from(mark) << 32 | self.text.len() as u64;
+        self.table[at] = (u64::from(mark) << 32) | self.text.len() as u64;
         if key.len() >= LONG {
             self.text.extend_from_slice(&(key.len() as u32).to_le_bytes());
         }

@@ -16,6 +16,9 @@ pub(super) struct Shapes(Box<[Shape]>);
 
 type Words = Box<[Box<[u8]>]>;
 
+/// [`Words`] that are being put together.
+type List = Vec<Vec<u8>>;
+
 /// One alternative.
 #[derive(Debug)]
 enum Shape {
@@ -40,11 +43,19 @@ enum Shape {
 /// Characters of a class, so and so many in a row.
 #[derive(Clone, Debug)]
 struct Gap {
-    /// A bit for each ASCII character.
-    ascii: [u64; 2],
+    bytes: Box<[Byte; 256]>,
     others: Others,
     min: usize,
     max: Option<usize>,
+}
+
+/// Whether a byte can be in a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Byte {
+    Never,
+    Always,
+    /// That depends on those around it, or it may not be counted for a character.
+    Unknown,
 }
 
 /// Which characters beyond ASCII a class holds.
@@ -60,7 +71,7 @@ enum Others {
 enum Element {
     Start,
     End,
-    Words(Vec<Vec<u8>>),
+    Words(List),
     Gap(Gap),
 }
 
@@ -94,16 +105,8 @@ impl Shapes {
     pub(super) fn is_certain(&self) -> bool {
         self.0.iter().all(|shape| match shape {
             Shape::Is(_) | Shape::Starts(_) | Shape::Ends(_) | Shape::Contains(_) => true,
-            Shape::Spans { gap, .. } | Shape::Within { gap, .. } => match gap.others {
-                Others::Nothing => true,
-                Others::All => gap.counts_no_further_than_one(),
-                Others::Some => false,
-            },
-            Shape::StartsSpan { gap, .. } | Shape::EndsSpan { gap, .. } => match gap.others {
-                Others::Nothing => true,
-                Others::All => gap.min <= 1,
-                Others::Some => gap.min == 0,
-            },
+            Shape::Spans { gap, .. } | Shape::Within { gap, .. } => gap.is_certain(),
+            Shape::StartsSpan { gap, .. } | Shape::EndsSpan { gap, .. } => gap.min == 0 || gap.is_certain(),
         })
     }
 }
@@ -127,14 +130,16 @@ impl Shape {
         };
         let nothing = |words: &[Vec<u8>]| words.iter().any(Vec::is_empty);
         // At an end that is not anchored, as few characters as there may be are as good as more.
-        let fewest = Gap { max: Some(gap.min), ..gap.clone() };
+        let fewest = || gap.clone().of(gap.min, Some(gap.min), gap.min > 1);
         match (at_start, at_end) {
             (true, true) => Some(Shape::Spans { heads: boxed(heads), gap, tails: boxed(tails) }),
-            (true, false) if nothing(&tails) => Some(Shape::StartsSpan { heads: boxed(heads), gap: fewest }),
+            (true, false) if nothing(&tails) => {
+                Some(Shape::StartsSpan { heads: boxed(heads), gap: fewest() })
+            }
             (true, false) if heads.iter().all(Vec::is_empty) && gap.min == 0 && gap.max.is_none() => {
                 Some(Shape::Within { gap, tails: finders(tails) })
             }
-            (false, true) if nothing(&heads) => Some(Shape::EndsSpan { gap: fewest, tails: boxed(tails) }),
+            (false, true) if nothing(&heads) => Some(Shape::EndsSpan { gap: fewest(), tails: boxed(tails) }),
             (false, false) if gap.min == 0 && nothing(&heads) => Some(Shape::Contains(finders(tails))),
             (false, false) if gap.min == 0 && nothing(&tails) => Some(Shape::Contains(finders(heads))),
             _ => None,
@@ -184,58 +189,48 @@ fn any(answers: impl Iterator<Item = Option<bool>>) -> Option<bool> {
 }
 
 impl Gap {
-    fn holds(&self, byte: u8) -> bool {
-        self.ascii[usize::from(byte >> 6) & 1] >> (byte & 63) & 1 == 1
+    /// The same class, in other numbers. `counted`: two characters are not the same as one.
+    fn of(mut self, min: usize, max: Option<usize>, counted: bool) -> Self {
+        self.bytes[128..].fill(match self.others {
+            Others::Nothing => Byte::Never,
+            Others::All if !counted => Byte::Always,
+            Others::All | Others::Some => Byte::Unknown,
+        });
+        Self { min, max, ..self }
     }
 
     /// Whether `within`, which whole characters are before and after, is what the gap may hold.
     fn is(&self, within: &[u8]) -> Option<bool> {
-        let mut counted = true;
         for byte in within {
-            if byte.is_ascii() {
-                if !self.holds(*byte) {
-                    return Some(false);
-                }
-                continue;
-            }
-            match self.others {
-                Others::Nothing => return Some(false),
-                Others::All => counted = self.counts_no_further_than_one(),
-                Others::Some => return None,
+            match self.bytes[usize::from(*byte)] {
+                Byte::Always => {}
+                Byte::Never => return Some(false),
+                Byte::Unknown => return None,
             }
         }
-        let enough = within.len() >= self.min && self.max.is_none_or(|max| within.len() <= max);
-        counted.then_some(enough)
+        Some(within.len() >= self.min && self.max.is_none_or(|max| within.len() <= max))
     }
 
     /// Whether the next characters are in the class, as many as there have to be.
     fn is_next<'t>(&self, mut bytes: impl Iterator<Item = &'t u8>) -> Option<bool> {
         for _ in 0..self.min {
-            match bytes.next() {
-                None => return Some(false),
-                Some(byte) if byte.is_ascii() => {
-                    if !self.holds(*byte) {
-                        return Some(false);
-                    }
-                }
-                Some(_) => match self.others {
-                    Others::Nothing => return Some(false),
-                    Others::All if self.min == 1 => return Some(true),
-                    Others::All | Others::Some => return None,
-                },
+            let Some(byte) = bytes.next() else { return Some(false) };
+            match self.bytes[usize::from(*byte)] {
+                Byte::Always => {}
+                Byte::Never => return Some(false),
+                Byte::Unknown => return None,
             }
         }
         Some(true)
     }
 
-    /// Whether bytes may be counted for characters, since one is as good as more.
-    fn counts_no_further_than_one(&self) -> bool {
-        self.min <= 1 && self.max.is_none()
+    fn is_certain(&self) -> bool {
+        !self.bytes.contains(&Byte::Unknown)
     }
 }
 
 /// What is between the anchors: texts, then perhaps a gap and texts again.
-fn parts(elements: &[Element]) -> Option<(Vec<Vec<u8>>, Option<Gap>, Vec<Vec<u8>>)> {
+fn parts(elements: &[Element]) -> Option<(List, Option<Gap>, List)> {
     let (mut heads, mut gap, mut tails) = (vec![Vec::new()], None, vec![Vec::new()]);
     for element in elements {
         match element {
@@ -263,7 +258,7 @@ fn collect(pattern: &Hir, into: &mut Vec<Element>) -> Option<()> {
 }
 
 /// All texts that `pattern` may stand for, if they are few.
-fn words(pattern: &Hir) -> Option<Vec<Vec<u8>>> {
+fn words(pattern: &Hir) -> Option<List> {
     Some(match pattern.kind() {
         HirKind::Empty => vec![Vec::new()],
         HirKind::Literal(literal) => vec![literal.0.to_vec()],
@@ -309,11 +304,11 @@ fn words(pattern: &Hir) -> Option<Vec<Vec<u8>>> {
 }
 
 /// Each of the first followed by each of the second.
-fn product(first: &[Vec<u8>], second: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
+fn product(first: &[Vec<u8>], second: &[Vec<u8>]) -> Option<List> {
     if first.len() * second.len() > WORDS_MAX {
         return None;
     }
-    let all: Vec<Vec<u8>> =
+    let all: List =
         first.iter().flat_map(|one| second.iter().map(move |other| [&**one, &**other].concat())).collect();
     (all.iter().map(Vec::len).sum::<usize>() <= WORDS_BYTES_MAX).then_some(all)
 }
@@ -324,37 +319,34 @@ fn gap(pattern: &Hir) -> Option<Gap> {
         HirKind::Repetition(repetition) => (&*repetition.sub, repetition.min, repetition.max),
         _ => (pattern, 1, Some(1)),
     };
-    let (mut ascii, mut beyond) = ([0u64; 2], 0);
+    let (mut bytes, mut others) = (Box::new([Byte::Never; 256]), Others::Nothing);
     match repeated.kind() {
         HirKind::Class(Class::Unicode(class)) => {
             for range in class.ranges() {
-                let (start, end) = (u32::from(range.start()), u32::from(range.end()));
-                for char in start..=end.min(0x7f) {
-                    ascii[char as usize >> 6] |= 1 << (char & 63);
+                let (start, end) = (u32::from(range.start()), u32::from(range.end()).min(0x7f));
+                for char in start..=end {
+                    bytes[char as usize] = Byte::Always;
                 }
-                beyond += range.len() - (end.min(0x7f) + 1).saturating_sub(start) as usize;
+                match (range.start(), range.end()) {
+                    (_, ..='\x7f') => {}
+                    (..='\u{80}', char::MAX) => others = Others::All,
+                    _ => others = Others::Some,
+                }
             }
         }
         HirKind::Literal(literal) if literal.0.len() == 1 && literal.0[0].is_ascii() => {
-            ascii[usize::from(literal.0[0] >> 6)] |= 1 << (literal.0[0] & 63);
+            bytes[usize::from(literal.0[0])] = Byte::Always;
         }
         _ => return None,
     }
-    let others = match beyond {
-        0 => Others::Nothing,
-        CHARS_BEYOND_ASCII => Others::All,
-        _ => Others::Some,
-    };
-    Some(Gap { ascii, others, min: min as usize, max: max.map(|max| max as usize) })
+    let gap = Gap { bytes, others, min: 0, max: None };
+    Some(gap.of(min as usize, max.map(|max| max as usize), min > 1 || max.is_some()))
 }
 
-/// Unicode's scalar values but for the 128 of ASCII.
-const CHARS_BEYOND_ASCII: usize = 0x11_0000 - 0x800 - 0x80;
-
-fn boxed(words: Vec<Vec<u8>>) -> Words {
+fn boxed(words: List) -> Words {
     words.into_iter().map(Vec::into_boxed_slice).collect()
 }
 
-fn finders(words: Vec<Vec<u8>>) -> Box<[Finder<'static>]> {
+fn finders(words: List) -> Box<[Finder<'static>]> {
     words.iter().map(|word| memmem::Finder::new(word).into_owned()).collect()
 }
