@@ -17,6 +17,7 @@ pub mod raw;
 pub mod rng;
 pub mod sdk;
 pub mod server;
+pub mod strict;
 pub mod ws;
 
 use std::io::Write;
