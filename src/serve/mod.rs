@@ -10,6 +10,7 @@
 
 mod admin;
 mod body;
+mod children;
 mod cors;
 mod drain;
 mod exchange;
@@ -19,6 +20,7 @@ mod http;
 mod meter;
 mod poll;
 mod push;
+mod relay;
 mod request;
 mod routes;
 mod server;

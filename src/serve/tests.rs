@@ -28,6 +28,9 @@ use crate::telemetry::metrics::Metrics;
 use super::session::State;
 use super::*;
 
+#[path = "straddle_tests.rs"]
+mod straddle;
+
 pub(super) const NOW_MS: i64 = 1_706_745_600_000;
 const IDLE: Duration = Duration::from_secs(120);
 
@@ -134,6 +137,7 @@ impl Bench {
         let mut options = Options {
             instance: "test".into(),
             mode: "offline",
+            relay_keys: Vec::new(),
             api_key: None,
             token_expiry: Duration::from_secs(30),
             token_hold: Duration::from_secs(30),
