@@ -56,9 +56,7 @@ impl Server {
         let keys = self.shared.options.relay_keys.iter().enumerate();
         keys.fold(
             None,
-            |found, (index, (key, _))| {
-                if key.matches(token.as_bytes()) { Some(index) } else { found }
-            },
+            |found, (index, (key, _))| if key.matches(token.as_bytes()) { Some(index) } else { found },
         )
     }
 
