@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::ingest::Ingest;
-use crate::store::Snapshot;
+use crate::store::{Scope, Snapshot};
 use crate::telemetry::metrics::UpstreamMetrics;
 
 use super::follow::Data;
@@ -36,7 +36,8 @@ impl Data for Held<'_> {
     }
 }
 
-/// The request for what is newer than `held`; `None` if nothing is, or if it would be too long for the server.
+/// The request for what is newer than `held`, with a digest of its environments and secrets for an agent of our make (a
+/// server passes over it); `None` if nothing is, or if it would be too long for the server.
 fn since(held: &Snapshot) -> Option<String> {
     let mut newest_ms = i64::MIN;
     let mut text = String::new();
@@ -56,7 +57,10 @@ fn since(held: &Snapshot) -> Option<String> {
     if since_ms <= 0 {
         return None;
     }
-    let text = format!(r#"{{"messageType":"data-sync","data":{{"timestamp":{since_ms},"envs":[{text}]}}}}"#);
+    let digest = held.relay_digest(&Scope::All);
+    let text = format!(
+        r#"{{"messageType":"data-sync","data":{{"timestamp":{since_ms},"secrets":"{digest}","envs":[{text}]}}}}"#
+    );
     (text.len() <= REQUEST_BYTES_MAX).then_some(text)
 }
 
@@ -98,7 +102,8 @@ mod tests {
     #[test]
     fn the_request_names_each_environment_and_asks_for_a_little_more_than_is_new() {
         let expected = concat!(
-            r#"{"messageType":"data-sync","data":{"timestamp":25000,"envs":["#,
+            r#"{"messageType":"data-sync","data":{"timestamp":25000,"#,
+            r#""secrets":"d41d8cd98f00b204e9800998ecf8427e","envs":["#,
             r#"{"envId":"84e8a446-59bc-49f5-bd3a-000000000000","timestamp":25000},"#,
             r#"{"envId":"84e8a446-59bc-49f5-bd3a-000000000001","timestamp":0}]}}"#
         );

@@ -53,6 +53,7 @@ impl Upstream {
                     ingest.confirm(answered);
                 }
             }
+            Ok(ServerMessage::Path(path)) => self.path_changed(ingest, line, path),
             Ok(ServerMessage::Other(kind)) => {
                 if kind != "pong" {
                     self.metrics.unused(Unused::Unknown);
