@@ -79,6 +79,8 @@ pub struct Upstream {
     own: String,
     /// The processes above it, as they were last told to the reactors.
     path: Vec<String>,
+    /// The process that the last full came from, if it is an agent of our make.
+    source: String,
     /// The stream on which a ring was found, until it is let go of.
     ring: Option<u64>,
     told: Option<Told>,
@@ -150,6 +152,7 @@ impl Upstream {
             metrics: metrics.upstream(),
             own,
             path: Vec::new(),
+            source: String::new(),
             ring: None,
             told: None,
         })
@@ -184,7 +187,7 @@ impl Upstream {
         if following.take_wish(Wish::UnknownSecret) {
             self.follow.wish();
         }
-        self.follow.tick(now_ms, &mut Held { ingest, metrics: &self.metrics });
+        self.follow.tick(now_ms, &mut Held { ingest, metrics: &self.metrics, source: &self.source });
         while let Some(action) = self.follow.next_action() {
             self.act(ingest, now_ms, action);
         }
@@ -295,7 +298,7 @@ impl Upstream {
                 Err(failure.fault)
             }
         };
-        let data = &mut Held { ingest, metrics: &self.metrics };
+        let data = &mut Held { ingest, metrics: &self.metrics, source: &self.source };
         self.follow.dialled(now_ms, number, result, data);
     }
 

@@ -23,11 +23,13 @@ const OVERLAP_MS: i64 = 5_000;
 pub(super) struct Held<'a> {
     pub ingest: &'a Ingest,
     pub metrics: &'a UpstreamMetrics,
+    /// The process that the last full came from, if it is an agent of our make.
+    pub source: &'a str,
 }
 
 impl Data for Held<'_> {
     fn since(&self) -> Option<String> {
-        since(self.ingest.snapshot())
+        since(self.ingest.snapshot(), self.source)
     }
 
     fn begin_full(&mut self) -> u64 {
@@ -38,7 +40,7 @@ impl Data for Held<'_> {
 
 /// The request for what is newer than `held`, with a digest of its environments and secrets for an agent of our make (a
 /// server passes over it); `None` if nothing is, or if it would be too long for the server.
-fn since(held: &Snapshot) -> Option<String> {
+fn since(held: &Snapshot, source: &str) -> Option<String> {
     let mut newest_ms = i64::MIN;
     let mut text = String::new();
     for environment in held.environments() {
@@ -57,7 +59,7 @@ fn since(held: &Snapshot) -> Option<String> {
     if since_ms <= 0 {
         return None;
     }
-    let digest = held.relay_digest(&Scope::All);
+    let digest = held.relay_digest(&Scope::All, source);
     let text = format!(
         r#"{{"messageType":"data-sync","data":{{"timestamp":{since_ms},"secrets":"{digest}","envs":[{text}]}}}}"#
     );
@@ -107,18 +109,18 @@ mod tests {
             r#"{"envId":"84e8a446-59bc-49f5-bd3a-000000000000","timestamp":25000},"#,
             r#"{"envId":"84e8a446-59bc-49f5-bd3a-000000000001","timestamp":0}]}}"#
         );
-        assert_eq!(since(held(2, 30).current()).as_deref(), Some(expected));
+        assert_eq!(since(held(2, 30).current(), "").as_deref(), Some(expected));
     }
 
     #[test]
     fn what_the_server_would_drop_or_take_for_a_full_is_not_asked() {
-        assert_eq!(since(&Snapshot::empty()), None);
-        assert_eq!(since(held(1, 5).current()), None);
-        let fits = since(held(100, 30).current()).unwrap();
+        assert_eq!(since(&Snapshot::empty(), ""), None);
+        assert_eq!(since(held(1, 5).current(), ""), None);
+        let fits = since(held(100, 30).current(), "").unwrap();
         assert!(fits.len() < 8_000);
         let longest = (100..200).find_map(|count| {
-            let text = since(held(count + 1, 30).current());
-            if text.is_none() { since(held(count, 30).current()) } else { None }
+            let text = since(held(count + 1, 30).current(), "");
+            if text.is_none() { since(held(count, 30).current(), "") } else { None }
         });
         assert!((7_900..=8_000).contains(&longest.unwrap().len()));
     }

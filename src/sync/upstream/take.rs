@@ -88,6 +88,7 @@ impl Upstream {
                 let strange = merge(&mut remembered, &mut dataset);
                 let changed = ingest.load_full(&dataset, answered, arrived);
                 self.synced(UpstreamSync::Full);
+                self.source = self.path.first().cloned().unwrap_or_default();
                 self.follow.in_service(now_ms, line, coverage, &changed, strange);
                 if !self.follow.full_under_way() {
                     self.overlay.clear();
