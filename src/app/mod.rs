@@ -173,6 +173,9 @@ impl Agent {
             let options = reactor::Options {
                 timeouts: Timeouts { write_stall: settings.limits.write_stall, close: settings.limits.close },
                 allowances: doors.iter().map(allowance).collect(),
+                secure: Vec::new(),
+                handshakes_per_turn: 4,
+                plain_refusal: b"",
             };
             let mut mailbox = None;
             let reactor = Reactor::new(sockets, &options, |waker| {
