@@ -9,6 +9,7 @@ pub mod limits;
 mod listeners;
 
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -25,7 +26,7 @@ use crate::ingest::{Following, Handle, Ingest, Job, Offload};
 use crate::net::io::Timeouts;
 use crate::net::reactor::{self, Allowance, Reactor};
 use crate::serve::{Door, Options, Server, Shared};
-use crate::store::{Snapshot, WriterOptions};
+use crate::store::{Scope, Snapshot, WriterOptions};
 use crate::sync;
 use crate::sync::file::DataFile;
 use crate::telemetry::metrics::Metrics;
@@ -294,9 +295,26 @@ fn connections_max(settings: &Settings, descriptors: &limits::Limits, reactors: 
     settings.limits.connections.map_or(possible, |wanted| usize::from(wanted).min(possible))
 }
 
+/// 128 random bits, as the standard library gets them from the system for its hash maps.
+fn random_name() -> String {
+    let bits = || RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", bits(), bits())
+}
+
 fn serve_options(settings: &Settings, reactors: usize) -> Options {
     let limits = &settings.limits;
     Options {
+        instance: random_name(),
+        mode: settings.mode.as_str(),
+        relay_keys: settings
+            .relay_keys
+            .iter()
+            .map(|relay| {
+                let names = relay.environments.as_ref();
+                let names = names.map(|names| names.iter().map(|name| name.as_str().into()).collect());
+                (relay.key.clone(), names.map_or(Scope::All, Scope::Only))
+            })
+            .collect(),
         api_key: settings.api_key.clone(),
         token_expiry: settings.streaming.token_expiry,
         token_hold: settings.streaming.token_hold,

@@ -10,6 +10,7 @@
 
 mod admin;
 mod body;
+mod children;
 mod cors;
 mod drain;
 mod exchange;
@@ -19,16 +20,20 @@ mod http;
 mod meter;
 mod poll;
 mod push;
+mod relay;
 mod request;
 mod routes;
 mod server;
 mod session;
 mod shared;
 mod sightings;
+mod status;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod verdict;
+#[cfg(test)]
+mod verdict_tests;
 
 pub use routes::Route;
 pub use server::Server;

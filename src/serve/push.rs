@@ -40,6 +40,7 @@ impl Server {
         if change.secrets_changed || self.view.answered() != answered {
             self.judge_all();
         }
+        self.relays_to_bring();
         if change.secrets_changed {
             self.find_revoked();
         }
@@ -157,7 +158,7 @@ impl Server {
             }
             None => {
                 self.frames.clear();
-                let kind = environment.server_since(from, &mut self.frames);
+                let kind = environment.server_since(from, stream.form, &mut self.frames);
                 for payload in self.frames.drain(..) {
                     link.send(payload);
                 }

@@ -4,12 +4,14 @@ use crate::fanout::index::Place;
 use crate::fanout::secrets::SecretId;
 use crate::model::user::User;
 use crate::protocol::secret::Secret;
+use crate::store::PatchForm;
 use crate::telemetry::metrics::{Closed, Connection};
 use crate::wire::ws::reader::Reader;
 
 use super::body::Body;
 use super::exchange::Exchange;
 use super::hold::HeldStream;
+use super::relay::Relay;
 use super::verdict::Wanted;
 
 /// Which of the agent's ports a connection came in by.
@@ -49,7 +51,7 @@ impl Session {
 }
 
 /// LIFECYCLE: every connection begins as `Head`. A request with a body makes it `Body`, an answer that has to be
-/// waited for `Parked`; both go back to `Head`. An upgrade makes it `Held` (no verdict yet) or `Stream`, or `Echo`, for
+/// waited for `Parked`; both go back to `Head`. An upgrade makes it `Held` (no verdict yet) or `Stream`, or `Relay`, or `Echo`, for
 /// the rest of its life. `Over` takes no input: the connection is being closed.
 #[derive(Debug)]
 pub(super) enum State {
@@ -61,6 +63,7 @@ pub(super) enum State {
     Parked(Box<Parked>),
     Held(Box<HeldStream>),
     Stream(Stream),
+    Relay(Box<Relay>),
     Echo(Reader),
     Over,
 }
@@ -71,8 +74,8 @@ pub(super) struct Stream {
     pub reader: Reader,
     pub place: Place,
     pub secret: SecretId,
-    /// Answers to requests, and nothing else, are sent as one-item patches too: the SDK would lose items of a batch.
-    pub one_item_patches: bool,
+    /// What its SDK takes in of patches.
+    pub form: PatchForm,
     /// A request that waits until the peer reads, or until memory is free.
     pub asked: Option<i64>,
     /// On the list of those who wait for memory.

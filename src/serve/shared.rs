@@ -7,11 +7,18 @@ use std::time::Duration;
 use crate::ingest::Handle;
 use crate::telemetry::metrics::Metrics;
 
+use super::children::Children;
 use super::cors::Origins;
 
 /// What the settings say about serving.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// A random name of this process, other at each start.
+    pub instance: String,
+    /// `agent` or `offline`.
+    pub mode: &'static str,
+    /// The keys of relays that may follow this agent, and what each may have.
+    pub relay_keys: Vec<(crate::config::Secret, crate::store::Scope)>,
     /// The key of the management calls; without it they are refused.
     pub api_key: Option<crate::config::Secret>,
     /// Largest difference between a token's time and ours, either way.
@@ -68,6 +75,7 @@ pub struct Shared {
     /// The wall clock in Unix milliseconds; an argument, so that simulations own it.
     pub wall_ms: fn() -> i64,
     pub(super) origins: Origins,
+    pub(super) children: Children,
     bootstraps: Arc<AtomicUsize>,
     body_bytes: Arc<AtomicUsize>,
 }
@@ -82,6 +90,7 @@ impl Shared {
             metrics,
             wall_ms,
             origins,
+            children: Children::default(),
             bootstraps: Arc::default(),
             body_bytes: Arc::default(),
         })

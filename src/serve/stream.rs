@@ -5,6 +5,7 @@ use crate::model::secret::SecretKind;
 use crate::net::service::{Close, Link};
 use crate::payload::Payload;
 use crate::protocol::message::{self, DataSync, Incoming};
+use crate::protocol::relay::PATH_FIELD;
 use crate::protocol::secret::Secret;
 use crate::protocol::token;
 use crate::store::{EnvironmentSlot, PatchForm};
@@ -39,7 +40,15 @@ impl Server {
     ) {
         let Some(upgrade) = head.websocket else { return };
         let mut response = Vec::with_capacity(160);
-        handshake::accept_response(upgrade.key, &mut response);
+        let relay = match query_param(head.query, "type").as_deref() {
+            Some("relay-proxy") if route == Route::Streaming => {
+                query_param(head.query, "token").and_then(|token| self.relay_key(&token))
+            }
+            _ => None,
+        };
+        let path = relay.map(|_| (PATH_FIELD, self.relay_path()));
+        let field = path.as_ref().map(|(name, value)| (*name, value.as_str()));
+        handshake::accept_response(upgrade.key, field, &mut response);
         link.send(Payload::private(response));
         self.meter.answered(route, 101);
         if route == Route::Echo {
@@ -48,6 +57,9 @@ impl Server {
             return self.stay_alive(link);
         }
         self.meter.turned(session, Connection::Other);
+        if let Some(key) = relay {
+            return self.let_relay_in(link, session, key);
+        }
         let kind = match query_param(head.query, "type").as_deref() {
             Some("server") => SecretKind::Server,
             Some("client") => SecretKind::Client,
@@ -62,7 +74,7 @@ impl Server {
         if u128::from(ahead_ms.unsigned_abs()) > self.shared.options.token_expiry.as_millis() {
             return self.hold_out_of_time(link, session, ahead_ms);
         }
-        self.decide_stream(link, session, token.secret, kind, loses_batches(head));
+        self.decide_stream(link, session, token.secret, kind, patch_form(head));
     }
 
     fn refuse_malformed(&mut self, link: &mut Link<'_>, session: &mut Session) {
@@ -78,7 +90,7 @@ impl Server {
         secret: Secret,
         slot: EnvironmentSlot,
         kind: SecretKind,
-        one_item_patches: bool,
+        form: PatchForm,
     ) {
         let place = self.index.add(slot, kind, link.key());
         let secret = self.secrets.enter(Entrance { secret, slot, kind });
@@ -91,7 +103,7 @@ impl Server {
             reader: Reader::new(),
             place,
             secret,
-            one_item_patches,
+            form,
             asked: None,
             starving: false,
             user: None,
@@ -99,7 +111,7 @@ impl Server {
         self.stay_alive(link);
     }
 
-    fn stay_alive(&self, link: &mut Link<'_>) {
+    pub(super) fn stay_alive(&self, link: &mut Link<'_>) {
         let idle = self.shared.options.stream_idle;
         link.set_deadline(if idle.is_zero() {
             crate::net::ticks::Tick::NEVER
@@ -160,9 +172,8 @@ impl Server {
         match &stream.user {
             None if stream.place.kind == SecretKind::Client => return,
             None => {
-                let form = if stream.one_item_patches { PatchForm::OnePerItem } else { PatchForm::Batch };
                 self.frames.clear();
-                let kind = environment.server_sync(timestamp_ms, form, &mut self.frames);
+                let kind = environment.server_sync(timestamp_ms, stream.form, &mut self.frames);
                 self.meter.synced(kind);
                 for payload in self.frames.drain(..) {
                     link.send(payload);
@@ -214,7 +225,12 @@ impl Server {
         }
     }
 
-    fn close_violated(&mut self, link: &mut Link<'_>, session: &mut Session, violation: Violation) {
+    pub(super) fn close_violated(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        violation: Violation,
+    ) {
         if violation.code == 1009 {
             self.meter.limit_hit(Limit::MessageBytes);
         }
@@ -251,17 +267,20 @@ impl Server {
     }
 }
 
-/// Python, Java and Go SDKs lose items of a patch that holds several. They say who they are; the others say
-/// nothing, or other names.
-fn loses_batches(head: &Head<'_>) -> bool {
-    head.user_agent.is_some_and(|agent| {
-        let agent = agent.as_bytes();
-        agent.len() >= 3 && agent[..3].eq_ignore_ascii_case(b"fb-")
-    })
+/// Python, Java and Go SDKs lose or refuse items that others take. They say who they are; the others say nothing, or
+/// other names.
+fn patch_form(head: &Head<'_>) -> PatchForm {
+    let agent = head.user_agent.unwrap_or_default().as_bytes();
+    let is = |name: &[u8]| agent.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+    match () {
+        () if is(b"fb-java") || is(b"fb-go") => PatchForm::Strict,
+        () if is(b"fb-") => PatchForm::OnePerItem,
+        () => PatchForm::Batch,
+    }
 }
 
 /// The peer begins the closing handshake: its code goes back, and nothing more is to come from it.
-fn close_by_peer(link: &mut Link<'_>, code: Option<u16>, was_the_last: bool) {
+pub(super) fn close_by_peer(link: &mut Link<'_>, code: Option<u16>, was_the_last: bool) {
     link.send(Payload::private(frame::close_reply(code)));
     link.close(if was_the_last { Close::Flush } else { Close::Linger });
 }

@@ -72,6 +72,9 @@ fn offload() -> &'static Offload {
 
 fn shared(rng: &mut Rng) -> Arc<Shared> {
     let options = Options {
+        instance: "test".into(),
+        mode: "offline",
+        relay_keys: Vec::new(),
         api_key: None,
         token_expiry: Duration::from_secs(30),
         token_hold: Duration::from_millis(TOKEN_HOLD_MS),
