@@ -188,9 +188,7 @@ fn relays_are_shown_in_the_status_while_they_are_connected() {
         (agent.metric("featbit_agent_connections", r#"kind="relay""#) == 1.0).then_some(())
     });
     drop(relay);
-    wait_until("it is forgotten", SOON, || {
-        (status(&agent)["agent"]["children"] == json!([])).then_some(())
-    });
+    wait_until("it is forgotten", SOON, || (status(&agent)["agent"]["children"] == json!([])).then_some(()));
 }
 
 #[test]
@@ -229,11 +227,13 @@ fn a_key_of_nobody_and_the_api_key_open_no_relay_and_a_relay_key_nothing_else() 
 #[test]
 fn a_relay_registers_as_with_featbits_server() {
     let agent = parent().start();
-    let register = |body: &[u8]| {
-        send(&agent, request("POST", REGISTER, &[("Authorization", FIRST), JSON], Some(body)))
-    };
+    let register =
+        |body: &[u8]| send(&agent, request("POST", REGISTER, &[("Authorization", FIRST), JSON], Some(body)));
     let answer = register(b"\"agent-1\"").expect(200);
-    assert_eq!((answer.text(), answer.header("content-type")), ("agent-1", Some("text/plain; charset=utf-8")));
+    assert_eq!(
+        (answer.text(), answer.header("content-type")),
+        ("agent-1", Some("text/plain; charset=utf-8"))
+    );
     for bad in [&b""[..], b"null", b"1", b"\" \"", b"agent-1", b"{}"] {
         assert_eq!(register(bad).status, 400, "{bad:?}");
     }

@@ -5,8 +5,8 @@ use std::io::{Read, Write};
 use proptest::prelude::*;
 use rustls::ClientConnection;
 
-use super::super::channel::Failure;
 use super::super::channel::parties::{VERSIONS, client, connect, server};
+use super::super::channel::{Established, Failure};
 use super::super::service::Close;
 use super::secure::Secure;
 use super::tests::{Fake, Lines, large};
@@ -157,7 +157,7 @@ fn a_conversation_goes_on_as_without_tls() {
         assert_eq!(bench.service.seen, ["one", "two", "three", "large", "parts"]);
         let large = String::from_utf8(large()).unwrap();
         assert_eq!(bench.heard(peer), format!("okokok{large}{large}"));
-        assert_eq!(bench.io.counters.handshakes.anew, 1);
+        assert_eq!(bench.io.counters.handshakes.done[Established::Anew as usize], 1);
         let expected = bench.peers[peer].client.wants_read();
         assert!(expected && bench.io.counters.bytes_out > 200_000);
     }
@@ -214,7 +214,7 @@ fn handshakes_have_a_budget_and_do_not_hold_up_open_connections() {
     for peer in crowd {
         bench.settle(peer, PLENTY);
     }
-    assert_eq!(bench.io.counters.handshakes.anew, 11);
+    assert_eq!(bench.io.counters.handshakes.done[Established::Anew as usize], 11);
 }
 
 #[test]
@@ -300,7 +300,7 @@ fn a_peer_that_speaks_no_tls_gets_an_answer_without() {
     let wire = bench.peers[peer].wire.clone();
     assert_eq!(wire.0.borrow().written, REFUSAL);
     assert!(wire.0.borrow().shut_down);
-    assert_eq!(bench.io.counters.handshakes.failed[Failure::PlainHttp.index()], 1);
+    assert_eq!(bench.io.counters.handshakes.failed[Failure::PlainHttp as usize], 1);
     wire.0.borrow_mut().incoming.extend([b"more".to_vec(), Vec::new()]);
     bench.event(peer);
     assert_eq!(bench.service.ended, [Ended::Error]);
@@ -345,7 +345,7 @@ fn handshakes_that_are_broken_off_are_counted_by_who_did_it() {
         bench.event(gone);
         bench.turn(1);
     }
-    assert_eq!(bench.io.counters.handshakes.failed[Failure::Gone.index()], 1);
+    assert_eq!(bench.io.counters.handshakes.failed[Failure::Gone as usize], 1);
     // As a service does when its time is up.
     let key = bench.peers[slow].key;
     bench.io.visit(key, |link, ()| {
@@ -354,7 +354,7 @@ fn handshakes_that_are_broken_off_are_counted_by_who_did_it() {
     });
     assert!(bench.peers[slow].wire.0.borrow().written.is_empty());
     bench.later(Duration::from_secs(6));
-    assert_eq!(bench.io.counters.handshakes.failed[Failure::Timeout.index()], 1);
+    assert_eq!(bench.io.counters.handshakes.failed[Failure::Timeout as usize], 1);
     assert_eq!(bench.service.ended, [Ended::Closed, Ended::Closed]);
 }
 

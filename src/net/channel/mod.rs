@@ -11,6 +11,8 @@ mod tests;
 mod twin;
 pub mod unbuffered;
 
+pub use crate::telemetry::metrics::{Handshake as Established, HandshakeFailure as Failure};
+
 /// Plaintext in one record at most (RFC 8446, 5.1).
 pub const RECORD_BYTES_MAX: usize = 16 * 1024;
 
@@ -48,69 +50,6 @@ pub struct Received {
     pub established: Option<Established>,
     /// The peer has said that it sends nothing more.
     pub ended: bool,
-}
-
-/// How a handshake ended well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Established {
-    /// With certificates and signatures.
-    Anew,
-    /// By a ticket of an earlier connection.
-    Resumed,
-}
-
-/// Why an encrypted connection failed, as a metric's label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// It began like HTTP, without TLS.
-    PlainHttp,
-    /// It sent what is no TLS, or breaks its rules.
-    Protocol,
-    /// No common version, cipher, group or protocol.
-    Incompatible,
-    /// It showed no certificate, or one that is not trusted.
-    ClientCertificate,
-    /// It refuses our certificate, or ended the handshake by another alert.
-    Alert,
-    /// It went away in the handshake.
-    Gone,
-    /// It did not finish the handshake in time.
-    Timeout,
-    /// A fault of this side.
-    Internal,
-}
-
-impl Failure {
-    /// Every reason, in the order of [`Failure::index`].
-    pub const ALL: [Failure; 8] = [
-        Failure::PlainHttp,
-        Failure::Protocol,
-        Failure::Incompatible,
-        Failure::ClientCertificate,
-        Failure::Alert,
-        Failure::Gone,
-        Failure::Timeout,
-        Failure::Internal,
-    ];
-
-    /// Position in [`Failure::ALL`].
-    pub fn index(self) -> usize {
-        self as usize
-    }
-
-    /// The label's value.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Failure::PlainHttp => "plain_http",
-            Failure::Protocol => "protocol",
-            Failure::Incompatible => "incompatible",
-            Failure::ClientCertificate => "client_certificate",
-            Failure::Alert => "alert",
-            Failure::Gone => "gone",
-            Failure::Timeout => "timeout",
-            Failure::Internal => "internal",
-        }
-    }
 }
 
 /// Bytes for the network, gathered in memory that is used again and again.

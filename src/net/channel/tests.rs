@@ -199,13 +199,6 @@ fn failures_are_told_apart_and_the_peer_is_told() {
     assert!(out.is_empty());
 }
 
-#[test]
-fn labels_stand_in_their_order() {
-    for (place, failure) in Failure::ALL.iter().enumerate() {
-        assert_eq!(failure.index(), place, "{}", failure.as_str());
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 

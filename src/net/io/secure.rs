@@ -37,12 +37,10 @@ pub struct Secure {
 /// How handshakes ended, ever increasing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Handshakes {
-    /// With certificates and signatures.
-    pub anew: u64,
-    /// By a ticket of an earlier connection.
-    pub resumed: u64,
-    /// Not, by [`Failure::index`].
-    pub failed: [u64; Failure::ALL.len()],
+    /// Well, by [`Established`].
+    pub done: [u64; Established::COUNT],
+    /// Not, by [`Failure`].
+    pub failed: [u64; Failure::COUNT],
     /// Turns of the loop that left some waiting, since their budget was used up.
     pub put_off: u64,
 }
@@ -52,7 +50,8 @@ impl Handshakes {
     pub(super) fn count_broken_off(&mut self, secure: &Secure, ended: Ended, end_of_input: bool) {
         if secure.is_shaking_hands() {
             let closed_here = ended == Ended::Closed && !end_of_input;
-            self.failed[if closed_here { Failure::Timeout } else { Failure::Gone }.index()] += 1;
+            let why = if closed_here { Failure::Timeout } else { Failure::Gone };
+            self.failed[why as usize] += 1;
         }
     }
 }
@@ -302,9 +301,8 @@ impl<T: Socket, S> Io<T, S> {
         let was_shaking_hands = secure.is_shaking_hands();
         let received = secure.receive(bytes, scratch);
         match received {
-            Ok(Some(Established::Anew)) => counters.handshakes.anew += 1,
-            Ok(Some(Established::Resumed)) => counters.handshakes.resumed += 1,
-            Err(failure) if was_shaking_hands => counters.handshakes.failed[failure.index()] += 1,
+            Ok(Some(how)) => counters.handshakes.done[how as usize] += 1,
+            Err(failure) if was_shaking_hands => counters.handshakes.failed[failure as usize] += 1,
             Ok(None) | Err(_) => {}
         }
         match secure.write_out(&mut connection.socket, scratch) {

@@ -9,6 +9,7 @@ pub mod labels;
 mod page;
 mod reactor;
 mod scrape;
+mod tls;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,8 +20,11 @@ use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 
 pub use cell::{Counter, Gauge, Histogram};
-pub use labels::{Closed, Connection, Limit, Refusal, Route, Source, Status, Sync};
+pub use labels::{
+    Closed, Connection, Handshake, HandshakeFailure, Limit, Refusal, Reload, Route, Source, Status, Sync,
+};
 pub use reactor::{EnvironmentConnections, ReactorMetrics};
+pub use tls::TlsMetrics;
 
 /// The content type of [`Metrics::render`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -40,6 +44,7 @@ pub struct Metrics {
 struct Numbers {
     reactors: Mutex<Vec<Arc<ReactorMetrics>>>,
     writer: Arc<WriterMetrics>,
+    tls: Arc<TlsMetrics>,
     /// The last change's time to its last connection.
     last_change_us: AtomicU64,
     started_unix_s: f64,
@@ -88,6 +93,7 @@ impl Metrics {
         let numbers = Arc::new(Numbers {
             reactors: Mutex::default(),
             writer: Arc::default(),
+            tls: Arc::default(),
             last_change_us: AtomicU64::new(0),
             started_unix_s: since_epoch.as_secs_f64(),
         });
@@ -103,6 +109,11 @@ impl Metrics {
         let reactor = Arc::new(ReactorMetrics::default());
         self.numbers.reactors.lock().push(reactor.clone());
         reactor
+    }
+
+    /// The numbers of the one thread that watches certificates.
+    pub fn tls(&self) -> Arc<TlsMetrics> {
+        self.numbers.tls.clone()
     }
 
     /// The numbers of the one writer.

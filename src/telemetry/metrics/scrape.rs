@@ -34,6 +34,7 @@ impl Collector for Own {
         answers(page, &reactors)?;
         changes(page, &reactors, self.0.last_change_us.load(Relaxed))?;
         data(page, &self.0.writer)?;
+        super::tls::encode(page, &reactors, &self.0.tls)?;
         let version = [[("version", env!("CARGO_PKG_VERSION"))]];
         page.gauges("build_info", "The version of the agent.", version.into_iter().map(|label| (label, 1)))
     }
