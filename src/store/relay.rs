@@ -158,7 +158,9 @@ impl Environment {
         let shared: Option<Vec<_>> = steps
             .iter()
             .map(|(_, push)| match push {
-                Push::Patches(frames) => Some(Payload::Shared(Arc::clone(frames))),
+                Push::Patches(frames) | Push::Late(frames) | Push::CatchUp(frames) => {
+                    Some(Payload::Shared(Arc::clone(frames)))
+                }
                 Push::Full => None,
             })
             .collect();

@@ -11,7 +11,7 @@ use crate::model::environment_id::EnvironmentId;
 use crate::model::timestamp::parse_iso8601_ms;
 use crate::payload::Payload;
 use crate::protocol::relay::RelaySync;
-use crate::store::{NeedsFull, Scope, Snapshot};
+use crate::store::{NeedsFull, PatchForm, Scope, Snapshot};
 
 /// What a relay holds: by environment its secrets, and its items by list and id.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -107,7 +107,7 @@ fn a_push_to_a_relay_is_the_one_to_server_sdks() {
     let snapshot = change(&mut writer, &worlds).snapshot.clone();
     let (mut pushed, mut own) = (Vec::new(), Vec::new());
     snapshot.relay_since(&Scope::All, before, &mut pushed).unwrap();
-    environment(&snapshot, 1).server_since(before, &mut own);
+    environment(&snapshot, 1).server_since(before, PatchForm::Batch, &mut own);
     let bytes = |payloads: &[Payload]| payloads.iter().flat_map(Payload::to_vec).collect::<Vec<u8>>();
     assert_eq!(bytes(&pushed), bytes(&own));
     assert!(pushed.iter().all(|payload| payload.private_bytes() == 0));
