@@ -2,11 +2,13 @@
 //!
 //! Must not parse arguments (`cli`), nor know what a message means.
 //!
-//! Threads: one a reactor, `sync` (the single writer and its sources), `encode` (heavy encoding for reactors), and
-//! the main one, which waits for signals.
+//! Threads: one a reactor, `sync` (the single writer and its sources), `encode` (heavy encoding for reactors),
+//! `certificates` (if TLS is spoken), `signals`, and the main one, which waits for their end.
 
+mod certificates;
 pub mod limits;
 mod listeners;
+mod signals;
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -17,21 +19,20 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use crossbeam::channel::{Receiver, Sender, bounded};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
-use crate::config::{Origins, Settings};
+use crate::config::{Origins, Rejected, Settings};
 use crate::fanout::mailbox::{Mail, Mailbox};
 use crate::ingest::{Following, Handle, Ingest, Job, Offload};
 use crate::net::io::Timeouts;
 use crate::net::reactor::{self, Allowance, Reactor};
-use crate::serve::{Door, Options, Server, Shared};
+use crate::serve::{Door, Options, PLAIN_REFUSAL, Server, Shared};
 use crate::store::{Scope, Snapshot, WriterOptions};
 use crate::sync;
 use crate::sync::file::DataFile;
 use crate::telemetry::metrics::Metrics;
 
-use listeners::Listening;
+use listeners::{Listening, Place};
+use signals::{OnHangup, name_of};
 
 /// Submissions that may wait for the writer.
 const JOBS: usize = 8;
@@ -43,33 +44,53 @@ const METRICS_CONNECTIONS_MAX: usize = 32;
 /// The exit code when an event loop fails: `EX_OSERR` of sysexits.h.
 const EVENT_LOOP_FAILED: i32 = 71;
 
-/// Why the agent could not start, or had to end.
+/// Why the agent could not start.
 #[derive(Debug)]
-pub struct StartError {
-    what: String,
-    source: io::Error,
+pub enum StartError {
+    /// The system refuses something.
+    System {
+        /// What cannot be done.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Files that the settings name cannot be used.
+    Settings(Rejected),
 }
 
 impl StartError {
     fn new(what: impl Into<String>, source: io::Error) -> Self {
-        Self { what: what.into(), source }
+        StartError::System { what: what.into(), source }
     }
 
-    /// The exit code: `EX_OSERR` of sysexits.h.
+    fn rejected(rejected: Rejected) -> Self {
+        StartError::Settings(rejected)
+    }
+
+    /// The exit code, of sysexits.h: `EX_OSERR`, or `EX_CONFIG`.
     pub fn exit_code(&self) -> u8 {
-        71
+        match self {
+            StartError::System { .. } => 71,
+            StartError::Settings(_) => 78,
+        }
     }
 }
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.what, self.source)
+        match self {
+            StartError::System { what, source } => write!(f, "{what}: {source}"),
+            StartError::Settings(rejected) => rejected.fmt(f),
+        }
     }
 }
 
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
+        match self {
+            StartError::System { source, .. } => Some(source),
+            StartError::Settings(rejected) => Some(rejected),
+        }
     }
 }
 
@@ -84,8 +105,9 @@ fn wall_ms() -> i64 {
 /// # Errors
 /// When a socket cannot be opened or a thread not be started. Nothing is left running then.
 pub fn run(settings: Settings) -> Result<(), StartError> {
-    let signals = signals()?;
-    let agent = Agent::start(&settings)?;
+    let on_hangup = OnHangup::default();
+    let signals = signals::catch(on_hangup.clone())?;
+    let agent = Agent::start(&settings, &on_hangup)?;
     // The data file may take its time, or hang with its file system: a signal does not wait for it.
     let asked = crossbeam::select! {
         recv(agent.first_load) -> _ => {
@@ -105,33 +127,6 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Catches the signals of a shutdown from now on: the first is handed on, the second ends the process.
-fn signals() -> Result<Receiver<i32>, StartError> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])
-        .map_err(|error| StartError::new("signals cannot be handled", error))?;
-    let (first, received) = bounded(1);
-    thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || {
-            let mut signals = signals.forever();
-            if let Some(signal) = signals.next() {
-                // Whoever would receive it has failed to start, and ends the process itself.
-                let _ = first.send(signal);
-            }
-            if let Some(signal) = signals.next() {
-                tracing::warn!(signal = name_of(signal), "ended at once by a second signal");
-                // As a shell says that a signal ended a process.
-                std::process::exit(128 + signal);
-            }
-        })
-        .map_err(|error| StartError::new("a thread cannot be started", error))?;
-    Ok(received)
-}
-
-fn name_of(signal: i32) -> &'static str {
-    if signal == SIGTERM { "SIGTERM" } else { "SIGINT" }
-}
-
 struct Agent {
     mailboxes: Vec<Mailbox>,
     reactors: Vec<JoinHandle<()>>,
@@ -146,14 +141,15 @@ struct Agent {
 }
 
 impl Agent {
-    fn start(settings: &Settings) -> Result<Self, StartError> {
+    fn start(settings: &Settings, on_hangup: &OnHangup) -> Result<Self, StartError> {
+        let metrics = Metrics::new();
+        let certificates = certificates::load(settings, &metrics)?;
         let descriptors = limits::raise_descriptor_limit();
         let count = settings
             .reactors
             .map_or_else(|| thread::available_parallelism().map_or(1, Into::into), Into::into);
         let mut listening = Listening::open(settings, count)?;
         let connections_max = connections_max(settings, &descriptors, count);
-        let metrics = Metrics::new();
         let offload =
             Offload::start().map_err(|error| StartError::new("a thread cannot be started", error))?;
         let current = Arc::new(ArcSwap::from(Snapshot::empty()));
@@ -166,23 +162,24 @@ impl Agent {
         let mut mailboxes = Vec::new();
         let mut threads = Vec::new();
         for index in 0..count {
-            let (sockets, doors) = listening.take(index);
-            let allowance = |door: &Door| match door {
+            let (sockets, places) = listening.take(index);
+            let allowance = |place: &Place| match place.door {
                 Door::Data => sdks.clone(),
                 Door::Metrics => operators.clone(),
             };
+            let secure = |place: &Place| certificates.as_ref()?.configuration(place.certificate?);
             let options = reactor::Options {
                 timeouts: Timeouts { write_stall: settings.limits.write_stall, close: settings.limits.close },
-                allowances: doors.iter().map(allowance).collect(),
-                secure: Vec::new(),
-                handshakes_per_turn: 4,
-                plain_refusal: b"",
+                allowances: places.iter().map(allowance).collect(),
+                secure: places.iter().map(secure).collect(),
+                handshakes_per_turn: settings.tls.as_ref().map_or(1, |tls| tls.handshakes_per_turn),
+                plain_refusal: PLAIN_REFUSAL,
             };
             let mut mailbox = None;
             let reactor = Reactor::new(sockets, &options, |waker| {
                 let own = Mailbox::new(waker);
                 mailbox = Some(own.clone());
-                Server::new(shared.clone(), own, doors)
+                Server::new(shared.clone(), own, places.iter().map(|place| place.door).collect())
             })
             .map_err(|error| StartError::new("an event loop cannot be started", error))?;
             mailboxes.extend(mailbox);
@@ -197,6 +194,9 @@ impl Agent {
                 })
                 .map_err(|error| StartError::new("a thread cannot be started", error))?;
             threads.push(thread);
+        }
+        if let Some(certificates) = certificates {
+            certificates::watch(certificates, settings, on_hangup)?;
         }
         let ingest = Ingest::new(
             WriterOptions {
