@@ -9,9 +9,11 @@ use signal_hook::iterator::Signals;
 
 use super::StartError;
 
+type Reread = Box<dyn Fn() + Send>;
+
 /// What is done at each SIGHUP.
 #[derive(Clone, Default)]
-pub(super) struct OnHangup(Arc<Mutex<Vec<Box<dyn Fn() + Send>>>>);
+pub(super) struct OnHangup(Arc<Mutex<Vec<Reread>>>);
 
 impl OnHangup {
     /// Calls `reread` at each SIGHUP from now on. It must not take long: it holds up the signals behind it.

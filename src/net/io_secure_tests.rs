@@ -358,6 +358,34 @@ fn handshakes_that_are_broken_off_are_counted_by_who_did_it() {
     assert_eq!(bench.service.ended, [Ended::Closed, Ended::Closed]);
 }
 
+/// What went wrong: what could not be written to a peer that was gone stayed in the memory that all connections share,
+/// and went out to the next one.
+#[test]
+fn what_could_not_be_written_to_one_peer_never_reaches_another() {
+    for line in ["linger\n", "one\n", "large\n", "parts\n"] {
+        let mut bench = Bench::new();
+        let gone = bench.join(PLENTY);
+        bench.settle(gone, PLENTY);
+        bench.say(gone, line);
+        bench.arrive(gone);
+        bench.peers[gone].wire.0.borrow_mut().broken = true;
+        bench.event(gone);
+        assert_eq!(bench.service.ended, [Ended::Peer], "{line:?}");
+        // In its handshake too.
+        let early = bench.join(PLENTY);
+        bench.peers[early].wire.0.borrow_mut().broken = true;
+        bench.arrive(early);
+        bench.event(early);
+        bench.turn(1);
+        assert_eq!(bench.service.ended.len(), 2);
+        let next = bench.join(PLENTY);
+        bench.settle(next, PLENTY);
+        bench.say(next, "one\n");
+        bench.settle(next, PLENTY);
+        assert_eq!(bench.heard(next), "ok");
+    }
+}
+
 #[test]
 fn a_peer_that_does_not_read_its_handshake_stalls_and_ends() {
     let mut bench = Bench::new();

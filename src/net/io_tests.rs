@@ -18,6 +18,8 @@ pub(super) struct Wire {
     pub(super) room: usize,
     pub(super) written: Vec<u8>,
     pub(super) shut_down: bool,
+    /// Writes fail: the peer is gone.
+    pub(super) broken: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -39,6 +41,9 @@ impl Read for Fake {
 impl Write for Fake {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut wire = self.0.borrow_mut();
+        if wire.broken {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         if wire.room == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }

@@ -26,7 +26,7 @@ impl<C: Channel> Pair<C> {
     }
 
     /// Carries what the client has to say to the channel, in pieces of these sizes in turn.
-    fn to_channel(&mut self, sizes: &[usize]) -> Result<(), Failure> {
+    fn feed_channel(&mut self, sizes: &[usize]) -> Result<(), Failure> {
         let mut bytes = Vec::new();
         while self.client.wants_write() {
             self.client.write_tls(&mut bytes).unwrap();
@@ -44,7 +44,7 @@ impl<C: Channel> Pair<C> {
     }
 
     /// Carries what the channel has to say to the client. Returns what the client understood.
-    fn to_client(&mut self) -> Result<Vec<u8>, rustls::Error> {
+    fn feed_client(&mut self) -> Result<Vec<u8>, rustls::Error> {
         let mut bytes = self.out.as_slice();
         let mut said = Vec::new();
         while !bytes.is_empty() {
@@ -60,8 +60,8 @@ impl<C: Channel> Pair<C> {
 
     fn shake_hands(&mut self, sizes: &[usize]) -> Result<(), Failure> {
         for _ in 0..4 {
-            self.to_channel(sizes)?;
-            self.to_client().unwrap();
+            self.feed_channel(sizes)?;
+            self.feed_client().unwrap();
         }
         assert!(self.channel.is_established() && !self.client.is_handshaking());
         Ok(())
@@ -84,18 +84,18 @@ fn converse<C: Channel>(
     pair.shake_hands(sizes).unwrap();
     for part in question.chunks(20_000) {
         pair.client.writer().write_all(part).unwrap();
-        pair.to_channel(sizes).unwrap();
+        pair.feed_channel(sizes).unwrap();
     }
     let mut heard = Vec::new();
     for part in answer.chunks(RECORD_BYTES_MAX) {
         pair.channel.seal(part, &mut pair.out).unwrap();
-        heard.extend(pair.to_client().unwrap());
+        heard.extend(pair.feed_client().unwrap());
     }
     pair.client.send_close_notify();
-    pair.to_channel(sizes).unwrap();
+    pair.feed_channel(sizes).unwrap();
     let ended = pair.received.iter().filter(|received| received.ended).count() == 1;
     pair.channel.say_goodbye(&mut pair.out);
-    pair.to_client().unwrap();
+    pair.feed_client().unwrap();
     let mut rest = Vec::new();
     pair.client.reader().read_to_end(&mut rest).expect("an orderly end");
     (std::mem::take(&mut pair.plain), heard, pair.established(), ended)
@@ -142,7 +142,7 @@ fn nothing_is_kept_for_an_idle_connection() {
     pair.channel.seal(b"meanwhile", &mut pair.out).unwrap();
     pair.channel.receive(second, &mut pair.plain, &mut pair.out).unwrap();
     assert_eq!((pair.channel.kept.capacity(), pair.plain.as_slice()), (0, &b"half of it"[..]));
-    assert_eq!(pair.to_client().unwrap(), b"meanwhile");
+    assert_eq!(pair.feed_client().unwrap(), b"meanwhile");
 }
 
 #[test]
@@ -152,9 +152,9 @@ fn keys_are_renewed_on_request_even_in_the_middle_of_something() {
     for size in [1, 3, 1000] {
         pair.client.refresh_traffic_keys().unwrap();
         pair.client.writer().write_all(b"after").unwrap();
-        pair.to_channel(&[size]).unwrap();
+        pair.feed_channel(&[size]).unwrap();
         pair.channel.seal(b"answer", &mut pair.out).unwrap();
-        assert_eq!(pair.to_client().unwrap(), b"answer");
+        assert_eq!(pair.feed_client().unwrap(), b"answer");
         assert_eq!(std::mem::take(&mut pair.plain), b"after");
     }
 }
@@ -164,9 +164,9 @@ fn failures_are_told_apart_and_the_peer_is_told() {
     let told = |server: Arc<ServerConfig>, client: Arc<ClientConfig>| {
         let mut pair = Pair::new(connect(&client), RustlsChannel::new(server).unwrap());
         let failure = (0..3).find_map(|_| {
-            let failure = pair.to_channel(&[1000]).err();
+            let failure = pair.feed_channel(&[1000]).err();
             // The client may be told, or refuse us by itself.
-            let _ = pair.to_client();
+            let _ = pair.feed_client();
             failure
         });
         (failure, pair)
@@ -241,7 +241,7 @@ proptest! {
                 let taken = bytes.chunks_mut(size).try_for_each(|piece| {
                     pair.channel.receive(piece, &mut pair.plain, &mut pair.out).map(drop)
                 });
-                if taken.is_err() || pair.to_client().is_err() {
+                if taken.is_err() || pair.feed_client().is_err() {
                     break;
                 }
                 if pair.channel.is_established() {

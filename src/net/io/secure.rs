@@ -65,6 +65,14 @@ pub(super) struct Scratch {
     gathered: Vec<u8>,
 }
 
+impl Scratch {
+    /// Forgets what was left behind: it may be another connection's, whose socket was gone.
+    fn begin(&mut self) {
+        self.plain.clear();
+        self.out.clear();
+    }
+}
+
 impl Secure {
     /// TLS of a connection from which nothing has come yet. A peer that begins without TLS, as HTTP does, is answered
     /// with `refusal` as it is.
@@ -109,6 +117,7 @@ impl Secure {
 
     /// Takes bytes from the network; what has to be sent because of them is left in `scratch`.
     fn receive(&mut self, bytes: &mut [u8], scratch: &mut Scratch) -> Result<Option<Established>, Failure> {
+        scratch.begin();
         // Records of TLS begin with a small number, requests of HTTP with a letter.
         let plain_http = !std::mem::replace(&mut self.begun, true) && bytes[0].is_ascii_uppercase();
         let received = if plain_http {
@@ -145,10 +154,12 @@ impl Secure {
     /// Writes what `scratch` holds, and keeps what the socket does not take. Returns how much it took.
     fn write_out(&mut self, socket: &mut impl Write, scratch: &mut Scratch) -> io::Result<usize> {
         let out = scratch.out.as_slice();
-        let taken = if self.pending.is_empty() { take(socket, out)? } else { 0 };
-        self.pending.extend_from_slice(&out[taken..]);
+        let taken = if self.pending.is_empty() { take(socket, out) } else { Ok(0) };
+        if let Ok(taken) = taken {
+            self.pending.extend_from_slice(&out[taken..]);
+        }
         scratch.out.clear();
-        Ok(taken)
+        taken
     }
 
     /// Writes what is pending, then what `outbox` holds. Returns the outcome and the bytes that the socket took.
@@ -181,6 +192,7 @@ impl Secure {
         if !self.may_seal() || std::mem::replace(&mut self.said_goodbye, true) {
             return Ok(0);
         }
+        scratch.begin();
         self.channel.say_goodbye(&mut scratch.out);
         self.write_out(socket, scratch)
     }
@@ -220,6 +232,7 @@ impl<W: Write> Write for Sealed<'_, W> {
         let mut rest = Rest { slices, offset: 0 };
         while self.secure.pending.is_empty() {
             let mut gathered = std::mem::take(&mut self.scratch.gathered);
+            self.scratch.begin();
             let record = rest.next_record(&mut gathered);
             let length = record.len();
             let sealed =
@@ -308,8 +321,7 @@ impl<T: Socket, S> Io<T, S> {
         match secure.write_out(&mut connection.socket, scratch) {
             Ok(written) => counters.bytes_out += written as u64,
             Err(error) => {
-                scratch.plain.clear();
-                scratch.out.clear();
+                scratch.begin();
                 self.kill(key, ended_by(&error));
                 return true;
             }
