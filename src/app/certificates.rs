@@ -2,7 +2,7 @@
 
 use crossbeam::channel::{RecvTimeoutError, bounded};
 
-use crate::config::{Rejected, Settings};
+use crate::config::Settings;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::server::Certificates;
 
@@ -12,8 +12,7 @@ use super::{StartError, wall_ms};
 /// Reads the certificates of the addresses that speak TLS; `None` if none does.
 pub(super) fn load(settings: &Settings, metrics: &Metrics) -> Result<Option<Certificates>, StartError> {
     let Some(tls) = &settings.tls else { return Ok(None) };
-    let loaded = Certificates::load(tls, metrics.tls());
-    loaded.map(Some).map_err(|faults| StartError::rejected(Rejected { faults, warnings: Vec::new() }))
+    Certificates::load(tls, metrics.tls()).map(Some).map_err(StartError::Settings)
 }
 
 /// Looks at the files for the rest of the process's life, and at once at each SIGHUP.

@@ -9,6 +9,7 @@ mod certificates;
 pub mod limits;
 mod listeners;
 mod signals;
+mod source;
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -18,17 +19,16 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, bounded};
 
-use crate::config::{Origins, Rejected, Settings};
+use crate::config::{Fault, Mode, Origins, Rejected, Settings};
 use crate::fanout::mailbox::{Mail, Mailbox};
-use crate::ingest::{Following, Handle, Ingest, Job, Offload};
+use crate::ingest::{Following, Handle, Ingest, Job, Jobs, Offload, Wish};
 use crate::net::io::Timeouts;
 use crate::net::reactor::{self, Allowance, Reactor};
 use crate::serve::{Door, Options, PLAIN_REFUSAL, Server, Shared};
 use crate::store::{Scope, Snapshot, WriterOptions};
-use crate::sync;
-use crate::sync::file::DataFile;
+use crate::sync::{self, Waiting};
 use crate::telemetry::metrics::Metrics;
 
 use listeners::{Listening, Place};
@@ -47,15 +47,15 @@ const EVENT_LOOP_FAILED: i32 = 71;
 /// Why the agent could not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// The system refuses something.
+    /// The system did not give what was asked of it.
     System {
-        /// What cannot be done.
+        /// What was asked.
         what: String,
-        /// Why.
+        /// What it said.
         source: io::Error,
     },
-    /// Files that the settings name cannot be used.
-    Settings(Rejected),
+    /// Files that settings name cannot be used.
+    Settings(Vec<Fault>),
 }
 
 impl StartError {
@@ -63,11 +63,7 @@ impl StartError {
         StartError::System { what: what.into(), source }
     }
 
-    fn rejected(rejected: Rejected) -> Self {
-        StartError::Settings(rejected)
-    }
-
-    /// The exit code, of sysexits.h: `EX_OSERR`, or `EX_CONFIG`.
+    /// The exit code: `EX_OSERR` or `EX_CONFIG` of sysexits.h.
     pub fn exit_code(&self) -> u8 {
         match self {
             StartError::System { .. } => 71,
@@ -80,7 +76,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::System { what, source } => write!(f, "{what}: {source}"),
-            StartError::Settings(rejected) => rejected.fmt(f),
+            StartError::Settings(faults) => Rejected { faults: faults.clone(), warnings: Vec::new() }.fmt(f),
         }
     }
 }
@@ -89,7 +85,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             StartError::System { source, .. } => Some(source),
-            StartError::Settings(rejected) => Some(rejected),
+            StartError::Settings(_) => None,
         }
     }
 }
@@ -131,7 +127,7 @@ struct Agent {
     mailboxes: Vec<Mailbox>,
     reactors: Vec<JoinHandle<()>>,
     sync: JoinHandle<()>,
-    jobs: Sender<Job>,
+    jobs: Jobs,
     current: Arc<ArcSwap<Snapshot>>,
     /// Disconnected once the data file has been looked at, whatever came of it. SDKs are let in meanwhile, and held.
     first_load: Receiver<()>,
@@ -154,9 +150,14 @@ impl Agent {
             Offload::start().map_err(|error| StartError::new("a thread cannot be started", error))?;
         let current = Arc::new(ArcSwap::from(Snapshot::empty()));
         let following = Following::new();
-        let (jobs, queue) = bounded(JOBS);
+        let waiting = Waiting::new().map_err(|error| StartError::new("a poller cannot be opened", error))?;
+        let source = source::of(settings, &waiting, &following, &metrics)?;
+        let (sender, queue) = bounded(JOBS);
+        let jobs = Jobs::new(sender, Some(waiting.waker()));
         let handle = Handle::new(jobs.clone(), offload, current.clone(), following.clone());
-        let shared = Shared::new(serve_options(settings, count), handle, metrics.clone(), wall_ms);
+        let wishing = handle.clone();
+        on_hangup.add(move || wishing.wish(Wish::Operator));
+        let shared = Shared::new(serve_options(settings, count), handle.clone(), metrics.clone(), wall_ms);
         let sdks = Allowance::new(connections_max);
         let operators = Allowance::new(METRICS_CONNECTIONS_MAX);
         let mut mailboxes = Vec::new();
@@ -201,6 +202,7 @@ impl Agent {
         let ingest = Ingest::new(
             WriterOptions {
                 revocation_grace_ms: i64::try_from(settings.revocation_grace.as_millis()).unwrap_or(i64::MAX),
+                follows: matches!(settings.mode, Mode::Agent(_)),
                 ..WriterOptions::default()
             },
             settings.data_file.as_ref().is_some_and(|file| file.stamp),
@@ -210,14 +212,16 @@ impl Agent {
             &metrics,
             wall_ms,
         );
-        let file = settings
-            .data_file
-            .as_ref()
-            .map(|file| DataFile::new(file.path.clone(), file.poll, settings.limits.bootstrap_bytes));
         let (loaded, first_load) = bounded(1);
         let sync = thread::Builder::new()
             .name("sync".into())
-            .spawn(move || sync::run(ingest, file, &queue, || drop(loaded)))
+            .spawn(move || {
+                // Without it nothing new would ever be served; whoever starts the agent starts it again.
+                if let Err(error) = sync::run(ingest, source, waiting, &queue, || drop(loaded)) {
+                    tracing::error!("the sync thread cannot wait, so the agent ends: {error}");
+                    std::process::exit(EVENT_LOOP_FAILED);
+                }
+            })
             .map_err(|error| StartError::new("a thread cannot be started", error))?;
         Ok(Self {
             mailboxes,
@@ -239,6 +243,7 @@ impl Agent {
             version = env!("CARGO_PKG_VERSION"),
             mode = settings.mode.as_str(),
             addresses = %self.listening,
+            follows = settings.mode.upstream().map(|upstream| upstream.streaming_uri.to_string()),
             serves = snapshot.serves(),
             data_version = snapshot.data_version(),
             reactors = self.mailboxes.len(),
@@ -261,7 +266,7 @@ impl Agent {
                 settings.backlog
             );
         }
-        if !snapshot.loaded() {
+        if !snapshot.loaded() && settings.mode == Mode::Offline {
             tracing::warn!(
                 "no data has been loaded yet: SDKs are held, and asked to come back, until there is some \
                  (data file, or POST /api/public/proxy/bootstrap)"
@@ -281,7 +286,7 @@ impl Agent {
                 tracing::error!("an event loop ended by a bug; see the lines before");
             }
         }
-        let _ = self.jobs.send(Job::Stop);
+        self.jobs.send(Job::Stop);
         let _ = self.sync.join();
     }
 }

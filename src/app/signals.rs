@@ -23,7 +23,7 @@ impl OnHangup {
 
     fn call(&self) {
         let all = self.0.lock();
-        tracing::info!("SIGHUP: what can be read again without a restart is read again");
+        tracing::info!("SIGHUP: everything is asked for again, and the files of TLS are read again");
         all.iter().for_each(|reread| reread());
     }
 }

@@ -28,6 +28,7 @@ pub mod uri;
 mod validate;
 mod validate_dial;
 mod validate_listen;
+mod validate_upstream;
 pub mod value;
 
 pub use definition::{Definition, Key, Kind, Section};

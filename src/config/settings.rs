@@ -86,7 +86,7 @@ pub enum Mode {
     /// From a data file and from bootstrap calls; no server.
     Offline,
     /// From a FeatBit server.
-    Agent(Upstream),
+    Agent(Box<Upstream>),
 }
 
 impl Mode {
@@ -95,6 +95,14 @@ impl Mode {
         match self {
             Mode::Offline => "offline",
             Mode::Agent(_) => "agent",
+        }
+    }
+
+    /// The server to follow, if there is one.
+    pub fn upstream(&self) -> Option<&Upstream> {
+        match self {
+            Mode::Offline => None,
+            Mode::Agent(upstream) => Some(upstream),
         }
     }
 }
@@ -106,6 +114,20 @@ pub struct Upstream {
     pub agent_id: String,
     /// The evaluation server.
     pub streaming_uri: AbsoluteUri,
+    /// The longest pause between attempts to connect.
+    pub retry: Duration,
+    /// Between pings.
+    pub ping: Duration,
+    /// How long nothing may be heard.
+    pub silence: Duration,
+    /// How long an answer, or its next part, may take.
+    pub sync: Duration,
+    /// Between full syncs; `None` is never.
+    pub resync: Option<Duration>,
+    /// At least between full syncs for secrets that are not known.
+    pub unknown_secret_resync: Duration,
+    /// Between status reports.
+    pub status: Duration,
 }
 
 /// How connections to servers are opened.
