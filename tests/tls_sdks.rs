@@ -34,6 +34,22 @@ fn place(data: &Dataset) -> (Agent, u16, TempDir) {
     (agent, port.expect("a port"), folder)
 }
 
+/// A store of trusted authorities as Java has them.
+fn java_store(folder: &TempDir, ca: &str) -> String {
+    let store = folder.path().join("trust.p12");
+    let output = Command::new("keytool")
+        .args(["-importcert", "-noprompt", "-alias", "ca", "-storetype", "PKCS12", "-storepass", "password"])
+        .args(["-file", ca, "-keystore"])
+        .arg(&store)
+        .output()
+        .expect("keytool comes with Java");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    format!(
+        "-Djavax.net.ssl.trustStore={} -Djavax.net.ssl.trustStorePassword=password",
+        store.to_str().expect("the path is UTF-8")
+    )
+}
+
 #[test]
 fn real_sdks_stream_and_poll_over_tls() {
     const TEST: &str = "real_sdks_stream_and_poll_over_tls";
@@ -46,7 +62,9 @@ fn real_sdks_stream_and_poll_over_tls() {
     let specs = installed_specs(TEST).into_iter().filter(|spec| spec.name != "browser");
     let mut sdks: Vec<Sdk> = specs
         .flat_map(|spec| {
+            let java = if spec.name.starts_with("java") { java_store(&folder, ca) } else { String::new() };
             let spec = spec
+                .with_env("JAVA_TOOL_OPTIONS", &java)
                 .with_env("NODE_EXTRA_CA_CERTS", ca)
                 .with_env("REQUESTS_CA_BUNDLE", ca)
                 .with_env("WEBSOCKET_CLIENT_CA_BUNDLE", ca)
