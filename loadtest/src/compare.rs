@@ -15,10 +15,14 @@ use crate::process::{Server, build_floor, request};
 
 /// What to do.
 pub struct Options {
-    connections: usize,
-    rounds: usize,
-    reactors: usize,
-    agent: PathBuf,
+    /// Connections of SDKs.
+    pub connections: usize,
+    /// How often everything is done.
+    pub rounds: usize,
+    /// The agent's reactors.
+    pub reactors: usize,
+    /// The agent's binary.
+    pub agent: PathBuf,
 }
 
 impl Default for Options {
@@ -90,7 +94,8 @@ pub fn run(options: &Options) -> io::Result<()> {
     Ok(())
 }
 
-fn spread(values: impl Iterator<Item = f64>) -> String {
+/// The median of `values`, and the smallest and the largest.
+pub fn spread(values: impl Iterator<Item = f64>) -> String {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     format!("{:.2} ({:.2} .. {:.2})", values[values.len() / 2], values[0], values[values.len() - 1])
@@ -116,7 +121,8 @@ fn rounds(options: &Options, folder: &Path) -> io::Result<Vec<(Figures, Figures)
     Ok(pairs)
 }
 
-fn free_port() -> io::Result<u16> {
+/// A port that nobody listens on.
+pub fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
@@ -151,7 +157,8 @@ fn of_agent(options: &Options, folder: &Path) -> io::Result<Figures> {
     })
 }
 
-fn upgrade_request() -> String {
+/// The request of a server SDK.
+pub fn upgrade_request() -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
     let token = token::encode(&data::secret(), now as i64, 20);
     format!(

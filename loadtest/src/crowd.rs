@@ -2,10 +2,13 @@
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use rustls::ClientConfig;
+
+use crate::line::Line;
 
 /// Connections that are being made at a time.
 const UNDER_WAY_MAX: usize = 128;
@@ -20,7 +23,7 @@ enum Phase {
 }
 
 struct Client {
-    stream: TcpStream,
+    stream: Line,
     phase: Phase,
     /// Bytes of the frame under way that are still to come.
     rest: usize,
@@ -35,6 +38,7 @@ pub struct Crowd {
     events: Events,
     clients: Vec<Client>,
     buffer: Vec<u8>,
+    tls: Option<Arc<ClientConfig>>,
 }
 
 /// A masked text frame with a mask of zero.
@@ -48,11 +52,17 @@ fn frame(text: &str) -> Vec<u8> {
 impl Crowd {
     /// Nobody yet.
     pub fn new() -> io::Result<Self> {
+        Self::with_tls(None)
+    }
+
+    /// Nobody yet; who comes speaks TLS, if there is a configuration for it.
+    pub fn with_tls(tls: Option<Arc<ClientConfig>>) -> io::Result<Self> {
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
             clients: Vec::new(),
             buffer: vec![0; 1 << 16],
+            tls,
         })
     }
 
@@ -69,7 +79,7 @@ impl Crowd {
         let mut ready: Vec<usize> = Vec::new();
         while synced < count {
             while begun_count < count && begun_count - synced < UNDER_WAY_MAX {
-                let mut stream = TcpStream::connect(address)?;
+                let mut stream = Line::connect(address, self.tls.as_ref())?;
                 self.poll.registry().register(
                     &mut stream,
                     Token(begun_count),

@@ -7,23 +7,31 @@
 //! ```text
 //! cargo build --release --workspace
 //! target/release/loadtest compare --connections 5000 --rounds 7
+//! target/release/loadtest tls --connections 5000 --rounds 5         the agent with and without TLS
 //! ```
 
 mod compare;
 mod crowd;
 mod data;
+mod line;
 mod process;
+mod tls;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: loadtest compare [--connections N] [--rounds N] [--agent PATH] [--reactors N]";
+const USAGE: &str =
+    "usage: loadtest compare|tls [--connections N] [--rounds N] [--agent PATH] [--reactors N]";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
-    if arguments.next().as_deref() != Some("compare") {
-        eprintln!("{USAGE}");
-        return ExitCode::from(64);
-    }
+    let run = match arguments.next().as_deref() {
+        Some("compare") => compare::run,
+        Some("tls") => tls::run,
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(64);
+        }
+    };
     let mut options = compare::Options::default();
     while let Some(name) = arguments.next() {
         let Some(value) = arguments.next() else {
@@ -35,7 +43,7 @@ fn main() -> ExitCode {
             return ExitCode::from(64);
         }
     }
-    match compare::run(&options) {
+    match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("loadtest: {error}");
