@@ -151,13 +151,15 @@ impl Agent {
         let current = Arc::new(ArcSwap::from(Snapshot::empty()));
         let following = Following::new();
         let waiting = Waiting::new().map_err(|error| StartError::new("a poller cannot be opened", error))?;
-        let source = source::of(settings, &waiting, &following, &metrics)?;
+        let instance = random_name();
+        let source = source::of(settings, &waiting, &following, &metrics, &instance)?;
         let (sender, queue) = bounded(JOBS);
         let jobs = Jobs::new(sender, Some(waiting.waker()));
         let handle = Handle::new(jobs.clone(), offload, current.clone(), following.clone());
         let wishing = handle.clone();
         on_hangup.add(move || wishing.wish(Wish::Operator));
-        let shared = Shared::new(serve_options(settings, count), handle.clone(), metrics.clone(), wall_ms);
+        let shared =
+            Shared::new(serve_options(settings, count, instance), handle.clone(), metrics.clone(), wall_ms);
         let sdks = Allowance::new(connections_max);
         let operators = Allowance::new(METRICS_CONNECTIONS_MAX);
         let mut mailboxes = Vec::new();
@@ -306,10 +308,10 @@ fn random_name() -> String {
     format!("{:016x}{:016x}", bits(), bits())
 }
 
-fn serve_options(settings: &Settings, reactors: usize) -> Options {
+fn serve_options(settings: &Settings, reactors: usize, instance: String) -> Options {
     let limits = &settings.limits;
     Options {
-        instance: random_name(),
+        instance,
         mode: settings.mode.as_str(),
         relay_keys: settings
             .relay_keys

@@ -266,6 +266,8 @@ labels! {
         Refused => "refused",
         /// No step came to an end in time.
         Abandoned => "abandoned",
+        /// It follows this agent itself.
+        Ring => "ring",
     }
 }
 
@@ -276,6 +278,8 @@ labels! {
         Closed => "closed",
         /// The server closed it with 4003.
         Refused => "refused",
+        /// It turned out that the other end follows this agent itself.
+        Ring => "ring",
         /// It broke off.
         Broken => "broken",
         /// Nothing was heard for `Upstream__SilenceSeconds`.
