@@ -58,7 +58,8 @@ pub fn run(setup: &Setup, connections: usize, rounds: usize) -> io::Result<()> {
     Ok(())
 }
 
-fn spread(values: impl Iterator<Item = f64>) -> String {
+/// The median of `values`, and the smallest and the largest.
+pub fn spread(values: impl Iterator<Item = f64>) -> String {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     format!("{:.2} ({:.2} .. {:.2})", values[values.len() / 2], values[0], values[values.len() - 1])
@@ -108,6 +109,7 @@ pub fn broadcast(side: &Side, crowd: &mut Crowd, number: u64) -> io::Result<Vec<
     })
 }
 
-fn ms(duration: Duration) -> f64 {
+/// In milliseconds.
+pub fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }

@@ -2,13 +2,15 @@
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use featbit_agent::protocol::token;
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use rustls::ClientConfig;
 
 use crate::data::Sdk;
+use crate::line::Line;
 
 /// Connections that are being made at a time.
 const UNDER_WAY_MAX: usize = 128;
@@ -23,7 +25,7 @@ enum Phase {
 }
 
 struct Client {
-    stream: TcpStream,
+    stream: Line,
     phase: Phase,
     /// Bytes of the frame under way that are still to come.
     rest: usize,
@@ -38,6 +40,7 @@ pub struct Crowd {
     events: Events,
     clients: Vec<Client>,
     buffer: Vec<u8>,
+    tls: Option<Arc<ClientConfig>>,
 }
 
 /// A masked text frame with a mask of zero.
@@ -69,11 +72,17 @@ fn upgrade_request(sdk: Sdk) -> String {
 impl Crowd {
     /// Nobody yet.
     pub fn new() -> io::Result<Self> {
+        Self::with_tls(None)
+    }
+
+    /// Nobody yet; who comes speaks TLS, if there is a configuration for it.
+    pub fn with_tls(tls: Option<Arc<ClientConfig>>) -> io::Result<Self> {
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
             clients: Vec::new(),
             buffer: vec![0; 1 << 16],
+            tls,
         })
     }
 
@@ -84,7 +93,7 @@ impl Crowd {
         let mut ready: Vec<usize> = Vec::new();
         while synced < count {
             while begun_count < count && begun_count - synced < UNDER_WAY_MAX {
-                let mut stream = TcpStream::connect(address)?;
+                let mut stream = Line::connect(address, self.tls.as_ref())?;
                 self.poll.registry().register(
                     &mut stream,
                     Token(begun_count),

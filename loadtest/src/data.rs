@@ -9,7 +9,7 @@ const ENVIRONMENT: [u8; 16] =
     [0xe1, 0xa1, 0xd6, 0xa4, 0x6b, 0x7c, 0x4f, 0x1e, 0x9a, 0x53, 0x3b, 0x8d, 0x3a, 0x0e, 0x7c, 0x11];
 
 /// Flags of about 1 KB each: a full payload of 20 KB, a patch of 1 KB.
-const FLAGS: usize = 20;
+pub const FLAGS: usize = 20;
 
 /// The kinds of SDK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +100,28 @@ pub fn dump(changes: u64) -> Vec<u8> {
         .collect();
     json!({"eventType": "rp_full", "items": [
         {"envId": environment, "secrets": secrets, "featureFlags": flags, "segments": []}]})
+    .to_string()
+    .into_bytes()
+}
+
+/// All of the data with so many flags, as a server sends it to a relay.
+pub fn relay_full(flags: usize) -> Vec<u8> {
+    let environment = EnvironmentId::from_bytes(ENVIRONMENT).to_string();
+    let secrets = [Sdk::Server, Sdk::Client].map(|sdk| {
+        json!({"type": sdk.kind(), "projectKey": "load", "envId": environment, "envKey": "test",
+            "value": sdk.secret().as_str()})
+    });
+    let flags: Vec<Value> = (0..flags).map(|number| flag(number, number as u64)).collect();
+    json!({"messageType": "data-sync", "data": {"eventType": "rp_full", "items": [
+        {"envId": environment, "secrets": secrets, "featureFlags": flags, "segments": []}]}})
+    .to_string()
+    .into_bytes()
+}
+
+/// The `number`th change of the first flag, as a server pushes it to a relay.
+pub fn relay_patch(number: u64) -> Vec<u8> {
+    json!({"messageType": "data-sync", "data": {"eventType": "patch",
+        "featureFlags": [flag(0, 1_000_000 + number)], "segments": []}})
     .to_string()
     .into_bytes()
 }

@@ -9,15 +9,21 @@
 //! target/release/loadtest compare --connections 5000 --rounds 7        CPU, memory, times
 //! target/release/loadtest compare --sdk client                         the same with client SDKs
 //! target/release/loadtest counts --connections 1000                    system calls and instructions
+//! target/release/loadtest tls --connections 5000 --rounds 5            the agent with and without TLS
+//! target/release/loadtest follow --connections 1000                    an agent that follows a server
 //! ```
 
 mod compare;
 mod counts;
 mod crowd;
 mod data;
+mod follow;
+mod line;
 mod meter;
 mod process;
 mod sides;
+mod source;
+mod tls;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,6 +32,7 @@ use data::Sdk;
 use sides::Setup;
 
 const USAGE: &str = "usage: loadtest compare [--connections N] [--rounds N] [--sdk server|client] [--agent PATH] [--reactors N]
+       loadtest tls|follow [--connections N] [--rounds N] [--agent PATH] [--reactors N]
        loadtest counts [--connections N] [--only system-calls|instructions] [--sdk server|client] [--agent PATH]
                        [--reactors N] [--keep FOLDER]";
 
@@ -65,8 +72,8 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let command = arguments.next().unwrap_or_default();
     let connections = match command.as_str() {
-        "compare" => 5000,
-        "counts" => 1000,
+        "compare" | "tls" => 5000,
+        "counts" | "follow" => 1000,
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(64);
@@ -96,8 +103,11 @@ fn main() -> ExitCode {
 
 fn run(command: &str, options: &Options) -> std::io::Result<()> {
     let setup = Setup::new(options.agent.clone(), options.reactors, options.sdk)?;
-    if command == "compare" {
-        return compare::run(&setup, options.connections, options.rounds);
+    match command {
+        "compare" => return compare::run(&setup, options.connections, options.rounds),
+        "tls" => return tls::run(&setup, options.connections, options.rounds),
+        "follow" => return follow::run(&setup, options.connections, options.rounds),
+        _ => {}
     }
     counts::run(&setup, options.connections, options.only.as_deref())?;
     if let Some(folder) = &options.keep {

@@ -50,6 +50,14 @@ impl Server {
         Ok(total)
     }
 
+    /// The most memory that was resident at a time, in bytes.
+    pub fn peak_bytes(&self) -> io::Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let line = text.lines().find(|line| line.starts_with("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("no VmHWM in status"))
+    }
+
     /// Proportional share of memory, in bytes.
     pub fn pss_bytes(&self) -> io::Result<u64> {
         let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.0.id()))?;

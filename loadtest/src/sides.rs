@@ -5,9 +5,13 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::data::{self, Sdk};
 use crate::process::{Server, build_floor, request};
+
+/// How long an agent may take until it is ready.
+const READY: Duration = Duration::from_secs(60);
 
 /// What both sides are started with.
 pub struct Setup {
@@ -77,6 +81,32 @@ impl Setup {
         command.args(["--reactors", &self.reactors.to_string(), "--logging-level", "error"]);
         Side::start(&mut command, port, port, true)
     }
+
+    /// Starts the agent with TLS for SDKs, by `cert.pem` and `key.pem` in the folder.
+    pub fn agent_with_tls(&self) -> io::Result<Side> {
+        let (port, admin) = (free_port()?, free_port()?);
+        let dump = self.folder.join("dump.json");
+        fs::write(&dump, data::dump(0))?;
+        let mut command = Command::new(&self.agent);
+        command.env_clear().arg("--mode").arg("offline").arg("--data-file").arg(&dump);
+        let urls = format!("https://127.0.0.1:{port};http://127.0.0.1:{admin}");
+        command.args(["--api-key", "load", "--urls", &urls, "--logging-level", "error"]);
+        command.args(["--reactors", &self.reactors.to_string()]);
+        command.arg("--tls-certificate-file").arg(self.folder.join("cert.pem"));
+        command.arg("--tls-key-file").arg(self.folder.join("key.pem"));
+        Side::start(&mut command, port, admin, true)
+    }
+
+    /// Starts the agent, following a server.
+    pub fn following(&self, url: &str) -> io::Result<Side> {
+        let port = free_port()?;
+        let mut command = Command::new(&self.agent);
+        command.env_clear().args(["--mode", "agent", "--agent-id", "load", "--streaming-uri", url]);
+        command.args(["--api-key", "rp-load", "--forward-events", "false"]);
+        command.args(["--urls", &format!("http://127.0.0.1:{port}"), "--logging-level", "error"]);
+        command.args(["--reactors", &self.reactors.to_string()]);
+        Side::start(&mut command, port, port, true)
+    }
 }
 
 impl Drop for Setup {
@@ -103,6 +133,19 @@ impl Side {
             body.len()
         );
         request(self.admin, &head, &body).map(drop)
+    }
+
+    /// Waits until the agent has data and says so.
+    pub fn wait_until_ready(&self) -> io::Result<()> {
+        let begun = Instant::now();
+        let head = "GET /health/readiness HTTP/1.1\r\nHost: x\r\n\r\n";
+        while request(self.admin, head, b"").is_err() {
+            if begun.elapsed() > READY {
+                return Err(io::Error::other("the agent did not become ready"));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     fn full_of_a_client(&self) -> io::Result<Vec<u8>> {
