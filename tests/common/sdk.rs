@@ -55,6 +55,19 @@ pub struct Spec {
     unavailable: Option<String>,
 }
 
+impl Spec {
+    /// With this in the driver's environment.
+    pub fn with_env(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(name.into(), value.into());
+        self
+    }
+
+    /// The ways in which it gets its data.
+    pub fn modes(&self) -> &[Mode] {
+        &self.modes
+    }
+}
+
 /// Every SDK that has a driver, in the order of their names.
 pub fn all_specs() -> Vec<Spec> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdks");
