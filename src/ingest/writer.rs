@@ -43,14 +43,14 @@ pub struct Loaded {
 
 /// The single writer.
 pub struct Ingest {
-    writer: Writer,
+    pub(super) writer: Writer,
     reactors: Vec<Mailbox>,
     current: Arc<ArcSwap<Snapshot>>,
-    following: Arc<Following>,
-    metrics: Arc<WriterMetrics>,
+    pub(super) following: Arc<Following>,
+    pub(super) metrics: Arc<WriterMetrics>,
     stamp: bool,
     started: Instant,
-    wall_ms: fn() -> i64,
+    pub(super) wall_ms: fn() -> i64,
 }
 
 impl Ingest {
@@ -181,7 +181,12 @@ impl Ingest {
         Ok((loaded, published.change, arrived))
     }
 
-    fn announce(&mut self, change: &Arc<Change>, arrived: Instant, in_service: Option<Arc<InService>>) {
+    pub(super) fn announce(
+        &mut self,
+        change: &Arc<Change>,
+        arrived: Instant,
+        in_service: Option<Arc<InService>>,
+    ) {
         // Encoded here, so that no reactor has to: what did not change is shared, so this is cheap but once.
         for slot in &change.environments {
             if let Some(environment) = change.snapshot.environment(*slot) {
@@ -238,13 +243,18 @@ impl Ingest {
         if more > 0 {
             tracing::warn!("{more} more items changed without a newer `updatedAt`");
         }
+        self.report_findings(published);
+    }
+
+    /// Says what evaluation cannot use.
+    pub(super) fn report_findings(&self, Published { report, .. }: &Published) {
         for Finding { path, message } in report.findings.iter().take(LOGGED_MAX) {
             tracing::warn!(path, "{message}");
         }
     }
 
     /// Publishes what is in service as metrics.
-    fn count(&self, snapshot: &Snapshot) {
+    pub(super) fn count(&self, snapshot: &Snapshot) {
         let (mut environments, mut flags, mut segments) = (0, 0, 0);
         for environment in snapshot.environments() {
             environments += 1;

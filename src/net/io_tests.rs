@@ -5,22 +5,25 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::rc::Rc;
 
+use super::super::service::Close;
 use super::*;
-use crate::payload::Payload;
+use crate::payload::{Parts, Payload};
 
 /// What a stand-in socket does and has seen.
 #[derive(Debug, Default)]
-struct Wire {
+pub(super) struct Wire {
     /// What reads bring, in turn; an empty one is the end of input. Nothing left: would block.
-    incoming: VecDeque<Vec<u8>>,
+    pub(super) incoming: VecDeque<Vec<u8>>,
     /// Bytes that may be written before it would block.
-    room: usize,
-    written: Vec<u8>,
-    shut_down: bool,
+    pub(super) room: usize,
+    pub(super) written: Vec<u8>,
+    pub(super) shut_down: bool,
+    /// Writes fail: the peer is gone.
+    pub(super) broken: bool,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Fake(Rc<RefCell<Wire>>);
+pub(super) struct Fake(pub(super) Rc<RefCell<Wire>>);
 
 impl Read for Fake {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -38,6 +41,9 @@ impl Read for Fake {
 impl Write for Fake {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut wire = self.0.borrow_mut();
+        if wire.broken {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         if wire.room == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -62,12 +68,30 @@ impl Socket for Fake {
     }
 }
 
+/// A payload of many records.
+pub(super) fn large() -> Vec<u8> {
+    (0..100_000u32).map(|number| b'a' + (number % 23) as u8).collect()
+}
+
+/// The same in runs of many lengths.
+pub(super) fn parts() -> Parts {
+    let large = large();
+    let mut rest = large.as_slice();
+    let mut runs: Vec<std::sync::Arc<[u8]>> = Vec::new();
+    for length in [1, 0, 16_384, 5, 16_380, 16_000, 384, 40_000].into_iter().chain([usize::MAX]) {
+        let (run, after) = rest.split_at(length.min(rest.len()));
+        runs.push(run.into());
+        rest = after;
+    }
+    Parts::new(runs)
+}
+
 /// Takes input line by line, and does what each says.
 #[derive(Default)]
-struct Lines {
-    seen: Vec<String>,
-    drained: usize,
-    ended: Vec<Ended>,
+pub(super) struct Lines {
+    pub(super) seen: Vec<String>,
+    pub(super) drained: usize,
+    pub(super) ended: Vec<Ended>,
 }
 
 impl Service for Lines {
@@ -89,6 +113,8 @@ impl Service for Lines {
                 link.close(Close::Flush);
             }
             "abort" => link.close(Close::Abort),
+            "large" => link.send(Payload::Shared(std::sync::Arc::from(large()))),
+            "parts" => link.send(Payload::Parts(std::sync::Arc::new(parts()))),
             "private" => link.send(Payload::private(vec![b'p'; 5000])),
             "deadline" => link.set_deadline(link.now().after(Duration::from_secs(1))),
             _ => link.send(Payload::Static(b"ok")),

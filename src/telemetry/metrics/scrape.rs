@@ -34,6 +34,10 @@ impl Collector for Own {
         answers(page, &reactors)?;
         changes(page, &reactors, self.0.last_change_us.load(Relaxed))?;
         data(page, &self.0.writer)?;
+        super::tls::encode(page, &reactors, &self.0.tls)?;
+        if let Some(upstream) = self.0.upstream.get() {
+            upstream.encode(page)?;
+        }
         let version = [[("version", env!("CARGO_PKG_VERSION"))]];
         page.gauges("build_info", "The version of the agent.", version.into_iter().map(|label| (label, 1)))
     }
@@ -186,7 +190,7 @@ fn resident_bytes() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Metrics;
+    use super::super::{DialFault, Metrics, StreamEnd, Unused, UpstreamSync};
     use super::*;
 
     fn line<'a>(page: &'a str, start: &str) -> &'a str {
@@ -255,6 +259,28 @@ mod tests {
             ("featbit_agent_dataset_load_last_seconds ", "90.0"),
         ] {
             assert_eq!(line(&page, start), rest, "{start}\n{page}");
+        }
+    }
+
+    #[test]
+    fn a_server_has_numbers_where_one_is_followed() {
+        let metrics = Metrics::new();
+        assert!(!metrics.render().contains("agent_upstream_"));
+        let upstream = metrics.upstream();
+        upstream.opened.add(2);
+        upstream.ended(StreamEnd::Silent);
+        upstream.dial_failed(DialFault::Tls);
+        metrics.upstream().synced(UpstreamSync::Full);
+        upstream.unused(Unused::Faulty);
+        let page = metrics.render();
+        for (start, rest) in [
+            ("featbit_agent_upstream_streams_opened_total ", "2"),
+            ("featbit_agent_upstream_streams_ended_total{reason=\"silent\"} ", "1"),
+            ("featbit_agent_upstream_dial_failures_total{reason=\"tls\"} ", "1"),
+            ("featbit_agent_upstream_syncs_total{kind=\"full\"} ", "1"),
+            ("featbit_agent_upstream_messages_unused_total{reason=\"faulty\"} ", "1"),
+        ] {
+            assert_eq!(line(&page, start), rest, "{start}");
         }
     }
 
