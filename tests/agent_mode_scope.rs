@@ -222,6 +222,37 @@ fn the_first_connection_may_break_while_the_second_is_opened() {
 }
 
 #[test]
+fn one_added_between_the_opening_and_the_first_answer_is_told_of() {
+    let server = server();
+    server.hold(Holding::New);
+    let agent = hurried(&server).start();
+    wait_until("the first request", SOON, || (server.held() == 1).then_some(()));
+    server.add_to_scope(API_KEY, &two_flags(2).id);
+    server.release();
+    let _ = settled(&server);
+    agent.wait_stable();
+    let mut first = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
+    both_live(&server, &agent, &mut first, 1000);
+}
+
+#[test]
+fn one_that_left_and_came_back_unseen_around_a_new_connection_is_told_of() {
+    let server = server();
+    server.add_to_scope(API_KEY, &two_flags(2).id);
+    let (agent, mut first) = in_touch(&server);
+    let mut second = Watcher::server(&agent, &two_flags(2).secret(Kind::Server));
+    server.hold(Holding::New);
+    server.remove_from_scope(API_KEY, &two_flags(2).id);
+    server.wait_request(0).close(1001);
+    wait_until("the request on the next connection", SOON, || (server.held() == 1).then_some(()));
+    server.add_to_scope(API_KEY, &two_flags(2).id);
+    server.release();
+    let _ = settled(&server);
+    second.expect_nothing_new();
+    both_live(&server, &agent, &mut first, 1000);
+}
+
+#[test]
 fn a_first_server_secret_makes_an_environment_one_that_is_told_of() {
     let mut clients_only = two_flags(2);
     clients_only.secrets.retain(|secret| secret["type"] == "client");
