@@ -22,7 +22,7 @@ use signal_hook::iterator::Signals;
 use crate::config::{Origins, Settings};
 use crate::fanout::mailbox::{Mail, Mailbox};
 use crate::ingest::{Handle, Ingest, Job, LastLoad, Offload};
-use crate::net::io::Timeouts;
+use crate::net::limits::Limits;
 use crate::net::reactor::{self, Allowance, Reactor};
 use crate::serve::{Door, Options, Server, Shared};
 use crate::store::{Snapshot, WriterOptions};
@@ -159,7 +159,7 @@ impl Agent {
         let last_load = Arc::new(LastLoad::default());
         let (jobs, queue) = bounded(JOBS);
         let handle = Handle::new(jobs.clone(), offload, current.clone(), last_load.clone());
-        let shared = Shared::new(serve_options(settings, count), handle, metrics.clone(), wall_ms);
+        let shared = Shared::new(serve_options(settings), handle, metrics.clone(), wall_ms);
         let sdks = Allowance::new(connections_max);
         let operators = Allowance::new(METRICS_CONNECTIONS_MAX);
         let mut mailboxes = Vec::new();
@@ -171,7 +171,12 @@ impl Agent {
                 Door::Metrics => operators.clone(),
             };
             let options = reactor::Options {
-                timeouts: Timeouts { write_stall: settings.limits.write_stall, close: settings.limits.close },
+                limits: Limits {
+                    write_stall: settings.limits.write_stall,
+                    write_min_bytes_per_second: settings.limits.write_min_bytes_per_second,
+                    close: settings.limits.close,
+                    private_bytes_max: (settings.limits.pending_bytes / count).max(1),
+                },
                 allowances: doors.iter().map(allowance).collect(),
             };
             let mut mailbox = None;
@@ -291,7 +296,7 @@ fn connections_max(settings: &Settings, descriptors: &limits::Limits, reactors: 
     settings.limits.connections.map_or(possible, |wanted| usize::from(wanted).min(possible))
 }
 
-fn serve_options(settings: &Settings, reactors: usize) -> Options {
+fn serve_options(settings: &Settings) -> Options {
     let limits = &settings.limits;
     Options {
         api_key: settings.api_key.clone(),
@@ -309,11 +314,12 @@ fn serve_options(settings: &Settings, reactors: usize) -> Options {
         head_bytes_max: limits.header_bytes,
         headers_max: limits.headers,
         body_bytes_max: limits.body_bytes as u64,
+        user_bytes_max: limits.user_bytes as u64,
+        user_properties_max: limits.user_properties,
         bootstrap_bytes_max: limits.bootstrap_bytes,
         bootstraps_max: limits.bootstraps,
         message_bytes_max: limits.message_bytes,
         bodies_bytes_max: limits.pending_bytes,
-        pending_bytes_max: (limits.pending_bytes / reactors).max(1),
         head_time: limits.head,
         body_time: limits.body,
         keep_alive: limits.keep_alive,

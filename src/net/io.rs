@@ -2,8 +2,8 @@
 //! simulation can stand in for them.
 
 use std::io::{self, Read, Write};
-use std::time::Duration;
 
+use super::limits::{Limits, Memory};
 use super::outbox::{Flush, Outbox};
 use super::service::{Close, Core, Ended, Link, Origin, Phase, Service};
 use super::slab::{Key, Slab};
@@ -17,9 +17,6 @@ pub const ORIGINS_MAX: usize = 256;
 
 /// Reads in a row from one connection before the others get their turn.
 const READS_PER_TURN: usize = 8;
-
-/// Connections looked at in one slice of a sweep.
-const SWEEP_SLICE: usize = 4096;
 
 /// A non-blocking stream socket.
 pub trait Socket: Read + Write {
@@ -39,43 +36,34 @@ pub struct Counters {
     /// Failed accepts, mostly for want of descriptors.
     pub accept_errors: u64,
     /// Connections ended, by [`Ended::index`].
-    pub ended: [u64; 5],
+    pub ended: [u64; Ended::ALL.len()],
     /// Bytes read.
     pub bytes_in: u64,
     /// Bytes written.
     pub bytes_out: u64,
 }
 
-/// Time limits that hold whatever the service does.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
-    /// How long pending output may stand still.
-    pub write_stall: Duration,
-    /// How long the peer may take to finish after we have shut down.
-    pub close: Duration,
-}
-
 #[derive(Debug)]
-struct Connection<T, S> {
-    core: Core,
-    socket: T,
-    session: S,
+pub(super) struct Connection<T, S> {
+    pub core: Core,
+    pub socket: T,
+    pub session: S,
 }
 
 /// The connections of one reactor.
 #[derive(Debug)]
 pub struct Io<T, S> {
-    slab: Slab<Connection<T, S>>,
+    pub(super) slab: Slab<Connection<T, S>>,
     fresh: Outbox,
-    timeouts: Timeouts,
-    now: Tick,
+    pub(super) limits: Limits,
+    pub(super) now: Tick,
     /// Connections that have something to do without an event.
     runnable: Vec<Key>,
     /// Connections that want to hear when they are writable.
     blocked: Vec<Key>,
     dead: Vec<(Key, Ended)>,
-    pending_private_bytes: usize,
-    sweep_at: usize,
+    pub(super) memory: Memory,
+    pub(super) sweep_at: usize,
     open_by_origin: Box<[usize; ORIGINS_MAX]>,
     /// What happened so far.
     pub counters: Counters,
@@ -83,16 +71,16 @@ pub struct Io<T, S> {
 
 impl<T: Socket, S> Io<T, S> {
     /// No connections yet.
-    pub fn new(timeouts: Timeouts, now: Tick) -> Self {
+    pub fn new(limits: Limits, now: Tick) -> Self {
         Self {
             slab: Slab::default(),
             fresh: Outbox::default(),
-            timeouts,
+            limits,
             now,
             runnable: Vec::new(),
             blocked: Vec::new(),
             dead: Vec::new(),
-            pending_private_bytes: 0,
+            memory: Memory::default(),
             sweep_at: 0,
             open_by_origin: Box::new([0; ORIGINS_MAX]),
             counters: Counters::default(),
@@ -122,11 +110,6 @@ impl<T: Socket, S> Io<T, S> {
     /// Sets the time of this turn.
     pub fn set_now(&mut self, now: Tick) {
         self.now = now;
-    }
-
-    /// Private bytes that wait on all connections.
-    pub fn pending_private_bytes(&self) -> usize {
-        self.pending_private_bytes
     }
 
     /// Whether some connection has something to do without an event.
@@ -166,19 +149,15 @@ impl<T: Socket, S> Io<T, S> {
             end_of_input: false,
             writable_registered: false,
             origin: u8::try_from(origin.0).unwrap_or(u8::MAX),
+            held_bytes: 0,
             counted_private_bytes: 0,
         };
+        let memory_is_short = self.memory_is_short();
         self.open_by_origin[usize::from(core.origin)] += 1;
-        let Self { slab, fresh, now, pending_private_bytes, .. } = self;
+        let Self { slab, fresh, now, .. } = self;
         let key = slab.insert_with(|key| {
             let mut core = core;
-            let mut link = Link {
-                key,
-                now: *now,
-                core: &mut core,
-                fresh,
-                pending_private_bytes: *pending_private_bytes,
-            };
+            let mut link = Link { key, now: *now, core: &mut core, fresh, memory_is_short };
             let session = service.open(&mut link, origin);
             Connection { core, socket, session }
         });
@@ -189,18 +168,13 @@ impl<T: Socket, S> Io<T, S> {
     /// Calls `visit` with an open connection and sends what it leaves. `None` if the connection is gone or about
     /// to be.
     pub fn visit<R>(&mut self, key: Key, visit: impl FnOnce(&mut Link<'_>, &mut S) -> R) -> Option<R> {
-        let Self { slab, fresh, now, pending_private_bytes, .. } = self;
+        let memory_is_short = self.memory_is_short();
+        let Self { slab, fresh, now, .. } = self;
         let connection = slab.get_mut(key)?;
         if connection.core.phase != Phase::Open {
             return None;
         }
-        let mut link = Link {
-            key,
-            now: *now,
-            core: &mut connection.core,
-            fresh,
-            pending_private_bytes: *pending_private_bytes,
-        };
+        let mut link = Link { key, now: *now, core: &mut connection.core, fresh, memory_is_short };
         let result = visit(&mut link, &mut connection.session);
         self.settle(key);
         Some(result)
@@ -278,6 +252,7 @@ impl<T: Socket, S> Io<T, S> {
             kept.drain(..consumed);
             if let Some(connection) = self.slab.get_mut(key) {
                 connection.core.input = Some(kept);
+                self.memory.count(&mut connection.core, self.now);
             }
         }
     }
@@ -290,6 +265,7 @@ impl<T: Socket, S> Io<T, S> {
             && let Some(connection) = self.slab.get_mut(key)
         {
             connection.core.input = Some(Box::new(bytes[consumed..].to_vec()));
+            self.memory.count(&mut connection.core, self.now);
         }
     }
 
@@ -347,7 +323,7 @@ impl<T: Socket, S> Io<T, S> {
         }
     }
 
-    fn kill(&mut self, key: Key, ended: Ended) {
+    pub(super) fn kill(&mut self, key: Key, ended: Ended) {
         if let Some(connection) = self.slab.get_mut(key)
             && connection.core.phase != Phase::Gone
         {
@@ -371,7 +347,7 @@ impl<T: Socket, S> Io<T, S> {
     }
 
     fn send_and_close(&mut self, key: Key, writable: bool) {
-        let Self { slab, fresh, counters, now, blocked, pending_private_bytes, .. } = self;
+        let Self { slab, fresh, counters, now, blocked, memory, .. } = self;
         let Some(connection) = slab.get_mut(key) else { return };
         let Connection { core, socket, .. } = connection;
         match core.phase {
@@ -399,6 +375,7 @@ impl<T: Socket, S> Io<T, S> {
                     (Flush::Done, None) => {}
                     (Flush::Blocked, Some(_)) => {}
                     (Flush::Blocked, None) => {
+                        fresh.begin_wait(*now);
                         core.outbox = Some(Box::new(std::mem::take(fresh)));
                         core.progress = *now;
                         if !core.writable_registered {
@@ -413,9 +390,7 @@ impl<T: Socket, S> Io<T, S> {
                 return self.kill(key, ended_by(&error));
             }
         }
-        let counts = core.outbox.as_ref().map_or(0, |outbox| outbox.private_bytes());
-        let counted = std::mem::replace(&mut core.counted_private_bytes, counts);
-        *pending_private_bytes = (*pending_private_bytes + counts).saturating_sub(counted);
+        memory.count(core, *now);
         if core.outbox.is_none() {
             self.close_further(key);
         }
@@ -441,45 +416,24 @@ impl<T: Socket, S> Io<T, S> {
         connection.core.input = None;
         connection.core.paused = false;
         connection.core.unread = true;
-        connection.core.deadline = self.now.after(self.timeouts.close);
+        connection.core.deadline = self.now.after(self.limits.close);
     }
 
-    /// Removes the connections that ended, and tells the service.
+    /// Removes the connections that ended, and tells the service. If too much memory is held, some more are ended.
     pub fn reap(&mut self, service: &mut impl Service<Session = S>) {
+        self.bury(service);
+        self.relieve(service);
+    }
+
+    pub(super) fn bury(&mut self, service: &mut impl Service<Session = S>) {
         while let Some((key, ended)) = self.dead.pop() {
             if let Some(connection) = self.slab.remove(key) {
-                let counted = connection.core.counted_private_bytes;
+                self.memory.forget(&connection.core);
                 self.open_by_origin[usize::from(connection.core.origin)] -= 1;
-                self.pending_private_bytes = self.pending_private_bytes.saturating_sub(counted);
                 self.counters.ended[ended.index()] += 1;
                 service.closed(key, connection.session, ended);
             }
         }
-    }
-
-    /// Looks at a slice of the connections for deadlines and stalls. Returns whether the sweep goes on.
-    pub fn sweep(&mut self, service: &mut impl Service<Session = S>) -> bool {
-        let end = (self.sweep_at + SWEEP_SLICE).min(self.slab.slots());
-        for slot in self.sweep_at..end {
-            let Some((key, connection)) = self.slab.at_mut(slot) else { continue };
-            let core = &mut connection.core;
-            if core.outbox.is_some() && core.progress.after(self.timeouts.write_stall).has_come(self.now) {
-                self.kill(key, Ended::Stalled);
-            } else if core.deadline.has_come(self.now) {
-                core.deadline = Tick::NEVER;
-                match core.phase {
-                    Phase::Lingering => {
-                        self.counters.linger_timeouts += 1;
-                        self.kill(key, Ended::Closed);
-                    }
-                    _ => {
-                        self.visit(key, |link, session| service.deadline(link, session));
-                    }
-                }
-            }
-        }
-        self.sweep_at = if end == self.slab.slots() { 0 } else { end };
-        self.sweep_at != 0
     }
 
     /// Every open connection, for shutdown.

@@ -5,6 +5,7 @@
 //! same service runs under a simulation without any socket.
 
 pub mod io;
+pub mod limits;
 pub mod listener;
 pub mod outbox;
 pub mod reactor;

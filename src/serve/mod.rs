@@ -16,6 +16,7 @@ mod exchange;
 mod health;
 mod hold;
 mod http;
+mod memory;
 mod meter;
 mod poll;
 mod push;

@@ -15,6 +15,7 @@ use crate::payload::Payload;
 use crate::store::Snapshot;
 
 use super::drain::Drain;
+use super::memory::Hungry;
 use super::session::{Door, Session, State};
 use super::shared::Shared;
 
@@ -37,8 +38,10 @@ pub struct Server {
     pub(super) to_judge: VecDeque<Key>,
     /// Connections whose secret is gone.
     pub(super) to_evict: VecDeque<Key>,
-    /// Client connections that wait until memory for their answer is free.
-    pub(super) starving: VecDeque<Key>,
+    /// Connections that wait until memory for their answer is free, the first come first.
+    pub(super) hungry: VecDeque<Hungry>,
+    /// One of them is being served: it has waited long enough.
+    pub(super) feeding: bool,
     /// When the changes arrived that walks are still carrying out, by environment slot.
     pub(super) arrivals: Vec<Option<Instant>>,
     pub(super) draining: Option<Drain>,
@@ -52,7 +55,7 @@ pub struct Server {
 impl Server {
     /// A server that shows behind each listener what its door is for.
     pub fn new(shared: Arc<Shared>, mailbox: Mailbox, doors: Vec<Door>) -> Self {
-        let meter = super::meter::Meter::new(&shared.metrics);
+        let meter = super::meter::Meter::new(&shared.metrics, &shared.options);
         Self {
             shared,
             mailbox,
@@ -63,7 +66,8 @@ impl Server {
             held: Vec::new(),
             to_judge: VecDeque::new(),
             to_evict: VecDeque::new(),
-            starving: VecDeque::new(),
+            hungry: VecDeque::new(),
+            feeding: false,
             arrivals: Vec::new(),
             draining: None,
             done: false,
@@ -167,6 +171,10 @@ impl Service for Server {
         self.out_of_time(link, session);
     }
 
+    fn shed(&mut self, link: &mut Link<'_>, session: &mut Session) {
+        self.give_up(link, session);
+    }
+
     fn closed(&mut self, _key: Key, session: Session, ended: Ended) {
         self.meter.closed(&session, ended);
         if let State::Stream(stream) = session.state {
@@ -193,7 +201,7 @@ impl<T: Socket> Driver<T> for Server {
             || !self.to_evict.is_empty()
             || self.index.is_walking()
             || self.is_sending_away()
-            || (!self.starving.is_empty() && !self.is_short_of_memory(io.pending_private_bytes()))
+            || self.can_feed(io)
     }
 
     fn tick(&mut self, io: &mut Io<T, Session>) {
@@ -218,9 +226,5 @@ impl<T: Socket> Driver<T> for Server {
 impl Server {
     pub(super) fn finish(&mut self) {
         self.done = true;
-    }
-
-    pub(super) fn is_short_of_memory(&self, pending_private_bytes: usize) -> bool {
-        pending_private_bytes > self.shared.options.pending_bytes_max
     }
 }

@@ -57,8 +57,10 @@ labels! {
         Revoked => "revoked",
         /// The peer broke the protocol.
         Protocol => "protocol",
-        /// A limit of time or memory.
+        /// A limit of time.
         Limit => "limit",
+        /// Memory was short (1013).
+        Memory => "memory",
         /// The agent goes down (1001).
         Shutdown => "shutdown",
     }
@@ -95,6 +97,8 @@ labels! {
         StreamIdleSeconds => "stream_idle_seconds",
         /// `Limits__WriteStallSeconds`.
         WriteStallSeconds => "write_stall_seconds",
+        /// `Limits__WriteMinBytesPerSecond`.
+        WriteMinBytesPerSecond => "write_min_bytes_per_second",
         /// `Limits__CloseSeconds`.
         CloseSeconds => "close_seconds",
         /// `Limits__HeaderBytes`.
@@ -103,6 +107,10 @@ labels! {
         Headers => "headers",
         /// `Limits__BodyBytes`.
         BodyBytes => "body_bytes",
+        /// `Limits__UserBytes`.
+        UserBytes => "user_bytes",
+        /// `Limits__UserProperties`.
+        UserProperties => "user_properties",
         /// `Limits__MessageBytes`.
         MessageBytes => "message_bytes",
         /// `Limits__BootstrapBytes`.
