@@ -6,6 +6,7 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod dial;
 pub mod eval;
 pub mod fanout;
 pub mod ingest;
@@ -17,4 +18,5 @@ pub mod serve;
 pub mod store;
 pub mod sync;
 pub mod telemetry;
+pub mod tls;
 pub mod wire;

@@ -217,3 +217,18 @@ fn health_ends_with_1_if_nobody_answers() {
     assert!(stderr(&output).contains(&url), "{}", stderr(&output));
     assert_eq!(code(&agent(&["health", "--urls", "http://*:0"], &[])), 78);
 }
+
+#[test]
+fn check_judges_files_of_certificates_and_proxies() {
+    let output = agent(
+        &["check", "--api-key", "rp-key", "--upstream-ca-file", "/nowhere/ca.pem"],
+        &[("Mode", "offline"), ("https_proxy", "socks5://me:secret@proxy")],
+    );
+    assert_eq!(code(&output), 78);
+    let text = stderr(&output);
+    for part in ["2 errors in the settings", "Upstream__CaFile: cannot read /nowhere/ca.pem", "https_proxy: "]
+    {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(!text.contains("secret"), "{text}");
+}

@@ -18,8 +18,8 @@ const LAYERS: &[(u8, &[&str])] = &[
     (5, &["ingest"]),
     (4, &["fanout", "insights"]),
     (3, &["store"]),
-    (2, &["eval", "protocol", "persist"]),
-    (1, &["model", "wire", "net"]),
+    (2, &["eval", "protocol", "persist", "dial"]),
+    (1, &["model", "wire", "net", "tls"]),
     (0, &["config", "telemetry", "payload"]),
 ];
 

@@ -16,6 +16,7 @@ use common::raw::{
     BOOTSTRAP, CLIENT_POLL, SERVER_POLL, assert_closed, assert_error, chunked, connect, request, send,
     send_last,
 };
+use common::ws::Stream;
 use common::{SOON, wait_until};
 use serde_json::{Value, json};
 
@@ -73,6 +74,45 @@ fn status_says_what_is_served_and_since_when() {
     assert_eq!(backup.body, agent.get(BACKUP, &[KEY]).expect(200).body);
     let again = request("POST", "/api/proxy/bootstrap", &[KEY, JSON], Some(&backup.body));
     assert_eq!(send(&agent, again).expect(200).json(), answer);
+}
+
+#[test]
+fn status_tells_operators_more_under_one_key_of_its_own() {
+    let agent = empty_agent();
+    agent.bootstrap(&two_environments());
+    let secret = two_environments().environments[1].secret(Kind::Server);
+    let sdk = Stream::connect(&agent, Kind::Server, &secret);
+    let status = wait_until("the connection is counted", SOON, || {
+        let status = status(&agent);
+        (status["agent"]["environments"][1]["connections"]["server"] == 1).then_some(status)
+    });
+    let details = &status["agent"];
+    assert_eq!(details["mode"], "offline");
+    assert_eq!(details["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(details["instance"].as_str().unwrap().len(), 32);
+    assert_eq!(details["upstream"], Value::Null);
+    let first = &details["environments"][0];
+    assert_eq!(first["name"], "project-1:production");
+    assert_eq!((&first["flags"], &first["segments"]), (&json!(2), &json!(2)));
+    assert_eq!(first["dataVersion"], START_MS + 7);
+    assert_eq!(first["connections"], json!({ "server": 0, "client": 0 }));
+    drop(sdk);
+}
+
+#[test]
+fn resync_looks_at_the_data_file_again_and_needs_the_key() {
+    let mut data = two_environments();
+    let agent =
+        Builder::offline().api_key().data_file(&data).env("DataFilePollMilliseconds", "3600000").start();
+    let resync = "/api/public/proxy/resync";
+    touch(data.environments[0].flag_mut("a"), 100);
+    agent.write_data(&data);
+    assert_error(&send(&agent, request("POST", resync, &[], None)), 401);
+    assert_eq!(agent.get(resync, &[KEY]).status, 405);
+    assert_eq!(status(&agent)["dataVersion"], START_MS + 7);
+    let answer = send(&agent, request("POST", resync, &[KEY], None)).expect(202).json();
+    assert_eq!(answer["syncState"], "None");
+    wait_until("the file is read", SOON, || (status(&agent)["dataVersion"] == START_MS + 100).then_some(()));
 }
 
 #[test]

@@ -305,7 +305,9 @@ fn a_wrong_secret_stops_streaming_sdks_and_never_makes_one_ready() {
                 sdk.wait_state(json!({ "stopped": true }));
             }
             let state = sdk.state();
-            assert_eq!(state["ready"], false, "{state}");
+            assert_eq!(state["ready"], sdk.differs("ready-when-refused"), "{state}");
+            // Ready or not, it has nothing.
+            sdk.wait_gone("a", &ann());
         });
     }
     // What the SDKs were told, word for word.

@@ -9,6 +9,7 @@ pub mod limits;
 mod listeners;
 
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -21,7 +22,7 @@ use signal_hook::iterator::Signals;
 
 use crate::config::{Origins, Settings};
 use crate::fanout::mailbox::{Mail, Mailbox};
-use crate::ingest::{Handle, Ingest, Job, LastLoad, Offload};
+use crate::ingest::{Following, Handle, Ingest, Job, Offload};
 use crate::net::limits::Limits;
 use crate::net::reactor::{self, Allowance, Reactor};
 use crate::serve::{Door, Options, Server, Shared};
@@ -156,9 +157,9 @@ impl Agent {
         let offload =
             Offload::start().map_err(|error| StartError::new("a thread cannot be started", error))?;
         let current = Arc::new(ArcSwap::from(Snapshot::empty()));
-        let last_load = Arc::new(LastLoad::default());
+        let following = Following::new();
         let (jobs, queue) = bounded(JOBS);
-        let handle = Handle::new(jobs.clone(), offload, current.clone(), last_load.clone());
+        let handle = Handle::new(jobs.clone(), offload, current.clone(), following.clone());
         let shared = Shared::new(serve_options(settings), handle, metrics.clone(), wall_ms);
         let sdks = Allowance::new(connections_max);
         let operators = Allowance::new(METRICS_CONNECTIONS_MAX);
@@ -207,7 +208,7 @@ impl Agent {
             settings.data_file.as_ref().is_some_and(|file| file.stamp),
             mailboxes.clone(),
             current.clone(),
-            last_load,
+            following,
             &metrics,
             wall_ms,
         );
@@ -296,9 +297,17 @@ fn connections_max(settings: &Settings, descriptors: &limits::Limits, reactors: 
     settings.limits.connections.map_or(possible, |wanted| usize::from(wanted).min(possible))
 }
 
+/// 128 random bits, as the standard library gets them from the system for its hash maps.
+fn random_name() -> String {
+    let bits = || RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", bits(), bits())
+}
+
 fn serve_options(settings: &Settings) -> Options {
     let limits = &settings.limits;
     Options {
+        instance: random_name(),
+        mode: settings.mode.as_str(),
         api_key: settings.api_key.clone(),
         token_expiry: settings.streaming.token_expiry,
         token_hold: settings.streaming.token_hold,

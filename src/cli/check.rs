@@ -1,24 +1,31 @@
-//! `featbit-agent check`: what the settings come to, and whether the data file can be served.
+//! `featbit-agent check`: what the settings come to, whether the files of certificates that they name can be used, and
+//! whether the data file can be served.
 //!
 //! Must not start anything, nor print a secret.
 
 use super::dataset::{self, Report};
 use super::{complain, exit, refuse, say};
-use crate::config::{self, Inputs};
+use crate::config::{self, Inputs, Rejected};
+use crate::dial::{Dialer, ProxyEnvironment};
 
-/// Prints the settings and what is in the data file.
+/// Prints the settings and what is in the files that they name.
 pub(super) fn check(inputs: &Inputs<'_>) -> u8 {
     let loaded = match config::load(inputs) {
         Ok(loaded) => loaded,
         Err(rejected) => return refuse(&rejected),
     };
     let settings = &loaded.settings;
+    let proxies = ProxyEnvironment::from_variables(inputs.environment.iter().cloned());
+    let faults = Dialer::new(settings.dial.clone(), &proxies).err().unwrap_or_default();
     say("Settings:");
     for line in settings.describe() {
         say(&format!("  {line}"));
     }
     for warning in &loaded.warnings {
         say(&format!("Warning: {warning}"));
+    }
+    if !faults.is_empty() {
+        return refuse(&Rejected { faults, warnings: Vec::new() });
     }
     let Some(file) = &settings.data_file else {
         return exit::OK;

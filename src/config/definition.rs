@@ -30,6 +30,11 @@ pub enum Key {
     EchoPath,
     ForwardEvents,
     EventUri,
+    UpstreamCaFile,
+    UpstreamClientCertificateFile,
+    UpstreamClientKeyFile,
+    UpstreamProxy,
+    UpstreamConnectSeconds,
     LimitsConnections,
     LimitsVerdictWait,
     LimitsHeadSeconds,
@@ -114,6 +119,8 @@ pub enum Kind {
     Path,
     /// An absolute URI with one of these schemes.
     Uri(&'static [&'static str]),
+    /// The URL of a proxy, or `none`.
+    Proxy,
     /// Addresses to listen on, separated by `;`.
     Urls,
     /// The path of a URL.
@@ -187,6 +194,7 @@ impl Kind {
             Kind::Secret => "secret text".into(),
             Kind::Path => "path of a file".into(),
             Kind::Uri(schemes) => format!("absolute URI ({})", schemes.join(", ")),
+            Kind::Proxy => "URL of a proxy (http), or `none`".into(),
             Kind::Urls => "URLs, separated by `;`".into(),
             Kind::UrlPath => "path of a URL".into(),
             Kind::Origins => "`*`, or origins separated by commas".into(),
@@ -214,6 +222,7 @@ impl Kind {
             Kind::Secret => "SECRET",
             Kind::Path => "FILE",
             Kind::Uri(_) => "URI",
+            Kind::Proxy => "URL",
             Kind::Urls => "URLS",
             Kind::UrlPath => "PATH",
             Kind::Origins => "ORIGINS",
@@ -246,6 +255,8 @@ pub enum Section {
     Sdks,
     /// Usage events.
     Events,
+    /// Connections that the agent opens.
+    Upstream,
     /// Bounds of time and memory.
     Limits,
     /// Logs, metrics, shutdown.
@@ -254,11 +265,12 @@ pub enum Section {
 
 impl Section {
     /// All of them in the order of the docs.
-    pub const ALL: [Section; 6] = [
+    pub const ALL: [Section; 7] = [
         Section::Data,
         Section::Listening,
         Section::Sdks,
         Section::Events,
+        Section::Upstream,
         Section::Limits,
         Section::Operation,
     ];
@@ -270,6 +282,7 @@ impl Section {
             Section::Listening => "Listening and threads",
             Section::Sdks => "SDK connections",
             Section::Events => "Usage events",
+            Section::Upstream => "Connections to servers",
             Section::Limits => "Limits",
             Section::Operation => "Operation",
         }

@@ -23,14 +23,15 @@ pub mod table;
 mod tests;
 pub mod uri;
 mod validate;
+mod validate_dial;
 pub mod value;
 
 pub use definition::{Definition, Key, Kind, Section};
 pub use fault::{Fault, Origin, Rejected};
 pub use listen::{Listen, ListenAddress, Scheme};
 pub use settings::{
-    Cors, DataFile, Effective, Events, Limits, Log, LogFormat, Mode, Origins, Polling, Secret, Settings,
-    Streaming, Upstream,
+    Cors, DataFile, Dial, Effective, Events, KeyPairFiles, Limits, Log, LogFormat, Mode, Origins, Polling,
+    ProxyChoice, Secret, Settings, Streaming, Upstream,
 };
 pub use source::Inputs;
 pub use table::DEFINITIONS;

@@ -24,6 +24,8 @@ pub struct Settings {
     pub data_file: Option<DataFile>,
     /// What becomes of usage events.
     pub events: Events,
+    /// How connections to servers are opened.
+    pub dial: Dial,
     /// Where to listen; never empty.
     pub listen: Vec<Listen>,
     /// How many connections may wait to be accepted, for each listener.
@@ -100,6 +102,39 @@ pub struct Upstream {
     pub agent_id: String,
     /// The evaluation server.
     pub streaming_uri: AbsoluteUri,
+}
+
+/// How connections to servers are opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// Certificates that are trusted beside those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// The certificate by which the agent shows who it is, and its key.
+    pub client_certificate: Option<KeyPairFiles>,
+    /// Which proxy is used.
+    pub proxy: ProxyChoice,
+    /// How long opening a connection may take.
+    pub connect: Duration,
+}
+
+/// A certificate and its private key, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPairFiles {
+    /// The certificate and its intermediate ones.
+    pub certificate: PathBuf,
+    /// The private key, not encrypted.
+    pub key: PathBuf,
+}
+
+/// Which proxy is used to reach servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProxyChoice {
+    /// What the environment says (`HTTPS_PROXY` and so on).
+    Environment,
+    /// None.
+    Never,
+    /// This one, whatever the environment says.
+    Always(AbsoluteUri),
 }
 
 /// A data file.

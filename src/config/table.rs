@@ -133,6 +133,46 @@ pub const DEFINITIONS: &[Definition] = &[
     define(Key::EventUri, "EventUri", Kind::Uri(&["http", "https"]), "", Section::Events)
         .needed("ForwardEvents in auto mode, or said explicitly in offline mode")
         .help("Where usage events go, such as `http://evaluation-server:5100`."),
+    define(Key::UpstreamCaFile, "Upstream__CaFile", Kind::Path, "", Section::Upstream).help(
+        "Certificates (PEM) that are trusted beside those of the system when the agent connects to a server by `wss` or \
+         `https`: for a private certificate authority. Read again when it changes. The system's are found as OpenSSL \
+         finds them; `SSL_CERT_FILE` and `SSL_CERT_DIR` name others.",
+    ),
+    define(
+        Key::UpstreamClientCertificateFile,
+        "Upstream__ClientCertificateFile",
+        Kind::Path,
+        "",
+        Section::Upstream,
+    )
+    .needed("Upstream__ClientKeyFile")
+    .help(
+        "The certificate (PEM, with its intermediate ones) by which the agent shows who it is to servers that ask for \
+         one. Read again when it changes.",
+    ),
+    define(Key::UpstreamClientKeyFile, "Upstream__ClientKeyFile", Kind::Path, "", Section::Upstream)
+        .needed("Upstream__ClientCertificateFile")
+        .help("The private key (PEM, not encrypted) of Upstream__ClientCertificateFile."),
+    define(Key::UpstreamProxy, "Upstream__Proxy", Kind::Proxy, "", Section::Upstream)
+        .default_note("`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`")
+        .help(
+            "The proxy through which servers are reached, such as `http://user:password@proxy:3128`, or `none` for no \
+             proxy. It goes over the environment: NO_PROXY is not looked at then. Every connection, encrypted or not, \
+             is a tunnel by CONNECT. By default HTTPS_PROXY counts for `wss` and `https`, HTTP_PROXY for `ws` and \
+             `http`, ALL_PROXY for what has none; lower case goes over upper case. NO_PROXY lists names (with all that \
+             end in them), addresses and networks such as `10.0.0.0/8`, each with a port if need be, or `*`.",
+        ),
+    define(
+        Key::UpstreamConnectSeconds,
+        "Upstream__ConnectSeconds",
+        seconds(10, false),
+        "10",
+        Section::Upstream,
+    )
+    .help(
+        "How long opening a connection to a server may take, from the look-up of its name to the end of the TLS \
+         handshake.",
+    ),
     define(Key::LimitsConnections, "Limits__Connections", count(0, 10_000_000), "0", Section::Limits)
         .default_note("what the descriptor limit allows")
         .help("How many connections may be open at a time. Further ones are closed at once, and counted."),

@@ -74,6 +74,13 @@ fn the_defaults_are_the_documented_ones() {
         Some(DataFile { path: "data.json".into(), stamp: false, poll: Duration::from_millis(500) })
     );
     assert_eq!(settings.events, Events::Drop);
+    let dial = Dial {
+        ca_file: None,
+        client_certificate: None,
+        proxy: ProxyChoice::Environment,
+        connect: Duration::from_secs(10),
+    };
+    assert_eq!(settings.dial, dial);
     assert_eq!(settings.listen.iter().map(Listen::to_string).collect::<Vec<_>>(), ["http://*:6100"]);
     assert_eq!(settings.backlog, 65_535);
     assert_eq!(settings.reactors, None);
@@ -554,4 +561,52 @@ fn where_it_listens_is_known_whatever_else_is_wrong() {
     assert_eq!(given.with(listening).unwrap()[0].port, 7);
     let given = Given { environment: &[("Urls", "x")], ..Given::default() };
     assert_eq!(given.with(listening).unwrap_err().faults.len(), 1);
+}
+
+#[test]
+fn connections_to_servers_are_set_by_files_and_a_proxy() {
+    let dial = settings(&[
+        ("Upstream__CaFile", "ca.pem"),
+        ("UPSTREAM__CLIENTCERTIFICATEFILE", "a.pem"),
+        ("Upstream__ClientKeyFile", "a.key"),
+        ("Upstream__Proxy", "http://me:secret@proxy:3128"),
+        ("Upstream__ConnectSeconds", "3s"),
+    ])
+    .dial;
+    assert_eq!(dial.ca_file, Some("ca.pem".into()));
+    let pair = KeyPairFiles { certificate: "a.pem".into(), key: "a.key".into() };
+    assert_eq!(dial.client_certificate, Some(pair));
+    assert_eq!(dial.connect, Duration::from_secs(3));
+    let ProxyChoice::Always(proxy) = &dial.proxy else { panic!("{dial:?}") };
+    assert_eq!((proxy.host(), proxy.port(), proxy.user_info()), ("proxy", Some(3128), Some("me:secret")));
+    assert!(!format!("{dial:?}").contains("secret"));
+    assert_eq!(settings(&[("Upstream__Proxy", "None")]).dial.proxy, ProxyChoice::Never);
+    let ProxyChoice::Always(proxy) = settings(&[("Upstream__Proxy", "proxy:80")]).dial.proxy else {
+        panic!()
+    };
+    assert_eq!((proxy.host(), proxy.user_info()), ("proxy", None));
+}
+
+#[test]
+fn a_proxy_that_is_none_and_half_a_client_certificate_are_refused() {
+    for (value, part) in [
+        ("socks5://proxy", "has the scheme"),
+        ("https://proxy", "has the scheme"),
+        ("http://me:sec/ret@proxy", "****@proxy"),
+    ] {
+        let text = fault("Upstream__Proxy", value);
+        assert!(text.contains(part) && text.contains("http://proxy.example:3128, or none"), "{text}");
+        assert!(!text.contains("sec"), "{text}");
+    }
+    let text = fault("Upstream__ClientKeyFile", "a.key");
+    assert!(text.contains("is given without Upstream__ClientCertificateFile"), "{text}");
+    let text = fault("Upstream__ClientCertificateFile", "a.pem");
+    assert!(text.contains("is given without Upstream__ClientKeyFile"), "{text}");
+}
+
+#[test]
+fn no_password_of_a_proxy_is_described() {
+    let settings = settings(&[("Upstream__Proxy", "http://me:p;q@proxy:3128")]);
+    let lines = settings.describe().join("\n");
+    assert!(lines.contains("http://****@proxy:3128") && !lines.contains("p;q"), "{lines}");
 }

@@ -17,6 +17,14 @@ pub struct AbsoluteUri {
 }
 
 impl AbsoluteUri {
+    /// Parses an absolute URI with one of `schemes`.
+    ///
+    /// # Errors
+    /// What is wrong with the text, which is not in the error.
+    pub fn parse(text: &str, schemes: &[&str]) -> Result<Self, Unfit> {
+        parse_uri(text, schemes)
+    }
+
     /// The URI as it was given.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -30,6 +38,13 @@ impl AbsoluteUri {
     /// Its host, an IPv6 address without brackets.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// What stands before the `@` of its authority: a user, and perhaps a password, percent-encoded. A secret.
+    pub fn user_info(&self) -> Option<&str> {
+        let rest = &self.text[self.scheme_len + 3..];
+        let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+        authority.rsplit_once('@').map(|(user, _)| user)
     }
 
     /// Its port, if it names one.
@@ -63,6 +78,15 @@ pub(super) fn masked_uri(uri: &str) -> String {
     match uri[authority..end].rfind('@') {
         Some(at) => format!("{}****{}{query}{mask}", &uri[..authority], &uri[authority + at..]),
         None => format!("{uri}{query}{mask}"),
+    }
+}
+
+/// `uri` without what may be a user or password, also where it is malformed: a password may hold a `/`.
+pub(super) fn masked_to_the_last_at(uri: &str) -> String {
+    let start = uri.find("://").map_or(0, |at| at + 3);
+    match uri[start..].rfind('@') {
+        Some(at) => masked_uri(&format!("{}****{}", &uri[..start], &uri[start + at..])),
+        None => masked_uri(uri),
     }
 }
 
@@ -178,6 +202,13 @@ mod tests {
             ("nonsense", "nonsense"),
         ] {
             assert_eq!(masked_uri(uri), expected);
+        }
+        for (uri, expected) in [
+            ("http://me:p/w@proxy:1", "http://****@proxy:1"),
+            ("me:p?w@proxy", "****@proxy"),
+            ("http://proxy:1/?x", "http://proxy:1/?****"),
+        ] {
+            assert_eq!(masked_to_the_last_at(uri), expected);
         }
     }
 

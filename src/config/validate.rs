@@ -18,7 +18,7 @@ use super::settings::{
 };
 use super::source::{Inputs, Raw};
 use super::table::DEFINITIONS;
-use super::uri::{AbsoluteUri, masked_uri, parse_origins, parse_uri};
+use super::uri::{AbsoluteUri, masked_to_the_last_at, masked_uri, parse_origins, parse_uri};
 use super::value::{self, Unfit, unfit};
 
 /// Why agent mode ends the start, until it is there: the one place that knows.
@@ -80,8 +80,8 @@ impl Settings {
     }
 }
 
-struct Check<'a> {
-    raw: Raw,
+pub(super) struct Check<'a> {
+    pub(super) raw: Raw,
     read: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
 }
 
@@ -91,6 +91,7 @@ impl Check<'_> {
         let data_file = self.data_file();
         let event_uri = self.uri(Key::EventUri);
         let streaming_uri = self.uri(Key::StreamingUri);
+        let dial = self.dial();
         let listen = self.urls(Key::Urls).unwrap_or_default();
         let metrics = self.metrics(&listen);
         let offline = self.offline();
@@ -107,6 +108,7 @@ impl Check<'_> {
             api_key,
             data_file,
             events,
+            dial,
             listen,
             backlog: self.count(Key::ListenBacklog) as u32,
             reactors: NonZeroUsize::new(self.count(Key::Reactors)),
@@ -363,7 +365,7 @@ impl Check<'_> {
 
     // The common forms.
 
-    fn text(&self, key: Key) -> Option<String> {
+    pub(super) fn text(&self, key: Key) -> Option<String> {
         self.raw.given(key).map(|given| given.value.clone())
     }
 
@@ -382,7 +384,7 @@ impl Check<'_> {
         self.parsed(key, |text| value::bytes(text, min, max)).unwrap_or_default()
     }
 
-    fn duration(&mut self, key: Key) -> Duration {
+    pub(super) fn duration(&mut self, key: Key) -> Duration {
         let Kind::Duration { unit, min_ms, zero } = key.definition().kind else { return Duration::ZERO };
         self.parsed(key, |text| value::duration(text, unit, min_ms, zero)).unwrap_or_default()
     }
@@ -394,7 +396,7 @@ impl Check<'_> {
     }
 
     /// What was given for `key`, or else its default, through `parse`. `None` is an error already told.
-    fn parsed<T>(&mut self, key: Key, parse: impl FnOnce(&str) -> Result<T, Unfit>) -> Option<T> {
+    pub(super) fn parsed<T>(&mut self, key: Key, parse: impl FnOnce(&str) -> Result<T, Unfit>) -> Option<T> {
         let definition = key.definition();
         let text = self.raw.given(key).map_or(definition.default, |given| given.value.as_str());
         match parse(text) {
@@ -427,7 +429,9 @@ impl Check<'_> {
 fn shown(kind: Kind, text: &str) -> String {
     let text = match kind {
         Kind::Secret => "****".to_string(),
-        Kind::Uri(_) | Kind::Urls => text.split(';').map(masked_uri).collect::<Vec<_>>().join(";"),
+        Kind::Uri(_) => masked_uri(text),
+        Kind::Proxy => masked_to_the_last_at(text),
+        Kind::Urls => text.split(';').map(masked_uri).collect::<Vec<_>>().join(";"),
         _ => text.to_string(),
     };
     if text.chars().count() <= 120 {

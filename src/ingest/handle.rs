@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use crossbeam::channel::{Sender, TrySendError};
@@ -13,6 +12,7 @@ use crate::net::slab::Key;
 use crate::protocol::status;
 use crate::store::{Environment, Snapshot};
 
+use super::following::{Following, Wish};
 use super::offload::{Offload, Task};
 use super::writer::Job;
 
@@ -38,29 +38,13 @@ impl fmt::Debug for Submission {
     }
 }
 
-/// When data was last loaded, as others may read it.
-#[derive(Debug, Default)]
-pub struct LastLoad(AtomicI64);
-
-impl LastLoad {
-    /// Remembers a load at this time of the wall clock.
-    pub fn set(&self, wall_ms: i64) {
-        self.0.store(wall_ms, Ordering::Relaxed);
-    }
-
-    /// When it was, if it was.
-    pub fn get(&self) -> Option<i64> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|ms| *ms != 0)
-    }
-}
-
 /// Cheap to clone; see the functions.
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(super) jobs: Sender<Job>,
     pub(super) offload: Offload,
     pub(super) current: Arc<ArcSwap<Snapshot>>,
-    pub(super) last_load: Arc<LastLoad>,
+    pub(super) following: Arc<Following>,
 }
 
 impl Handle {
@@ -69,9 +53,9 @@ impl Handle {
         jobs: Sender<Job>,
         offload: Offload,
         current: Arc<ArcSwap<Snapshot>>,
-        last_load: Arc<LastLoad>,
+        following: Arc<Following>,
     ) -> Self {
-        Self { jobs, offload, current, last_load }
+        Self { jobs, offload, current, following }
     }
 
     /// Submits a dataset; its answer comes by mail. False if the writer has too much to do, or has ended.
@@ -79,6 +63,19 @@ impl Handle {
         match self.jobs.try_send(Job::Submission(submission)) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        }
+    }
+
+    /// Where the agent stands with the server it follows.
+    pub fn following(&self) -> &Following {
+        &self.following
+    }
+
+    /// Wishes for a full sync; offline, for another look at the data file.
+    pub fn wish(&self, wish: Wish) {
+        if self.following.wish(wish) {
+            // If the queue is full, the wish is found when the next job has been dealt with.
+            let _ = self.jobs.try_send(Job::Wish);
         }
     }
 
@@ -100,11 +97,12 @@ impl Handle {
 
     /// The status as FeatBit's UI reads it, of the data in `view`.
     pub fn status(&self, now_ms: i64, view: &Snapshot) -> String {
+        let standing = self.following.standing();
         status::Status {
             serves: &view.serves(),
             data_version: view.data_version(),
-            sync_state: status::SyncState::None,
-            last_synced_at_ms: self.last_load.get(),
+            sync_state: standing.state,
+            last_synced_at_ms: standing.last_synced_ms,
             reported_at_ms: now_ms,
         }
         .to_json()

@@ -3,12 +3,14 @@
 //!
 //! Must not serve a connection. Bad data is refused whole; the data in service stays.
 
+mod following;
 mod handle;
 mod inflate;
 mod offload;
 mod writer;
 
-pub use handle::{Handle, LastLoad, Submission};
+pub use following::{Following, Standing, Wish, Wishes};
+pub use handle::{Handle, Submission};
 pub use inflate::{InflateFault, inflate};
 pub use offload::Offload;
 pub use writer::{Ingest, Job, Loaded};

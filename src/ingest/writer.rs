@@ -14,7 +14,8 @@ use crate::store::{Change, Published, Snapshot, Writer, WriterOptions};
 use crate::telemetry::metrics::{Metrics, Source, WriterMetrics};
 use crate::wire::http1::response::error_body;
 
-use super::handle::{LastLoad, Submission};
+use super::following::Following;
+use super::handle::Submission;
 use super::inflate::inflate;
 
 /// Findings of one kind that are logged one by one.
@@ -25,6 +26,8 @@ const LOGGED_MAX: usize = 20;
 pub enum Job {
     /// A dataset that came by a management call.
     Submission(Submission),
+    /// Look at the wishes.
+    Wish,
     /// End.
     Stop,
 }
@@ -43,7 +46,7 @@ pub struct Ingest {
     writer: Writer,
     reactors: Vec<Mailbox>,
     current: Arc<ArcSwap<Snapshot>>,
-    last_load: Arc<LastLoad>,
+    following: Arc<Following>,
     metrics: Arc<WriterMetrics>,
     stamp: bool,
     started: Instant,
@@ -57,19 +60,24 @@ impl Ingest {
         stamp: bool,
         reactors: Vec<Mailbox>,
         current: Arc<ArcSwap<Snapshot>>,
-        last_load: Arc<LastLoad>,
+        following: Arc<Following>,
         metrics: &Metrics,
         wall_ms: fn() -> i64,
     ) -> Self {
         let writer = Writer::new(options);
         current.store(writer.current().clone());
         let metrics = metrics.writer();
-        Self { writer, reactors, current, last_load, metrics, stamp, started: Instant::now(), wall_ms }
+        Self { writer, reactors, current, following, metrics, stamp, started: Instant::now(), wall_ms }
     }
 
     /// The time by which grace periods are measured, in milliseconds.
     pub fn now_ms(&self) -> i64 {
         i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// Where the agent stands, shared with the reactors.
+    pub fn following(&self) -> &Following {
+        &self.following
     }
 
     /// When [`Ingest::expire`] has something to do, by [`Ingest::now_ms`].
@@ -155,7 +163,8 @@ impl Ingest {
         };
         let warnings = dataset.warnings.len();
         let published = self.writer.replace(&dataset, now_ms, self.stamp);
-        self.last_load.set((self.wall_ms)());
+        let now_ms = (self.wall_ms)();
+        self.following.update(|standing| standing.last_synced_ms = Some(now_ms));
         let snapshot = self.writer.current();
         let loaded = Loaded { serves: snapshot.serves(), data_version: snapshot.data_version() };
         self.metrics.loaded(u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX));

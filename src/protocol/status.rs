@@ -95,7 +95,7 @@ fn json_string(text: &str) -> String {
 
 /// A time in UTC with milliseconds, such as `2025-01-01T00:00:44.638Z`. Times beyond the calendar of four-digit
 /// years are shown as its end.
-fn iso_8601(ms: i64) -> String {
+pub(super) fn iso_8601(ms: i64) -> String {
     const FIRST_MS: i64 = -62_135_596_800_000; // 0001-01-01T00:00:00.000Z
     const LAST_MS: i64 = 253_402_300_799_999; // 9999-12-31T23:59:59.999Z
     let ms = ms.clamp(FIRST_MS, LAST_MS);

@@ -1,12 +1,13 @@
-//! Management calls: status, backup, bootstrap. All need the agent's `ApiKey`.
+//! Management calls: status, backup, resync, bootstrap. All need the agent's `ApiKey`.
 
 use crate::fanout::mailbox::Reply;
-use crate::ingest::Submission;
+use crate::ingest::{Submission, Wish};
 use crate::net::service::Link;
 use crate::payload::Payload;
 use crate::wire::http1::head::Head;
 
 use super::exchange::{Answer, Exchange};
+use super::request::close_unless_empty;
 use super::routes::Route;
 use super::server::Server;
 use super::session::{Session, State, Wait};
@@ -24,25 +25,26 @@ impl Server {
         Err(Answer::error(401, why))
     }
 
-    /// Status and backup.
+    /// Status, backup and resync.
     pub(super) fn manage(
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,
-        exchange: Exchange,
+        mut exchange: Exchange,
         head: &Head<'_>,
     ) {
+        // None of these reads one.
+        close_unless_empty(&mut exchange, head);
         if let Err(answer) = self.check_api_key(head) {
             return self.answer(link, session, &exchange, answer);
         }
-        if exchange.route == Route::Status {
-            let status = self.shared.ingest.status((self.shared.wall_ms)(), &self.view);
-            return self.answer(
-                link,
-                session,
-                &exchange,
-                Answer::json(200, Payload::private(status.into_bytes())),
-            );
+        if exchange.route == Route::Resync {
+            self.shared.ingest.wish(Wish::Operator);
+        }
+        if matches!(exchange.route, Route::Status | Route::Resync) {
+            let code = if exchange.route == Route::Resync { 202 } else { 200 };
+            let status = Payload::private(self.status().into_bytes());
+            return self.answer(link, session, &exchange, Answer::json(code, status));
         }
         let accepted = self.shared.ingest.backup(self.view.clone(), self.mailbox.clone(), link.key());
         self.park_for_reply(link, session, exchange, accepted);

@@ -1,5 +1,6 @@
 //! Health checks, for people, load balancers and container runtimes.
 
+use crate::protocol::status::SyncState;
 use crate::store::Snapshot;
 
 use super::exchange::Answer;
@@ -13,9 +14,13 @@ pub(super) fn liveness() -> Answer {
     Answer::new(200, TEXT, text("Healthy")).with("Cache-Control", "no-store")
 }
 
-/// Whether there is data to serve.
-pub(super) fn readiness(view: &Snapshot) -> Answer {
-    let (status, word) = if view.loaded() { (200, "Healthy") } else { (503, "Unhealthy") };
+/// Whether there is data to serve, and whether it is kept up to date: in FeatBit's words.
+pub(super) fn readiness(view: &Snapshot, state: SyncState) -> Answer {
+    let (status, word) = match state {
+        _ if !view.loaded() => (503, "Unhealthy"),
+        SyncState::None | SyncState::Stable => (200, "Healthy"),
+        SyncState::Starting | SyncState::Interrupted | SyncState::Stopped => (200, "Degraded"),
+    };
     Answer::new(status, TEXT, text(word)).with("Cache-Control", "no-store")
 }
 

@@ -10,7 +10,7 @@ use crate::telemetry::once::RateLimit;
 use super::meter::{Limit, Refusal};
 use super::server::Server;
 use super::session::{Session, State};
-use super::verdict::{Verdict, Wanted, judge};
+use super::verdict::{Verdict, Wanted};
 
 /// One line a minute for the whole process, whatever the number of reactors.
 static OUT_OF_TIME: RateLimit = RateLimit::new(60_000);
@@ -32,7 +32,7 @@ pub(super) mod close_code {
 /// A streaming connection that waits.
 #[derive(Debug)]
 pub(super) enum HeldStream {
-    /// For data, by which its secret can be judged.
+    /// For data by which its secret can be judged.
     Verdict { secret: Secret, kind: SecretKind, one_item_patches: bool },
     /// For its end: the token is too old or too young, and what the SDK tries next may be neither.
     OutOfTime,
@@ -44,7 +44,7 @@ impl Server {
         self.held.push(key);
     }
 
-    /// Data has been loaded: all that wait for a verdict can have it.
+    /// There is new data to judge by: all that wait for a verdict may have it.
     pub(super) fn judge_all(&mut self) {
         self.to_judge.extend(self.held.drain(..));
     }
@@ -68,8 +68,7 @@ impl Server {
             State::Parked(parked) => self.ask_again(link, session, *parked),
             State::Held(held) => match *held {
                 HeldStream::Verdict { secret, kind, one_item_patches } => {
-                    self.decide_stream(link, session, secret, kind, one_item_patches);
-                    link.resume();
+                    self.decide_held(link, session, secret, kind, one_item_patches);
                 }
                 HeldStream::OutOfTime => session.state = State::Held(held),
             },
@@ -86,7 +85,36 @@ impl Server {
         kind: SecretKind,
         one_item_patches: bool,
     ) {
-        match judge(&self.view, &secret, Wanted::Only(kind)) {
+        if !self.decided(link, session, secret, kind, one_item_patches) {
+            link.set_deadline(link.now().after(self.shared.options.verdict_wait));
+            link.pause();
+        }
+    }
+
+    /// The same for one that has been waiting; its deadline stays.
+    fn decide_held(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        secret: Secret,
+        kind: SecretKind,
+        one_item_patches: bool,
+    ) {
+        if self.decided(link, session, secret, kind, one_item_patches) {
+            link.resume();
+        }
+    }
+
+    /// Whether there is a verdict; if not, the connection is held.
+    fn decided(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        secret: Secret,
+        kind: SecretKind,
+        one_item_patches: bool,
+    ) -> bool {
+        match self.judge(&secret, Wanted::Only(kind), link.now()) {
             Verdict::Accepted { slot, .. } => {
                 self.let_in(link, session, secret, slot, kind, one_item_patches);
             }
@@ -97,11 +125,11 @@ impl Server {
             Verdict::Undecided => {
                 let held = HeldStream::Verdict { secret, kind, one_item_patches };
                 session.state = State::Held(Box::new(held));
-                link.set_deadline(link.now().after(self.shared.options.verdict_wait));
-                link.pause();
                 self.hold(link.key());
+                return false;
             }
         }
+        true
     }
 
     /// Keeps a connection with a token out of time, and says, at most once a minute, how far the clocks differ.
@@ -132,7 +160,7 @@ impl Server {
                     link,
                     session,
                     close_code::TRY_AGAIN,
-                    "no data has been loaded yet, try again",
+                    "no data to judge the secret by yet, try again",
                 );
             }
             HeldStream::OutOfTime => {

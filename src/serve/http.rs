@@ -210,7 +210,7 @@ impl Server {
                     link,
                     session,
                     &parked.exchange,
-                    Answer::later("no data has been loaded yet"),
+                    Answer::later(super::poll::UNDECIDED),
                 );
             }
             State::Held(held) => self.held_too_long(link, session, *held),

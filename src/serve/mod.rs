@@ -25,10 +25,14 @@ mod routes;
 mod server;
 mod session;
 mod shared;
+mod sightings;
+mod status;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod verdict;
+#[cfg(test)]
+mod verdict_tests;
 
 pub use routes::Route;
 pub use server::Server;

@@ -10,8 +10,11 @@ use super::exchange::{Answer, Exchange};
 use super::meter::Limit;
 use super::request::{inflate, text, unauthorized};
 use super::server::Server;
-use super::session::{Asked, Parked, Question, Session, Wait};
-use super::verdict::{Verdict, Wanted, judge};
+use super::session::{Asked, Parked, Question, Session, State, Wait};
+use super::verdict::{Verdict, Wanted};
+
+/// Why there is no answer yet.
+pub(super) const UNDECIDED: &str = "there is no data yet by which the secret could be judged";
 
 /// Bytes that a compressed body from an SDK may unfold to: it is unfolded on the reactor.
 const UNFOLDED_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -36,16 +39,22 @@ impl Server {
     /// What a question waited for may be there now: answers it, or has it wait on.
     pub(super) fn ask_again(&mut self, link: &mut Link<'_>, session: &mut Session, parked: Parked) {
         let Parked { exchange, wait } = parked;
-        let wait = match wait {
-            Wait::Verdict(asked) | Wait::Memory(asked) => {
-                match self.try_to_answer(link, session, &exchange, asked, true) {
-                    Ok(()) => return,
-                    Err(wait) => wait,
-                }
+        let (asked, has_time) = match wait {
+            Wait::Verdict(asked) => (asked, true),
+            Wait::Memory(asked) => (asked, false),
+            wait => {
+                session.state = State::Parked(Box::new(Parked { exchange, wait }));
+                return;
             }
-            wait => wait,
         };
-        self.park(link, session, exchange, wait);
+        match self.try_to_answer(link, session, &exchange, asked, true) {
+            Ok(()) => {}
+            // The time limit of the wait for data goes on.
+            Err(wait @ Wait::Verdict(_)) if has_time => {
+                session.state = State::Parked(Box::new(Parked { exchange, wait }));
+            }
+            Err(wait) => self.park(link, session, exchange, wait),
+        }
     }
 
     /// Answers a question if its secret can be judged and there is memory for the answer; else it is on the list of
@@ -58,7 +67,7 @@ impl Server {
         asked: Asked,
         has_waited: bool,
     ) -> Result<(), Wait> {
-        let verdict = judge(&self.view, &asked.secret, asked.wanted);
+        let verdict = self.judge(&asked.secret, asked.wanted, link.now());
         if verdict == Verdict::Undecided {
             self.hold(link.key());
             return Err(Wait::Verdict(asked));
@@ -97,7 +106,7 @@ impl Server {
                 self.meter.refused(refused.into());
                 return (unauthorized(), None);
             }
-            Verdict::Undecided => return (Answer::later("no data has been loaded yet"), None),
+            Verdict::Undecided => return (Answer::later(UNDECIDED), None),
         };
         let Some(environment) = self.view.environment(slot).cloned() else {
             return (Answer::later("the environment is being replaced"), None);

@@ -15,7 +15,6 @@ use crate::wire::ws::frame;
 use super::hold::close_code;
 use super::server::Server;
 use super::session::{Session, State, Stream};
-use super::verdict::{Verdict, Wanted, judge};
 
 /// Connections closed between two looks at the sockets.
 const EVICT_SLICE: usize = 256;
@@ -23,7 +22,7 @@ const EVICT_SLICE: usize = 256;
 impl Server {
     /// Serves from new data from now on, and begins to tell the connections.
     pub(super) fn take_change(&mut self, change: &Arc<Change>, arrived: Instant) {
-        let was_loaded = self.view.loaded();
+        let answered = self.view.answered();
         self.view = change.snapshot.clone();
         for slot in &change.environments {
             self.index.environment_changed(*slot);
@@ -36,7 +35,7 @@ impl Server {
             }
             self.arrivals[row].get_or_insert(arrived);
         }
-        if !was_loaded && self.view.loaded() {
+        if change.secrets_changed || self.view.answered() != answered {
             self.judge_all();
         }
         if change.secrets_changed {
@@ -70,7 +69,7 @@ impl Server {
         if opens(&self.view, &entrance) {
             return;
         }
-        if let Verdict::Accepted { .. } = judge(&self.view, &entrance.secret, Wanted::Only(entrance.kind)) {
+        if self.view.secret(&entrance.secret).is_some_and(|entry| entry.kind == entrance.kind) {
             // It opens another environment now: whoever comes back is let in there, so it must not be stopped.
             self.close_stream(
                 link,

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::model::secret::SecretKind;
 use crate::net::service::Link;
+use crate::net::ticks::Tick;
 use crate::payload::Payload;
 use crate::protocol::http::{is_json_content_type, timestamp_ms};
 use crate::protocol::secret::Secret;
@@ -17,7 +18,7 @@ use super::meter::Refusal as Reason;
 use super::routes::Route;
 use super::server::Server;
 use super::session::{Question, Session};
-use super::verdict::{Verdict, Wanted, judge};
+use super::verdict::{Verdict, Wanted};
 
 impl Server {
     /// Deals with a request whose head is `head`.
@@ -45,7 +46,7 @@ impl Server {
         match route {
             Route::Liveness => self.answer(link, session, &exchange, super::health::liveness()),
             Route::Readiness => {
-                let answer = super::health::readiness(&self.view);
+                let answer = super::health::readiness(&self.view, self.shared.ingest.following().state());
                 self.answer(link, session, &exchange, answer);
             }
             Route::Metrics => {
@@ -54,7 +55,7 @@ impl Server {
             }
             Route::ServerPoll => self.ask_server_poll(link, session, exchange, head),
             Route::ClientPoll | Route::Track => self.begin_sdk_body(link, session, exchange, head),
-            Route::Status | Route::Backup => self.manage(link, session, exchange, head),
+            Route::Status | Route::Backup | Route::Resync => self.manage(link, session, exchange, head),
             Route::Bootstrap => self.begin_bootstrap(link, session, exchange, head),
             Route::Streaming | Route::Echo | Route::Unknown => {
                 self.answer(link, session, &exchange, Answer::error(404, "there is nothing at this path"));
@@ -92,12 +93,17 @@ impl Server {
     }
 
     /// The secret in `Authorization`, judged. A refusal is counted and comes back as the answer.
-    fn judge_authorization(&mut self, head: &Head<'_>, wanted: Wanted) -> Result<(Secret, Verdict), Answer> {
+    fn judge_authorization(
+        &mut self,
+        head: &Head<'_>,
+        wanted: Wanted,
+        now: Tick,
+    ) -> Result<(Secret, Verdict), Answer> {
         let Some(secret) = head.authorization.and_then(Secret::parse) else {
             self.meter.refused(Reason::Malformed);
             return Err(Answer::error(401, "Authorization must be an environment secret"));
         };
-        match judge(&self.view, &secret, wanted) {
+        match self.judge(&secret, wanted, now) {
             Verdict::Refused(refused) => {
                 self.meter.refused(refused.into());
                 Err(unauthorized())
@@ -119,7 +125,7 @@ impl Server {
         head: &Head<'_>,
     ) {
         let wanted = self.wanted_for_poll(SecretKind::Server);
-        let (secret, _) = match self.judge_authorization(head, wanted) {
+        let (secret, _) = match self.judge_authorization(head, wanted, link.now()) {
             Ok(judged) => judged,
             Err(answer) => return self.answer(link, session, &exchange, answer),
         };
@@ -141,7 +147,7 @@ impl Server {
             Route::ClientPoll => self.wanted_for_poll(SecretKind::Client),
             _ => Wanted::Any,
         };
-        let judged = self.judge_authorization(head, wanted).and_then(|(secret, _)| {
+        let judged = self.judge_authorization(head, wanted, link.now()).and_then(|(secret, _)| {
             let gzip = accept_json(head)?;
             let purpose = match exchange.route {
                 Route::ClientPoll => {
@@ -199,7 +205,7 @@ impl Server {
 }
 
 /// A body that was not received must not be taken for the next request.
-fn close_unless_empty(exchange: &mut Exchange, head: &Head<'_>) {
+pub(super) fn close_unless_empty(exchange: &mut Exchange, head: &Head<'_>) {
     if !matches!(head.body, BodyLength::None | BodyLength::Length(0)) {
         exchange.connection = Connection::Close;
     }

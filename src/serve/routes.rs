@@ -25,6 +25,8 @@ pub enum Route {
     Backup,
     /// The agent's status.
     Status,
+    /// A full sync at once.
+    Resync,
     /// Whether the process is alive.
     Liveness,
     /// Whether it has data to serve.
@@ -36,7 +38,7 @@ pub enum Route {
 }
 
 /// Every fixed path; FeatBit's documentation writes the management paths without `public`.
-const PATHS: [(&str, Route); 13] = [
+const PATHS: [(&str, Route); 15] = [
     ("/api/public/sdk/server/latest-all", Route::ServerPoll),
     ("/api/public/sdk/client/latest-all", Route::ClientPoll),
     ("/api/public/insight/track", Route::Track),
@@ -46,6 +48,8 @@ const PATHS: [(&str, Route); 13] = [
     ("/api/public/proxy/status", Route::Status),
     ("/api/public/proxy/bootstrap", Route::Bootstrap),
     ("/api/public/proxy/backup", Route::Backup),
+    ("/api/public/proxy/resync", Route::Resync),
+    ("/api/proxy/resync", Route::Resync),
     ("/api/proxy/status", Route::Status),
     ("/api/proxy/bootstrap", Route::Bootstrap),
     ("/api/proxy/backup", Route::Backup),
@@ -73,7 +77,7 @@ impl Route {
     /// The value of `Allow` for the route.
     pub(super) fn allow(self) -> &'static str {
         match self {
-            Route::ClientPoll | Route::Track | Route::Bootstrap => "POST, OPTIONS",
+            Route::ClientPoll | Route::Track | Route::Bootstrap | Route::Resync => "POST, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
         }
     }
@@ -81,7 +85,7 @@ impl Route {
     /// Whether the route answers the method.
     pub(super) fn takes(self, method: Method) -> bool {
         match self {
-            Route::ClientPoll | Route::Track | Route::Bootstrap => method == Method::Post,
+            Route::ClientPoll | Route::Track | Route::Bootstrap | Route::Resync => method == Method::Post,
             Route::Streaming | Route::Echo => method == Method::Get,
             _ => matches!(method, Method::Get | Method::Head),
         }
@@ -95,7 +99,7 @@ impl Route {
             Route::ServerPoll => Label::PollServer,
             Route::ClientPoll => Label::PollClient,
             Route::Track => Label::Track,
-            Route::Bootstrap | Route::Backup | Route::Status => Label::Admin,
+            Route::Bootstrap | Route::Backup | Route::Status | Route::Resync => Label::Admin,
             Route::Liveness | Route::Readiness => Label::Health,
             Route::Metrics => Label::Metrics,
             Route::Unknown => Label::Other,

@@ -12,6 +12,10 @@ use super::cors::Origins;
 /// What the settings say about serving.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// A random name of this process, other at each start.
+    pub instance: String,
+    /// `agent` or `offline`.
+    pub mode: &'static str,
     /// The key of the management calls; without it they are refused.
     pub api_key: Option<crate::config::Secret>,
     /// Largest difference between a token's time and ours, either way.

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 
 use crate::fanout::mailbox::{Mail, Mailbox, Wake};
-use crate::ingest::{Handle, LastLoad, Offload};
+use crate::ingest::{Following, Handle, Offload};
 use crate::model::environment_id::EnvironmentId;
 use crate::model::parse::DatasetText;
 use crate::model::secret::SecretKind;
@@ -29,7 +29,7 @@ use crate::telemetry::metrics::Metrics;
 use super::session::State;
 use super::*;
 
-const NOW_MS: i64 = 1_706_745_600_000;
+pub(super) const NOW_MS: i64 = 1_706_745_600_000;
 const PRIVATE_BYTES_MAX: usize = 1 << 20;
 const IDLE: Duration = Duration::from_secs(120);
 
@@ -43,7 +43,7 @@ struct Wire {
 
 /// One end of a connection whose other end is the test.
 #[derive(Clone, Debug, Default)]
-struct Fake(Rc<RefCell<Wire>>);
+pub(super) struct Fake(Rc<RefCell<Wire>>);
 
 impl Read for Fake {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -101,14 +101,14 @@ impl Fake {
     }
 
     /// The `data` of the only frame that was written.
-    fn only_data(&self) -> Value {
+    pub(super) fn only_data(&self) -> Value {
         let frames = self.frames();
         assert_eq!(frames.len(), 1, "{} frames", frames.len());
         serde_json::from_slice::<Value>(&frames[0]).unwrap()["data"].take()
     }
 
     /// The code of the close frame that was written last.
-    fn close_code(&self) -> Option<u16> {
+    pub(super) fn close_code(&self) -> Option<u16> {
         let frame = self.frames().pop()?;
         Some(u16::from_be_bytes([*frame.first()?, *frame.get(1)?]))
     }
@@ -126,17 +126,19 @@ impl Wake for NoWaker {
     }
 }
 
-struct Bench {
+pub(super) struct Bench {
     io: Io<Fake, Session>,
-    server: Server,
+    pub(super) server: Server,
     mailbox: Mailbox,
-    writer: Writer,
+    pub(super) writer: Writer,
     clock: Tick,
 }
 
 impl Bench {
-    fn new(change: impl FnOnce(&mut Options)) -> Self {
+    pub(super) fn new(change: impl FnOnce(&mut Options)) -> Self {
         let mut options = Options {
+            instance: "test".into(),
+            mode: "offline",
             api_key: None,
             token_expiry: Duration::from_secs(30),
             token_hold: Duration::from_secs(30),
@@ -163,7 +165,7 @@ impl Bench {
         change(&mut options);
         let (jobs, _) = crossbeam::channel::bounded(1);
         let current = Arc::new(ArcSwap::from(Snapshot::empty()));
-        let ingest = Handle::new(jobs, Offload::start().unwrap(), current, Arc::new(LastLoad::default()));
+        let ingest = Handle::new(jobs, Offload::start().unwrap(), current, Following::new());
         let shared = Shared::new(options, ingest, Metrics::new(), || NOW_MS);
         let mailbox = Mailbox::new(NoWaker);
         let clock = Tick::NEVER.after(Duration::from_secs(1));
@@ -177,13 +179,13 @@ impl Bench {
             io: Io::new(limits, clock),
             server: Server::new(shared, mailbox.clone(), vec![Door::Data]),
             mailbox,
-            writer: Writer::new(WriterOptions { revocation_grace_ms: 0, regex_limits: Default::default() }),
+            writer: Writer::new(WriterOptions { revocation_grace_ms: 0, ..WriterOptions::default() }),
             clock,
         }
     }
 
     /// Takes all the turns that follow from what has happened.
-    fn turns(&mut self) {
+    pub(super) fn turns(&mut self) {
         let mut buffer = vec![0; 4096];
         for _ in 0..1000 {
             self.server.mail(&mut self.io);
@@ -200,7 +202,7 @@ impl Bench {
         panic!("it does not come to rest");
     }
 
-    fn later(&mut self, by: Duration) {
+    pub(super) fn later(&mut self, by: Duration) {
         self.clock = self.clock.after(by);
         self.io.set_now(self.clock);
         while self.io.sweep(&mut self.server) {}
@@ -232,7 +234,7 @@ impl Bench {
     }
 
     /// Upgrades, with room for whatever comes.
-    fn connect(&mut self, kind: SecretKind) -> (Key, Fake) {
+    pub(super) fn connect(&mut self, kind: SecretKind) -> (Key, Fake) {
         let wire = Fake::default();
         wire.give_room(usize::MAX);
         let key = self.io.insert(wire.clone(), Origin(0), &mut self.server);
@@ -243,16 +245,23 @@ impl Bench {
             name(kind)
         );
         self.receive(key, &wire, request.as_bytes());
-        let answer = std::mem::take(&mut wire.0.borrow_mut().written);
+        let mut answer = std::mem::take(&mut wire.0.borrow_mut().written);
         assert!(answer.starts_with(b"HTTP/1.1 101 "));
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        wire.0.borrow_mut().written = answer.split_off(end);
         (key, wire)
     }
 
     /// Loads an environment whose flags have these keys and times, and `long` as their value.
     fn load(&mut self, flags: &[(&str, i64)], value: &str) {
-        let secrets: Vec<Value> = [SecretKind::Server, SecretKind::Client]
-            .into_iter()
-            .map(|kind| json!({ "type": name(kind), "projectKey": "p", "envKey": "e", "envId": id().to_string(), "value": secret(kind).as_str() }))
+        self.load_with_secrets(&[SecretKind::Server, SecretKind::Client], flags, value);
+    }
+
+    /// The same, with the secrets of these kinds alone.
+    pub(super) fn load_with_secrets(&mut self, kinds: &[SecretKind], flags: &[(&str, i64)], value: &str) {
+        let secrets: Vec<Value> = kinds
+            .iter()
+            .map(|&kind| json!({ "type": name(kind), "projectKey": "p", "envKey": "e", "envId": id().to_string(), "value": secret(kind).as_str() }))
             .collect();
         let flags: Vec<Value> = flags
             .iter()
@@ -278,15 +287,15 @@ impl Bench {
     }
 }
 
-fn id() -> EnvironmentId {
+pub(super) fn id() -> EnvironmentId {
     EnvironmentId::from_bytes([7; 16])
 }
 
-fn secret(kind: SecretKind) -> Secret {
+pub(super) fn secret(kind: SecretKind) -> Secret {
     Secret::build([kind as u8 + 1; 16], id())
 }
 
-fn name(kind: SecretKind) -> &'static str {
+pub(super) fn name(kind: SecretKind) -> &'static str {
     match kind {
         SecretKind::Server => "server",
         SecretKind::Client => "client",

@@ -2,9 +2,14 @@
 //!
 //! "Refused" stops an SDK for good (close code 4003, status 401), so it is given only when it is certain.
 
+use crate::ingest::Wish;
 use crate::model::secret::SecretKind;
+use crate::net::ticks::Tick;
 use crate::protocol::secret::Secret;
-use crate::store::{EnvironmentSlot, Snapshot};
+use crate::store::EnvironmentSlot;
+
+use super::server::Server;
+use super::sightings::Sighted;
 
 /// Which secrets open what is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +34,7 @@ impl Wanted {
 pub(super) enum Verdict {
     /// The data of this environment.
     Accepted { kind: SecretKind, slot: EnvironmentSlot },
-    /// It cannot be told yet: no data has been loaded.
+    /// It cannot be told yet: no data has been loaded, or the secret may be newer than the data.
     Undecided,
     /// Nothing, now and ever.
     Refused(Refused),
@@ -44,12 +49,30 @@ pub(super) enum Refused {
     Unknown,
 }
 
-/// Judges a secret by the data in service.
-pub(super) fn judge(view: &Snapshot, secret: &Secret, wanted: Wanted) -> Verdict {
-    match view.secret(secret) {
-        Some(entry) if wanted.takes(entry.kind) => Verdict::Accepted { kind: entry.kind, slot: entry.slot },
-        Some(_) => Verdict::Refused(Refused::WrongType),
-        None if view.loaded() => Verdict::Refused(Refused::Unknown),
-        None => Verdict::Undecided,
+impl Server {
+    /// Judges a secret by the data in service. If that may not be up to date, a full sync is asked for.
+    pub(super) fn judge(&mut self, secret: &Secret, wanted: Wanted, now: Tick) -> Verdict {
+        match self.view.secret(secret) {
+            Some(entry) if wanted.takes(entry.kind) => {
+                Verdict::Accepted { kind: entry.kind, slot: entry.slot }
+            }
+            Some(_) => Verdict::Refused(Refused::WrongType),
+            None if self.view.answered() == u64::MAX => Verdict::Refused(Refused::Unknown),
+            None => self.judge_unknown(secret, now),
+        }
+    }
+
+    fn judge_unknown(&mut self, secret: &Secret, now: Tick) -> Verdict {
+        let ingest = &self.shared.ingest;
+        match self.sightings.see(secret, ingest.following().asked(), self.view.answered(), now) {
+            Sighted::Unknown => Verdict::Refused(Refused::Unknown),
+            Sighted::Waiting { now: sighted } => {
+                // Without data the first full sync is under way, or a bootstrap call is waited for.
+                if sighted && self.view.loaded() {
+                    ingest.wish(Wish::UnknownSecret);
+                }
+                Verdict::Undecided
+            }
+        }
     }
 }

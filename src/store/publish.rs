@@ -58,6 +58,14 @@ impl Round {
         }
     }
 
+    /// The data is as the full sync number `answered` says.
+    pub fn set_answered(&mut self, answered: u64) {
+        if self.next.answered != answered {
+            self.next.answered = answered;
+            self.differs = true;
+        }
+    }
+
     pub fn set_secrets(&mut self, secrets: Secrets) {
         if *self.next.secrets != secrets {
             self.next.secrets = Arc::new(secrets);

@@ -30,6 +30,7 @@ pub struct Snapshot {
     pub(super) sequence: u64,
     pub(super) data_version: i64,
     pub(super) loaded: bool,
+    pub(super) answered: u64,
     pub(super) secrets: Arc<Secrets>,
     /// By slot. Environments that are no longer in the dataset stay while their secrets' grace lasts.
     pub(super) environments: Box<[Option<Arc<Environment>>]>,
@@ -45,6 +46,7 @@ impl Snapshot {
             sequence: 0,
             data_version: 0,
             loaded: false,
+            answered: 0,
             secrets: Arc::default(),
             environments: Box::default(),
             order: Arc::from([]),
@@ -62,9 +64,16 @@ impl Snapshot {
         self.data_version
     }
 
-    /// Whether a dataset has been loaded. Until then no secret can be called unknown.
+    /// Whether a dataset has been loaded.
     pub fn loaded(&self) -> bool {
         self.loaded
+    }
+
+    /// The number of the last full sync that this data answers: a secret that it lacks is certainly unknown if it was
+    /// first seen before that one was asked for. The highest number there is without a server to follow: what
+    /// was loaded is then all there is.
+    pub fn answered(&self) -> u64 {
+        self.answered
     }
 
     /// What a secret opens, if it is known. A secret that the dataset no longer lists is known until its

@@ -28,11 +28,14 @@ pub struct WriterOptions {
     pub revocation_grace_ms: i64,
     /// What patterns of regular expressions may cost.
     pub regex_limits: RegexLimits,
+    /// Whether there is a server to follow: a dataset is then all there is only as far as a full sync says so
+    /// ([`Writer::set_answered`]).
+    pub follows: bool,
 }
 
 impl Default for WriterOptions {
     fn default() -> Self {
-        Self { revocation_grace_ms: 60_000, regex_limits: RegexLimits::default() }
+        Self { revocation_grace_ms: 60_000, regex_limits: RegexLimits::default(), follows: false }
     }
 }
 
@@ -102,6 +105,8 @@ pub struct Writer {
     pub(super) kept: Vec<Kept>,
     pub(super) resolution: Resolution,
     grace: Grace,
+    /// The number of the full sync that the next publish answers.
+    answered: u64,
 }
 
 impl Writer {
@@ -116,12 +121,18 @@ impl Writer {
             kept: Vec::new(),
             resolution: Resolution::default(),
             grace: Grace::default(),
+            answered: 0,
         }
     }
 
     /// What is in service.
     pub fn current(&self) -> &Arc<Snapshot> {
         &self.current
+    }
+
+    /// What [`Self::replace`] takes in next is the answer to the full sync of this number.
+    pub fn set_answered(&mut self, number: u64) {
+        self.answered = number;
     }
 
     /// Replaces everything by a dataset. It is diffed against what is in service: byte-identical items stay
@@ -133,6 +144,7 @@ impl Writer {
         let slots: Vec<_> = dataset.environments.iter().map(|def| self.slot_of(def.id)).collect();
         let mut round = Round::new(&self.current);
         round.set_loaded();
+        round.set_answered(if self.options.follows { self.answered } else { u64::MAX });
 
         let until_ms = now_ms.saturating_add(self.options.revocation_grace_ms);
         let mut secrets = Secrets::default();

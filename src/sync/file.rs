@@ -105,6 +105,13 @@ impl DataFile {
         }
     }
 
+    /// Has the next look read the file, changed or not, and hand its content out.
+    pub fn read_again(&mut self) {
+        self.taken = None;
+        self.content = None;
+        self.complaint = None;
+    }
+
     fn look(&mut self) -> io::Result<Option<Vec<u8>>> {
         let metadata = fs::metadata(&self.path)?;
         // Before it is opened: opening a named pipe waits until somebody writes into it.

@@ -40,6 +40,13 @@ pub fn run(mut ingest: Ingest, mut file: Option<DataFile>, jobs: &Receiver<Job>,
         match jobs.recv_timeout(wait) {
             Ok(Job::Submission(submission)) => ingest.take(submission),
             Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            // Without a server to follow, the file is the source of truth.
+            Ok(Job::Wish) => {
+                ingest.following().take_wishes();
+                if let Some(file) = &mut file {
+                    file.read_again();
+                }
+            }
             Err(RecvTimeoutError::Timeout) => {}
         }
         ingest.expire();

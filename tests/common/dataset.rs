@@ -57,6 +57,23 @@ impl Dataset {
         Self { environments: environments.into_iter().collect() }
     }
 
+    /// The dataset of a dump.
+    pub fn from_json(dump: &Value) -> Self {
+        let list = |item: &Value, name: &str| item[name].as_array().cloned().unwrap_or_default();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Self::of(dump["items"].as_array().into_iter().flatten().map(|item| {
+            let secrets = list(item, "secrets");
+            let first = secrets.first().cloned().unwrap_or_default();
+            Environment {
+                id: text(&item["envId"]),
+                serves: (text(&first["projectKey"]), text(&first["envKey"])),
+                secrets,
+                flags: list(item, "featureFlags"),
+                segments: list(item, "segments"),
+            }
+        }))
+    }
+
     /// As the bootstrap call takes it.
     pub fn to_json(&self) -> Value {
         let items: Vec<Value> = self

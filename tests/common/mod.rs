@@ -1,19 +1,22 @@
 //! What the end-to-end tests share. Must not use the library: it sees the agent as SDKs and operators do, through its
 //! binary, its sockets and its files.
 //!
-//! [`agent`] runs the binary, [`http`] and [`ws`] speak to it byte by byte, [`dataset`] writes dumps, [`sdk`] drives
-//! real SDKs. Nothing waits by sleeping: [`wait_until`] looks at a condition until a deadline.
+//! [`agent`] runs the binary, [`http`] and [`ws`] speak to it byte by byte, [`dataset`] writes dumps, [`certificates`]
+//! makes certificates, [`sdk`] drives real SDKs, [`server`] stands in for FeatBit's evaluation server. Nothing waits by
+//! sleeping: [`wait_until`] looks at a condition until a deadline.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(clippy::expect_used, reason = "a test that cannot go on shall fail")]
 
 pub mod agent;
+pub mod certificates;
 pub mod dataset;
 pub mod frames;
 pub mod http;
 pub mod raw;
 pub mod rng;
 pub mod sdk;
+pub mod server;
 pub mod ws;
 
 use std::io::Write;

@@ -76,6 +76,8 @@ fn offload() -> &'static Offload {
 
 fn shared() -> Arc<Shared> {
     let options = Options {
+        instance: "test".into(),
+        mode: "offline",
         api_key: None,
         token_expiry: Duration::from_secs(30),
         token_hold: Duration::from_millis(TOKEN_HOLD_MS),

@@ -10,7 +10,9 @@ use foldhash::fast::RandomState;
 
 use crate::model::dataset::{Dataset, EnvironmentDef};
 use crate::model::environment_id::EnvironmentId;
+use crate::model::flag::FlagDef;
 use crate::model::secret::{SecretDef, SecretKind};
+use crate::model::segment::SegmentDef;
 
 use super::findings::{DatasetError, Findings, Path};
 use super::items;
@@ -21,14 +23,34 @@ use super::text::Parsed;
 
 type Map<K, V> = HashMap<K, V, RandomState>;
 
+/// What is done about two flags, or two segments, of one id in an environment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Twice {
+    /// The dump is refused: nobody can mean that.
+    Fault,
+    /// The newer one counts, of equally new ones the later: as servers say things twice.
+    NewerCounts,
+}
+
 /// Reads the dump.
 pub(super) fn read<'a>(parsed: &Parsed<'a>) -> Result<Dataset<'a>, DatasetError> {
-    let mut findings = Findings::default();
     let root = Path::Root("the dump");
-    let items = read_items(&mut findings, parsed.root(), &root);
+    read_at(parsed, parsed.root(), &root, Findings::default(), Twice::Fault)
+}
+
+/// Reads the dump that `value`, at `root`, is.
+pub(super) fn read_at<'a>(
+    parsed: &Parsed<'a>,
+    value: Value<'_, 'a>,
+    root: &Path<'_>,
+    mut findings: Findings,
+    twice: Twice,
+) -> Result<Dataset<'a>, DatasetError> {
+    let items = read_items(&mut findings, value, root);
     let mut reader = Reader {
         parsed,
         findings,
+        twice,
         segments: index_segments(&items),
         environments: Environments::default(),
         secrets: Map::default(),
@@ -42,7 +64,7 @@ pub(super) fn read<'a>(parsed: &Parsed<'a>) -> Result<Dataset<'a>, DatasetError>
         reader.read_flags(&path, index, &item);
         reader.read_segments(&path, index, &item);
     }
-    reader.finish(&root)
+    reader.finish(root)
 }
 
 /// An element of `items`, its lists not yet read.
@@ -159,6 +181,7 @@ impl<'a> Environments<'a> {
 struct Reader<'p, 'a> {
     parsed: &'p Parsed<'a>,
     findings: Findings,
+    twice: Twice,
     segments: SegmentIndex<'a>,
     environments: Environments<'a>,
     /// By value: what it opens, and where it stands.
@@ -224,6 +247,11 @@ impl<'a> Reader<'_, 'a> {
             {
                 check_home(&mut self.findings, &path, flag.env_id, list.env_id);
                 let (environment, seen) = self.environments.get(flag.env_id, item);
+                if self.twice == Twice::NewerCounts {
+                    keep_newer(&mut seen.flag_ids, &mut environment.flags, flag);
+                    index += 1;
+                    continue;
+                }
                 check_unique(
                     &mut self.findings,
                     &path,
@@ -252,6 +280,11 @@ impl<'a> Reader<'_, 'a> {
             {
                 check_home(&mut self.findings, &path, segment.env_id, list.env_id);
                 let (environment, seen) = self.environments.get(segment.env_id, item);
+                if self.twice == Twice::NewerCounts {
+                    keep_newer(&mut seen.segment_ids, &mut environment.segments, segment);
+                    index += 1;
+                    continue;
+                }
                 let ids = &mut seen.segment_ids;
                 check_unique(&mut self.findings, &path, ids, segment.id, "segments", (item, index));
                 environment.segments.push(segment);
@@ -287,6 +320,49 @@ impl Environments<'_> {
         seen.flag_ids.reserve(flags);
         seen.flag_keys.reserve(flags);
         seen.segment_ids.reserve(segments);
+    }
+}
+
+/// What decides between two items of one id. Their [`Place`] is then the index among those kept.
+trait Versioned<'a> {
+    fn id(&self) -> &'a str;
+    fn updated_at_ms(&self) -> i64;
+}
+
+impl<'a> Versioned<'a> for FlagDef<'a> {
+    fn id(&self) -> &'a str {
+        self.id
+    }
+
+    fn updated_at_ms(&self) -> i64 {
+        self.updated_at_ms
+    }
+}
+
+impl<'a> Versioned<'a> for SegmentDef<'a> {
+    fn id(&self) -> &'a str {
+        self.id
+    }
+
+    fn updated_at_ms(&self) -> i64 {
+        self.updated_at_ms
+    }
+}
+
+/// Adds `item`, or puts it in the place of an older one of its id.
+fn keep_newer<'a, T: Versioned<'a>>(ids: &mut Map<&'a str, Place>, kept: &mut Vec<T>, item: T) {
+    match ids.entry(item.id()) {
+        Entry::Vacant(entry) => {
+            entry.insert((0, kept.len()));
+            kept.push(item);
+        }
+        Entry::Occupied(entry) => {
+            if let Some(old) = kept.get_mut(entry.get().1)
+                && old.updated_at_ms() <= item.updated_at_ms()
+            {
+                *old = item;
+            }
+        }
     }
 }
 

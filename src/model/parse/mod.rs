@@ -4,13 +4,14 @@
 //! could be read, or all is refused with the places of the first faults. What a FeatBit server tolerates is
 //! tolerated, with a warning. simd-json finds the tokens (`text`), `tape` walks them, `property` reads one
 //! property as one type, `secrets` and `items` secrets, flags and segments, `dump` the whole with its
-//! environments; `lint` looks for what was hardly meant.
+//! environments, `relay` the messages in which a server sends one; `lint` looks for what was hardly meant.
 
 mod dump;
 mod findings;
 mod items;
 mod lint;
 mod property;
+mod relay;
 mod secrets;
 mod syntax;
 mod tape;
@@ -19,6 +20,9 @@ mod tests;
 mod text;
 
 pub use findings::{DatasetError, FAULTS_MAX, WARNINGS_MAX};
+pub use relay::ServerMessage;
+
+use bytes::Bytes;
 
 use super::dataset::Dataset;
 use super::flag::FlagDef;
@@ -29,16 +33,17 @@ use text::{Parsed, Scratch};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// The text of a dump, together with the room that its parsing needs.
+/// The text of a dump or of a server's message, together with the room that its parsing needs.
 pub struct DatasetText {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     bom_bytes: usize,
     scratch: Scratch,
 }
 
 impl DatasetText {
     /// Takes over a dump as it was read. A UTF-8 byte order mark is passed over.
-    pub fn new(bytes: Vec<u8>) -> Self {
+    pub fn new(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
         let bom_bytes = if bytes.starts_with(BOM) { BOM.len() } else { 0 };
         Self { bytes, bom_bytes, scratch: Scratch::default() }
     }
@@ -50,6 +55,18 @@ impl DatasetText {
     /// a required one is missing, if a secret is malformed or given to two environments or types, and if an
     /// environment has two flags or two segments of one id.
     pub fn parse(&mut self) -> Result<Dataset<'_>, DatasetError> {
+        dump::read(&self.parsed()?)
+    }
+
+    /// Reads the text as a message of a FeatBit server to a relay. Costs what [`Self::parse`] does.
+    ///
+    /// Fails as [`Self::parse`] does, with paths that begin at the message; but of two flags or segments of one
+    /// id the newer counts.
+    pub fn parse_message(&mut self) -> Result<ServerMessage<'_>, DatasetError> {
+        relay::read(&self.parsed()?)
+    }
+
+    fn parsed(&mut self) -> Result<Parsed<'_>, DatasetError> {
         let bytes = self.bytes.get(self.bom_bytes..).unwrap_or_default();
         let text = match simdutf8::basic::from_utf8(bytes) {
             Ok(text) => text,
@@ -59,7 +76,7 @@ impl DatasetText {
                 return Err(syntax::not_utf8(bytes, self.bom_bytes, valid_bytes));
             }
         };
-        dump::read(&Parsed::new(text, self.bom_bytes, &mut self.scratch)?)
+        Parsed::new(text, self.bom_bytes, &mut self.scratch)
     }
 
     /// Bytes of the text, without a byte order mark.

@@ -10,6 +10,7 @@ mod page;
 mod reactor;
 mod scrape;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -112,6 +113,11 @@ impl Metrics {
     /// A change reached the last connection of the last reactor, so long after it arrived. Any thread may say so.
     pub fn change_complete(&self, after_us: u64) {
         self.numbers.last_change_us.store(after_us, Relaxed);
+    }
+
+    /// Streaming connections by environment (`projectKey:envKey`), of server and of client SDKs, as of a second ago.
+    pub fn environment_connections(&self) -> HashMap<Arc<str>, (u64, u64)> {
+        scrape::sum_environments(&self.numbers.reactors.lock())
     }
 
     /// Everything, as OpenMetrics text of type [`CONTENT_TYPE`].

@@ -77,8 +77,8 @@ fn connections(page: &mut Page<'_>, reactors: &Reactors) -> Result<(), Error> {
     page.counters("connections_closed", "Connections that ended.", closed)
 }
 
-/// Connections by environment over all reactors: the largest ones by name, the rest as `other`.
-fn environments(reactors: &Reactors) -> Vec<(String, u64, u64)> {
+/// Connections by environment over all reactors.
+pub(super) fn sum_environments(reactors: &Reactors) -> HashMap<Arc<str>, (u64, u64)> {
     let mut sums: HashMap<Arc<str>, (u64, u64)> = HashMap::new();
     for reactor in reactors {
         let published = reactor.environments.lock().clone();
@@ -87,7 +87,15 @@ fn environments(reactors: &Reactors) -> Vec<(String, u64, u64)> {
             *sum = (sum.0 + server, sum.1 + client);
         }
     }
-    let mut list: Vec<_> = sums.into_iter().map(|(name, (server, client))| (name, server, client)).collect();
+    sums
+}
+
+/// Connections by environment over all reactors: the largest ones by name, the rest as `other`.
+fn environments(reactors: &Reactors) -> Vec<(String, u64, u64)> {
+    let mut list: Vec<_> = sum_environments(reactors)
+        .into_iter()
+        .map(|(name, (server, client))| (name, server, client))
+        .collect();
     list.sort_by(|a, b| (b.1 + b.2).cmp(&(a.1 + a.2)).then_with(|| a.0.cmp(&b.0)));
     let rest = list.split_off(list.len().min(ENVIRONMENTS_MAX));
     let mut list: Vec<_> =

@@ -4,6 +4,7 @@ mod demo;
 mod faults;
 mod forms;
 mod generate;
+mod relay;
 mod twin;
 mod warnings;
 
@@ -91,7 +92,8 @@ pub(super) fn without(path: &str) -> serde_json::Value {
 }
 
 pub(super) fn error_of(text: impl Into<Vec<u8>>) -> DatasetError {
-    DatasetText::new(text.into()).parse().unwrap_err()
+    let text: Vec<u8> = text.into();
+    DatasetText::new(text).parse().unwrap_err()
 }
 
 /// Path and message of each warning.

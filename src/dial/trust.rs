@@ -1,0 +1,181 @@
+//! Whom the agent trusts, and how it shows who it is: files that are read again when they have changed.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
+use rustls::sign::CertifiedKey;
+
+use crate::config::{Dial, Fault, Key};
+use crate::tls::client::{Trust, configuration};
+use crate::tls::pem::{self, KeyPairNames, KeyPairText};
+
+/// How long the system's certificates are kept before they are read again.
+const SYSTEM_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+fn ca_name() -> &'static str {
+    Key::UpstreamCaFile.definition().name
+}
+
+fn pair_names() -> KeyPairNames {
+    KeyPairNames {
+        certificate: Key::UpstreamClientCertificateFile.definition().name,
+        key: Key::UpstreamClientKeyFile.definition().name,
+    }
+}
+
+/// The files, and what was last made of them.
+pub(super) struct TrustFiles {
+    settings: Dial,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    current: Option<Current>,
+    /// What was last complained of.
+    complaint: Option<String>,
+}
+
+struct Current {
+    texts: Texts,
+    configuration: Arc<ClientConfig>,
+    made: Instant,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Texts {
+    ca: Option<Vec<u8>>,
+    identity: Option<KeyPairText>,
+}
+
+impl fmt::Debug for TrustFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrustFiles").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl TrustFiles {
+    /// Reads the files to see whether they can be used.
+    pub fn new(settings: &Dial) -> Result<Self, Vec<Fault>> {
+        let files = Self { settings: settings.clone(), state: Mutex::default() };
+        let texts = files.read()?;
+        files.parse(&texts)?;
+        Ok(files)
+    }
+
+    /// What connections are made with now. A file that has become unusable is told once, and what was made of it before
+    /// stays in use.
+    pub fn configuration(&self) -> Result<Arc<ClientConfig>, (String, String)> {
+        let mut state = self.state.lock();
+        let texts = self.read();
+        if let (Ok(texts), Some(current)) = (&texts, &state.current)
+            && current.texts == *texts
+            && current.made.elapsed() < SYSTEM_AGE_MAX
+        {
+            let configuration = current.configuration.clone();
+            state.complaint = None;
+            return Ok(configuration);
+        }
+        let made = texts.and_then(|texts| self.parse(&texts).map(|parsed| (texts, parsed)));
+        let failure = match made {
+            Ok((texts, (authorities, identity))) => match build(authorities, identity) {
+                Ok(configuration) => {
+                    if state.current.is_some() {
+                        tracing::info!("certificates for connections to servers were read again");
+                    }
+                    state.complaint = None;
+                    state.current =
+                        Some(Current { texts, configuration: configuration.clone(), made: Instant::now() });
+                    return Ok(configuration);
+                }
+                Err(failure) => failure,
+            },
+            Err(faults) => {
+                let all = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+                (format!("the files that TLS needs cannot be used: {all}"), String::new())
+            }
+        };
+        let Some(current) = &state.current else { return Err(failure) };
+        let configuration = current.configuration.clone();
+        if state.complaint.as_ref() != Some(&failure.0) {
+            tracing::error!("{}; what was read before stays in use", failure.0);
+            state.complaint = Some(failure.0);
+        }
+        Ok(configuration)
+    }
+
+    fn read(&self) -> Result<Texts, Vec<Fault>> {
+        let ca = self.settings.ca_file.as_ref().map(|path| pem::read(ca_name(), path)).transpose();
+        let identity = self.settings.client_certificate.as_ref();
+        let identity = identity.map(|files| KeyPairText::read(pair_names(), files)).transpose();
+        match (ca, identity) {
+            (Ok(ca), Ok(identity)) => Ok(Texts { ca, identity }),
+            (ca, identity) => Err(ca.err().into_iter().chain(identity.err().into_iter().flatten()).collect()),
+        }
+    }
+
+    fn parse(
+        &self,
+        texts: &Texts,
+    ) -> Result<(Vec<CertificateDer<'static>>, Option<CertifiedKey>), Vec<Fault>> {
+        let authorities = self.authorities(texts);
+        let files = self.settings.client_certificate.as_ref();
+        let identity = texts
+            .identity
+            .as_ref()
+            .zip(files)
+            .map(|(text, files)| text.parse(pair_names(), files))
+            .transpose();
+        match (authorities, identity) {
+            (Ok(authorities), Ok(identity)) => Ok((authorities, identity)),
+            (authorities, identity) => {
+                Err(authorities.err().into_iter().chain(identity.err().into_iter().flatten()).collect())
+            }
+        }
+    }
+
+    fn authorities(&self, texts: &Texts) -> Result<Vec<CertificateDer<'static>>, Fault> {
+        let Some((path, text)) = self.settings.ca_file.as_ref().zip(texts.ca.as_ref()) else {
+            return Ok(Vec::new());
+        };
+        let certificates = pem::certificates(ca_name(), path, text)?;
+        let mut trust = Trust::nobody();
+        for (index, certificate) in certificates.iter().enumerate() {
+            if !trust.add(certificate.clone()) {
+                return Err(Fault::missing(
+                    ca_name(),
+                    format!("certificate {} in {} is malformed", index + 1, path.display()),
+                    "Take it out, or copy it again",
+                ));
+            }
+        }
+        Ok(certificates)
+    }
+}
+
+fn build(
+    authorities: Vec<CertificateDer<'static>>,
+    identity: Option<CertifiedKey>,
+) -> Result<Arc<ClientConfig>, (String, String)> {
+    let mut trust = Trust::nobody();
+    trust.add_system();
+    for certificate in authorities {
+        trust.add(certificate);
+    }
+    if trust.is_empty() {
+        let why = trust.complaints().first().map_or(String::new(), |complaint| format!(" ({complaint})"));
+        return Err((
+            format!("no certificate authority is trusted on this machine{why}"),
+            "Install the system's certificates (the package ca-certificates), or name a file of them in \
+             Upstream__CaFile"
+                .into(),
+        ));
+    }
+    let configuration = configuration(trust, identity)
+        .map_err(|error| (format!("TLS cannot be set up ({error})"), String::new()))?;
+    Ok(Arc::new(configuration))
+}

@@ -1,0 +1,108 @@
+//! Reads what a FeatBit server says to a relay, one message at a time.
+//!
+//! Must not apply anything, nor look twice at a message: it comes out as what it brings. What is of no known kind
+//! is told apart from what is broken, since FeatBit's own agent passes over the former.
+
+use crate::model::dataset::Dataset;
+use crate::model::flag::FlagDef;
+use crate::model::segment::SegmentDef;
+
+use super::dump::{self, Twice};
+use super::findings::{DatasetError, Findings, Path};
+use super::items;
+use super::lint::SegmentIndex;
+use super::tape::{Value, pick};
+use super::text::Parsed;
+
+/// A message of a FeatBit server, borrowed from its text.
+#[derive(Clone, Debug)]
+pub enum ServerMessage<'a> {
+    /// `rp_full`: everything the relay is to serve.
+    Full {
+        /// Every environment with all it holds.
+        dataset: Dataset<'a>,
+        /// The sender does not vouch that secrets it leaves out do not exist: it was not asked for this, or has
+        /// not asked its own server since it was. Only agents of our make say so.
+        provisional: bool,
+    },
+    /// `rp_patch`: what is newer than what was asked for, and no secrets. An environment stands in it even if it
+    /// has nothing new.
+    Patch(Dataset<'a>),
+    /// `patch`: items that changed at the server just now.
+    Change {
+        /// Flags, usually one or none.
+        flags: Vec<FlagDef<'a>>,
+        /// Segments, usually one or none.
+        segments: Vec<SegmentDef<'a>>,
+    },
+    /// Anything else, by its `messageType`, or by the `eventType` of a `data-sync` of an unknown one.
+    Other(&'a str),
+}
+
+/// Reads the message.
+pub(super) fn read<'a>(parsed: &Parsed<'a>) -> Result<ServerMessage<'a>, DatasetError> {
+    let mut findings = Findings::quiet();
+    let root = Path::Root("the message");
+    let Some(fields) = findings.required_object(parsed.root(), &root) else {
+        return fail(findings);
+    };
+    pick!(fields => message_type: "messageType", data: "data");
+    let message_type = findings.required_text(message_type, &root, "messageType");
+    if findings.faults() > 0 {
+        return fail(findings);
+    }
+    if !message_type.eq_ignore_ascii_case("data-sync") {
+        return Ok(ServerMessage::Other(message_type));
+    }
+    let path = root.key("data");
+    let data = data.unwrap_or(Value::new(&[]));
+    let Some(fields) = findings.required_object(data, &path) else {
+        return fail(findings);
+    };
+    pick!(fields => event_type: "eventType", provisional: "provisional");
+    match findings.required_text(event_type, &path, "eventType") {
+        _ if findings.faults() > 0 => fail(findings),
+        "rp_full" => {
+            let provisional = provisional.and_then(|value| value.as_bool()).unwrap_or(false);
+            let dataset = dump::read_at(parsed, data, &path, Findings::default(), Twice::NewerCounts)?;
+            Ok(ServerMessage::Full { dataset, provisional })
+        }
+        "rp_patch" => {
+            dump::read_at(parsed, data, &path, findings, Twice::NewerCounts).map(ServerMessage::Patch)
+        }
+        "patch" => change(parsed, data, &path, findings),
+        other => Ok(ServerMessage::Other(other)),
+    }
+}
+
+fn change<'a>(
+    parsed: &Parsed<'a>,
+    data: Value<'_, 'a>,
+    path: &Path<'_>,
+    mut findings: Findings,
+) -> Result<ServerMessage<'a>, DatasetError> {
+    pick!(findings.object(data, path) => flags: "featureFlags", segments: "segments");
+    let unknown = SegmentIndex::default();
+    let mut elements = findings.list(flags, path, "featureFlags").enumerate().peekable();
+    let mut flags = Vec::with_capacity(elements.len());
+    while let Some((index, element)) = elements.next() {
+        let raw = parsed.raw(element, elements.peek().map(|(_, next)| *next));
+        flags.extend(items::flag(&mut findings, &path.item("featureFlags", index), element, raw, &unknown));
+    }
+    let mut elements = findings.list(segments, path, "segments").enumerate().peekable();
+    let mut segments = Vec::with_capacity(elements.len());
+    while let Some((index, element)) = elements.next() {
+        let raw = parsed.raw(element, elements.peek().map(|(_, next)| *next));
+        segments.extend(items::segment(&mut findings, &path.item("segments", index), element, raw));
+    }
+    findings.finish()?;
+    Ok(ServerMessage::Change { flags, segments })
+}
+
+fn fail<'a>(findings: Findings) -> Result<ServerMessage<'a>, DatasetError> {
+    match findings.finish() {
+        Err(error) => Err(error),
+        // Only asked after a fault; should there be none, the message says nothing.
+        Ok(_) => Ok(ServerMessage::Other("")),
+    }
+}

@@ -1,0 +1,180 @@
+//! Messages of a server to a relay: what a real one said, and what a broken one may say.
+
+use serde_json::{Value, json};
+
+use crate::model::environment_id::EnvironmentId;
+use crate::model::parse::{DatasetError, DatasetText, ServerMessage};
+
+use super::{ENV, ID, SEGMENT_ID, dump};
+
+/// The recorded conversation with a real server.
+fn recorded() -> Value {
+    serde_json::from_str(include_str!("../../../../tests/vectors/relay.json")).unwrap()
+}
+
+/// What the server said in the part of the conversation that is called `what`.
+fn answers(what: &str) -> Vec<String> {
+    let recorded = recorded();
+    let parts = recorded["streaming"].as_array().unwrap();
+    let part = parts.iter().find(|part| part["what"] == what).unwrap_or_else(|| panic!("no {what}"));
+    part["got"].as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+}
+
+fn message_of(data: Value) -> String {
+    json!({"messageType": "data-sync", "data": data}).to_string()
+}
+
+fn error_of(text: impl Into<Vec<u8>>) -> DatasetError {
+    let text: Vec<u8> = text.into();
+    DatasetText::new(text).parse_message().unwrap_err()
+}
+
+#[test]
+fn a_real_servers_first_answer_is_everything_it_holds() {
+    let [answer] = &answers("first sync")[..] else { panic!("one answer") };
+    let mut text = DatasetText::new(answer.clone().into_bytes());
+    let ServerMessage::Full { dataset, provisional } = text.parse_message().unwrap() else {
+        panic!("no full")
+    };
+    assert!(!provisional);
+    let recorded = recorded();
+    let held = recorded["dump"]["items"].as_array().unwrap();
+    assert_eq!(dataset.environments.len(), held.len());
+    for (environment, held) in dataset.environments.iter().zip(held) {
+        assert_eq!(environment.id.to_string(), held["envId"].as_str().unwrap());
+        let of = |list: &str| held[list].as_array().unwrap().clone();
+        let secrets: Vec<_> = environment.secrets.iter().map(|secret| secret.value.to_owned()).collect();
+        let expected: Vec<_> =
+            of("secrets").iter().map(|secret| secret["value"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(secrets, expected);
+        for (flag, held) in environment.flags.iter().zip(of("featureFlags")) {
+            assert_eq!(serde_json::from_str::<Value>(flag.raw).unwrap(), held);
+        }
+        assert_eq!(environment.flags.len(), of("featureFlags").len());
+        for (segment, held) in environment.segments.iter().zip(of("segments")) {
+            assert_eq!(serde_json::from_str::<Value>(segment.raw).unwrap(), held);
+        }
+        assert_eq!(environment.segments.len(), of("segments").len());
+    }
+}
+
+#[test]
+fn a_real_servers_patch_names_an_environment_once_for_each_server_secret() {
+    let [answer] = &answers("resync, the main environment two flags behind")[..] else {
+        panic!("one answer")
+    };
+    let mut text = DatasetText::new(answer.clone().into_bytes());
+    let ServerMessage::Patch(dataset) = text.parse_message().unwrap() else { panic!("no patch") };
+    let counts: Vec<_> = dataset.environments.iter().map(|environment| environment.flags.len()).collect();
+    // It says the main one twice, with the same two flags.
+    assert_eq!(answer.matches("\"envId\":\"84e8a446-59bc-49f5-bd3a-12313237697e\",\"secrets\"").count(), 2);
+    assert_eq!(counts, [2, 0, 0]);
+    assert!(dataset.environments.iter().all(|environment| environment.secrets.is_empty()));
+    assert_eq!(dataset.warnings, []);
+
+    let [answer] = &answers("resync, nothing newer")[..] else { panic!("one answer") };
+    let mut text = DatasetText::new(answer.clone().into_bytes());
+    let ServerMessage::Patch(dataset) = text.parse_message().unwrap() else { panic!("no patch") };
+    assert_eq!(dataset.environments.len(), 3);
+    assert!(dataset.environments.iter().all(|one| one.flags.is_empty() && one.segments.is_empty()));
+}
+
+#[test]
+fn a_real_servers_push_is_one_item_word_for_word() {
+    for answer in answers("a flag changes at the server (published on Redis)") {
+        let mut text = DatasetText::new(answer.clone().into_bytes());
+        let ServerMessage::Change { flags, segments } = text.parse_message().unwrap() else {
+            panic!("no change")
+        };
+        assert_eq!((flags.len(), segments.len()), (1, 0));
+        assert!(answer.contains(&format!(r#""featureFlags":[{}],"segments":[]}}"#, flags[0].raw)));
+    }
+    for answer in answers("a segment changes at the server") {
+        let mut text = DatasetText::new(answer.clone().into_bytes());
+        let ServerMessage::Change { flags, segments } = text.parse_message().unwrap() else {
+            panic!("no change")
+        };
+        assert_eq!((flags.len(), segments.len()), (0, 1));
+        assert!(answer.contains(&format!(r#""featureFlags":[],"segments":[{}]}}"#, segments[0].raw)));
+    }
+}
+
+#[test]
+fn what_is_of_no_known_kind_is_not_broken() {
+    let [pong] = &answers("ping")[..] else { panic!("one answer") };
+    for (text, expected) in [
+        (pong.as_str(), "pong"),
+        (r#"{"messageType":"nonsense"}"#, "nonsense"),
+        (r#"{"data":{"eventType":"rp_more"},"messageType":"data-sync"}"#, "rp_more"),
+        (r#"{"messageType":"DATA-SYNC","data":{"eventType":"full","featureFlags":7}}"#, "full"),
+    ] {
+        let mut parsed = DatasetText::new(text.as_bytes().to_vec());
+        let ServerMessage::Other(kind) = parsed.parse_message().unwrap() else { panic!("{text}") };
+        assert_eq!(kind, expected);
+    }
+}
+
+#[test]
+fn what_is_broken_is_told_with_its_place() {
+    let mut no_key = dump();
+    no_key["items"][0]["featureFlags"][0].as_object_mut().unwrap().remove("key");
+    let full = message_of(no_key);
+    let change = message_of(json!({"eventType": "patch", "segments": [{"id": 1}]}));
+    for (text, path, part) in [
+        ("", "line 1, column 1 (byte 0)", "empty"),
+        ("[]", "the message", "an object"),
+        ("{}", "messageType", "missing"),
+        (r#"{"messageType":7}"#, "messageType", "a number"),
+        (r#"{"messageType":"data-sync"}"#, "data", "null"),
+        (r#"{"messageType":"data-sync","data":[]}"#, "data", "an array"),
+        (r#"{"messageType":"data-sync","data":{}}"#, "data.eventType", "missing"),
+        (r#"{"messageType":"data-sync","data":{"eventType":"rp_full"}}"#, "data.items", "missing"),
+        (
+            r#"{"messageType":"data-sync","data":{"eventType":"rp_patch","items":[7]}}"#,
+            "data.items[0]",
+            "number",
+        ),
+        (&full, "data.items[0].featureFlags[0].key", "missing"),
+        (&change, "data.segments[0].id", "a number"),
+    ] {
+        let error = error_of(text);
+        assert_eq!(error.faults[0].path, path, "{text}");
+        assert!(error.faults[0].message.contains(part), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_secret_is_never_repeated_in_a_fault() {
+    let mut broken = dump();
+    broken["items"][0]["secrets"][0]["value"] = json!("a-secret-of-the-wrong-length");
+    let error = error_of(message_of(broken)).to_string();
+    assert!(error.contains("data.items[0].secrets[0].value") && !error.contains("a-secret"), "{error}");
+}
+
+#[test]
+fn of_two_items_of_one_id_the_newer_counts() {
+    let mut twice = dump();
+    let item = twice["items"][0].clone();
+    twice["items"].as_array_mut().unwrap().push(item);
+    twice["items"][0]["featureFlags"][0]["updatedAt"] = json!("2025-03-01T00:00:09Z");
+    twice["items"][1]["segments"][0]["updatedAt"] = json!("2026-03-01T00:00:09Z");
+    twice["items"][1]["segments"][0]["name"] = json!("the newer one");
+    let mut text = DatasetText::new(message_of(twice).into_bytes());
+    let ServerMessage::Full { dataset, .. } = text.parse_message().unwrap() else { panic!("no full") };
+    let [environment] = &dataset.environments[..] else { panic!("one environment") };
+    assert_eq!(Some(environment.id), EnvironmentId::parse(ENV));
+    assert_eq!((environment.flags.len(), environment.flags[0].id), (1, ID));
+    assert!(environment.flags[0].raw.contains("00:00:09"));
+    assert_eq!((environment.segments.len(), environment.segments[0].id), (1, SEGMENT_ID));
+    assert!(environment.segments[0].raw.contains("the newer one"));
+    assert_eq!(environment.secrets.len(), 1);
+}
+
+#[test]
+fn a_full_may_be_provisional() {
+    let mut data = dump();
+    data["provisional"] = json!(true);
+    let mut text = DatasetText::new(message_of(data).into_bytes());
+    let message = text.parse_message().unwrap();
+    assert!(matches!(message, ServerMessage::Full { provisional: true, .. }), "{message:?}");
+}

@@ -1,0 +1,44 @@
+//! The status call: FeatBit's own form, and beside it what an operator needs.
+
+use crate::protocol::details::{
+    Connections, Details, Environment, LastError, Moment, Upstream, with_details,
+};
+
+use super::server::Server;
+
+impl Server {
+    /// The status as of now.
+    pub(super) fn status(&self) -> String {
+        let now_ms = (self.shared.wall_ms)();
+        let status = self.shared.ingest.status(now_ms, &self.view);
+        let standing = self.shared.ingest.following().standing();
+        let connections = self.shared.metrics.environment_connections();
+        let environments = self.view.environments().map(|environment| Environment {
+            name: environment.label(),
+            id: environment.id().to_string(),
+            flags: environment.flag_count(),
+            segments: environment.segment_count(),
+            data_version: environment.highest_updated_at_ms().unwrap_or(0),
+            connections: connections
+                .get(environment.label())
+                .map_or_else(Connections::default, |&(server, client)| Connections { server, client }),
+        });
+        let details = Details {
+            version: env!("CARGO_PKG_VERSION"),
+            instance: &self.shared.options.instance,
+            mode: self.shared.options.mode,
+            upstream: standing.upstream.as_deref().map(|address| Upstream {
+                address,
+                connected_since: standing.connected_since_ms.map(Moment),
+                failed_attempts: standing.failed_attempts,
+                reconnects: standing.reconnects,
+                last_error: standing
+                    .last_error
+                    .as_ref()
+                    .map(|(at, message)| LastError { at: Moment(*at), message }),
+            }),
+            environments: environments.collect(),
+        };
+        with_details(status, &details)
+    }
+}

@@ -1,0 +1,106 @@
+//! When a secret is called unknown while a server is followed: never before a full sync says so that was asked for
+//! after it was first seen.
+
+use std::time::Duration;
+
+use crate::ingest::Wish;
+use crate::model::secret::SecretKind;
+use crate::store::{Writer, WriterOptions};
+
+use super::tests::Bench;
+
+/// A bench that follows a server, and has what its first full sync brought.
+fn following() -> Bench {
+    let mut bench = Bench::new(|_| {});
+    bench.writer =
+        Writer::new(WriterOptions { revocation_grace_ms: 0, follows: true, ..WriterOptions::default() });
+    full_sync(&mut bench, SecretKind::Server);
+    bench
+}
+
+/// A full sync, from the request to the answer, that lists the secret of one kind.
+fn full_sync(bench: &mut Bench, listed: SecretKind) {
+    let number = bench.server.ingest().following().begin_full();
+    bench.writer.set_answered(number);
+    bench.load_with_secrets(&[listed], &[("flag", 1)], "v");
+}
+
+fn wished(bench: &Bench) -> bool {
+    bench.server.ingest().following().take_wish(Wish::UnknownSecret)
+}
+
+#[test]
+fn an_unknown_secret_waits_for_a_full_sync_and_is_let_in_if_that_brings_it() {
+    let mut bench = following();
+    let (_, wire) = bench.connect(SecretKind::Client);
+    assert_eq!(wire.close_code(), None);
+    assert!(wished(&bench));
+    full_sync(&mut bench, SecretKind::Client);
+    bench.later(Duration::from_secs(60));
+    assert_eq!(wire.close_code(), None);
+}
+
+#[test]
+fn an_unknown_secret_is_refused_by_the_full_sync_that_lacks_it_and_later_ones_at_once() {
+    let mut bench = following();
+    let (_, wire) = bench.connect(SecretKind::Client);
+    let (_, other) = bench.connect(SecretKind::Client);
+    assert!(wished(&bench));
+    full_sync(&mut bench, SecretKind::Server);
+    assert_eq!(wire.close_code(), Some(4003));
+    assert_eq!(other.close_code(), Some(4003));
+    assert_eq!(bench.connect(SecretKind::Client).1.close_code(), Some(4003));
+    assert!(!wished(&bench), "what is known to be unknown asks for nothing");
+}
+
+#[test]
+fn a_full_sync_under_way_when_the_secret_is_first_seen_says_nothing_of_it() {
+    let mut bench = following();
+    let number = bench.server.ingest().following().begin_full();
+    let (_, wire) = bench.connect(SecretKind::Client);
+    bench.writer.set_answered(number);
+    bench.load_with_secrets(&[SecretKind::Server], &[("flag", 1)], "v");
+    assert_eq!(wire.close_code(), None);
+    full_sync(&mut bench, SecretKind::Client);
+    bench.later(Duration::from_secs(60));
+    assert_eq!(wire.close_code(), None);
+}
+
+#[test]
+fn without_an_answer_in_time_it_is_sent_away_with_1011_and_remembered() {
+    let mut bench = following();
+    let (_, wire) = bench.connect(SecretKind::Client);
+    bench.later(Duration::from_secs(6));
+    // Other data does not prolong the wait.
+    bench.load_with_secrets(&[SecretKind::Server], &[("flag", 1), ("other", 2)], "v");
+    bench.later(Duration::from_secs(5));
+    assert_eq!(wire.close_code(), Some(1011));
+    full_sync(&mut bench, SecretKind::Server);
+    assert_eq!(bench.connect(SecretKind::Client).1.close_code(), Some(4003));
+}
+
+#[test]
+fn a_secret_made_after_it_was_refused_is_let_in_when_its_refusal_is_old() {
+    let mut bench = following();
+    let (_, refused) = bench.connect(SecretKind::Client);
+    full_sync(&mut bench, SecretKind::Server);
+    assert_eq!(refused.close_code(), Some(4003));
+    wished(&bench);
+    bench.later(Duration::from_secs(61));
+    let (_, wire) = bench.connect(SecretKind::Client);
+    assert!(wished(&bench));
+    full_sync(&mut bench, SecretKind::Client);
+    bench.later(Duration::from_secs(60));
+    assert_eq!(wire.close_code(), None);
+}
+
+#[test]
+fn without_any_data_nothing_is_wished_since_the_first_sync_is_under_way() {
+    let mut bench = Bench::new(|_| {});
+    bench.writer = Writer::new(WriterOptions { follows: true, ..WriterOptions::default() });
+    let (_, wire) = bench.connect(SecretKind::Client);
+    assert!(!wished(&bench));
+    full_sync(&mut bench, SecretKind::Client);
+    bench.later(Duration::from_secs(60));
+    assert_eq!(wire.close_code(), None);
+}

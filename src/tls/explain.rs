@@ -1,0 +1,127 @@
+//! Errors of TLS in words: what happened, and what can be done.
+
+use std::fmt::Write as _;
+
+use rustls::pki_types::UnixTime;
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// An error in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained {
+    /// What happened, such as "its certificate expired at …".
+    pub problem: String,
+    /// What to do; may be empty.
+    pub remedy: &'static str,
+}
+
+fn explained(problem: impl Into<String>, remedy: &'static str) -> Explained {
+    Explained { problem: problem.into(), remedy }
+}
+
+const CLIENT_CERTIFICATE: &str = "Check Upstream__ClientCertificateFile: the server must trust who issued it";
+const NO_TLS: &str = "Check the scheme and the port: this may be a port without TLS (`ws`, `http`)";
+const VERSIONS: &str =
+    "The agent speaks TLS 1.2 and 1.3 with AES-GCM or ChaCha20 and ephemeral keys: let the server do so too";
+
+/// Why a server could not be connected to.
+pub fn server_refused(error: &Error) -> Explained {
+    match error {
+        Error::InvalidCertificate(error) => bad_certificate(error),
+        Error::AlertReceived(alert) => alert_received(*alert),
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+        ) => explained("it does not answer in TLS", NO_TLS),
+        Error::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+        ) => explained("it speaks neither TLS 1.2 nor TLS 1.3", VERSIONS),
+        Error::PeerIncompatible(_) => explained(format!("TLS cannot be agreed on ({error})"), VERSIONS),
+        Error::NoCertificatesPresented => explained("it showed no certificate", "Give the server one"),
+        other => explained(format!("the TLS handshake failed ({other})"), ""),
+    }
+}
+
+fn bad_certificate(error: &CertificateError) -> Explained {
+    const RENEW: &str = "Renew the certificate, and check the clocks of both machines";
+    match error {
+        CertificateError::Expired => explained("its certificate has expired", RENEW),
+        CertificateError::ExpiredContext { not_after, .. } => {
+            explained(format!("its certificate expired at {}", written(*not_after)), RENEW)
+        }
+        CertificateError::NotValidYet => explained("its certificate is not valid yet", RENEW),
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            explained(format!("its certificate is not valid before {}", written(*not_before)), RENEW)
+        }
+        CertificateError::UnknownIssuer => explained(
+            "its certificate was issued by nobody that is trusted here",
+            "Name the certificate of the private authority in Upstream__CaFile, or let the server send its \
+             intermediate certificates",
+        ),
+        CertificateError::NotValidForName => wrong_name(&[]),
+        CertificateError::NotValidForNameContext { presented, .. } => wrong_name(presented),
+        CertificateError::Revoked => explained("its certificate was revoked", "Renew the certificate"),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => explained(
+            "its certificate is not meant for servers",
+            "Issue it with the extended key usage serverAuth",
+        ),
+        CertificateError::BadEncoding => explained("its certificate is malformed", "Make it anew"),
+        CertificateError::Other(other) => explained(
+            format!("its certificate is not acceptable ({other})"),
+            "Issue a certificate for the server by an authority, and name that one's in Upstream__CaFile",
+        ),
+        other => explained(format!("its certificate is not acceptable ({other})"), "Renew the certificate"),
+    }
+}
+
+/// Names shown of a certificate that is for others.
+const NAMES_MAX: usize = 5;
+
+fn wrong_name(presented: &[String]) -> Explained {
+    let mut problem = String::from("its certificate is for other names");
+    for (index, name) in presented.iter().take(NAMES_MAX).enumerate() {
+        // They come as `DnsName("els.example")` and `IpAddress(10.0.0.1)`.
+        let name = name.split_once('(').map_or(name.as_str(), |(_, name)| name.trim_end_matches(')'));
+        let name: String = name.chars().filter(|c| !c.is_control() && *c != '"').take(100).collect();
+        let _ = write!(problem, "{} {name}", if index == 0 { ":" } else { "," });
+    }
+    if presented.len() > NAMES_MAX {
+        problem.push_str(" …");
+    }
+    explained(problem, "Use one of its names in the address, or issue the certificate for this name too")
+}
+
+fn alert_received(alert: AlertDescription) -> Explained {
+    match alert {
+        AlertDescription::CertificateRequired | AlertDescription::NoCertificate => explained(
+            "it asks for a client certificate",
+            "Set Upstream__ClientCertificateFile and Upstream__ClientKeyFile",
+        ),
+        AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::CertificateExpired
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::UnknownCA
+        | AlertDescription::AccessDenied => {
+            explained(format!("it refuses the agent's client certificate ({alert:?})"), CLIENT_CERTIFICATE)
+        }
+        AlertDescription::ProtocolVersion | AlertDescription::InsufficientSecurity => {
+            explained("it refuses the agent's versions of TLS", VERSIONS)
+        }
+        AlertDescription::HandshakeFailure => explained(
+            "it refuses the handshake: no common cipher, or it wants a client certificate",
+            "Compare its ciphers with TLS 1.2 and 1.3 of today, and see whether it asks for client certificates",
+        ),
+        AlertDescription::UnrecognisedName => {
+            explained("it does not know the name that it was asked for", "Check the host name in the address")
+        }
+        other => explained(format!("it ended TLS with the alert {other:?}"), ""),
+    }
+}
+
+fn written(at: UnixTime) -> String {
+    let at = i64::try_from(at.as_secs()).ok().and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
+    at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_else(|| "an impossible time".into())
+}

@@ -1,0 +1,248 @@
+//! Files of certificates and keys.
+//!
+//! Must not show what is in a file: it may be a key.
+
+use std::path::Path;
+
+use rustls::InconsistentKeys;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use crate::config::{Fault, KeyPairFiles};
+
+/// The largest file taken: system bundles have some 200 KB.
+const BYTES_MAX: u64 = 4 << 20;
+
+/// The contents of the files of a certificate and its key, not looked into yet.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyPairText {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+/// The settings that name the files of a certificate and its key.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyPairNames {
+    /// The setting of the certificate.
+    pub certificate: &'static str,
+    /// The setting of the key.
+    pub key: &'static str,
+}
+
+impl KeyPairText {
+    /// Reads both files.
+    ///
+    /// # Errors
+    /// What is wrong with each of them.
+    pub fn read(names: KeyPairNames, files: &KeyPairFiles) -> Result<Self, Vec<Fault>> {
+        let certificate = read(names.certificate, &files.certificate);
+        let key = read(names.key, &files.key);
+        match (certificate, key) {
+            (Ok(certificate), Ok(key)) => Ok(Self { certificate, key }),
+            (certificate, key) => Err([certificate.err(), key.err()].into_iter().flatten().collect()),
+        }
+    }
+
+    /// The certificate with its intermediate ones and its key, which belong together.
+    ///
+    /// # Errors
+    /// What is wrong with the contents.
+    pub fn parse(&self, names: KeyPairNames, files: &KeyPairFiles) -> Result<CertifiedKey, Vec<Fault>> {
+        let chain = certificates(names.certificate, &files.certificate, &self.certificate);
+        let key = key(names.key, &files.key, &self.key);
+        let (chain, key) = match (chain, key) {
+            (Ok(chain), Ok(key)) => (chain, key),
+            (chain, key) => return Err([chain.err(), key.err()].into_iter().flatten().collect()),
+        };
+        CertifiedKey::from_der(chain, key, &super::provider()).map_err(|error| {
+            vec![match error {
+                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => Fault::missing(
+                    names.key,
+                    format!(
+                        "{} is not the key of the first certificate in {}",
+                        files.key.display(),
+                        files.certificate.display()
+                    ),
+                    "Name files that belong together; the server's own certificate comes first in its file",
+                ),
+                rustls::Error::InvalidCertificate(_) => Fault::missing(
+                    names.certificate,
+                    format!("the first certificate in {} is malformed", files.certificate.display()),
+                    "Make it anew; `openssl x509 -in FILE -noout -text` shows what is in it",
+                ),
+                _ => Fault::missing(
+                    names.key,
+                    format!("the key in {} cannot be used", files.key.display()),
+                    "Use an RSA key of 2048 to 8192 bits, ECDSA on P-256 or P-384, or Ed25519",
+                ),
+            }]
+        })
+    }
+}
+
+/// Reads a file of which `setting` speaks.
+///
+/// # Errors
+/// When it is no readable file of a sensible size.
+pub fn read(setting: &str, path: &Path) -> Result<Vec<u8>, Fault> {
+    let fault = |problem: String| {
+        Fault::missing(setting, problem, "Name a file in PEM form that the agent's user may read")
+    };
+    let unreadable = |error: std::io::Error| fault(format!("cannot read {}: {error}", path.display()));
+    // Before it is opened: opening a named pipe waits until somebody writes into it.
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(fault(format!("{} is not a file", path.display())));
+    }
+    if metadata.len() > BYTES_MAX {
+        return Err(fault(format!("{} has more than {BYTES_MAX} bytes", path.display())));
+    }
+    std::fs::read(path).map_err(unreadable)
+}
+
+/// The certificates in a file, in their order.
+///
+/// # Errors
+/// When there is none, or the file is not PEM.
+pub fn certificates(setting: &str, path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    refuse_binary(setting, path, text)?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => Err(Fault::missing(
+            setting,
+            format!("there is no certificate in {}", path.display()),
+            "Name a file with at least one section `-----BEGIN CERTIFICATE-----`",
+        )),
+        Ok(certificates) => Ok(certificates),
+        Err(_) => Err(malformed(setting, path)),
+    }
+}
+
+/// The private key in a file: PKCS #8, PKCS #1 or SEC 1.
+fn key(setting: &str, path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, Fault> {
+    refuse_binary(setting, path, text)?;
+    let holds = |mark: &str| memchr::memmem::find(text, mark.as_bytes()).is_some();
+    if holds("BEGIN ENCRYPTED PRIVATE KEY") || holds("Proc-Type: 4,ENCRYPTED") {
+        return Err(Fault::missing(
+            setting,
+            format!("the key in {} is encrypted, and nobody is there to type its password", path.display()),
+            "Decrypt it (`openssl pkey -in FILE -out PLAIN`) and let only the agent's user read it",
+        ));
+    }
+    match PrivateKeyDer::from_pem_slice(text) {
+        Ok(key) => Ok(key),
+        Err(rustls::pki_types::pem::Error::NoItemsFound) => Err(Fault::missing(
+            setting,
+            format!("there is no private key in {}", path.display()),
+            "Name a file with a section such as `-----BEGIN PRIVATE KEY-----`",
+        )),
+        Err(_) => Err(malformed(setting, path)),
+    }
+}
+
+fn malformed(setting: &str, path: &Path) -> Fault {
+    Fault::missing(
+        setting,
+        format!("{} is malformed PEM", path.display()),
+        "Copy it again: a section was cut or changed",
+    )
+}
+
+fn refuse_binary(setting: &str, path: &Path, text: &[u8]) -> Result<(), Fault> {
+    // Every DER structure in question is a SEQUENCE.
+    if text.first() == Some(&0x30) && memchr::memmem::find(text, b"-----BEGIN").is_none() {
+        return Err(Fault::missing(
+            setting,
+            format!("{} is binary (PFX or DER), not PEM", path.display()),
+            "Convert it: `openssl pkcs12 -in FILE -nodes -out FILE.pem` for a PFX, `openssl x509 -inform der -in FILE \
+             -out FILE.pem` for a certificate",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    const NAMES: KeyPairNames = KeyPairNames { certificate: "Cert", key: "Key" };
+
+    struct Folder(tempfile::TempDir);
+
+    impl Folder {
+        fn put(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+            let path = self.0.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            path
+        }
+    }
+
+    fn pair() -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(vec!["agent.test".into()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    fn faults(certificate: PathBuf, key: PathBuf) -> Vec<String> {
+        let files = KeyPairFiles { certificate, key };
+        let parsed = KeyPairText::read(NAMES, &files).and_then(|text| text.parse(NAMES, &files));
+        parsed.err().unwrap_or_default().iter().map(Fault::to_string).collect()
+    }
+
+    #[test]
+    fn a_pair_is_taken_from_two_files_or_one() {
+        let folder = Folder(tempfile::tempdir().unwrap());
+        let (certificate, key) = pair();
+        let both = folder.put("both.pem", format!("{key}\n# a comment\n{certificate}"));
+        let (certificate, key) = (folder.put("cert.pem", certificate), folder.put("key.pem", key));
+        assert!(faults(certificate, key).is_empty());
+        assert!(faults(both.clone(), both).is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_the_file_and_what_to_do() {
+        let folder = Folder(tempfile::tempdir().unwrap());
+        let (certificate, key) = pair();
+        let (_, other_key) = pair();
+        let good = folder.put("cert.pem", &certificate);
+        let good_key = folder.put("key.pem", &key);
+        let half = certificate.len() / 2;
+        for (certificate, key, parts) in [
+            (folder.0.path().join("none"), good_key.clone(), &["Cert: cannot read", "none"][..]),
+            (folder.0.path().to_path_buf(), good_key.clone(), &["Cert:", "is not a file"]),
+            (good_key.clone(), good_key.clone(), &["Cert: there is no certificate in", "key.pem"]),
+            (
+                folder.put("half.pem", &certificate[..half]),
+                good_key.clone(),
+                &["Cert:", "half.pem is malformed"],
+            ),
+            (
+                folder.put("a.pfx", [0x30, 0x82, 1, 1]),
+                good_key.clone(),
+                &["a.pfx is binary", "openssl pkcs12"],
+            ),
+            (good.clone(), folder.put("other.pem", other_key), &["Key:", "is not the key of", "cert.pem"]),
+            (good.clone(), good.clone(), &["Key: there is no private key in", "cert.pem"]),
+            (
+                good.clone(),
+                folder.put(
+                    "locked.pem",
+                    "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+                ),
+                &["Key:", "locked.pem is encrypted", "openssl pkey"],
+            ),
+            (
+                good.clone(),
+                folder.put("no.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
+                &["Key: the key in", "cannot be used", "Ed25519"],
+            ),
+        ] {
+            let faults = faults(certificate, key);
+            assert_eq!(faults.len(), 1, "{faults:?}");
+            assert!(parts.iter().all(|part| faults[0].contains(part)), "{faults:?} without {parts:?}");
+        }
+        let nothing = folder.0.path().join("nothing");
+        assert_eq!(faults(nothing.clone(), nothing).len(), 2);
+    }
+}

@@ -1,0 +1,348 @@
+//! A stand-in of FeatBit's evaluation server, for agents that follow one. It is written from what is known of the real
+//! server, not from the agent, and `tests/server_standin.rs` holds it against a recorded conversation with the real one.
+//!
+//! Must not use the library. Plain blocking threads on the loopback: one accepts, two serve each connection.
+//! A test changes the [`model`] by the verbs of [`Server`], as FeatBit's users do, and what the real server would push is
+//! pushed; [`script`] makes it misbehave; [`Relay`] is one streaming connection. What the agent does wrong on the wire is
+//! a fault, and a server that is dropped with faults fails its test.
+
+pub mod changes;
+mod converse;
+pub mod held;
+pub mod model;
+pub mod peer;
+pub mod relay;
+pub mod script;
+mod serve;
+mod socket;
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use socket2::{Domain, Type};
+
+use self::held::{Held, Holding};
+use self::model::Model;
+use self::relay::Relay;
+use self::script::{Answer, Opening, Register, Script};
+use self::socket::{Request, Socket};
+use super::agent::API_KEY;
+use super::dataset::Dataset;
+use super::{SOON, wait_until};
+
+/// A running server. Dropped, it is gone, and faults of its agents fail the test.
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+    port: u16,
+    /// Keeps the port from others while the server is away.
+    _placeholder: socket2::Socket,
+    accepting: Mutex<Option<Accepting>>,
+    lenient: bool,
+}
+
+#[derive(Debug)]
+struct Accepting {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+/// What the threads of a server share.
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+}
+
+/// What has been and what shall be, under one lock.
+#[derive(Debug, Default)]
+struct State {
+    model: Model,
+    script: Script,
+    paths: Paths,
+    registrations: Vec<Registration>,
+    handshakes: Vec<(Instant, Request)>,
+    relays: Vec<Arc<Relay>>,
+    held: Vec<Held>,
+    strays: Vec<String>,
+    faults: Vec<String>,
+    accepted: usize,
+    sockets: Vec<Weak<Socket>>,
+}
+
+/// Where the server answers.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// Registrations.
+    pub registers: Vec<String>,
+    /// Streaming.
+    pub streaming: String,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self { registers: vec!["/api/public/agent/register".into()], streaming: "/streaming".into() }
+    }
+}
+
+/// A registration, and how it was answered.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// When it came.
+    pub at: Instant,
+    /// The whole request.
+    pub request: Request,
+    /// The status of the answer; 0 if it was none.
+    pub status: u16,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder panics")
+    }
+
+    fn fault(&self, what: String) {
+        self.state().faults.push(what);
+    }
+}
+
+impl Server {
+    /// A server whose environments are all open to [`API_KEY`].
+    pub fn start(data: &Dataset) -> Self {
+        Self::start_with(Model::of(API_KEY, data))
+    }
+
+    /// A server of these data.
+    pub fn start_with(model: Model) -> Self {
+        let placeholder = bound(0);
+        let address = placeholder.local_addr().expect("a bound socket has an address");
+        let port = address.as_socket().expect("an IP address").port();
+        let shared = Shared { state: Mutex::new(State { model, ..State::default() }) };
+        let server = Self {
+            shared: Arc::new(shared),
+            port,
+            _placeholder: placeholder,
+            accepting: Mutex::new(None),
+            lenient: false,
+        };
+        server.come();
+        server
+    }
+
+    /// Forgives what is wrong on the wire, for tests that send it on purpose.
+    pub fn lenient(mut self) -> Self {
+        self.lenient = true;
+        self
+    }
+
+    /// Serves under other paths.
+    pub fn paths(self, paths: Paths) -> Self {
+        self.state().paths = paths;
+        self
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state()
+    }
+
+    /// Its port, also while it is away.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its address as `StreamingUri`.
+    pub fn url(&self) -> String {
+        format!("ws://127.0.0.1:{}", self.port)
+    }
+
+    /// Its address for `EventUri` and registrations.
+    pub fn http_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Refuses connections from now on. Those that are open stay.
+    pub fn leave(&self) {
+        let Some(accepting) = self.accepting.lock().expect("no holder panics").take() else { return };
+        accepting.stop.store(true, Ordering::Release);
+        // Wakes the thread that accepts; one that has been woken by another is as good.
+        let _ = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], self.port)));
+        accepting.thread.join().expect("the thread that accepts does not panic");
+    }
+
+    /// Takes connections again.
+    pub fn come(&self) {
+        let mut accepting = self.accepting.lock().expect("no holder panics");
+        if accepting.is_some() {
+            return;
+        }
+        let socket = bound(self.port);
+        socket.listen(1024).expect("the port is kept for this server");
+        let (listener, stop) = (TcpListener::from(socket), Arc::new(AtomicBool::new(false)));
+        let (shared, stopped) = (Arc::clone(&self.shared), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || accept(&shared, &listener, &stopped));
+        *accepting = Some(Accepting { stop, thread });
+    }
+
+    /// Dies: refuses connections, and those that are open are reset.
+    pub fn die(&self) {
+        self.leave();
+        let sockets: Vec<_> = self.state().sockets.iter().filter_map(Weak::upgrade).collect();
+        for socket in &sockets {
+            socket.reset();
+        }
+        for relay in self.relays() {
+            relay.reset();
+        }
+    }
+
+    /// Changes the script.
+    pub fn script(&self, change: impl FnOnce(&mut Script)) {
+        change(&mut self.state().script);
+    }
+
+    /// The next registrations are answered so.
+    pub fn next_registers(&self, answers: impl IntoIterator<Item = Register>) {
+        self.state().script.registers.extend(answers);
+    }
+
+    /// This becomes of the next streaming connections.
+    pub fn next_openings(&self, openings: impl IntoIterator<Item = Opening>) {
+        self.state().script.openings.extend(openings);
+    }
+
+    /// The next requests for data are answered so.
+    pub fn next_answers(&self, answers: impl IntoIterator<Item = Answer>) {
+        self.state().script.answers.extend(answers);
+    }
+
+    /// Lets no answer to a request for data go until [`Self::release`].
+    pub fn hold(&self, holding: Holding) {
+        self.state().script.holding = Some(holding);
+    }
+
+    /// How many answers wait.
+    pub fn held(&self) -> usize {
+        self.state().held.len()
+    }
+
+    /// Lets waiting answers go, and holds no more.
+    pub fn release(&self) {
+        let mut state = self.state();
+        state.script.holding = None;
+        for Held { relay, request, answer } in std::mem::take(&mut state.held) {
+            let answer = answer.unwrap_or_else(|| state.model.answer(&relay.key, &relay.mapped, &request));
+            relay.respond(answer);
+        }
+    }
+
+    /// The registrations so far.
+    pub fn registrations(&self) -> Vec<Registration> {
+        self.state().registrations.clone()
+    }
+
+    /// The handshakes of streaming connections so far, refused ones as well.
+    pub fn handshakes(&self) -> Vec<(Instant, Request)> {
+        self.state().handshakes.clone()
+    }
+
+    /// How many connections of any kind were accepted.
+    pub fn accepted(&self) -> usize {
+        self.state().accepted
+    }
+
+    /// Targets of requests to other paths.
+    pub fn strays(&self) -> Vec<String> {
+        self.state().strays.clone()
+    }
+
+    /// The streaming connections so far, in order.
+    pub fn relays(&self) -> Vec<Arc<Relay>> {
+        self.state().relays.clone()
+    }
+
+    /// The streaming connections that are open.
+    pub fn open_relays(&self) -> Vec<Arc<Relay>> {
+        self.relays().into_iter().filter(|relay| relay.is_open()).collect()
+    }
+
+    /// All requests for data so far, over all connections, as timestamps.
+    pub fn timestamps(&self) -> Vec<i64> {
+        self.relays().iter().flat_map(|relay| relay.timestamps()).collect()
+    }
+
+    /// Waits for the `number`th streaming connection, counted from 0.
+    pub fn wait_relay(&self, number: usize) -> Arc<Relay> {
+        wait_until(&format!("streaming connection {number}"), SOON, || self.relays().get(number).cloned())
+    }
+
+    /// Waits for a streaming connection that has asked for data, and is the `number`th counted from 0.
+    pub fn wait_request(&self, number: usize) -> Arc<Relay> {
+        let relay = self.wait_relay(number);
+        wait_until("a request for data", SOON, || (!relay.requests().is_empty()).then_some(()));
+        relay
+    }
+
+    /// Waits for so many registrations.
+    pub fn wait_registrations(&self, count: usize) -> Vec<Registration> {
+        wait_until(&format!("{count} registrations"), SOON, || {
+            let registrations = self.registrations();
+            (registrations.len() >= count).then_some(registrations)
+        })
+    }
+
+    /// What agents did wrong on the wire.
+    pub fn faults(&self) -> Vec<String> {
+        self.state().faults.clone()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.leave();
+        for relay in self.relays() {
+            relay.cut();
+        }
+        for socket in self.state().sockets.iter().filter_map(Weak::upgrade) {
+            socket.end();
+        }
+        let faults = self.faults();
+        if !self.lenient && !std::thread::panicking() {
+            assert!(faults.is_empty(), "the agent broke the protocol: {faults:#?}");
+        }
+    }
+}
+
+/// A socket bound to the loopback, on a port that stays taken while any such socket is there.
+fn bound(port: u16) -> socket2::Socket {
+    let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_reuse_address(true).expect("a socket option");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], port)).into()).expect("the port is free");
+    socket
+}
+
+fn accept(shared: &Arc<Shared>, listener: &TcpListener, stop: &AtomicBool) {
+    while let Ok((tcp, _)) = listener.accept() {
+        if stop.load(Ordering::Acquire) {
+            return;
+        }
+        let Ok(socket) = Socket::accepted(tcp) else { continue };
+        let socket = Arc::new(socket);
+        let mut state = shared.state();
+        state.accepted += 1;
+        if state.script.resets > 0 {
+            state.script.resets -= 1;
+            socket.reset();
+            continue;
+        }
+        state.sockets.retain(|socket| socket.strong_count() > 0);
+        state.sockets.push(Arc::downgrade(&socket));
+        drop(state);
+        let shared = Arc::clone(shared);
+        std::thread::spawn(move || {
+            // How a connection ends is seen by those that have it.
+            let _ = serve::serve(&shared, &socket);
+        });
+    }
+}
