@@ -182,7 +182,7 @@ fn benches(c: &mut Criterion) {
     group.bench_function("push of the last change", |b| {
         b.iter(|| {
             let mut out = Vec::new();
-            environment.server_since(snapshot.sequence() - 1, &mut out);
+            environment.server_since(snapshot.sequence() - 1, PatchForm::Batch, &mut out);
             out
         });
     });

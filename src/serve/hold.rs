@@ -5,6 +5,7 @@ use crate::net::io::{Io, Socket};
 use crate::net::service::Link;
 use crate::net::slab::Key;
 use crate::protocol::secret::Secret;
+use crate::store::PatchForm;
 use crate::telemetry::once::RateLimit;
 
 use super::meter::{Limit, Refusal};
@@ -33,7 +34,7 @@ pub(super) mod close_code {
 #[derive(Debug)]
 pub(super) enum HeldStream {
     /// For data by which its secret can be judged.
-    Verdict { secret: Secret, kind: SecretKind, one_item_patches: bool },
+    Verdict { secret: Secret, kind: SecretKind, form: PatchForm },
     /// For its end: the token is too old or too young, and what the SDK tries next may be neither.
     OutOfTime,
 }
@@ -67,8 +68,8 @@ impl Server {
         match std::mem::replace(&mut session.state, State::Over) {
             State::Parked(parked) => self.ask_again(link, session, *parked),
             State::Held(held) => match *held {
-                HeldStream::Verdict { secret, kind, one_item_patches } => {
-                    self.decide_held(link, session, secret, kind, one_item_patches);
+                HeldStream::Verdict { secret, kind, form } => {
+                    self.decide_held(link, session, secret, kind, form);
                 }
                 HeldStream::OutOfTime => session.state = State::Held(held),
             },
@@ -83,9 +84,9 @@ impl Server {
         session: &mut Session,
         secret: Secret,
         kind: SecretKind,
-        one_item_patches: bool,
+        form: PatchForm,
     ) {
-        if !self.decided(link, session, secret, kind, one_item_patches) {
+        if !self.decided(link, session, secret, kind, form) {
             link.set_deadline(link.now().after(self.shared.options.verdict_wait));
             link.pause();
         }
@@ -98,9 +99,9 @@ impl Server {
         session: &mut Session,
         secret: Secret,
         kind: SecretKind,
-        one_item_patches: bool,
+        form: PatchForm,
     ) {
-        if self.decided(link, session, secret, kind, one_item_patches) {
+        if self.decided(link, session, secret, kind, form) {
             link.resume();
         }
     }
@@ -112,18 +113,18 @@ impl Server {
         session: &mut Session,
         secret: Secret,
         kind: SecretKind,
-        one_item_patches: bool,
+        form: PatchForm,
     ) -> bool {
         match self.judge(&secret, Wanted::Only(kind), link.now()) {
             Verdict::Accepted { slot, .. } => {
-                self.let_in(link, session, secret, slot, kind, one_item_patches);
+                self.let_in(link, session, secret, slot, kind, form);
             }
             Verdict::Refused(refused) => {
                 self.meter.refused(refused.into());
                 self.close_refused(link, session);
             }
             Verdict::Undecided => {
-                let held = HeldStream::Verdict { secret, kind, one_item_patches };
+                let held = HeldStream::Verdict { secret, kind, form };
                 session.state = State::Held(Box::new(held));
                 self.hold(link.key());
                 return false;

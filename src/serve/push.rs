@@ -154,7 +154,7 @@ impl Server {
             }
             None => {
                 self.frames.clear();
-                let kind = environment.server_since(from, &mut self.frames);
+                let kind = environment.server_since(from, stream.form, &mut self.frames);
                 if !self.fits(link, self.frames.iter().map(Payload::private_bytes).sum()) {
                     return self.starve(link, stream);
                 }

@@ -4,6 +4,7 @@ use crate::fanout::index::Place;
 use crate::fanout::secrets::SecretId;
 use crate::model::user::User;
 use crate::protocol::secret::Secret;
+use crate::store::PatchForm;
 use crate::telemetry::metrics::{Closed, Connection};
 use crate::wire::ws::reader::Reader;
 
@@ -71,8 +72,8 @@ pub(super) struct Stream {
     pub reader: Reader,
     pub place: Place,
     pub secret: SecretId,
-    /// Answers to requests, and nothing else, are sent as one-item patches too: the SDK would lose items of a batch.
-    pub one_item_patches: bool,
+    /// What its SDK takes in of patches.
+    pub form: PatchForm,
     /// A request that waits until the peer reads, or until memory is free.
     pub asked: Option<i64>,
     /// On the list of those who wait for memory.

@@ -66,7 +66,7 @@ impl Server {
         if u128::from(ahead_ms.unsigned_abs()) > self.shared.options.token_expiry.as_millis() {
             return self.hold_out_of_time(link, session, ahead_ms);
         }
-        self.decide_stream(link, session, token.secret, kind, loses_batches(head));
+        self.decide_stream(link, session, token.secret, kind, patch_form(head));
     }
 
     fn refuse_malformed(&mut self, link: &mut Link<'_>, session: &mut Session) {
@@ -82,7 +82,7 @@ impl Server {
         secret: Secret,
         slot: EnvironmentSlot,
         kind: SecretKind,
-        one_item_patches: bool,
+        form: PatchForm,
     ) {
         let place = self.index.add(slot, kind, link.key());
         let secret = self.secrets.enter(Entrance { secret, slot, kind });
@@ -95,7 +95,7 @@ impl Server {
             reader: Reader::new(),
             place,
             secret,
-            one_item_patches,
+            form,
             asked: None,
             starving: false,
             user: None,
@@ -185,9 +185,8 @@ impl Server {
         match &stream.user {
             None if stream.place.kind == SecretKind::Client => return,
             None => {
-                let form = if stream.one_item_patches { PatchForm::OnePerItem } else { PatchForm::Batch };
                 self.frames.clear();
-                let kind = environment.server_sync(timestamp_ms, form, &mut self.frames);
+                let kind = environment.server_sync(timestamp_ms, stream.form, &mut self.frames);
                 self.meter.synced(kind);
                 for payload in self.frames.drain(..) {
                     link.send(payload);
@@ -278,13 +277,16 @@ impl Server {
     }
 }
 
-/// Python, Java and Go SDKs lose items of a patch that holds several. They say who they are; the others say
-/// nothing, or other names.
-fn loses_batches(head: &Head<'_>) -> bool {
-    head.user_agent.is_some_and(|agent| {
-        let agent = agent.as_bytes();
-        agent.len() >= 3 && agent[..3].eq_ignore_ascii_case(b"fb-")
-    })
+/// Python, Java and Go SDKs lose or refuse items that others take. They say who they are; the others say nothing, or
+/// other names.
+fn patch_form(head: &Head<'_>) -> PatchForm {
+    let agent = head.user_agent.unwrap_or_default().as_bytes();
+    let is = |name: &[u8]| agent.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+    match () {
+        () if is(b"fb-java") || is(b"fb-go") => PatchForm::Strict,
+        () if is(b"fb-") => PatchForm::OnePerItem,
+        () => PatchForm::Batch,
+    }
 }
 
 /// The peer begins the closing handshake: its code goes back, and nothing more is to come from it.

@@ -29,6 +29,9 @@ use crate::telemetry::metrics::Metrics;
 use super::session::State;
 use super::*;
 
+#[path = "straddle_tests.rs"]
+mod straddle;
+
 pub(super) const NOW_MS: i64 = 1_706_745_600_000;
 const PRIVATE_BYTES_MAX: usize = 1 << 20;
 const IDLE: Duration = Duration::from_secs(120);

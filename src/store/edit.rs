@@ -2,7 +2,7 @@
 //!
 //! Must not change an item: tables have taken everything in before.
 
-use super::environment::{Environment, History};
+use super::environment::{Environment, History, Lateness};
 use super::item::{FlagData, SegmentData};
 use super::message::Changed;
 use super::resolution::Resolved;
@@ -58,7 +58,15 @@ impl Edit {
                 flags_late || segments_late,
                 newest_ms.max(environment.segments.newest.updated_at_ms),
             );
-            environment.ring = self.ring(environment, gone, sequence, server);
+            if self.created {
+                // Who was connected to an environment of this id before is gone: nobody lacks anything.
+                environment.lateness = Lateness::default();
+            } else {
+                let newer = environment.server.highest_ms > server.highest_ms;
+                let all_newer = !(gone || flags_late || segments_late);
+                environment.lateness = environment.lateness.after(sequence, newer, all_newer);
+            }
+            environment.ring = self.ring(environment, gone, sequence);
         }
         if self.changes_client() {
             let mut entries = self.flags.iter().map(|(entry, _)| entry).chain(&self.restamped);
@@ -69,7 +77,7 @@ impl Edit {
         }
     }
 
-    fn ring(&self, environment: &Environment, gone: bool, sequence: u64, before: History) -> Ring {
+    fn ring(&self, environment: &Environment, gone: bool, sequence: u64) -> Ring {
         if self.created {
             return Ring::begun_at(sequence);
         }
@@ -78,8 +86,7 @@ impl Edit {
         } else {
             let flags = self.flags.iter().map(|(entry, _)| Changed::Flag(&entry.data));
             let segments = self.segments.iter().map(|(entry, _)| Changed::Segment(&entry.data));
-            let newer = environment.server.highest_ms > before.highest_ms;
-            push_of(environment, flags.chain(segments).collect(), newer)
+            push_of(environment, flags.chain(segments).collect(), sequence)
         };
         environment.ring.with(sequence, push)
     }

@@ -62,6 +62,27 @@ impl History {
     }
 }
 
+/// When something came that is not newer than all that was served before. Python (before 1.2), Java and Go SDKs take
+/// only what is newer than all they have; what they lack, a full brings as soon as there is anything newer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lateness {
+    /// When last nothing of a change was newer.
+    pub late: u64,
+    /// When last something was, and such an SDK could not be brought up to it by patches.
+    pub caught_up: u64,
+}
+
+impl Lateness {
+    /// After a change at `sequence`: `newer` if it brought anything newer, `all_newer` if nothing else.
+    pub fn after(self, sequence: u64, newer: bool, all_newer: bool) -> Self {
+        match (newer, all_newer && self.late <= self.caught_up) {
+            (false, _) => Self { late: sequence, ..self },
+            (true, false) => Self { caught_up: sequence, ..self },
+            (true, true) => self,
+        }
+    }
+}
+
 /// An environment as it was at one publish sequence.
 #[derive(Clone)]
 pub struct Environment {
@@ -73,6 +94,7 @@ pub struct Environment {
     pub(super) segments: Table<SegmentData>,
     pub(super) server: History,
     pub(super) client: History,
+    pub(super) lateness: Lateness,
     pub(super) ring: Ring,
     pub(super) cache: Cache,
 }
@@ -105,6 +127,7 @@ impl Environment {
             segments: Table::empty(),
             server: History::NONE,
             client: History::NONE,
+            lateness: Lateness::default(),
             ring: Ring::default(),
             cache: Cache::default(),
         }

@@ -12,11 +12,17 @@ const STEPS: usize = 64;
 /// connection is about to get it.
 const BYTES: usize = 256 * 1024;
 
-/// What one change means to a server SDK.
+/// What one change means to a server SDK. Frames are one-item patches, ascending by `updatedAt`.
 #[derive(Clone)]
 pub(super) enum Push {
-    /// One-item patches: whole WebSocket frames, one after the other.
+    /// All of it is newer than all that was served before.
     Patches(Arc<[u8]>),
+    /// None of it is: who takes only what is newer than all it has gets a full, which it ignores rather than
+    /// refuses if that is not newer either.
+    Late(Arc<[u8]>),
+    /// Some of it is newer, but not all, or there was something before that was not: a full, which is newer, brings
+    /// all of it to who takes only what is newer than all it has.
+    CatchUp(Arc<[u8]>),
     /// The environment as it is.
     Full,
 }
@@ -24,7 +30,7 @@ pub(super) enum Push {
 impl Push {
     fn bytes(&self) -> usize {
         match self {
-            Push::Patches(frames) => frames.len(),
+            Push::Patches(frames) | Push::Late(frames) | Push::CatchUp(frames) => frames.len(),
             Push::Full => 0,
         }
     }

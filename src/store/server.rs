@@ -33,13 +33,17 @@ pub enum SyncKind {
     Patch,
 }
 
-/// How the answer to a `data-sync` is cut into messages.
+/// What an SDK takes in of patches, which decides how they are cut into messages and what goes as a full instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatchForm {
-    /// One message with all items, in the environment's order, as FeatBit sends it.
+    /// Whatever is newer than what it has of the same item. A `data-sync` is answered by one message with all items,
+    /// in the environment's order, as FeatBit does it.
     Batch,
-    /// One message an item, ascending by `updatedAt`: for SDKs that lose items of a batch (Python, Java, Go).
+    /// One item a message, ascending by `updatedAt` (Python). Before 1.2 it loses an item that is not newer than
+    /// all it has, and does not say which version it is.
     OnePerItem,
+    /// The same, and an item that is not newer than all it has makes it close the connection and come back (Java, Go).
+    Strict,
 }
 
 /// The answer to a poll of a server SDK.
@@ -62,6 +66,8 @@ impl Environment {
             out.push(Payload::Static(EMPTY_PATCH_FRAME));
             return SyncKind::Patch;
         }
+        // What is newer than all it has can be taken in by the strict too.
+        let form = if form == PatchForm::Batch { form } else { PatchForm::OnePerItem };
         let cached = self.cache.patch.load();
         if let Some(patch) =
             cached.as_ref().filter(|patch| (patch.timestamp_ms, patch.form) == (timestamp_ms, form))
@@ -71,7 +77,7 @@ impl Environment {
         }
         let frames = match form {
             PatchForm::Batch => self.patch(timestamp_ms, true),
-            PatchForm::OnePerItem => match self.few_newer_than(timestamp_ms) {
+            PatchForm::OnePerItem | PatchForm::Strict => match self.few_newer_than(timestamp_ms) {
                 Some(newer) => frames(&newer),
                 None => return self.push_full(out),
             },
@@ -92,7 +98,12 @@ impl Environment {
 
     /// Brings a server SDK from `from_sequence` to now; `None` if nothing changed for it. Appends whole
     /// WebSocket frames, one item a patch, ascending by `updatedAt` within a change.
-    pub fn server_since(&self, from_sequence: u64, out: &mut Vec<Payload>) -> Option<SyncKind> {
+    pub fn server_since(
+        &self,
+        from_sequence: u64,
+        form: PatchForm,
+        out: &mut Vec<Payload>,
+    ) -> Option<SyncKind> {
         if from_sequence >= self.server.changed {
             return None;
         }
@@ -100,23 +111,35 @@ impl Environment {
             return Some(self.push_full(out));
         }
         let Some(steps) = self.ring.since(from_sequence) else {
-            return Some(self.computed_since(from_sequence, out));
+            return Some(self.computed_since(from_sequence, form, out));
         };
         let before = out.len();
         for (_, push) in steps {
-            match push {
-                Push::Patches(frames) => out.push(Payload::Shared(Arc::clone(frames))),
-                Push::Full => {
-                    out.truncate(before);
-                    return Some(self.push_full(out));
-                }
-            }
+            let frames = match push {
+                Push::Patches(frames) => Some(frames),
+                Push::Late(frames) => (form != PatchForm::Strict).then_some(frames),
+                Push::CatchUp(frames) => (form == PatchForm::Batch).then_some(frames),
+                Push::Full => None,
+            };
+            let Some(frames) = frames else {
+                out.truncate(before);
+                return Some(self.push_full(out));
+            };
+            out.push(Payload::Shared(Arc::clone(frames)));
         }
         Some(SyncKind::Patch)
     }
 
     /// For who was left behind further than the ring reaches.
-    fn computed_since(&self, from_sequence: u64, out: &mut Vec<Payload>) -> SyncKind {
+    fn computed_since(&self, from_sequence: u64, form: PatchForm, out: &mut Vec<Payload>) -> SyncKind {
+        let needs_full = match form {
+            PatchForm::Batch => false,
+            PatchForm::OnePerItem => self.lateness.caught_up > from_sequence,
+            PatchForm::Strict => self.lateness.caught_up.max(self.lateness.late) > from_sequence,
+        };
+        if needs_full {
+            return self.push_full(out);
+        }
         let mut unchanged_ms = i64::MIN;
         let mut changed = Vec::new();
         fn gather<'a, T: Item>(
@@ -287,14 +310,18 @@ fn newer<T: Item>(table: &Table<T>, timestamp_ms: i64) -> impl Iterator<Item = &
     entries.map(|entry| &*entry.data).filter(move |item| item.text().updated_at_ms > timestamp_ms)
 }
 
-/// What a change means to the server SDKs of `environment`, which has it already: its changed items one by
-/// one, or a full where that is what every SDK takes in.
-pub(super) fn push_of(environment: &Environment, mut changed: Vec<Changed<'_>>, newer: bool) -> Push {
+/// What a change at `sequence` means to the server SDKs of `environment`, which has it already: its changed items
+/// one by one, or a full where that is what every SDK takes in.
+pub(super) fn push_of(environment: &Environment, mut changed: Vec<Changed<'_>>, sequence: u64) -> Push {
     let shared = sort_by_version(&mut changed);
+    if environment.lateness.late == sequence {
+        return Push::Late(Arc::from(frames(&changed)));
+    }
     let items = environment.flags.len() + environment.segments.len();
     let most = changed.len() > PUSH_PATCHES && changed.len() * 2 > items;
-    if newer && (shared || most) {
+    if shared || most {
         return Push::Full;
     }
-    Push::Patches(Arc::from(frames(&changed)))
+    let frames = Arc::from(frames(&changed));
+    if environment.lateness.caught_up == sequence { Push::CatchUp(frames) } else { Push::Patches(frames) }
 }

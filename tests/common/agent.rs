@@ -204,6 +204,12 @@ impl Agent {
         self.wait_for_end()
     }
 
+    /// Sends it a SIGHUP.
+    pub fn hang_up(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("the agent runs");
+    }
+
     /// Ends it without warning.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

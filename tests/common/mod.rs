@@ -11,12 +11,15 @@
 pub mod agent;
 pub mod certificates;
 pub mod dataset;
+pub mod following;
 pub mod frames;
 pub mod http;
+pub mod proxy;
 pub mod raw;
 pub mod rng;
 pub mod sdk;
 pub mod server;
+pub mod watcher;
 pub mod ws;
 
 use std::io::Write;

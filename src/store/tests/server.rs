@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::support::*;
 use crate::payload::Payload;
-use crate::store::PatchForm::{Batch, OnePerItem};
+use crate::store::PatchForm::{Batch, OnePerItem, Strict};
 use crate::store::{Environment, Poll, Writer};
 
 fn flags(range: std::ops::Range<i64>) -> Vec<Thing> {
@@ -200,11 +200,65 @@ fn several_changes_are_pushed_one_after_the_other() {
     }
     let environment = environment(writer.current(), 1);
     let mut out = Vec::new();
-    environment.server_since(from, &mut out);
+    environment.server_since(from, Batch, &mut out);
     assert_eq!(out.len(), 3);
     assert!(out.iter().all(|payload| matches!(payload, Payload::Shared(_))));
     assert_eq!(since(&environment, from), ["patch f1/"; 3]);
     assert_eq!(since(&environment, from + 1), ["patch f1/"; 2]);
+}
+
+/// What each kind of SDK is pushed since `from`.
+fn each_form(environment: &Environment, from: u64) -> [String; 3] {
+    [Batch, OnePerItem, Strict].map(|form| since_as(environment, from, form).join(", "))
+}
+
+#[test]
+fn a_strict_sdk_is_never_pushed_what_it_refuses_and_gets_it_with_the_next_newer_change() {
+    let mut writer = writer();
+    let mut now = small();
+    let start = change(&mut writer, &[now.clone()]).snapshot.sequence();
+    now.flags.push(thing("late", 5, "x"));
+    let late = change(&mut writer, &[now.clone()]).snapshot.sequence();
+    let full = "full f1 f2 f3 late/s1 s2";
+    assert_eq!(each_form(&environment(writer.current(), 1), start), ["patch late/", "patch late/", full]);
+    now.flags[0].version_ms = 60;
+    let newer = change(&mut writer, &[now.clone()]).snapshot.sequence();
+    let after = environment(writer.current(), 1);
+    assert_eq!(each_form(&after, late), ["patch f1/", full, full]);
+    assert_eq!(each_form(&after, start), ["patch late/, patch f1/", full, full]);
+    now.flags[1].version_ms = 70;
+    change(&mut writer, &[now]);
+    assert_eq!(each_form(&environment(writer.current(), 1), newer), ["patch f2/"; 3]);
+}
+
+#[test]
+fn a_late_item_beside_a_newer_one_goes_as_a_full_to_who_would_lose_it() {
+    let mut after = small();
+    after.flags.push(thing("late", 30, "x"));
+    after.segments[1].version_ms = 60;
+    let mut writer = writer();
+    let from = change(&mut writer, &[small()]).snapshot.sequence();
+    change(&mut writer, &[after]);
+    let environment = environment(writer.current(), 1);
+    let full = "full f1 f2 f3 late/s1 s2";
+    assert_eq!(each_form(&environment, from), ["patch late/, patch /s2", full, full]);
+}
+
+#[test]
+fn a_removal_reaches_who_ignored_it_with_the_next_newer_change() {
+    let mut writer = writer();
+    let mut now = small();
+    change(&mut writer, &[now.clone()]);
+    now.flags.remove(2);
+    // Not newer than f3 was, so the removal is ignored by who has f3.
+    let removed = change(&mut writer, &[now.clone()]).snapshot.sequence();
+    now.flags[0].version_ms = 29;
+    let late = change(&mut writer, &[now.clone()]).snapshot.sequence();
+    let full = "full f1 f2/s1 s2";
+    assert_eq!(each_form(&environment(writer.current(), 1), removed), ["patch f1/", "patch f1/", full]);
+    now.flags[1].version_ms = 31;
+    change(&mut writer, &[now]);
+    assert_eq!(each_form(&environment(writer.current(), 1), late), ["patch f2/", full, full]);
 }
 
 /// Seventy changes to f1, so that the ring has forgotten the first of them.

@@ -212,8 +212,12 @@ pub fn sync(environment: &Environment, timestamp_ms: i64, form: PatchForm) -> Ve
 }
 
 pub fn since(environment: &Environment, from_sequence: u64) -> Vec<String> {
+    since_as(environment, from_sequence, PatchForm::Batch)
+}
+
+pub fn since_as(environment: &Environment, from_sequence: u64, form: PatchForm) -> Vec<String> {
     let mut out = Vec::new();
-    let kind = environment.server_since(from_sequence, &mut out);
+    let kind = environment.server_since(from_sequence, form, &mut out);
     let messages = messages(&out);
     assert_eq!(kind.is_none(), messages.is_empty());
     messages.iter().map(brief).collect()

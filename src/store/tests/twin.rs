@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::support::*;
-use crate::store::PatchForm::{Batch, OnePerItem};
+use crate::store::PatchForm::{self, Batch, OnePerItem, Strict};
 use crate::store::ring::Ring;
 use crate::store::{Environment, Snapshot, Writer, WriterOptions};
 
@@ -181,9 +181,98 @@ const USER: &str = "u1";
 const SERVER_TAKES: fn(i64, i64) -> bool = |old, new| new > old;
 const CLIENT_TAKES: fn(i64, i64) -> bool = |old, new| new >= old;
 
+/// An SDK that takes an item or a full only if it is newer than all it has.
+struct StrictSdk {
+    sdk: Sdk,
+    version_ms: i64,
+    form: PatchForm,
+    /// Up to where it has been brought, if it is connected; its environment may have been another's since.
+    sequence: u64,
+}
+
+impl StrictSdk {
+    fn joining(environment: &Environment, form: PatchForm) -> Self {
+        let mut new = Self { sdk: Sdk::default(), version_ms: 0, form, sequence: 0 };
+        new.ask(environment);
+        new
+    }
+
+    fn take(&mut self, messages: &[Value]) {
+        for message in messages {
+            let mut alone = Sdk::default();
+            alone.apply(message, SERVER_TAKES);
+            let is_full = message["data"]["eventType"] == "full";
+            if alone.version_ms() > self.version_ms {
+                assert!(is_full || alone.items.len() == 1, "it loses all but one of {message}");
+                self.sdk.apply(message, |_, _| true);
+                self.version_ms = alone.version_ms();
+            } else {
+                assert!(
+                    self.form != Strict || is_full || alone.items.is_empty(),
+                    "having {} it is made to close by {message}",
+                    self.version_ms
+                );
+            }
+        }
+    }
+
+    fn ask(&mut self, environment: &Environment) {
+        let mut out = Vec::new();
+        environment.server_sync(self.version_ms, self.form, &mut out);
+        self.take(&messages(&out));
+        self.sequence = environment.sequence();
+    }
+
+    fn follow(&mut self, environment: &Environment) {
+        let mut out = Vec::new();
+        environment.server_since(self.sequence, self.form, &mut out);
+        self.take(&messages(&out));
+        self.sequence = environment.sequence();
+    }
+}
+
+/// Strict SDKs of one environment, and the newest version that it ever served.
+struct Strictness {
+    sdks: Vec<StrictSdk>,
+    highest_ms: i64,
+}
+
+/// Lets strict SDKs follow what happened, some at once and some later, some by coming back. Whenever there is
+/// anything newer than all there was before, who follows has everything.
+fn check_strict(snapshot: &Snapshot, worlds: &[World], strict: &mut BTreeMap<u8, Strictness>, step: usize) {
+    strict.retain(|number, _| worlds.iter().any(|world| world.number == *number));
+    for world in worlds {
+        let environment = environment(snapshot, world.number);
+        let mut forgetful = (*environment).clone();
+        forgetful.ring = Ring::begun_at(environment.server.changed);
+        let now = server_state(world);
+        let all =
+            strict.entry(world.number).or_insert_with(|| Strictness { sdks: Vec::new(), highest_ms: 0 });
+        let newer = now.version_ms() > all.highest_ms;
+        all.highest_ms = all.highest_ms.max(now.version_ms());
+        for (at, sdk) in all.sdks.iter_mut().enumerate() {
+            match (at + step) % 4 {
+                // Stays behind.
+                0 => continue,
+                1 => sdk.ask(&environment),
+                2 => sdk.follow(&environment),
+                _ => sdk.follow(&forgetful),
+            }
+            if newer {
+                assert_eq!(&sdk.sdk, &now, "{:?}", sdk.form);
+            }
+        }
+        for form in [OnePerItem, Strict] {
+            let new = StrictSdk::joining(&environment, form);
+            assert_eq!(&new.sdk, &now);
+            all.sdks.push(new);
+        }
+    }
+}
+
 fn check_server(environment: &Environment, before: &Sdk, from: u64, now: &Sdk, at_once: bool) {
     let mut out = Vec::new();
-    let kind = environment.server_since(from, &mut out);
+    let kind = environment.server_since(from, Batch, &mut out);
     let messages = messages(&out);
     let mut sdk = before.clone();
     let mut last_ms = i64::MIN;
@@ -324,6 +413,7 @@ proptest! {
         let mut writer = Writer::new(WriterOptions { revocation_grace_ms: 0, ..WriterOptions::default() });
         let mut worlds = vec![world(1, vec![], vec![]), world(2, vec![], vec![])];
         let mut history: Vec<Moment> = Vec::new();
+        let mut strict = BTreeMap::new();
         for (whole, edits) in &steps {
             let before = worlds.clone();
             let sequence = writer.current().sequence();
@@ -336,6 +426,7 @@ proptest! {
             let published = writer.current().sequence() > sequence;
             prop_assert_eq!(published, before != worlds || history.is_empty());
             check(&writer, &worlds, &history);
+            check_strict(writer.current(), &worlds, &mut strict, history.len());
             let mut again = Writer::new(WriterOptions::default());
             let backup = String::from_utf8(writer.current().backup().to_vec()).unwrap();
             load_text(&mut again, &backup, 0, false);

@@ -13,7 +13,7 @@ use crate::wire::ws::handshake;
 pub(super) struct Fields<'b> {
     host: Option<&'b [u8]>,
     content_length: Option<u64>,
-    is_chunked: bool,
+    transfer_codings: Option<TransferCodings>,
     says_close: bool,
     says_keep_alive: bool,
     says_upgrade: bool,
@@ -74,7 +74,10 @@ impl<'b> Fields<'b> {
                 self.take_content_encoding(value);
                 Ok(())
             }
-            17 if is("transfer-encoding") => self.take_transfer_encoding(value),
+            17 if is("transfer-encoding") => {
+                self.transfer_codings.get_or_insert_default().take(value);
+                Ok(())
+            }
             17 if is("sec-websocket-key") => {
                 self.websocket_key_repeated |= self.websocket_key.replace(value).is_some();
                 Ok(())
@@ -102,15 +105,6 @@ impl<'b> Fields<'b> {
             self.says_keep_alive |= item.eq_ignore_ascii_case(b"keep-alive");
             self.says_upgrade |= item.eq_ignore_ascii_case(b"upgrade");
         }
-    }
-
-    /// Only `chunked` is understood, and only said once (RFC 9112 section 6.1).
-    fn take_transfer_encoding(&mut self, value: &[u8]) -> Result<(), Refusal> {
-        if self.is_chunked || !value.eq_ignore_ascii_case(b"chunked") {
-            return Err(Refusal::new(501, "only the transfer encoding chunked is understood"));
-        }
-        self.is_chunked = true;
-        Ok(())
     }
 
     fn take_content_encoding(&mut self, value: &[u8]) {
@@ -215,12 +209,12 @@ impl<'b> Fields<'b> {
 
     /// RFC 9112 section 6.3, as strict as it allows: what two parsers could frame differently is refused.
     fn body(&self, minor_version: u8) -> Result<BodyLength, Refusal> {
-        match (self.is_chunked, self.content_length) {
-            (true, Some(_)) => Err(Refusal::bad("both Content-Length and Transfer-Encoding")),
-            (true, None) if minor_version == 0 => Err(Refusal::bad("Transfer-Encoding in HTTP/1.0")),
-            (true, None) => Ok(BodyLength::Chunked),
-            (false, Some(length)) => Ok(BodyLength::Length(length)),
-            (false, None) => Ok(BodyLength::None),
+        match (&self.transfer_codings, self.content_length) {
+            (Some(_), Some(_)) => Err(Refusal::bad("both Content-Length and Transfer-Encoding")),
+            (Some(_), None) if minor_version == 0 => Err(Refusal::bad("Transfer-Encoding in HTTP/1.0")),
+            (Some(codings), None) => codings.check().map(|()| BodyLength::Chunked),
+            (None, Some(length)) => Ok(BodyLength::Length(length)),
+            (None, None) => Ok(BodyLength::None),
         }
     }
 
@@ -242,6 +236,39 @@ impl<'b> Fields<'b> {
             Some(key) if !self.websocket_key_repeated && handshake::is_key(key) => Ok(Upgrade { key }),
             _ => Err(WebSocketFault::Key),
         })
+    }
+}
+
+/// What `Transfer-Encoding` said, all its lines together.
+#[derive(Default)]
+struct TransferCodings {
+    /// How often `chunked` was said.
+    chunked: usize,
+    /// Whether it was the last that was said.
+    ends_in_chunked: bool,
+    /// Whether there was any other.
+    has_others: bool,
+}
+
+impl TransferCodings {
+    fn take(&mut self, value: &[u8]) {
+        for item in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            self.ends_in_chunked = item.eq_ignore_ascii_case(b"chunked");
+            self.chunked += usize::from(self.ends_in_chunked);
+            self.has_others |= !self.ends_in_chunked;
+        }
+    }
+
+    /// RFC 9112 sections 6.1 and 6.3: without `chunked` at the end nobody knows where the body ends, and it is applied
+    /// once only. What comes before it is well formed, but not understood here.
+    fn check(&self) -> Result<(), Refusal> {
+        if !self.ends_in_chunked || self.chunked > 1 {
+            return Err(Refusal::bad("the last transfer encoding must be chunked, said once"));
+        }
+        if self.has_others {
+            return Err(Refusal::new(501, "only the transfer encoding chunked is understood"));
+        }
+        Ok(())
     }
 }
 

@@ -15,6 +15,7 @@ pub mod relay;
 pub mod script;
 mod serve;
 mod socket;
+pub mod tls;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use rustls::ServerConfig;
 use socket2::{Domain, Type};
 
 use self::held::{Held, Holding};
@@ -29,6 +31,7 @@ use self::model::Model;
 use self::relay::Relay;
 use self::script::{Answer, Opening, Register, Script};
 use self::socket::{Request, Socket};
+use self::tls::Tls;
 use super::agent::API_KEY;
 use super::dataset::Dataset;
 use super::{SOON, wait_until};
@@ -70,6 +73,8 @@ struct State {
     faults: Vec<String>,
     accepted: usize,
     sockets: Vec<Weak<Socket>>,
+    tls: Option<Arc<ServerConfig>>,
+    handshake_failures: Vec<String>,
 }
 
 /// Where the server answers.
@@ -155,6 +160,21 @@ impl Server {
     /// Its address as `StreamingUri`.
     pub fn url(&self) -> String {
         format!("ws://127.0.0.1:{}", self.port)
+    }
+
+    /// Its address as `StreamingUri` when it speaks TLS, under a name.
+    pub fn tls_url(&self, host: &str) -> String {
+        format!("wss://{host}:{}", self.port)
+    }
+
+    /// Speaks TLS, or not, on connections to come.
+    pub fn set_tls(&self, tls: Option<Arc<ServerConfig>>) {
+        self.state().tls = tls;
+    }
+
+    /// How TLS handshakes failed so far.
+    pub fn handshake_failures(&self) -> Vec<String> {
+        self.state().handshake_failures.clone()
     }
 
     /// Its address for `EventUri` and registrations.
@@ -327,9 +347,9 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener, stop: &AtomicBool) {
         if stop.load(Ordering::Acquire) {
             return;
         }
-        let Ok(socket) = Socket::accepted(tcp) else { continue };
-        let socket = Arc::new(socket);
         let mut state = shared.state();
+        let Ok(socket) = Socket::accepted(tcp, state.tls.clone().map(Tls::new)) else { continue };
+        let socket = Arc::new(socket);
         state.accepted += 1;
         if state.script.resets > 0 {
             state.script.resets -= 1;
@@ -342,7 +362,11 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener, stop: &AtomicBool) {
         let shared = Arc::clone(shared);
         std::thread::spawn(move || {
             // How a connection ends is seen by those that have it.
-            let _ = serve::serve(&shared, &socket);
+            if let Err(error) = serve::serve(&shared, &socket)
+                && let Some(failure) = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>())
+            {
+                shared.state().handshake_failures.push(failure.to_string());
+            }
         });
     }
 }

@@ -8,6 +8,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::tls::Tls;
 use crate::common::SOON;
 use crate::common::frames::{CLOSE, CONTINUATION};
 
@@ -15,28 +16,38 @@ use crate::common::frames::{CLOSE, CONTINUATION};
 #[derive(Debug)]
 pub struct Socket {
     tcp: TcpStream,
+    tls: Option<Tls>,
 }
 
 impl Socket {
     /// Takes an accepted connection over.
-    pub fn accepted(tcp: TcpStream) -> io::Result<Self> {
+    pub fn accepted(tcp: TcpStream, tls: Option<Tls>) -> io::Result<Self> {
         tcp.set_nodelay(true)?;
         tcp.set_write_timeout(Some(SOON))?;
-        Ok(Self { tcp })
+        Ok(Self { tcp, tls })
     }
 
     /// Waits for bytes; 0 is the end.
     pub fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        (&self.tcp).read(into)
+        match &self.tls {
+            None => (&self.tcp).read(into),
+            Some(tls) => tls.read(&self.tcp, into),
+        }
     }
 
     /// Writes all of it.
     pub fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
-        (&self.tcp).write_all(bytes)
+        match &self.tls {
+            None => (&self.tcp).write_all(bytes),
+            Some(tls) => tls.write_all(&self.tcp, bytes),
+        }
     }
 
     /// Says that nothing more will be sent.
     pub fn finish(&self) {
+        if let Some(tls) = &self.tls {
+            let _ = tls.finish(&self.tcp);
+        }
         let _ = self.tcp.shutdown(Shutdown::Write);
     }
 

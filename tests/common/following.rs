@@ -1,0 +1,85 @@
+//! Agents that follow a server: how they are started, and what operators see of them.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::agent::{API_KEY, Agent, Builder};
+use super::dataset::{Environment, boolean_flag, serve, touch};
+use super::server::Server;
+use super::{SOON, wait_until};
+
+/// Under which an agent registers.
+pub const AGENT_ID: &str = "agent-1";
+
+/// The end of a grace that a test waits for.
+pub const GRACE: Duration = Duration::from_secs(1);
+
+impl Builder {
+    /// An agent that follows a server, and is in a hurry wherever a setting lets it.
+    pub fn following(server: &Server) -> Self {
+        Self::following_at(&server.url())
+    }
+
+    /// The same, for a server at any address.
+    pub fn following_at(url: &str) -> Self {
+        Self::bare()
+            .env("Mode", "auto")
+            .env("ApiKey", API_KEY)
+            .env("AgentId", AGENT_ID)
+            .env("StreamingUri", url)
+            .env("ForwardEvents", "false")
+            .env("Shutdown__DrainSeconds", "100ms")
+    }
+}
+
+impl Agent {
+    /// The answer to a readiness check.
+    pub fn readiness(&self) -> (u16, String) {
+        let answer = self.get("/health/readiness", &[]);
+        (answer.status, answer.text().to_owned())
+    }
+
+    /// Waits for that answer.
+    pub fn wait_readiness(&self, status: u16, text: &str) {
+        wait_until(&format!("readiness {status} {text}"), SOON, || {
+            (self.readiness() == (status, text.to_owned())).then_some(())
+        });
+    }
+
+    /// Waits until it has data and is in touch with its server.
+    pub fn wait_stable(&self) {
+        self.wait_readiness(200, "Healthy");
+    }
+
+    /// The status, as the management call has it.
+    pub fn status(&self) -> Value {
+        self.get("/api/public/proxy/status", &[("Authorization", API_KEY)]).expect(200).json()
+    }
+
+    /// Asks for a full sync, as an operator does.
+    pub fn resync(&self) {
+        let answer = self.post("/api/public/proxy/resync", &[("Authorization", API_KEY)], &Value::Null);
+        assert!(matches!(answer.status, 200 | 202 | 204), "{answer:?}");
+    }
+}
+
+/// An environment whose boolean flags `a` and `b` give everybody `v0`.
+pub fn two_flags(number: u8) -> Environment {
+    Environment::new(number).flag(boolean_flag("a")).flag(boolean_flag("b"))
+}
+
+/// Gives everybody another variation of a flag at the server, `later_ms` after the start of the dataset.
+pub fn set(server: &Server, environment: &Environment, key: &str, variation: &str, later_ms: i64) {
+    let mut flag = server.flag(&environment.id, key);
+    serve(&mut flag, variation);
+    touch(&mut flag, later_ms);
+    server.upsert_flag(&environment.id, flag);
+}
+
+/// The same, and nobody is told.
+pub fn set_unseen(server: &Server, environment: &Environment, key: &str, variation: &str, later_ms: i64) {
+    server.script(|script| script.mute = true);
+    set(server, environment, key, variation, later_ms);
+    server.script(|script| script.mute = false);
+}

@@ -1,0 +1,184 @@
+//! A streaming SDK that looks closely at what it is told: it fails the test when something comes twice, goes back in
+//! time, or when it is sent away.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::SOON;
+use super::agent::Agent;
+use super::dataset::Kind;
+use super::server::model::at_ms;
+use super::ws::{Next, Stream};
+
+/// A connection and what its SDK would hold.
+#[derive(Debug)]
+pub struct Watcher {
+    stream: Stream,
+    user: Option<Value>,
+    /// Flags by key: whole ones of a server SDK, evaluated ones of a client SDK.
+    pub flags: BTreeMap<String, Value>,
+    /// Segments by id.
+    pub segments: BTreeMap<String, Value>,
+    /// The `eventType` of each message so far.
+    pub events: Vec<String>,
+}
+
+impl Watcher {
+    /// A server SDK that has its first full.
+    pub fn server(agent: &Agent, secret: &str) -> Self {
+        let mut watcher = Self::knock(agent, secret);
+        watcher.expect_full();
+        watcher
+    }
+
+    /// A client SDK that has its first full.
+    pub fn client(agent: &Agent, secret: &str, user: &Value) -> Self {
+        let mut stream = Stream::connect(agent, Kind::Client, secret);
+        stream.request_data_for(0, user);
+        let mut watcher = Self::of(stream, Some(user.clone()));
+        watcher.expect_full();
+        watcher
+    }
+
+    /// A server SDK that has asked for its first full.
+    pub fn knock(agent: &Agent, secret: &str) -> Self {
+        let mut stream = Stream::connect(agent, Kind::Server, secret);
+        stream.request_data(0);
+        Self::of(stream, None)
+    }
+
+    fn of(stream: Stream, user: Option<Value>) -> Self {
+        let (flags, segments) = (BTreeMap::new(), BTreeMap::new());
+        Self { stream, user, flags, segments, events: Vec::new() }
+    }
+
+    /// The next message must be a full.
+    pub fn expect_full(&mut self) {
+        assert_eq!(self.take(), "full", "after {:?}", self.events);
+    }
+
+    /// The next message must be a patch.
+    pub fn expect_patch(&mut self) {
+        assert_eq!(self.take(), "patch", "after {:?}", self.events);
+    }
+
+    /// Takes the next message in; returns its `eventType`.
+    pub fn take(&mut self) -> String {
+        match self.stream.next_within(SOON) {
+            Next::Message(message) => self.apply(&message),
+            other => panic!("expected a message, got {other:?} after {:?}", self.events),
+        }
+    }
+
+    /// The same; `None` if it is closed instead, which it must not be for good.
+    pub fn try_take(&mut self) -> Option<String> {
+        match self.stream.next_within(SOON) {
+            Next::Message(message) => Some(self.apply(&message)),
+            Next::Closed(code) => {
+                assert_ne!(code, Some(4003), "after {:?}", self.events);
+                None
+            }
+            Next::Nothing => panic!("nothing comes after {:?}", self.events),
+        }
+    }
+
+    /// Takes messages in until something holds.
+    pub fn take_until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
+        while !holds(self) {
+            match self.stream.next_within(SOON) {
+                Next::Message(message) => self.apply(&message),
+                other => panic!("waited for {what}, got {other:?} after {:?}; {:?}", self.events, self.flags),
+            };
+        }
+    }
+
+    /// Takes messages in until a flag gives everybody this variation.
+    pub fn wait_variation(&mut self, key: &str, variation: &str) {
+        self.take_until(&format!("{variation} of {key}"), |watcher| {
+            watcher.variation(key) == Some(variation)
+        });
+    }
+
+    /// Takes messages in until a flag is gone.
+    pub fn wait_gone(&mut self, key: &str) {
+        self.take_until(&format!("the end of {key}"), |watcher| !watcher.flags.contains_key(key));
+    }
+
+    /// The variation that a flag gives: to everybody, or to the client's user.
+    pub fn variation(&self, key: &str) -> Option<&str> {
+        let flag = self.flags.get(key)?;
+        let id = if self.user.is_some() {
+            &flag["variationId"]
+        } else {
+            &flag["fallthrough"]["variations"][0]["id"]
+        };
+        id.as_str()
+    }
+
+    /// Nothing was sent before now.
+    pub fn expect_nothing_new(&mut self) {
+        self.stream.expect_nothing_new();
+    }
+
+    /// It is being closed; returns the code.
+    pub fn expect_close(&mut self, within: Duration) -> Option<u16> {
+        self.stream.expect_close(within)
+    }
+
+    fn apply(&mut self, message: &Value) -> String {
+        assert_eq!(message["messageType"], "data-sync", "{message}");
+        let data = &message["data"];
+        let event = data["eventType"].as_str().expect("an event type").to_owned();
+        let flags = data["featureFlags"].as_array().expect("flags");
+        let none = Vec::new();
+        let segments =
+            if self.user.is_some() { &none } else { data["segments"].as_array().expect("segments") };
+        let key_name = if let Some(user) = &self.user {
+            assert_eq!(data["userKeyId"], user["keyId"]);
+            "id"
+        } else {
+            "key"
+        };
+        if event == "full" {
+            let by = |items: &[Value], name: &str| -> BTreeMap<String, Value> {
+                let pairs =
+                    items.iter().map(|item| (item[name].as_str().expect("a name").to_owned(), item.clone()));
+                pairs.collect()
+            };
+            let (flags, segments) = (by(flags, key_name), by(segments, "id"));
+            let first = self.events.is_empty();
+            assert!(
+                first || (&flags, &segments) != (&self.flags, &self.segments),
+                "a full that changes nothing"
+            );
+            (self.flags, self.segments) = (flags, segments);
+        } else {
+            assert_eq!(event, "patch");
+            assert!(flags.len() + segments.len() > 0, "an empty patch that nobody asked for");
+            for flag in flags {
+                newer(&mut self.flags, flag, key_name, self.user.is_some());
+            }
+            for segment in segments {
+                newer(&mut self.segments, segment, "id", false);
+            }
+        }
+        self.events.push(event.clone());
+        event
+    }
+}
+
+/// Puts an item in its place, where it must be newer than the one there.
+fn newer(items: &mut BTreeMap<String, Value>, item: &Value, name: &str, evaluated: bool) {
+    let name = item[name].as_str().expect("a name").to_owned();
+    if let Some(have) = items.get(&name) {
+        assert_ne!(have, item, "the same twice");
+        if evaluated {
+            assert!(item["timestamp"].as_i64() >= have["timestamp"].as_i64(), "older than {have}: {item}");
+        } else {
+            assert!(at_ms(item) > at_ms(have), "not newer than {have}: {item}");
+        }
+    }
+    items.insert(name, item.clone());
+}
