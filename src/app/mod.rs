@@ -26,7 +26,7 @@ use crate::ingest::{Following, Handle, Ingest, Job, Offload};
 use crate::net::limits::Limits;
 use crate::net::reactor::{self, Allowance, Reactor};
 use crate::serve::{Door, Options, Server, Shared};
-use crate::store::{Snapshot, WriterOptions};
+use crate::store::{Scope, Snapshot, WriterOptions};
 use crate::sync;
 use crate::sync::file::DataFile;
 use crate::telemetry::metrics::Metrics;
@@ -308,6 +308,15 @@ fn serve_options(settings: &Settings) -> Options {
     Options {
         instance: random_name(),
         mode: settings.mode.as_str(),
+        relay_keys: settings
+            .relay_keys
+            .iter()
+            .map(|relay| {
+                let names = relay.environments.as_ref();
+                let names = names.map(|names| names.iter().map(|name| name.as_str().into()).collect());
+                (relay.key.clone(), names.map_or(Scope::All, Scope::Only))
+            })
+            .collect(),
         api_key: settings.api_key.clone(),
         token_expiry: settings.streaming.token_expiry,
         token_hold: settings.streaming.token_hold,

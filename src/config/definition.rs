@@ -12,6 +12,8 @@ pub enum Key {
     Mode,
     ApiKey,
     ApiKeyFile,
+    RelayKeys,
+    RelayKeysFile,
     DataFile,
     DataFileStamp,
     DataFilePollMilliseconds,

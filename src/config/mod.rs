@@ -15,6 +15,7 @@ pub mod fault;
 mod file;
 mod json;
 pub mod listen;
+mod relay_keys;
 pub mod settings;
 pub mod source;
 mod suggest;

@@ -20,6 +20,8 @@ pub struct Settings {
     pub mode: Mode,
     /// The key of the management calls; without it they answer 401.
     pub api_key: Option<Secret>,
+    /// The keys by which other agents may follow this one.
+    pub relay_keys: Vec<RelayKey>,
     /// The dump to serve and to watch.
     pub data_file: Option<DataFile>,
     /// What becomes of usage events.
@@ -146,6 +148,15 @@ pub struct DataFile {
     pub stamp: bool,
     /// How often it is looked at where the system reports no changes.
     pub poll: Duration,
+}
+
+/// A key by which other agents may follow this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayKey {
+    /// The key.
+    pub key: Secret,
+    /// The environments it opens, by `projectKey:envKey` or id; `None` is every one.
+    pub environments: Option<Vec<String>>,
 }
 
 /// What becomes of usage events.

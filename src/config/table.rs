@@ -23,6 +23,16 @@ pub const DEFINITIONS: &[Definition] = &[
         ),
     define(Key::ApiKeyFile, "ApiKey__File", Kind::Path, "", Section::Data)
         .help("A file that holds the ApiKey, as container secrets do. Blanks and line ends around it are cut off."),
+    define(Key::RelayKeys, "RelayKeys", Kind::Secret, "", Section::Data)
+        .default_note("no relays")
+        .help(
+            "Keys by which other agents may follow this one as they would follow a FeatBit server, separated by `;`. \
+             Each is the ApiKey of those agents: 20 or more letters, digits, `-` and `_`, such as `rp-…`. A key alone \
+             opens every environment, `key=shop:dev,shop:prod` those of these names (or ids). It opens no management \
+             call here, and ApiKey must not be among them. Whoever has one can read every secret of its environments.",
+        ),
+    define(Key::RelayKeysFile, "RelayKeys__File", Kind::Path, "", Section::Data)
+        .help("A file that holds RelayKeys, as container secrets do; line ends count as `;`."),
     define(Key::DataFile, "DataFile", Kind::Path, "", Section::Data)
         .common()
         .needed("offline mode without an ApiKey")

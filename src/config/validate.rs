@@ -12,9 +12,10 @@ use tracing::level_filters::LevelFilter;
 use super::definition::{Key, Kind};
 use super::fault::{Fault, Rejected};
 use super::listen::{self, Listen};
+use super::relay_keys;
 use super::settings::{
-    Cors, DataFile, Effective, Events, Limits, Log, LogFormat, Mode, Origins, Polling, Secret, Settings,
-    Streaming, Upstream,
+    Cors, DataFile, Effective, Events, Limits, Log, LogFormat, Mode, Origins, Polling, RelayKey, Secret,
+    Settings, Streaming, Upstream,
 };
 use super::source::{Inputs, Raw};
 use super::table::DEFINITIONS;
@@ -88,6 +89,7 @@ pub(super) struct Check<'a> {
 impl Check<'_> {
     fn settings(&mut self) -> Settings {
         let api_key = self.api_key();
+        let relay_keys = self.relay_keys(api_key.as_ref());
         let data_file = self.data_file();
         let event_uri = self.uri(Key::EventUri);
         let streaming_uri = self.uri(Key::StreamingUri);
@@ -106,6 +108,7 @@ impl Check<'_> {
         let settings = Settings {
             mode,
             api_key,
+            relay_keys,
             data_file,
             events,
             dial,
@@ -261,24 +264,42 @@ impl Check<'_> {
     // Settings with a form of their own.
 
     fn api_key(&mut self) -> Option<Secret> {
-        let key = self.text(Key::ApiKey);
-        let Some(path) = self.text(Key::ApiKeyFile) else { return key.map(Secret::new) };
-        let name = Key::ApiKeyFile.definition().name;
-        let origin = self.raw.origin(Key::ApiKeyFile);
-        if key.is_some() {
-            let problem = "is given beside ApiKey";
+        self.text_or_file(Key::ApiKey, Key::ApiKeyFile).map(Secret::new)
+    }
+
+    /// A secret that is given as it is, or by the file that holds it.
+    fn text_or_file(&mut self, text: Key, file: Key) -> Option<String> {
+        let given = self.text(text);
+        let Some(path) = self.text(file) else { return given };
+        let name = file.definition().name;
+        let origin = self.raw.origin(file);
+        if given.is_some() {
+            let problem = format!("is given beside {}", text.definition().name);
             self.raw.faults.push(Fault::at(name, origin, problem, "Keep one of the two"));
             return None;
         }
         let problem = match (self.read)(Path::new(&path)).map(String::from_utf8) {
-            Ok(Ok(text)) if !text.trim().is_empty() => return Some(Secret::new(text.trim().to_string())),
+            Ok(Ok(text)) if !text.trim().is_empty() => return Some(text.trim().to_string()),
             Ok(Ok(_)) => format!("the file {path} is empty"),
             Ok(Err(_)) => format!("the file {path} is not UTF-8"),
             Err(error) => format!("cannot read {path}: {error}"),
         };
-        let remedy = "Name a readable file that holds the key alone";
+        let remedy = "Name a readable file that holds it alone";
         self.raw.faults.push(Fault::at(name, origin, problem, remedy));
         None
+    }
+
+    fn relay_keys(&mut self, api_key: Option<&Secret>) -> Vec<RelayKey> {
+        let Some(text) = self.text_or_file(Key::RelayKeys, Key::RelayKeysFile) else { return Vec::new() };
+        let from = if self.tried(Key::RelayKeys) { Key::RelayKeys } else { Key::RelayKeysFile };
+        match relay_keys::parse(&text, api_key) {
+            Ok(keys) => keys,
+            Err(Unfit { problem, remedy }) => {
+                let origin = self.raw.origin(from);
+                self.raw.faults.push(Fault::at(from.definition().name, origin, problem, remedy));
+                Vec::new()
+            }
+        }
     }
 
     fn data_file(&mut self) -> Option<DataFile> {

@@ -20,6 +20,15 @@ pub struct Reply {
     pub body: Payload,
 }
 
+/// A whole dataset that was put together off the reactor.
+#[derive(Debug)]
+pub struct RelayFull {
+    /// A whole WebSocket frame.
+    pub payload: Payload,
+    /// The publish that it is of.
+    pub sequence: u64,
+}
+
 /// What a reactor is told.
 #[derive(Debug)]
 pub enum Mail {
@@ -39,6 +48,15 @@ pub enum Mail {
         /// The answer.
         reply: Reply,
     },
+    /// A whole dataset for a relay.
+    RelayFull {
+        /// Whose it is.
+        key: Key,
+        /// The dataset.
+        full: RelayFull,
+    },
+    /// The names of the agents between this one and the source of truth, the nearest first.
+    Path(Arc<[String]>),
     /// Stop accepting, finish what is under way, and close the WebSockets spread over this time.
     Drain(Duration),
     /// End now.

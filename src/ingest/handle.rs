@@ -10,7 +10,7 @@ use crossbeam::channel::{Sender, TrySendError};
 use crate::fanout::mailbox::Mailbox;
 use crate::net::slab::Key;
 use crate::protocol::status;
-use crate::store::{Environment, Snapshot};
+use crate::store::{Environment, Scope, Snapshot};
 
 use super::following::{Following, Wish};
 use super::offload::{Offload, Task};
@@ -82,6 +82,18 @@ impl Handle {
     /// Has a dump of `snapshot` made, which comes by mail. False if that cannot be done now.
     pub fn backup(&self, snapshot: Arc<Snapshot>, mailbox: Mailbox, key: Key) -> bool {
         self.offload.give(Task::Backup { snapshot, mailbox, key })
+    }
+
+    /// Has a whole dataset put together for a relay, which comes by mail. False if that cannot be done now.
+    pub fn relay_full(
+        &self,
+        snapshot: Arc<Snapshot>,
+        scope: Scope,
+        certain: bool,
+        mailbox: Mailbox,
+        key: Key,
+    ) -> bool {
+        self.offload.give(Task::Relay { snapshot, scope, certain, mailbox, key })
     }
 
     /// Has the environment's full payload compressed, unless that is under way.

@@ -1,14 +1,16 @@
 //! Heavy encoding that reactors have done elsewhere: compressing full payloads, putting dumps together.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::thread;
 
 use crossbeam::channel::{Sender, bounded};
 
-use crate::fanout::mailbox::{Mail, Mailbox, Reply};
+use crate::fanout::mailbox::{Mail, Mailbox, RelayFull, Reply};
 use crate::net::slab::Key;
-use crate::store::{Environment, Snapshot};
+use crate::payload::Payload;
+use crate::store::{Environment, Scope, Snapshot};
 
 /// Tasks that may wait.
 const QUEUE: usize = 64;
@@ -17,6 +19,32 @@ const QUEUE: usize = 64;
 pub(super) enum Task {
     Compress(Arc<Environment>),
     Backup { snapshot: Arc<Snapshot>, mailbox: Mailbox, key: Key },
+    Relay { snapshot: Arc<Snapshot>, scope: Scope, certain: bool, mailbox: Mailbox, key: Key },
+}
+
+/// The whole datasets that were put together last: when something is removed, every relay wants the same one.
+#[derive(Default)]
+struct Fulls(VecDeque<(u64, Scope, bool, Payload)>);
+
+/// Scopes whose last dataset is kept.
+const FULLS_MAX: usize = 8;
+
+impl Fulls {
+    fn get(&mut self, snapshot: &Snapshot, scope: Scope, certain: bool) -> Payload {
+        let sequence = snapshot.sequence();
+        // Older ones would only keep old data in memory.
+        self.0.retain(|(of, ..)| *of == sequence);
+        let same = self.0.iter().find(|(_, other, is, _)| (other, *is) == (&scope, certain));
+        if let Some((.., payload)) = same {
+            return payload.clone();
+        }
+        let payload = snapshot.relay_full(&scope, certain);
+        if self.0.len() >= FULLS_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((sequence, scope, certain, payload.clone()));
+        payload
+    }
 }
 
 /// The way to the thread that does it.
@@ -28,8 +56,9 @@ impl Offload {
     pub fn start() -> io::Result<Self> {
         let (sender, tasks) = bounded(QUEUE);
         thread::Builder::new().name("encode".into()).spawn(move || {
+            let mut fulls = Fulls::default();
             for task in tasks {
-                run(task);
+                run(task, &mut fulls);
             }
         })?;
         Ok(Self(sender))
@@ -41,12 +70,17 @@ impl Offload {
     }
 }
 
-fn run(task: Task) {
+fn run(task: Task, fulls: &mut Fulls) {
     match task {
         Task::Compress(environment) => environment.build_gzip(),
         Task::Backup { snapshot, mailbox, key } => {
             let reply = Reply { status: 200, body: snapshot.backup() };
             mailbox.post(Mail::Reply { key, reply });
+        }
+        Task::Relay { snapshot, scope, certain, mailbox, key } => {
+            let payload = fulls.get(&snapshot, scope, certain);
+            let full = RelayFull { payload, sequence: snapshot.sequence() };
+            mailbox.post(Mail::RelayFull { key, full });
         }
     }
 }

@@ -75,6 +75,14 @@ impl Ingest {
         i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
+    /// Tells every reactor which agents are between this one and the source of truth, the nearest first.
+    pub fn tell_path(&self, above: &[String]) {
+        let above: Arc<[String]> = above.into();
+        for reactor in &self.reactors {
+            reactor.post(Mail::Path(above.clone()));
+        }
+    }
+
     /// Where the agent stands, shared with the reactors.
     pub fn following(&self) -> &Following {
         &self.following

@@ -18,8 +18,26 @@ pub struct Details<'a> {
     pub mode: &'a str,
     /// Where it stands with the server it follows, if it follows one.
     pub upstream: Option<Upstream<'a>>,
+    /// This process and the agents above it, the nearest first.
+    pub path: &'a [String],
     /// Every environment that is served, in the order of the data.
     pub environments: Vec<Environment<'a>>,
+    /// The relays that follow this agent.
+    pub children: Vec<Child>,
+}
+
+/// A relay.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Child {
+    /// Since when it is connected.
+    pub connected_since: Moment,
+    /// The name it registered under, once it has said so.
+    pub agent_id: Option<String>,
+    /// When it last said how it is.
+    pub reported_at: Option<Moment>,
+    /// What it said: FeatBit's status.
+    pub status: Option<serde_json::Value>,
 }
 
 /// The server that is followed.
@@ -110,6 +128,13 @@ mod tests {
                 reconnects: 3,
                 last_error: Some(LastError { at: Moment(1), message: "no \"way\"" }),
             }),
+            path: &["ab".into(), "cd".into()],
+            children: vec![Child {
+                connected_since: Moment(2),
+                agent_id: Some("edge".into()),
+                reported_at: None,
+                status: None,
+            }],
             environments: vec![Environment {
                 name: "p:e",
                 id: "i".into(),

@@ -8,6 +8,7 @@ pub mod http;
 pub mod insight;
 pub mod json;
 pub mod message;
+pub mod relay;
 #[cfg(test)]
 mod samples;
 pub mod secret;

@@ -27,6 +27,8 @@ pub(super) enum Purpose {
     Bootstrap(BootstrapPermit),
     /// The user of a polling client SDK.
     ClientPoll { secret: Secret, timestamp_ms: i64 },
+    /// The name of a relay that registers.
+    Register,
     /// Usage events.
     Track { secret: Secret },
 }

@@ -90,7 +90,7 @@ impl Server {
 
     fn send_away(&mut self, link: &mut Link<'_>, session: &mut Session) {
         match &session.state {
-            State::Stream(_) | State::Held(_) | State::Echo(_) => {
+            State::Stream(_) | State::Held(_) | State::Relay(_) | State::Echo(_) => {
                 self.close_stream(link, session, close_code::GOING_AWAY, "the agent is shutting down");
             }
             State::Head { begun: false } => link.close(Close::Linger),

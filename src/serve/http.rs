@@ -141,6 +141,7 @@ impl Server {
             Purpose::ClientPoll { secret, timestamp_ms } => {
                 self.client_poll(link, session, exchange, secret, timestamp_ms, bytes, gzip)
             }
+            Purpose::Register => self.register(link, session, exchange, bytes, gzip),
             Purpose::Track { secret } => self.track(link, session, exchange, secret, bytes, gzip),
         }
     }
@@ -217,6 +218,11 @@ impl Server {
             State::Stream(stream) => {
                 self.meter.limit_hit(Limit::StreamIdleSeconds);
                 session.state = State::Stream(stream);
+                self.close_silent(link, session);
+            }
+            State::Relay(relay) => {
+                self.meter.limit_hit(Limit::StreamIdleSeconds);
+                session.state = State::Relay(relay);
                 self.close_silent(link, session);
             }
             State::Echo(reader) => {

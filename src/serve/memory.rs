@@ -98,7 +98,7 @@ impl Server {
         self.meter.limit_hit(Limit::PendingBytes);
         session.why = Some(Closed::Memory);
         match &session.state {
-            State::Stream(_) | State::Held(_) | State::Echo(_) => {
+            State::Stream(_) | State::Held(_) | State::Echo(_) | State::Relay(_) => {
                 let reason = "memory for output is short, try again later";
                 link.send(crate::payload::Payload::private(frame::close_frame(
                     close_code::OVERLOADED,

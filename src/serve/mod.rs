@@ -10,6 +10,7 @@
 
 mod admin;
 mod body;
+mod children;
 mod cors;
 mod drain;
 mod exchange;
@@ -20,6 +21,7 @@ mod memory;
 mod meter;
 mod poll;
 mod push;
+mod relay;
 mod request;
 mod routes;
 mod server;

@@ -38,6 +38,7 @@ impl Server {
         if change.secrets_changed || self.view.answered() != answered {
             self.judge_all();
         }
+        self.relays_to_bring();
         if change.secrets_changed {
             self.find_revoked();
         }

@@ -56,6 +56,7 @@ impl Server {
             Route::ServerPoll => self.ask_server_poll(link, session, exchange, head),
             Route::ClientPoll | Route::Track => self.begin_sdk_body(link, session, exchange, head),
             Route::Status | Route::Backup | Route::Resync => self.manage(link, session, exchange, head),
+            Route::Register => self.begin_register(link, session, exchange, head),
             Route::Bootstrap => self.begin_bootstrap(link, session, exchange, head),
             Route::Streaming | Route::Echo | Route::Unknown => {
                 self.answer(link, session, &exchange, Answer::error(404, "there is nothing at this path"));
@@ -167,6 +168,30 @@ impl Server {
                 };
                 let body =
                     Body::begin(exchange, purpose, head.body, gzip, max, Some(self.shared.body_memory()));
+                self.begin_body(link, session, body, head.expect_continue);
+            }
+            Err(answer) => {
+                close_unless_empty(&mut exchange, head);
+                self.answer(link, session, &exchange, answer);
+            }
+        }
+    }
+
+    fn begin_register(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        mut exchange: Exchange,
+        head: &Head<'_>,
+    ) {
+        let known = head.authorization.and_then(|key| self.relay_key(key)).ok_or_else(|| {
+            self.meter.refused(Reason::RelayKey);
+            Answer::error(401, "Authorization must be one of the agent's RelayKeys")
+        });
+        match known.and_then(|_| accept_json(head)) {
+            Ok(gzip) => {
+                let max = super::relay::REGISTER_BYTES_MAX;
+                let body = Body::begin(exchange, Purpose::Register, head.body, gzip, max, None);
                 self.begin_body(link, session, body, head.expect_continue);
             }
             Err(answer) => {

@@ -27,6 +27,8 @@ pub enum Route {
     Status,
     /// A full sync at once.
     Resync,
+    /// A relay registers.
+    Register,
     /// Whether the process is alive.
     Liveness,
     /// Whether it has data to serve.
@@ -38,7 +40,7 @@ pub enum Route {
 }
 
 /// Every fixed path; FeatBit's documentation writes the management paths without `public`.
-const PATHS: [(&str, Route); 15] = [
+const PATHS: [(&str, Route); 16] = [
     ("/api/public/sdk/server/latest-all", Route::ServerPoll),
     ("/api/public/sdk/client/latest-all", Route::ClientPoll),
     ("/api/public/insight/track", Route::Track),
@@ -49,6 +51,7 @@ const PATHS: [(&str, Route); 15] = [
     ("/api/public/proxy/bootstrap", Route::Bootstrap),
     ("/api/public/proxy/backup", Route::Backup),
     ("/api/public/proxy/resync", Route::Resync),
+    ("/api/public/agent/register", Route::Register),
     ("/api/proxy/resync", Route::Resync),
     ("/api/proxy/status", Route::Status),
     ("/api/proxy/bootstrap", Route::Bootstrap),
@@ -77,7 +80,7 @@ impl Route {
     /// The value of `Allow` for the route.
     pub(super) fn allow(self) -> &'static str {
         match self {
-            Route::ClientPoll | Route::Track | Route::Bootstrap | Route::Resync => "POST, OPTIONS",
+            _ if self.takes(Method::Post) => "POST, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
         }
     }
@@ -85,7 +88,9 @@ impl Route {
     /// Whether the route answers the method.
     pub(super) fn takes(self, method: Method) -> bool {
         match self {
-            Route::ClientPoll | Route::Track | Route::Bootstrap | Route::Resync => method == Method::Post,
+            Route::ClientPoll | Route::Track | Route::Bootstrap | Route::Resync | Route::Register => {
+                method == Method::Post
+            }
             Route::Streaming | Route::Echo => method == Method::Get,
             _ => matches!(method, Method::Get | Method::Head),
         }
@@ -99,7 +104,9 @@ impl Route {
             Route::ServerPoll => Label::PollServer,
             Route::ClientPoll => Label::PollClient,
             Route::Track => Label::Track,
-            Route::Bootstrap | Route::Backup | Route::Status | Route::Resync => Label::Admin,
+            Route::Bootstrap | Route::Backup | Route::Status | Route::Resync | Route::Register => {
+                Label::Admin
+            }
             Route::Liveness | Route::Readiness => Label::Health,
             Route::Metrics => Label::Metrics,
             Route::Unknown => Label::Other,

@@ -46,6 +46,11 @@ pub struct Server {
     pub(super) feeding: bool,
     /// When the changes arrived that walks are still carrying out, by environment slot.
     pub(super) arrivals: Vec<Option<Instant>>,
+    /// Connections of relays, and those of them that have to be looked at.
+    pub(super) relays: Vec<Key>,
+    pub(super) to_bring: VecDeque<Key>,
+    /// This process and the agents above it, the nearest first.
+    pub(super) path: Vec<String>,
     pub(super) draining: Option<Drain>,
     done: bool,
     pub(super) slice: Vec<(Key, crate::fanout::index::Place, u64)>,
@@ -58,6 +63,7 @@ impl Server {
     /// A server that shows behind each listener what its door is for.
     pub fn new(shared: Arc<Shared>, mailbox: Mailbox, doors: Vec<Door>) -> Self {
         let meter = super::meter::Meter::new(&shared.metrics, &shared.options);
+        let path = vec![shared.options.instance.clone()];
         Self {
             shared,
             mailbox,
@@ -72,6 +78,9 @@ impl Server {
             hungry: VecDeque::new(),
             feeding: false,
             arrivals: Vec::new(),
+            relays: Vec::new(),
+            to_bring: VecDeque::new(),
+            path,
             draining: None,
             done: false,
             slice: Vec::new(),
@@ -101,6 +110,10 @@ impl Server {
             Mail::Reply { key, reply } => {
                 io.visit(key, |link, session| self.answer_parked(link, session, reply));
             }
+            Mail::RelayFull { key, full } => {
+                io.visit(key, |link, session| self.send_relay_full(link, session, full));
+            }
+            Mail::Path(above) => self.take_path(&above, io),
             Mail::Drain(over) => self.begin_drain(over, io),
             Mail::Stop => self.done = true,
         }
@@ -137,6 +150,7 @@ impl Service for Server {
                 State::Head { .. } => self.take_head(link, session, rest),
                 State::Body(_) => self.take_body(link, session, rest),
                 State::Stream(_) => self.take_message(link, session, rest),
+                State::Relay(_) => self.take_relay_message(link, session, rest),
                 State::Echo(_) => self.take_echo(link, session, rest),
                 State::Parked(_) | State::Held(_) => {
                     link.pause();
@@ -162,14 +176,17 @@ impl Service for Server {
             // The answer may still be wanted: a client may shut down its side once it has asked.
             State::Parked(_) => {}
             // Held back because the peer is slow to take what it asked for: it may have asked for more before.
-            State::Head { .. } | State::Body(_) | State::Stream(_) | State::Echo(_) if link.is_paused() => {}
+            State::Head { .. } | State::Body(_) | State::Stream(_) | State::Relay(_) | State::Echo(_)
+                if link.is_paused() => {}
             _ => link.close(crate::net::service::Close::Flush),
         }
     }
 
     fn drained(&mut self, link: &mut Link<'_>, session: &mut Session) {
-        if let State::Stream(_) = &session.state {
-            self.catch_up(link, session);
+        match &session.state {
+            State::Stream(_) => self.catch_up(link, session),
+            State::Relay(_) => self.bring_relay(link, session),
+            _ => {}
         }
         if !matches!(session.state, State::Parked(_) | State::Held(_)) {
             link.resume();
@@ -184,11 +201,15 @@ impl Service for Server {
         self.give_up(link, session);
     }
 
-    fn closed(&mut self, _key: Key, session: Session, ended: Ended) {
+    fn closed(&mut self, key: Key, session: Session, ended: Ended) {
         self.meter.closed(&session, ended);
-        if let State::Stream(stream) = session.state {
-            self.index.remove(stream.place);
-            self.secrets.leave(stream.secret);
+        match session.state {
+            State::Stream(stream) => {
+                self.index.remove(stream.place);
+                self.secrets.leave(stream.secret);
+            }
+            State::Relay(relay) => self.relay_left(key, &relay),
+            _ => {}
         }
     }
 }
@@ -205,9 +226,11 @@ impl<T: Socket> Driver<T> for Server {
         self.evict_some(io);
         self.feed_some(io);
         self.walk_some(io);
+        self.bring_some_relays(io);
         self.drain_some(io);
         !self.to_judge.is_empty()
             || !self.to_evict.is_empty()
+            || !self.to_bring.is_empty()
             || self.index.is_walking()
             || self.is_sending_away()
             || self.can_feed(io)

@@ -11,6 +11,7 @@ use crate::wire::ws::reader::Reader;
 use super::body::Body;
 use super::exchange::Exchange;
 use super::hold::HeldStream;
+use super::relay::Relay;
 use super::verdict::Wanted;
 
 /// Which of the agent's ports a connection came in by.
@@ -50,7 +51,7 @@ impl Session {
 }
 
 /// LIFECYCLE: every connection begins as `Head`. A request with a body makes it `Body`, an answer that has to be
-/// waited for `Parked`; both go back to `Head`. An upgrade makes it `Held` (no verdict yet) or `Stream`, or `Echo`, for
+/// waited for `Parked`; both go back to `Head`. An upgrade makes it `Held` (no verdict yet) or `Stream`, or `Relay`, or `Echo`, for
 /// the rest of its life. `Over` takes no input: the connection is being closed.
 #[derive(Debug)]
 pub(super) enum State {
@@ -62,6 +63,7 @@ pub(super) enum State {
     Parked(Box<Parked>),
     Held(Box<HeldStream>),
     Stream(Stream),
+    Relay(Box<Relay>),
     Echo(Reader),
     Over,
 }

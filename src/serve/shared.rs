@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::ingest::Handle;
 use crate::telemetry::metrics::Metrics;
 
+use super::children::Children;
 use super::cors::Origins;
 
 /// What the settings say about serving.
@@ -16,6 +17,8 @@ pub struct Options {
     pub instance: String,
     /// `agent` or `offline`.
     pub mode: &'static str,
+    /// The keys of relays that may follow this agent, and what each may have.
+    pub relay_keys: Vec<(crate::config::Secret, crate::store::Scope)>,
     /// The key of the management calls; without it they are refused.
     pub api_key: Option<crate::config::Secret>,
     /// Largest difference between a token's time and ours, either way.
@@ -74,6 +77,7 @@ pub struct Shared {
     /// The wall clock in Unix milliseconds; an argument, so that simulations own it.
     pub wall_ms: fn() -> i64,
     pub(super) origins: Origins,
+    pub(super) children: Children,
     bootstraps: Arc<AtomicUsize>,
     body_bytes: Arc<AtomicUsize>,
 }
@@ -88,6 +92,7 @@ impl Shared {
             metrics,
             wall_ms,
             origins,
+            children: Children::default(),
             bootstraps: Arc::default(),
             body_bytes: Arc::default(),
         })

@@ -1,7 +1,7 @@
 //! The status call: FeatBit's own form, and beside it what an operator needs.
 
 use crate::protocol::details::{
-    Connections, Details, Environment, LastError, Moment, Upstream, with_details,
+    Child, Connections, Details, Environment, LastError, Moment, Upstream, with_details,
 };
 
 use super::server::Server;
@@ -23,6 +23,13 @@ impl Server {
                 .get(environment.label())
                 .map_or_else(Connections::default, |&(server, client)| Connections { server, client }),
         });
+        let children = self.shared.children.all().into_iter().map(|child| {
+            let (agent_id, reported_at, status) = match child.said {
+                Some(said) => (Some(said.agent_id), Some(Moment(said.at_ms)), Some(said.status)),
+                None => (None, None, None),
+            };
+            Child { connected_since: Moment(child.since_ms), agent_id, reported_at, status }
+        });
         let details = Details {
             version: env!("CARGO_PKG_VERSION"),
             instance: &self.shared.options.instance,
@@ -37,7 +44,9 @@ impl Server {
                     .as_ref()
                     .map(|(at, message)| LastError { at: Moment(*at), message }),
             }),
+            path: &self.path,
             environments: environments.collect(),
+            children: children.collect(),
         };
         with_details(status, &details)
     }

@@ -5,6 +5,7 @@ use crate::model::secret::SecretKind;
 use crate::net::service::{Close, Link};
 use crate::payload::Payload;
 use crate::protocol::message::{self, DataSync, Incoming};
+use crate::protocol::relay::PATH_FIELD;
 use crate::protocol::secret::Secret;
 use crate::protocol::token;
 use crate::store::{EnvironmentSlot, PatchForm};
@@ -43,7 +44,15 @@ impl Server {
     ) {
         let Some(upgrade) = head.websocket else { return };
         let mut response = Vec::with_capacity(160);
-        handshake::accept_response(upgrade.key, &mut response);
+        let relay = match query_param(head.query, "type").as_deref() {
+            Some("relay-proxy") if route == Route::Streaming => {
+                query_param(head.query, "token").and_then(|token| self.relay_key(&token))
+            }
+            _ => None,
+        };
+        let path = relay.map(|_| (PATH_FIELD, self.relay_path()));
+        let field = path.as_ref().map(|(name, value)| (*name, value.as_str()));
+        handshake::accept_response(upgrade.key, field, &mut response);
         link.send(Payload::private(response));
         self.meter.answered(route, 101);
         if route == Route::Echo {
@@ -52,6 +61,9 @@ impl Server {
             return self.stay_alive(link);
         }
         self.meter.turned(session, Connection::Other);
+        if let Some(key) = relay {
+            return self.let_relay_in(link, session, key);
+        }
         let kind = match query_param(head.query, "type").as_deref() {
             Some("server") => SecretKind::Server,
             Some("client") => SecretKind::Client,
@@ -103,7 +115,7 @@ impl Server {
         self.stay_alive(link);
     }
 
-    fn stay_alive(&self, link: &mut Link<'_>) {
+    pub(super) fn stay_alive(&self, link: &mut Link<'_>) {
         let idle = self.shared.options.stream_idle;
         link.set_deadline(if idle.is_zero() {
             crate::net::ticks::Tick::NEVER
@@ -240,7 +252,12 @@ impl Server {
         consumed
     }
 
-    fn close_violated(&mut self, link: &mut Link<'_>, session: &mut Session, violation: Violation) {
+    pub(super) fn close_violated(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        violation: Violation,
+    ) {
         if violation.code == 1009 {
             self.meter.limit_hit(Limit::MessageBytes);
         }
@@ -290,7 +307,7 @@ fn patch_form(head: &Head<'_>) -> PatchForm {
 }
 
 /// The peer begins the closing handshake: its code goes back, and nothing more is to come from it.
-fn close_by_peer(link: &mut Link<'_>, code: Option<u16>, was_the_last: bool) {
+pub(super) fn close_by_peer(link: &mut Link<'_>, code: Option<u16>, was_the_last: bool) {
     link.send(Payload::private(frame::close_reply(code)));
     link.close(if was_the_last { Close::Flush } else { Close::Linger });
 }

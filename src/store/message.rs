@@ -43,7 +43,7 @@ pub(super) enum Changed<'a> {
 }
 
 impl<'a> Changed<'a> {
-    fn text(self) -> &'a Text {
+    pub fn text(self) -> &'a Text {
         match self {
             Changed::Flag(flag) => &flag.text,
             Changed::Segment(segment) => &segment.text,

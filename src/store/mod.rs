@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `snapshot`, `environment` | what reactors read; secrets; backup |
 //! | `server`, `client` | what an SDK gets: answers, pushes, polls |
+//! | `relay` | what relays get that follow this agent |
 //! | `message`, `ring` | the texts and frames around items; the last changes, encoded |
 //! | `table`, `item` | items in chunks that generations of snapshots share |
 //! | `writer`, `grace` | what may change data; how long what is gone stays |
@@ -23,6 +24,7 @@ mod item;
 mod merge;
 mod message;
 mod publish;
+mod relay;
 mod resolution;
 mod ring;
 mod server;
@@ -35,6 +37,7 @@ mod writer;
 
 pub use client::SyncOutcome;
 pub use environment::{Environment, EnvironmentSlot};
+pub use relay::{NeedsFull, Scope};
 pub use server::{PatchForm, Poll, SyncKind};
 pub use snapshot::{SecretEntry, Snapshot};
 pub use writer::{Change, Forgotten, Published, Report, Writer, WriterOptions};

@@ -76,6 +76,7 @@ impl Round {
 
     pub fn set_order(&mut self, order: &[EnvironmentSlot]) {
         if *self.next.order != *order {
+            self.next.membership = self.next.sequence;
             self.next.order = Arc::from(order);
             self.unresolved = true;
             self.differs = true;
@@ -94,6 +95,7 @@ impl Round {
             let environment = Arc::make_mut(shared);
             environment.secrets = Arc::from(secrets);
             environment.label = Arc::from(label);
+            self.next.membership = self.next.sequence;
             self.differs = true;
         }
     }

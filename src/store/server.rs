@@ -273,7 +273,7 @@ impl Environment {
     }
 
     /// Flags, then segments, that are newer than `timestamp_ms`, each in the environment's order.
-    fn newer_than(&self, timestamp_ms: i64) -> impl Iterator<Item = Changed<'_>> {
+    pub(super) fn newer_than(&self, timestamp_ms: i64) -> impl Iterator<Item = Changed<'_>> {
         let flags = newer(&self.flags, timestamp_ms).map(Changed::Flag);
         flags.chain(newer(&self.segments, timestamp_ms).map(Changed::Segment))
     }

@@ -31,6 +31,7 @@ pub struct Snapshot {
     pub(super) data_version: i64,
     pub(super) loaded: bool,
     pub(super) answered: u64,
+    pub(super) membership: u64,
     pub(super) secrets: Arc<Secrets>,
     /// By slot. Environments that are no longer in the dataset stay while their secrets' grace lasts.
     pub(super) environments: Box<[Option<Arc<Environment>>]>,
@@ -47,6 +48,7 @@ impl Snapshot {
             data_version: 0,
             loaded: false,
             answered: 0,
+            membership: 0,
             secrets: Arc::default(),
             environments: Box::default(),
             order: Arc::from([]),
@@ -125,7 +127,7 @@ impl Snapshot {
     }
 
     /// The environments that a secret opens.
-    fn served(&self) -> impl Iterator<Item = &Arc<Environment>> {
+    pub(super) fn served(&self) -> impl Iterator<Item = &Arc<Environment>> {
         self.environments().filter(|environment| !environment.secrets.is_empty())
     }
 
@@ -153,7 +155,7 @@ impl Snapshot {
 
 impl Environment {
     /// Appends its item of a dump; `text` goes before what is appended to `runs` next.
-    fn append_backup(&self, text: &mut Vec<u8>, runs: &mut Vec<Arc<[u8]>>) {
+    pub(super) fn append_backup(&self, text: &mut Vec<u8>, runs: &mut Vec<Arc<[u8]>>) {
         let id = self.id.to_string();
         let field = |before: &str, value: &str, text: &mut Vec<u8>| {
             text.extend_from_slice(before.as_bytes());

@@ -2,13 +2,14 @@
 //! binary, its sockets and its files.
 //!
 //! [`agent`] runs the binary, [`http`] and [`ws`] speak to it byte by byte, [`dataset`] writes dumps, [`certificates`]
-//! makes certificates, [`sdk`] drives real SDKs, [`server`] stands in for FeatBit's evaluation server. Nothing waits by
-//! sleeping: [`wait_until`] looks at a condition until a deadline.
+//! makes certificates, [`sdk`] drives real SDKs, [`browser`] the tabs of a real browser, [`server`] stands in for
+//! FeatBit's evaluation server. Nothing waits by sleeping: [`wait_until`] looks at a condition until a deadline.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(clippy::expect_used, reason = "a test that cannot go on shall fail")]
 
 pub mod agent;
+pub mod browser;
 pub mod certificates;
 pub mod dataset;
 pub mod following;

@@ -30,7 +30,8 @@ pub enum Mode {
 }
 
 impl Mode {
-    fn as_str(self) -> &'static str {
+    /// As drivers are told.
+    pub fn as_str(self) -> &'static str {
         match self {
             Mode::Streaming => "streaming",
             Mode::Polling => "polling",
@@ -92,9 +93,18 @@ fn read_spec(root: &Path, file: &Path) -> Spec {
             .as_object()
             .map(|differs| differs.keys().cloned().collect())
             .unwrap_or_default(),
-        installed: cache.join("installed").is_file(),
+        installed: cache.join("installed").is_file()
+            && list(&json["needs"])
+                .iter()
+                .all(|program| on_path(program.as_str().expect("a program's name"))),
         name,
     }
+}
+
+/// Whether a program can be run by its name.
+fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
 /// The SDKs a test can use. Those that are not installed are reported as left out, or fail the test where all are
@@ -309,6 +319,12 @@ impl Sdk {
         keys.iter().filter_map(|key| Some(key.as_str()?.to_owned())).collect()
     }
 
+    /// Ends the driver without warning.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Closes the SDK. It can be started again.
     pub fn stop(&mut self) {
         self.command("stop", json!({}), SOON);
@@ -319,10 +335,9 @@ impl Drop for Sdk {
     fn drop(&mut self) {
         // A driver ends with its input; one that does not is ended.
         drop(self.input.take());
-        let ended = super::poll_until(Duration::from_secs(5), || self.child.try_wait().ok().flatten());
+        let ended = super::poll_until(SOON, || self.child.try_wait().ok().flatten());
         if ended.is_none() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+            self.kill();
         }
     }
 }

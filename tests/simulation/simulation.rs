@@ -78,6 +78,7 @@ fn shared() -> Arc<Shared> {
     let options = Options {
         instance: "test".into(),
         mode: "offline",
+        relay_keys: Vec::new(),
         api_key: None,
         token_expiry: Duration::from_secs(30),
         token_hold: Duration::from_millis(TOKEN_HOLD_MS),

@@ -1,6 +1,7 @@
 //! Tests of the room as a whole.
 
 mod client;
+mod relay;
 mod server;
 mod support;
 mod table;

@@ -12,7 +12,7 @@ use crate::store::{Environment, Snapshot, Writer, WriterOptions};
 
 /// One edit of a dump.
 #[derive(Clone, Debug)]
-enum Edit {
+pub(super) enum Edit {
     Flag { world: usize, id: u8, version_ms: i64, content: u8, uses: u8 },
     Segment { world: usize, id: u8, version_ms: i64, content: u8 },
     RemoveFlag { world: usize, id: u8 },
@@ -23,7 +23,7 @@ enum Edit {
     Secret { world: usize, number: u8 },
 }
 
-fn edit() -> impl Strategy<Value = Edit> {
+pub(super) fn edit() -> impl Strategy<Value = Edit> {
     // Few versions and contents, so that they are often the same, shared or older.
     let (world, version_ms) = (0..3usize, 1..30i64);
     prop_oneof![
@@ -48,7 +48,7 @@ fn put(things: &mut Vec<Thing>, thing: Thing) {
     }
 }
 
-fn apply(worlds: &mut Vec<World>, edit: &Edit) {
+pub(super) fn apply(worlds: &mut Vec<World>, edit: &Edit) {
     if let Edit::Environment { number } = edit {
         match worlds.iter().position(|world| world.number == *number) {
             Some(at) => drop(worlds.remove(at)),

@@ -33,6 +33,8 @@ labels! {
         Server => "server",
         /// Streaming of a client SDK.
         Client => "client",
+        /// A relay that follows this agent.
+        Relay => "relay",
         /// A WebSocket that waits for its verdict, or for its close code, or that echoes.
         Other => "other",
     }
@@ -137,6 +139,8 @@ labels! {
         Expired => "expired",
         /// A secret that left the data.
         Revoked => "revoked",
+        /// A key of a relay that is none of `RelayKeys`.
+        RelayKey => "relay_key",
         /// A wrong key for a management call, or none is set.
         ApiKey => "api_key",
     }

@@ -12,12 +12,18 @@ pub fn is_key(key: &str) -> bool {
         && digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
 }
 
-/// Appends the whole `101 Switching Protocols` answer for a request with the given `Sec-WebSocket-Key`.
-pub fn accept_response(key: &str, out: &mut Vec<u8>) {
+/// Appends the whole `101 Switching Protocols` answer for a request with the given `Sec-WebSocket-Key`, with one more
+/// header field if there is one.
+pub fn accept_response(key: &str, field: Option<(&str, &str)>, out: &mut Vec<u8>) {
     out.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
     );
     out.extend_from_slice(derive_accept_key(key.as_bytes()).as_bytes());
+    if let Some((name, value)) = field {
+        for part in ["\r\n", name, ": ", value] {
+            out.extend_from_slice(part.as_bytes());
+        }
+    }
     out.extend_from_slice(b"\r\n\r\n");
 }
 
@@ -28,10 +34,10 @@ mod tests {
     #[test]
     fn answers_the_rfc_example() {
         let mut out = Vec::new();
-        accept_response("dGhlIHNhbXBsZSBub25jZQ==", &mut out);
+        accept_response("dGhlIHNhbXBsZSBub25jZQ==", Some(("A", "b")), &mut out);
         let text = String::from_utf8(out).unwrap();
         assert!(text.starts_with("HTTP/1.1 101 "));
-        assert!(text.ends_with("\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"));
+        assert!(text.ends_with("\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nA: b\r\n\r\n"));
     }
 
     #[test]

@@ -7,9 +7,10 @@ const path = require('node:path');
 const readline = require('node:readline');
 const { isDeepStrictEqual } = require('node:util');
 
+const { LogWatcher } = require('./log_watcher.js');
+
 // How often a wait looks at the SDK's own state. A condition is polled, nothing sleeps blindly.
 const LOOK_EVERY_MS = 10;
-const LINES_KEPT = 20;
 
 const answers = process.stdout;
 
@@ -29,51 +30,17 @@ async function until(look, timeoutMs) {
   }
 }
 
-/**
- * What can be seen of a connection from the SDK's own log lines, which is all that Node SDKs show of it:
- * both print the same texts. `stopped` means: closed, and no intention to come back was announced.
- */
-class LogWatcher {
-  constructor() {
-    this.connects = 0;
-    this.closes = 0;
-    this.retries = 0;
-    this.connected = false;
-    this.errors = [];
-    for (const level of ['debug', 'info', 'warn', 'error']) {
-      this[level] = (...words) => this.line(level, words.map(String).join(' '));
-    }
-  }
-
-  line(level, text) {
-    if (text.includes('WebSocket connection succeeded')) {
-      this.connects += 1;
-      this.connected = true;
-    } else if (text.includes('WebSocket closed')) {
-      this.closes += 1;
-      this.connected = false;
-    } else if (text.includes('will try to reconnect in')) {
-      this.retries += 1;
-    }
-    if (level === 'warn' || level === 'error') {
-      this.errors.push(text);
-      this.errors.splice(0, this.errors.length - LINES_KEPT);
-    }
-  }
-
-  get stopped() {
-    return this.closes > this.retries;
-  }
-}
-
 /** The version of an installed package; not every one exports its package.json. */
 function versionOf(name) {
   const root = path.join(process.env.NODE_PATH, name, 'package.json');
   return JSON.parse(fs.readFileSync(root, 'utf8')).version;
 }
 
-/** Reads commands until standard input ends. `commands` maps a command's name to an async function. */
-function serve(sdk, version, commands) {
+/**
+ * Reads commands until standard input ends. `commands` maps a command's name to an async function; `atEnd` is what is
+ * to be done before the process ends.
+ */
+function serve(sdk, version, commands, atEnd = async () => {}) {
   // SDKs log to the console by default; standard output belongs to the answers alone.
   console.log = console.info = console.debug = console.warn = console.error;
   const lines = readline.createInterface({ input: process.stdin });
@@ -96,7 +63,7 @@ function serve(sdk, version, commands) {
     last = last.then(() => answer(line));
   });
   lines.on('close', () => {
-    last.finally(() => process.exit(0));
+    last.then(atEnd).finally(() => process.exit(0));
   });
   say({ ready: true, sdk, version });
 }
@@ -114,7 +81,7 @@ function meets(now, { ready, stopped, connected, connects, posts }) {
 
 /**
  * The commands that follow from what every driver has: `variation(command)` gives `{value, reason}` of the
- * SDK, `state()` the driver's state.
+ * SDK, `state(command)` the driver's state.
  */
 function waits(variation, state) {
   return {
@@ -128,18 +95,19 @@ function waits(variation, state) {
       }, command.timeoutMs);
       return { matched: seen.met, value: seen.value, reason: seen.reason };
     },
-    async 'wait-ready'({ timeoutMs }) {
-      return { ready: (await until(() => ({ met: state().ready }), timeoutMs)).met };
+    async 'wait-ready'(command) {
+      const look = async () => ({ met: (await state(command)).ready });
+      return { ready: (await until(look, command.timeoutMs)).met };
     },
-    async 'wait-state'({ timeoutMs, ...wanted }) {
-      const seen = await until(() => {
-        const now = state();
-        return { met: meets(now, wanted), now };
-      }, timeoutMs);
+    async 'wait-state'(command) {
+      const seen = await until(async () => {
+        const now = await state(command);
+        return { met: meets(now, command), now };
+      }, command.timeoutMs);
       return { matched: seen.met, ...seen.now };
     },
-    async state() {
-      return state();
+    async state(command) {
+      return state(command);
     },
   };
 }

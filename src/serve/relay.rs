@@ -1,0 +1,283 @@
+//! Relays that follow this agent as they would follow a FeatBit server.
+//!
+//! A relay is remembered by the publish it was brought to, as SDKs are, but for the whole data instead of one
+//! environment. There are few of them, so that a change visits each; a whole dataset is put together off the reactor,
+//! and until it is there nothing else is sent, so that a relay takes everything in order.
+
+use crate::fanout::mailbox::RelayFull;
+use crate::net::io::{Io, Socket};
+use crate::net::service::Link;
+use crate::net::slab::Key;
+use crate::payload::Payload;
+use crate::protocol::message::PONG_FRAME;
+use crate::protocol::relay::{self, FromRelay, RelaySync};
+use crate::store::Scope;
+use crate::telemetry::metrics::Connection;
+use crate::wire::ws::frame;
+use crate::wire::ws::reader::{Event, Reader, Step};
+
+use super::children::ChildId;
+use super::exchange::{Answer, Exchange};
+use super::hold::close_code;
+use super::request::{inflate, text};
+use super::server::Server;
+use super::session::{Session, State};
+use super::stream::close_by_peer;
+
+/// Relays looked at between two looks at the sockets.
+const RELAY_SLICE: usize = 64;
+
+/// Bytes of the body of a registration at most: a name.
+pub(super) const REGISTER_BYTES_MAX: u64 = 4096;
+
+/// A relay's connection.
+#[derive(Debug)]
+pub(super) struct Relay {
+    reader: Reader,
+    /// Which of the relay keys it showed.
+    key: usize,
+    child: ChildId,
+    /// The publish it was brought to; `None` until it has been sent data.
+    sequence: Option<u64>,
+    /// A whole dataset is being put together for it.
+    awaits_full: bool,
+    /// It is to get another one after that.
+    owed_full: bool,
+    /// It has asked for data and there was none.
+    waits_for_data: bool,
+    /// It wants to be told, with this number, when the data answers a full sync of a higher number than that.
+    verify: Option<(u64, u64)>,
+}
+
+impl Server {
+    /// Which relay key this is.
+    pub(super) fn relay_key(&self, token: &str) -> Option<usize> {
+        // Every key is compared, so that the time taken does not tell which one it was.
+        let keys = self.shared.options.relay_keys.iter().enumerate();
+        keys.filter(|(_, (key, _))| key.matches(token.as_bytes())).map(|(index, _)| index).last()
+    }
+
+    /// The path of this agent and those above it, as a relay's upgrade is answered.
+    pub(super) fn relay_path(&self) -> String {
+        self.path.join(",")
+    }
+
+    /// The body of a registration has come: the name is answered, as FeatBit's server does.
+    pub(super) fn register(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        exchange: Exchange,
+        bytes: Vec<u8>,
+        gzip: bool,
+    ) {
+        let name = inflate(bytes, gzip, REGISTER_BYTES_MAX).and_then(|bytes| {
+            serde_json::from_slice::<String>(&bytes)
+                .ok()
+                .filter(|name| !name.trim().is_empty())
+                .ok_or_else(|| Answer::error(400, "the body must be the agent's id as a JSON string"))
+        });
+        let answer = match name {
+            Ok(name) => Answer::new(200, "text/plain; charset=utf-8", text(name)),
+            Err(answer) => answer,
+        };
+        self.answer(link, session, &exchange, answer);
+    }
+
+    /// The connection is a relay's from now on.
+    pub(super) fn let_relay_in(&mut self, link: &mut Link<'_>, session: &mut Session, key: usize) {
+        let child = self.shared.children.enter((self.shared.wall_ms)());
+        self.meter.turned(session, Connection::Relay);
+        self.relays.push(link.key());
+        session.state = State::Relay(Box::new(Relay {
+            reader: Reader::new(),
+            key,
+            child,
+            sequence: None,
+            awaits_full: false,
+            owed_full: false,
+            waits_for_data: false,
+            verify: None,
+        }));
+        self.stay_alive(link);
+    }
+
+    /// A relay's connection is gone.
+    pub(super) fn relay_left(&mut self, key: Key, relay: &Relay) {
+        self.shared.children.leave(relay.child);
+        self.relays.retain(|other| *other != key);
+    }
+
+    /// Takes one frame of a relay off `bytes`, if it is all there.
+    pub(super) fn take_relay_message(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        bytes: &mut [u8],
+    ) -> usize {
+        let State::Relay(relay) = &mut session.state else { return 0 };
+        let length = bytes.len();
+        let step = relay.reader.step(bytes, self.shared.options.message_bytes_max);
+        self.stay_alive(link);
+        let consumed = match step {
+            Ok(Step::Incomplete { .. }) => 0,
+            Ok(Step::Consumed(consumed)) => consumed,
+            Ok(Step::Event { event, consumed }) => {
+                self.meter.message();
+                match event {
+                    Event::Text(text) | Event::Binary(text) => match relay::parse(text) {
+                        FromRelay::Ping => link.send(Payload::Static(PONG_FRAME)),
+                        FromRelay::Echo => link.send(Payload::private(frame::text_frame(text))),
+                        FromRelay::Sync(sync) => self.relay_asks(link, session, &sync),
+                        FromRelay::Status { agent_id, status } => {
+                            let now_ms = (self.shared.wall_ms)();
+                            self.shared.children.say(relay.child, agent_id, status, now_ms);
+                        }
+                        FromRelay::Ignored => {}
+                    },
+                    Event::Ping(payload) => link.send(Payload::private(frame::pong_frame(payload))),
+                    Event::Pong => {}
+                    Event::Close { code } => close_by_peer(link, code, consumed == length),
+                }
+                consumed
+            }
+            Err(violation) => {
+                self.close_violated(link, session, violation);
+                length
+            }
+        };
+        if let State::Relay(relay) = &mut session.state {
+            link.hold_memory(relay.reader.settle());
+        }
+        consumed
+    }
+
+    fn relay_asks(&mut self, link: &mut Link<'_>, session: &mut Session, sync: &RelaySync) {
+        let State::Relay(relay) = &mut session.state else { return };
+        if let Some(number) = sync.verify {
+            relay.verify = Some((number, self.shared.ingest.following().asked()));
+            if self.view.answered() != u64::MAX {
+                self.shared.ingest.wish(crate::ingest::Wish::UnknownSecret);
+            }
+        }
+        if !self.view.loaded() {
+            relay.waits_for_data = true;
+            return;
+        }
+        if sync.timestamp_ms != 0
+            && !relay.awaits_full
+            && let Ok(patch) = self.view.relay_patch(self.scope(relay), sync)
+        {
+            self.meter.synced(crate::store::SyncKind::Patch);
+            link.send(patch);
+            relay.sequence = Some(self.view.sequence());
+            return self.verify(link, session);
+        }
+        self.order_full(link, session);
+    }
+
+    fn scope(&self, relay: &Relay) -> &Scope {
+        match self.shared.options.relay_keys.get(relay.key) {
+            Some((_, scope)) => scope,
+            None => &Scope::All,
+        }
+    }
+
+    /// Has a whole dataset put together for a relay.
+    fn order_full(&mut self, link: &mut Link<'_>, session: &mut Session) {
+        let State::Relay(relay) = &mut session.state else { return };
+        if relay.awaits_full {
+            relay.owed_full = true;
+            return;
+        }
+        let (view, scope) = (self.view.clone(), self.scope(relay).clone());
+        let certain = view.answered() == u64::MAX;
+        if self.shared.ingest.relay_full(view, scope, certain, self.mailbox.clone(), link.key()) {
+            relay.awaits_full = true;
+        } else {
+            self.close_stream(link, session, close_code::TRY_AGAIN, "too much to do, try again");
+        }
+    }
+
+    /// A whole dataset for a relay is there.
+    pub(super) fn send_relay_full(&mut self, link: &mut Link<'_>, session: &mut Session, full: RelayFull) {
+        let State::Relay(relay) = &mut session.state else { return };
+        if link.is_closing() {
+            return;
+        }
+        relay.awaits_full = false;
+        relay.sequence = Some(full.sequence);
+        self.meter.synced(crate::store::SyncKind::Full);
+        link.send(full.payload);
+        if std::mem::take(&mut relay.owed_full) {
+            return self.order_full(link, session);
+        }
+        self.bring_relay(link, session);
+    }
+
+    /// A publish: every relay is looked at.
+    pub(super) fn relays_to_bring(&mut self) {
+        self.to_bring.clear();
+        self.to_bring.extend(&self.relays);
+    }
+
+    pub(super) fn bring_some_relays<T: Socket>(&mut self, io: &mut Io<T, Session>) {
+        for _ in 0..RELAY_SLICE {
+            let Some(key) = self.to_bring.pop_front() else { return };
+            io.visit(key, |link, session| self.bring_relay(link, session));
+            io.relieve(self);
+        }
+    }
+
+    /// Sends a relay what it lacks, once it has taken what it was sent before.
+    pub(super) fn bring_relay(&mut self, link: &mut Link<'_>, session: &mut Session) {
+        let State::Relay(relay) = &mut session.state else { return };
+        if link.is_closing() || link.is_blocked() || relay.awaits_full {
+            return;
+        }
+        if relay.waits_for_data && self.view.loaded() {
+            relay.waits_for_data = false;
+            return self.order_full(link, session);
+        }
+        let Some(from) = relay.sequence else { return };
+        if from < self.view.sequence() {
+            let mut frames = std::mem::take(&mut self.frames);
+            let told = self.view.relay_since(self.scope(relay), from, &mut frames);
+            if !frames.is_empty() {
+                self.meter.delivered(crate::store::SyncKind::Patch);
+            }
+            frames.drain(..).for_each(|frame| link.send(frame));
+            self.frames = frames;
+            if told.is_err() {
+                return self.order_full(link, session);
+            }
+            relay.sequence = Some(self.view.sequence());
+        }
+        self.verify(link, session);
+    }
+
+    /// Tells a relay that what it was sent is certain, if it wants to know and it is.
+    fn verify(&mut self, link: &mut Link<'_>, session: &mut Session) {
+        let State::Relay(relay) = &mut session.state else { return };
+        if let Some((number, asked)) = relay.verify
+            && self.view.answered() > asked
+        {
+            relay.verify = None;
+            link.send(Payload::private(frame::text_frame(relay::verified(number).as_bytes())));
+        }
+    }
+
+    /// The path above this agent is another one: its relays are told, so that a ring is found wherever it closes.
+    pub(super) fn take_path<T: Socket>(&mut self, above: &[String], io: &mut Io<T, Session>) {
+        self.path.truncate(1);
+        self.path.extend(above.iter().take(relay::PATH_MAX - 1).cloned());
+        let told = Payload::Shared(frame::text_frame(relay::path(&self.path).as_bytes()).into());
+        for key in self.relays.clone() {
+            io.visit(key, |link, _| {
+                if !link.is_closing() {
+                    link.send(told.clone());
+                }
+            });
+        }
+    }
+}

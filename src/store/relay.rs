@@ -1,0 +1,202 @@
+//! What relays get that follow this agent as they would follow a FeatBit server: whole datasets, answers to what they
+//! lack, and pushes.
+//!
+//! Must not know connections. A push is word for word what server SDKs get, so it is shared with them; what a patch
+//! cannot tell (a removal, a change of secrets or environments) is told by a whole dataset, an `rp_full`.
+
+use std::sync::Arc;
+
+use md5::{Digest, Md5};
+
+use super::environment::Environment;
+use super::message::{Changed, append_header, frames, sort_by_version};
+use super::ring::Push;
+use super::snapshot::Snapshot;
+use crate::model::environment_id::EnvironmentId;
+use crate::payload::{Parts, Payload};
+use crate::protocol::relay::RelaySync;
+
+/// The environments that a relay may have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// Every one.
+    #[default]
+    All,
+    /// Those of these names: `projectKey:envKey`, or ids.
+    Only(Box<[Box<str>]>),
+}
+
+impl Scope {
+    fn holds(&self, environment: &Environment) -> bool {
+        let Scope::Only(names) = self else { return true };
+        let is = |name: &str| {
+            *name == **environment.label() || EnvironmentId::parse(name) == Some(environment.id())
+        };
+        names.iter().any(|name| is(name))
+    }
+}
+
+/// Only a whole dataset can tell what is lacking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NeedsFull;
+
+const FULL_START: &str = r#"{"messageType":"data-sync","data":{"eventType":"rp_full","items":["#;
+const PATCH_START: &str = r#"{"messageType":"data-sync","data":{"eventType":"rp_patch","items":["#;
+const END: &str = "]}}";
+/// What ends a dataset that may lack what exists: a server is followed, and its news may be under way.
+const PROVISIONAL_END: &str = r#"],"provisional":true}}"#;
+
+impl Snapshot {
+    /// The environments of a scope that a secret opens.
+    fn relayed(&self, scope: &Scope) -> impl Iterator<Item = &Arc<Environment>> {
+        self.served().filter(|environment| scope.holds(environment))
+    }
+
+    /// The publish sequence at which environments or their secrets last changed.
+    pub fn membership(&self) -> u64 {
+        self.membership
+    }
+
+    /// Names the environments of a scope and their secrets, so that two sides can tell whether they have the same ones.
+    pub fn relay_digest(&self, scope: &Scope) -> String {
+        let mut lines: Vec<String> = self
+            .relayed(scope)
+            .flat_map(|environment| {
+                let id = environment.id();
+                let secrets = environment.secrets.iter();
+                secrets
+                    .map(move |secret| format!("{id} {} {}\n", secret.kind.as_str(), secret.value.as_str()))
+            })
+            .collect();
+        lines.sort_unstable();
+        let digest = Md5::digest(lines.concat());
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// All of a scope as an `rp_full`, a whole WebSocket frame; marked as provisional unless it is certain. Shares what full payloads share; takes its time for
+    /// large data.
+    pub fn relay_full(&self, scope: &Scope, certain: bool) -> Payload {
+        let mut runs = vec![Arc::from(&b""[..])];
+        let mut text = FULL_START.as_bytes().to_vec();
+        for (index, environment) in self.relayed(scope).enumerate() {
+            if index > 0 {
+                text.push(b',');
+            }
+            environment.append_backup(&mut text, &mut runs);
+        }
+        text.extend_from_slice(if certain { END } else { PROVISIONAL_END }.as_bytes());
+        runs.push(Arc::from(text));
+        let mut header = Vec::new();
+        append_header(runs.iter().map(|run| run.len()).sum(), &mut header);
+        runs[0] = Arc::from(header);
+        Payload::Parts(Arc::new(Parts::new(runs)))
+    }
+
+    /// What a relay lacks that comes back, as an `rp_patch` in one WebSocket frame.
+    ///
+    /// # Errors
+    /// When it lacks, or has too much, what only a whole dataset can tell.
+    pub fn relay_patch(&self, scope: &Scope, holds: &RelaySync) -> Result<Payload, NeedsFull> {
+        if holds.digest.as_ref().is_some_and(|digest| *digest != self.relay_digest(scope)) {
+            return Err(NeedsFull);
+        }
+        let mut text = PATCH_START.as_bytes().to_vec();
+        let mut count = 0;
+        for environment in self.relayed(scope) {
+            let of = holds.environments.iter().find(|(id, _)| *id == environment.id());
+            let after_ms = of.ok_or(NeedsFull)?.1;
+            if environment.server.watermark_ms != i64::MIN && after_ms <= environment.server.watermark_ms {
+                return Err(NeedsFull);
+            }
+            if count > 0 {
+                text.push(b',');
+            }
+            count += 1;
+            environment.append_newer(after_ms, &mut text);
+        }
+        // What the relay has beyond that has left the data.
+        if holds.environments.len() != count {
+            return Err(NeedsFull);
+        }
+        text.extend_from_slice(END.as_bytes());
+        let mut frame = Vec::with_capacity(text.len() + 10);
+        append_header(text.len(), &mut frame);
+        frame.extend_from_slice(&text);
+        Ok(Payload::private(frame))
+    }
+
+    /// Brings a relay from the publish `from_sequence` to now: appends whole WebSocket frames, none if nothing changed
+    /// for it.
+    ///
+    /// # Errors
+    /// When only a whole dataset can tell; nothing was appended then.
+    pub fn relay_since(
+        &self,
+        scope: &Scope,
+        from_sequence: u64,
+        out: &mut Vec<Payload>,
+    ) -> Result<(), NeedsFull> {
+        if self.membership > from_sequence {
+            return Err(NeedsFull);
+        }
+        let changed = || self.relayed(scope).filter(|environment| environment.server.changed > from_sequence);
+        if changed().any(|environment| environment.server.removed > from_sequence) {
+            return Err(NeedsFull);
+        }
+        for environment in changed() {
+            environment.relay_since(from_sequence, out);
+        }
+        Ok(())
+    }
+}
+
+impl Environment {
+    /// Its changes since `from_sequence`, one item a patch. As relays take items in that share a millisecond, no full is
+    /// needed where SDKs need one.
+    fn relay_since(&self, from_sequence: u64, out: &mut Vec<Payload>) {
+        let steps = self.ring.since(from_sequence).unwrap_or_default();
+        let shared: Option<Vec<_>> = steps
+            .iter()
+            .map(|(_, push)| match push {
+                Push::Patches(frames) | Push::Late(frames) | Push::CatchUp(frames) => {
+                    Some(Payload::Shared(Arc::clone(frames)))
+                }
+                Push::Full => None,
+            })
+            .collect();
+        if let Some(shared) = shared.filter(|shared| !shared.is_empty()) {
+            return out.extend(shared);
+        }
+        let flags = self.flags.chunks().iter().filter(|chunk| chunk.newest.sequence > from_sequence);
+        let flags = flags.flat_map(|chunk| chunk.entries()).filter(|entry| entry.sequence > from_sequence);
+        let segments = self.segments.chunks().iter().filter(|chunk| chunk.newest.sequence > from_sequence);
+        let segments =
+            segments.flat_map(|chunk| chunk.entries()).filter(|entry| entry.sequence > from_sequence);
+        let flags = flags.map(|entry| Changed::Flag(&*entry.data));
+        let mut changed: Vec<_> = flags.chain(segments.map(|entry| Changed::Segment(&*entry.data))).collect();
+        if !changed.is_empty() {
+            sort_by_version(&mut changed);
+            out.push(Payload::private(frames(&changed)));
+        }
+    }
+
+    /// Appends its item of an `rp_patch`: what is newer than `after_ms`.
+    fn append_newer(&self, after_ms: i64, text: &mut Vec<u8>) {
+        let mut lists = [Vec::new(), Vec::new()];
+        for item in self.newer_than(after_ms) {
+            let list = &mut lists[usize::from(matches!(item, Changed::Segment(_)))];
+            if !list.is_empty() {
+                list.push(b',');
+            }
+            list.extend_from_slice(item.text().raw.as_bytes());
+        }
+        let [flags, segments] = lists;
+        text.extend_from_slice(
+            format!(r#"{{"envId":"{}","secrets":[],"featureFlags":["#, self.id()).as_bytes(),
+        );
+        text.extend_from_slice(&flags);
+        text.extend_from_slice(br#"],"segments":["#);
+        text.extend_from_slice(&segments);
+        text.extend_from_slice(b"]}");
+    }
+}

@@ -1,0 +1,194 @@
+//! Relays against a plain twin that takes messages in as FeatBit's agent does.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::support::*;
+use super::twin::{Edit, apply, edit};
+use crate::model::environment_id::EnvironmentId;
+use crate::model::timestamp::parse_iso8601_ms;
+use crate::payload::Payload;
+use crate::protocol::relay::RelaySync;
+use crate::store::{NeedsFull, PatchForm, Scope, Snapshot};
+
+/// What a relay holds: by environment its secrets, and its items by list and id.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Relay {
+    secrets: BTreeMap<String, Value>,
+    items: BTreeMap<(String, &'static str, String), Value>,
+}
+
+fn version(item: &Value) -> i64 {
+    parse_iso8601_ms(item["updatedAt"].as_str().unwrap()).unwrap()
+}
+
+impl Relay {
+    fn take(&mut self, message: &Value) {
+        assert_eq!(message["messageType"], "data-sync");
+        let data = &message["data"];
+        match data["eventType"].as_str().unwrap() {
+            "rp_full" => {
+                *self = Self::default();
+                for item in data["items"].as_array().unwrap() {
+                    let id = item["envId"].as_str().unwrap().to_owned();
+                    self.secrets.insert(id, item["secrets"].clone());
+                    self.upsert(item);
+                }
+            }
+            "rp_patch" => {
+                for item in data["items"].as_array().unwrap() {
+                    assert_eq!(item["secrets"], serde_json::json!([]));
+                    self.upsert(item);
+                }
+            }
+            "patch" => self.upsert(data),
+            other => panic!("{other}"),
+        }
+    }
+
+    fn upsert(&mut self, lists: &Value) {
+        for list in ["featureFlags", "segments"] {
+            for item in lists[list].as_array().unwrap() {
+                let text = |name: &str| item[name].as_str().unwrap().to_owned();
+                let key = (text("envId"), list, text("id"));
+                if self.items.get(&key).is_none_or(|old| version(old) <= version(item)) {
+                    self.items.insert(key, item.clone());
+                }
+            }
+        }
+    }
+
+    /// As it asks when it comes back.
+    fn holds(&self, digest: Option<String>) -> RelaySync {
+        let newest = |id: &str| {
+            let own = self.items.iter().filter(|((environment, ..), _)| environment == id);
+            own.map(|(_, item)| version(item)).max().unwrap_or(0)
+        };
+        let environments: Vec<_> =
+            self.secrets.keys().map(|id| (EnvironmentId::parse(id).unwrap(), newest(id))).collect();
+        let timestamp_ms = environments.iter().map(|(_, newest)| *newest).max().unwrap_or(0);
+        RelaySync { timestamp_ms, environments, digest, verify: None }
+    }
+
+    fn full(snapshot: &Snapshot, scope: &Scope) -> Self {
+        let mut relay = Self::default();
+        for message in messages(&[snapshot.relay_full(scope, false)]) {
+            relay.take(&message);
+        }
+        relay
+    }
+}
+
+/// Brings a relay to now: by pushes, by what it asks for, or by all.
+fn bring(relay: &mut Relay, snapshot: &Snapshot, scope: &Scope, from: Option<u64>, digest: Option<String>) {
+    let mut frames = Vec::new();
+    let told = match from {
+        Some(from) => snapshot.relay_since(scope, from, &mut frames),
+        None => snapshot.relay_patch(scope, &relay.holds(digest)).map(|patch| frames.push(patch)),
+    };
+    if told == Err(NeedsFull) {
+        assert!(frames.is_empty());
+        frames.push(snapshot.relay_full(scope, false));
+    }
+    for message in messages(&frames) {
+        relay.take(&message);
+    }
+}
+
+#[test]
+fn a_push_to_a_relay_is_the_one_to_server_sdks() {
+    let mut writer = writer();
+    let mut worlds =
+        vec![world(1, vec![thing("f", 1, "a")], vec![]), world(2, vec![thing("f", 1, "a")], vec![])];
+    let before = change(&mut writer, &worlds).snapshot.sequence();
+    worlds[0].flags = vec![thing("f", 2, "b")];
+    let snapshot = change(&mut writer, &worlds).snapshot.clone();
+    let (mut pushed, mut own) = (Vec::new(), Vec::new());
+    snapshot.relay_since(&Scope::All, before, &mut pushed).unwrap();
+    environment(&snapshot, 1).server_since(before, PatchForm::Batch, &mut own);
+    let bytes = |payloads: &[Payload]| payloads.iter().flat_map(Payload::to_vec).collect::<Vec<u8>>();
+    assert_eq!(bytes(&pushed), bytes(&own));
+    assert!(pushed.iter().all(|payload| payload.private_bytes() == 0));
+}
+
+#[test]
+fn a_scope_names_environments_by_label_or_id_and_holds_nothing_else() {
+    let mut writer = writer();
+    let worlds: Vec<_> = (1..=3).map(|number| world(number, vec![thing("f", 1, "a")], vec![])).collect();
+    let before = change(&mut writer, &worlds).snapshot.clone();
+    let id = worlds[2].id().to_string();
+    let scope = Scope::Only(["project:env-1".into(), id.as_str().into(), "project:other".into()].into());
+    let relay = Relay::full(&before, &scope);
+    assert_eq!(relay.secrets.keys().cloned().collect::<Vec<_>>(), [worlds[0].id().to_string(), id]);
+    let mut changed = worlds.clone();
+    changed[1].flags[0].version_ms = 2;
+    let snapshot = change(&mut writer, &changed).snapshot.clone();
+    let mut frames = Vec::new();
+    snapshot.relay_since(&scope, before.sequence(), &mut frames).unwrap();
+    assert!(frames.is_empty());
+    assert_eq!(before.relay_digest(&scope), snapshot.relay_digest(&scope));
+    assert_ne!(snapshot.relay_digest(&scope), snapshot.relay_digest(&Scope::All));
+}
+
+#[test]
+fn a_secret_that_was_revoked_meanwhile_is_told_to_who_sends_a_digest() {
+    let mut writer = writer();
+    let mut worlds = vec![world(1, vec![thing("f", 5, "a")], vec![])];
+    let before = change(&mut writer, &worlds).snapshot.clone();
+    let relay = Relay::full(&before, &Scope::All);
+    let digest = before.relay_digest(&Scope::All);
+    worlds[0].secrets.pop();
+    let snapshot = change(&mut writer, &worlds).snapshot.clone();
+    assert!(snapshot.relay_since(&Scope::All, before.sequence(), &mut Vec::new()).is_err());
+    assert!(snapshot.relay_patch(&Scope::All, &relay.holds(Some(digest))).is_err());
+    assert!(snapshot.relay_patch(&Scope::All, &relay.holds(None)).is_ok());
+}
+
+#[test]
+fn a_dataset_says_that_it_is_provisional_where_it_is() {
+    let mut writer = writer();
+    let snapshot = change(&mut writer, &[world(1, vec![], vec![])]).snapshot.clone();
+    assert_eq!(messages(&[snapshot.relay_full(&Scope::All, false)])[0]["data"]["provisional"], true);
+    assert_eq!(messages(&[snapshot.relay_full(&Scope::All, true)])[0]["data"].get("provisional"), None);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whatever happens, and however often it was away or behind, a relay ends with what a whole dataset holds.
+    #[test]
+    fn every_relay_ends_with_the_data_of_now(
+        steps in prop::collection::vec((prop::collection::vec(edit(), 1..4), 0..5u8), 1..12),
+        only in any::<bool>(),
+    ) {
+        let scope = match only {
+            true => Scope::Only(["project:env-1".into(), "project:env-2".into()].into()),
+            false => Scope::All,
+        };
+        let mut writer = writer();
+        let mut worlds = vec![world(1, vec![thing("f0", 1, "c0")], vec![]), world(2, vec![], vec![])];
+        let first = change(&mut writer, &worlds).snapshot.clone();
+        let mut relay = Relay::full(&first, &scope);
+        let mut at = first;
+        let last = steps.len() - 1;
+        for (index, (edits, what)) in steps.iter().enumerate() {
+            edits.iter().for_each(|edit: &Edit| apply(&mut worlds, edit));
+            load(&mut writer, &worlds);
+            let now = writer.current().clone();
+            match what {
+                // Behind: it hears of this later.
+                0 if index < last => continue,
+                // It was away, and says what it has.
+                1 => {
+                    let digest = at.relay_digest(&scope);
+                    bring(&mut relay, &now, &scope, None, Some(digest));
+                }
+                _ => bring(&mut relay, &now, &scope, Some(at.sequence()), None),
+            }
+            prop_assert_eq!(&relay, &Relay::full(&now, &scope));
+            at = now;
+        }
+    }
+}

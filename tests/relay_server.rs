@@ -1,0 +1,261 @@
+//! Other agents that follow this one as they would follow a FeatBit server, over bare sockets.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod common;
+
+use common::agent::{API_KEY, Agent, Builder};
+use common::dataset::{Dataset, Environment, START_MS, boolean_flag, segment, touch};
+use common::raw::{assert_error, request, send};
+use common::ws::{Next, Stream};
+use common::{SOON, wait_until};
+use serde_json::{Value, json};
+
+const ALL: &str = "rp-all-0123456789abcdefghijklmnopqrstuvwxyz0";
+const FIRST: &str = "rp-first-0123456789abcdefghijklmnopqrstuvwxy";
+const STATUS: &str = "/api/public/proxy/status";
+const REGISTER: &str = "/api/public/agent/register";
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+fn two_environments() -> Dataset {
+    let first = Environment::new(1).flag(boolean_flag("a")).segment(segment("people"));
+    Dataset::of([first, Environment::new(2).flag(boolean_flag("b"))])
+}
+
+fn parent() -> Builder {
+    let keys = format!("{ALL};{FIRST}=project-1:production");
+    Builder::offline().api_key().env("RelayKeys", &keys).env("Reactors", "2")
+}
+
+fn follow(agent: &Agent, key: &str) -> Stream {
+    Stream::open(agent, &format!("/streaming?type=relay-proxy&token={key}"))
+}
+
+fn ask(relay: &mut Stream, data: &Value) -> Value {
+    relay.send(&json!({ "messageType": "data-sync", "data": data }));
+    relay.next_data()
+}
+
+fn status(agent: &Agent) -> Value {
+    agent.get(STATUS, &[("Authorization", API_KEY)]).expect(200).json()
+}
+
+#[test]
+fn a_relay_gets_the_dump_of_its_environments_then_every_change_of_them() {
+    let agent = parent().start();
+    let mut data = two_environments();
+    agent.bootstrap(&data);
+    let (mut all, mut first) = (follow(&agent, ALL), follow(&agent, FIRST));
+    let mut full = ask(&mut all, &json!({ "timestamp": 0 }));
+    assert_eq!(full["eventType"], "rp_full");
+    assert_eq!(full.get("provisional"), None, "an offline agent's data is all there is");
+    assert_eq!(full["items"].take(), data.to_json()["items"]);
+    let scoped = ask(&mut first, &json!({ "timestamp": 0 }));
+    assert_eq!(scoped["items"], json!([data.to_json()["items"][0]]));
+
+    touch(data.environments[1].flag_mut("b"), 10);
+    agent.bootstrap(&data);
+    let pushed = all.next_data();
+    assert_eq!((&pushed["eventType"], &pushed["segments"]), (&json!("patch"), &json!([])));
+    assert_eq!(pushed["featureFlags"], json!([data.to_json()["items"][1]["featureFlags"][0]]));
+    first.expect_nothing_new();
+
+    touch(data.environments[0].flag_mut("a"), 20);
+    agent.bootstrap(&data);
+    for relay in [&mut all, &mut first] {
+        assert_eq!(relay.next_data()["featureFlags"][0]["key"], "a");
+        relay.expect_nothing_new();
+    }
+}
+
+#[test]
+fn a_removal_and_a_revoked_secret_are_told_unasked() {
+    let agent = parent().start();
+    let mut data = two_environments();
+    agent.bootstrap(&data);
+    let mut relay = follow(&agent, ALL);
+    ask(&mut relay, &json!({ "timestamp": 0 }));
+    data.environments[1].remove_flag("b");
+    agent.bootstrap(&data);
+    let full = relay.next_data();
+    assert_eq!((&full["eventType"], &full["items"]), (&json!("rp_full"), &data.to_json()["items"]));
+    data.environments.remove(1);
+    agent.bootstrap(&data);
+    let full = relay.next_data();
+    assert_eq!((&full["eventType"], &full["items"]), (&json!("rp_full"), &data.to_json()["items"]));
+    relay.expect_nothing_new();
+}
+
+#[test]
+fn a_relay_that_comes_back_gets_what_it_lacks_or_all_where_a_patch_cannot_tell() {
+    let agent = parent().start();
+    let mut data = two_environments();
+    agent.bootstrap(&data);
+    let holds = |data: &Dataset, at: i64| {
+        let id = |index: usize| data.environments[index].id.clone();
+        json!({ "timestamp": START_MS, "envs": [
+            { "envId": id(0), "timestamp": at }, { "envId": id(1), "timestamp": at } ] })
+    };
+    let before = holds(&data, START_MS);
+    touch(data.environments[0].flag_mut("a"), 5);
+    agent.bootstrap(&data);
+    let patch = ask(&mut follow(&agent, ALL), &before);
+    assert_eq!(patch["eventType"], "rp_patch");
+    assert_eq!(patch["items"].as_array().unwrap().len(), 2);
+    assert_eq!(patch["items"][0]["featureFlags"], data.to_json()["items"][0]["featureFlags"]);
+    assert_eq!(patch["items"][0]["secrets"], json!([]));
+    assert_eq!(patch["items"][1]["featureFlags"], json!([]));
+    // It was away while something was removed; or has an environment less, or one more.
+    data.environments[0].segments.clear();
+    agent.bootstrap(&data);
+    assert_eq!(ask(&mut follow(&agent, ALL), &before)["eventType"], "rp_full");
+    let mut fewer = holds(&data, START_MS + 100);
+    fewer["envs"].as_array_mut().unwrap().pop();
+    assert_eq!(ask(&mut follow(&agent, ALL), &fewer)["eventType"], "rp_full");
+    assert_eq!(ask(&mut follow(&agent, FIRST), &holds(&data, START_MS + 100))["eventType"], "rp_full");
+    // Other secrets than this agent has.
+    let mut other = holds(&data, START_MS + 100);
+    assert_eq!(ask(&mut follow(&agent, ALL), &other)["eventType"], "rp_patch");
+    other["secrets"] = json!("0123");
+    assert_eq!(ask(&mut follow(&agent, ALL), &other)["eventType"], "rp_full");
+}
+
+#[test]
+fn a_relay_that_asks_before_there_is_data_gets_it_when_it_comes() {
+    let agent = parent().start();
+    let mut relay = follow(&agent, ALL);
+    relay.send(&json!({ "messageType": "data-sync", "data": { "timestamp": 0 } }));
+    relay.expect_nothing_new();
+    let data = two_environments();
+    agent.bootstrap(&data);
+    assert_eq!(relay.next_data()["items"], data.to_json()["items"]);
+}
+
+#[test]
+fn a_relay_that_reads_slowly_ends_with_the_last_state_and_costs_no_queue() {
+    let agent = parent().env("Limits__SendBufferBytes", "4096").start();
+    let mut data = two_environments();
+    let bulk = "x".repeat(200_000);
+    data.environments[0].flag_mut("a")["description"] = json!(bulk);
+    agent.bootstrap(&data);
+    let mut relay = follow(&agent, ALL);
+    relay.send(&json!({ "messageType": "data-sync", "data": { "timestamp": 0 } }));
+    for round in 1..=200 {
+        touch(data.environments[0].flag_mut("a"), round);
+        agent.bootstrap(&data);
+    }
+    let expected = data.to_json()["items"][0]["featureFlags"][0].clone();
+    let mut messages = 0;
+    loop {
+        let message = relay.next_data();
+        messages += 1;
+        let flag = match message["eventType"].as_str() {
+            Some("rp_full") => &message["items"][0]["featureFlags"][0],
+            _ => &message["featureFlags"][0],
+        };
+        if *flag == expected {
+            break;
+        }
+    }
+    assert!(messages < 200, "{messages} messages: every change was queued");
+    relay.expect_nothing_new();
+}
+
+#[test]
+fn what_is_certain_is_told_to_who_wants_to_know() {
+    let agent = parent().start();
+    agent.bootstrap(&two_environments());
+    let mut relay = follow(&agent, ALL);
+    assert_eq!(ask(&mut relay, &json!({ "timestamp": 0, "verify": 7 }))["eventType"], "rp_full");
+    assert_eq!(relay.next(), json!({ "messageType": "rp-verified", "data": { "verify": 7 } }));
+}
+
+#[test]
+fn relays_are_shown_in_the_status_while_they_are_connected() {
+    let agent = parent().start();
+    agent.bootstrap(&two_environments());
+    let mut relay = follow(&agent, ALL);
+    let own = json!({ "serves": "a:b", "dataVersion": 3, "syncState": "Stable" });
+    relay.send(&json!({ "messageType": "rp-agent-status",
+        "data": { "agentId": "edge-1", "status": own.to_string() } }));
+    let child = wait_until("the relay's status is shown", SOON, || {
+        let child = status(&agent)["agent"]["children"][0].clone();
+        (child["agentId"] == "edge-1").then_some(child)
+    });
+    assert_eq!(child["status"], own);
+    assert!(child["reportedAt"].as_str().unwrap() >= child["connectedSince"].as_str().unwrap());
+    wait_until("it is counted", SOON, || {
+        (agent.metric("featbit_agent_connections", r#"kind="relay""#) == 1.0).then_some(())
+    });
+    drop(relay);
+    wait_until("it is forgotten", SOON, || (status(&agent)["agent"]["children"] == json!([])).then_some(()));
+}
+
+#[test]
+fn the_upgrade_names_this_process_and_no_other_sdk_is_told() {
+    let agent = parent().start();
+    agent.bootstrap(&two_environments());
+    let upgrade = |query: &str| {
+        let fields = [
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ];
+        send(&agent, request("GET", &format!("/streaming?{query}"), &fields, None)).expect(101)
+    };
+    let answer = upgrade(&format!("type=relay-proxy&token={ALL}"));
+    let own = status(&agent)["agent"]["instance"].as_str().unwrap().to_owned();
+    assert_eq!(answer.header("x-featbit-relay-path"), Some(own.as_str()));
+    assert_eq!(upgrade("type=server&token=x").header("x-featbit-relay-path"), None);
+}
+
+#[test]
+fn a_key_of_nobody_and_the_api_key_open_no_relay_and_a_relay_key_nothing_else() {
+    let agent = parent().start();
+    agent.bootstrap(&two_environments());
+    for key in ["", "rp-unknown", API_KEY] {
+        assert_eq!(follow(&agent, key).expect_close(SOON), Some(4003), "{key}");
+        let answer = send(&agent, request("POST", REGISTER, &[("Authorization", key), JSON], Some(b"\"a\"")));
+        assert_error(&answer, 401);
+    }
+    assert_error(&agent.get(STATUS, &[("Authorization", ALL)]), 401);
+    let none = Builder::offline().api_key().start();
+    assert_eq!(follow(&none, ALL).expect_close(SOON), Some(4003));
+}
+
+#[test]
+fn a_relay_registers_as_with_featbits_server() {
+    let agent = parent().start();
+    let register =
+        |body: &[u8]| send(&agent, request("POST", REGISTER, &[("Authorization", FIRST), JSON], Some(body)));
+    let answer = register(b"\"agent-1\"").expect(200);
+    assert_eq!(
+        (answer.text(), answer.header("content-type")),
+        ("agent-1", Some("text/plain; charset=utf-8"))
+    );
+    for bad in [&b""[..], b"null", b"1", b"\" \"", b"agent-1", b"{}"] {
+        assert_eq!(register(bad).status, 400, "{bad:?}");
+    }
+    assert_eq!(register(format!("\"{}\"", "x".repeat(5000)).as_bytes()).status, 413);
+}
+
+#[test]
+fn what_a_relay_says_that_is_not_understood_is_ignored() {
+    let agent = parent().start();
+    agent.bootstrap(&two_environments());
+    let mut relay = follow(&agent, ALL);
+    for message in [
+        json!({ "messageType": "nonsense", "data": {} }),
+        json!({ "messageType": "data-sync", "data": { "timestamp": "0" } }),
+        json!({ "messageType": "rp-agent-status", "data": { "agentId": 1 } }),
+        json!([]),
+    ] {
+        relay.send(&message);
+    }
+    relay.expect_nothing_new();
+    let echo = json!({ "messageType": "echo", "data": [1] });
+    relay.send(&echo);
+    assert_eq!(relay.next(), echo);
+    assert!(matches!(relay.next_within(std::time::Duration::ZERO), Next::Nothing));
+}
