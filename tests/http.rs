@@ -201,8 +201,8 @@ fn routes_are_found_however_they_are_written() {
         "/health/liveness/",
         "/health/%6civeness",
         "/health/liveness?x=1",
-        "http://elsewhere.example/health/liveness",
-        "HTTPS://elsewhere.example:8443/Health/liveness/?x",
+        "http://localhost/health/liveness",
+        "HTTPS://LocalHost:443/Health/liveness/?x",
     ] {
         assert_eq!(agent.get(target, &[]).expect(200).text(), "Healthy", "{target}");
     }

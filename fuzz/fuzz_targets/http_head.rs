@@ -43,6 +43,13 @@ fn check_framing(bytes: &[u8], head: &Head<'_>) {
     }
     assert!(fields <= LIMITS.max_headers);
     assert!(hosts.len() == 1 || hosts.is_empty() && head.minor_version == 0, "which host?");
+    let target = request_line.split(|&byte| byte == b' ').nth(1).expect("a target").to_ascii_lowercase();
+    if let (Some(rest), Some(host)) = (target.strip_prefix(b"http://"), hosts.first()) {
+        let bare = |host: &[u8]| host.strip_suffix(b":80").unwrap_or(host).to_ascii_lowercase();
+        let named = rest.split(|byte| matches!(byte, b'/' | b'?')).next().unwrap_or_default();
+        let connects = request_line.starts_with(b"CONNECT ");
+        assert!(connects || bare(named) == bare(host), "two hosts");
+    }
     match (lengths.as_slice(), codings.as_slice()) {
         ([], []) => assert_eq!(head.body, BodyLength::None),
         ([length], []) => {

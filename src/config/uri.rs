@@ -134,9 +134,7 @@ pub(super) fn parse_origins(text: &str) -> Result<Origins, Unfit> {
             return Ok(Origins::Any);
         }
         let origin = origin.strip_suffix('/').unwrap_or(origin).to_ascii_lowercase();
-        let authority = origin.split_once("://").map(|(_, authority)| authority);
-        let plain = |text: &str| !text.is_empty() && !text.contains(['/', '?', '#', '@', ' ', '*']);
-        if origin != "null" && !authority.is_some_and(plain) {
+        if origin != "null" && !is_origin(&origin) {
             return Err(unfit("holds what is no origin", remedy));
         }
         if !list.contains(&origin) {
@@ -144,6 +142,15 @@ pub(super) fn parse_origins(text: &str) -> Result<Origins, Unfit> {
         }
     }
     if list.is_empty() { Err(unfit("holds no origin", remedy)) } else { Ok(Origins::List(list)) }
+}
+
+/// Whether a browser could send this: a scheme and a host, maybe a port, and nothing else. Hosts are sent in ASCII.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+        && !host.is_empty()
+        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte))
 }
 
 #[cfg(test)]
@@ -189,6 +196,18 @@ mod tests {
         assert_eq!(parse_origins("null").unwrap(), Origins::List(vec!["null".into()]));
         for text in ["", ",", "shop.example", "https://", "https://a/b", "https://*.a", "https://u@a"] {
             assert!(parse_origins(text).is_err(), "{text}");
+        }
+    }
+
+    /// What went wrong: whatever stood before `://` was taken for a scheme.
+    #[test]
+    fn an_origin_has_a_scheme_and_an_ascii_host() {
+        for text in ["htu:p@htp://a", "://a", "1a://a", "a b://c", "https://a\tb", "https://münchen.example"]
+        {
+            assert!(parse_origins(text).is_err(), "{text}");
+        }
+        for text in ["https://shop.example:8443", "http://[::1]:80", "chrome-extension://abc", "HTTPS://A/"] {
+            assert!(parse_origins(text).is_ok(), "{text}");
         }
     }
 

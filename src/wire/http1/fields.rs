@@ -158,6 +158,10 @@ impl<'b> Fields<'b> {
         };
         let (path, query) = target::split(target, method == Method::Options)
             .ok_or(Refusal::bad("malformed request target"))?;
+        // RFC 9112 section 3.2.2 lets the target win; who looks at the field would be deceived.
+        if self.host.is_some_and(|host| target::names_another_host(target, host)) {
+            return Err(Refusal::bad("the target and Host name different hosts"));
+        }
         Ok(self.build(method, path, query, minor_version, body, len))
     }
 

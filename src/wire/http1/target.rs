@@ -20,14 +20,32 @@ pub(super) fn split(target: &str, asterisk: bool) -> Option<(&str, &str)> {
 
 /// What follows `http://host` in a target of absolute form.
 fn after_authority(target: &str) -> Option<&str> {
-    let (scheme, rest) = target.split_once("://")?;
-    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return None;
-    }
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, relative) = rest.split_at(end);
+    let (_, authority, relative) = absolute(target)?;
     // User names in a target are deprecated (RFC 9110 section 4.2.4) and only serve to deceive.
     (!authority.is_empty() && !authority.contains('@')).then_some(relative)
+}
+
+/// Takes a target of absolute form apart: the port that its scheme stands for, its authority, and the rest.
+fn absolute(target: &str) -> Option<(&'static str, &str, &str)> {
+    let (scheme, rest) = target.split_once("://")?;
+    let port = if scheme.eq_ignore_ascii_case("http") {
+        ":80"
+    } else if scheme.eq_ignore_ascii_case("https") {
+        ":443"
+    } else {
+        return None;
+    };
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, relative) = rest.split_at(end);
+    Some((port, authority, relative))
+}
+
+/// Whether a target of absolute form names another host than `Host` does. The scheme's own port may be left out.
+pub(super) fn names_another_host(target: &str, host: &[u8]) -> bool {
+    let Some((port, authority, _)) = absolute(target) else { return false };
+    let authority = authority.as_bytes();
+    let named = authority.strip_suffix(port.as_bytes()).unwrap_or(authority);
+    !named.eq_ignore_ascii_case(host.strip_suffix(port.as_bytes()).unwrap_or(host))
 }
 
 /// Whether `path` is `route`: letters in either case, one more `/` at the end allowed, escapes decoded. An escaped
@@ -143,6 +161,27 @@ mod tests {
         }
         assert_eq!(split("*", true), Some(("*", "")));
         assert_eq!(split("*x", true), None);
+    }
+
+    #[test]
+    fn an_absolute_target_has_the_host_of_the_field() {
+        for (target, host, other) in [
+            ("http://a/x", "a", false),
+            ("http://A:80", "a", false),
+            ("http://a", "A:80", false),
+            ("HTTPS://a:443?x", "a", false),
+            ("https://a:80/", "a", true),
+            ("http://a:8080/", "a:8080", false),
+            ("http://a:8080/", "a", true),
+            ("http://a/", "b", true),
+            ("http://a/", "", true),
+            ("http://a.b/", "a", true),
+            ("/http://a/", "b", false),
+            ("/x?u=http://a/", "b", false),
+            ("*", "b", false),
+        ] {
+            assert_eq!(names_another_host(target, host.as_bytes()), other, "{target} {host}");
+        }
     }
 
     #[test]
