@@ -20,9 +20,28 @@ mod syntax;
 mod tests;
 #[cfg(test)]
 mod twin;
+mod usage;
+
+use std::sync::Arc;
+
+use regex_automata::meta;
+use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
 
 use emit::{Dialect, Needs};
 use parse::Fault;
+pub use usage::PatternUsage;
+
+/// What a pattern takes beside its states.
+const PATTERN_BYTES: usize = 8 << 10;
+
+/// What `fancy-regex` takes: of the states of an automaton for everything that it delegates, and beside that for each
+/// look-around and boundary. Measured with patterns made to take much; most take a tenth.
+const DELEGATED_FACTOR: usize = 5;
+const LOOK_BYTES: usize = 12 << 10;
+const BOUNDARY_BYTES: usize = 32 << 10;
+
+/// Fault of a pattern that is larger than [`RegexLimits::program_bytes`].
+pub(super) const TOO_LARGE: Fault = "it is too large, see Limits__RegexProgramBytes";
 
 /// Bounds on what a regular expression may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +50,8 @@ pub struct RegexLimits {
     pub pattern_bytes: usize,
     /// Largest compiled program, in bytes. `\d{1000}` takes 6 MB, since there are hundreds of decimal digits.
     pub program_bytes: usize,
+    /// All compiled programs together, in bytes. While data is being replaced, the old ones may take as much again.
+    pub total_bytes: usize,
     /// What one thread may keep of one pattern's states once it has searched, in bytes.
     pub states_bytes: usize,
     /// How often a backtracking search may go back before it is given up.
@@ -40,12 +61,13 @@ pub struct RegexLimits {
 }
 
 impl Default for RegexLimits {
-    /// At most some 40 ms to compile a pattern and a few milliseconds to search with one.
+    /// At most some 100 ms to compile a pattern and a few milliseconds to search with one.
     fn default() -> Self {
         Self {
             pattern_bytes: 16 << 10,
             program_bytes: 10 << 20,
-            states_bytes: 1 << 20,
+            total_bytes: 256 << 20,
+            states_bytes: 256 << 10,
             backtracks: 100_000,
             backtracking_text_bytes: 8 << 10,
         }
@@ -57,62 +79,107 @@ impl Default for RegexLimits {
 pub(super) struct Pattern {
     engine: Engine,
     backtracking_text_bytes: usize,
+    bytes: usize,
+    usage: Arc<PatternUsage>,
 }
 
 #[derive(Debug)]
 enum Engine {
     /// In linear time.
-    Automaton(regex::Regex),
+    Automaton(meta::Regex),
     /// With backtracking.
     Backtracking(Box<fancy_regex::Regex>),
     /// Boundaries of words mean the same in both for ASCII texts, so that most searches take linear time.
-    Boundaries { ascii: regex::Regex, other: Box<fancy_regex::Regex> },
+    Boundaries { ascii: meta::Regex, other: Box<fancy_regex::Regex> },
 }
 
 impl Pattern {
     /// Compiles a .NET pattern, or says why it cannot be used, without quoting it.
-    pub(super) fn new(pattern: &str, limits: &RegexLimits) -> Result<Self, Fault> {
+    pub(super) fn new(pattern: &str, limits: &RegexLimits, usage: &Arc<PatternUsage>) -> Result<Self, Fault> {
         if pattern.len() > limits.pattern_bytes {
             return Err("it is too long");
         }
         let tree = parse::parse(pattern)?;
         let needs = emit::needs(&tree.node, true);
         let automaton = || automaton(&emit::emit(&tree, Dialect::Automaton)?, limits);
-        let backtracking = || backtracking(&emit::emit(&tree, Dialect::Backtracking)?, limits);
-        let engine = match needs {
-            Needs { backtracking: true, .. } => Engine::Backtracking(backtracking()?),
-            Needs { boundaries: true, .. } => {
-                Engine::Boundaries { ascii: automaton()?, other: backtracking()? }
-            }
-            _ => Engine::Automaton(automaton()?),
+        let backtracking = || -> Result<_, Fault> {
+            let bytes = delegated_bytes(&emit::emit(&tree, Dialect::Delegated)?, &needs, limits)?;
+            let regex = backtracking(&emit::emit(&tree, Dialect::Backtracking)?, limits)?;
+            Ok((regex, bytes))
         };
-        Ok(Self { engine, backtracking_text_bytes: limits.backtracking_text_bytes })
+        let (engine, bytes) = match needs {
+            Needs { looks: 1.., .. } => {
+                let (regex, bytes) = backtracking()?;
+                (Engine::Backtracking(regex), bytes)
+            }
+            Needs { boundaries: 1.., .. } => {
+                let (ascii, (other, bytes)) = (automaton()?, backtracking()?);
+                let bytes = bytes + ascii.memory_usage();
+                (Engine::Boundaries { ascii, other }, bytes)
+            }
+            _ => {
+                let regex = automaton()?;
+                let bytes = regex.memory_usage();
+                (Engine::Automaton(regex), bytes)
+            }
+        };
+        let bytes = bytes + PATTERN_BYTES;
+        usage.taken(bytes);
+        let usage = usage.clone();
+        Ok(Self { engine, backtracking_text_bytes: limits.backtracking_text_bytes, bytes, usage })
+    }
+
+    /// Memory of the program, as far as that can be told; what it has given up when it is dropped.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether the pattern matches anywhere in `text`. `None` if that takes more than the limits allow.
     pub(super) fn is_match(&self, text: &str) -> Option<bool> {
-        match &self.engine {
+        let found = match &self.engine {
             Engine::Automaton(regex) => Some(regex.is_match(text)),
             Engine::Boundaries { ascii, .. } if text.is_ascii() => Some(ascii.is_match(text)),
             Engine::Boundaries { other: regex, .. } | Engine::Backtracking(regex) => {
-                if text.len() > self.backtracking_text_bytes {
-                    return None;
-                }
-                regex.is_match(text).ok()
+                if text.len() > self.backtracking_text_bytes { None } else { regex.is_match(text).ok() }
             }
+        };
+        if found.is_none() {
+            self.usage.count_given_up();
         }
+        found
     }
 }
 
-fn automaton(pattern: &str, limits: &RegexLimits) -> Result<regex::Regex, Fault> {
-    regex::RegexBuilder::new(pattern)
-        .size_limit(limits.program_bytes)
-        .dfa_size_limit(limits.states_bytes)
-        .build()
-        .map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => "it is too large",
-            _ => "it is not supported",
-        })
+impl Drop for Pattern {
+    fn drop(&mut self) {
+        self.usage.given_back(self.bytes);
+    }
+}
+
+/// An automaton that says whether there is a match, and keeps nothing that only tells where.
+fn automaton(pattern: &str, limits: &RegexLimits) -> Result<meta::Regex, Fault> {
+    let config = meta::Config::new()
+        .nfa_size_limit(Some(limits.program_bytes))
+        .hybrid_cache_capacity(limits.states_bytes)
+        .which_captures(WhichCaptures::None)
+        .onepass(false);
+    meta::Builder::new().configure(config).build(pattern).map_err(|error| match error.size_limit() {
+        Some(_) => TOO_LARGE,
+        None => "it is not supported",
+    })
+}
+
+/// What `fancy-regex` will take at most for a pattern, given as one automaton of all that it hands on.
+fn delegated_bytes(pattern: &str, needs: &Needs, limits: &RegexLimits) -> Result<usize, Fault> {
+    let beside = needs.looks * LOOK_BYTES + needs.boundaries * BOUNDARY_BYTES;
+    let left = limits.program_bytes.checked_sub(beside).ok_or(TOO_LARGE)? / DELEGATED_FACTOR;
+    let config =
+        thompson::Config::new().nfa_size_limit(Some(left)).which_captures(WhichCaptures::None);
+    match NFA::compiler().configure(config).build(pattern) {
+        Ok(automaton) => Ok(beside + automaton.memory_usage() * DELEGATED_FACTOR),
+        Err(error) if error.size_limit().is_some() => Err(TOO_LARGE),
+        Err(_) => Err("it is not supported"),
+    }
 }
 
 fn backtracking(pattern: &str, limits: &RegexLimits) -> Result<Box<fancy_regex::Regex>, Fault> {
