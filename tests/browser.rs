@@ -225,7 +225,7 @@ fn a_reloaded_page_asks_for_what_is_newer_than_its_stored_flags() {
         }
         tab.wait_value("a", "boolean", &json!(false));
         tab.wait_ready();
-        tab.assert_console(&[UNREACHABLE]);
+        tab.assert_console(UNREACHABLE);
         tab.go("stop");
     }
 }
@@ -276,7 +276,7 @@ fn a_removed_flag_does_not_come_back_from_what_a_page_has_stored() {
         tab.start_with(mode, &agent, &environment.secret(Kind::Client), &ann(mode), json!({}));
         tab.wait_gone("a");
         tab.wait_value("c", "boolean", &json!(true));
-        tab.assert_console(&[UNREACHABLE]);
+        tab.assert_console(UNREACHABLE);
         tab.go("stop");
     }
 }

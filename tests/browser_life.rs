@@ -267,7 +267,7 @@ fn a_page_that_cannot_reach_the_agent_says_only_that() {
     agent.write_data(&Dataset::of([environment.clone()]));
     agent.start_again();
     settled(&mut tab, false);
-    tab.assert_console(&[UNREACHABLE]);
+    tab.assert_console(UNREACHABLE);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 pub mod limits;
 mod listeners;
+mod source;
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -16,19 +17,19 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use crossbeam::channel::{Receiver, Sender, bounded};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use crossbeam::channel::{Receiver, bounded, never};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::config::{Origins, Settings};
+use crate::config::{Fault, Mode, Origins, Settings};
+use crate::eval::RegexLimits;
 use crate::fanout::mailbox::{Mail, Mailbox};
-use crate::ingest::{Following, Handle, Ingest, Job, Offload};
+use crate::ingest::{Following, Handle, Ingest, Job, Jobs, Offload, Wish};
 use crate::net::limits::Limits;
 use crate::net::reactor::{self, Allowance, Reactor};
 use crate::serve::{Door, Options, Server, Shared};
 use crate::store::{Scope, Snapshot, WriterOptions};
-use crate::sync;
-use crate::sync::file::DataFile;
+use crate::sync::{self, Waiting};
 use crate::telemetry::metrics::Metrics;
 
 use listeners::Listening;
@@ -45,31 +46,50 @@ const EVENT_LOOP_FAILED: i32 = 71;
 
 /// Why the agent could not start, or had to end.
 #[derive(Debug)]
-pub struct StartError {
-    what: String,
-    source: io::Error,
+pub enum StartError {
+    /// The system did not give what was asked of it.
+    System {
+        /// What was asked.
+        what: String,
+        /// What it said.
+        source: io::Error,
+    },
+    /// Files that settings name cannot be used.
+    Settings(Vec<Fault>),
 }
 
 impl StartError {
     fn new(what: impl Into<String>, source: io::Error) -> Self {
-        Self { what: what.into(), source }
+        StartError::System { what: what.into(), source }
     }
 
-    /// The exit code: `EX_OSERR` of sysexits.h.
+    /// The exit code: `EX_OSERR` or `EX_CONFIG` of sysexits.h.
     pub fn exit_code(&self) -> u8 {
-        71
+        match self {
+            StartError::System { .. } => 71,
+            StartError::Settings(_) => 78,
+        }
     }
 }
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.what, self.source)
+        match self {
+            StartError::System { what, source } => write!(f, "{what}: {source}"),
+            StartError::Settings(faults) => {
+                f.write_str("the settings cannot be used")?;
+                faults.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
+            }
+        }
     }
 }
 
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
+        match self {
+            StartError::System { source, .. } => Some(source),
+            StartError::Settings(_) => None,
+        }
     }
 }
 
@@ -86,13 +106,20 @@ fn wall_ms() -> i64 {
 pub fn run(settings: Settings) -> Result<(), StartError> {
     let signals = signals()?;
     let agent = Agent::start(&settings)?;
-    // The data file may take its time, or hang with its file system: a signal does not wait for it.
-    let asked = crossbeam::select! {
-        recv(agent.first_load) -> _ => {
-            agent.announce(&settings);
-            signals.recv()
+    let mut first_load = agent.first_load.clone();
+    let asked = loop {
+        // The data file may take its time, or hang with its file system: a signal does not wait for it.
+        crossbeam::select! {
+            recv(first_load) -> _ => {
+                agent.announce(&settings);
+                first_load = never();
+            }
+            recv(signals.hangup) -> _ => {
+                tracing::info!("SIGHUP: everything is asked for again");
+                agent.handle.wish(Wish::Operator);
+            }
+            recv(signals.end) -> signal => break signal,
         }
-        recv(signals) -> signal => signal,
     };
     tracing::info!(
         signal = asked.map_or("", name_of),
@@ -105,27 +132,40 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Catches the signals of a shutdown from now on: the first is handed on, the second ends the process.
-fn signals() -> Result<Receiver<i32>, StartError> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])
+/// The signals that the agent was sent.
+struct Caught {
+    /// That of a shutdown.
+    end: Receiver<i32>,
+    /// SIGHUP. One that waits stands for all.
+    hangup: Receiver<()>,
+}
+
+/// Catches signals from now on. The first of a shutdown is handed on, the second ends the process.
+fn signals() -> Result<Caught, StartError> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| StartError::new("signals cannot be handled", error))?;
-    let (first, received) = bounded(1);
+    let (first, end) = bounded(1);
+    let (hung_up, hangup) = bounded(1);
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
-            let mut signals = signals.forever();
-            if let Some(signal) = signals.next() {
-                // Whoever would receive it has failed to start, and ends the process itself.
-                let _ = first.send(signal);
-            }
-            if let Some(signal) = signals.next() {
-                tracing::warn!(signal = name_of(signal), "ended at once by a second signal");
-                // As a shell says that a signal ended a process.
-                std::process::exit(128 + signal);
+            let mut ending = false;
+            for signal in signals.forever() {
+                if signal == SIGHUP {
+                    let _ = hung_up.try_send(());
+                } else if ending {
+                    tracing::warn!(signal = name_of(signal), "ended at once by a second signal");
+                    // As a shell says that a signal ended a process.
+                    std::process::exit(128 + signal);
+                } else {
+                    ending = true;
+                    // Whoever would receive it has failed to start, and ends the process itself.
+                    let _ = first.send(signal);
+                }
             }
         })
         .map_err(|error| StartError::new("a thread cannot be started", error))?;
-    Ok(received)
+    Ok(Caught { end, hangup })
 }
 
 fn name_of(signal: i32) -> &'static str {
@@ -136,7 +176,8 @@ struct Agent {
     mailboxes: Vec<Mailbox>,
     reactors: Vec<JoinHandle<()>>,
     sync: JoinHandle<()>,
-    jobs: Sender<Job>,
+    jobs: Jobs,
+    handle: Handle,
     current: Arc<ArcSwap<Snapshot>>,
     /// Disconnected once the data file has been looked at, whatever came of it. SDKs are let in meanwhile, and held.
     first_load: Receiver<()>,
@@ -158,9 +199,12 @@ impl Agent {
             Offload::start().map_err(|error| StartError::new("a thread cannot be started", error))?;
         let current = Arc::new(ArcSwap::from(Snapshot::empty()));
         let following = Following::new();
-        let (jobs, queue) = bounded(JOBS);
+        let waiting = Waiting::new().map_err(|error| StartError::new("a poller cannot be opened", error))?;
+        let source = source::of(settings, &waiting, &following, &metrics)?;
+        let (sender, queue) = bounded(JOBS);
+        let jobs = Jobs::new(sender, Some(waiting.waker()));
         let handle = Handle::new(jobs.clone(), offload, current.clone(), following.clone());
-        let shared = Shared::new(serve_options(settings), handle, metrics.clone(), wall_ms);
+        let shared = Shared::new(serve_options(settings), handle.clone(), metrics.clone(), wall_ms);
         let sdks = Allowance::new(connections_max);
         let operators = Allowance::new(METRICS_CONNECTIONS_MAX);
         let mut mailboxes = Vec::new();
@@ -203,7 +247,13 @@ impl Agent {
         let ingest = Ingest::new(
             WriterOptions {
                 revocation_grace_ms: i64::try_from(settings.revocation_grace.as_millis()).unwrap_or(i64::MAX),
-                ..WriterOptions::default()
+                follows: matches!(settings.mode, Mode::Agent(_)),
+                regex_limits: RegexLimits {
+                    program_bytes: settings.limits.regex_program_bytes,
+                    total_bytes: settings.limits.regex_total_bytes,
+                    backtracks: settings.limits.regex_steps,
+                    ..RegexLimits::default()
+                },
             },
             settings.data_file.as_ref().is_some_and(|file| file.stamp),
             mailboxes.clone(),
@@ -212,20 +262,23 @@ impl Agent {
             &metrics,
             wall_ms,
         );
-        let file = settings
-            .data_file
-            .as_ref()
-            .map(|file| DataFile::new(file.path.clone(), file.poll, settings.limits.bootstrap_bytes));
         let (loaded, first_load) = bounded(1);
         let sync = thread::Builder::new()
             .name("sync".into())
-            .spawn(move || sync::run(ingest, file, &queue, || drop(loaded)))
+            .spawn(move || {
+                // Without it nothing new would ever be served; whoever starts the agent starts it again.
+                if let Err(error) = sync::run(ingest, source, waiting, &queue, || drop(loaded)) {
+                    tracing::error!("the sync thread cannot wait, so the agent ends: {error}");
+                    std::process::exit(EVENT_LOOP_FAILED);
+                }
+            })
             .map_err(|error| StartError::new("a thread cannot be started", error))?;
         Ok(Self {
             mailboxes,
             reactors: threads,
             sync,
             jobs,
+            handle,
             current,
             first_load,
             listening,
@@ -241,6 +294,7 @@ impl Agent {
             version = env!("CARGO_PKG_VERSION"),
             mode = settings.mode.as_str(),
             addresses = %self.listening,
+            follows = settings.mode.upstream().map(|upstream| upstream.streaming_uri.to_string()),
             serves = snapshot.serves(),
             data_version = snapshot.data_version(),
             reactors = self.mailboxes.len(),
@@ -263,7 +317,7 @@ impl Agent {
                 settings.backlog
             );
         }
-        if !snapshot.loaded() {
+        if !snapshot.loaded() && settings.mode == Mode::Offline {
             tracing::warn!(
                 "no data has been loaded yet: SDKs are held, and asked to come back, until there is some \
                  (data file, or POST /api/public/proxy/bootstrap)"
@@ -283,7 +337,7 @@ impl Agent {
                 tracing::error!("an event loop ended by a bug; see the lines before");
             }
         }
-        let _ = self.jobs.send(Job::Stop);
+        self.jobs.send(Job::Stop);
         let _ = self.sync.join();
     }
 }

@@ -25,6 +25,7 @@ mod tests;
 pub mod uri;
 mod validate;
 mod validate_dial;
+mod validate_upstream;
 pub mod value;
 
 pub use definition::{Definition, Key, Kind, Section};

@@ -84,7 +84,7 @@ pub enum Mode {
     /// From a data file and from bootstrap calls; no server.
     Offline,
     /// From a FeatBit server.
-    Agent(Upstream),
+    Agent(Box<Upstream>),
 }
 
 impl Mode {
@@ -93,6 +93,14 @@ impl Mode {
         match self {
             Mode::Offline => "offline",
             Mode::Agent(_) => "agent",
+        }
+    }
+
+    /// The server to follow, if there is one.
+    pub fn upstream(&self) -> Option<&Upstream> {
+        match self {
+            Mode::Offline => None,
+            Mode::Agent(upstream) => Some(upstream),
         }
     }
 }
@@ -104,6 +112,20 @@ pub struct Upstream {
     pub agent_id: String,
     /// The evaluation server.
     pub streaming_uri: AbsoluteUri,
+    /// The longest pause between attempts to connect.
+    pub retry: Duration,
+    /// Between pings.
+    pub ping: Duration,
+    /// How long nothing may be heard.
+    pub silence: Duration,
+    /// How long an answer, or its next part, may take.
+    pub sync: Duration,
+    /// Between full syncs; `None` is never.
+    pub resync: Option<Duration>,
+    /// At least between full syncs for secrets that are not known.
+    pub unknown_secret_resync: Duration,
+    /// Between status reports.
+    pub status: Duration,
 }
 
 /// How connections to servers are opened.
@@ -243,6 +265,12 @@ pub struct Limits {
     pub pending_bytes: usize,
     /// The kernel's send buffer of a connection.
     pub send_buffer_bytes: usize,
+    /// Memory of one compiled regular expression.
+    pub regex_program_bytes: usize,
+    /// Memory of all compiled regular expressions.
+    pub regex_total_bytes: usize,
+    /// Steps back of a search with a regular expression.
+    pub regex_steps: usize,
 }
 
 /// Logs.

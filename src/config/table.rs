@@ -11,7 +11,7 @@ pub const DEFINITIONS: &[Definition] = &[
         .common()
         .help(
             "Where flags come from. `auto` (or `agent`) follows a FeatBit server; `manual` (or `offline`) serves \
-             what a data file or a bootstrap call brings, without any server. This version has offline mode only.",
+             what a data file or a bootstrap call brings, without any server.",
         ),
     define(Key::ApiKey, "ApiKey", Kind::Secret, "", Section::Data)
         .common()
@@ -181,8 +181,42 @@ pub const DEFINITIONS: &[Definition] = &[
     )
     .help(
         "How long opening a connection to a server may take, from the look-up of its name to the end of the TLS \
-         handshake.",
+         handshake. An answer to what is then asked on it (a registration, the WebSocket handshake) may take as long.",
     ),
+    define(Key::UpstreamRetrySeconds, "Upstream__RetrySeconds", seconds(10, false), "60", Section::Upstream).help(
+        "The longest pause between two attempts to connect to the FeatBit server. The first is up to a second, each \
+         failure doubles it, and chance shortens it, so that many agents do not come back together. There is no last \
+         attempt. When the server refuses the key or the licence, pauses are as long as this, or half as long.",
+    ),
+    define(Key::UpstreamPingSeconds, "Upstream__PingSeconds", seconds(10, false), "15", Section::Upstream)
+        .help("How often the FeatBit server is sent a ping."),
+    define(Key::UpstreamSilenceSeconds, "Upstream__SilenceSeconds", seconds(20, false), "45", Section::Upstream)
+        .help(
+            "How long nothing may come from the FeatBit server before the connection is given up and another one opened. \
+             Longer than Upstream__PingSeconds.",
+        ),
+    define(Key::UpstreamSyncSeconds, "Upstream__SyncSeconds", seconds(10, false), "60", Section::Upstream).help(
+        "How long the FeatBit server may take to answer a request for data, or for the next part of an answer, before \
+         the connection is given up and another one opened.",
+    ),
+    define(Key::UpstreamResyncSeconds, "Upstream__ResyncSeconds", seconds(10, true), "600", Section::Upstream).help(
+        "How often everything is asked for again, on the open connection; 0 is never. Environments that came into the \
+         scope of the relay proxy or left it, new and revoked secrets, and deleted flags arrive in no other way, but for \
+         SIGHUP and `POST /api/public/proxy/resync`. What has not changed costs SDKs nothing. Chance moves it by a tenth.",
+    ),
+    define(
+        Key::UpstreamUnknownSecretResyncSeconds,
+        "Upstream__UnknownSecretResyncSeconds",
+        seconds(10, false),
+        "30",
+        Section::Upstream,
+    )
+    .help(
+        "How often, at most, everything is asked for because an SDK shows a secret that is not known: it may have been \
+         made a moment ago. Only when the answer lacks it is the SDK refused.",
+    ),
+    define(Key::UpstreamStatusSeconds, "Upstream__StatusSeconds", seconds(10, false), "60", Section::Upstream)
+        .help("How often the agent reports its status to the FeatBit server, beside each change of it."),
     define(Key::LimitsConnections, "Limits__Connections", count(0, 10_000_000), "0", Section::Limits)
         .default_note("what the descriptor limit allows")
         .help("How many connections may be open at a time. Further ones are closed at once, and counted."),
@@ -269,6 +303,32 @@ pub const DEFINITIONS: &[Definition] = &[
         Section::Limits,
     )
     .help("The kernel's send buffer of each connection, which bounds what a peer that does not read can pin."),
+    define(
+        Key::LimitsRegexProgramBytes,
+        "Limits__RegexProgramBytes",
+        bytes(64 << 10, 1 << 30),
+        "10485760",
+        Section::Limits,
+    )
+    .help(
+        "How much memory the compiled form of a regular expression may take. A condition with a larger one is never \
+         true, and named in the log.",
+    ),
+    define(
+        Key::LimitsRegexTotalBytes,
+        "Limits__RegexTotalBytes",
+        bytes(1 << 20, 1 << 40),
+        "268435456",
+        Section::Limits,
+    )
+    .help(
+        "How much all regular expressions may take together; while data is being replaced, the old ones may take as \
+         much again. A condition whose expression does not fit is never true, and named in the log.",
+    ),
+    define(Key::LimitsRegexSteps, "Limits__RegexSteps", count(1000, 100_000_000), "100000", Section::Limits).help(
+        "How often the search with a regular expression may go back before it is given up and the condition is not \
+         true. Only look-around, back-references and the like ever go back.",
+    ),
     define(Key::ShutdownDrainSeconds, "Shutdown__DrainSeconds", seconds(0, true), "10", Section::Operation).help(
         "Over how long WebSockets are closed with 1001 after SIGTERM or SIGINT, so that SDKs do not all come back \
          at once.",

@@ -113,6 +113,9 @@ fn the_defaults_are_the_documented_ones() {
         bootstraps: 1,
         pending_bytes: 268_435_456,
         send_buffer_bytes: 65_536,
+        regex_program_bytes: 10_485_760,
+        regex_total_bytes: 268_435_456,
+        regex_steps: 100_000,
     };
     assert_eq!(settings.limits, expected);
 }
@@ -235,14 +238,36 @@ fn featbits_compose_file_starts_offline_mode() {
 }
 
 #[test]
-fn agent_mode_is_told_to_be_missing_only_once_all_else_is_right() {
+fn featbits_compose_file_starts_agent_mode() {
     let environment: Vec<_> = [("Mode", "auto")].into_iter().chain(COMPOSE).collect();
-    assert_eq!(
-        Given { environment: &environment, ..Given::default() }.faults(),
-        [
-            "Mode (environment variable Mode): agent mode is not available in this version. Use Mode=offline with \
-             DataFile, or with ApiKey and FeatBit's bootstrap call."
-        ]
+    let settings = Settings::from_pairs(&environment).unwrap();
+    let Mode::Agent(upstream) = &settings.mode else { panic!("{:?}", settings.mode) };
+    assert_eq!(upstream.agent_id, "docker-agent-001");
+    assert_eq!(upstream.streaming_uri.as_str(), "ws://evaluation-server:5100");
+    assert_eq!((upstream.ping.as_secs(), upstream.silence.as_secs(), upstream.sync.as_secs()), (15, 45, 60));
+    assert_eq!(upstream.resync.map(|resync| resync.as_secs()), Some(600));
+    assert_eq!((upstream.retry.as_secs(), upstream.status.as_secs()), (60, 60));
+    assert_eq!(upstream.unknown_secret_resync.as_secs(), 30);
+}
+
+#[test]
+fn what_cannot_work_in_agent_mode_is_told() {
+    let faults = |more: &[(&str, &str)]| {
+        let given = |name: &str| more.iter().any(|(other, _)| *other == name);
+        let rest = COMPOSE.into_iter().filter(|(name, _)| !given(name));
+        let environment: Vec<_> =
+            [("Mode", "auto")].into_iter().chain(rest).chain(more.iter().copied()).collect();
+        Given { environment: &environment, ..Given::default() }.faults().join("\n")
+    };
+    assert!(
+        faults(&[("Upstream__SilenceSeconds", "15")]).contains("is not longer than Upstream__PingSeconds")
+    );
+    assert!(faults(&[("Upstream__ResyncSeconds", "5ms")]).contains("is too short"));
+    let key = faults(&[("ApiKey", "rp-a\r\nX-Evil: 1")]);
+    assert!(key.contains("ApiKey: holds blanks") && !key.contains("Evil"), "{key}");
+    let environment: Vec<_> = [("Mode", "auto"), ("DataFile", "d")].into_iter().chain(COMPOSE).collect();
+    assert!(
+        warnings(&environment).iter().any(|line| line.starts_with("DataFile: is not looked at in auto mode"))
     );
 }
 

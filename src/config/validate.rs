@@ -15,18 +15,12 @@ use super::listen::{self, Listen};
 use super::relay_keys;
 use super::settings::{
     Cors, DataFile, Effective, Events, Limits, Log, LogFormat, Mode, Origins, Polling, RelayKey, Secret,
-    Settings, Streaming, Upstream,
+    Settings, Streaming,
 };
 use super::source::{Inputs, Raw};
 use super::table::DEFINITIONS;
 use super::uri::{AbsoluteUri, masked_to_the_last_at, masked_uri, parse_origins, parse_uri};
 use super::value::{self, Unfit, unfit};
-
-/// Why agent mode ends the start, until it is there: the one place that knows.
-const AGENT_MODE_MISSING: (&str, &str) = (
-    "agent mode is not available in this version",
-    "Use Mode=offline with DataFile, or with ApiKey and FeatBit's bootstrap call",
-);
 
 /// Usable settings and the warnings met on the way.
 #[derive(Clone, Debug)]
@@ -102,7 +96,7 @@ impl Check<'_> {
         let events = self.events(offline.unwrap_or(true), forward, event_uri);
         let mode = match offline {
             Some(true) => self.offline_mode(data_file.is_some()),
-            Some(false) => self.agent_mode(streaming_uri),
+            Some(false) => self.agent_mode(streaming_uri, api_key.as_ref(), data_file.is_some()),
             None => Mode::Offline,
         };
         let settings = Settings {
@@ -133,7 +127,6 @@ impl Check<'_> {
         };
         // Taken and ignored, but not if it is nonsense.
         self.flag(Key::StreamingTrackClientHostName);
-        self.refuse_agent_mode(&settings.mode);
         settings
     }
 
@@ -159,6 +152,9 @@ impl Check<'_> {
             bootstraps: self.count(Key::LimitsBootstraps),
             pending_bytes: self.bytes(Key::LimitsPendingBytes) as usize,
             send_buffer_bytes: self.bytes(Key::LimitsSendBufferBytes) as usize,
+            regex_program_bytes: self.bytes(Key::LimitsRegexProgramBytes) as usize,
+            regex_total_bytes: self.bytes(Key::LimitsRegexTotalBytes) as usize,
+            regex_steps: self.count(Key::LimitsRegexSteps),
         }
     }
 
@@ -173,7 +169,7 @@ impl Check<'_> {
     }
 
     /// Whether a value was given, right or wrong: a wrong one is not missing too.
-    fn tried(&self, key: Key) -> bool {
+    pub(super) fn tried(&self, key: Key) -> bool {
         self.raw.given(key).is_some()
     }
 
@@ -193,40 +189,6 @@ impl Check<'_> {
             ));
         }
         Mode::Offline
-    }
-
-    fn agent_mode(&mut self, streaming_uri: Option<AbsoluteUri>) -> Mode {
-        let agent_id = self.text(Key::AgentId);
-        let missing = [
-            (Key::ApiKey, !self.tried(Key::ApiKey) && !self.tried(Key::ApiKeyFile)),
-            (Key::AgentId, agent_id.is_none()),
-            (Key::StreamingUri, !self.tried(Key::StreamingUri)),
-        ];
-        for (key, missing) in missing {
-            if missing {
-                self.raw.faults.push(Fault::missing(
-                    key.definition().name,
-                    "is needed in auto mode",
-                    "Set it, or set Mode=offline",
-                ));
-            }
-        }
-        match (agent_id, streaming_uri) {
-            (Some(agent_id), Some(streaming_uri)) => Mode::Agent(Upstream { agent_id, streaming_uri }),
-            _ => Mode::Offline,
-        }
-    }
-
-    fn refuse_agent_mode(&mut self, mode: &Mode) {
-        if self.raw.faults.is_empty() && matches!(mode, Mode::Agent(_)) {
-            let (problem, remedy) = AGENT_MODE_MISSING;
-            self.raw.faults.push(Fault {
-                setting: "Mode".into(),
-                origin: Some(self.raw.origin(Key::Mode)),
-                problem: problem.into(),
-                remedy: remedy.into(),
-            });
-        }
     }
 
     fn events(&mut self, offline: bool, forward: bool, uri: Option<AbsoluteUri>) -> Events {

@@ -454,4 +454,4 @@ fn ended_by(error: &io::Error) -> Ended {
 
 #[cfg(test)]
 #[path = "io_tests.rs"]
-mod tests;
+pub(super) mod tests;

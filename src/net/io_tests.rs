@@ -11,17 +11,17 @@ use crate::payload::Payload;
 
 /// What a stand-in socket does and has seen.
 #[derive(Debug, Default)]
-struct Wire {
+pub(in super::super) struct Wire {
     /// What reads bring, in turn; an empty one is the end of input. Nothing left: would block.
-    incoming: VecDeque<Vec<u8>>,
+    pub(in super::super) incoming: VecDeque<Vec<u8>>,
     /// Bytes that may be written before it would block.
-    room: usize,
-    written: Vec<u8>,
-    shut_down: bool,
+    pub(in super::super) room: usize,
+    pub(in super::super) written: Vec<u8>,
+    pub(in super::super) shut_down: bool,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Fake(Rc<RefCell<Wire>>);
+pub(in super::super) struct Fake(pub(in super::super) Rc<RefCell<Wire>>);
 
 impl Read for Fake {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -65,10 +65,10 @@ impl Socket for Fake {
 
 /// Takes input line by line, and does what each says.
 #[derive(Default)]
-struct Lines {
+pub(in super::super) struct Lines {
     seen: Vec<String>,
     drained: usize,
-    ended: Vec<Ended>,
+    pub(in super::super) ended: Vec<Ended>,
 }
 
 impl Service for Lines {
@@ -125,23 +125,23 @@ impl Service for Lines {
     }
 }
 
-const LIMITS: Limits = Limits {
+pub(in super::super) const LIMITS: Limits = Limits {
     write_stall: Duration::from_secs(30),
     write_min_bytes_per_second: 10,
     close: Duration::from_secs(5),
     private_bytes_max: 100_000,
 };
 
-struct Bench {
-    io: Io<Fake, ()>,
-    service: Lines,
-    wire: Fake,
-    key: Key,
-    clock: Tick,
+pub(in super::super) struct Bench {
+    pub(in super::super) io: Io<Fake, ()>,
+    pub(in super::super) service: Lines,
+    pub(in super::super) wire: Fake,
+    pub(in super::super) key: Key,
+    pub(in super::super) clock: Tick,
 }
 
 impl Bench {
-    fn new(room: usize) -> Self {
+    pub(in super::super) fn new(room: usize) -> Self {
         let clock = Tick::NEVER.after(Duration::from_secs(1));
         let mut io = Io::new(LIMITS, clock);
         let mut service = Lines::default();
@@ -152,7 +152,7 @@ impl Bench {
     }
 
     /// The peer sends; the event is dealt with, and all turns that follow from it.
-    fn receive(&mut self, bytes: &[u8]) {
+    pub(in super::super) fn receive(&mut self, bytes: &[u8]) {
         self.wire.0.borrow_mut().incoming.push_back(bytes.to_vec());
         self.event(false);
     }
@@ -169,13 +169,13 @@ impl Bench {
         self.io.reap(&mut self.service);
     }
 
-    fn writable(&mut self, room: usize) {
+    pub(in super::super) fn writable(&mut self, room: usize) {
         self.wire.0.borrow_mut().room = room;
         self.io.writable(self.key, &mut self.service);
         self.io.reap(&mut self.service);
     }
 
-    fn later(&mut self, by: Duration) {
+    pub(in super::super) fn later(&mut self, by: Duration) {
         self.clock = self.clock.after(by);
         self.io.set_now(self.clock);
         while self.io.sweep(&mut self.service) {}
@@ -372,130 +372,6 @@ fn output_that_stands_still_for_too_long_ends_the_connection() {
     assert!(bench.service.ended.is_empty());
     bench.later(Duration::from_secs(2));
     assert_eq!(bench.service.ended, [Ended::Stalled]);
-}
-
-/// What went wrong: a peer that takes a byte now and then held its output for ever.
-#[test]
-fn output_that_is_taken_too_slowly_ends_the_connection() {
-    for (bytes, ended) in [(299, &[Ended::Slow][..]), (300, &[])] {
-        let mut bench = Bench::new(0);
-        bench.receive(b"private\n");
-        for (taken, seconds) in [(bytes - 10, 15), (10, 14), (1, 1)] {
-            bench.later(Duration::from_secs(seconds));
-            bench.writable(taken);
-        }
-        bench.later(Duration::from_secs(1));
-        assert_eq!(bench.service.ended, ended, "{bytes} bytes in 30 s");
-        // Each period counts for itself.
-        bench.later(Duration::from_secs(28));
-        bench.writable(1);
-        bench.later(Duration::from_secs(2));
-        assert_eq!(bench.service.ended, [Ended::Slow]);
-    }
-}
-
-impl Bench {
-    /// Another connection, that has private output of 5,000 bytes waiting after so many were taken.
-    fn holder(&mut self, taken: usize) -> (Key, Fake) {
-        let wire = Fake::default();
-        wire.0.borrow_mut().room = taken;
-        let key = self.io.insert(wire.clone(), Origin(0), &mut self.service);
-        wire.0.borrow_mut().incoming.push_back(b"private\n".to_vec());
-        self.io.readable(key, false, &mut [0; 16], &mut self.service);
-        (key, wire)
-    }
-}
-
-impl Bench {
-    fn is_closing(&mut self, key: Key) -> bool {
-        self.io.visit(key, |_, ()| ()).is_none()
-    }
-}
-
-#[test]
-fn beyond_the_limit_of_memory_those_who_would_hold_most_for_longest_are_closed() {
-    let mut bench = Bench::new(100);
-    let dead: Vec<_> = (0..12).map(|number| bench.holder(number % 2)).collect();
-    let (moving, moving_wire) = bench.holder(0);
-    bench.later(Duration::from_secs(10));
-    moving_wire.0.borrow_mut().room = 1000;
-    bench.io.writable(moving, &mut bench.service);
-    let mut fresh = Vec::new();
-    while bench.io.pending_private_bytes() < LIMITS.private_bytes_max {
-        fresh.push(bench.holder(0).0);
-        bench.io.reap(&mut bench.service);
-    }
-    assert!(!dead.iter().any(|(key, _)| bench.is_closing(*key)), "there is enough for all");
-    fresh.push(bench.holder(0).0);
-    bench.io.reap(&mut bench.service);
-    // Down to where large output need not wait.
-    assert!(!bench.io.memory_is_short());
-    assert!(!bench.is_closing(moving) && !fresh.iter().any(|key| bench.is_closing(*key)));
-    // What was begun is sent to its end, what was not is forgotten.
-    let mut closed = 0;
-    for (number, (key, wire)) in dead.iter().enumerate() {
-        if !bench.is_closing(*key) {
-            continue;
-        }
-        closed += 1;
-        wire.0.borrow_mut().room = 100_000;
-        bench.io.writable(*key, &mut bench.service);
-        let expected = if number % 2 == 1 { "p".repeat(5000) + "sorry" } else { "sorry".into() };
-        assert_eq!(wire.0.borrow().written, expected.as_bytes());
-        assert!(wire.0.borrow().shut_down);
-    }
-    assert!(closed >= 6, "{closed}");
-}
-
-#[test]
-fn room_is_made_by_those_who_are_slow_and_by_nobody_else() {
-    let mut bench = Bench::new(100);
-    let (slow, _) = bench.holder(0);
-    bench.later(Duration::from_secs(20));
-    let mut fresh = vec![bench.holder(0).0, bench.holder(0).0];
-    while !bench.io.memory_is_short() {
-        fresh.push(bench.holder(0).0);
-    }
-    bench.io.make_room(&mut bench.service);
-    assert!(bench.is_closing(slow) && !fresh.iter().any(|key| bench.is_closing(*key)));
-    let (next, _) = bench.holder(0);
-    bench.later(Duration::from_millis(1900));
-    bench.io.make_room(&mut bench.service);
-    assert!(!bench.is_closing(next));
-    bench.clock = bench.clock.after(Duration::from_millis(200));
-    bench.io.set_now(bench.clock);
-    bench.io.make_room(&mut bench.service);
-    assert!(fresh.iter().any(|key| bench.is_closing(*key)));
-}
-
-#[test]
-fn one_connection_alone_may_hold_more_than_all_may_together() {
-    let mut bench = Bench::new(0);
-    bench.receive(&b"private\n".repeat(LIMITS.private_bytes_max / 5000 + 2));
-    assert!(bench.io.pending_private_bytes() > LIMITS.private_bytes_max);
-    bench.io.reap(&mut bench.service);
-    assert!(bench.service.ended.is_empty());
-    // Until somebody else needs it.
-    bench.later(Duration::from_secs(10));
-    bench.holder(0);
-    bench.holder(0);
-    bench.io.reap(&mut bench.service);
-    bench.later(Duration::from_secs(1));
-    let (key, _) = bench.holder(0);
-    bench.io.make_room(&mut bench.service);
-    assert!(bench.is_closing(bench.key) && !bench.is_closing(key));
-}
-
-#[test]
-fn input_that_is_not_complete_counts_as_memory() {
-    let mut bench = Bench::new(100);
-    bench.receive(b"12345678");
-    assert!(bench.io.pending_private_bytes() >= 8);
-    bench.io.visit(bench.key, |link, ()| link.hold_memory(1000));
-    assert!(bench.io.pending_private_bytes() >= 1008);
-    bench.io.visit(bench.key, |link, ()| link.hold_memory(0));
-    bench.receive(b"\n");
-    assert_eq!(bench.io.pending_private_bytes(), 0);
 }
 
 #[test]

@@ -207,3 +207,7 @@ impl<T: Socket, S> Io<T, S> {
         self.sweep_at != 0
     }
 }
+
+#[cfg(test)]
+#[path = "limits_tests.rs"]
+mod tests;

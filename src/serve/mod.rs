@@ -18,6 +18,8 @@ mod health;
 mod hold;
 mod http;
 mod memory;
+#[cfg(test)]
+mod memory_tests;
 mod meter;
 mod poll;
 mod push;

@@ -54,7 +54,10 @@ impl Server {
     pub(super) fn relay_key(&self, token: &str) -> Option<usize> {
         // Every key is compared, so that the time taken does not tell which one it was.
         let keys = self.shared.options.relay_keys.iter().enumerate();
-        keys.filter(|(_, (key, _))| key.matches(token.as_bytes())).map(|(index, _)| index).last()
+        keys.fold(
+            None,
+            |found, (index, (key, _))| if key.matches(token.as_bytes()) { Some(index) } else { found },
+        )
     }
 
     /// The path of this agent and those above it, as a relay's upgrade is answered.

@@ -17,10 +17,16 @@ const SIGHTINGS_MAX: usize = 4096;
 const PATIENCE_MIN: Duration = Duration::from_secs(60);
 const PATIENCE_MAX: Duration = Duration::from_secs(600);
 
+/// How long a full sync is waited for before another one is asked for: the first may have been lost, or answered by an
+/// agent that could not be certain.
+const WISH_AGAIN: Duration = Duration::from_secs(30);
+
 #[derive(Clone, Copy, Debug)]
 struct Sighting {
     /// Full syncs that had been asked for.
     asked: u64,
+    /// When a full sync may be asked for (again).
+    wish: Tick,
     /// Until when a refusal holds.
     until: Tick,
     patience: Duration,
@@ -31,8 +37,8 @@ struct Sighting {
 pub(super) enum Sighted {
     /// A full sync that was asked for after it was first seen lacks it.
     Unknown,
-    /// No such full sync has been answered. `now`: it has just been sighted, so that one is to be asked for.
-    Waiting { now: bool },
+    /// No such full sync has been answered. `wish`: one is to be asked for.
+    Waiting { wish: bool },
 }
 
 /// The sightings of one reactor.
@@ -45,25 +51,29 @@ pub(super) struct Sightings {
 
 impl Sightings {
     /// A secret is shown that the data lacks, which is as the full sync number `answered` says; `asked` have been asked
-    /// for.
-    pub fn see(&mut self, secret: &Secret, asked: u64, answered: u64, now: Tick) -> Sighted {
+    /// for. While there is no data (`loaded`) the first one is under way, and no other is wished for.
+    pub fn see(&mut self, secret: &Secret, asked: u64, answered: u64, loaded: bool, now: Tick) -> Sighted {
+        let wish = if loaded { now.after(WISH_AGAIN) } else { now };
         let Some(sighting) = self.of.get_mut(secret) else {
-            self.remember(
-                *secret,
-                Sighting { asked, until: now.after(PATIENCE_MIN), patience: PATIENCE_MIN },
-            );
-            return Sighted::Waiting { now: true };
+            let until = now.after(PATIENCE_MIN);
+            self.remember(*secret, Sighting { asked, wish, until, patience: PATIENCE_MIN });
+            return Sighted::Waiting { wish: loaded };
         };
         if answered <= sighting.asked {
-            return Sighted::Waiting { now: false };
+            let due = loaded && sighting.wish.has_come(now);
+            if due {
+                sighting.wish = wish;
+            }
+            return Sighted::Waiting { wish: due };
         }
         if !sighting.until.has_come(now) {
             return Sighted::Unknown;
         }
         sighting.asked = asked;
+        sighting.wish = wish;
         sighting.patience = (sighting.patience * 2).min(PATIENCE_MAX);
         sighting.until = now.after(sighting.patience);
-        Sighted::Waiting { now: true }
+        Sighted::Waiting { wish: loaded }
     }
 
     fn remember(&mut self, secret: Secret, sighting: Sighting) {
@@ -95,11 +105,11 @@ mod tests {
     #[test]
     fn unknown_only_by_a_full_sync_that_was_asked_for_later() {
         let mut sightings = Sightings::default();
-        assert_eq!(sightings.see(&secret(1), 3, 3, at(0)), Sighted::Waiting { now: true });
+        assert_eq!(sightings.see(&secret(1), 3, 3, true, at(0)), Sighted::Waiting { wish: true });
         // The one under way when it was sighted says nothing.
-        assert_eq!(sightings.see(&secret(1), 4, 3, at(1)), Sighted::Waiting { now: false });
-        assert_eq!(sightings.see(&secret(1), 4, 4, at(2)), Sighted::Unknown);
-        assert_eq!(sightings.see(&secret(2), 4, 4, at(2)), Sighted::Waiting { now: true });
+        assert_eq!(sightings.see(&secret(1), 4, 3, true, at(1)), Sighted::Waiting { wish: false });
+        assert_eq!(sightings.see(&secret(1), 4, 4, true, at(2)), Sighted::Unknown);
+        assert_eq!(sightings.see(&secret(2), 4, 4, true, at(2)), Sighted::Waiting { wish: true });
     }
 
     #[test]
@@ -107,8 +117,8 @@ mod tests {
         let mut sightings = Sightings::default();
         let (mut asked, mut fulls) = (1, 0);
         for second in 0..7200 {
-            let sighted = sightings.see(&secret(1), asked, asked, at(second));
-            if sighted == (Sighted::Waiting { now: true }) {
+            let sighted = sightings.see(&secret(1), asked, asked, true, at(second));
+            if sighted == (Sighted::Waiting { wish: true }) {
                 fulls += 1;
                 asked += 1;
             }
@@ -118,14 +128,24 @@ mod tests {
     }
 
     #[test]
+    fn a_full_sync_that_made_nothing_certain_is_wished_for_again() {
+        let mut sightings = Sightings::default();
+        // Before there is data, the first sync is under way.
+        assert_eq!(sightings.see(&secret(1), 0, 0, false, at(0)), Sighted::Waiting { wish: false });
+        assert_eq!(sightings.see(&secret(1), 1, 0, true, at(1)), Sighted::Waiting { wish: true });
+        assert_eq!(sightings.see(&secret(1), 2, 0, true, at(2)), Sighted::Waiting { wish: false });
+        assert_eq!(sightings.see(&secret(1), 2, 0, true, at(32)), Sighted::Waiting { wish: true });
+    }
+
+    #[test]
     fn a_flood_makes_the_oldest_wait_again_and_refuses_nobody() {
         let mut sightings = Sightings::default();
-        sightings.see(&secret(0), 1, 1, at(0));
+        sightings.see(&secret(0), 1, 1, true, at(0));
         for number in 1..=SIGHTINGS_MAX as u32 {
-            sightings.see(&secret(number), 1, 1, at(0));
+            sightings.see(&secret(number), 1, 1, true, at(0));
         }
         assert_eq!(sightings.of.len(), SIGHTINGS_MAX);
-        assert_eq!(sightings.see(&secret(0), 2, 2, at(1)), Sighted::Waiting { now: true });
-        assert_eq!(sightings.see(&secret(SIGHTINGS_MAX as u32), 2, 2, at(1)), Sighted::Unknown);
+        assert_eq!(sightings.see(&secret(0), 2, 2, true, at(1)), Sighted::Waiting { wish: true });
+        assert_eq!(sightings.see(&secret(SIGHTINGS_MAX as u32), 2, 2, true, at(1)), Sighted::Unknown);
     }
 }

@@ -64,11 +64,11 @@ impl Server {
 
     fn judge_unknown(&mut self, secret: &Secret, now: Tick) -> Verdict {
         let ingest = &self.shared.ingest;
-        match self.sightings.see(secret, ingest.following().asked(), self.view.answered(), now) {
+        let (asked, view) = (ingest.following().asked(), &self.view);
+        match self.sightings.see(secret, asked, view.answered(), view.loaded(), now) {
             Sighted::Unknown => Verdict::Refused(Refused::Unknown),
-            Sighted::Waiting { now: sighted } => {
-                // Without data the first full sync is under way, or a bootstrap call is waited for.
-                if sighted && self.view.loaded() {
+            Sighted::Waiting { wish } => {
+                if wish {
                     ingest.wish(Wish::UnknownSecret);
                 }
                 Verdict::Undecided

@@ -172,8 +172,8 @@ impl Environment {
         let segments = self.segments.chunks().iter().filter(|chunk| chunk.newest.sequence > from_sequence);
         let segments =
             segments.flat_map(|chunk| chunk.entries()).filter(|entry| entry.sequence > from_sequence);
-        let flags = flags.map(|entry| Changed::Flag(&*entry.data));
-        let mut changed: Vec<_> = flags.chain(segments.map(|entry| Changed::Segment(&*entry.data))).collect();
+        let flags = flags.map(|entry| Changed::Flag(&entry.data));
+        let mut changed: Vec<_> = flags.chain(segments.map(|entry| Changed::Segment(&entry.data))).collect();
         if !changed.is_empty() {
             sort_by_version(&mut changed);
             out.push(Payload::private(frames(&changed)));

@@ -135,6 +135,17 @@ impl Writer {
         self.answered = number;
     }
 
+    /// What is in service is the answer to the full sync of this number. Returns the publish, if that is news.
+    pub fn confirm(&mut self, number: u64) -> Option<Arc<Change>> {
+        if !self.options.follows || number <= self.current.answered() {
+            return None;
+        }
+        self.answered = number;
+        let mut round = Round::new(&self.current);
+        round.set_answered(number);
+        self.finish(round, Report::default()).change
+    }
+
     /// Replaces everything by a dataset. It is diffed against what is in service: byte-identical items stay
     /// as they are, environments and secrets that are gone stay until `now_ms` + grace. With `stamp`, an item
     /// that was changed without a newer `updatedAt` gets one. `now_ms` may come from any clock that does not

@@ -20,6 +20,7 @@ pub mod raw;
 pub mod rng;
 pub mod sdk;
 pub mod server;
+pub mod strict;
 pub mod watcher;
 pub mod ws;
 

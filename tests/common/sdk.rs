@@ -267,7 +267,8 @@ impl Sdk {
         self.wait_value_or(key, user, "string", &json!("not there"), &json!("not there"));
     }
 
-    fn wait_value_or(
+    /// The same with a default, which an SDK serves for a flag it does not have.
+    pub fn wait_value_or(
         &mut self,
         key: &str,
         user: &Value,

@@ -51,15 +51,32 @@ impl Stream {
         )
     }
 
+    /// The same, saying who it is by `User-Agent`.
+    pub fn connect_as(agent: &Agent, kind: Kind, secret: &str, name: &str) -> Self {
+        let token = token(secret, now_ms(), 2);
+        Self::open_as(
+            agent,
+            &format!("/streaming?token={token}&type={}&version=2", kind.as_str()),
+            Some(name),
+        )
+    }
+
     /// Connects to a path as it is written.
     pub fn open(agent: &Agent, path: &str) -> Self {
+        Self::open_as(agent, path, None)
+    }
+
+    fn open_as(agent: &Agent, path: &str, name: Option<&str>) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], agent.port()));
         let stream = TcpStream::connect_timeout(&address, SOON).expect("the agent accepts");
         stream.set_nodelay(true).expect("a socket option");
         stream.set_read_timeout(Some(SOON)).expect("a socket option");
         stream.set_write_timeout(Some(SOON)).expect("a socket option");
-        let request =
+        let mut request =
             format!("ws://127.0.0.1:{}{path}", agent.port()).into_client_request().expect("a request");
+        if let Some(name) = name {
+            request.headers_mut().insert("User-Agent", name.parse().expect("a header's value"));
+        }
         let (socket, _) = tungstenite::client(request, stream)
             .unwrap_or_else(|error| agent.fail(&format!("the upgrade failed: {error}")));
         Self { socket }

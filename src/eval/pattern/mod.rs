@@ -173,8 +173,7 @@ fn automaton(pattern: &str, limits: &RegexLimits) -> Result<meta::Regex, Fault> 
 fn delegated_bytes(pattern: &str, needs: &Needs, limits: &RegexLimits) -> Result<usize, Fault> {
     let beside = needs.looks * LOOK_BYTES + needs.boundaries * BOUNDARY_BYTES;
     let left = limits.program_bytes.checked_sub(beside).ok_or(TOO_LARGE)? / DELEGATED_FACTOR;
-    let config =
-        thompson::Config::new().nfa_size_limit(Some(left)).which_captures(WhichCaptures::None);
+    let config = thompson::Config::new().nfa_size_limit(Some(left)).which_captures(WhichCaptures::None);
     match NFA::compiler().configure(config).build(pattern) {
         Ok(automaton) => Ok(beside + automaton.memory_usage() * DELEGATED_FACTOR),
         Err(error) if error.size_limit().is_some() => Err(TOO_LARGE),

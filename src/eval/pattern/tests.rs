@@ -225,7 +225,8 @@ fn what_a_pattern_hands_on_to_automata_is_bounded_together() {
 
 #[test]
 fn memory_is_counted_while_a_pattern_lives() {
-    for (pattern, least) in [("a", PATTERN_BYTES), (r"^\d{100}$", 500_000), (r"(?=\w+)b", 30_000), (r"\bé", 40_000)]
+    for (pattern, least) in
+        [("a", PATTERN_BYTES), (r"^\d{100}$", 500_000), (r"(?=\w+)b", 30_000), (r"\bé", 40_000)]
     {
         let usage = Arc::default();
         let compiled = Pattern::new(pattern, &RegexLimits::default(), &usage).unwrap();

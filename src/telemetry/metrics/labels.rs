@@ -121,6 +121,12 @@ labels! {
         Bootstraps => "bootstraps",
         /// `Limits__PendingBytes`.
         PendingBytes => "pending_bytes",
+        /// `Limits__RegexProgramBytes`.
+        RegexProgramBytes => "regex_program_bytes",
+        /// `Limits__RegexTotalBytes`.
+        RegexTotalBytes => "regex_total_bytes",
+        /// `Limits__RegexSteps`.
+        RegexSteps => "regex_steps",
     }
 }
 
@@ -206,6 +212,78 @@ labels! {
         File => "file",
         /// A bootstrap call.
         Bootstrap => "bootstrap",
+        /// The server that is followed.
+        Upstream => "upstream",
+    }
+}
+
+labels! {
+    /// At which step a stream of the server could not be opened.
+    DialFault {
+        /// Its name was looked up.
+        Resolve => "resolve",
+        /// A TCP connection was opened.
+        Connect => "connect",
+        /// The proxy was asked.
+        Proxy => "proxy",
+        /// TLS was agreed on.
+        Tls => "tls",
+        /// The agent registered. The stream is tried all the same.
+        Register => "register",
+        /// The WebSocket handshake.
+        Handshake => "handshake",
+        /// The server refused the key or the licence.
+        Refused => "refused",
+        /// No step came to an end in time.
+        Abandoned => "abandoned",
+    }
+}
+
+labels! {
+    /// How a stream of the server ended.
+    StreamEnd {
+        /// The server closed it.
+        Closed => "closed",
+        /// The server closed it with 4003.
+        Refused => "refused",
+        /// It broke off.
+        Broken => "broken",
+        /// Nothing was heard for `Upstream__SilenceSeconds`.
+        Silent => "silent",
+        /// A request was not answered for `Upstream__SyncSeconds`.
+        Unanswered => "unanswered",
+        /// Something that cannot be read came where an answer was awaited.
+        Unreadable => "unreadable",
+        /// A message was longer than `Limits__BootstrapBytes`.
+        TooLarge => "too_large",
+        /// Another stream took its place.
+        Replaced => "replaced",
+    }
+}
+
+labels! {
+    /// What data came in from the server.
+    UpstreamSync {
+        /// Everything.
+        Full => "full",
+        /// What was newer than what was asked for.
+        Patch => "patch",
+        /// Items that changed just then.
+        Change => "change",
+    }
+}
+
+labels! {
+    /// Why a message of the server was not used.
+    Unused {
+        /// It has faults.
+        Faulty => "faulty",
+        /// A full sync without a flag or segment.
+        Empty => "empty",
+        /// A full sync, since more was pushed while it was under way than could be remembered.
+        Overtaken => "overtaken",
+        /// It says nothing that the agent knows.
+        Unknown => "unknown",
     }
 }
 
@@ -218,7 +296,7 @@ mod tests {
         for (place, limit) in Limit::ALL.iter().enumerate() {
             assert_eq!(*limit as usize, place);
         }
-        assert_eq!(Limit::COUNT, Limit::PendingBytes as usize + 1);
+        assert_eq!(Limit::COUNT, Limit::RegexSteps as usize + 1);
     }
 
     #[test]

@@ -20,6 +20,9 @@ function tabOf({ tab: name = MAIN }) {
   if (!tab) {
     throw new Error(`tab ${name} has not been started`);
   }
+  if (tab.fault) {
+    throw new Error(`tab ${name}: ${tab.fault}`);
+  }
   return tab;
 }
 

@@ -20,14 +20,16 @@ class Tab {
     this.page = page;
     this.session = session;
     this.console = [];
+    // The first thing that must not happen in any scenario.
+    this.fault = null;
     page.setDefaultTimeout(STEP_TIMEOUT_MS);
-    page.on('console', (message) => this.note(message.type(), message.text()));
-    page.on('pageerror', (error) => this.note('uncaught', String(error.stack ?? error)));
-    page.on('crash', () => this.note('crash', 'the page has crashed'));
-  }
-
-  note(type, text) {
-    this.console.push({ type, text });
+    page.on('console', (message) => this.console.push({ type: message.type(), text: message.text() }));
+    page.on('pageerror', (error) => {
+      this.fault ??= `uncaught in the page: ${error.stack ?? error}`;
+    });
+    page.on('crash', () => {
+      this.fault ??= 'the page has crashed';
+    });
   }
 
   /** Loads the page (anew) and starts the SDK in it, as an application does. */

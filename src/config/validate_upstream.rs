@@ -1,0 +1,76 @@
+//! What agent mode needs.
+//!
+//! Must not look at anything that other modes need as well.
+
+use super::definition::Key;
+use super::fault::Fault;
+use super::settings::{Mode, Secret, Upstream};
+use super::uri::AbsoluteUri;
+use super::validate::Check;
+
+impl Check<'_> {
+    pub(super) fn agent_mode(
+        &mut self,
+        streaming_uri: Option<AbsoluteUri>,
+        api_key: Option<&Secret>,
+        data_file: bool,
+    ) -> Mode {
+        let agent_id = self.text(Key::AgentId);
+        let missing = [
+            (Key::ApiKey, !self.tried(Key::ApiKey) && !self.tried(Key::ApiKeyFile)),
+            (Key::AgentId, agent_id.is_none()),
+            (Key::StreamingUri, !self.tried(Key::StreamingUri)),
+        ];
+        for (key, missing) in missing {
+            if missing {
+                self.raw.faults.push(Fault::missing(
+                    key.definition().name,
+                    "is needed in auto mode",
+                    "Set it, or set Mode=offline",
+                ));
+            }
+        }
+        if api_key.is_some_and(|key| !key.expose().bytes().all(|byte| byte.is_ascii_graphic())) {
+            self.raw.faults.push(Fault::missing(
+                "ApiKey",
+                "holds blanks or other characters that no key of FeatBit has",
+                "Copy the key of the relay proxy from FeatBit again",
+            ));
+        }
+        if data_file {
+            self.raw.warnings.push(Fault::missing(
+                "DataFile",
+                "is not looked at in auto mode, where the server says what is served",
+                "Leave it out, or set Mode=offline",
+            ));
+        }
+        let (ping, silence) =
+            (self.duration(Key::UpstreamPingSeconds), self.duration(Key::UpstreamSilenceSeconds));
+        if silence <= ping {
+            self.raw.faults.push(Fault::at(
+                Key::UpstreamSilenceSeconds.definition().name,
+                self.raw.origin(Key::UpstreamSilenceSeconds),
+                "is not longer than Upstream__PingSeconds, so every connection would be given up",
+                "Make it two or three times as long",
+            ));
+        }
+        let resync = self.duration(Key::UpstreamResyncSeconds);
+        let upstream = |agent_id, streaming_uri, check: &mut Self| Upstream {
+            agent_id,
+            streaming_uri,
+            retry: check.duration(Key::UpstreamRetrySeconds),
+            ping,
+            silence,
+            sync: check.duration(Key::UpstreamSyncSeconds),
+            resync: if resync.is_zero() { None } else { Some(resync) },
+            unknown_secret_resync: check.duration(Key::UpstreamUnknownSecretResyncSeconds),
+            status: check.duration(Key::UpstreamStatusSeconds),
+        };
+        match (agent_id, streaming_uri) {
+            (Some(agent_id), Some(streaming_uri)) => {
+                Mode::Agent(Box::new(upstream(agent_id, streaming_uri, self)))
+            }
+            _ => Mode::Offline,
+        }
+    }
+}

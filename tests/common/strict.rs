@@ -1,0 +1,153 @@
+//! A server SDK that takes in as little as those of Java and Go do.
+//!
+//! Those two take an item, or a full, only if it is newer than all they have. They ignore a full that is not; on an item
+//! that is not, and on a patch of several items, they close the connection with 1001 and come back. This one fails the
+//! test instead, so that whatever would make them close is seen.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::SOON;
+use super::agent::Agent;
+use super::dataset::{Environment, Kind};
+use super::ws::{Next, Stream};
+
+/// The names by which the SDKs of Java and Go say who they are.
+pub const NAMES: [&str; 2] = ["fb-java-server-sdk", "fb-go-server-sdk"];
+
+/// One strict SDK. What it has outlives its connections.
+#[derive(Debug)]
+pub struct StrictSdk {
+    name: &'static str,
+    secret: String,
+    stream: Stream,
+    /// List and id → the item.
+    items: BTreeMap<(&'static str, String), Value>,
+    version_ms: i64,
+    /// Fulls that it ignored, since they were not newer.
+    ignored: usize,
+}
+
+impl StrictSdk {
+    /// One of each name, connected and with all data.
+    pub fn of_each_name(agent: &Agent, environment: &Environment) -> Vec<Self> {
+        NAMES.iter().map(|name| Self::start(agent, environment, name)).collect()
+    }
+
+    fn start(agent: &Agent, environment: &Environment, name: &'static str) -> Self {
+        let secret = environment.secret(Kind::Server);
+        let stream = Stream::connect_as(agent, Kind::Server, &secret, name);
+        let mut sdk = Self { name, secret, stream, items: BTreeMap::new(), version_ms: 0, ignored: 0 };
+        sdk.stream.request_data(0);
+        sdk.wait_for(environment);
+        sdk
+    }
+
+    /// Reads until it has exactly what the environment has, and makes sure that nothing more comes.
+    pub fn wait_for(&mut self, environment: &Environment) {
+        let wanted = contents(environment);
+        let end = Instant::now() + SOON;
+        while self.items != wanted {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.stream.next_within(left) {
+                Next::Message(message) => self.take(&message),
+                other => panic!("{}: {other:?}; it has {:?}, not {wanted:?}", self.name, self.items),
+            }
+        }
+        self.stream.expect_nothing_new();
+    }
+
+    /// Reads what has been sent, until the agent answers a ping.
+    pub fn read_all(&mut self) {
+        self.stream.send(&json!({ "messageType": "ping", "data": null }));
+        loop {
+            let message = self.stream.next();
+            if message["messageType"] == "pong" {
+                return;
+            }
+            self.take(&message);
+        }
+    }
+
+    /// What it has of an item of that list and id, if anything.
+    pub fn item(&self, list: &'static str, id: &str) -> Option<&Value> {
+        self.items.get(&(list, id.to_owned()))
+    }
+
+    /// How many fulls it has ignored.
+    pub fn ignored(&self) -> usize {
+        self.ignored
+    }
+
+    /// Waits until its connection has ended, and returns the code it was closed with.
+    pub fn wait_closed(&mut self) -> Option<u16> {
+        loop {
+            match self.stream.next_within(SOON) {
+                Next::Message(message) => self.take(&message),
+                Next::Closed(code) => return code,
+                Next::Nothing => panic!("{}: the connection stays", self.name),
+            }
+        }
+    }
+
+    /// Comes back and asks for what is newer than it has.
+    pub fn reconnect(&mut self, agent: &Agent) {
+        self.stream = Stream::connect_as(agent, Kind::Server, &self.secret, self.name);
+        self.stream.request_data(self.version_ms);
+    }
+
+    fn take(&mut self, message: &Value) {
+        assert_eq!(message["messageType"], "data-sync", "{message}");
+        let data = &message["data"];
+        let items = items_of(data["featureFlags"].as_array(), data["segments"].as_array());
+        let newest_ms = items.values().map(version_ms).max().unwrap_or(0);
+        if data["eventType"] == "full" {
+            if newest_ms <= self.version_ms {
+                self.ignored += 1;
+                return;
+            }
+            self.items = items;
+        } else {
+            assert!(items.len() <= 1, "{} would close: several items in {message}", self.name);
+            if items.is_empty() {
+                return;
+            }
+            assert!(
+                newest_ms > self.version_ms,
+                "{} would close: it has {} and is sent {message}",
+                self.name,
+                self.version_ms
+            );
+            self.items.extend(items);
+        }
+        self.version_ms = newest_ms;
+    }
+}
+
+fn items_of(
+    flags: Option<&Vec<Value>>,
+    segments: Option<&Vec<Value>>,
+) -> BTreeMap<(&'static str, String), Value> {
+    let list = |name: &'static str, items: Option<&Vec<Value>>| {
+        let items = items.into_iter().flatten();
+        items.map(move |item| ((name, text(item, "id").to_owned()), item.clone())).collect::<Vec<_>>()
+    };
+    list("flag", flags).into_iter().chain(list("segment", segments)).collect()
+}
+
+fn contents(environment: &Environment) -> BTreeMap<(&'static str, String), Value> {
+    items_of(Some(&environment.flags), Some(&environment.segments))
+}
+
+fn text<'v>(item: &'v Value, name: &str) -> &'v str {
+    item[name].as_str().unwrap_or_else(|| panic!("no {name} in {item}"))
+}
+
+fn version_ms(item: &Value) -> i64 {
+    let at = OffsetDateTime::parse(text(item, "updatedAt"), &Rfc3339).expect("a time");
+    i64::try_from(at.unix_timestamp_nanos() / 1_000_000).expect("a time of this age")
+}
