@@ -2,11 +2,13 @@
 //!
 //! Must not parse arguments (`cli`), nor know what a message means.
 //!
-//! Threads: one a reactor, `sync` (the single writer and its sources), `encode` (heavy encoding for reactors), and
-//! the main one, which waits for signals.
+//! Threads: one a reactor, `sync` (the single writer and its sources), `encode` (heavy encoding for reactors),
+//! `certificates` (if TLS is spoken), `signals`, and the main one, which waits for their end.
 
+mod certificates;
 pub mod limits;
 mod listeners;
+mod signals;
 mod source;
 
 use std::fmt;
@@ -17,22 +19,21 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use crossbeam::channel::{Receiver, bounded, never};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use crossbeam::channel::{Receiver, bounded};
 
-use crate::config::{Fault, Mode, Origins, Settings};
+use crate::config::{Fault, Mode, Origins, Rejected, Settings};
 use crate::eval::RegexLimits;
 use crate::fanout::mailbox::{Mail, Mailbox};
 use crate::ingest::{Following, Handle, Ingest, Job, Jobs, Offload, Wish};
 use crate::net::limits::Limits;
 use crate::net::reactor::{self, Allowance, Reactor};
-use crate::serve::{Door, Options, Server, Shared};
+use crate::serve::{Door, Options, PLAIN_REFUSAL, Server, Shared};
 use crate::store::{Scope, Snapshot, WriterOptions};
 use crate::sync::{self, Waiting};
 use crate::telemetry::metrics::Metrics;
 
-use listeners::Listening;
+use listeners::{Listening, Place};
+use signals::{OnHangup, name_of};
 
 /// Submissions that may wait for the writer.
 const JOBS: usize = 8;
@@ -44,7 +45,7 @@ const METRICS_CONNECTIONS_MAX: usize = 32;
 /// The exit code when an event loop fails: `EX_OSERR` of sysexits.h.
 const EVENT_LOOP_FAILED: i32 = 71;
 
-/// Why the agent could not start, or had to end.
+/// Why the agent could not start.
 #[derive(Debug)]
 pub enum StartError {
     /// The system did not give what was asked of it.
@@ -76,10 +77,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::System { what, source } => write!(f, "{what}: {source}"),
-            StartError::Settings(faults) => {
-                f.write_str("the settings cannot be used")?;
-                faults.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
-            }
+            StartError::Settings(faults) => Rejected { faults: faults.clone(), warnings: Vec::new() }.fmt(f),
         }
     }
 }
@@ -104,22 +102,16 @@ fn wall_ms() -> i64 {
 /// # Errors
 /// When a socket cannot be opened or a thread not be started. Nothing is left running then.
 pub fn run(settings: Settings) -> Result<(), StartError> {
-    let signals = signals()?;
-    let agent = Agent::start(&settings)?;
-    let mut first_load = agent.first_load.clone();
-    let asked = loop {
-        // The data file may take its time, or hang with its file system: a signal does not wait for it.
-        crossbeam::select! {
-            recv(first_load) -> _ => {
-                agent.announce(&settings);
-                first_load = never();
-            }
-            recv(signals.hangup) -> _ => {
-                tracing::info!("SIGHUP: everything is asked for again");
-                agent.handle.wish(Wish::Operator);
-            }
-            recv(signals.end) -> signal => break signal,
+    let on_hangup = OnHangup::default();
+    let signals = signals::catch(on_hangup.clone())?;
+    let agent = Agent::start(&settings, &on_hangup)?;
+    // The data file may take its time, or hang with its file system: a signal does not wait for it.
+    let asked = crossbeam::select! {
+        recv(agent.first_load) -> _ => {
+            agent.announce(&settings);
+            signals.recv()
         }
+        recv(signals) -> signal => signal,
     };
     tracing::info!(
         signal = asked.map_or("", name_of),
@@ -132,52 +124,11 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     Ok(())
 }
 
-/// The signals that the agent was sent.
-struct Caught {
-    /// That of a shutdown.
-    end: Receiver<i32>,
-    /// SIGHUP. One that waits stands for all.
-    hangup: Receiver<()>,
-}
-
-/// Catches signals from now on. The first of a shutdown is handed on, the second ends the process.
-fn signals() -> Result<Caught, StartError> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
-        .map_err(|error| StartError::new("signals cannot be handled", error))?;
-    let (first, end) = bounded(1);
-    let (hung_up, hangup) = bounded(1);
-    thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || {
-            let mut ending = false;
-            for signal in signals.forever() {
-                if signal == SIGHUP {
-                    let _ = hung_up.try_send(());
-                } else if ending {
-                    tracing::warn!(signal = name_of(signal), "ended at once by a second signal");
-                    // As a shell says that a signal ended a process.
-                    std::process::exit(128 + signal);
-                } else {
-                    ending = true;
-                    // Whoever would receive it has failed to start, and ends the process itself.
-                    let _ = first.send(signal);
-                }
-            }
-        })
-        .map_err(|error| StartError::new("a thread cannot be started", error))?;
-    Ok(Caught { end, hangup })
-}
-
-fn name_of(signal: i32) -> &'static str {
-    if signal == SIGTERM { "SIGTERM" } else { "SIGINT" }
-}
-
 struct Agent {
     mailboxes: Vec<Mailbox>,
     reactors: Vec<JoinHandle<()>>,
     sync: JoinHandle<()>,
     jobs: Jobs,
-    handle: Handle,
     current: Arc<ArcSwap<Snapshot>>,
     /// Disconnected once the data file has been looked at, whatever came of it. SDKs are let in meanwhile, and held.
     first_load: Receiver<()>,
@@ -187,34 +138,39 @@ struct Agent {
 }
 
 impl Agent {
-    fn start(settings: &Settings) -> Result<Self, StartError> {
+    fn start(settings: &Settings, on_hangup: &OnHangup) -> Result<Self, StartError> {
+        let metrics = Metrics::new();
+        let certificates = certificates::load(settings, &metrics)?;
         let descriptors = limits::raise_descriptor_limit();
         let count = settings
             .reactors
             .map_or_else(|| thread::available_parallelism().map_or(1, Into::into), Into::into);
         let mut listening = Listening::open(settings, count)?;
         let connections_max = connections_max(settings, &descriptors, count);
-        let metrics = Metrics::new();
         let offload =
             Offload::start().map_err(|error| StartError::new("a thread cannot be started", error))?;
         let current = Arc::new(ArcSwap::from(Snapshot::empty()));
         let following = Following::new();
         let waiting = Waiting::new().map_err(|error| StartError::new("a poller cannot be opened", error))?;
-        let source = source::of(settings, &waiting, &following, &metrics)?;
+        let instance = random_name();
+        let source = source::of(settings, &waiting, &following, &metrics, &instance)?;
         let (sender, queue) = bounded(JOBS);
         let jobs = Jobs::new(sender, Some(waiting.waker()));
         let handle = Handle::new(jobs.clone(), offload, current.clone(), following.clone());
-        let shared = Shared::new(serve_options(settings), handle.clone(), metrics.clone(), wall_ms);
+        let wishing = handle.clone();
+        on_hangup.add(move || wishing.wish(Wish::Operator));
+        let shared = Shared::new(serve_options(settings, instance), handle.clone(), metrics.clone(), wall_ms);
         let sdks = Allowance::new(connections_max);
         let operators = Allowance::new(METRICS_CONNECTIONS_MAX);
         let mut mailboxes = Vec::new();
         let mut threads = Vec::new();
         for index in 0..count {
-            let (sockets, doors) = listening.take(index);
-            let allowance = |door: &Door| match door {
+            let (sockets, places) = listening.take(index);
+            let allowance = |place: &Place| match place.door {
                 Door::Data => sdks.clone(),
                 Door::Metrics => operators.clone(),
             };
+            let secure = |place: &Place| certificates.as_ref()?.configuration(place.certificate?);
             let options = reactor::Options {
                 limits: Limits {
                     write_stall: settings.limits.write_stall,
@@ -222,13 +178,16 @@ impl Agent {
                     close: settings.limits.close,
                     private_bytes_max: (settings.limits.pending_bytes / count).max(1),
                 },
-                allowances: doors.iter().map(allowance).collect(),
+                allowances: places.iter().map(allowance).collect(),
+                secure: places.iter().map(secure).collect(),
+                handshakes_per_turn: settings.tls.as_ref().map_or(1, |tls| tls.handshakes_per_turn),
+                plain_refusal: PLAIN_REFUSAL,
             };
             let mut mailbox = None;
             let reactor = Reactor::new(sockets, &options, |waker| {
                 let own = Mailbox::new(waker);
                 mailbox = Some(own.clone());
-                Server::new(shared.clone(), own, doors)
+                Server::new(shared.clone(), own, places.iter().map(|place| place.door).collect())
             })
             .map_err(|error| StartError::new("an event loop cannot be started", error))?;
             mailboxes.extend(mailbox);
@@ -243,6 +202,9 @@ impl Agent {
                 })
                 .map_err(|error| StartError::new("a thread cannot be started", error))?;
             threads.push(thread);
+        }
+        if let Some(certificates) = certificates {
+            certificates::watch(certificates, settings, on_hangup)?;
         }
         let ingest = Ingest::new(
             WriterOptions {
@@ -278,7 +240,6 @@ impl Agent {
             reactors: threads,
             sync,
             jobs,
-            handle,
             current,
             first_load,
             listening,
@@ -357,10 +318,10 @@ fn random_name() -> String {
     format!("{:016x}{:016x}", bits(), bits())
 }
 
-fn serve_options(settings: &Settings) -> Options {
+fn serve_options(settings: &Settings, instance: String) -> Options {
     let limits = &settings.limits;
     Options {
-        instance: random_name(),
+        instance,
         mode: settings.mode.as_str(),
         relay_keys: settings
             .relay_keys

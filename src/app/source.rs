@@ -17,6 +17,7 @@ pub(super) fn of(
     waiting: &Waiting,
     following: &Following,
     metrics: &Metrics,
+    own: &str,
 ) -> Result<Source, StartError> {
     let Some(upstream) = settings.mode.upstream() else {
         let file = settings.data_file.as_ref();
@@ -35,7 +36,7 @@ pub(super) fn of(
         standing.state = SyncState::Starting;
         standing.upstream = Some(upstream.streaming_uri.to_string());
     });
-    let upstream = Upstream::new(caller, upstream, waiting, metrics, wall_ms)
+    let upstream = Upstream::new(caller, upstream, waiting, metrics, own.to_owned(), wall_ms)
         .map_err(|error| StartError::new("a poller cannot be opened", error))?;
     Ok(Source::Upstream(Box::new(upstream)))
 }

@@ -3,10 +3,13 @@
 //!
 //! Must not start anything, nor print a secret.
 
+use std::sync::Arc;
+
 use super::dataset::{self, Report};
 use super::{complain, exit, refuse, say};
 use crate::config::{self, Inputs, Rejected};
 use crate::dial::{Dialer, ProxyEnvironment};
+use crate::tls::server::Certificates;
 
 /// Prints the settings and what is in the files that they name.
 pub(super) fn check(inputs: &Inputs<'_>) -> u8 {
@@ -16,7 +19,12 @@ pub(super) fn check(inputs: &Inputs<'_>) -> u8 {
     };
     let settings = &loaded.settings;
     let proxies = ProxyEnvironment::from_variables(inputs.environment.iter().cloned());
-    let faults = Dialer::new(settings.dial.clone(), &proxies).err().unwrap_or_default();
+    let mut faults = Dialer::new(settings.dial.clone(), &proxies).err().unwrap_or_default();
+    let certificates = settings.tls.as_ref().map(|tls| Certificates::load(tls, Arc::default())).transpose();
+    let certificates = certificates.unwrap_or_else(|more| {
+        faults.extend(more);
+        None
+    });
     say("Settings:");
     for line in settings.describe() {
         say(&format!("  {line}"));
@@ -26,6 +34,9 @@ pub(super) fn check(inputs: &Inputs<'_>) -> u8 {
     }
     if !faults.is_empty() {
         return refuse(&Rejected { faults, warnings: Vec::new() });
+    }
+    for line in certificates.iter().flat_map(Certificates::describe) {
+        say(&line);
     }
     let Some(file) = &settings.data_file else {
         return exit::OK;

@@ -34,6 +34,7 @@ Exit codes:
 Signals:
   SIGTERM, SIGINT  Stop accepting, finish responses, close WebSockets with 1001 over Shutdown__DrainSeconds, end.
                    A second one ends at once, with 128 + its number.
-  SIGHUP           Ask the server for everything again; offline, read the data file again.
+  SIGHUP           Ask the server for everything again; offline, read the data file again. Read the files of TLS
+                   again; connections stay.
 
 Logs go to standard output. NO_COLOR turns colours off.";

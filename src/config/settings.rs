@@ -30,6 +30,8 @@ pub struct Settings {
     pub dial: Dial,
     /// Where to listen; never empty.
     pub listen: Vec<Listen>,
+    /// TLS of those addresses that ask for it; `None` if none does.
+    pub tls: Option<Tls>,
     /// How many connections may wait to be accepted, for each listener.
     pub backlog: u32,
     /// How many threads serve connections; `None` is one per core.
@@ -148,6 +150,43 @@ pub struct KeyPairFiles {
     pub certificate: PathBuf,
     /// The private key, not encrypted.
     pub key: PathBuf,
+}
+
+/// TLS on the addresses that SDKs and operators connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificates; an address names its own by its place here.
+    pub certificates: Vec<CertificateFiles>,
+    /// The authorities whose certificates clients may show.
+    pub client_ca: Option<PathBuf>,
+    /// Whether clients have to show one.
+    pub client_certificate: ClientCertificate,
+    /// Handshakes that are worked on before all other connections get their turn.
+    pub handshakes_per_turn: usize,
+    /// How often the files are looked at.
+    pub poll: Duration,
+}
+
+/// A certificate and its key, and the settings that name them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The files.
+    pub files: KeyPairFiles,
+    /// The setting of the certificate.
+    pub certificate_setting: String,
+    /// The setting of the key.
+    pub key_setting: String,
+}
+
+/// Whether clients have to show a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificate {
+    /// They are not asked for one.
+    None,
+    /// One that is shown is checked.
+    Optional,
+    /// Nobody gets in without.
+    Required,
 }
 
 /// Which proxy is used to reach servers.

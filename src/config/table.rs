@@ -63,16 +63,49 @@ pub const DEFINITIONS: &[Definition] = &[
         .aliases(&[
             environment("ASPNETCORE_URLS"),
             environment("DOTNET_URLS"),
-            ports("HTTP_PORTS", false),
-            ports("ASPNETCORE_HTTP_PORTS", true),
-            ports("DOTNET_HTTP_PORTS", true),
+            ports("HTTP_PORTS", "http", false),
+            ports("ASPNETCORE_HTTP_PORTS", "http", true),
+            ports("DOTNET_HTTP_PORTS", "http", true),
+            ports("HTTPS_PORTS", "https", false),
+            ports("ASPNETCORE_HTTPS_PORTS", "https", true),
+            ports("DOTNET_HTTPS_PORTS", "https", true),
         ])
         .help(
             "Where the agent listens. The host is `*` or `+` (every address, IPv4 and IPv6), `localhost` (both \
              loopbacks), or an address such as `0.0.0.0`, `[::]` or `192.0.2.1`; port 0 takes any free one. As in \
-             .NET, another host name is not resolved and means every address. The .NET variables ending in `_PORTS` \
-             list ports for every address.",
+             .NET, another host name is not resolved and means every address. `https://` needs Tls__CertificateFile. The \
+             .NET variables ending in `_PORTS` list ports for every address; those for HTTP and HTTPS are joined. \
+             Endpoints of .NET's section Kestrel (`Kestrel__Endpoints__NAME__Url`, with \
+             `Kestrel__Endpoints__NAME__Certificate__Path` and `…__KeyPath` if it has a certificate of its own) go \
+             over all of these.",
         ),
+    define(Key::TlsCertificateFile, "Tls__CertificateFile", Kind::Path, "", Section::Tls)
+        .aliases(&[anywhere("Kestrel__Certificates__Default__Path")])
+        .needed("addresses that begin with `https://`")
+        .help(
+            "The certificate that the agent shows on `https://` addresses: PEM, its own certificate first, then the \
+             intermediate ones. Read again on SIGHUP and when it changes; connections stay. PFX is not taken.",
+        ),
+    define(Key::TlsKeyFile, "Tls__KeyFile", Kind::Path, "", Section::Tls)
+        .aliases(&[anywhere("Kestrel__Certificates__Default__KeyPath")])
+        .needed("Tls__CertificateFile")
+        .help("The private key (PEM, not encrypted) of Tls__CertificateFile. May be the same file."),
+    define(Key::TlsClientCaFile, "Tls__ClientCaFile", Kind::Path, "", Section::Tls).help(
+        "The authorities (PEM) that issue the certificates of clients. Read again when it changes: connections that \
+         are open stay, and nobody comes back by a ticket from before.",
+    ),
+    define(Key::TlsClientCertificate, "Tls__ClientCertificate", Kind::ClientCertificate, "", Section::Tls)
+        .default_note("`required` if Tls__ClientCaFile is set, else `none`")
+        .help(
+            "Whether clients have to show a certificate. `optional` checks one that is shown. It opens nothing by \
+             itself: SDKs still need their secret.",
+        ),
+    define(Key::TlsHandshakesPerTurn, "Tls__HandshakesPerTurn", count(1, 1024), "4", Section::Tls).help(
+        "How many steps of handshakes a reactor takes before all open connections get their turn. A handshake costs as \
+         much as hundreds of messages, so that a storm of them would hold up everybody.",
+    ),
+    define(Key::TlsPollSeconds, "Tls__PollSeconds", seconds(10, false), "5", Section::Tls)
+        .help("How often the files of TLS are looked at. A change is taken in when two looks in a row agree."),
     define(Key::ListenBacklog, "Listen__Backlog", count(1, 65_535), "65535", Section::Listening).help(
         "How many connections may wait to be accepted, for each reactor's listener. The kernel cuts it to \
          `net.core.somaxconn`.",
@@ -338,7 +371,7 @@ pub const DEFINITIONS: &[Definition] = &[
         .help("Where `/metrics` is served instead of the data port, such as `http://localhost:9100`."),
     define(Key::LoggingLevel, "Logging__Level", Kind::Level, "info", Section::Operation)
         .common()
-        .aliases(&[Alias { name: "Logging__LogLevel__Default", environment_only: false, ports: false }])
+        .aliases(&[Alias { name: "Logging__LogLevel__Default", environment_only: false, ports: None }])
         .help("How much is logged. .NET's names (`Information`, `Warning`, `Critical`, `None`) are taken too."),
     define(Key::LoggingFormat, "Logging__Format", Kind::Format, "auto", Section::Operation)
         .common()
@@ -403,11 +436,15 @@ impl Definition {
 }
 
 const fn environment(name: &'static str) -> Alias {
-    Alias { name, environment_only: true, ports: false }
+    Alias { name, environment_only: true, ports: None }
 }
 
-const fn ports(name: &'static str, environment_only: bool) -> Alias {
-    Alias { name, environment_only, ports: true }
+const fn anywhere(name: &'static str) -> Alias {
+    Alias { name, environment_only: false, ports: None }
+}
+
+const fn ports(name: &'static str, scheme: &'static str, environment_only: bool) -> Alias {
+    Alias { name, environment_only, ports: Some(scheme) }
 }
 
 const fn count(min: u64, max: u64) -> Kind {

@@ -11,7 +11,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::definition::{Key, Kind};
 use super::fault::{Fault, Rejected};
-use super::listen::{self, Listen};
+use super::listen::Listen;
 use super::relay_keys;
 use super::settings::{
     Cors, DataFile, Effective, Events, Limits, Log, LogFormat, Mode, Origins, Polling, RelayKey, Secret,
@@ -20,6 +20,7 @@ use super::settings::{
 use super::source::{Inputs, Raw};
 use super::table::DEFINITIONS;
 use super::uri::{AbsoluteUri, masked_to_the_last_at, masked_uri, parse_origins, parse_uri};
+use super::validate_listen::Wanted;
 use super::value::{self, Unfit, unfit};
 
 /// Usable settings and the warnings met on the way.
@@ -50,9 +51,8 @@ pub fn load(inputs: &Inputs<'_>) -> Result<Loaded, Rejected> {
 pub fn listening(inputs: &Inputs<'_>) -> Result<Vec<Listen>, Rejected> {
     let mut check = Check { raw: Raw::collect(inputs), read: inputs.read };
     check.raw.faults.clear();
-    let listen = check.urls(Key::Urls);
-    match listen {
-        Some(listen) => Ok(listen),
+    match check.listen() {
+        Some(wanted) => Ok(wanted.into_iter().map(|(listen, _)| listen).collect()),
         None => Err(Rejected { faults: check.raw.faults, warnings: check.raw.warnings }),
     }
 }
@@ -88,8 +88,10 @@ impl Check<'_> {
         let event_uri = self.uri(Key::EventUri);
         let streaming_uri = self.uri(Key::StreamingUri);
         let dial = self.dial();
-        let listen = self.urls(Key::Urls).unwrap_or_default();
-        let metrics = self.metrics(&listen);
+        let mut listen = self.listen().unwrap_or_default();
+        let mut metrics = self.metrics(&listen);
+        let tls = self.tls([&mut listen, metrics.as_deref_mut().unwrap_or_default()]);
+        let addresses = |wanted: Vec<Wanted>| wanted.into_iter().map(|(listen, _)| listen).collect();
         let offline = self.offline();
         let forward = self.flag(Key::ForwardEvents);
         // With a mode that nobody understands, only that is complained about; offline mode needs least.
@@ -106,7 +108,8 @@ impl Check<'_> {
             data_file,
             events,
             dial,
-            listen,
+            listen: addresses(listen),
+            tls,
             backlog: self.count(Key::ListenBacklog) as u32,
             reactors: NonZeroUsize::new(self.count(Key::Reactors)),
             echo_path: self.echo_path(),
@@ -121,7 +124,7 @@ impl Check<'_> {
             cors: Cors { origins: self.origins(), max_age: self.duration(Key::CorsMaxAgeSeconds) },
             limits: self.limits(),
             shutdown_drain: self.duration(Key::ShutdownDrainSeconds),
-            metrics,
+            metrics: metrics.map(addresses),
             log: Log { level: self.level(), format: self.format() },
             effective: Vec::new(),
         };
@@ -271,35 +274,6 @@ impl Check<'_> {
         Some(DataFile { path, stamp, poll })
     }
 
-    fn urls(&mut self, key: Key) -> Option<Vec<Listen>> {
-        let (listen, names) = self.parsed(key, listen::parse)?;
-        for name in names {
-            self.raw.warnings.push(Fault {
-                setting: key.definition().name.into(),
-                origin: Some(self.raw.origin(key)),
-                problem: format!(
-                    "the host name {name:?} is not resolved: it means every address, as in .NET"
-                ),
-                remedy: "Write `*`, `localhost` or an address to say what is meant".into(),
-            });
-        }
-        Some(listen)
-    }
-
-    fn metrics(&mut self, data: &[Listen]) -> Option<Vec<Listen>> {
-        self.raw.given(Key::MetricsUrl)?;
-        let metrics = self.urls(Key::MetricsUrl)?;
-        if metrics.iter().any(|one| one.port != 0 && data.iter().any(|other| one.port == other.port)) {
-            self.raw.faults.push(Fault::at(
-                Key::MetricsUrl.definition().name,
-                self.raw.origin(Key::MetricsUrl),
-                "has a port that Urls has too",
-                "Choose another port, or leave it out: /metrics is then on the data port",
-            ));
-        }
-        Some(metrics)
-    }
-
     fn echo_path(&mut self) -> Option<String> {
         self.raw.given(Key::EchoPath)?;
         self.parsed(Key::EchoPath, |text| {
@@ -356,7 +330,7 @@ impl Check<'_> {
         self.parsed(key, value::flag).unwrap_or_default()
     }
 
-    fn count(&mut self, key: Key) -> usize {
+    pub(super) fn count(&mut self, key: Key) -> usize {
         let Kind::Count { min, max } = key.definition().kind else { return 0 };
         let count = self.parsed(key, |text| value::count(text, min, max));
         count.and_then(|count| usize::try_from(count).ok()).unwrap_or_default()

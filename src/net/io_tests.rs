@@ -6,8 +6,9 @@ use std::io::IoSlice;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::super::service::Close;
 use super::*;
-use crate::payload::Payload;
+use crate::payload::{Parts, Payload};
 
 /// What a stand-in socket does and has seen.
 #[derive(Debug, Default)]
@@ -18,6 +19,8 @@ pub(in super::super) struct Wire {
     pub(in super::super) room: usize,
     pub(in super::super) written: Vec<u8>,
     pub(in super::super) shut_down: bool,
+    /// Writes fail: the peer is gone.
+    pub(in super::super) broken: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -39,6 +42,9 @@ impl Read for Fake {
 impl Write for Fake {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut wire = self.0.borrow_mut();
+        if wire.broken {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         if wire.room == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -63,11 +69,29 @@ impl Socket for Fake {
     }
 }
 
+/// A payload of many records.
+pub(in super::super) fn large() -> Vec<u8> {
+    (0..100_000u32).map(|number| b'a' + (number % 23) as u8).collect()
+}
+
+/// The same in runs of many lengths.
+pub(in super::super) fn parts() -> Parts {
+    let large = large();
+    let mut rest = large.as_slice();
+    let mut runs: Vec<std::sync::Arc<[u8]>> = Vec::new();
+    for length in [1, 0, 16_384, 5, 16_380, 16_000, 384, 40_000].into_iter().chain([usize::MAX]) {
+        let (run, after) = rest.split_at(length.min(rest.len()));
+        runs.push(run.into());
+        rest = after;
+    }
+    Parts::new(runs)
+}
+
 /// Takes input line by line, and does what each says.
 #[derive(Default)]
 pub(in super::super) struct Lines {
-    seen: Vec<String>,
-    drained: usize,
+    pub(in super::super) seen: Vec<String>,
+    pub(in super::super) drained: usize,
     pub(in super::super) ended: Vec<Ended>,
 }
 
@@ -90,6 +114,8 @@ impl Service for Lines {
                 link.close(Close::Flush);
             }
             "abort" => link.close(Close::Abort),
+            "large" => link.send(Payload::Shared(std::sync::Arc::from(large()))),
+            "parts" => link.send(Payload::Parts(std::sync::Arc::new(parts()))),
             "private" => link.send(Payload::private(vec![b'p'; 5000])),
             "deadline" => link.set_deadline(link.now().after(Duration::from_secs(1))),
             _ => link.send(Payload::Static(b"ok")),

@@ -54,8 +54,10 @@ pub(super) struct Memory {
 
 impl Memory {
     /// Takes note of what a connection holds now.
-    pub fn count(&mut self, core: &mut Core, now: Tick) {
-        let output = core.outbox.as_ref().map_or(0, |outbox| outbox.private_bytes());
+    pub fn count<T, S>(&mut self, connection: &mut Connection<T, S>, now: Tick) {
+        let Connection { core, secure, .. } = connection;
+        let output = core.outbox.as_ref().map_or(0, |outbox| outbox.private_bytes())
+            + secure.as_ref().map_or(0, |secure| secure.pending_bytes());
         let input = core.input.as_ref().map_or(0, |input| input.capacity());
         let bytes = output + input + core.held_bytes as usize;
         let before = std::mem::replace(&mut core.counted_private_bytes, bytes);
@@ -163,14 +165,13 @@ impl<T: Socket, S> Io<T, S> {
             outbox.drop_unsent();
             outbox.private_bytes()
         });
-        self.memory.count(core, self.now);
+        self.memory.count(connection, self.now);
         if left <= BEGUN_BYTES_MAX && self.visit(key, |link, session| service.shed(link, session)).is_some() {
             return;
         }
         if let Some(connection) = self.slab.get_mut(key) {
-            let core = &mut connection.core;
-            (core.outbox, core.held_bytes) = (None, 0);
-            self.memory.count(core, self.now);
+            (connection.core.outbox, connection.core.held_bytes) = (None, 0);
+            self.memory.count(connection, self.now);
         }
         self.kill(key, Ended::Shed);
     }

@@ -95,6 +95,8 @@ pub(super) struct Core {
     pub offer_again: bool,
     /// On the list of the runnable.
     pub queued: bool,
+    /// On the list of those whose handshake has input.
+    pub shaking_hands: bool,
     /// The poller has said that the peer sends nothing more; what it sent before may still be unread.
     pub peer_hung_up: bool,
     /// All input has been read.

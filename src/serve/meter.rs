@@ -9,8 +9,12 @@ use crate::net::io::Counters;
 use crate::net::service::Ended;
 use crate::protocol::insight::Counts;
 use crate::store::{EnvironmentSlot, Snapshot, SyncKind};
-use crate::telemetry::metrics::{Closed, Connection, EnvironmentConnections, Metrics, ReactorMetrics, Sync};
+use crate::telemetry::metrics::{
+    Closed, Connection, EnvironmentConnections, Handshake, HandshakeFailure, Metrics, ReactorMetrics, Sync,
+};
 pub(super) use crate::telemetry::metrics::{Limit, Refusal};
+
+use crate::telemetry::once::RateLimit;
 
 use super::routes::Route;
 use super::session::Session;
@@ -30,13 +34,18 @@ pub(super) struct Meter {
     /// What `net` had counted at the last turn.
     seen: Counters,
     published: Option<Instant>,
+    wall_ms: fn() -> i64,
 }
 
+/// Says once a minute that somebody speaks plain HTTP where TLS is spoken.
+static PLAIN_HTTP: RateLimit = RateLimit::new(60_000);
+
 impl Meter {
-    pub fn new(all: &Arc<Metrics>, options: &Options) -> Self {
+    pub fn new(all: &Arc<Metrics>, options: &Options, wall_ms: fn() -> i64) -> Self {
         let by_user = options.user_bytes_max <= options.body_bytes_max;
         let poll_limit = if by_user { Limit::UserBytes } else { Limit::BodyBytes };
-        Self { all: all.clone(), own: all.reactor(), poll_limit, seen: Counters::default(), published: None }
+        let (own, seen) = (all.reactor(), Counters::default());
+        Self { all: all.clone(), own, poll_limit, seen, published: None, wall_ms }
     }
 
     pub fn accepted(&self) {
@@ -133,7 +142,34 @@ impl Meter {
         for _ in self.seen.accept_errors..counters.accept_errors {
             own.limit_hit(Limit::Descriptors);
         }
+        self.handshakes(counters);
         self.seen = counters.clone();
+    }
+
+    fn handshakes(&self, counters: &Counters) {
+        let (now, seen) = (&counters.handshakes, &self.seen.handshakes);
+        if now == seen {
+            return;
+        }
+        for how in Handshake::ALL {
+            self.own.handshakes_done(*how, now.done[*how as usize] - seen.done[*how as usize]);
+        }
+        for why in HandshakeFailure::ALL {
+            self.own.handshakes_failed(*why, now.failed[*why as usize] - seen.failed[*why as usize]);
+        }
+        for _ in seen.put_off..now.put_off {
+            self.own.limit_hit(Limit::HandshakesPerTurn);
+        }
+        let plain = HandshakeFailure::PlainHttp as usize;
+        if now.failed[plain] > seen.failed[plain]
+            && let Some(held_back) = PLAIN_HTTP.allow(u64::try_from((self.wall_ms)()).unwrap_or(0))
+        {
+            tracing::warn!(
+                held_back,
+                "a client speaks plain HTTP where TLS is spoken, and was refused. Let it use https:// or wss://, or add \
+                 an http:// address to Urls"
+            );
+        }
     }
 
     /// Publishes the connections of each environment: once a second, and at once when there is `none` left, since

@@ -38,6 +38,7 @@ mod verdict;
 #[cfg(test)]
 mod verdict_tests;
 
+pub use http::PLAIN_REFUSAL;
 pub use routes::Route;
 pub use server::Server;
 pub use session::{Door, Session};

@@ -169,7 +169,7 @@ impl Server {
         }
         if sync.timestamp_ms != 0
             && !relay.awaits_full
-            && let Ok(patch) = self.view.relay_patch(self.scope(relay), sync)
+            && let Ok(patch) = self.view.relay_patch(self.scope(relay), sync, &self.shared.options.instance)
         {
             self.meter.synced(crate::store::SyncKind::Patch);
             link.send(patch);

@@ -62,7 +62,7 @@ pub struct Server {
 impl Server {
     /// A server that shows behind each listener what its door is for.
     pub fn new(shared: Arc<Shared>, mailbox: Mailbox, doors: Vec<Door>) -> Self {
-        let meter = super::meter::Meter::new(&shared.metrics, &shared.options);
+        let meter = super::meter::Meter::new(&shared.metrics, &shared.options, shared.wall_ms);
         let path = vec![shared.options.instance.clone()];
         Self {
             shared,

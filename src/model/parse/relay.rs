@@ -38,6 +38,8 @@ pub enum ServerMessage<'a> {
     /// `rp-verified`, of agents of our make only: what was sent before is certainly all there was when the full sync
     /// of this number was asked for.
     Verified(u64),
+    /// `rp-path`, of agents of our make only: the random names of the processes from the sender to the source of truth.
+    Path(Vec<String>),
     /// Anything else, by its `messageType`, or by the `eventType` of a `data-sync` of an unknown one.
     Other(&'a str),
 }
@@ -92,6 +94,10 @@ pub(super) fn read<'a>(parsed: &Parsed<'a>) -> Result<ServerMessage<'a>, Message
         let verified = data.and_then(|data| data.fields()).and_then(verified);
         return Ok(verified.map_or(ServerMessage::Other(message_type), ServerMessage::Verified));
     }
+    if message_type == "rp-path" {
+        let path = data.and_then(|data| data.fields()).and_then(path_names);
+        return Ok(path.map_or(ServerMessage::Other(message_type), ServerMessage::Path));
+    }
     if !message_type.eq_ignore_ascii_case("data-sync") {
         return Ok(ServerMessage::Other(message_type));
     }
@@ -125,6 +131,12 @@ pub(super) fn read<'a>(parsed: &Parsed<'a>) -> Result<ServerMessage<'a>, Message
 fn verified(fields: Fields<'_, '_>) -> Option<u64> {
     pick!(fields => verify: "verify");
     verify.and_then(|value| value.as_u64())
+}
+
+/// The names of a path.
+fn path_names(fields: Fields<'_, '_>) -> Option<Vec<String>> {
+    pick!(fields => path: "path");
+    path?.elements()?.map(|name| name.as_str().map(str::to_owned)).collect()
 }
 
 fn change<'a>(

@@ -11,6 +11,8 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
+use crate::protocol::relay::{PATH_FIELD, parse_path};
+
 use super::endpoint::Endpoint;
 use super::wire::Wire;
 
@@ -22,6 +24,8 @@ const UNSENT_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Connection {
     socket: WebSocket<Wire>,
+    /// The processes from the other end to the source of truth, if it is an agent of our make that names them.
+    pub path: Vec<String>,
     /// What had been read when the last frame that counts was complete.
     complete_bytes: u64,
 }
@@ -68,7 +72,11 @@ impl Connection {
             .max_write_buffer_size(UNSENT_BYTES_MAX);
         let handshake = tungstenite::client::client_with_config(endpoint.stream_url(), wire, Some(config));
         match handshake {
-            Ok((socket, _)) => Ok(Self { socket, complete_bytes: 0 }),
+            Ok((socket, answer)) => {
+                let field = answer.headers().get(PATH_FIELD).and_then(|value| value.to_str().ok());
+                let path = field.map(parse_path).unwrap_or_default();
+                Ok(Self { socket, path, complete_bytes: 0 })
+            }
             Err(tungstenite::HandshakeError::Interrupted(_)) => {
                 Err(Refused::Failed("it did not answer the WebSocket handshake in time".into()))
             }

@@ -6,8 +6,10 @@ use std::hash::Hash;
 
 use crate::ingest::Ingest;
 use crate::protocol::status::SyncState;
+use crate::telemetry::metrics::DialFault;
 use crate::telemetry::once::RateLimits;
 
+use super::FOLLOWS_ITSELF;
 use super::connection::Ended;
 use super::dial::Failure;
 use super::follow::Fault;
@@ -66,6 +68,9 @@ impl Grumble {
     pub fn not_connected(&mut self, ingest: &Ingest, failure: &Failure, now_ms: i64) {
         let Some(others) = self.note(&failure.told, now_ms, &failure.told) else { return };
         match failure.fault {
+            _ if failure.reason == DialFault::Ring => {
+                tracing::error!(others_like_it = others, "a ring: {failure}. It stays off{}", served(ingest))
+            }
             Fault::Refused => tracing::error!(
                 others_like_it = others,
                 "the server refuses the agent: {failure}. The agent goes on asking until that is mended{}",
@@ -76,6 +81,13 @@ impl Grumble {
                 "the server cannot be reached: {failure}. The agent goes on trying{}",
                 served(ingest)
             ),
+        }
+    }
+
+    /// The other end of a stream turns out to follow this agent.
+    pub fn ring(&mut self, now_ms: i64) {
+        if let Some(others) = self.note("ring", now_ms, FOLLOWS_ITSELF) {
+            tracing::error!(server = self.server, others_like_it = others, "a ring: {FOLLOWS_ITSELF}");
         }
     }
 

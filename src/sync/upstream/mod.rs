@@ -55,6 +55,8 @@ pub use dial::Caller;
 const DIALS_MAX: usize = 2;
 /// Messages of one stream that are taken before somebody else has a turn.
 const MESSAGES_A_TURN: usize = 64;
+/// What is wrong with a ring.
+const FOLLOWS_ITSELF: &str = "it follows this agent, directly or over others, so this agent would follow itself; set StreamingUri to another one";
 /// How long a stream that was closed is still read.
 const CLOSING: Duration = Duration::from_secs(5);
 
@@ -73,6 +75,14 @@ pub struct Upstream {
     wall_ms: fn() -> i64,
     metrics: Arc<UpstreamMetrics>,
     grumble: Grumble,
+    /// The random name of this process, by which a ring is found.
+    own: String,
+    /// The processes above it, as they were last told to the reactors.
+    path: Vec<String>,
+    /// The process that the last full came from, if it is an agent of our make.
+    source: String,
+    /// The stream on which a ring was found, until it is let go of.
+    ring: Option<u64>,
     told: Option<Told>,
 }
 
@@ -111,6 +121,7 @@ impl Upstream {
         settings: &config::Upstream,
         waiting: &Waiting,
         metrics: &Metrics,
+        own: String,
         wall_ms: fn() -> i64,
     ) -> io::Result<Self> {
         let (sender, results) = unbounded();
@@ -139,6 +150,10 @@ impl Upstream {
             started: Instant::now(),
             wall_ms,
             metrics: metrics.upstream(),
+            own,
+            path: Vec::new(),
+            source: String::new(),
+            ring: None,
             told: None,
         })
     }
@@ -172,7 +187,7 @@ impl Upstream {
         if following.take_wish(Wish::UnknownSecret) {
             self.follow.wish();
         }
-        self.follow.tick(now_ms, &mut Held { ingest, metrics: &self.metrics });
+        self.follow.tick(now_ms, &mut Held { ingest, metrics: &self.metrics, source: &self.source });
         while let Some(action) = self.follow.next_action() {
             self.act(ingest, now_ms, action);
         }
@@ -250,6 +265,14 @@ impl Upstream {
             // Told below.
             Some(Err(_)) => {}
         }
+        let stream = stream.and_then(|connection| match self.is_ring(&connection.path) {
+            true => Err(Failure {
+                fault: Fault::Refused,
+                reason: DialFault::Ring,
+                told: format!("{}: {FOLLOWS_ITSELF}", self.caller.endpoint),
+            }),
+            false => Ok(connection),
+        });
         let stream = stream.and_then(|mut connection| match self.admit(number, &mut connection) {
             Ok(()) => Ok(connection),
             Err(error) => Err(Failure {
@@ -261,6 +284,7 @@ impl Upstream {
         let result = match stream {
             Ok(connection) => {
                 self.metrics.opened.add(1);
+                self.follow_path(ingest, connection.path.clone());
                 let line = Line { connection, opened_wall_ms: (self.wall_ms)(), closing_ms: None };
                 self.lines.insert(number, line);
                 // The server may have said something together with the handshake.
@@ -274,8 +298,38 @@ impl Upstream {
                 Err(failure.fault)
             }
         };
-        let data = &mut Held { ingest, metrics: &self.metrics };
+        let data = &mut Held { ingest, metrics: &self.metrics, source: &self.source };
         self.follow.dialled(now_ms, number, result, data);
+    }
+
+    /// Whether following an agent of this path would be following oneself.
+    fn is_ring(&self, path: &[String]) -> bool {
+        path.contains(&self.own)
+    }
+
+    /// The path above is another one, perhaps.
+    fn follow_path(&mut self, ingest: &Ingest, path: Vec<String>) {
+        if self.path != path {
+            ingest.tell_path(&path);
+            self.path = path;
+        }
+    }
+
+    /// The path above a stream is another one from now on.
+    pub(super) fn path_changed(&mut self, ingest: &Ingest, number: u64, path: Vec<String>) {
+        if self.is_ring(&path) {
+            self.ring = Some(number);
+        } else {
+            self.follow_path(ingest, path);
+        }
+    }
+
+    /// Lets go of a stream on which a ring was found.
+    fn leave_ring(&mut self, now_ms: u64, number: u64) {
+        self.forget(number);
+        self.metrics.ended(StreamEnd::Ring);
+        self.grumble.ring((self.wall_ms)());
+        self.follow.ended(now_ms, number, Fault::Refused);
     }
 
     fn admit(&self, number: u64, connection: &mut Connection) -> io::Result<()> {
@@ -324,8 +378,10 @@ impl Upstream {
             }
         };
         self.lines.insert(number, line);
-        if let Some(ended) = end {
-            self.ended(now_ms, number, &ended);
+        match end {
+            Some(ended) => self.ended(now_ms, number, &ended),
+            None if self.ring.take() == Some(number) => self.leave_ring(now_ms, number),
+            None => {}
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::ingest::Ingest;
-use crate::store::Snapshot;
+use crate::store::{Scope, Snapshot};
 use crate::telemetry::metrics::UpstreamMetrics;
 
 use super::follow::Data;
@@ -23,11 +23,13 @@ const OVERLAP_MS: i64 = 5_000;
 pub(super) struct Held<'a> {
     pub ingest: &'a Ingest,
     pub metrics: &'a UpstreamMetrics,
+    /// The process that the last full came from, if it is an agent of our make.
+    pub source: &'a str,
 }
 
 impl Data for Held<'_> {
     fn since(&self) -> Option<String> {
-        since(self.ingest.snapshot())
+        since(self.ingest.snapshot(), self.source)
     }
 
     fn begin_full(&mut self) -> u64 {
@@ -36,8 +38,9 @@ impl Data for Held<'_> {
     }
 }
 
-/// The request for what is newer than `held`; `None` if nothing is, or if it would be too long for the server.
-fn since(held: &Snapshot) -> Option<String> {
+/// The request for what is newer than `held`, with a digest of its environments and secrets for an agent of our make (a
+/// server passes over it); `None` if nothing is, or if it would be too long for the server.
+fn since(held: &Snapshot, source: &str) -> Option<String> {
     let mut newest_ms = i64::MIN;
     let mut text = String::new();
     for environment in held.environments() {
@@ -56,7 +59,10 @@ fn since(held: &Snapshot) -> Option<String> {
     if since_ms <= 0 {
         return None;
     }
-    let text = format!(r#"{{"messageType":"data-sync","data":{{"timestamp":{since_ms},"envs":[{text}]}}}}"#);
+    let digest = held.relay_digest(&Scope::All, source);
+    let text = format!(
+        r#"{{"messageType":"data-sync","data":{{"timestamp":{since_ms},"secrets":"{digest}","envs":[{text}]}}}}"#
+    );
     (text.len() <= REQUEST_BYTES_MAX).then_some(text)
 }
 
@@ -98,22 +104,23 @@ mod tests {
     #[test]
     fn the_request_names_each_environment_and_asks_for_a_little_more_than_is_new() {
         let expected = concat!(
-            r#"{"messageType":"data-sync","data":{"timestamp":25000,"envs":["#,
+            r#"{"messageType":"data-sync","data":{"timestamp":25000,"#,
+            r#""secrets":"d41d8cd98f00b204e9800998ecf8427e","envs":["#,
             r#"{"envId":"84e8a446-59bc-49f5-bd3a-000000000000","timestamp":25000},"#,
             r#"{"envId":"84e8a446-59bc-49f5-bd3a-000000000001","timestamp":0}]}}"#
         );
-        assert_eq!(since(held(2, 30).current()).as_deref(), Some(expected));
+        assert_eq!(since(held(2, 30).current(), "").as_deref(), Some(expected));
     }
 
     #[test]
     fn what_the_server_would_drop_or_take_for_a_full_is_not_asked() {
-        assert_eq!(since(&Snapshot::empty()), None);
-        assert_eq!(since(held(1, 5).current()), None);
-        let fits = since(held(100, 30).current()).unwrap();
+        assert_eq!(since(&Snapshot::empty(), ""), None);
+        assert_eq!(since(held(1, 5).current(), ""), None);
+        let fits = since(held(100, 30).current(), "").unwrap();
         assert!(fits.len() < 8_000);
         let longest = (100..200).find_map(|count| {
-            let text = since(held(count + 1, 30).current());
-            if text.is_none() { since(held(count, 30).current()) } else { None }
+            let text = since(held(count + 1, 30).current(), "");
+            if text.is_none() { since(held(count, 30).current(), "") } else { None }
         });
         assert!((7_900..=8_000).contains(&longest.unwrap().len()));
     }

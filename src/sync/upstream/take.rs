@@ -53,6 +53,7 @@ impl Upstream {
                     ingest.confirm(answered);
                 }
             }
+            Ok(ServerMessage::Path(path)) => self.path_changed(ingest, line, path),
             Ok(ServerMessage::Other(kind)) => {
                 if kind != "pong" {
                     self.metrics.unused(Unused::Unknown);
@@ -87,6 +88,7 @@ impl Upstream {
                 let strange = merge(&mut remembered, &mut dataset);
                 let changed = ingest.load_full(&dataset, answered, arrived);
                 self.synced(UpstreamSync::Full);
+                self.source = self.path.first().cloned().unwrap_or_default();
                 self.follow.in_service(now_ms, line, coverage, &changed, strange);
                 if !self.follow.full_under_way() {
                     self.overlay.clear();

@@ -127,6 +127,50 @@ labels! {
         RegexTotalBytes => "regex_total_bytes",
         /// `Limits__RegexSteps`.
         RegexSteps => "regex_steps",
+        /// `Tls__HandshakesPerTurn`.
+        HandshakesPerTurn => "handshakes_per_turn",
+    }
+}
+
+labels! {
+    /// How a handshake of TLS ended well.
+    Handshake {
+        /// With certificates and signatures.
+        Anew => "full",
+        /// By a ticket of an earlier connection.
+        Resumed => "resumed",
+    }
+}
+
+labels! {
+    /// Why a handshake of TLS failed.
+    HandshakeFailure {
+        /// The peer began like HTTP, without TLS.
+        PlainHttp => "plain_http",
+        /// It sent what is no TLS, or breaks its rules.
+        Protocol => "protocol",
+        /// No common version, cipher, group or protocol.
+        Incompatible => "incompatible",
+        /// It showed no certificate, or one that is not trusted.
+        ClientCertificate => "client_certificate",
+        /// It refuses our certificate, or ended the handshake by another alert.
+        Alert => "alert",
+        /// It went away.
+        Gone => "gone",
+        /// It took too long.
+        Timeout => "timeout",
+        /// A fault of this side.
+        Internal => "internal",
+    }
+}
+
+labels! {
+    /// What came of a changed certificate or key.
+    Reload {
+        /// It is in use.
+        Done => "done",
+        /// It cannot be used; what was read before stays in use.
+        Failed => "failed",
     }
 }
 
@@ -236,6 +280,8 @@ labels! {
         Refused => "refused",
         /// No step came to an end in time.
         Abandoned => "abandoned",
+        /// It follows this agent itself.
+        Ring => "ring",
     }
 }
 
@@ -246,6 +292,8 @@ labels! {
         Closed => "closed",
         /// The server closed it with 4003.
         Refused => "refused",
+        /// It turned out that the other end follows this agent itself.
+        Ring => "ring",
         /// It broke off.
         Broken => "broken",
         /// Nothing was heard for `Upstream__SilenceSeconds`.
@@ -296,7 +344,7 @@ mod tests {
         for (place, limit) in Limit::ALL.iter().enumerate() {
             assert_eq!(*limit as usize, place);
         }
-        assert_eq!(Limit::COUNT, Limit::RegexSteps as usize + 1);
+        assert_eq!(Limit::COUNT, Limit::HandshakesPerTurn as usize + 1);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod labels;
 mod page;
 mod reactor;
 mod scrape;
+mod tls;
 mod upstream;
 
 use std::collections::HashMap;
@@ -21,10 +22,11 @@ use prometheus_client::registry::Registry;
 
 pub use cell::{Counter, Gauge, Histogram};
 pub use labels::{
-    Closed, Connection, DialFault, Limit, Refusal, Route, Source, Status, StreamEnd, Sync, Unused,
-    UpstreamSync,
+    Closed, Connection, DialFault, Handshake, HandshakeFailure, Limit, Refusal, Reload, Route, Source,
+    Status, StreamEnd, Sync, Unused, UpstreamSync,
 };
 pub use reactor::{EnvironmentConnections, ReactorMetrics};
+pub use tls::TlsMetrics;
 pub use upstream::UpstreamMetrics;
 
 /// The content type of [`Metrics::render`]'s text.
@@ -45,6 +47,7 @@ pub struct Metrics {
 struct Numbers {
     reactors: Mutex<Vec<Arc<ReactorMetrics>>>,
     writer: Arc<WriterMetrics>,
+    tls: Arc<TlsMetrics>,
     /// Only where a server is followed.
     upstream: OnceLock<Arc<UpstreamMetrics>>,
     /// The last change's time to its last connection.
@@ -103,6 +106,7 @@ impl Metrics {
         let numbers = Arc::new(Numbers {
             reactors: Mutex::default(),
             writer: Arc::default(),
+            tls: Arc::default(),
             upstream: OnceLock::new(),
             last_change_us: AtomicU64::new(0),
             started_unix_s: since_epoch.as_secs_f64(),
@@ -119,6 +123,11 @@ impl Metrics {
         let reactor = Arc::new(ReactorMetrics::default());
         self.numbers.reactors.lock().push(reactor.clone());
         reactor
+    }
+
+    /// The numbers of the one thread that watches certificates.
+    pub fn tls(&self) -> Arc<TlsMetrics> {
+        self.numbers.tls.clone()
     }
 
     /// The numbers of the one writer.

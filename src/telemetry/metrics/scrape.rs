@@ -34,6 +34,7 @@ impl Collector for Own {
         answers(page, &reactors, &self.0.writer)?;
         changes(page, &reactors, self.0.last_change_us.load(Relaxed))?;
         data(page, &self.0.writer)?;
+        super::tls::encode(page, &reactors, &self.0.tls)?;
         if let Some(upstream) = self.0.upstream.get() {
             upstream.encode(page)?;
         }

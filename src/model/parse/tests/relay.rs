@@ -182,6 +182,22 @@ fn of_two_items_of_one_id_the_newer_counts() {
 }
 
 #[test]
+fn a_path_is_a_list_of_names() {
+    let read = |message: &str| {
+        let mut text = DatasetText::new(message.as_bytes().to_vec());
+        match text.parse_message().unwrap() {
+            ServerMessage::Path(path) => Some(path),
+            _ => None,
+        }
+    };
+    let path = read(r#"{"messageType":"rp-path","data":{"path":["ab","cd"]}}"#);
+    assert_eq!(path, Some(vec!["ab".to_owned(), "cd".to_owned()]));
+    for strange in [r#"{"path":"ab"}"#, r#"{"path":[1]}"#, "{}", "null"] {
+        assert_eq!(read(&format!(r#"{{"messageType":"rp-path","data":{strange}}}"#)), None, "{strange}");
+    }
+}
+
+#[test]
 fn a_full_may_be_provisional() {
     let mut data = dump();
     data["provisional"] = json!(true);
