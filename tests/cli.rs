@@ -221,8 +221,12 @@ fn health_ends_with_1_if_nobody_answers() {
 #[test]
 fn check_judges_files_of_certificates_and_proxies() {
     let output = agent(
-        &["check", "--api-key", "rp-key", "--upstream-ca-file", "/nowhere/ca.pem"],
-        &[("Mode", "offline"), ("https_proxy", "socks5://me:secret@proxy")],
+        &["check", "--api-key", "rp-key", "--agent-id", "a", "--upstream-ca-file", "/nowhere/ca.pem"],
+        &[
+            ("StreamingUri", "wss://els.example"),
+            ("ForwardEvents", "false"),
+            ("https_proxy", "socks5://me:secret@proxy"),
+        ],
     );
     assert_eq!(code(&output), 78);
     let text = stderr(&output);

@@ -31,7 +31,8 @@ pub(super) fn of(
     if let Some(proxy) = dialer.proxy_of(&upstream.streaming_uri) {
         tracing::info!(%proxy, "the server is reached through a proxy");
     }
-    let Some(caller) = Caller::new(settings, dialer) else { return Ok(Source::Nothing) };
+    let Some(access) = settings.access() else { return Ok(Source::Nothing) };
+    let caller = Caller::new(access, upstream.agent_id.clone(), dialer);
     following.update(|standing| {
         standing.state = SyncState::Starting;
         standing.upstream = Some(upstream.streaming_uri.to_string());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::dataset::{self, Report};
 use super::{complain, exit, refuse, say};
-use crate::config::{self, Inputs, Rejected};
+use crate::config::{self, Events, Inputs, Rejected};
 use crate::dial::{Dialer, ProxyEnvironment};
 use crate::tls::server::Certificates;
 
@@ -18,7 +18,13 @@ pub(super) fn check(inputs: &Inputs<'_>) -> u8 {
         Err(rejected) => return refuse(&rejected),
     };
     let settings = &loaded.settings;
-    let proxies = ProxyEnvironment::from_variables(inputs.environment.iter().cloned());
+    // The variables of proxies are everybody's: who connects to nobody need not care.
+    let connects = settings.mode.upstream().is_some() || matches!(settings.events, Events::Forward(_));
+    let proxies = if connects {
+        ProxyEnvironment::from_variables(inputs.environment.iter().cloned())
+    } else {
+        ProxyEnvironment::default()
+    };
     let mut faults = Dialer::new(settings.dial.clone(), &proxies).err().unwrap_or_default();
     let certificates = settings.tls.as_ref().map(|tls| Certificates::load(tls, Arc::default())).transpose();
     let certificates = certificates.unwrap_or_else(|more| {
@@ -35,6 +41,8 @@ pub(super) fn check(inputs: &Inputs<'_>) -> u8 {
     if !faults.is_empty() {
         return refuse(&Rejected { faults, warnings: Vec::new() });
     }
+    let addresses: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();
+    say(&format!("Addresses: {}", addresses.join(", ")));
     for line in certificates.iter().flat_map(Certificates::describe) {
         say(&line);
     }

@@ -35,10 +35,10 @@ pub use definition::{Definition, Key, Kind, Section};
 pub use fault::{Fault, Origin, Rejected};
 pub use listen::{Listen, ListenAddress, Scheme};
 pub use settings::{
-    CertificateFiles, ClientCertificate, Cors, DataFile, Dial, Effective, Events, KeyPairFiles, Limits, Log,
-    LogFormat, Mode, Origins, Polling, ProxyChoice, Secret, Settings, Streaming, Tls, Upstream,
+    Access, CertificateFiles, ClientCertificate, Cors, DataFile, Dial, Effective, Events, KeyPairFiles,
+    Limits, Log, LogFormat, Mode, Origins, Polling, ProxyChoice, Secret, Settings, Streaming, Tls, Upstream,
 };
 pub use source::Inputs;
 pub use table::DEFINITIONS;
 pub use uri::AbsoluteUri;
-pub use validate::{Loaded, listening, load};
+pub use validate::{Loaded, access, listening, load};

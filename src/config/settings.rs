@@ -59,6 +59,18 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// How the server that is followed is reached; `None` if there is none, or no key for it.
+    pub fn access(&self) -> Option<Access> {
+        let upstream = self.mode.upstream()?;
+        Some(Access {
+            streaming_uri: upstream.streaming_uri.clone(),
+            api_key: self.api_key.clone()?,
+            dial: self.dial.clone(),
+            message_bytes_max: self.limits.bootstrap_bytes,
+            sync: upstream.sync,
+        })
+    }
+
     /// One line for each setting: its name, its value (secrets masked) and where that came from.
     pub fn describe(&self) -> Vec<String> {
         let names = self.effective.iter().map(|line| line.name.len()).max().unwrap_or(0);
@@ -128,6 +140,21 @@ pub struct Upstream {
     pub unknown_secret_resync: Duration,
     /// Between status reports.
     pub status: Duration,
+}
+
+/// How a FeatBit server is reached and asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Where it is.
+    pub streaming_uri: AbsoluteUri,
+    /// The relay proxy's key.
+    pub api_key: Secret,
+    /// How connections are opened.
+    pub dial: Dial,
+    /// The longest message that is taken.
+    pub message_bytes_max: u64,
+    /// How long an answer, or its next part, may take.
+    pub sync: Duration,
 }
 
 /// How connections to servers are opened.

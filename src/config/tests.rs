@@ -272,6 +272,27 @@ fn what_cannot_work_in_agent_mode_is_told() {
 }
 
 #[test]
+fn asking_a_server_needs_its_address_and_a_key_whatever_the_mode() {
+    let access = |environment: &[(&str, &str)]| {
+        let environment = environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let inputs =
+            Inputs { command_line: Vec::new(), config_file: None, environment, read: &|_| Ok(Vec::new()) };
+        super::access(&inputs).map(|(access, _)| access).map_err(|rejected| rejected.to_string())
+    };
+    let both = [("StreamingUri", "wss://els/x"), ("ApiKey", "rp-1"), ("Upstream__SyncSeconds", "7")];
+    for mode in ["offline", "auto"] {
+        let given: Vec<_> = both.into_iter().chain([("Mode", mode)]).collect();
+        let access = access(&given).unwrap();
+        assert_eq!((access.streaming_uri.path(), access.sync.as_secs()), ("/x", 7));
+        assert_eq!((access.api_key.expose(), access.message_bytes_max), ("rp-1", 536_870_912));
+    }
+    let told = access(&[]).unwrap_err();
+    assert!(told.contains("ApiKey: is needed") && told.contains("StreamingUri: is needed"), "{told}");
+    let told = access(&[("StreamingUri", "els"), ("ApiKey", "a b")]).unwrap_err();
+    assert!(told.contains("no absolute URI") && told.contains("ApiKey: holds blanks"), "{told}");
+}
+
+#[test]
 fn what_agent_mode_lacks_is_told_all_at_once() {
     assert_eq!(
         Given::default().faults(),

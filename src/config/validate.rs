@@ -14,8 +14,8 @@ use super::fault::{Fault, Rejected};
 use super::listen::Listen;
 use super::relay_keys;
 use super::settings::{
-    Cors, DataFile, Effective, Events, Limits, Log, LogFormat, Mode, Origins, Polling, RelayKey, Secret,
-    Settings, Streaming,
+    Access, Cors, DataFile, Effective, Events, Limits, Log, LogFormat, Mode, Origins, Polling, RelayKey,
+    Secret, Settings, Streaming,
 };
 use super::source::{Inputs, Raw};
 use super::table::DEFINITIONS;
@@ -54,6 +54,20 @@ pub fn listening(inputs: &Inputs<'_>) -> Result<Vec<Listen>, Rejected> {
     match check.listen() {
         Some(wanted) => Ok(wanted.into_iter().map(|(listen, _)| listen).collect()),
         None => Err(Rejected { faults: check.raw.faults, warnings: check.raw.warnings }),
+    }
+}
+
+/// Only what is needed to ask a server, in whatever mode, with the warnings met on the way.
+///
+/// # Errors
+/// The faults of those settings, and of the sources as such.
+pub fn access(inputs: &Inputs<'_>) -> Result<(Access, Vec<Fault>), Rejected> {
+    let mut check = Check { raw: Raw::collect(inputs), read: inputs.read };
+    let access = check.access();
+    let Raw { faults, warnings, .. } = check.raw;
+    match access {
+        Some(access) if faults.is_empty() => Ok((access, warnings)),
+        _ => Err(Rejected { faults, warnings }),
     }
 }
 
@@ -228,7 +242,7 @@ impl Check<'_> {
 
     // Settings with a form of their own.
 
-    fn api_key(&mut self) -> Option<Secret> {
+    pub(super) fn api_key(&mut self) -> Option<Secret> {
         self.text_or_file(Key::ApiKey, Key::ApiKeyFile).map(Secret::new)
     }
 
@@ -336,7 +350,7 @@ impl Check<'_> {
         count.and_then(|count| usize::try_from(count).ok()).unwrap_or_default()
     }
 
-    fn bytes(&mut self, key: Key) -> u64 {
+    pub(super) fn bytes(&mut self, key: Key) -> u64 {
         let Kind::Bytes { min, max } = key.definition().kind else { return 0 };
         self.parsed(key, |text| value::bytes(text, min, max)).unwrap_or_default()
     }
@@ -346,7 +360,7 @@ impl Check<'_> {
         self.parsed(key, |text| value::duration(text, unit, min_ms, zero)).unwrap_or_default()
     }
 
-    fn uri(&mut self, key: Key) -> Option<AbsoluteUri> {
+    pub(super) fn uri(&mut self, key: Key) -> Option<AbsoluteUri> {
         self.raw.given(key)?;
         let Kind::Uri(schemes) = key.definition().kind else { return None };
         self.parsed(key, |text| parse_uri(text, schemes))

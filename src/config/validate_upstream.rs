@@ -4,11 +4,40 @@
 
 use super::definition::Key;
 use super::fault::Fault;
-use super::settings::{Mode, Secret, Upstream};
+use super::settings::{Access, Mode, Secret, Upstream};
 use super::uri::AbsoluteUri;
 use super::validate::Check;
 
 impl Check<'_> {
+    /// How a server is reached; `None` with faults if that is not said.
+    pub(super) fn access(&mut self) -> Option<Access> {
+        let (api_key, streaming_uri) = (self.api_key(), self.uri(Key::StreamingUri));
+        for (key, missing) in [
+            (Key::ApiKey, !self.tried(Key::ApiKey) && !self.tried(Key::ApiKeyFile)),
+            (Key::StreamingUri, !self.tried(Key::StreamingUri)),
+        ] {
+            if missing {
+                let name = key.definition().name;
+                self.raw.faults.push(Fault::missing(name, "is needed to ask a server", "Set it"));
+            }
+        }
+        self.check_key(api_key.as_ref());
+        let (dial, sync) = (self.dial(), self.duration(Key::UpstreamSyncSeconds));
+        let message_bytes_max = self.bytes(Key::LimitsBootstrapBytes);
+        Some(Access { streaming_uri: streaming_uri?, api_key: api_key?, dial, message_bytes_max, sync })
+    }
+
+    /// A key that no header field could carry is not one.
+    fn check_key(&mut self, api_key: Option<&Secret>) {
+        if api_key.is_some_and(|key| !key.expose().bytes().all(|byte| byte.is_ascii_graphic())) {
+            self.raw.faults.push(Fault::missing(
+                "ApiKey",
+                "holds blanks or other characters that no key of FeatBit has",
+                "Copy the key of the relay proxy from FeatBit again",
+            ));
+        }
+    }
+
     pub(super) fn agent_mode(
         &mut self,
         streaming_uri: Option<AbsoluteUri>,
@@ -30,13 +59,7 @@ impl Check<'_> {
                 ));
             }
         }
-        if api_key.is_some_and(|key| !key.expose().bytes().all(|byte| byte.is_ascii_graphic())) {
-            self.raw.faults.push(Fault::missing(
-                "ApiKey",
-                "holds blanks or other characters that no key of FeatBit has",
-                "Copy the key of the relay proxy from FeatBit again",
-            ));
-        }
+        self.check_key(api_key);
         if data_file {
             self.raw.warnings.push(Fault::missing(
                 "DataFile",

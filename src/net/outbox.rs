@@ -115,26 +115,15 @@ impl Outbox {
     /// Writes until all is gone or the socket is full. Returns the outcome and the bytes written.
     ///
     /// In order of preference: one `write` of one run, one `writev` of many; another round only when the kernel
-    /// took everything it was offered.
+    /// took everything it was offered. One run is by far the most frequent, and is not made a list of.
     pub fn flush(&mut self, socket: &mut impl Write) -> io::Result<(Flush, usize)> {
         let mut written_total = 0;
         loop {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let mut filled = 0;
-            let mut offset = self.offset;
-            for payload in &self.queue {
-                filled += payload.slices(offset, &mut slices[filled..]);
-                offset = 0;
-                if filled == SLICES_MAX {
-                    break;
-                }
-            }
-            if filled == 0 {
-                return Ok((Flush::Done, written_total));
-            }
-            let offered: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
-            let result =
-                if filled == 1 { socket.write(&slices[0]) } else { socket.write_vectored(&slices[..filled]) };
+            let Some(first) = self.queue.front() else { return Ok((Flush::Done, written_total)) };
+            let (offered, result) = match first.run(self.offset) {
+                Some(run) if self.queue.len() == 1 => (run.len(), socket.write(run)),
+                _ => self.write_many(socket),
+            };
             match result {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
@@ -151,6 +140,23 @@ impl Outbox {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Offers the socket as many runs as one call takes. Returns how many bytes they have, and what came of it.
+    #[inline(never)]
+    fn write_many(&self, socket: &mut impl Write) -> (usize, io::Result<usize>) {
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let mut filled = 0;
+        let mut offset = self.offset;
+        for payload in &self.queue {
+            filled += payload.slices(offset, &mut slices[filled..]);
+            offset = 0;
+            if filled == SLICES_MAX {
+                break;
+            }
+        }
+        let slices = &slices[..filled];
+        (slices.iter().map(|slice| slice.len()).sum(), socket.write_vectored(slices))
     }
 
     fn advance(&mut self, mut written: usize) {

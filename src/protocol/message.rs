@@ -86,7 +86,26 @@ pub fn parse(message: &[u8], properties_max: usize) -> Incoming {
         | br#"{"messageType":"ping","data":{}}"#
         | br#"{"messageType":"ping","data":{"timestamp":0}}"#
         | br#"{"messageType": "ping", "data": null}"# => Incoming::Ping,
-        _ => parse_any(message, properties_max).unwrap_or_else(Incoming::Ignored),
+        _ => match server_sync(message) {
+            Some(timestamp_ms) => {
+                Incoming::DataSync(DataSync { timestamp_ms, user: None, user_is_too_large: false })
+            }
+            None => parse_any(message, properties_max).unwrap_or_else(Incoming::Ignored),
+        },
+    }
+}
+
+/// The timestamp of a server SDK's request for flags in the form that most SDKs write.
+fn server_sync(message: &[u8]) -> Option<i64> {
+    let rest = message.strip_prefix(br#"{"messageType":"data-sync","data":{"timestamp":"#)?;
+    let digits = rest.strip_suffix(b"}}")?;
+    // One zero, or up to 18 digits that begin with another: no more fits 64 bits whatever it is.
+    match digits {
+        b"0" => Some(0),
+        [b'1'..=b'9', ..] if digits.len() <= 18 => digits.iter().try_fold(0, |number, digit| {
+            digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0'))
+        }),
+        _ => None,
     }
 }
 

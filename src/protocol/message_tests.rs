@@ -232,3 +232,15 @@ proptest! {
         let _ = parse(&bytes, PROPERTIES_MAX);
     }
 }
+
+proptest! {
+    #[test]
+    fn the_short_way_to_a_request_is_the_long_one(
+        timestamp in "-?[0-9]{1,20}|0[0-9]?|[0-9a.]{0,4}",
+        end in prop::sample::select(vec!["}}", "}", "}} ", "}}}", ",\"user\":null}}"]),
+    ) {
+        let text = format!(r#"{{"messageType":"data-sync","data":{{"timestamp":{timestamp}{end}"#);
+        let long = parse_any(text.as_bytes(), PROPERTIES_MAX).unwrap_or_else(Incoming::Ignored);
+        prop_assert_eq!(parse(text.as_bytes(), PROPERTIES_MAX), long, "{}", text);
+    }
+}

@@ -84,7 +84,7 @@ pub(super) fn emit(tree: &Tree, dialect: Dialect) -> Result<String, Fault> {
 }
 
 /// Slots that something refers to: all other groups need not capture.
-fn collect_references(node: &Node, into: &mut BTreeSet<u32>) {
+pub(super) fn collect_references(node: &Node, into: &mut BTreeSet<u32>) {
     match node {
         Node::Empty | Node::Literal { .. } | Node::Set { .. } | Node::Anchor(_) => {}
         Node::Capture { node, .. }

@@ -1,8 +1,9 @@
 //! Regular expressions as .NET means them, on Rust's engines.
 //!
 //! Must not run for long, whatever the pattern and the text: programs are bounded in size, searches in steps. A
-//! pattern is parsed as .NET parses it and written anew for the engine that can run it: `regex`, whose time is
-//! linear, or `fancy-regex` for what takes backtracking.
+//! pattern is parsed as .NET parses it and written anew for the engine that can run it: `regex-automata`, whose time
+//! is linear, or `fancy-regex` for what takes backtracking. Before the first of them come two quicker ways for what most
+//! patterns and most texts are: [`shape`] for patterns that are little more than texts, [`table`] for texts of ASCII.
 //!
 //! What stays different from .NET, on purpose: a character is a Unicode scalar value, not a UTF-16 unit (`.`
 //! matches a whole `😀`); letters are matched regardless of case by Unicode's simple case folding, not by .NET's own
@@ -15,7 +16,12 @@ mod emit;
 mod escape;
 mod group;
 mod parse;
+#[cfg(test)]
+mod quick_tests;
+mod shape;
+mod split;
 mod syntax;
+mod table;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -29,6 +35,9 @@ use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
 
 use emit::{Dialect, Needs};
 use parse::Fault;
+use shape::Shapes;
+use syntax::Tree;
+use table::Table;
 pub use usage::PatternUsage;
 
 /// What a pattern takes beside its states.
@@ -54,6 +63,8 @@ pub struct RegexLimits {
     pub total_bytes: usize,
     /// What one thread may keep of one pattern's states once it has searched, in bytes.
     pub states_bytes: usize,
+    /// Largest table of states for texts of ASCII, in bytes; patterns that need a larger one do without.
+    pub table_bytes: usize,
     /// How often a backtracking search may go back before it is given up.
     pub backtracks: usize,
     /// Longest text that is searched with backtracking, in bytes.
@@ -68,6 +79,7 @@ impl Default for RegexLimits {
             program_bytes: 10 << 20,
             total_bytes: 256 << 20,
             states_bytes: 256 << 10,
+            table_bytes: 32 << 10,
             backtracks: 100_000,
             backtracking_text_bytes: 8 << 10,
         }
@@ -86,11 +98,31 @@ pub(super) struct Pattern {
 #[derive(Debug)]
 enum Engine {
     /// In linear time.
-    Automaton(meta::Regex),
+    Automaton(Automaton),
     /// With backtracking.
-    Backtracking(Box<fancy_regex::Regex>),
+    Backtracking(Backtracking),
     /// Boundaries of words mean the same in both for ASCII texts, so that most searches take linear time.
-    Boundaries { ascii: meta::Regex, other: Box<fancy_regex::Regex> },
+    Boundaries { ascii: Automaton, other: Backtracking },
+    /// Look-aheads at the start of the text and what follows them: each has to match, or must not.
+    All(Box<[(Engine, bool)]>),
+}
+
+/// Three ways to one answer, the quickest first. One of them always has it.
+#[derive(Debug)]
+struct Automaton {
+    shapes: Option<Shapes>,
+    /// For texts of ASCII.
+    table: Option<Table>,
+    /// For all others, if there are any.
+    regex: Option<meta::Regex>,
+}
+
+/// A search that goes back.
+#[derive(Debug)]
+struct Backtracking {
+    regex: Box<fancy_regex::Regex>,
+    /// Its memory, at most.
+    bytes: usize,
 }
 
 impl Pattern {
@@ -100,49 +132,24 @@ impl Pattern {
             return Err("it is too long");
         }
         let tree = parse::parse(pattern)?;
-        let needs = emit::needs(&tree.node, true);
-        let automaton = || automaton(&emit::emit(&tree, Dialect::Automaton)?, limits);
-        let backtracking = || -> Result<_, Fault> {
-            let bytes = delegated_bytes(&emit::emit(&tree, Dialect::Delegated)?, &needs, limits)?;
-            let regex = backtracking(&emit::emit(&tree, Dialect::Backtracking)?, limits)?;
-            Ok((regex, bytes))
+        let engine = match Engine::all(&tree, limits) {
+            Some(engine) => engine,
+            None => Engine::new(&tree, limits)?,
         };
-        let (engine, bytes) = match needs {
-            Needs { looks: 1.., .. } => {
-                let (regex, bytes) = backtracking()?;
-                (Engine::Backtracking(regex), bytes)
-            }
-            Needs { boundaries: 1.., .. } => {
-                let (ascii, (other, bytes)) = (automaton()?, backtracking()?);
-                let bytes = bytes + ascii.memory_usage();
-                (Engine::Boundaries { ascii, other }, bytes)
-            }
-            _ => {
-                let regex = automaton()?;
-                let bytes = regex.memory_usage();
-                (Engine::Automaton(regex), bytes)
-            }
-        };
-        let bytes = bytes + PATTERN_BYTES;
+        let bytes = engine.bytes() + PATTERN_BYTES;
         usage.taken(bytes);
         let usage = usage.clone();
         Ok(Self { engine, backtracking_text_bytes: limits.backtracking_text_bytes, bytes, usage })
     }
 
-    /// Memory of the program, as far as that can be told; what it has given up when it is dropped.
+    /// Memory of the program, as far as that can be told.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Whether the pattern matches anywhere in `text`. `None` if that takes more than the limits allow.
     pub(super) fn is_match(&self, text: &str) -> Option<bool> {
-        let found = match &self.engine {
-            Engine::Automaton(regex) => Some(regex.is_match(text)),
-            Engine::Boundaries { ascii, .. } if text.is_ascii() => Some(ascii.is_match(text)),
-            Engine::Boundaries { other: regex, .. } | Engine::Backtracking(regex) => {
-                if text.len() > self.backtracking_text_bytes { None } else { regex.is_match(text).ok() }
-            }
-        };
+        let found = self.engine.is_match(text, self.backtracking_text_bytes);
         if found.is_none() {
             self.usage.count_given_up();
         }
@@ -153,6 +160,99 @@ impl Pattern {
 impl Drop for Pattern {
     fn drop(&mut self) {
         self.usage.given_back(self.bytes);
+    }
+}
+
+impl Engine {
+    /// Look-aheads at the start apart from what follows them, if there are any and it can be done.
+    fn all(tree: &Tree, limits: &RegexLimits) -> Option<Self> {
+        let parts = split::at_start(tree)?;
+        // Together they may take what one may.
+        let limits = RegexLimits { program_bytes: limits.program_bytes / parts.len(), ..*limits };
+        let engines = parts.iter().map(|(tree, wanted)| Some((Engine::new(tree, &limits).ok()?, *wanted)));
+        engines.collect::<Option<Box<[_]>>>().map(Engine::All)
+    }
+
+    fn new(tree: &Tree, limits: &RegexLimits) -> Result<Self, Fault> {
+        let automaton = |ascii| Automaton::new(&emit::emit(tree, Dialect::Automaton)?, limits, ascii);
+        let needs = emit::needs(&tree.node, true);
+        let backtracking = || Backtracking::new(tree, &needs, limits);
+        Ok(match needs {
+            Needs { looks: 1.., .. } => Engine::Backtracking(backtracking()?),
+            Needs { boundaries: 1.., .. } => {
+                Engine::Boundaries { ascii: automaton(true)?, other: backtracking()? }
+            }
+            _ => Engine::Automaton(automaton(false)?),
+        })
+    }
+
+    fn is_match(&self, text: &str, backtracking_text_bytes: usize) -> Option<bool> {
+        match self {
+            Engine::Automaton(automaton) => Some(automaton.is_match(text)),
+            Engine::Boundaries { ascii, .. } if text.is_ascii() => Some(ascii.is_match(text)),
+            Engine::Boundaries { other: Backtracking { regex, .. }, .. }
+            | Engine::Backtracking(Backtracking { regex, .. }) => {
+                if text.len() > backtracking_text_bytes {
+                    return None;
+                }
+                regex.is_match(text).ok()
+            }
+            Engine::All(parts) => {
+                for (engine, wanted) in parts {
+                    if engine.is_match(text, backtracking_text_bytes)? != *wanted {
+                        return Some(false);
+                    }
+                }
+                Some(true)
+            }
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Engine::Automaton(automaton) => automaton.bytes(),
+            Engine::Backtracking(backtracking) => backtracking.bytes,
+            Engine::Boundaries { ascii, other } => ascii.bytes() + other.bytes,
+            Engine::All(parts) => parts.iter().map(|(engine, _)| engine.bytes()).sum(),
+        }
+    }
+}
+
+impl Automaton {
+    /// `ascii`: no other texts will come.
+    fn new(pattern: &str, limits: &RegexLimits, ascii: bool) -> Result<Self, Fault> {
+        // What cannot be parsed here is refused below, with the right words.
+        let parsed = regex_syntax::parse(pattern).ok();
+        let shapes = parsed.as_ref().and_then(Shapes::of);
+        if shapes.as_ref().is_some_and(Shapes::is_certain) {
+            return Ok(Self { shapes, table: None, regex: None });
+        }
+        let table = parsed.and_then(|parsed| Table::of(&parsed, limits.table_bytes));
+        let regex = if ascii && table.is_some() { None } else { Some(automaton(pattern, limits)?) };
+        Ok(Self { shapes, table, regex })
+    }
+
+    fn is_match(&self, text: &str) -> bool {
+        if let Some(found) = self.shapes.as_ref().and_then(|shapes| shapes.is_match(text)) {
+            return found;
+        }
+        match &self.table {
+            Some(table) if text.is_ascii() => table.is_match(text),
+            _ => self.regex.as_ref().is_some_and(|regex| regex.is_match(text)),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.table.as_ref().map_or(0, Table::memory_bytes)
+            + self.regex.as_ref().map_or(0, meta::Regex::memory_usage)
+    }
+}
+
+impl Backtracking {
+    fn new(tree: &Tree, needs: &Needs, limits: &RegexLimits) -> Result<Self, Fault> {
+        let bytes = delegated_bytes(&emit::emit(tree, Dialect::Delegated)?, needs, limits)?;
+        let regex = backtracking(&emit::emit(tree, Dialect::Backtracking)?, limits)?;
+        Ok(Self { regex, bytes })
     }
 }
 

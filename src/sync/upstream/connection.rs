@@ -4,6 +4,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tungstenite::error::CapacityError;
@@ -85,6 +86,11 @@ impl Connection {
             }
             Err(tungstenite::HandshakeError::Failure(error)) => Err(Refused::Failed(handshake_fault(&error))),
         }
+    }
+
+    /// Reads and writes block as long as something comes in at least every `patience`.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.socket.get_mut().set_patience(patience);
     }
 
     /// Reads and writes do not wait from now on.

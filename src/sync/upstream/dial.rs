@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::config::Settings;
+use crate::config::Access;
 use crate::dial::{DialError, Dialer, Step, Stream};
 use crate::telemetry::metrics::DialFault;
 
@@ -66,20 +66,11 @@ impl From<DialError> for Failure {
 }
 
 impl Caller {
-    /// For the server that the settings name; `None` if they name none, or no key for it.
-    pub fn new(settings: &Settings, dialer: Dialer) -> Option<Self> {
-        let upstream = settings.mode.upstream()?;
-        let endpoint = Endpoint {
-            uri: upstream.streaming_uri.clone(),
-            key: settings.api_key.clone()?,
-            agent_id: upstream.agent_id.clone(),
-        };
-        Some(Self {
-            endpoint,
-            dialer,
-            answer_time: settings.dial.connect,
-            message_bytes_max: settings.limits.bootstrap_bytes,
-        })
+    /// For a server, as an agent of this name.
+    pub fn new(access: Access, agent_id: String, dialer: Dialer) -> Self {
+        let Access { streaming_uri, api_key, dial, message_bytes_max, .. } = access;
+        let endpoint = Endpoint { uri: streaming_uri, key: api_key, agent_id };
+        Self { endpoint, dialer, answer_time: dial.connect, message_bytes_max }
     }
 
     /// Registers first if `register`. A server that refuses that is not asked for a stream; one that cannot do it is.

@@ -10,6 +10,7 @@
 //! | `connection`, `wire` | an open stream |
 //! | `request` | what the agent says on it |
 //! | `take`, `overlay` | what becomes of what the server says |
+//! | `pull` | everything once, for a dump |
 //! | `grumble` | what is logged, and how often |
 
 mod connection;
@@ -18,6 +19,7 @@ mod endpoint;
 mod follow;
 mod grumble;
 mod overlay;
+mod pull;
 mod register;
 mod request;
 mod retry;
@@ -50,6 +52,7 @@ use overlay::Overlay;
 use request::{Held, PING, report};
 
 pub use dial::Caller;
+pub use pull::{PullError, pull};
 
 /// Dials that may be under way, those that were given up included.
 const DIALS_MAX: usize = 2;

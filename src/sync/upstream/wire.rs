@@ -2,7 +2,7 @@
 //! write keeps to one deadline.
 
 use std::io::{self, Read, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::dial::Stream;
 
@@ -10,8 +10,10 @@ use crate::dial::Stream;
 #[derive(Debug)]
 pub(super) struct Wire {
     stream: Stream,
-    /// `None` once it is open, and does not block.
+    /// `None` once it does not block.
     deadline: Option<Instant>,
+    /// How long whatever comes next may take: the deadline moves on with each byte.
+    patience: Option<Duration>,
     /// Bytes read.
     pub read_bytes: u64,
 }
@@ -19,7 +21,13 @@ pub(super) struct Wire {
 impl Wire {
     /// Blocking, until `deadline`.
     pub fn new(stream: Stream, deadline: Instant) -> Self {
-        Self { stream, deadline: Some(deadline), read_bytes: 0 }
+        Self { stream, deadline: Some(deadline), patience: None, read_bytes: 0 }
+    }
+
+    /// Reads and writes block as long as something comes in at least every `patience`.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = Some(patience);
+        self.deadline = Some(Instant::now() + patience);
     }
 
     /// Reads and writes do not wait from now on.
@@ -65,6 +73,9 @@ impl Read for Wire {
         self.limit_time()?;
         let read = self.stream.read(buffer).map_err(|error| self.told(error))?;
         self.read_bytes += read as u64;
+        if let Some(patience) = self.patience {
+            self.deadline = Some(Instant::now() + patience);
+        }
         Ok(read)
     }
 }
