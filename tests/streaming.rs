@@ -10,7 +10,7 @@ use common::dataset::{
 };
 use common::frames::{RawSocket, TEXT, whole};
 use common::ws::{Stream, token};
-use common::{SOON, now_ms};
+use common::{SOON, now_ms, wait_until};
 use serde_json::{Value, json};
 
 const REFUSED: (u16, &str) = (4003, "invalid request, close by server");
