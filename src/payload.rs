@@ -63,6 +63,16 @@ impl Payload {
         }
     }
 
+    /// What is to be sent from `offset` on, if that is one run of bytes.
+    pub fn run(&self, offset: usize) -> Option<&[u8]> {
+        match self {
+            Payload::Static(bytes) => bytes.get(offset..),
+            Payload::Shared(bytes) => bytes.get(offset..),
+            Payload::Private(bytes) => bytes.get(offset..),
+            Payload::Parts(_) => None,
+        }
+    }
+
     /// Appends the runs of bytes from `offset` on to `into`, as far as `into` has room, and returns how many
     /// slices were filled.
     pub fn slices<'a>(&'a self, offset: usize, into: &mut [IoSlice<'a>]) -> usize {
@@ -148,6 +158,7 @@ mod tests {
             assert_eq!(form.to_vec(), text);
             for offset in 0..=10 {
                 assert_eq!(collect(&form, offset), &text[offset..]);
+                assert!(form.run(offset).is_none_or(|run| *run == text[offset..]));
             }
         }
     }

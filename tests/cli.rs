@@ -53,14 +53,14 @@ fn a_command_line_that_is_not_understood_ends_with_64() {
 #[test]
 fn bad_settings_end_the_start_with_78_and_all_errors_at_once() {
     for command in [&[][..], &["run"], &["check"]] {
-        let arguments: Vec<_> = command.iter().chain(&["--urls", "https://*:1"]).copied().collect();
+        let arguments: Vec<_> = command.iter().chain(&["--urls", "ftp://*:1"]).copied().collect();
         let output = agent(&arguments, &[("Mode", "manual"), ("Reactors", "many"), ("ApiKye", "x")]);
         assert_eq!(code(&output), 78, "{command:?}");
         assert_eq!(stdout(&output), "");
         let text = stderr(&output);
         for part in [
             "3 errors in the settings:",
-            "Urls (command line --urls): \"https://*:1\" asks for https",
+            "Urls (command line --urls): \"ftp://*:1\" has the scheme",
             "Reactors (environment variable Reactors): \"many\" is not a whole number",
             "DataFile, ApiKey: offline mode has neither",
             "warning: ApiKye (environment variable ApiKye): ",
@@ -221,8 +221,12 @@ fn health_ends_with_1_if_nobody_answers() {
 #[test]
 fn check_judges_files_of_certificates_and_proxies() {
     let output = agent(
-        &["check", "--api-key", "rp-key", "--upstream-ca-file", "/nowhere/ca.pem"],
-        &[("Mode", "offline"), ("https_proxy", "socks5://me:secret@proxy")],
+        &["check", "--api-key", "rp-key", "--agent-id", "a", "--upstream-ca-file", "/nowhere/ca.pem"],
+        &[
+            ("StreamingUri", "wss://els.example"),
+            ("ForwardEvents", "false"),
+            ("https_proxy", "socks5://me:secret@proxy"),
+        ],
     );
     assert_eq!(code(&output), 78);
     let text = stderr(&output);

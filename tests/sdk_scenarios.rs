@@ -203,6 +203,9 @@ fn changes_are_seen(test: &str, agent: &Agent, bring: impl Fn(&Dataset)) {
     bring(&Dataset::of([environment.clone(), other.clone()]));
     fleet.each("another value for everybody", |sdk| sdk.wait_value("a", &ann(), "boolean", &json!(false)));
     fleet.each("the change is reported", |sdk| {
+        if sdk.differs("reports-no-changes") {
+            return;
+        }
         assert!(sdk.updates().contains(&"a".to_owned()), "{:?}", sdk.updates());
     });
 

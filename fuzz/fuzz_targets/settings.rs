@@ -26,7 +26,9 @@ fuzz_target!(|data: &[u8]| {
         })
         .collect();
     let marker = "rp-0123456789abcdefghijklmnopqrstuvwxyzABCD";
+    let relay = "rp-ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
     environment.push(("ApiKey".into(), marker.into()));
+    environment.push(("RelayKeys".into(), relay.into()));
     let read = |path: &Path| match path.to_str() {
         Some(path) if path == name => Ok(file.to_vec()),
         _ => Ok(b"rp-other".to_vec()),
@@ -37,5 +39,5 @@ fuzz_target!(|data: &[u8]| {
         Ok(loaded) => loaded.settings.describe().join("\n") + &format!("{:?}", loaded.settings),
         Err(rejected) => rejected.to_string(),
     };
-    assert!(!told.contains(marker), "a secret is shown");
+    assert!(!told.contains(marker) && !told.contains(relay), "a secret is shown");
 });

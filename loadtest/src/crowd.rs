@@ -2,10 +2,15 @@
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
-use mio::net::TcpStream;
+use featbit_agent::protocol::token;
 use mio::{Events, Interest, Poll, Token};
+use rustls::ClientConfig;
+
+use crate::data::Sdk;
+use crate::line::Line;
 
 /// Connections that are being made at a time.
 const UNDER_WAY_MAX: usize = 128;
@@ -20,7 +25,7 @@ enum Phase {
 }
 
 struct Client {
-    stream: TcpStream,
+    stream: Line,
     phase: Phase,
     /// Bytes of the frame under way that are still to come.
     rest: usize,
@@ -35,41 +40,60 @@ pub struct Crowd {
     events: Events,
     clients: Vec<Client>,
     buffer: Vec<u8>,
+    tls: Option<Arc<ClientConfig>>,
 }
 
 /// A masked text frame with a mask of zero.
 fn frame(text: &str) -> Vec<u8> {
-    assert!(text.len() < 126, "the short form of lengths");
-    let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+    let mut frame = vec![0x81];
+    match u16::try_from(text.len()) {
+        Ok(short) if short < 126 => frame.push(0x80 | short as u8),
+        Ok(length) => {
+            frame.push(0x80 | 126);
+            frame.extend_from_slice(&length.to_be_bytes());
+        }
+        Err(_) => unreachable!("no SDK asks with 64 KB"),
+    }
+    frame.extend_from_slice(&[0; 4]);
     frame.extend_from_slice(text.as_bytes());
     frame
+}
+
+fn upgrade_request(sdk: Sdk) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    let token = token::encode(&sdk.secret(), now as i64, 20);
+    format!(
+        "GET /streaming?type={}&token={token} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n\
+         Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        sdk.kind()
+    )
 }
 
 impl Crowd {
     /// Nobody yet.
     pub fn new() -> io::Result<Self> {
+        Self::with_tls(None)
+    }
+
+    /// Nobody yet; who comes speaks TLS, if there is a configuration for it.
+    pub fn with_tls(tls: Option<Arc<ClientConfig>>) -> io::Result<Self> {
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
             clients: Vec::new(),
             buffer: vec![0; 1 << 16],
+            tls,
         })
     }
 
-    /// Connects `count` clients and waits until each has its first message. `request` makes the upgrade request.
-    pub fn connect(
-        &mut self,
-        address: SocketAddr,
-        count: usize,
-        request: impl Fn() -> String,
-    ) -> io::Result<Duration> {
+    /// Connects `count` clients and waits until each has its first message.
+    pub fn connect(&mut self, address: SocketAddr, count: usize, sdk: Sdk) -> io::Result<Duration> {
         let begun = Instant::now();
-        let ask = frame(r#"{"messageType":"data-sync","data":{"timestamp":0}}"#);
         let (mut begun_count, mut synced) = (0, 0);
         let mut ready: Vec<usize> = Vec::new();
         while synced < count {
             while begun_count < count && begun_count - synced < UNDER_WAY_MAX {
-                let mut stream = TcpStream::connect(address)?;
+                let mut stream = Line::connect(address, self.tls.as_ref())?;
                 self.poll.registry().register(
                     &mut stream,
                     Token(begun_count),
@@ -99,13 +123,13 @@ impl Crowd {
                 let client = &mut self.clients[index];
                 if client.phase == Phase::Upgrading && client.rest == 0 {
                     client.rest = 1;
-                    let written = client.stream.write(request().as_bytes())?;
+                    let written = client.stream.write(upgrade_request(sdk).as_bytes())?;
                     assert!(written > 0, "an empty socket takes a request");
                 }
             }
             for index in &ready {
                 let was = self.clients[*index].phase;
-                self.read(*index, &ask)?;
+                self.read(*index, sdk)?;
                 if was != Phase::Synced && self.clients[*index].phase == Phase::Synced {
                     synced += 1;
                 }
@@ -124,7 +148,7 @@ impl Crowd {
                 self.events.iter().filter(|event| event.is_readable()).map(|event| event.token().0).collect();
             for index in ready {
                 let had = self.clients[index].messages > before[index];
-                self.read(index, &[])?;
+                self.read(index, Sdk::Server)?;
                 if !had && self.clients[index].messages > before[index] {
                     times.push(begun.elapsed());
                 }
@@ -148,7 +172,7 @@ impl Crowd {
                 self.events.iter().filter(|event| event.is_readable()).map(|event| event.token().0).collect();
             for index in ready {
                 let had = self.clients[index].messages > before[index];
-                self.read(index, &[])?;
+                self.read(index, Sdk::Server)?;
                 if !had && self.clients[index].messages > before[index] {
                     left -= 1;
                 }
@@ -167,7 +191,8 @@ impl Crowd {
         }
     }
 
-    fn read(&mut self, index: usize, ask: &[u8]) -> io::Result<()> {
+    /// Reads what has come; who has just been upgraded asks for its data, as an SDK of this kind.
+    fn read(&mut self, index: usize, sdk: Sdk) -> io::Result<()> {
         let Self { clients, buffer, .. } = self;
         let client = &mut clients[index];
         loop {
@@ -183,7 +208,7 @@ impl Crowd {
                 }
                 client.phase = Phase::Waiting;
                 client.rest = 0;
-                client.stream.write_all(ask)?;
+                client.stream.write_all(&frame(&sdk.ask(index)))?;
             } else {
                 client.take(&buffer[..count]);
             }

@@ -1,5 +1,5 @@
-//! The data of the comparison: a dump whose full payload has about 20 KB, and the same as ready-made files for the
-//! floor.
+//! The data of the comparison: a dump whose full payload has about 20 KB, what SDKs ask with, and the same as
+//! ready-made files for the floor.
 
 use featbit_agent::model::environment_id::EnvironmentId;
 use featbit_agent::protocol::secret::Secret;
@@ -9,11 +9,53 @@ const ENVIRONMENT: [u8; 16] =
     [0xe1, 0xa1, 0xd6, 0xa4, 0x6b, 0x7c, 0x4f, 0x1e, 0x9a, 0x53, 0x3b, 0x8d, 0x3a, 0x0e, 0x7c, 0x11];
 
 /// Flags of about 1 KB each: a full payload of 20 KB, a patch of 1 KB.
-const FLAGS: usize = 20;
+pub const FLAGS: usize = 20;
 
-/// The environment's server secret.
-pub fn secret() -> Secret {
-    Secret::build([7; 16], EnvironmentId::from_bytes(ENVIRONMENT))
+/// The kinds of SDK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sdk {
+    /// Gets every flag as it is.
+    Server,
+    /// Gets the flags evaluated for its user; every connection has another one.
+    Client,
+}
+
+impl Sdk {
+    /// Its `type` in the query of a streaming connection.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Sdk::Server => "server",
+            Sdk::Client => "client",
+        }
+    }
+
+    /// The environment's secret of this type.
+    pub fn secret(self) -> Secret {
+        Secret::build([self as u8 + 7; 16], EnvironmentId::from_bytes(ENVIRONMENT))
+    }
+
+    /// What connection `number` asks for its data with.
+    pub fn ask(self, number: usize) -> String {
+        match self {
+            Sdk::Server => r#"{"messageType":"data-sync","data":{"timestamp":0}}"#.to_owned(),
+            Sdk::Client => {
+                let user = user(number);
+                json!({"messageType": "data-sync", "data": {"timestamp": 0, "user": user}}).to_string()
+            }
+        }
+    }
+}
+
+/// A user with five properties, as browsers send it.
+pub fn user(number: usize) -> Value {
+    let property = |name: &str, value: String| json!({"name": name, "value": value});
+    json!({"keyId": format!("3eacb184-2d79-49df-9ea7-{number:012x}"), "name": format!("User {number}"),
+        "customizedProperties": [
+            property("country", "de".into()),
+            property("plan", "enterprise".into()),
+            property("age", (18 + number % 60).to_string()),
+            property("email", format!("user.{number}@example.com")),
+            property("language", "de-DE".into())]})
 }
 
 fn id(number: usize) -> String {
@@ -49,13 +91,37 @@ fn flag(number: usize, updated_at_ms: u64) -> Value {
 /// The dump after so many changes of its first flag.
 pub fn dump(changes: u64) -> Vec<u8> {
     let environment = EnvironmentId::from_bytes(ENVIRONMENT).to_string();
-    let secret = json!({"type": "server", "projectKey": "load", "envId": environment, "envKey": "test",
-        "value": secret().as_str()});
+    let secrets = [Sdk::Server, Sdk::Client].map(|sdk| {
+        json!({"type": sdk.kind(), "projectKey": "load", "envId": environment, "envKey": "test",
+            "value": sdk.secret().as_str()})
+    });
     let flags: Vec<Value> = (0..FLAGS)
         .map(|number| flag(number, if number == 0 { 1000 + changes } else { number as u64 }))
         .collect();
     json!({"eventType": "rp_full", "items": [
-        {"envId": environment, "secrets": [secret], "featureFlags": flags, "segments": []}]})
+        {"envId": environment, "secrets": secrets, "featureFlags": flags, "segments": []}]})
+    .to_string()
+    .into_bytes()
+}
+
+/// All of the data with so many flags, as a server sends it to a relay.
+pub fn relay_full(flags: usize) -> Vec<u8> {
+    let environment = EnvironmentId::from_bytes(ENVIRONMENT).to_string();
+    let secrets = [Sdk::Server, Sdk::Client].map(|sdk| {
+        json!({"type": sdk.kind(), "projectKey": "load", "envId": environment, "envKey": "test",
+            "value": sdk.secret().as_str()})
+    });
+    let flags: Vec<Value> = (0..flags).map(|number| flag(number, number as u64)).collect();
+    json!({"messageType": "data-sync", "data": {"eventType": "rp_full", "items": [
+        {"envId": environment, "secrets": secrets, "featureFlags": flags, "segments": []}]}})
+    .to_string()
+    .into_bytes()
+}
+
+/// The `number`th change of the first flag, as a server pushes it to a relay.
+pub fn relay_patch(number: u64) -> Vec<u8> {
+    json!({"messageType": "data-sync", "data": {"eventType": "patch",
+        "featureFlags": [flag(0, 1_000_000 + number)], "segments": []}})
     .to_string()
     .into_bytes()
 }

@@ -6,40 +6,118 @@
 //!
 //! ```text
 //! cargo build --release --workspace
-//! target/release/loadtest compare --connections 5000 --rounds 7
+//! target/release/loadtest compare --connections 5000 --rounds 7        CPU, memory, times
+//! target/release/loadtest compare --sdk client                         the same with client SDKs
+//! target/release/loadtest counts --connections 1000                    system calls and instructions
+//! target/release/loadtest tls --connections 5000 --rounds 5            the agent with and without TLS
+//! target/release/loadtest follow --connections 1000                    an agent that follows a server
 //! ```
 
 mod compare;
+mod counts;
 mod crowd;
 mod data;
+mod follow;
+mod line;
+mod meter;
 mod process;
+mod sides;
+mod source;
+mod tls;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: loadtest compare [--connections N] [--rounds N] [--agent PATH] [--reactors N]";
+use data::Sdk;
+use sides::Setup;
+
+const USAGE: &str = "usage: loadtest compare [--connections N] [--rounds N] [--sdk server|client] [--agent PATH] [--reactors N]
+       loadtest tls|follow [--connections N] [--rounds N] [--agent PATH] [--reactors N]
+       loadtest counts [--connections N] [--only system-calls|instructions] [--sdk server|client] [--agent PATH]
+                       [--reactors N] [--keep FOLDER]";
+
+/// What to do.
+struct Options {
+    connections: usize,
+    rounds: usize,
+    reactors: usize,
+    sdk: Sdk,
+    agent: PathBuf,
+    only: Option<String>,
+    /// Where callgrind's profiles are copied to.
+    keep: Option<PathBuf>,
+}
+
+impl Options {
+    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let number = || value.parse::<usize>().map_err(|_| format!("{name} needs a number, not `{value}`"));
+        match (name, value) {
+            ("--connections", _) => self.connections = number()?.clamp(1, 15_000),
+            ("--rounds", _) => self.rounds = number()?.clamp(1, 100),
+            ("--reactors", _) => self.reactors = number()?.clamp(1, 64),
+            ("--sdk", "server") => self.sdk = Sdk::Server,
+            ("--sdk", "client") => self.sdk = Sdk::Client,
+            ("--sdk", _) => return Err(format!("{name} is server or client, not `{value}`")),
+            ("--only", "system-calls" | "instructions") => self.only = Some(value.to_owned()),
+            ("--only", _) => return Err(format!("{name} is system-calls or instructions, not `{value}`")),
+            ("--agent", _) => self.agent = value.into(),
+            ("--keep", _) => self.keep = Some(value.into()),
+            _ => return Err(format!("{name} is unknown")),
+        }
+        Ok(())
+    }
+}
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
-    if arguments.next().as_deref() != Some("compare") {
-        eprintln!("{USAGE}");
-        return ExitCode::from(64);
-    }
-    let mut options = compare::Options::default();
-    while let Some(name) = arguments.next() {
-        let Some(value) = arguments.next() else {
-            eprintln!("{name} needs a value\n{USAGE}");
+    let command = arguments.next().unwrap_or_default();
+    let connections = match command.as_str() {
+        "compare" | "tls" => 5000,
+        "counts" | "follow" => 1000,
+        _ => {
+            eprintln!("{USAGE}");
             return ExitCode::from(64);
+        }
+    };
+    let agent = sides::agent_beside();
+    let mut options =
+        Options { connections, rounds: 7, reactors: 1, sdk: Sdk::Server, agent, only: None, keep: None };
+    while let Some(name) = arguments.next() {
+        let outcome = match arguments.next() {
+            Some(value) => options.set(&name, &value),
+            None => Err(format!("{name} needs a value")),
         };
-        if let Err(fault) = options.set(&name, &value) {
+        if let Err(fault) = outcome {
             eprintln!("{fault}\n{USAGE}");
             return ExitCode::from(64);
         }
     }
-    match compare::run(&options) {
+    match run(&command, &options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("loadtest: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn run(command: &str, options: &Options) -> std::io::Result<()> {
+    let setup = Setup::new(options.agent.clone(), options.reactors, options.sdk)?;
+    match command {
+        "compare" => return compare::run(&setup, options.connections, options.rounds),
+        "tls" => return tls::run(&setup, options.connections, options.rounds),
+        "follow" => return follow::run(&setup, options.connections, options.rounds),
+        _ => {}
+    }
+    counts::run(&setup, options.connections, options.only.as_deref())?;
+    if let Some(folder) = &options.keep {
+        std::fs::create_dir_all(folder)?;
+        for file in std::fs::read_dir(&setup.folder)? {
+            let file = file?;
+            if file.file_name().to_string_lossy().starts_with("callgrind.") {
+                std::fs::copy(file.path(), folder.join(file.file_name()))?;
+            }
+        }
+    }
+    Ok(())
 }

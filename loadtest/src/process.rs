@@ -1,14 +1,14 @@
 //! A server under load: started, measured and ended by this program.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a server may take until it listens.
-const START: Duration = Duration::from_secs(10);
+/// How long a server may take until it listens; one under valgrind takes seconds.
+const START: Duration = Duration::from_secs(60);
 
 /// A child process that is killed when it is dropped.
 pub struct Server(Child);
@@ -30,9 +30,14 @@ impl Server {
             if begun.elapsed() > START {
                 return Err(io::Error::other("the server did not begin to listen"));
             }
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(5));
         }
         Ok(server)
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.0.id()
     }
 
     /// CPU time of all threads so far, in nanoseconds.
@@ -43,6 +48,14 @@ impl Server {
             total += text.split(' ').next().and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
         }
         Ok(total)
+    }
+
+    /// The most memory that was resident at a time, in bytes.
+    pub fn peak_bytes(&self) -> io::Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let line = text.lines().find(|line| line.starts_with("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("no VmHWM in status"))
     }
 
     /// Proportional share of memory, in bytes.
@@ -62,16 +75,21 @@ pub fn build_floor(folder: &Path) -> io::Result<std::path::PathBuf> {
     if status.success() { Ok(binary) } else { Err(io::Error::other("cc could not compile the floor")) }
 }
 
-/// One HTTP request, whose answer is read to the end of its head.
-pub fn request(port: u16, head: &str, body: &[u8]) -> io::Result<()> {
+/// One HTTP request. Returns the body of its answer as far as it comes with the head, or until the end if the request
+/// asked for that.
+pub fn request(port: u16, head: &str, body: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.write_all(head.as_bytes())?;
     stream.write_all(body)?;
-    let mut answer = [0; 512];
-    let count = io::Read::read(&mut stream, &mut answer)?;
-    if answer[..count].starts_with(b"HTTP/1.1 200") {
-        Ok(())
-    } else {
-        Err(io::Error::other(String::from_utf8_lossy(&answer[..count]).into_owned()))
+    let mut answer = vec![0; 4096];
+    let count = stream.read(&mut answer)?;
+    answer.truncate(count);
+    if !answer.starts_with(b"HTTP/1.1 200") {
+        return Err(io::Error::other(String::from_utf8_lossy(&answer).into_owned()));
     }
+    if head.contains("Connection: close") {
+        stream.read_to_end(&mut answer)?;
+    }
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
+    Ok(end.map_or_else(Vec::new, |end| answer.split_off(end + 4)))
 }

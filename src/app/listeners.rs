@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
-use crate::config::{Listen, ListenAddress, Settings};
+use crate::config::{Listen, ListenAddress, Scheme, Settings};
 use crate::net::listener::{Options, listen};
 use crate::serve::Door;
 
@@ -13,10 +13,19 @@ use super::StartError;
 /// The sockets of all reactors.
 #[derive(Debug)]
 pub struct Listening {
-    ports: Vec<(SocketAddr, Door)>,
+    ports: Vec<(SocketAddr, Place)>,
     /// By reactor, what it listens on. Taken out by [`Listening::take`], so that a reactor that closes its sockets
     /// closes the last ones.
-    sockets: Vec<Vec<(TcpListener, Door)>>,
+    sockets: Vec<Vec<(TcpListener, Place)>>,
+}
+
+/// What is behind a socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// What it is for.
+    pub door: Door,
+    /// The certificate that is shown there, by its place in the settings; `None` is without TLS.
+    pub certificate: Option<usize>,
 }
 
 impl Listening {
@@ -34,9 +43,10 @@ impl Listening {
         for (wanted, door, reactors) in data.chain(metrics) {
             match open_one(wanted, reactors, options) {
                 Ok((address, sockets)) => {
-                    all.ports.push((address, door));
+                    let place = Place { door, certificate: certificate_of(wanted) };
+                    all.ports.push((address, place));
                     for (own, socket) in all.sockets.iter_mut().zip(sockets) {
-                        own.push((socket, door));
+                        own.push((socket, place));
                     }
                 }
                 Err(error) if wanted.optional && is_absent(&error) => skipped = Some((wanted, error)),
@@ -44,7 +54,7 @@ impl Listening {
             }
         }
         match skipped {
-            Some((wanted, error)) if !all.ports.iter().any(|(_, door)| *door == Door::Data) => {
+            Some((wanted, error)) if !all.ports.iter().any(|(_, place)| place.door == Door::Data) => {
                 Err(failed(wanted, error))
             }
             _ => Ok(all),
@@ -52,19 +62,27 @@ impl Listening {
     }
 
     /// The sockets of one reactor, and what is behind each.
-    pub fn take(&mut self, reactor: usize) -> (Vec<TcpListener>, Vec<Door>) {
+    pub fn take(&mut self, reactor: usize) -> (Vec<TcpListener>, Vec<Place>) {
         self.sockets.get_mut(reactor).map(std::mem::take).unwrap_or_default().into_iter().unzip()
     }
 }
 
 impl fmt::Display for Listening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (address, door)) in self.ports.iter().enumerate() {
+        for (index, (address, place)) in self.ports.iter().enumerate() {
             let comma = if index > 0 { ", " } else { "" };
-            let only = if *door == Door::Metrics { " (metrics)" } else { "" };
-            write!(f, "{comma}http://{address}{only}")?;
+            let only = if place.door == Door::Metrics { " (metrics)" } else { "" };
+            let scheme = if place.certificate.is_some() { "https" } else { "http" };
+            write!(f, "{comma}{scheme}://{address}{only}")?;
         }
         Ok(())
+    }
+}
+
+fn certificate_of(wanted: &Listen) -> Option<usize> {
+    match wanted.scheme {
+        Scheme::Http => None,
+        Scheme::Https { certificate } => Some(certificate),
     }
 }
 

@@ -2,11 +2,14 @@
 //!
 //! Must not parse arguments (`cli`), nor know what a message means.
 //!
-//! Threads: one a reactor, `sync` (the single writer and its sources), `encode` (heavy encoding for reactors), and
-//! the main one, which waits for signals.
+//! Threads: one a reactor, `sync` (the single writer and its sources), `encode` (heavy encoding for reactors),
+//! `certificates` (if TLS is spoken), `signals`, and the main one, which waits for their end.
 
+mod certificates;
 pub mod limits;
 mod listeners;
+mod signals;
+mod source;
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -16,22 +19,21 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use crossbeam::channel::{Receiver, Sender, bounded};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use crossbeam::channel::{Receiver, bounded};
 
-use crate::config::{Origins, Settings};
+use crate::config::{Fault, Mode, Origins, Rejected, Settings};
+use crate::eval::RegexLimits;
 use crate::fanout::mailbox::{Mail, Mailbox};
-use crate::ingest::{Following, Handle, Ingest, Job, Offload};
-use crate::net::io::Timeouts;
+use crate::ingest::{Following, Handle, Ingest, Job, Jobs, Offload, Wish};
+use crate::net::limits::Limits;
 use crate::net::reactor::{self, Allowance, Reactor};
-use crate::serve::{Door, Options, Server, Shared};
+use crate::serve::{Door, Options, PLAIN_REFUSAL, Server, Shared};
 use crate::store::{Scope, Snapshot, WriterOptions};
-use crate::sync;
-use crate::sync::file::DataFile;
+use crate::sync::{self, Waiting};
 use crate::telemetry::metrics::Metrics;
 
-use listeners::Listening;
+use listeners::{Listening, Place};
+use signals::{OnHangup, name_of};
 
 /// Submissions that may wait for the writer.
 const JOBS: usize = 8;
@@ -43,33 +45,49 @@ const METRICS_CONNECTIONS_MAX: usize = 32;
 /// The exit code when an event loop fails: `EX_OSERR` of sysexits.h.
 const EVENT_LOOP_FAILED: i32 = 71;
 
-/// Why the agent could not start, or had to end.
+/// Why the agent could not start.
 #[derive(Debug)]
-pub struct StartError {
-    what: String,
-    source: io::Error,
+pub enum StartError {
+    /// The system did not give what was asked of it.
+    System {
+        /// What was asked.
+        what: String,
+        /// What it said.
+        source: io::Error,
+    },
+    /// Files that settings name cannot be used.
+    Settings(Vec<Fault>),
 }
 
 impl StartError {
     fn new(what: impl Into<String>, source: io::Error) -> Self {
-        Self { what: what.into(), source }
+        StartError::System { what: what.into(), source }
     }
 
-    /// The exit code: `EX_OSERR` of sysexits.h.
+    /// The exit code: `EX_OSERR` or `EX_CONFIG` of sysexits.h.
     pub fn exit_code(&self) -> u8 {
-        71
+        match self {
+            StartError::System { .. } => 71,
+            StartError::Settings(_) => 78,
+        }
     }
 }
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.what, self.source)
+        match self {
+            StartError::System { what, source } => write!(f, "{what}: {source}"),
+            StartError::Settings(faults) => Rejected { faults: faults.clone(), warnings: Vec::new() }.fmt(f),
+        }
     }
 }
 
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
+        match self {
+            StartError::System { source, .. } => Some(source),
+            StartError::Settings(_) => None,
+        }
     }
 }
 
@@ -84,8 +102,9 @@ fn wall_ms() -> i64 {
 /// # Errors
 /// When a socket cannot be opened or a thread not be started. Nothing is left running then.
 pub fn run(settings: Settings) -> Result<(), StartError> {
-    let signals = signals()?;
-    let agent = Agent::start(&settings)?;
+    let on_hangup = OnHangup::default();
+    let signals = signals::catch(on_hangup.clone())?;
+    let agent = Agent::start(&settings, &on_hangup)?;
     // The data file may take its time, or hang with its file system: a signal does not wait for it.
     let asked = crossbeam::select! {
         recv(agent.first_load) -> _ => {
@@ -105,38 +124,11 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Catches the signals of a shutdown from now on: the first is handed on, the second ends the process.
-fn signals() -> Result<Receiver<i32>, StartError> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])
-        .map_err(|error| StartError::new("signals cannot be handled", error))?;
-    let (first, received) = bounded(1);
-    thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || {
-            let mut signals = signals.forever();
-            if let Some(signal) = signals.next() {
-                // Whoever would receive it has failed to start, and ends the process itself.
-                let _ = first.send(signal);
-            }
-            if let Some(signal) = signals.next() {
-                tracing::warn!(signal = name_of(signal), "ended at once by a second signal");
-                // As a shell says that a signal ended a process.
-                std::process::exit(128 + signal);
-            }
-        })
-        .map_err(|error| StartError::new("a thread cannot be started", error))?;
-    Ok(received)
-}
-
-fn name_of(signal: i32) -> &'static str {
-    if signal == SIGTERM { "SIGTERM" } else { "SIGINT" }
-}
-
 struct Agent {
     mailboxes: Vec<Mailbox>,
     reactors: Vec<JoinHandle<()>>,
     sync: JoinHandle<()>,
-    jobs: Sender<Job>,
+    jobs: Jobs,
     current: Arc<ArcSwap<Snapshot>>,
     /// Disconnected once the data file has been looked at, whatever came of it. SDKs are let in meanwhile, and held.
     first_load: Receiver<()>,
@@ -146,40 +138,56 @@ struct Agent {
 }
 
 impl Agent {
-    fn start(settings: &Settings) -> Result<Self, StartError> {
+    fn start(settings: &Settings, on_hangup: &OnHangup) -> Result<Self, StartError> {
+        let metrics = Metrics::new();
+        let certificates = certificates::load(settings, &metrics)?;
         let descriptors = limits::raise_descriptor_limit();
         let count = settings
             .reactors
             .map_or_else(|| thread::available_parallelism().map_or(1, Into::into), Into::into);
         let mut listening = Listening::open(settings, count)?;
         let connections_max = connections_max(settings, &descriptors, count);
-        let metrics = Metrics::new();
         let offload =
             Offload::start().map_err(|error| StartError::new("a thread cannot be started", error))?;
         let current = Arc::new(ArcSwap::from(Snapshot::empty()));
         let following = Following::new();
-        let (jobs, queue) = bounded(JOBS);
+        let waiting = Waiting::new().map_err(|error| StartError::new("a poller cannot be opened", error))?;
+        let instance = random_name();
+        let source = source::of(settings, &waiting, &following, &metrics, &instance)?;
+        let (sender, queue) = bounded(JOBS);
+        let jobs = Jobs::new(sender, Some(waiting.waker()));
         let handle = Handle::new(jobs.clone(), offload, current.clone(), following.clone());
-        let shared = Shared::new(serve_options(settings, count), handle, metrics.clone(), wall_ms);
+        let wishing = handle.clone();
+        on_hangup.add(move || wishing.wish(Wish::Operator));
+        let shared = Shared::new(serve_options(settings, instance), handle.clone(), metrics.clone(), wall_ms);
         let sdks = Allowance::new(connections_max);
         let operators = Allowance::new(METRICS_CONNECTIONS_MAX);
         let mut mailboxes = Vec::new();
         let mut threads = Vec::new();
         for index in 0..count {
-            let (sockets, doors) = listening.take(index);
-            let allowance = |door: &Door| match door {
+            let (sockets, places) = listening.take(index);
+            let allowance = |place: &Place| match place.door {
                 Door::Data => sdks.clone(),
                 Door::Metrics => operators.clone(),
             };
+            let secure = |place: &Place| certificates.as_ref()?.configuration(place.certificate?);
             let options = reactor::Options {
-                timeouts: Timeouts { write_stall: settings.limits.write_stall, close: settings.limits.close },
-                allowances: doors.iter().map(allowance).collect(),
+                limits: Limits {
+                    write_stall: settings.limits.write_stall,
+                    write_min_bytes_per_second: settings.limits.write_min_bytes_per_second,
+                    close: settings.limits.close,
+                    private_bytes_max: (settings.limits.pending_bytes / count).max(1),
+                },
+                allowances: places.iter().map(allowance).collect(),
+                secure: places.iter().map(secure).collect(),
+                handshakes_per_turn: settings.tls.as_ref().map_or(1, |tls| tls.handshakes_per_turn),
+                plain_refusal: PLAIN_REFUSAL,
             };
             let mut mailbox = None;
             let reactor = Reactor::new(sockets, &options, |waker| {
                 let own = Mailbox::new(waker);
                 mailbox = Some(own.clone());
-                Server::new(shared.clone(), own, doors)
+                Server::new(shared.clone(), own, places.iter().map(|place| place.door).collect())
             })
             .map_err(|error| StartError::new("an event loop cannot be started", error))?;
             mailboxes.extend(mailbox);
@@ -195,10 +203,19 @@ impl Agent {
                 .map_err(|error| StartError::new("a thread cannot be started", error))?;
             threads.push(thread);
         }
+        if let Some(certificates) = certificates {
+            certificates::watch(certificates, settings, on_hangup)?;
+        }
         let ingest = Ingest::new(
             WriterOptions {
                 revocation_grace_ms: i64::try_from(settings.revocation_grace.as_millis()).unwrap_or(i64::MAX),
-                ..WriterOptions::default()
+                follows: matches!(settings.mode, Mode::Agent(_)),
+                regex_limits: RegexLimits {
+                    program_bytes: settings.limits.regex_program_bytes,
+                    total_bytes: settings.limits.regex_total_bytes,
+                    backtracks: settings.limits.regex_steps,
+                    ..RegexLimits::default()
+                },
             },
             settings.data_file.as_ref().is_some_and(|file| file.stamp),
             mailboxes.clone(),
@@ -207,14 +224,16 @@ impl Agent {
             &metrics,
             wall_ms,
         );
-        let file = settings
-            .data_file
-            .as_ref()
-            .map(|file| DataFile::new(file.path.clone(), file.poll, settings.limits.bootstrap_bytes));
         let (loaded, first_load) = bounded(1);
         let sync = thread::Builder::new()
             .name("sync".into())
-            .spawn(move || sync::run(ingest, file, &queue, || drop(loaded)))
+            .spawn(move || {
+                // Without it nothing new would ever be served; whoever starts the agent starts it again.
+                if let Err(error) = sync::run(ingest, source, waiting, &queue, || drop(loaded)) {
+                    tracing::error!("the sync thread cannot wait, so the agent ends: {error}");
+                    std::process::exit(EVENT_LOOP_FAILED);
+                }
+            })
             .map_err(|error| StartError::new("a thread cannot be started", error))?;
         Ok(Self {
             mailboxes,
@@ -236,6 +255,7 @@ impl Agent {
             version = env!("CARGO_PKG_VERSION"),
             mode = settings.mode.as_str(),
             addresses = %self.listening,
+            follows = settings.mode.upstream().map(|upstream| upstream.streaming_uri.to_string()),
             serves = snapshot.serves(),
             data_version = snapshot.data_version(),
             reactors = self.mailboxes.len(),
@@ -258,7 +278,7 @@ impl Agent {
                 settings.backlog
             );
         }
-        if !snapshot.loaded() {
+        if !snapshot.loaded() && settings.mode == Mode::Offline {
             tracing::warn!(
                 "no data has been loaded yet: SDKs are held, and asked to come back, until there is some \
                  (data file, or POST /api/public/proxy/bootstrap)"
@@ -278,7 +298,7 @@ impl Agent {
                 tracing::error!("an event loop ended by a bug; see the lines before");
             }
         }
-        let _ = self.jobs.send(Job::Stop);
+        self.jobs.send(Job::Stop);
         let _ = self.sync.join();
     }
 }
@@ -298,10 +318,10 @@ fn random_name() -> String {
     format!("{:016x}{:016x}", bits(), bits())
 }
 
-fn serve_options(settings: &Settings, reactors: usize) -> Options {
+fn serve_options(settings: &Settings, instance: String) -> Options {
     let limits = &settings.limits;
     Options {
-        instance: random_name(),
+        instance,
         mode: settings.mode.as_str(),
         relay_keys: settings
             .relay_keys
@@ -327,11 +347,12 @@ fn serve_options(settings: &Settings, reactors: usize) -> Options {
         head_bytes_max: limits.header_bytes,
         headers_max: limits.headers,
         body_bytes_max: limits.body_bytes as u64,
+        user_bytes_max: limits.user_bytes as u64,
+        user_properties_max: limits.user_properties,
         bootstrap_bytes_max: limits.bootstrap_bytes,
         bootstraps_max: limits.bootstraps,
         message_bytes_max: limits.message_bytes,
         bodies_bytes_max: limits.pending_bytes,
-        pending_bytes_max: (limits.pending_bytes / reactors).max(1),
         head_time: limits.head,
         body_time: limits.body,
         keep_alive: limits.keep_alive,

@@ -24,6 +24,7 @@ pub(super) enum Command {
     Run,
     Check,
     Health { url: Option<String> },
+    Pull { out: PathBuf },
 }
 
 /// Help, the version, or what is wrong with the command line.
@@ -46,6 +47,9 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Ask
     let (command, matches) = match matches.subcommand() {
         Some(("check", inner)) => (Command::Check, inner),
         Some(("health", inner)) => (Command::Health { url: inner.get_one("url").cloned() }, inner),
+        Some(("pull", inner)) => {
+            (Command::Pull { out: inner.get_one("out").cloned().unwrap_or_default() }, inner)
+        }
         Some((_, inner)) => (Command::Run, inner),
         None => (Command::Run, &matches),
     };
@@ -82,6 +86,11 @@ pub(super) fn command() -> clap::Command {
                 .about("Ask a running agent whether it is ready; exit 0 if so, else 1")
                 .arg(health_url()),
         )
+        .subcommand(
+            clap::Command::new("pull")
+                .about("Ask a FeatBit server for everything once, and write the dump that offline mode takes")
+                .arg(pull_out()),
+        )
 }
 
 fn config_file() -> Arg {
@@ -98,6 +107,12 @@ fn health_url() -> Arg {
         .long("url")
         .value_name("URL")
         .help("The agent to ask, such as http://localhost:6100; default: the first of Urls, on this machine")
+}
+
+fn pull_out() -> Arg {
+    Arg::new("out").long("out").value_name("FILE").required(true).value_parser(value_parser!(PathBuf)).help(
+        "Where the dump is written, readable for its owner alone: it holds secrets; - is standard output",
+    )
 }
 
 fn option(definition: &'static Definition) -> Arg {
@@ -203,6 +218,14 @@ mod tests {
     fn health_takes_a_url() {
         let asked = parsed("featbit-agent health --url http://agent:1");
         assert_eq!(asked.command, Command::Health { url: Some("http://agent:1".into()) });
+    }
+
+    #[test]
+    fn pull_needs_to_know_where() {
+        let asked = parsed("featbit-agent pull --out - --streaming-uri ws://els");
+        assert_eq!(asked.command, Command::Pull { out: "-".into() });
+        assert_eq!(asked.command_line, [(Key::StreamingUri, "ws://els".into())]);
+        assert_eq!(refused("featbit-agent pull").0, 64);
     }
 
     #[test]

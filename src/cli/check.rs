@@ -3,10 +3,13 @@
 //!
 //! Must not start anything, nor print a secret.
 
+use std::sync::Arc;
+
 use super::dataset::{self, Report};
 use super::{complain, exit, refuse, say};
-use crate::config::{self, Inputs, Rejected};
+use crate::config::{self, Events, Inputs, Rejected};
 use crate::dial::{Dialer, ProxyEnvironment};
+use crate::tls::server::Certificates;
 
 /// Prints the settings and what is in the files that they name.
 pub(super) fn check(inputs: &Inputs<'_>) -> u8 {
@@ -15,8 +18,19 @@ pub(super) fn check(inputs: &Inputs<'_>) -> u8 {
         Err(rejected) => return refuse(&rejected),
     };
     let settings = &loaded.settings;
-    let proxies = ProxyEnvironment::from_variables(inputs.environment.iter().cloned());
-    let faults = Dialer::new(settings.dial.clone(), &proxies).err().unwrap_or_default();
+    // The variables of proxies are everybody's: who connects to nobody need not care.
+    let connects = settings.mode.upstream().is_some() || matches!(settings.events, Events::Forward(_));
+    let proxies = if connects {
+        ProxyEnvironment::from_variables(inputs.environment.iter().cloned())
+    } else {
+        ProxyEnvironment::default()
+    };
+    let mut faults = Dialer::new(settings.dial.clone(), &proxies).err().unwrap_or_default();
+    let certificates = settings.tls.as_ref().map(|tls| Certificates::load(tls, Arc::default())).transpose();
+    let certificates = certificates.unwrap_or_else(|more| {
+        faults.extend(more);
+        None
+    });
     say("Settings:");
     for line in settings.describe() {
         say(&format!("  {line}"));
@@ -26,6 +40,11 @@ pub(super) fn check(inputs: &Inputs<'_>) -> u8 {
     }
     if !faults.is_empty() {
         return refuse(&Rejected { faults, warnings: Vec::new() });
+    }
+    let addresses: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();
+    say(&format!("Addresses: {}", addresses.join(", ")));
+    for line in certificates.iter().flat_map(Certificates::describe) {
+        say(&line);
     }
     let Some(file) = &settings.data_file else {
         return exit::OK;

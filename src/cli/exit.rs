@@ -8,7 +8,13 @@ pub const OK: u8 = 0;
 pub const UNHEALTHY: u8 = 1;
 /// The command line is not understood (EX_USAGE).
 pub const USAGE: u8 = 64;
-/// `check`: the data file is no usable dump (EX_DATAERR).
+/// `check`: the data file is no usable dump; `pull`: the server's data is none (EX_DATAERR).
 pub const DATA: u8 = 65;
+/// `pull`: the server cannot be reached, or did not answer (EX_UNAVAILABLE).
+pub const UNAVAILABLE: u8 = 69;
+/// `pull`: the dump cannot be written (EX_CANTCREAT).
+pub const CANNOT_WRITE: u8 = 73;
+/// `pull`: the server refuses the key (EX_NOPERM).
+pub const REFUSED: u8 = 77;
 /// The settings cannot be used (EX_CONFIG).
 pub const SETTINGS: u8 = 78;

@@ -1,15 +1,25 @@
 //! `featbit-agent health`: asks a running agent whether it is ready, for containers without curl.
 //!
-//! Must not ask through a proxy: the agent is on this machine.
+//! Must not ask through a proxy: the agent is on this machine. For that reason its certificate, which is for the name
+//! that others know it by, is not checked; nothing secret is sent.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
+
 use super::{complain, exit, refuse, say};
-use crate::config::{self, Inputs, Listen, ListenAddress};
+use crate::config::{self, Inputs, Listen, ListenAddress, Scheme};
+use crate::tls::client;
 
 /// How long the whole call may take. Container health checks give up soon after.
 const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The longest answer that is read.
+const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 const PATH: &str = "/health/readiness";
 
@@ -40,7 +50,45 @@ pub(super) fn health(inputs: &Inputs<'_>, url: Option<String>) -> u8 {
     exit::UNHEALTHY
 }
 
-fn ask(url: &str) -> Result<(u16, String), ureq::Error> {
+fn ask(url: &str) -> Result<(u16, String), String> {
+    match url.strip_prefix("https://") {
+        Some(rest) => ask_by_tls(rest),
+        None => ask_plainly(url).map_err(|error| error.to_string()),
+    }
+}
+
+fn ask_by_tls(rest: &str) -> Result<(u16, String), String> {
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let has_port = authority.rfind(':').is_some_and(|colon| colon > authority.rfind(']').unwrap_or(0));
+    let address = if has_port { authority.to_string() } else { format!("{authority}:443") };
+    let host = address.rsplit_once(':').map_or("", |(host, _)| host).trim_matches(['[', ']']).to_string();
+    let name = ServerName::try_from(host).map_err(|error| error.to_string())?;
+    let exchange = || -> io::Result<Vec<u8>> {
+        let configuration = client::without_verification().map_err(io::Error::other)?;
+        let connection = ClientConnection::new(Arc::new(configuration), name).map_err(io::Error::other)?;
+        let address = address.to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
+        let socket = TcpStream::connect_timeout(&address, TIMEOUT)?;
+        socket.set_read_timeout(Some(TIMEOUT))?;
+        socket.set_write_timeout(Some(TIMEOUT))?;
+        let mut stream = StreamOwned::new(connection, socket);
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes())?;
+        let mut answer = Vec::new();
+        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = exchange().map_err(|error| error.to_string())?;
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut head = httparse::Response::new(&mut headers);
+    match head.parse(&answer) {
+        Ok(httparse::Status::Complete(length)) => {
+            Ok((head.code.unwrap_or(0), one_line(&String::from_utf8_lossy(&answer[length..]))))
+        }
+        _ => Err("the answer is not HTTP".into()),
+    }
+}
+
+fn ask_plainly(url: &str) -> Result<(u16, String), ureq::Error> {
     let agent = ureq::Agent::config_builder()
         .proxy(None)
         .timeout_global(Some(TIMEOUT))
@@ -49,16 +97,23 @@ fn ask(url: &str) -> Result<(u16, String), ureq::Error> {
         .build()
         .new_agent();
     let mut response = agent.get(url).call()?;
-    let body = response.body_mut().with_config().limit(64 * 1024).lossy_utf8(true).read_to_string()?;
-    let line = body.trim().chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    Ok((response.status().as_u16(), line))
+    let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).lossy_utf8(true).read_to_string()?;
+    Ok((response.status().as_u16(), one_line(&body)))
 }
 
-/// Where the first of `Urls` is reached from this machine: for `localhost` at either loopback.
+fn one_line(body: &str) -> String {
+    body.trim().chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Where the first of `Urls` is reached from this machine (the first without TLS, if there is one): for `localhost` at
+/// either loopback.
 fn own_urls(listen: &[Listen]) -> Vec<String> {
-    let Some(first) = listen.first() else { return Vec::new() };
-    let same =
-        |other: &&Listen| *other == first || first.optional && other.optional && other.port == first.port;
+    let plain = listen.iter().find(|listen| listen.scheme == Scheme::Http);
+    let Some(first) = plain.or(listen.first()) else { return Vec::new() };
+    let same = |other: &&Listen| {
+        *other == first
+            || first.optional && other.optional && other.port == first.port && other.scheme == first.scheme
+    };
     let port_known = |listen: &&Listen| listen.port != 0;
     listen.iter().filter(same).filter(port_known).map(own_url).collect()
 }
@@ -70,7 +125,7 @@ fn own_url(listen: &Listen) -> String {
         ListenAddress::Ip(IpAddr::V6(ip)) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
         ListenAddress::Ip(ip) => ip,
     };
-    format!("http://{}{PATH}", std::net::SocketAddr::new(ip, listen.port))
+    format!("{}://{}{PATH}", listen.scheme, std::net::SocketAddr::new(ip, listen.port))
 }
 
 /// A URL without a path gets the path of the health check.
@@ -101,6 +156,8 @@ mod tests {
                 &["http://127.0.0.1:1/health/readiness", "http://[::1]:1/health/readiness"],
             ),
             ("http://*:0", &[]),
+            ("https://*:1", &["https://127.0.0.1:1/health/readiness"]),
+            ("https://*:1;http://*:2", &["http://127.0.0.1:2/health/readiness"]),
         ] {
             assert_eq!(own_urls(&parse(urls).unwrap().0), expected, "{urls}");
         }

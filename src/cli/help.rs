@@ -22,17 +22,24 @@ Examples:
       Show what the settings come to, and whether the data file can be served.
   featbit-agent health
       Ask the running agent whether it is ready, as a container's health check does.
+  featbit-agent pull --streaming-uri wss://featbit.example --api-key-file key --out dump.json
+      Take a dump along to where no server can be reached.
 
 Exit codes:
    0  Done; for health: ready.
    1  health: not ready, or no answer.
   64  The command line is not understood.
-  65  check: the data file cannot be served.
+  65  check: the data file cannot be served; pull: what the server sent cannot.
+  69  pull: the server cannot be reached, or did not answer.
+  73  pull: the dump cannot be written.
+  77  pull: the server refuses the key.
   78  The settings cannot be used; all that is wrong is on standard error.
   Any other code: the agent could not start or go on, and said why on standard error.
 
 Signals:
   SIGTERM, SIGINT  Stop accepting, finish responses, close WebSockets with 1001 over Shutdown__DrainSeconds, end.
                    A second one ends at once, with 128 + its number.
+  SIGHUP           Ask the server for everything again; offline, read the data file again. Read the files of TLS
+                   again; connections stay.
 
 Logs go to standard output. NO_COLOR turns colours off.";

@@ -11,6 +11,7 @@ mod dataset;
 pub mod exit;
 mod health;
 mod help;
+mod pull;
 
 use std::io::Write;
 use std::path::Path;
@@ -35,6 +36,7 @@ pub fn main() -> ExitCode {
         Command::Run => run(&inputs),
         Command::Check => check::check(&inputs),
         Command::Health { url } => health::health(&inputs, url),
+        Command::Pull { out } => pull::pull(&inputs, &out),
     })
 }
 

@@ -20,6 +20,12 @@ pub enum Key {
     AgentId,
     StreamingUri,
     Urls,
+    TlsCertificateFile,
+    TlsKeyFile,
+    TlsClientCaFile,
+    TlsClientCertificate,
+    TlsHandshakesPerTurn,
+    TlsPollSeconds,
     ListenBacklog,
     Reactors,
     StreamingTokenExpirySeconds,
@@ -37,6 +43,13 @@ pub enum Key {
     UpstreamClientKeyFile,
     UpstreamProxy,
     UpstreamConnectSeconds,
+    UpstreamRetrySeconds,
+    UpstreamPingSeconds,
+    UpstreamSilenceSeconds,
+    UpstreamSyncSeconds,
+    UpstreamResyncSeconds,
+    UpstreamUnknownSecretResyncSeconds,
+    UpstreamStatusSeconds,
     LimitsConnections,
     LimitsVerdictWait,
     LimitsHeadSeconds,
@@ -44,15 +57,21 @@ pub enum Key {
     LimitsKeepAliveSeconds,
     LimitsStreamIdleSeconds,
     LimitsWriteStallSeconds,
+    LimitsWriteMinBytesPerSecond,
     LimitsCloseSeconds,
     LimitsHeaderBytes,
     LimitsHeaders,
     LimitsBodyBytes,
+    LimitsUserBytes,
+    LimitsUserProperties,
     LimitsMessageBytes,
     LimitsBootstrapBytes,
     LimitsBootstraps,
     LimitsPendingBytes,
     LimitsSendBufferBytes,
+    LimitsRegexProgramBytes,
+    LimitsRegexTotalBytes,
+    LimitsRegexSteps,
     ShutdownDrainSeconds,
     MetricsUrl,
     LoggingLevel,
@@ -99,8 +118,8 @@ pub struct Alias {
     pub name: &'static str,
     /// Whether only environment variables have this name, as with `ASPNETCORE_URLS`.
     pub environment_only: bool,
-    /// Whether the value lists ports rather than URLs, as with `ASPNETCORE_HTTP_PORTS`.
-    pub ports: bool,
+    /// The scheme, if the value lists ports rather than URLs, as with `ASPNETCORE_HTTP_PORTS`.
+    pub ports: Option<&'static str>,
 }
 
 /// What a setting takes.
@@ -149,6 +168,8 @@ pub enum Kind {
         /// The largest one allowed.
         max: u64,
     },
+    /// Whether clients have to show a certificate.
+    ClientCertificate,
     /// How much is logged.
     Level,
     /// How a log line is written.
@@ -207,6 +228,7 @@ impl Kind {
                 format!("duration ({} if without unit){least}", unit.as_str())
             }
             Kind::Bytes { min, max } => format!("size from {min} to {max} (bytes if without unit)"),
+            Kind::ClientCertificate => "`none`, `optional`, `required`".into(),
             Kind::Level => "`error`, `warn`, `info`, `debug`, `trace`, `off`, or .NET's names".into(),
             Kind::Format => "`auto`, `text`, `json`".into(),
         }
@@ -228,6 +250,7 @@ impl Kind {
             Kind::Count { .. } => "NUMBER",
             Kind::Duration { .. } => "DURATION",
             Kind::Bytes { .. } => "SIZE",
+            Kind::ClientCertificate => "none|optional|required",
             Kind::Level => "LEVEL",
             Kind::Format => "FORMAT",
         }
@@ -250,6 +273,8 @@ pub enum Section {
     Data,
     /// Addresses and threads.
     Listening,
+    /// TLS on those addresses.
+    Tls,
     /// How SDKs are answered.
     Sdks,
     /// Usage events.
@@ -264,9 +289,10 @@ pub enum Section {
 
 impl Section {
     /// All of them in the order of the docs.
-    pub const ALL: [Section; 7] = [
+    pub const ALL: [Section; 8] = [
         Section::Data,
         Section::Listening,
+        Section::Tls,
         Section::Sdks,
         Section::Events,
         Section::Upstream,
@@ -279,6 +305,7 @@ impl Section {
         match self {
             Section::Data => "Mode and source of data",
             Section::Listening => "Listening and threads",
+            Section::Tls => "TLS",
             Section::Sdks => "SDK connections",
             Section::Events => "Usage events",
             Section::Upstream => "Connections to servers",
@@ -335,8 +362,8 @@ pub struct Found {
     pub key: Key,
     /// 0 for its own name, then the place of the alias, from 1.
     pub rank: usize,
-    /// Whether the value lists ports instead of URLs.
-    pub ports: bool,
+    /// The scheme, if the value lists ports instead of URLs.
+    pub ports: Option<&'static str>,
 }
 
 /// Brings a name into the one form in which names are compared: `:` between levels, lower case.
@@ -348,7 +375,7 @@ pub fn normalize(name: &str) -> String {
 pub fn find(normalized: &str, environment: bool) -> Option<Found> {
     for definition in DEFINITIONS {
         if normalize(definition.name) == normalized {
-            return Some(Found { key: definition.key, rank: 0, ports: false });
+            return Some(Found { key: definition.key, rank: 0, ports: None });
         }
         for (place, alias) in definition.aliases.iter().enumerate() {
             if (environment || !alias.environment_only) && normalize(alias.name) == normalized {

@@ -3,18 +3,20 @@
 //! Must not complain about variables that are not the agent's: they are everybody's.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use super::definition::{Key, find, normalize};
 use super::fault::{Fault, Origin};
 use super::listen;
-use super::source::Raw;
+use super::source::{Raw, is_kestrel};
 use super::suggest;
 use super::table::DEFINITIONS;
 
 /// A value that one variable proposes for a setting.
 struct Proposal {
     rank: usize,
+    /// The scheme, if it was a list of ports.
+    ports: Option<&'static str>,
     variable: String,
     value: String,
 }
@@ -27,6 +29,10 @@ pub(super) fn collect(raw: &mut Raw, environment: &[(OsString, OsString)]) {
         let normalized = normalize(name);
         let element = if find(&normalized, true).is_none() { list_element(&normalized) } else { None };
         let Some(found) = find(&normalized, true).or(element.map(|(found, _)| found)) else {
+            if is_kestrel(&normalized) {
+                take_kestrel(raw, name, &normalized, value);
+                continue;
+            }
             warn_if_misspelt(raw, name, &normalized);
             continue;
         };
@@ -39,14 +45,19 @@ pub(super) fn collect(raw: &mut Raw, environment: &[(OsString, OsString)]) {
             ));
             continue;
         };
-        let value = if found.ports { listen::urls_of_ports(value) } else { value.trim().to_string() };
-        let proposal = Proposal { rank: found.rank, variable: name.to_string(), value };
+        let value = found
+            .ports
+            .map_or_else(|| value.trim().to_string(), |scheme| listen::urls_of_ports(value, scheme));
+        let proposal = Proposal { rank: found.rank, ports: found.ports, variable: name.to_string(), value };
         match element {
             Some((_, index)) => drop(elements.insert((found.key as usize, index), proposal)),
             None => proposals.entry(found.key as usize).or_default().push(proposal),
         }
     }
     join_elements(&mut proposals, elements);
+    if let Some(urls) = proposals.get_mut(&(Key::Urls as usize)) {
+        join_ports(urls);
+    }
     for definition in DEFINITIONS {
         if let Some(proposals) = proposals.remove(&(definition.key as usize)) {
             choose(raw, definition.key, proposals);
@@ -78,6 +89,33 @@ fn join_elements(proposals: &mut BTreeMap<usize, Vec<Proposal>>, elements: BTree
     }
 }
 
+/// As in .NET, ports with TLS go with ports without.
+fn join_ports(urls: &mut Vec<Proposal>) {
+    let best = |scheme: &str| {
+        let of_scheme =
+            |(_, proposal): &(usize, &Proposal)| proposal.ports == Some(scheme) && !proposal.value.is_empty();
+        let all = urls.iter().enumerate().filter(of_scheme);
+        all.min_by_key(|(_, proposal)| proposal.rank).map(|(place, _)| place)
+    };
+    let (Some(plain), Some(encrypted)) = (best("http"), best("https")) else { return };
+    let joined = Proposal {
+        rank: urls[plain].rank.min(urls[encrypted].rank),
+        ports: None,
+        variable: format!("{} and {}", urls[plain].variable, urls[encrypted].variable),
+        value: format!("{};{}", urls[plain].value, urls[encrypted].value),
+    };
+    urls.retain(|proposal| proposal.ports.is_none());
+    urls.push(joined);
+}
+
+fn take_kestrel(raw: &mut Raw, name: &str, normalized: &str, value: &OsStr) {
+    let origin = Origin::Environment(name.into());
+    match value.to_str() {
+        Some(value) => raw.set_kestrel(name, normalized, value, origin),
+        None => raw.faults.push(Fault::at(name, origin, "is not UTF-8", "Write it in UTF-8")),
+    }
+}
+
 /// Takes the best ranked variable that is not blank.
 fn choose(raw: &mut Raw, key: Key, mut proposals: Vec<Proposal>) {
     proposals.sort_by_key(|proposal| (proposal.value.is_empty(), proposal.rank));
@@ -99,15 +137,6 @@ fn choose(raw: &mut Raw, key: Key, mut proposals: Vec<Proposal>) {
 
 /// Warns of a variable that is meant for the agent but does not reach it.
 fn warn_if_misspelt(raw: &mut Raw, name: &str, normalized: &str) {
-    if matches!(normalized, "aspnetcore_https_ports" | "dotnet_https_ports" | "https_ports") {
-        raw.warnings.push(Fault::at(
-            name,
-            Origin::Environment(name.into()),
-            "is ignored, since TLS is not available in this version",
-            "Use Urls with http://",
-        ));
-        return;
-    }
     let ours = normalized.split_once(':').is_some_and(|(section, rest)| {
         let known = DEFINITIONS.iter().any(|definition| {
             let own = normalize(definition.name);

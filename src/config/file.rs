@@ -13,7 +13,7 @@ use super::environment::list_element;
 use super::fault::{Fault, Origin};
 use super::json::{self, Broken, Entry};
 use super::listen;
-use super::source::Raw;
+use super::source::{Raw, is_kestrel};
 use super::suggest;
 use super::table::DEFINITIONS;
 
@@ -82,7 +82,7 @@ fn apply(raw: &mut Raw, path: &Path, entries: Vec<Entry>) {
                 Some(rank) if *rank < found.rank => continue,
                 _ => ranks.insert(found.key as usize, found.rank),
             };
-            let value = if found.ports { listen::urls_of_ports(&value) } else { value };
+            let value = found.ports.map_or(value.clone(), |scheme| listen::urls_of_ports(&value, scheme));
             raw.set(found.key, &value, origin);
         } else if let Some((found, _)) = list_element(&normalized) {
             // The elements of an array come in their order.
@@ -91,11 +91,13 @@ fn apply(raw: &mut Raw, path: &Path, entries: Vec<Entry>) {
                 list.extend(found.key.definition().kind.list_separator());
             }
             list.push_str(entry.value.as_deref().unwrap_or(""));
+        } else if is_kestrel(&normalized) {
+            raw.set_kestrel(&entry.name, &normalized, entry.value.as_deref().unwrap_or(""), origin);
         } else if host_reads(&normalized) {
             if normalized.starts_with("kestrel:") && !warned_kestrel {
                 warned_kestrel = true;
-                let problem = "the section Kestrel is not read";
-                raw.warnings.push(Fault::at("Kestrel", origin, problem, "Say where to listen with Urls"));
+                let problem = "of the section Kestrel, only Endpoints and Certificates:Default are read";
+                raw.warnings.push(Fault::at("Kestrel", origin, problem, ""));
             }
         } else {
             let remedy = match suggest::nearest(&entry.name) {
@@ -280,9 +282,17 @@ mod tests {
     }
 
     #[test]
-    fn a_kestrel_section_is_accepted_with_a_warning() {
-        let raw = read("a.json", r#"{"Kestrel": {"Endpoints": {"Http": {"Url": "http://*:1", "X": 1}}}}"#);
+    fn of_a_kestrel_section_endpoints_and_the_default_certificate_are_read() {
+        let raw = read(
+            "a.json",
+            r#"{"Kestrel": {"Endpoints": {"Http": {"Url": "http://*:1"}}, "Limits": {"A": 1, "B": 2},
+                "Certificates": {"Default": {"Path": "a.pem", "KeyPath": "a.key", "Password": "p"}}}}"#,
+        );
         assert_eq!(faults(&raw), [""; 0]);
-        assert_eq!(raw.warnings.len(), 1);
+        assert_eq!(raw.warnings.len(), 1, "{:?}", raw.warnings);
+        let names: Vec<_> = raw.kestrel.keys().map(String::as_str).collect();
+        assert_eq!(names, ["kestrel:certificates:default:password", "kestrel:endpoints:http:url"]);
+        let pair = [("Tls__CertificateFile", "a.pem".to_string()), ("Tls__KeyFile", "a.key".to_string())];
+        assert_eq!(values_of(&raw), pair);
     }
 }

@@ -35,14 +35,29 @@ pub enum ListenAddress {
 pub enum Scheme {
     /// HTTP/1.1 without TLS.
     Http,
+    /// HTTP/1.1 over TLS.
+    Https {
+        /// The place of its certificate in [`Tls::certificates`](super::Tls::certificates).
+        certificate: usize,
+    },
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Scheme::Http => "http",
+            Scheme::Https { .. } => "https",
+        })
+    }
 }
 
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, port) = (self.scheme, self.port);
         match self.address {
-            ListenAddress::Wildcard => write!(f, "http://*:{}", self.port),
-            ListenAddress::Ip(IpAddr::V4(ip)) => write!(f, "http://{ip}:{}", self.port),
-            ListenAddress::Ip(IpAddr::V6(ip)) => write!(f, "http://[{ip}]:{}", self.port),
+            ListenAddress::Wildcard => write!(f, "{scheme}://*:{port}"),
+            ListenAddress::Ip(IpAddr::V4(ip)) => write!(f, "{scheme}://{ip}:{port}"),
+            ListenAddress::Ip(IpAddr::V6(ip)) => write!(f, "{scheme}://[{ip}]:{port}"),
         }
     }
 }
@@ -68,15 +83,12 @@ pub fn parse(text: &str) -> Result<(Vec<Listen>, Vec<String>), Unfit> {
 
 fn parse_one(url: &str, names: &mut Vec<String>) -> Result<Vec<Listen>, Unfit> {
     let (scheme, rest) = url.split_once("://").ok_or_else(|| unfit("is no URL", FORM))?;
-    if scheme.eq_ignore_ascii_case("https") {
-        return Err(unfit(
-            "asks for https, but TLS is not available in this version",
-            "Write http://, and put a proxy that ends TLS in front if it is needed",
-        ));
-    }
-    if !scheme.eq_ignore_ascii_case("http") {
-        return Err(unfit(format!("has the scheme {scheme:?}"), FORM));
-    }
+    let (scheme, default_port) = match scheme.to_ascii_lowercase().as_str() {
+        "http" => (Scheme::Http, 80),
+        // Which certificate it is becomes known with the other settings.
+        "https" => (Scheme::Https { certificate: 0 }, 443),
+        _ => return Err(unfit(format!("has the scheme {scheme:?}"), FORM)),
+    };
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     if authority.eq_ignore_ascii_case("unix:") {
         return Err(unfit("asks for a Unix socket, which is not available", FORM));
@@ -84,8 +96,8 @@ fn parse_one(url: &str, names: &mut Vec<String>) -> Result<Vec<Listen>, Unfit> {
     if !matches!(path, "" | "/") {
         return Err(unfit("has a path, and the agent serves from the root", "Leave the path out"));
     }
-    let (host, port) = split_port(authority)?;
-    let listen = |address, optional| Listen { address, port, scheme: Scheme::Http, optional };
+    let (host, port) = split_port(authority, default_port)?;
+    let listen = |address, optional| Listen { address, port, scheme, optional };
     if host.is_empty() {
         return Err(unfit("has no host", FORM));
     }
@@ -114,10 +126,10 @@ fn parse_one(url: &str, names: &mut Vec<String>) -> Result<Vec<Listen>, Unfit> {
     Ok(vec![listen(ListenAddress::Wildcard, false)])
 }
 
-fn split_port(authority: &str) -> Result<(&str, u16), Unfit> {
+fn split_port(authority: &str, default_port: u16) -> Result<(&str, u16), Unfit> {
     let after_address = authority.rfind(']').map_or(0, |end| end + 1);
     let Some(colon) = authority[after_address..].find(':') else {
-        return Ok((authority, 80));
+        return Ok((authority, default_port));
     };
     let (host, port) = authority.split_at(after_address + colon);
     let digits = &port[1..];
@@ -129,9 +141,9 @@ fn split_port(authority: &str) -> Result<(&str, u16), Unfit> {
 }
 
 /// The URLs that a list of ports stands for, as in `ASPNETCORE_HTTP_PORTS=8080;8081`.
-pub(super) fn urls_of_ports(ports: &str) -> String {
+pub(super) fn urls_of_ports(ports: &str, scheme: &str) -> String {
     let ports = ports.split([';', ',']).map(str::trim).filter(|port| !port.is_empty());
-    ports.map(|port| format!("http://*:{port}")).collect::<Vec<_>>().join(";")
+    ports.map(|port| format!("{scheme}://*:{port}")).collect::<Vec<_>>().join(";")
 }
 
 #[cfg(test)]
@@ -154,12 +166,17 @@ mod tests {
             ("http://[::1]:0", &["http://[::1]:0"]),
             ("http://localhost:6100", &["http://127.0.0.1:6100", "http://[::1]:6100"]),
             ("http://*", &["http://*:80"]),
+            ("https://*;HTTPS://[::1]:1", &["https://*:443", "https://[::1]:1"]),
+            (
+                "http://localhost:1;https://localhost:2",
+                &["http://127.0.0.1:1", "http://[::1]:1", "https://127.0.0.1:2", "https://[::1]:2"],
+            ),
             ("http://*:1; http://*:2 ;", &["http://*:1", "http://*:2"]),
             ("http://*:1;http://+:1", &["http://*:1"]),
         ] {
             assert_eq!(shown(text), expected, "{text}");
         }
-        assert_eq!(shown(&urls_of_ports("8080;8081")), ["http://*:8080", "http://*:8081"]);
+        assert_eq!(shown(&urls_of_ports("8080;8081", "http")), ["http://*:8080", "http://*:8081"]);
     }
 
     #[test]
@@ -182,7 +199,6 @@ mod tests {
             (";", "holds no URL"),
             ("6100", "is no URL"),
             ("*:6100", "is no URL"),
-            ("https://*:6100", "TLS is not available"),
             ("ftp://*:21", "scheme"),
             ("http://:6100", "no host"),
             ("http://*:65536", "port"),

@@ -22,19 +22,23 @@ mod suggest;
 pub mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_tls;
 pub mod uri;
 mod validate;
 mod validate_dial;
+mod validate_listen;
+mod validate_upstream;
 pub mod value;
 
 pub use definition::{Definition, Key, Kind, Section};
 pub use fault::{Fault, Origin, Rejected};
 pub use listen::{Listen, ListenAddress, Scheme};
 pub use settings::{
-    Cors, DataFile, Dial, Effective, Events, KeyPairFiles, Limits, Log, LogFormat, Mode, Origins, Polling,
-    ProxyChoice, Secret, Settings, Streaming, Upstream,
+    Access, CertificateFiles, ClientCertificate, Cors, DataFile, Dial, Effective, Events, KeyPairFiles,
+    Limits, Log, LogFormat, Mode, Origins, Polling, ProxyChoice, Secret, Settings, Streaming, Tls, Upstream,
 };
 pub use source::Inputs;
 pub use table::DEFINITIONS;
 pub use uri::AbsoluteUri;
-pub use validate::{Loaded, listening, load};
+pub use validate::{Loaded, access, listening, load};

@@ -30,6 +30,8 @@ pub struct Settings {
     pub dial: Dial,
     /// Where to listen; never empty.
     pub listen: Vec<Listen>,
+    /// TLS of those addresses that ask for it; `None` if none does.
+    pub tls: Option<Tls>,
     /// How many connections may wait to be accepted, for each listener.
     pub backlog: u32,
     /// How many threads serve connections; `None` is one per core.
@@ -57,6 +59,18 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// How the server that is followed is reached; `None` if there is none, or no key for it.
+    pub fn access(&self) -> Option<Access> {
+        let upstream = self.mode.upstream()?;
+        Some(Access {
+            streaming_uri: upstream.streaming_uri.clone(),
+            api_key: self.api_key.clone()?,
+            dial: self.dial.clone(),
+            message_bytes_max: self.limits.bootstrap_bytes,
+            sync: upstream.sync,
+        })
+    }
+
     /// One line for each setting: its name, its value (secrets masked) and where that came from.
     pub fn describe(&self) -> Vec<String> {
         let names = self.effective.iter().map(|line| line.name.len()).max().unwrap_or(0);
@@ -84,7 +98,7 @@ pub enum Mode {
     /// From a data file and from bootstrap calls; no server.
     Offline,
     /// From a FeatBit server.
-    Agent(Upstream),
+    Agent(Box<Upstream>),
 }
 
 impl Mode {
@@ -93,6 +107,14 @@ impl Mode {
         match self {
             Mode::Offline => "offline",
             Mode::Agent(_) => "agent",
+        }
+    }
+
+    /// The server to follow, if there is one.
+    pub fn upstream(&self) -> Option<&Upstream> {
+        match self {
+            Mode::Offline => None,
+            Mode::Agent(upstream) => Some(upstream),
         }
     }
 }
@@ -104,6 +126,35 @@ pub struct Upstream {
     pub agent_id: String,
     /// The evaluation server.
     pub streaming_uri: AbsoluteUri,
+    /// The longest pause between attempts to connect.
+    pub retry: Duration,
+    /// Between pings.
+    pub ping: Duration,
+    /// How long nothing may be heard.
+    pub silence: Duration,
+    /// How long an answer, or its next part, may take.
+    pub sync: Duration,
+    /// Between full syncs; `None` is never.
+    pub resync: Option<Duration>,
+    /// At least between full syncs for secrets that are not known.
+    pub unknown_secret_resync: Duration,
+    /// Between status reports.
+    pub status: Duration,
+}
+
+/// How a FeatBit server is reached and asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Where it is.
+    pub streaming_uri: AbsoluteUri,
+    /// The relay proxy's key.
+    pub api_key: Secret,
+    /// How connections are opened.
+    pub dial: Dial,
+    /// The longest message that is taken.
+    pub message_bytes_max: u64,
+    /// How long an answer, or its next part, may take.
+    pub sync: Duration,
 }
 
 /// How connections to servers are opened.
@@ -126,6 +177,43 @@ pub struct KeyPairFiles {
     pub certificate: PathBuf,
     /// The private key, not encrypted.
     pub key: PathBuf,
+}
+
+/// TLS on the addresses that SDKs and operators connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificates; an address names its own by its place here.
+    pub certificates: Vec<CertificateFiles>,
+    /// The authorities whose certificates clients may show.
+    pub client_ca: Option<PathBuf>,
+    /// Whether clients have to show one.
+    pub client_certificate: ClientCertificate,
+    /// Handshakes that are worked on before all other connections get their turn.
+    pub handshakes_per_turn: usize,
+    /// How often the files are looked at.
+    pub poll: Duration,
+}
+
+/// A certificate and its key, and the settings that name them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The files.
+    pub files: KeyPairFiles,
+    /// The setting of the certificate.
+    pub certificate_setting: String,
+    /// The setting of the key.
+    pub key_setting: String,
+}
+
+/// Whether clients have to show a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificate {
+    /// They are not asked for one.
+    None,
+    /// One that is shown is checked.
+    Optional,
+    /// Nobody gets in without.
+    Required,
 }
 
 /// Which proxy is used to reach servers.
@@ -219,6 +307,8 @@ pub struct Limits {
     pub stream_idle: Option<Duration>,
     /// How long output may make no progress.
     pub write_stall: Duration,
+    /// Bytes of waiting output that a peer has to take each second; 0 is none.
+    pub write_min_bytes_per_second: u64,
     /// How long to wait for the peer's close.
     pub close: Duration,
     /// The longest head of a request.
@@ -227,16 +317,26 @@ pub struct Limits {
     pub headers: usize,
     /// The longest body of a request other than a bootstrap call.
     pub body_bytes: usize,
+    /// The longest user that a client SDK polls with.
+    pub user_bytes: usize,
+    /// Custom properties of a user.
+    pub user_properties: usize,
     /// The longest message from an SDK.
     pub message_bytes: usize,
     /// The longest dump.
     pub bootstrap_bytes: u64,
     /// Bootstrap calls under way at a time.
     pub bootstraps: usize,
-    /// Private output waiting for slow readers, over all connections.
+    /// Memory that single connections hold for themselves, over all of them.
     pub pending_bytes: usize,
     /// The kernel's send buffer of a connection.
     pub send_buffer_bytes: usize,
+    /// Memory of one compiled regular expression.
+    pub regex_program_bytes: usize,
+    /// Memory of all compiled regular expressions.
+    pub regex_total_bytes: usize,
+    /// Steps back of a search with a regular expression.
+    pub regex_steps: usize,
 }
 
 /// Logs.

@@ -2,6 +2,7 @@
 //!
 //! Must not judge a value; names that nobody knows are found here, since only the sources see them.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,8 @@ pub struct Given {
 #[derive(Debug)]
 pub struct Raw {
     given: Vec<Option<Given>>,
+    /// What .NET's section Kestrel says, beside what is a setting: by its normalized name, as it is written.
+    pub(super) kestrel: BTreeMap<String, (String, Given)>,
     /// What is wrong.
     pub faults: Vec<Fault>,
     /// What should be known.
@@ -48,7 +51,12 @@ pub struct Raw {
 impl Raw {
     /// Collects every source, each one over the one before it.
     pub fn collect(inputs: &Inputs<'_>) -> Self {
-        let mut raw = Raw { given: vec![None; DEFINITIONS.len()], faults: Vec::new(), warnings: Vec::new() };
+        let mut raw = Raw {
+            given: vec![None; DEFINITIONS.len()],
+            kestrel: BTreeMap::new(),
+            faults: Vec::new(),
+            warnings: Vec::new(),
+        };
         if let Some((path, origin)) = config_file(inputs) {
             match (inputs.read)(&path) {
                 Ok(text) => file::collect(&mut raw, &path, &text),
@@ -72,6 +80,12 @@ impl Raw {
         self.given[key as usize] = Some(Given { value: value.trim().to_string(), origin });
     }
 
+    /// Keeps what the section Kestrel says of endpoints and certificates, over what an earlier source said.
+    pub(super) fn set_kestrel(&mut self, name: &str, normalized: &str, value: &str, origin: Origin) {
+        let given = Given { value: value.trim().to_string(), origin };
+        self.kestrel.insert(normalized.to_string(), (name.to_string(), given));
+    }
+
     /// What was given for `key`, if it is not blank: a blank value hides what an earlier source gave, and means
     /// the default.
     pub fn given(&self, key: Key) -> Option<&Given> {
@@ -93,4 +107,9 @@ fn config_file(inputs: &Inputs<'_>) -> Option<(PathBuf, Origin)> {
     };
     let (name, value) = inputs.environment.iter().find(matching)?;
     Some((PathBuf::from(value), Origin::Environment(name.to_string_lossy().into_owned())))
+}
+
+/// Whether a normalized name is one of those in .NET's section Kestrel that the agent reads.
+pub(super) fn is_kestrel(normalized: &str) -> bool {
+    normalized.starts_with("kestrel:endpoints:") || normalized.starts_with("kestrel:certificates:default:")
 }

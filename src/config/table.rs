@@ -11,7 +11,7 @@ pub const DEFINITIONS: &[Definition] = &[
         .common()
         .help(
             "Where flags come from. `auto` (or `agent`) follows a FeatBit server; `manual` (or `offline`) serves \
-             what a data file or a bootstrap call brings, without any server. This version has offline mode only.",
+             what a data file or a bootstrap call brings, without any server.",
         ),
     define(Key::ApiKey, "ApiKey", Kind::Secret, "", Section::Data)
         .common()
@@ -63,16 +63,49 @@ pub const DEFINITIONS: &[Definition] = &[
         .aliases(&[
             environment("ASPNETCORE_URLS"),
             environment("DOTNET_URLS"),
-            ports("HTTP_PORTS", false),
-            ports("ASPNETCORE_HTTP_PORTS", true),
-            ports("DOTNET_HTTP_PORTS", true),
+            ports("HTTP_PORTS", "http", false),
+            ports("ASPNETCORE_HTTP_PORTS", "http", true),
+            ports("DOTNET_HTTP_PORTS", "http", true),
+            ports("HTTPS_PORTS", "https", false),
+            ports("ASPNETCORE_HTTPS_PORTS", "https", true),
+            ports("DOTNET_HTTPS_PORTS", "https", true),
         ])
         .help(
             "Where the agent listens. The host is `*` or `+` (every address, IPv4 and IPv6), `localhost` (both \
              loopbacks), or an address such as `0.0.0.0`, `[::]` or `192.0.2.1`; port 0 takes any free one. As in \
-             .NET, another host name is not resolved and means every address. The .NET variables ending in `_PORTS` \
-             list ports for every address.",
+             .NET, another host name is not resolved and means every address. `https://` needs Tls__CertificateFile. The \
+             .NET variables ending in `_PORTS` list ports for every address; those for HTTP and HTTPS are joined. \
+             Endpoints of .NET's section Kestrel (`Kestrel__Endpoints__NAME__Url`, with \
+             `Kestrel__Endpoints__NAME__Certificate__Path` and `…__KeyPath` if it has a certificate of its own) go \
+             over all of these.",
         ),
+    define(Key::TlsCertificateFile, "Tls__CertificateFile", Kind::Path, "", Section::Tls)
+        .aliases(&[anywhere("Kestrel__Certificates__Default__Path")])
+        .needed("addresses that begin with `https://`")
+        .help(
+            "The certificate that the agent shows on `https://` addresses: PEM, its own certificate first, then the \
+             intermediate ones. Read again on SIGHUP and when it changes; connections stay. PFX is not taken.",
+        ),
+    define(Key::TlsKeyFile, "Tls__KeyFile", Kind::Path, "", Section::Tls)
+        .aliases(&[anywhere("Kestrel__Certificates__Default__KeyPath")])
+        .needed("Tls__CertificateFile")
+        .help("The private key (PEM, not encrypted) of Tls__CertificateFile. May be the same file."),
+    define(Key::TlsClientCaFile, "Tls__ClientCaFile", Kind::Path, "", Section::Tls).help(
+        "The authorities (PEM) that issue the certificates of clients. Read again when it changes: connections that \
+         are open stay, and nobody comes back by a ticket from before.",
+    ),
+    define(Key::TlsClientCertificate, "Tls__ClientCertificate", Kind::ClientCertificate, "", Section::Tls)
+        .default_note("`required` if Tls__ClientCaFile is set, else `none`")
+        .help(
+            "Whether clients have to show a certificate. `optional` checks one that is shown. It opens nothing by \
+             itself: SDKs still need their secret.",
+        ),
+    define(Key::TlsHandshakesPerTurn, "Tls__HandshakesPerTurn", count(1, 1024), "4", Section::Tls).help(
+        "How many steps of handshakes a reactor takes before all open connections get their turn. A handshake costs as \
+         much as hundreds of messages, so that a storm of them would hold up everybody.",
+    ),
+    define(Key::TlsPollSeconds, "Tls__PollSeconds", seconds(10, false), "5", Section::Tls)
+        .help("How often the files of TLS are looked at. A change is taken in when two looks in a row agree."),
     define(Key::ListenBacklog, "Listen__Backlog", count(1, 65_535), "65535", Section::Listening).help(
         "How many connections may wait to be accepted, for each reactor's listener. The kernel cuts it to \
          `net.core.somaxconn`.",
@@ -181,8 +214,42 @@ pub const DEFINITIONS: &[Definition] = &[
     )
     .help(
         "How long opening a connection to a server may take, from the look-up of its name to the end of the TLS \
-         handshake.",
+         handshake. An answer to what is then asked on it (a registration, the WebSocket handshake) may take as long.",
     ),
+    define(Key::UpstreamRetrySeconds, "Upstream__RetrySeconds", seconds(10, false), "60", Section::Upstream).help(
+        "The longest pause between two attempts to connect to the FeatBit server. The first is up to a second, each \
+         failure doubles it, and chance shortens it, so that many agents do not come back together. There is no last \
+         attempt. When the server refuses the key or the licence, pauses are as long as this, or half as long.",
+    ),
+    define(Key::UpstreamPingSeconds, "Upstream__PingSeconds", seconds(10, false), "15", Section::Upstream)
+        .help("How often the FeatBit server is sent a ping."),
+    define(Key::UpstreamSilenceSeconds, "Upstream__SilenceSeconds", seconds(20, false), "45", Section::Upstream)
+        .help(
+            "How long nothing may come from the FeatBit server before the connection is given up and another one opened. \
+             Longer than Upstream__PingSeconds.",
+        ),
+    define(Key::UpstreamSyncSeconds, "Upstream__SyncSeconds", seconds(10, false), "60", Section::Upstream).help(
+        "How long the FeatBit server may take to answer a request for data, or for the next part of an answer, before \
+         the connection is given up and another one opened.",
+    ),
+    define(Key::UpstreamResyncSeconds, "Upstream__ResyncSeconds", seconds(10, true), "600", Section::Upstream).help(
+        "How often everything is asked for again, on the open connection; 0 is never. Environments that came into the \
+         scope of the relay proxy or left it, new and revoked secrets, and deleted flags arrive in no other way, but for \
+         SIGHUP and `POST /api/public/proxy/resync`. What has not changed costs SDKs nothing. Chance moves it by a tenth.",
+    ),
+    define(
+        Key::UpstreamUnknownSecretResyncSeconds,
+        "Upstream__UnknownSecretResyncSeconds",
+        seconds(10, false),
+        "30",
+        Section::Upstream,
+    )
+    .help(
+        "How often, at most, everything is asked for because an SDK shows a secret that is not known: it may have been \
+         made a moment ago. Only when the answer lacks it is the SDK refused.",
+    ),
+    define(Key::UpstreamStatusSeconds, "Upstream__StatusSeconds", seconds(10, false), "60", Section::Upstream)
+        .help("How often the agent reports its status to the FeatBit server, beside each change of it."),
     define(Key::LimitsConnections, "Limits__Connections", count(0, 10_000_000), "0", Section::Limits)
         .default_note("what the descriptor limit allows")
         .help("How many connections may be open at a time. Further ones are closed at once, and counted."),
@@ -209,6 +276,17 @@ pub const DEFINITIONS: &[Definition] = &[
     ),
     define(Key::LimitsWriteStallSeconds, "Limits__WriteStallSeconds", seconds(10, false), "30", Section::Limits)
         .help("How long a connection with output waiting may take none of it before it is dropped."),
+    define(
+        Key::LimitsWriteMinBytesPerSecond,
+        "Limits__WriteMinBytesPerSecond",
+        bytes(0, 1 << 30),
+        "1024",
+        Section::Limits,
+    )
+    .help(
+        "How much of its waiting output a connection has to take each second, on average over \
+         Limits__WriteStallSeconds, or it is dropped. 0 asks for nothing.",
+    ),
     define(Key::LimitsCloseSeconds, "Limits__CloseSeconds", seconds(10, false), "5", Section::Limits)
         .help("How long a closed connection waits for the peer's own close, so that a close code is not lost."),
     define(Key::LimitsHeaderBytes, "Limits__HeaderBytes", bytes(1024, 1 << 20), "32768", Section::Limits)
@@ -218,6 +296,13 @@ pub const DEFINITIONS: &[Definition] = &[
     define(Key::LimitsBodyBytes, "Limits__BodyBytes", bytes(1024, 1 << 30), "30000000", Section::Limits)
         .help("The longest body of a request other than a bootstrap call. Then 413. A compressed one may unfold to as \
              much, and to 4 MB at most."),
+    define(Key::LimitsUserBytes, "Limits__UserBytes", bytes(1024, 1 << 30), "1048576", Section::Limits).help(
+        "The longest user that a client SDK may poll with, compressed or not. Then 413. Limits__BodyBytes holds too.",
+    ),
+    define(Key::LimitsUserProperties, "Limits__UserProperties", count(1, 1_000_000), "1000", Section::Limits).help(
+        "How many custom properties a user may have. A poll with more gets 400; a data-sync with more is not \
+         answered, as any other without a valid user.",
+    ),
     define(Key::LimitsMessageBytes, "Limits__MessageBytes", bytes(1024, 16 << 20), "65536", Section::Limits)
         .help("The longest WebSocket message from an SDK, over all its fragments. Then 1009."),
     define(
@@ -238,8 +323,10 @@ pub const DEFINITIONS: &[Definition] = &[
         Section::Limits,
     )
     .help(
-        "How much output made for single connections may wait for slow readers, over all of them together. Bodies \
-         of SDKs that are on their way in, and larger than 64 KB, may take as much again; what goes beyond gets 503.",
+        "How much memory single connections may hold for themselves, over all of them together: output that waits \
+         for slow readers, and input that is not complete. When it is short, large answers wait up to 5 s, and the \
+         connections that hold most for longest are closed with 1013, so that their SDKs come back. Bodies of SDKs \
+         that are on their way in, and larger than 64 KB, may take as much again; what goes beyond gets 503.",
     ),
     define(
         Key::LimitsSendBufferBytes,
@@ -249,6 +336,32 @@ pub const DEFINITIONS: &[Definition] = &[
         Section::Limits,
     )
     .help("The kernel's send buffer of each connection, which bounds what a peer that does not read can pin."),
+    define(
+        Key::LimitsRegexProgramBytes,
+        "Limits__RegexProgramBytes",
+        bytes(64 << 10, 1 << 30),
+        "10485760",
+        Section::Limits,
+    )
+    .help(
+        "How much memory the compiled form of a regular expression may take. A condition with a larger one is never \
+         true, and named in the log.",
+    ),
+    define(
+        Key::LimitsRegexTotalBytes,
+        "Limits__RegexTotalBytes",
+        bytes(1 << 20, 1 << 40),
+        "268435456",
+        Section::Limits,
+    )
+    .help(
+        "How much all regular expressions may take together; while data is being replaced, the old ones may take as \
+         much again. A condition whose expression does not fit is never true, and named in the log.",
+    ),
+    define(Key::LimitsRegexSteps, "Limits__RegexSteps", count(1000, 100_000_000), "100000", Section::Limits).help(
+        "How often the search with a regular expression may go back before it is given up and the condition is not \
+         true. Only look-around, back-references and the like ever go back.",
+    ),
     define(Key::ShutdownDrainSeconds, "Shutdown__DrainSeconds", seconds(0, true), "10", Section::Operation).help(
         "Over how long WebSockets are closed with 1001 after SIGTERM or SIGINT, so that SDKs do not all come back \
          at once.",
@@ -258,7 +371,7 @@ pub const DEFINITIONS: &[Definition] = &[
         .help("Where `/metrics` is served instead of the data port, such as `http://localhost:9100`."),
     define(Key::LoggingLevel, "Logging__Level", Kind::Level, "info", Section::Operation)
         .common()
-        .aliases(&[Alias { name: "Logging__LogLevel__Default", environment_only: false, ports: false }])
+        .aliases(&[Alias { name: "Logging__LogLevel__Default", environment_only: false, ports: None }])
         .help("How much is logged. .NET's names (`Information`, `Warning`, `Critical`, `None`) are taken too."),
     define(Key::LoggingFormat, "Logging__Format", Kind::Format, "auto", Section::Operation)
         .common()
@@ -323,11 +436,15 @@ impl Definition {
 }
 
 const fn environment(name: &'static str) -> Alias {
-    Alias { name, environment_only: true, ports: false }
+    Alias { name, environment_only: true, ports: None }
 }
 
-const fn ports(name: &'static str, environment_only: bool) -> Alias {
-    Alias { name, environment_only, ports: true }
+const fn anywhere(name: &'static str) -> Alias {
+    Alias { name, environment_only: false, ports: None }
+}
+
+const fn ports(name: &'static str, scheme: &'static str, environment_only: bool) -> Alias {
+    Alias { name, environment_only, ports: Some(scheme) }
 }
 
 const fn count(min: u64, max: u64) -> Kind {

@@ -12,11 +12,11 @@ use super::*;
 
 /// Everything that settings can come from; `files` are the only ones that exist.
 #[derive(Default)]
-struct Given<'a> {
-    command_line: &'a [(Key, &'a str)],
-    environment: &'a [(&'a str, &'a str)],
-    config: Option<&'a str>,
-    files: &'a [(&'a str, &'a str)],
+pub(super) struct Given<'a> {
+    pub(super) command_line: &'a [(Key, &'a str)],
+    pub(super) environment: &'a [(&'a str, &'a str)],
+    pub(super) config: Option<&'a str>,
+    pub(super) files: &'a [(&'a str, &'a str)],
 }
 
 impl Given<'_> {
@@ -37,29 +37,29 @@ impl Given<'_> {
         self.with(load)
     }
 
-    fn faults(&self) -> Vec<String> {
+    pub(super) fn faults(&self) -> Vec<String> {
         self.load().unwrap_err().faults.iter().map(Fault::to_string).collect()
     }
 }
 
 /// An environment on top of the least that offline mode needs.
-fn offline<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+pub(super) fn offline<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     [("Mode", "offline"), ("DataFile", "data.json")].iter().chain(more).copied().collect()
 }
 
-fn settings(more: &[(&str, &str)]) -> Settings {
+pub(super) fn settings(more: &[(&str, &str)]) -> Settings {
     Settings::from_pairs(&offline(more)).unwrap()
 }
 
 /// The one fault of offline mode with one more variable.
-fn fault(name: &str, value: &str) -> String {
+pub(super) fn fault(name: &str, value: &str) -> String {
     let environment = offline(&[(name, value)]);
     let faults = Given { environment: &environment, ..Given::default() }.faults();
     assert_eq!(faults.len(), 1, "{faults:?}");
     faults[0].clone()
 }
 
-fn warnings(environment: &[(&str, &str)]) -> Vec<String> {
+pub(super) fn warnings(environment: &[(&str, &str)]) -> Vec<String> {
     let loaded = Given { environment, ..Given::default() }.load().unwrap();
     loaded.warnings.iter().map(Fault::to_string).collect()
 }
@@ -101,15 +101,21 @@ fn the_defaults_are_the_documented_ones() {
         keep_alive: Duration::from_secs(130),
         stream_idle: Some(Duration::from_secs(120)),
         write_stall: Duration::from_secs(30),
+        write_min_bytes_per_second: 1024,
         close: Duration::from_secs(5),
         header_bytes: 32_768,
         headers: 100,
         body_bytes: 30_000_000,
+        user_bytes: 1_048_576,
+        user_properties: 1000,
         message_bytes: 65_536,
         bootstrap_bytes: 536_870_912,
         bootstraps: 1,
         pending_bytes: 268_435_456,
         send_buffer_bytes: 65_536,
+        regex_program_bytes: 10_485_760,
+        regex_total_bytes: 268_435_456,
+        regex_steps: 100_000,
     };
     assert_eq!(settings.limits, expected);
 }
@@ -232,15 +238,58 @@ fn featbits_compose_file_starts_offline_mode() {
 }
 
 #[test]
-fn agent_mode_is_told_to_be_missing_only_once_all_else_is_right() {
+fn featbits_compose_file_starts_agent_mode() {
     let environment: Vec<_> = [("Mode", "auto")].into_iter().chain(COMPOSE).collect();
-    assert_eq!(
-        Given { environment: &environment, ..Given::default() }.faults(),
-        [
-            "Mode (environment variable Mode): agent mode is not available in this version. Use Mode=offline with \
-             DataFile, or with ApiKey and FeatBit's bootstrap call."
-        ]
+    let settings = Settings::from_pairs(&environment).unwrap();
+    let Mode::Agent(upstream) = &settings.mode else { panic!("{:?}", settings.mode) };
+    assert_eq!(upstream.agent_id, "docker-agent-001");
+    assert_eq!(upstream.streaming_uri.as_str(), "ws://evaluation-server:5100");
+    assert_eq!((upstream.ping.as_secs(), upstream.silence.as_secs(), upstream.sync.as_secs()), (15, 45, 60));
+    assert_eq!(upstream.resync.map(|resync| resync.as_secs()), Some(600));
+    assert_eq!((upstream.retry.as_secs(), upstream.status.as_secs()), (60, 60));
+    assert_eq!(upstream.unknown_secret_resync.as_secs(), 30);
+}
+
+#[test]
+fn what_cannot_work_in_agent_mode_is_told() {
+    let faults = |more: &[(&str, &str)]| {
+        let given = |name: &str| more.iter().any(|(other, _)| *other == name);
+        let rest = COMPOSE.into_iter().filter(|(name, _)| !given(name));
+        let environment: Vec<_> =
+            [("Mode", "auto")].into_iter().chain(rest).chain(more.iter().copied()).collect();
+        Given { environment: &environment, ..Given::default() }.faults().join("\n")
+    };
+    assert!(
+        faults(&[("Upstream__SilenceSeconds", "15")]).contains("is not longer than Upstream__PingSeconds")
     );
+    assert!(faults(&[("Upstream__ResyncSeconds", "5ms")]).contains("is too short"));
+    let key = faults(&[("ApiKey", "rp-a\r\nX-Evil: 1")]);
+    assert!(key.contains("ApiKey: holds blanks") && !key.contains("Evil"), "{key}");
+    let environment: Vec<_> = [("Mode", "auto"), ("DataFile", "d")].into_iter().chain(COMPOSE).collect();
+    assert!(
+        warnings(&environment).iter().any(|line| line.starts_with("DataFile: is not looked at in auto mode"))
+    );
+}
+
+#[test]
+fn asking_a_server_needs_its_address_and_a_key_whatever_the_mode() {
+    let access = |environment: &[(&str, &str)]| {
+        let environment = environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let inputs =
+            Inputs { command_line: Vec::new(), config_file: None, environment, read: &|_| Ok(Vec::new()) };
+        super::access(&inputs).map(|(access, _)| access).map_err(|rejected| rejected.to_string())
+    };
+    let both = [("StreamingUri", "wss://els/x"), ("ApiKey", "rp-1"), ("Upstream__SyncSeconds", "7")];
+    for mode in ["offline", "auto"] {
+        let given: Vec<_> = both.into_iter().chain([("Mode", mode)]).collect();
+        let access = access(&given).unwrap();
+        assert_eq!((access.streaming_uri.path(), access.sync.as_secs()), ("/x", 7));
+        assert_eq!((access.api_key.expose(), access.message_bytes_max), ("rp-1", 536_870_912));
+    }
+    let told = access(&[]).unwrap_err();
+    assert!(told.contains("ApiKey: is needed") && told.contains("StreamingUri: is needed"), "{told}");
+    let told = access(&[("StreamingUri", "els"), ("ApiKey", "a b")]).unwrap_err();
+    assert!(told.contains("no absolute URI") && told.contains("ApiKey: holds blanks"), "{told}");
 }
 
 #[test]
@@ -333,12 +382,6 @@ fn every_error_says_where_it_came_from_and_what_to_do() {
              from 1024 to 1073741824 bytes.",
         ),
         (
-            "Urls",
-            "https://*:6100",
-            "asks for https, but TLS is not available in this version. Write http://, and put a proxy that ends TLS \
-             in front if it is needed.",
-        ),
-        (
             "Cors__Origins",
             "shop.example",
             "holds what is no origin. Write `*`, or origins such as https://shop.example, separated by commas.",
@@ -414,7 +457,6 @@ fn variables_that_look_like_ours_get_a_warning_and_others_none() {
         ("Streaming:Bananas", "is no setting of the agent and is ignored."),
         ("API_KEY", "Did you mean ApiKey?"),
         ("Logging__Levle", "Did you mean Logging__Level?"),
-        ("ASPNETCORE_HTTPS_PORTS", "TLS is not available"),
     ] {
         let mut environment = offline(&quiet);
         assert_eq!(warnings(&environment), [""; 0]);
@@ -558,52 +600,4 @@ fn where_it_listens_is_known_whatever_else_is_wrong() {
     assert_eq!(given.with(listening).unwrap()[0].port, 7);
     let given = Given { environment: &[("Urls", "x")], ..Given::default() };
     assert_eq!(given.with(listening).unwrap_err().faults.len(), 1);
-}
-
-#[test]
-fn connections_to_servers_are_set_by_files_and_a_proxy() {
-    let dial = settings(&[
-        ("Upstream__CaFile", "ca.pem"),
-        ("UPSTREAM__CLIENTCERTIFICATEFILE", "a.pem"),
-        ("Upstream__ClientKeyFile", "a.key"),
-        ("Upstream__Proxy", "http://me:secret@proxy:3128"),
-        ("Upstream__ConnectSeconds", "3s"),
-    ])
-    .dial;
-    assert_eq!(dial.ca_file, Some("ca.pem".into()));
-    let pair = KeyPairFiles { certificate: "a.pem".into(), key: "a.key".into() };
-    assert_eq!(dial.client_certificate, Some(pair));
-    assert_eq!(dial.connect, Duration::from_secs(3));
-    let ProxyChoice::Always(proxy) = &dial.proxy else { panic!("{dial:?}") };
-    assert_eq!((proxy.host(), proxy.port(), proxy.user_info()), ("proxy", Some(3128), Some("me:secret")));
-    assert!(!format!("{dial:?}").contains("secret"));
-    assert_eq!(settings(&[("Upstream__Proxy", "None")]).dial.proxy, ProxyChoice::Never);
-    let ProxyChoice::Always(proxy) = settings(&[("Upstream__Proxy", "proxy:80")]).dial.proxy else {
-        panic!()
-    };
-    assert_eq!((proxy.host(), proxy.user_info()), ("proxy", None));
-}
-
-#[test]
-fn a_proxy_that_is_none_and_half_a_client_certificate_are_refused() {
-    for (value, part) in [
-        ("socks5://proxy", "has the scheme"),
-        ("https://proxy", "has the scheme"),
-        ("http://me:sec/ret@proxy", "****@proxy"),
-    ] {
-        let text = fault("Upstream__Proxy", value);
-        assert!(text.contains(part) && text.contains("http://proxy.example:3128, or none"), "{text}");
-        assert!(!text.contains("sec"), "{text}");
-    }
-    let text = fault("Upstream__ClientKeyFile", "a.key");
-    assert!(text.contains("is given without Upstream__ClientCertificateFile"), "{text}");
-    let text = fault("Upstream__ClientCertificateFile", "a.pem");
-    assert!(text.contains("is given without Upstream__ClientKeyFile"), "{text}");
-}
-
-#[test]
-fn no_password_of_a_proxy_is_described() {
-    let settings = settings(&[("Upstream__Proxy", "http://me:p;q@proxy:3128")]);
-    let lines = settings.describe().join("\n");
-    assert!(lines.contains("http://****@proxy:3128") && !lines.contains("p;q"), "{lines}");
 }

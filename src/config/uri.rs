@@ -47,6 +47,14 @@ impl AbsoluteUri {
         authority.rsplit_once('@').map(|(user, _)| user)
     }
 
+    /// Its path, without a slash at its end; empty if it has none.
+    pub fn path(&self) -> &str {
+        let rest = &self.text[self.scheme_len + 3..];
+        let start = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let path = &rest[start..];
+        path[..path.find(['?', '#']).unwrap_or(path.len())].trim_end_matches('/')
+    }
+
     /// Its port, if it names one.
     pub fn port(&self) -> Option<u16> {
         self.port
@@ -167,6 +175,7 @@ mod tests {
             ("ws://[::1]", "ws", "::1", None),
         ] {
             let uri = parse_uri(text, &["ws", "wss"]).unwrap();
+            assert_eq!(uri.path(), if text.contains("path") { "/path" } else { "" });
             assert_eq!((uri.as_str(), uri.scheme(), uri.host(), uri.port()), (text, scheme, host, port));
         }
     }

@@ -11,22 +11,17 @@ use tracing::level_filters::LevelFilter;
 
 use super::definition::{Key, Kind};
 use super::fault::{Fault, Rejected};
-use super::listen::{self, Listen};
+use super::listen::Listen;
 use super::relay_keys;
 use super::settings::{
-    Cors, DataFile, Effective, Events, Limits, Log, LogFormat, Mode, Origins, Polling, RelayKey, Secret,
-    Settings, Streaming, Upstream,
+    Access, Cors, DataFile, Effective, Events, Limits, Log, LogFormat, Mode, Origins, Polling, RelayKey,
+    Secret, Settings, Streaming,
 };
 use super::source::{Inputs, Raw};
 use super::table::DEFINITIONS;
 use super::uri::{AbsoluteUri, masked_to_the_last_at, masked_uri, parse_origins, parse_uri};
+use super::validate_listen::Wanted;
 use super::value::{self, Unfit, unfit};
-
-/// Why agent mode ends the start, until it is there: the one place that knows.
-const AGENT_MODE_MISSING: (&str, &str) = (
-    "agent mode is not available in this version",
-    "Use Mode=offline with DataFile, or with ApiKey and FeatBit's bootstrap call",
-);
 
 /// Usable settings and the warnings met on the way.
 #[derive(Clone, Debug)]
@@ -56,10 +51,23 @@ pub fn load(inputs: &Inputs<'_>) -> Result<Loaded, Rejected> {
 pub fn listening(inputs: &Inputs<'_>) -> Result<Vec<Listen>, Rejected> {
     let mut check = Check { raw: Raw::collect(inputs), read: inputs.read };
     check.raw.faults.clear();
-    let listen = check.urls(Key::Urls);
-    match listen {
-        Some(listen) => Ok(listen),
+    match check.listen() {
+        Some(wanted) => Ok(wanted.into_iter().map(|(listen, _)| listen).collect()),
         None => Err(Rejected { faults: check.raw.faults, warnings: check.raw.warnings }),
+    }
+}
+
+/// Only what is needed to ask a server, in whatever mode, with the warnings met on the way.
+///
+/// # Errors
+/// The faults of those settings, and of the sources as such.
+pub fn access(inputs: &Inputs<'_>) -> Result<(Access, Vec<Fault>), Rejected> {
+    let mut check = Check { raw: Raw::collect(inputs), read: inputs.read };
+    let access = check.access();
+    let Raw { faults, warnings, .. } = check.raw;
+    match access {
+        Some(access) if faults.is_empty() => Ok((access, warnings)),
+        _ => Err(Rejected { faults, warnings }),
     }
 }
 
@@ -94,15 +102,17 @@ impl Check<'_> {
         let event_uri = self.uri(Key::EventUri);
         let streaming_uri = self.uri(Key::StreamingUri);
         let dial = self.dial();
-        let listen = self.urls(Key::Urls).unwrap_or_default();
-        let metrics = self.metrics(&listen);
+        let mut listen = self.listen().unwrap_or_default();
+        let mut metrics = self.metrics(&listen);
+        let tls = self.tls([&mut listen, metrics.as_deref_mut().unwrap_or_default()]);
+        let addresses = |wanted: Vec<Wanted>| wanted.into_iter().map(|(listen, _)| listen).collect();
         let offline = self.offline();
         let forward = self.flag(Key::ForwardEvents);
         // With a mode that nobody understands, only that is complained about; offline mode needs least.
         let events = self.events(offline.unwrap_or(true), forward, event_uri);
         let mode = match offline {
             Some(true) => self.offline_mode(data_file.is_some()),
-            Some(false) => self.agent_mode(streaming_uri),
+            Some(false) => self.agent_mode(streaming_uri, api_key.as_ref(), data_file.is_some()),
             None => Mode::Offline,
         };
         let settings = Settings {
@@ -112,7 +122,8 @@ impl Check<'_> {
             data_file,
             events,
             dial,
-            listen,
+            listen: addresses(listen),
+            tls,
             backlog: self.count(Key::ListenBacklog) as u32,
             reactors: NonZeroUsize::new(self.count(Key::Reactors)),
             echo_path: self.echo_path(),
@@ -127,13 +138,12 @@ impl Check<'_> {
             cors: Cors { origins: self.origins(), max_age: self.duration(Key::CorsMaxAgeSeconds) },
             limits: self.limits(),
             shutdown_drain: self.duration(Key::ShutdownDrainSeconds),
-            metrics,
+            metrics: metrics.map(addresses),
             log: Log { level: self.level(), format: self.format() },
             effective: Vec::new(),
         };
         // Taken and ignored, but not if it is nonsense.
         self.flag(Key::StreamingTrackClientHostName);
-        self.refuse_agent_mode(&settings.mode);
         settings
     }
 
@@ -147,15 +157,21 @@ impl Check<'_> {
             keep_alive: self.duration(Key::LimitsKeepAliveSeconds),
             stream_idle: if stream_idle.is_zero() { None } else { Some(stream_idle) },
             write_stall: self.duration(Key::LimitsWriteStallSeconds),
+            write_min_bytes_per_second: self.bytes(Key::LimitsWriteMinBytesPerSecond),
             close: self.duration(Key::LimitsCloseSeconds),
             header_bytes: self.bytes(Key::LimitsHeaderBytes) as usize,
             headers: self.count(Key::LimitsHeaders),
             body_bytes: self.bytes(Key::LimitsBodyBytes) as usize,
+            user_bytes: self.bytes(Key::LimitsUserBytes) as usize,
+            user_properties: self.count(Key::LimitsUserProperties),
             message_bytes: self.bytes(Key::LimitsMessageBytes) as usize,
             bootstrap_bytes: self.bytes(Key::LimitsBootstrapBytes),
             bootstraps: self.count(Key::LimitsBootstraps),
             pending_bytes: self.bytes(Key::LimitsPendingBytes) as usize,
             send_buffer_bytes: self.bytes(Key::LimitsSendBufferBytes) as usize,
+            regex_program_bytes: self.bytes(Key::LimitsRegexProgramBytes) as usize,
+            regex_total_bytes: self.bytes(Key::LimitsRegexTotalBytes) as usize,
+            regex_steps: self.count(Key::LimitsRegexSteps),
         }
     }
 
@@ -170,7 +186,7 @@ impl Check<'_> {
     }
 
     /// Whether a value was given, right or wrong: a wrong one is not missing too.
-    fn tried(&self, key: Key) -> bool {
+    pub(super) fn tried(&self, key: Key) -> bool {
         self.raw.given(key).is_some()
     }
 
@@ -190,40 +206,6 @@ impl Check<'_> {
             ));
         }
         Mode::Offline
-    }
-
-    fn agent_mode(&mut self, streaming_uri: Option<AbsoluteUri>) -> Mode {
-        let agent_id = self.text(Key::AgentId);
-        let missing = [
-            (Key::ApiKey, !self.tried(Key::ApiKey) && !self.tried(Key::ApiKeyFile)),
-            (Key::AgentId, agent_id.is_none()),
-            (Key::StreamingUri, !self.tried(Key::StreamingUri)),
-        ];
-        for (key, missing) in missing {
-            if missing {
-                self.raw.faults.push(Fault::missing(
-                    key.definition().name,
-                    "is needed in auto mode",
-                    "Set it, or set Mode=offline",
-                ));
-            }
-        }
-        match (agent_id, streaming_uri) {
-            (Some(agent_id), Some(streaming_uri)) => Mode::Agent(Upstream { agent_id, streaming_uri }),
-            _ => Mode::Offline,
-        }
-    }
-
-    fn refuse_agent_mode(&mut self, mode: &Mode) {
-        if self.raw.faults.is_empty() && matches!(mode, Mode::Agent(_)) {
-            let (problem, remedy) = AGENT_MODE_MISSING;
-            self.raw.faults.push(Fault {
-                setting: "Mode".into(),
-                origin: Some(self.raw.origin(Key::Mode)),
-                problem: problem.into(),
-                remedy: remedy.into(),
-            });
-        }
     }
 
     fn events(&mut self, offline: bool, forward: bool, uri: Option<AbsoluteUri>) -> Events {
@@ -260,7 +242,7 @@ impl Check<'_> {
 
     // Settings with a form of their own.
 
-    fn api_key(&mut self) -> Option<Secret> {
+    pub(super) fn api_key(&mut self) -> Option<Secret> {
         self.text_or_file(Key::ApiKey, Key::ApiKeyFile).map(Secret::new)
     }
 
@@ -304,35 +286,6 @@ impl Check<'_> {
         let poll = self.duration(Key::DataFilePollMilliseconds);
         let path = PathBuf::from(self.text(Key::DataFile)?);
         Some(DataFile { path, stamp, poll })
-    }
-
-    fn urls(&mut self, key: Key) -> Option<Vec<Listen>> {
-        let (listen, names) = self.parsed(key, listen::parse)?;
-        for name in names {
-            self.raw.warnings.push(Fault {
-                setting: key.definition().name.into(),
-                origin: Some(self.raw.origin(key)),
-                problem: format!(
-                    "the host name {name:?} is not resolved: it means every address, as in .NET"
-                ),
-                remedy: "Write `*`, `localhost` or an address to say what is meant".into(),
-            });
-        }
-        Some(listen)
-    }
-
-    fn metrics(&mut self, data: &[Listen]) -> Option<Vec<Listen>> {
-        self.raw.given(Key::MetricsUrl)?;
-        let metrics = self.urls(Key::MetricsUrl)?;
-        if metrics.iter().any(|one| one.port != 0 && data.iter().any(|other| one.port == other.port)) {
-            self.raw.faults.push(Fault::at(
-                Key::MetricsUrl.definition().name,
-                self.raw.origin(Key::MetricsUrl),
-                "has a port that Urls has too",
-                "Choose another port, or leave it out: /metrics is then on the data port",
-            ));
-        }
-        Some(metrics)
     }
 
     fn echo_path(&mut self) -> Option<String> {
@@ -391,13 +344,13 @@ impl Check<'_> {
         self.parsed(key, value::flag).unwrap_or_default()
     }
 
-    fn count(&mut self, key: Key) -> usize {
+    pub(super) fn count(&mut self, key: Key) -> usize {
         let Kind::Count { min, max } = key.definition().kind else { return 0 };
         let count = self.parsed(key, |text| value::count(text, min, max));
         count.and_then(|count| usize::try_from(count).ok()).unwrap_or_default()
     }
 
-    fn bytes(&mut self, key: Key) -> u64 {
+    pub(super) fn bytes(&mut self, key: Key) -> u64 {
         let Kind::Bytes { min, max } = key.definition().kind else { return 0 };
         self.parsed(key, |text| value::bytes(text, min, max)).unwrap_or_default()
     }
@@ -407,7 +360,7 @@ impl Check<'_> {
         self.parsed(key, |text| value::duration(text, unit, min_ms, zero)).unwrap_or_default()
     }
 
-    fn uri(&mut self, key: Key) -> Option<AbsoluteUri> {
+    pub(super) fn uri(&mut self, key: Key) -> Option<AbsoluteUri> {
         self.raw.given(key)?;
         let Kind::Uri(schemes) = key.definition().kind else { return None };
         self.parsed(key, |text| parse_uri(text, schemes))

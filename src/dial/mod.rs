@@ -46,6 +46,7 @@ use trust::TrustFiles;
 pub use error::{DialError, Step};
 pub use proxy::{Proxies, Proxy, ProxyEnvironment};
 pub use stream::Stream;
+pub use tunnel::parse_answer;
 
 /// Opens connections to servers.
 #[derive(Clone, Debug)]

@@ -20,7 +20,7 @@ fn ca_name() -> &'static str {
     Key::UpstreamCaFile.definition().name
 }
 
-fn pair_names() -> KeyPairNames {
+fn pair_names() -> KeyPairNames<'static> {
     KeyPairNames {
         certificate: Key::UpstreamClientCertificateFile.definition().name,
         key: Key::UpstreamClientKeyFile.definition().name,

@@ -85,7 +85,7 @@ fn read_answer(stream: &mut TcpStream, deadline: Instant) -> io::Result<(u16, us
             Err(error) => return Err(error),
         };
         bytes.extend_from_slice(&portion[..count]);
-        if let Some(answer) = parse(&bytes)? {
+        if let Some(answer) = parse_answer(&bytes)? {
             return Ok(answer);
         }
         if bytes.len() > ANSWER_BYTES_MAX {
@@ -95,20 +95,63 @@ fn read_answer(stream: &mut TcpStream, deadline: Instant) -> io::Result<(u16, us
     }
 }
 
-fn parse(bytes: &[u8]) -> io::Result<Option<(u16, usize)>> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut response = httparse::Response::new(&mut headers);
-    match response.parse(bytes) {
-        Ok(httparse::Status::Complete(head)) => {
-            let status = response.code.unwrap_or(0);
-            // An interim answer; the final one follows.
-            if (100..200).contains(&status) {
-                parse(&bytes[head..])
-            } else {
-                Ok(Some((status, bytes.len() - head)))
-            }
+/// The status of the final answer at the start of `bytes`, and how many bytes come after its head; `None` if it is not all
+/// there yet. Interim answers before it are passed over.
+///
+/// # Errors
+/// `InvalidData` if this is no answer of an HTTP server.
+pub fn parse_answer(mut bytes: &[u8]) -> io::Result<Option<(u16, usize)>> {
+    // One after another and not by a call for each: a proxy decides how many there are.
+    loop {
+        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let mut response = httparse::Response::new(&mut headers);
+        let head = match response.parse(bytes) {
+            Ok(httparse::Status::Complete(head)) => head,
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string())),
+        };
+        let status = response.code.unwrap_or(0);
+        bytes = &bytes[head..];
+        if !(100..200).contains(&status) {
+            return Ok(Some((status, bytes.len())));
         }
-        Ok(httparse::Status::Partial) => Ok(None),
-        Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_final_answer_counts() {
+        for (text, expected) in [
+            ("HTTP/1.1 200 Connection established\r\n\r\n", Some((200, 0))),
+            ("HTTP/1.0 407 Auth\r\nX: y\r\n\r\nbody", Some((407, 4))),
+            ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103\r\n\r\nHTTP/1.1 200\r\n\r\n", Some((200, 0))),
+            ("HTTP/1.1 100 Continue\r\n\r\n", None),
+            ("HTTP/1.1 200 OK\r\nX", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_answer(text.as_bytes()).unwrap(), expected, "{text:?}");
+        }
+        for text in ["SSH-2.0-OpenSSH\r\n", "HTTP/2 200 OK\r\n\r\n", "\x16\x03\x01", "HTTP/1.1 2000\r\n\r\n"]
+        {
+            assert_eq!(
+                parse_answer(text.as_bytes()).unwrap_err().kind(),
+                io::ErrorKind::InvalidData,
+                "{text:?}"
+            );
+        }
+    }
+
+    /// What went wrong: each interim answer took a call within the last one, so that a proxy that sent many of them
+    /// ended the process by the size of its stack.
+    #[test]
+    fn a_thousand_interim_answers_take_no_more_stack_than_one() {
+        let mut bytes = b"HTTP/1.1 100\r\n\r\n".repeat(ANSWER_BYTES_MAX / 16);
+        bytes.extend(b"HTTP/1.1 200\r\n\r\n");
+        let small = std::thread::Builder::new().stack_size(128 * 1024);
+        let parsed = small.spawn(move || parse_answer(&bytes).unwrap()).unwrap();
+        assert_eq!(parsed.join().unwrap(), Some((200, 0)));
     }
 }

@@ -37,16 +37,13 @@ impl Attribute {
     }
 
     /// The user's value. `None` only if the user has no name and it is asked for; a missing property is empty.
+    #[inline]
     pub(super) fn of<'u>(self, user: &'u User, arena: &str) -> Option<&'u str> {
         match self {
             Attribute::Blank => Some(""),
             Attribute::KeyId => Some(user.key_id()),
             Attribute::Name => user.name(),
-            Attribute::Custom(name) => {
-                let name = name.of(arena);
-                let value = user.properties().find(|(property, _)| *property == name);
-                Some(value.and_then(|(_, value)| value).unwrap_or(""))
-            }
+            Attribute::Custom(name) => Some(user.property(name.bytes_of(arena)).unwrap_or("")),
         }
     }
 }
@@ -130,6 +127,7 @@ impl Condition {
 }
 
 impl Test {
+    #[inline]
     fn holds(&self, value: &str, arena: &str) -> bool {
         match self {
             Test::Never | Test::InSegments { .. } => false,
@@ -139,10 +137,10 @@ impl Test {
                 Order::Bigger => number > *than,
                 Order::BiggerOrEqual => number >= *than,
             }),
-            Test::Equal { text, positive } => (value == text.of(arena)) == *positive,
+            Test::Equal { text, positive } => (value.as_bytes() == text.bytes_of(arena)) == *positive,
             Test::Contains { finder, positive } => finder.find(value.as_bytes()).is_some() == *positive,
-            Test::StartsWith(text) => value.starts_with(text.of(arena)),
-            Test::EndsWith(text) => value.ends_with(text.of(arena)),
+            Test::StartsWith(text) => value.as_bytes().starts_with(text.bytes_of(arena)),
+            Test::EndsWith(text) => value.as_bytes().ends_with(text.bytes_of(arena)),
             Test::Matches { pattern, positive } => pattern.is_match(value) == Some(*positive),
             Test::OneOf { keys, positive } => keys.contains(value) == *positive,
             Test::Word(word) => value.eq_ignore_ascii_case(word),

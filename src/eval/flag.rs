@@ -62,7 +62,7 @@ enum Switch {
 #[derive(Debug)]
 struct Targets {
     keys: KeySet,
-    /// Per target that names a user whom no earlier one does: the first number past its keys, and its variation.
+    /// Per target that names a user whom no earlier one does: the position past its keys, and its variation.
     bounds: Box<[(u32, Option<u32>)]>,
 }
 
@@ -183,33 +183,32 @@ impl Flag {
     pub fn append_client_json(&self, user: &User, segments: &Segments, out: &mut Vec<u8>) {
         let outcome = self.decide(user, segments);
         let arena = &*self.arena;
-        let (id, value) = match outcome.pick {
-            Pick::Missing => ("null", "null"),
-            Pick::Unshared => (r#""""#, r#""""#),
-            Pick::Variation(number) => {
-                self.variations.get(number as usize).map_or(("null", "null"), |variation| {
-                    (variation.id.json.of(arena), variation.value.json.of(arena))
-                })
-            }
+        let (id, value): (&[u8], &[u8]) = match outcome.pick {
+            Pick::Missing => (b"null", b"null"),
+            Pick::Unshared => (br#""""#, br#""""#),
+            Pick::Variation(number) => match self.variations.get(number as usize) {
+                Some(variation) => (variation.id.json.bytes_of(arena), variation.value.json.bytes_of(arena)),
+                None => (b"null", b"null"),
+            },
         };
         let reason = match outcome.reason {
-            Reason::Fixed(reason) => reason.json(),
-            Reason::Rule(number) => self.rule_name(number).json.of(arena),
+            Reason::Fixed(reason) => reason.json().as_bytes(),
+            Reason::Rule(number) => self.rule_name(number).json.bytes_of(arena),
         };
         let parts = [
-            self.json.head.of(arena),
+            self.json.head.bytes_of(arena),
             value,
-            self.json.kind.of(arena),
+            self.json.kind.bytes_of(arena),
             id,
-            r#","matchReason":"#,
+            br#","matchReason":"#,
             reason,
-            self.json.options.of(arena),
-            if outcome.send_to_experiment { "true" } else { "false" },
-            self.json.tail.of(arena),
+            self.json.options.bytes_of(arena),
+            if outcome.send_to_experiment { b"true" } else { b"false" },
+            self.json.tail.bytes_of(arena),
         ];
         out.reserve(parts.iter().map(|part| part.len()).sum());
         for part in parts {
-            out.extend_from_slice(part.as_bytes());
+            out.extend_from_slice(part);
         }
     }
 
@@ -246,7 +245,7 @@ impl Flag {
     fn roll_out(&self, rollout: &Rollout, user: &User, reason: Reason) -> Outcome {
         let chosen = if rollout.dispatches {
             let attribute = rollout.dispatch.of(user, &self.arena).unwrap_or("");
-            rollout.shares.choose(self.key(), attribute)
+            rollout.shares.choose(self.key.bytes_of(&self.arena), attribute.as_bytes())
         } else {
             rollout.shares.settled()
         };
@@ -368,21 +367,25 @@ impl Targets {
         let mut keys = KeySetBuilder::with_capacity(defs.iter().map(|target| target.key_ids.len()).sum());
         let mut bounds = Vec::with_capacity(defs.len());
         for target in defs {
-            let before = keys.len();
+            let before = keys.position();
             for key in &target.key_ids {
                 keys.insert(key);
             }
-            if keys.len() > before {
-                bounds.push((keys.len() as u32, variation(target.variation_id)));
+            if keys.position() > before {
+                bounds.push((keys.position(), variation(target.variation_id)));
             }
         }
         Self { keys: keys.finish(), bounds: bounds.into_boxed_slice() }
     }
 
     /// What the first target that names the user serves, if any does.
+    #[inline]
     fn find(&self, key: &str) -> Option<Option<u32>> {
-        let number = self.keys.find(key)?;
-        let at = self.bounds.partition_point(|(end, _)| *end <= number);
+        if self.bounds.is_empty() {
+            return None;
+        }
+        let position = self.keys.find(key)?;
+        let at = self.bounds.partition_point(|(end, _)| *end <= position);
         self.bounds.get(at).map(|(_, variation)| *variation)
     }
 }

@@ -1,22 +1,36 @@
 //! Sets of user keys: targets, `included` and `excluded` of segments, lists of `IsOneOf`.
 //!
-//! Must not grow after it was built, nor take an allocation for each key. All keys lie in one text; a set of more
-//! than a few has an open-addressing table of their numbers beside it, 12 to 16 bytes a key in all.
+//! Must not grow after it was built, nor take an allocation for each key. All keys lie in one text. Beside it, an
+//! entry a key says where it lies, how long it is and what some bits of its hash are: a look-up reads one place of
+//! the entries and, only where length and bits agree, one place of the text. That matters where a set is larger
+//! than the caches. An entry takes 8 bytes, and a set of more than a few has five places for three entries.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 
-use foldhash::quality::FixedState;
+use foldhash::fast::FixedState;
 
-/// Up to here a walk over all keys, which compares lengths first, beats hashing the one that is looked up.
+/// Up to here a walk over all entries, which compares lengths first, beats hashing the key that is looked up.
 const LINEAR_MAX: usize = 8;
 
-/// A set of distinct keys, numbered in the order in which they were first inserted.
+/// A key this long or longer has its length before it in the text.
+const LONG: usize = 0xffff;
+
+/// Where a key lies in the text (the lower half), a mark by which it can be told from most others (the upper
+/// half). 0 is a free place: a mark never is.
+type Entry = u64;
+
+/// Tells keys apart: some bits of the hash, one bit that is always set, the length up to [`LONG`].
+fn mark(hash: u64, len: usize) -> u32 {
+    ((hash as u32) << 17) | (1 << 16) | len.min(LONG) as u32
+}
+
+/// A set of distinct keys, each with its position in the text. Positions ascend in the order in which the keys
+/// were first inserted.
 #[derive(Debug, Default)]
 pub(super) struct KeySet {
-    text: Box<str>,
-    ends: Box<[u32]>,
-    /// Number of a key plus one, 0 for a free slot. Its length is a power of two, or 0 for a small set.
-    table: Box<[u32]>,
+    text: Box<[u8]>,
+    /// In the order of insertion for a small set, an open-addressing table for another.
+    entries: Box<[Entry]>,
 }
 
 impl KeySet {
@@ -31,122 +45,166 @@ impl KeySet {
     }
 
     /// Whether `key` is one of them.
+    #[inline]
     pub(super) fn contains(&self, key: &str) -> bool {
         self.find(key).is_some()
     }
 
-    /// The number of `key`, if it is one of them.
+    /// The position of `key`, if it is one of them.
+    #[inline]
     pub(super) fn find(&self, key: &str) -> Option<u32> {
-        if self.table.is_empty() {
-            let mut start = 0usize;
-            for (number, &end) in self.ends.iter().enumerate() {
-                let end = end as usize;
-                if end - start == key.len() && self.text.as_bytes().get(start..end) == Some(key.as_bytes()) {
-                    return Some(number as u32);
-                }
-                start = end;
-            }
+        if self.entries.is_empty() {
             return None;
         }
-        let mask = self.table.len() - 1;
-        let mut at = hash(key) & mask;
-        loop {
-            match self.table[at] {
-                0 => return None,
-                number if self.key(number - 1) == Some(key.as_bytes()) => return Some(number - 1),
-                _ => at = (at + 1) & mask,
-            }
+        if self.entries.len() <= LINEAR_MAX {
+            let len = key.len().min(LONG) as u64;
+            let same = |entry: &&Entry| (**entry >> 32) & 0xffff == len && holds(&self.text, **entry, key);
+            return self.entries.iter().find(same).map(|entry| *entry as u32);
         }
+        self.look_up(key)
     }
 
-    fn key(&self, number: u32) -> Option<&[u8]> {
-        key_of(&self.text, &self.ends, number)
+    fn look_up(&self, key: &str) -> Option<u32> {
+        let hash = hash(key.as_bytes());
+        let mark = mark(hash, key.len());
+        let mut at = first_place(hash, self.entries.len());
+        loop {
+            let entry = self.entries[at];
+            if (entry >> 32) as u32 == mark && holds(&self.text, entry, key) {
+                return Some(entry as u32);
+            }
+            if entry == 0 {
+                return None;
+            }
+            at = next_place(at, self.entries.len());
+        }
     }
 
     /// Bytes of memory beside the struct itself.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.text.len() + size_of_val(&*self.ends) + size_of_val(&*self.table)
+        self.text.len() + size_of_val(&*self.entries)
     }
 }
 
-fn hash(key: &str) -> usize {
-    FixedState::default().hash_one(key) as usize
+fn hash(key: &[u8]) -> u64 {
+    // Without the end mark that `Hash` adds to a text: there is only one.
+    let mut hasher = FixedState::default().build_hasher();
+    hasher.write(key);
+    hasher.finish()
 }
 
-fn key_of<'a>(text: &'a str, ends: &[u32], number: u32) -> Option<&'a [u8]> {
-    let number = number as usize;
-    let start = if number == 0 { 0 } else { *ends.get(number - 1)? as usize };
-    text.as_bytes().get(start..*ends.get(number)? as usize)
+/// Where the search for a key begins. Takes the upper half of the hash, and [`mark`] the lower.
+fn first_place(hash: u64, places: usize) -> usize {
+    (((hash >> 32) * places as u64) >> 32) as usize
+}
+
+fn next_place(at: usize, places: usize) -> usize {
+    if at + 1 == places { 0 } else { at + 1 }
+}
+
+/// Whether the key of `entry`, whose length is that of `key` as far as its mark tells, is `key`.
+fn holds(text: &[u8], entry: Entry, key: &str) -> bool {
+    let start = entry as u32 as usize;
+    if key.len() < LONG {
+        text.get(start..start + key.len()) == Some(key.as_bytes())
+    } else {
+        key_of(text, entry) == Some(key.as_bytes())
+    }
+}
+
+/// The key of an entry.
+fn key_of(text: &[u8], entry: Entry) -> Option<&[u8]> {
+    let rest = text.get(entry as u32 as usize..)?;
+    match (entry >> 32) as usize & 0xffff {
+        LONG => {
+            let (len, rest) = rest.split_first_chunk()?;
+            rest.get(..u32::from_le_bytes(*len) as usize)
+        }
+        len => rest.get(..len),
+    }
 }
 
 /// Builds a [`KeySet`] key by key.
 #[derive(Debug)]
 pub(super) struct KeySetBuilder {
-    text: String,
-    ends: Vec<u32>,
-    table: Vec<u32>,
+    text: Vec<u8>,
+    len: usize,
+    table: Vec<Entry>,
 }
 
 impl KeySetBuilder {
     /// For about `keys` keys.
     pub(super) fn with_capacity(keys: usize) -> Self {
-        let table = if keys > LINEAR_MAX { vec![0; slots_for(keys)] } else { Vec::new() };
-        Self { text: String::new(), ends: Vec::with_capacity(keys), table }
+        Self { text: Vec::new(), len: 0, table: vec![0; places_for(keys)] }
     }
 
     /// Adds a key and says whether it was new. Keys past 4 GiB of text, more than any dataset may hold, are not
     /// added.
     pub(super) fn insert(&mut self, key: &str) -> bool {
-        if slots_for(self.ends.len() + 1) > self.table.len() {
-            self.grow();
+        if places_for(self.len + 1) > self.table.len() {
+            self.table = table(&self.text, &self.table, places_for(self.len * 2 + 1));
         }
-        let mask = self.table.len() - 1;
-        let mut at = hash(key) & mask;
-        while let Some(number) = self.table[at].checked_sub(1) {
-            if key_of(&self.text, &self.ends, number) == Some(key.as_bytes()) {
+        let hash = hash(key.as_bytes());
+        let mark = mark(hash, key.len());
+        let mut at = first_place(hash, self.table.len());
+        while self.table[at] != 0 {
+            if (self.table[at] >> 32) as u32 == mark && holds(&self.text, self.table[at], key) {
                 return false;
             }
-            at = (at + 1) & mask;
+            at = next_place(at, self.table.len());
         }
-        let Ok(end) = u32::try_from(self.text.len() + key.len()) else { return false };
-        self.text.push_str(key);
-        self.ends.push(end);
-        self.table[at] = self.ends.len() as u32;
+        if u32::try_from(self.text.len() + key.len() + size_of::<u32>()).is_err() {
+            return false;
+        }
+        self.table[at] = (u64::from(mark) << 32) | self.text.len() as u64;
+        if key.len() >= LONG {
+            self.text.extend_from_slice(&(key.len() as u32).to_le_bytes());
+        }
+        self.text.extend_from_slice(key.as_bytes());
+        if key.is_empty() {
+            // No two keys share a position.
+            self.text.push(0);
+        }
+        self.len += 1;
         true
     }
 
-    fn grow(&mut self) {
-        self.table = vec![0; slots_for(self.ends.len() + 1).max(self.table.len() * 2)];
-        let mask = self.table.len() - 1;
-        for number in 0..self.ends.len() as u32 {
-            let key = key_of(&self.text, &self.ends, number).and_then(|key| std::str::from_utf8(key).ok());
-            let mut at = hash(key.unwrap_or("")) & mask;
-            while self.table[at] != 0 {
-                at = (at + 1) & mask;
-            }
-            self.table[at] = number + 1;
-        }
-    }
-
-    /// How many distinct keys were added.
-    pub(super) fn len(&self) -> usize {
-        self.ends.len()
+    /// The position that the next new key will have.
+    pub(super) fn position(&self) -> u32 {
+        self.text.len() as u32
     }
 
     /// The finished set.
     pub(super) fn finish(self) -> KeySet {
-        let table = if self.ends.len() > LINEAR_MAX { self.table } else { Vec::new() };
-        KeySet {
-            text: self.text.into_boxed_str(),
-            ends: self.ends.into_boxed_slice(),
-            table: table.into_boxed_slice(),
-        }
+        let entries = if self.len <= LINEAR_MAX {
+            let mut entries: Vec<Entry> = self.table.into_iter().filter(|entry| *entry != 0).collect();
+            entries.sort_unstable_by_key(|entry| *entry as u32);
+            entries
+        } else if self.table.len() != places_for(self.len) {
+            table(&self.text, &self.table, places_for(self.len))
+        } else {
+            self.table
+        };
+        KeySet { text: self.text.into_boxed_slice(), entries: entries.into_boxed_slice() }
     }
 }
 
-/// Slots for `keys` keys: a power of two, of which at most three quarters are used, so that a probe always ends.
-fn slots_for(keys: usize) -> usize {
-    (keys + keys / 3 + 1).next_power_of_two()
+/// The entries in a table of another size.
+fn table(text: &[u8], entries: &[Entry], places: usize) -> Vec<Entry> {
+    let mut table = vec![0; places];
+    for entry in entries.iter().filter(|entry| **entry != 0) {
+        let mut at = first_place(hash(key_of(text, *entry).unwrap_or_default()), places);
+        while table[at] != 0 {
+            at = next_place(at, places);
+        }
+        table[at] = *entry;
+    }
+    table
+}
+
+/// Places for `keys` keys: some always stay free, so that a search always ends, and soon.
+fn places_for(keys: usize) -> usize {
+    keys + keys * 2 / 3 + 1
 }
 
 #[cfg(test)]
@@ -165,6 +223,19 @@ mod tests {
         assert!(!set.contains("user-100000") && !set.contains(""));
     }
 
+    #[test]
+    fn keys_of_any_length_are_told_apart() {
+        let lengths = [0, 1, LONG - 1, LONG, LONG + 1, 2 * LONG];
+        let keys: Vec<String> =
+            lengths.iter().flat_map(|len| ["x", "y"].map(|letter| letter.repeat(*len))).collect();
+        for count in [4, keys.len()] {
+            let set = KeySet::new(keys[keys.len() - count..].iter().map(String::as_str));
+            for (number, key) in keys.iter().enumerate() {
+                assert_eq!(set.contains(key), number >= keys.len() - count, "{count} {}", key.len());
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn finds_what_a_hash_map_finds(
@@ -175,12 +246,11 @@ mod tests {
             let mut twin = HashMap::new();
             let mut builder = KeySetBuilder::with_capacity(hint);
             for key in &keys {
-                let number = twin.len() as u32;
-                let new = !twin.contains_key(key.as_str());
-                twin.entry(key.as_str()).or_insert(number);
+                let (new, position) = (!twin.contains_key(key.as_str()), builder.position());
+                twin.entry(key.as_str()).or_insert(position);
                 prop_assert_eq!(builder.insert(key), new);
+                prop_assert_eq!(builder.position() > position, new);
             }
-            prop_assert_eq!(builder.len(), twin.len());
             let set = builder.finish();
             for key in keys.iter().chain(&others) {
                 prop_assert_eq!(set.find(key), twin.get(key.as_str()).copied(), "{}", key);

@@ -16,16 +16,16 @@ const MD5_START: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476]
 const ONE_BLOCK_MAX: usize = 55;
 
 /// What precedes the dispatch key where the share of an experiment is decided.
-const EXPERIMENT: &str = "expt";
+const EXPERIMENT: &[u8] = b"expt";
 
 /// Where in [0, 1] the user falls whose dispatch key is the concatenation of `parts`.
-pub(super) fn fraction(parts: [&str; 3]) -> f64 {
+pub(super) fn fraction(parts: [&[u8]; 3]) -> f64 {
     let len: usize = parts.iter().map(|part| part.len()).sum();
     let first = if len <= ONE_BLOCK_MAX {
         let mut block = [0u8; 64];
         let mut at = 0;
         for part in parts {
-            block[at..at + part.len()].copy_from_slice(part.as_bytes());
+            block[at..at + part.len()].copy_from_slice(part);
             at += part.len();
         }
         block[at] = 0x80;
@@ -122,10 +122,10 @@ impl Shares {
     }
 
     /// The first share that holds the user with this dispatch key, given in two parts. `None` if none does.
-    pub(super) fn choose(&self, flag_key: &str, attribute: &str) -> Option<Chosen> {
+    pub(super) fn choose(&self, flag_key: &[u8], attribute: &[u8]) -> Option<Chosen> {
         let mut hashed = None;
         for share in &self.0 {
-            let fraction = || *hashed.get_or_insert_with(|| fraction([flag_key, attribute, ""]));
+            let fraction = || *hashed.get_or_insert_with(|| fraction([flag_key, attribute, b""]));
             if share.range.holds(fraction) {
                 let send_to_experiment =
                     share.experiment.holds(|| self::fraction([EXPERIMENT, flag_key, attribute]));
@@ -211,7 +211,7 @@ mod tests {
             ("qKPKh1S3FolC", 0.9105919692665339),
             ("3eacb184-2d79-49df-9ea7-edd4f10e4c6f", 0.08994403155520558),
         ] {
-            assert_eq!(fraction([key, "", ""]), expected);
+            assert_eq!(fraction([key.as_bytes(), b"", b""]), expected);
         }
     }
 
@@ -257,14 +257,14 @@ mod tests {
     proptest! {
         #[test]
         fn hashes_in_one_block_or_many_alike(parts in prop::array::uniform3("\\PC{0,40}")) {
-            let parts = [parts[0].as_str(), parts[1].as_str(), parts[2].as_str()];
-            prop_assert_eq!(fraction(parts), twin_fraction(&parts.concat()));
+            let bytes = [parts[0].as_bytes(), parts[1].as_bytes(), parts[2].as_bytes()];
+            prop_assert_eq!(fraction(bytes), twin_fraction(&parts.concat()));
         }
 
         #[test]
         fn hashes_every_length(len in 0usize..140) {
             let text = "x".repeat(len);
-            prop_assert_eq!(fraction(["", &text, ""]), twin_fraction(&text));
+            prop_assert_eq!(fraction([b"", text.as_bytes(), b""]), twin_fraction(&text));
         }
 
         #[test]
@@ -275,7 +275,7 @@ mod tests {
             user in "[a-z0-9]{1,6}",
         ) {
             let shares = Shares::new(&rollout, include_all, |id| Some(u32::from(id.as_bytes()[0])));
-            let chosen = shares.choose(&flag_key, &user);
+            let chosen = shares.choose(flag_key.as_bytes(), user.as_bytes());
             let twin = twin(&rollout, include_all, &format!("{flag_key}{user}"));
             if !shares.needs_key() {
                 prop_assert_eq!(shares.settled(), chosen);

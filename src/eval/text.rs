@@ -11,6 +11,11 @@ pub(super) struct Text {
 }
 
 impl Text {
+    /// The bytes of the text: cheaper where it need not be known to be whole characters.
+    pub(super) fn bytes_of(self, arena: &str) -> &[u8] {
+        arena.as_bytes().get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+
     /// The text itself. Empty if `self` belongs to another arena and lies outside of this one.
     pub(super) fn of(self, arena: &str) -> &str {
         arena.get(self.start as usize..self.end as usize).unwrap_or("")

@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use crossbeam::channel::{Sender, TrySendError};
+use crossbeam::channel::Sender;
+use mio::Waker;
 
 use crate::fanout::mailbox::Mailbox;
 use crate::net::slab::Key;
@@ -38,10 +39,48 @@ impl fmt::Debug for Submission {
     }
 }
 
+/// The way to the writer's thread, which waits for sockets as well.
+#[derive(Clone, Debug)]
+pub struct Jobs {
+    sender: Sender<Job>,
+    waker: Option<Arc<Waker>>,
+}
+
+impl Jobs {
+    /// Jobs for whoever receives from `sender`, and is woken by `waker` if it waits for something else.
+    pub fn new(sender: Sender<Job>, waker: Option<Arc<Waker>>) -> Self {
+        Self { sender, waker }
+    }
+
+    /// Hands a job over, once there is room for it. False if nobody takes any more.
+    pub fn send(&self, job: Job) -> bool {
+        self.wake_after(self.sender.send(job).is_ok())
+    }
+
+    /// Hands a job over; false if there is no room, or nobody takes any more.
+    pub fn try_send(&self, job: Job) -> bool {
+        self.wake_after(self.sender.try_send(job).is_ok())
+    }
+
+    fn wake_after(&self, sent: bool) -> bool {
+        if sent && let Some(waker) = &self.waker {
+            // Should that fail, the job is found when the thread next looks around, within seconds.
+            let _ = waker.wake();
+        }
+        sent
+    }
+}
+
+impl From<Sender<Job>> for Jobs {
+    fn from(sender: Sender<Job>) -> Self {
+        Self::new(sender, None)
+    }
+}
+
 /// Cheap to clone; see the functions.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    pub(super) jobs: Sender<Job>,
+    pub(super) jobs: Jobs,
     pub(super) offload: Offload,
     pub(super) current: Arc<ArcSwap<Snapshot>>,
     pub(super) following: Arc<Following>,
@@ -50,20 +89,17 @@ pub struct Handle {
 impl Handle {
     /// A handle to the writer behind `jobs`, which publishes in `current`.
     pub fn new(
-        jobs: Sender<Job>,
+        jobs: impl Into<Jobs>,
         offload: Offload,
         current: Arc<ArcSwap<Snapshot>>,
         following: Arc<Following>,
     ) -> Self {
-        Self { jobs, offload, current, following }
+        Self { jobs: jobs.into(), offload, current, following }
     }
 
     /// Submits a dataset; its answer comes by mail. False if the writer has too much to do, or has ended.
     pub fn submit(&self, submission: Submission) -> bool {
-        match self.jobs.try_send(Job::Submission(submission)) {
-            Ok(()) => true,
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
-        }
+        self.jobs.try_send(Job::Submission(submission))
     }
 
     /// Where the agent stands with the server it follows.
@@ -75,7 +111,7 @@ impl Handle {
     pub fn wish(&self, wish: Wish) {
         if self.following.wish(wish) {
             // If the queue is full, the wish is found when the next job has been dealt with.
-            let _ = self.jobs.try_send(Job::Wish);
+            self.jobs.try_send(Job::Wish);
         }
     }
 

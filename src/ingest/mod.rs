@@ -7,10 +7,11 @@ mod following;
 mod handle;
 mod inflate;
 mod offload;
+mod upstream;
 mod writer;
 
 pub use following::{Following, Standing, Wish, Wishes};
-pub use handle::{Handle, Submission};
+pub use handle::{Handle, Jobs, Submission};
 pub use inflate::{InflateFault, inflate};
 pub use offload::Offload;
 pub use writer::{Ingest, Job, Loaded};

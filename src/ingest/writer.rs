@@ -43,14 +43,14 @@ pub struct Loaded {
 
 /// The single writer.
 pub struct Ingest {
-    writer: Writer,
+    pub(super) writer: Writer,
     reactors: Vec<Mailbox>,
     current: Arc<ArcSwap<Snapshot>>,
-    following: Arc<Following>,
-    metrics: Arc<WriterMetrics>,
+    pub(super) following: Arc<Following>,
+    pub(super) metrics: Arc<WriterMetrics>,
     stamp: bool,
     started: Instant,
-    wall_ms: fn() -> i64,
+    pub(super) wall_ms: fn() -> i64,
 }
 
 impl Ingest {
@@ -105,6 +105,16 @@ impl Ingest {
     /// Frees snapshots that no reactor uses any more.
     pub fn sweep(&mut self) {
         self.writer.sweep();
+        self.count_patterns();
+    }
+
+    /// Publishes what regular expressions take, as metrics.
+    fn count_patterns(&self) {
+        let usage = self.writer.pattern_usage();
+        self.metrics.regex_bytes.set(usage.bytes() as u64);
+        self.metrics.regex_too_large.set(usage.too_large());
+        self.metrics.regex_too_many.set(usage.too_many());
+        self.metrics.regex_given_up.set(usage.given_up());
     }
 
     /// Deals with a dataset from a management call; the answer goes out when the data is in service everywhere.
@@ -181,7 +191,12 @@ impl Ingest {
         Ok((loaded, published.change, arrived))
     }
 
-    fn announce(&mut self, change: &Arc<Change>, arrived: Instant, in_service: Option<Arc<InService>>) {
+    pub(super) fn announce(
+        &mut self,
+        change: &Arc<Change>,
+        arrived: Instant,
+        in_service: Option<Arc<InService>>,
+    ) {
         // Encoded here, so that no reactor has to: what did not change is shared, so this is cheap but once.
         for slot in &change.environments {
             if let Some(environment) = change.snapshot.environment(*slot) {
@@ -238,13 +253,18 @@ impl Ingest {
         if more > 0 {
             tracing::warn!("{more} more items changed without a newer `updatedAt`");
         }
+        self.report_findings(published);
+    }
+
+    /// Says what evaluation cannot use.
+    pub(super) fn report_findings(&self, Published { report, .. }: &Published) {
         for Finding { path, message } in report.findings.iter().take(LOGGED_MAX) {
             tracing::warn!(path, "{message}");
         }
     }
 
     /// Publishes what is in service as metrics.
-    fn count(&self, snapshot: &Snapshot) {
+    pub(super) fn count(&self, snapshot: &Snapshot) {
         let (mut environments, mut flags, mut segments) = (0, 0, 0);
         for environment in snapshot.environments() {
             environments += 1;
@@ -256,5 +276,6 @@ impl Ingest {
         self.metrics.flags.set(flags);
         self.metrics.segments.set(segments);
         self.metrics.secrets.set(snapshot.secret_count() as u64);
+        self.count_patterns();
     }
 }

@@ -87,6 +87,29 @@ impl User {
         (2..self.texts()).step_by(2).map(|index| (self.text(index).unwrap_or(""), self.text(index + 1)))
     }
 
+    /// The value of the first custom property of exactly this name, in UTF-8; `None` if there is none, or its value
+    /// is null.
+    pub fn property(&self, name: &[u8]) -> Option<&str> {
+        // As `properties` finds it, but for what every condition of every flag does: each text's end is read once.
+        let (count, rest) = self.packed.split_first_chunk()?;
+        let (ends, texts) = rest.split_at_checked(u32::from_le_bytes(*count) as usize * 4)?;
+        let (ends, _) = ends.as_chunks::<4>();
+        let mut start = u32::from_le_bytes(*ends.get(1)?) & !NULL;
+        let (pairs, _) = ends.get(2..)?.as_chunks::<2>();
+        for [name_end, value_end] in pairs {
+            let (name_end, value_end) = (u32::from_le_bytes(*name_end), u32::from_le_bytes(*value_end));
+            if (name_end - start) as usize == name.len()
+                && texts.get(start as usize..name_end as usize) == Some(name)
+            {
+                let value = texts.get(name_end as usize..value_end as usize)?;
+                // SAFETY: `new` copied whole `&str`s to exactly these bounds, and nothing changes them afterwards.
+                return Some(unsafe { std::str::from_utf8_unchecked(value) });
+            }
+            start = value_end & !NULL;
+        }
+        None
+    }
+
     /// Bytes of memory that the user takes beside the struct itself.
     pub fn memory(&self) -> usize {
         self.packed.len()
@@ -112,6 +135,10 @@ mod tests {
             assert_eq!(user.key_id(), "客户1");
             assert_eq!(user.name(), name);
             assert_eq!(user.properties().collect::<Vec<_>>(), properties);
+            for name in ["age", "", "国", "ag", "ages", "name", "客户1"] {
+                let first = properties.iter().find(|(known, _)| *known == name);
+                assert_eq!(user.property(name.as_bytes()), first.and_then(|(_, value)| *value), "{name}");
+            }
         }
         assert_eq!(User::new("k", None, &[]).unwrap().properties().count(), 0);
     }

@@ -4,7 +4,9 @@
 //! a [`Service`](service::Service), which never touches a socket: it takes input and leaves output, so that the
 //! same service runs under a simulation without any socket.
 
+pub mod channel;
 pub mod io;
+pub mod limits;
 pub mod listener;
 pub mod outbox;
 pub mod reactor;

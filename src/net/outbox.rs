@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::ticks::Tick;
 use crate::payload::Payload;
 
 /// Slices handed to one `writev`: enough for the 80 chunks of a 10,000-flag payload.
@@ -21,6 +23,18 @@ pub struct Outbox {
     offset: usize,
     bytes: usize,
     private_bytes: usize,
+    wait: Wait,
+}
+
+/// How the peer takes what waits.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wait {
+    since: Tick,
+    /// Bytes it took since then.
+    written: u64,
+    /// When its pace was last looked at, and what it had taken by then.
+    mark: Tick,
+    marked: u64,
 }
 
 /// What became of an attempt to write.
@@ -69,29 +83,47 @@ impl Outbox {
         self.private_bytes
     }
 
+    /// The socket is full: from now on it is noted how the peer takes what waits.
+    pub fn begin_wait(&mut self, now: Tick) {
+        self.wait = Wait { since: now, mark: now, ..Wait::default() };
+    }
+
+    /// Since when output waits, and how many bytes the peer has taken since then.
+    pub fn waiting(&self) -> (Tick, u64) {
+        (self.wait.since, self.wait.written)
+    }
+
+    /// Whether the peer took less than `bytes_min` within the last whole `period`.
+    pub fn is_too_slow(&mut self, now: Tick, period: Duration, bytes_min: u64) -> bool {
+        let Wait { mark, marked, written, .. } = self.wait;
+        if !mark.after(period).has_come(now) {
+            return false;
+        }
+        self.wait.mark = now;
+        self.wait.marked = written;
+        written - marked < bytes_min
+    }
+
+    /// Drops every payload of which nothing was sent yet.
+    pub fn drop_unsent(&mut self) {
+        let begun = if self.offset > 0 { self.queue.pop_front() } else { None };
+        self.queue = begun.into_iter().collect();
+        self.bytes = self.queue.iter().map(Payload::len).sum::<usize>() - self.offset;
+        self.private_bytes = self.queue.iter().map(Payload::private_bytes).sum();
+    }
+
     /// Writes until all is gone or the socket is full. Returns the outcome and the bytes written.
     ///
     /// In order of preference: one `write` of one run, one `writev` of many; another round only when the kernel
-    /// took everything it was offered.
+    /// took everything it was offered. One run is by far the most frequent, and is not made a list of.
     pub fn flush(&mut self, socket: &mut impl Write) -> io::Result<(Flush, usize)> {
         let mut written_total = 0;
         loop {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let mut filled = 0;
-            let mut offset = self.offset;
-            for payload in &self.queue {
-                filled += payload.slices(offset, &mut slices[filled..]);
-                offset = 0;
-                if filled == SLICES_MAX {
-                    break;
-                }
-            }
-            if filled == 0 {
-                return Ok((Flush::Done, written_total));
-            }
-            let offered: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
-            let result =
-                if filled == 1 { socket.write(&slices[0]) } else { socket.write_vectored(&slices[..filled]) };
+            let Some(first) = self.queue.front() else { return Ok((Flush::Done, written_total)) };
+            let (offered, result) = match first.run(self.offset) {
+                Some(run) if self.queue.len() == 1 => (run.len(), socket.write(run)),
+                _ => self.write_many(socket),
+            };
             match result {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
@@ -110,8 +142,26 @@ impl Outbox {
         }
     }
 
+    /// Offers the socket as many runs as one call takes. Returns how many bytes they have, and what came of it.
+    #[inline(never)]
+    fn write_many(&self, socket: &mut impl Write) -> (usize, io::Result<usize>) {
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let mut filled = 0;
+        let mut offset = self.offset;
+        for payload in &self.queue {
+            filled += payload.slices(offset, &mut slices[filled..]);
+            offset = 0;
+            if filled == SLICES_MAX {
+                break;
+            }
+        }
+        let slices = &slices[..filled];
+        (slices.iter().map(|slice| slice.len()).sum(), socket.write_vectored(slices))
+    }
+
     fn advance(&mut self, mut written: usize) {
         self.bytes -= written;
+        self.wait.written += written as u64;
         while let Some(first) = self.queue.front() {
             let rest = first.len() - self.offset;
             if written < rest {

@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
+use rustls::ServerConfig;
 
-use super::io::{Counters, Io, ORIGINS_MAX, SHARED_BUFFER_BYTES, Socket, Timeouts};
+use super::io::secure::Secure;
+use super::io::{Counters, Io, ORIGINS_MAX, SHARED_BUFFER_BYTES, Socket};
+use super::limits::Limits;
 use super::service::{Origin, Service};
 use super::slab::Key;
 use super::ticks::Clock;
@@ -56,10 +60,16 @@ pub trait Driver<T: Socket>: Service {
 /// What a reactor is made with.
 #[derive(Debug)]
 pub struct Options {
-    /// Time limits of connections.
-    pub timeouts: Timeouts,
+    /// Bounds of connections.
+    pub limits: Limits,
     /// By listener, what its connections are counted against.
     pub allowances: Vec<Arc<Allowance>>,
+    /// By listener, what TLS is set to for connections that come in; `None` is without TLS.
+    pub secure: Vec<Option<Arc<ArcSwap<ServerConfig>>>>,
+    /// Handshakes of TLS that are worked on before all other connections get their turn.
+    pub handshakes_per_turn: usize,
+    /// What is answered, without TLS, to a peer that begins without where it is spoken.
+    pub plain_refusal: &'static [u8],
 }
 
 /// How many connections may be open together. Reactors share one, since the kernel spreads connections unevenly over
@@ -85,6 +95,7 @@ impl Allowance {
 struct Listener {
     socket: TcpListener,
     allowance: Arc<Allowance>,
+    secure: Option<Arc<ArcSwap<ServerConfig>>>,
     /// Taken from the allowance.
     taken: usize,
     /// Connections may be waiting that no event will announce again.
@@ -100,6 +111,8 @@ pub struct Reactor<D: Driver<TcpStream>> {
     driver: D,
     buffer: Box<[u8]>,
     clock: Clock,
+    handshakes_per_turn: usize,
+    plain_refusal: &'static [u8],
     /// The last tick saw no connection: there is nothing to be done without an event.
     quiet: bool,
     /// Accepting failed for want of descriptors; to be tried again when one may be free.
@@ -122,17 +135,20 @@ impl<D: Driver<TcpStream>> Reactor<D> {
             poll.registry().register(&mut socket, Token(FIRST_LISTENER + index), Interest::READABLE)?;
             let allowance =
                 options.allowances.get(index).cloned().unwrap_or_else(|| Allowance::new(usize::MAX));
-            kept.push(Listener { socket, allowance, taken: 0, pending: true });
+            let secure = options.secure.get(index).cloned().flatten();
+            kept.push(Listener { socket, allowance, secure, taken: 0, pending: true });
         }
         let clock = Clock::new();
         Ok(Self {
             driver: make(waker.clone()),
-            io: Io::new(options.timeouts, clock.now()),
+            io: Io::new(options.limits, clock.now()),
             poll,
             waker,
             listeners: kept,
             buffer: vec![0; SHARED_BUFFER_BYTES].into_boxed_slice(),
             clock,
+            handshakes_per_turn: options.handshakes_per_turn.max(1),
+            plain_refusal: options.plain_refusal,
             quiet: false,
             starved: false,
         })
@@ -177,6 +193,7 @@ impl<D: Driver<TcpStream>> Reactor<D> {
                 self.io.reap(&mut self.driver);
             }
             self.run_again();
+            self.shake_hands();
             self.accept();
             more_work = self.driver.work(&mut self.io);
             if sweeping || started >= next_sweep {
@@ -229,7 +246,12 @@ impl<D: Driver<TcpStream>> Reactor<D> {
     fn run_again(&mut self) {
         for key in self.io.take_runnable() {
             self.io.readable(key, false, &mut self.buffer, &mut self.driver);
+            self.io.reap(&mut self.driver);
         }
+    }
+
+    fn shake_hands(&mut self) {
+        self.io.shake_hands(self.handshakes_per_turn, &mut self.buffer, &mut self.driver);
         self.io.reap(&mut self.driver);
     }
 
@@ -254,8 +276,12 @@ impl<D: Driver<TcpStream>> Reactor<D> {
         match self.listeners[index].socket.accept() {
             Ok(_) if !self.listeners[index].allowance.take() => self.io.counters.over_limit += 1,
             Ok((socket, _)) => {
+                let Ok(key) = self.keep(index, socket) else {
+                    self.listeners[index].allowance.give_back(1);
+                    self.io.counters.accept_errors += 1;
+                    return;
+                };
                 self.listeners[index].taken += 1;
-                let key = self.io.insert(socket, Origin(index), &mut self.driver);
                 if let Some(socket) = self.io.socket_mut(key)
                     && self
                         .poll
@@ -275,6 +301,17 @@ impl<D: Driver<TcpStream>> Reactor<D> {
             // A connection that was gone before it was accepted concerns only itself.
             Err(_) => self.io.counters.accept_errors += 1,
         }
+    }
+
+    fn keep(&mut self, index: usize, socket: TcpStream) -> Result<Key, rustls::Error> {
+        let origin = Origin(index);
+        Ok(match &self.listeners[index].secure {
+            None => self.io.insert(socket, origin, &mut self.driver),
+            Some(configuration) => {
+                let secure = Secure::new(configuration.load_full(), self.plain_refusal)?;
+                self.io.insert_secure(socket, secure, origin, &mut self.driver)
+            }
+        })
     }
 
     /// Gives back to the allowances what ended connections had taken.

@@ -14,6 +14,11 @@ use super::routes::Route;
 use super::server::Server;
 use super::session::{Parked, Session, State, Wait};
 
+/// What is answered, without TLS, to a request without TLS where TLS is spoken.
+pub const PLAIN_REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+    Content-Type: text/plain; charset=utf-8\r\nContent-Length: 46\r\nConnection: close\r\n\r\n\
+    This port speaks TLS: use https:// or wss://.\n";
+
 impl Server {
     /// Takes a request's head off `bytes`, if it is all there, and deals with the request.
     pub(super) fn take_head(
@@ -175,9 +180,9 @@ impl Server {
         wait: Wait,
     ) {
         link.set_deadline(match wait {
-            Wait::Verdict { .. } => link.now().after(self.shared.options.verdict_wait),
-            // The writer answers every submission.
-            Wait::Reply => crate::net::ticks::Tick::NEVER,
+            Wait::Verdict(_) => link.now().after(self.shared.options.verdict_wait),
+            // The writer answers every submission, and the wait for memory is short.
+            Wait::Reply | Wait::Memory(_) => crate::net::ticks::Tick::NEVER,
         });
         session.state = State::Parked(Box::new(Parked { exchange, wait }));
         link.pause();

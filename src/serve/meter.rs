@@ -9,11 +9,16 @@ use crate::net::io::Counters;
 use crate::net::service::Ended;
 use crate::protocol::insight::Counts;
 use crate::store::{EnvironmentSlot, Snapshot, SyncKind};
-use crate::telemetry::metrics::{Closed, Connection, EnvironmentConnections, Metrics, ReactorMetrics, Sync};
+use crate::telemetry::metrics::{
+    Closed, Connection, EnvironmentConnections, Handshake, HandshakeFailure, Metrics, ReactorMetrics, Sync,
+};
 pub(super) use crate::telemetry::metrics::{Limit, Refusal};
+
+use crate::telemetry::once::RateLimit;
 
 use super::routes::Route;
 use super::session::Session;
+use super::shared::Options;
 use super::verdict::Refused;
 
 /// How often the connections by environment are published.
@@ -24,14 +29,23 @@ const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Meter {
     all: Arc<Metrics>,
     own: Arc<ReactorMetrics>,
+    /// Which of the two limits a client's poll meets first.
+    poll_limit: Limit,
     /// What `net` had counted at the last turn.
     seen: Counters,
     published: Option<Instant>,
+    wall_ms: fn() -> i64,
 }
 
+/// Says once a minute that somebody speaks plain HTTP where TLS is spoken.
+static PLAIN_HTTP: RateLimit = RateLimit::new(60_000);
+
 impl Meter {
-    pub fn new(all: &Arc<Metrics>) -> Self {
-        Self { all: all.clone(), own: all.reactor(), seen: Counters::default(), published: None }
+    pub fn new(all: &Arc<Metrics>, options: &Options, wall_ms: fn() -> i64) -> Self {
+        let by_user = options.user_bytes_max <= options.body_bytes_max;
+        let poll_limit = if by_user { Limit::UserBytes } else { Limit::BodyBytes };
+        let (own, seen) = (all.reactor(), Counters::default());
+        Self { all: all.clone(), own, poll_limit, seen, published: None, wall_ms }
     }
 
     pub fn accepted(&self) {
@@ -48,11 +62,15 @@ impl Meter {
         let why = session.why.unwrap_or(match ended {
             Ended::Closed if session.counted_as == Connection::Http => Closed::Done,
             Ended::Closed | Ended::Peer => Closed::Peer,
-            Ended::Stalled => Closed::Limit,
+            Ended::Stalled | Ended::Slow => Closed::Limit,
+            Ended::Shed => Closed::Memory,
             Ended::Error | Ended::Aborted => Closed::Broken,
         });
-        if ended == Ended::Stalled {
-            self.own.limit_hit(Limit::WriteStallSeconds);
+        match ended {
+            Ended::Stalled => self.own.limit_hit(Limit::WriteStallSeconds),
+            Ended::Slow => self.own.limit_hit(Limit::WriteMinBytesPerSecond),
+            Ended::Shed => self.own.limit_hit(Limit::PendingBytes),
+            _ => {}
         }
         self.own.closed(session.counted_as, why);
     }
@@ -88,8 +106,11 @@ impl Meter {
     pub fn answered(&self, route: Route, status: u16) {
         self.own.responded(route.label(), status);
         if status == 413 {
-            let bootstrap = route == Route::Bootstrap;
-            self.own.limit_hit(if bootstrap { Limit::BootstrapBytes } else { Limit::BodyBytes });
+            self.own.limit_hit(match route {
+                Route::Bootstrap => Limit::BootstrapBytes,
+                Route::ClientPoll => self.poll_limit,
+                _ => Limit::BodyBytes,
+            });
         }
     }
 
@@ -121,7 +142,34 @@ impl Meter {
         for _ in self.seen.accept_errors..counters.accept_errors {
             own.limit_hit(Limit::Descriptors);
         }
+        self.handshakes(counters);
         self.seen = counters.clone();
+    }
+
+    fn handshakes(&self, counters: &Counters) {
+        let (now, seen) = (&counters.handshakes, &self.seen.handshakes);
+        if now == seen {
+            return;
+        }
+        for how in Handshake::ALL {
+            self.own.handshakes_done(*how, now.done[*how as usize] - seen.done[*how as usize]);
+        }
+        for why in HandshakeFailure::ALL {
+            self.own.handshakes_failed(*why, now.failed[*why as usize] - seen.failed[*why as usize]);
+        }
+        for _ in seen.put_off..now.put_off {
+            self.own.limit_hit(Limit::HandshakesPerTurn);
+        }
+        let plain = HandshakeFailure::PlainHttp as usize;
+        if now.failed[plain] > seen.failed[plain]
+            && let Some(held_back) = PLAIN_HTTP.allow(u64::try_from((self.wall_ms)()).unwrap_or(0))
+        {
+            tracing::warn!(
+                held_back,
+                "a client speaks plain HTTP where TLS is spoken, and was refused. Let it use https:// or wss://, or add \
+                 an http:// address to Urls"
+            );
+        }
     }
 
     /// Publishes the connections of each environment: once a second, and at once when there is `none` left, since

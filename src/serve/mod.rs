@@ -17,6 +17,9 @@ mod exchange;
 mod health;
 mod hold;
 mod http;
+mod memory;
+#[cfg(test)]
+mod memory_tests;
 mod meter;
 mod poll;
 mod push;
@@ -35,6 +38,7 @@ mod verdict;
 #[cfg(test)]
 mod verdict_tests;
 
+pub use http::PLAIN_REFUSAL;
 pub use routes::Route;
 pub use server::Server;
 pub use session::{Door, Session};

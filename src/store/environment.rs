@@ -168,6 +168,12 @@ impl Environment {
         Some(self.server.highest_ms).filter(|ms| *ms != i64::MIN)
     }
 
+    /// The highest `updatedAt` among the items it has now, in Unix milliseconds.
+    pub fn newest_updated_at_ms(&self) -> Option<i64> {
+        let newest_ms = self.flags.newest.updated_at_ms.max(self.segments.newest.updated_at_ms);
+        Some(newest_ms).filter(|ms| *ms != i64::MIN)
+    }
+
     /// Bytes of the full message to a server SDK. The Rust SDK takes none of more than 1 MiB.
     pub fn full_bytes(&self) -> usize {
         full_len(self.flags.encoded_bytes() + self.segments.encoded_bytes())

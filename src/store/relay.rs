@@ -57,8 +57,9 @@ impl Snapshot {
         self.membership
     }
 
-    /// Names the environments of a scope and their secrets, so that two sides can tell whether they have the same ones.
-    pub fn relay_digest(&self, scope: &Scope) -> String {
+    /// Names the environments of a scope, their secrets, and `source`, the process that they came from: whoever has the same
+    /// digest has the same ones, and of the same process, which knows what it has removed since.
+    pub fn relay_digest(&self, scope: &Scope, source: &str) -> String {
         let mut lines: Vec<String> = self
             .relayed(scope)
             .flat_map(|environment| {
@@ -69,6 +70,7 @@ impl Snapshot {
             })
             .collect();
         lines.sort_unstable();
+        lines.push(source.to_owned());
         let digest = Md5::digest(lines.concat());
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -92,12 +94,12 @@ impl Snapshot {
         Payload::Parts(Arc::new(Parts::new(runs)))
     }
 
-    /// What a relay lacks that comes back, as an `rp_patch` in one WebSocket frame.
+    /// What a relay lacks that comes back, as an `rp_patch` in one WebSocket frame. `own` names this process.
     ///
     /// # Errors
     /// When it lacks, or has too much, what only a whole dataset can tell.
-    pub fn relay_patch(&self, scope: &Scope, holds: &RelaySync) -> Result<Payload, NeedsFull> {
-        if holds.digest.as_ref().is_some_and(|digest| *digest != self.relay_digest(scope)) {
+    pub fn relay_patch(&self, scope: &Scope, holds: &RelaySync, own: &str) -> Result<Payload, NeedsFull> {
+        if holds.digest.as_ref().is_some_and(|digest| *digest != self.relay_digest(scope, own)) {
             return Err(NeedsFull);
         }
         let mut text = PATCH_START.as_bytes().to_vec();

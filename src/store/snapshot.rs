@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::environment::{Environment, EnvironmentSlot};
 use super::message::append_json_string;
 use crate::eval::Segments;
+use crate::model::environment_id::EnvironmentId;
 use crate::model::secret::SecretKind;
 use crate::payload::{Parts, Payload};
 use crate::protocol::secret::Secret;
@@ -92,6 +93,11 @@ impl Snapshot {
     /// The environments of the dataset, in its order.
     pub fn environments(&self) -> impl Iterator<Item = &Arc<Environment>> {
         self.order.iter().filter_map(|slot| self.environment(*slot))
+    }
+
+    /// Whether the dataset holds this environment.
+    pub fn holds(&self, id: EnvironmentId) -> bool {
+        self.environments().any(|environment| environment.id == id)
     }
 
     /// The environments of the dataset, in its order, then those that are still in service without it.

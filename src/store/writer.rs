@@ -14,7 +14,7 @@ use super::publish::Round;
 use super::resolution::Resolution;
 use super::snapshot::{SecretEntry, Secrets, Snapshot};
 use super::table::Positions;
-use crate::eval::{Compiler, RegexLimits};
+use crate::eval::{Compiler, PatternUsage, RegexLimits};
 use crate::model::dataset::{Dataset, EnvironmentDef, Finding};
 use crate::model::environment_id::EnvironmentId;
 use crate::model::flag::FlagDef;
@@ -135,12 +135,24 @@ impl Writer {
         self.answered = number;
     }
 
+    /// What is in service is the answer to the full sync of this number. Returns the publish, if that is news.
+    pub fn confirm(&mut self, number: u64) -> Option<Arc<Change>> {
+        if !self.options.follows || number <= self.current.answered() {
+            return None;
+        }
+        self.answered = number;
+        let mut round = Round::new(&self.current);
+        round.set_answered(number);
+        self.finish(round, Report::default()).change
+    }
+
     /// Replaces everything by a dataset. It is diffed against what is in service: byte-identical items stay
     /// as they are, environments and secrets that are gone stay until `now_ms` + grace. With `stamp`, an item
     /// that was changed without a newer `updatedAt` gets one. `now_ms` may come from any clock that does not
     /// go back.
     pub fn replace(&mut self, dataset: &Dataset<'_>, now_ms: i64, stamp: bool) -> Published {
         let mut report = Report::default();
+        self.compiler.begin_change();
         let slots: Vec<_> = dataset.environments.iter().map(|def| self.slot_of(def.id)).collect();
         let mut round = Round::new(&self.current);
         round.set_loaded();
@@ -182,6 +194,7 @@ impl Writer {
     /// without secrets.
     pub fn upsert(&mut self, flags: &[FlagDef<'_>], segments: &[SegmentDef<'_>], now_ms: i64) -> Published {
         let mut report = Report::default();
+        self.compiler.begin_change();
         let mut groups: Vec<(EnvironmentSlot, Vec<&FlagDef<'_>>, Vec<&SegmentDef<'_>>)> = Vec::new();
         let mut group_of = |slot: EnvironmentSlot| match groups.iter().position(|group| group.0 == slot) {
             Some(at) => at,
@@ -227,6 +240,11 @@ impl Writer {
         self.expire_in(&mut round, now_ms);
         round.resolve_all(self);
         self.finish(round, Report::default()).change
+    }
+
+    /// What compiled regular expressions take.
+    pub fn pattern_usage(&self) -> &Arc<PatternUsage> {
+        self.compiler.pattern_usage()
     }
 
     /// When the next grace ends, by the clock of `now_ms`.

@@ -74,6 +74,63 @@ pub fn configuration(trust: Trust, identity: Option<CertifiedKey>) -> Result<Cli
     Ok(configuration)
 }
 
+/// A configuration that takes any server for the right one: for a look at the agent on this very machine, whose
+/// certificate is for the name that others know it by. Nothing secret may be sent.
+///
+/// # Errors
+/// Only if the cryptography lacks what this program is built with.
+pub fn without_verification() -> Result<ClientConfig, Error> {
+    let schemes = provider().signature_verification_algorithms.supported_schemes();
+    let mut configuration = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody { schemes }))
+        .with_no_client_auth();
+    configuration.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(configuration)
+}
+
+/// Takes any server.
+#[derive(Debug)]
+struct Anybody {
+    schemes: Vec<SignatureScheme>,
+}
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes.clone()
+    }
+}
+
 /// Checks servers as usual, and takes one that shows a certificate that was named itself: `openssl req -x509` makes
 /// self-signed certificates that claim to be authorities, which by the rules none may show as its own.
 #[derive(Debug)]

@@ -122,6 +122,11 @@ fn alert_received(alert: AlertDescription) -> Explained {
 }
 
 fn written(at: UnixTime) -> String {
-    let at = i64::try_from(at.as_secs()).ok().and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
+    written_s(i64::try_from(at.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// A time in Unix seconds as people write it.
+pub(super) fn written_s(at_s: i64) -> String {
+    let at = OffsetDateTime::from_unix_timestamp(at_s).ok();
     at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_else(|| "an impossible time".into())
 }

@@ -23,11 +23,11 @@ pub struct KeyPairText {
 
 /// The settings that name the files of a certificate and its key.
 #[derive(Clone, Copy, Debug)]
-pub struct KeyPairNames {
+pub struct KeyPairNames<'a> {
     /// The setting of the certificate.
-    pub certificate: &'static str,
+    pub certificate: &'a str,
     /// The setting of the key.
-    pub key: &'static str,
+    pub key: &'a str,
 }
 
 impl KeyPairText {
@@ -35,7 +35,7 @@ impl KeyPairText {
     ///
     /// # Errors
     /// What is wrong with each of them.
-    pub fn read(names: KeyPairNames, files: &KeyPairFiles) -> Result<Self, Vec<Fault>> {
+    pub fn read(names: KeyPairNames<'_>, files: &KeyPairFiles) -> Result<Self, Vec<Fault>> {
         let certificate = read(names.certificate, &files.certificate);
         let key = read(names.key, &files.key);
         match (certificate, key) {
@@ -48,7 +48,7 @@ impl KeyPairText {
     ///
     /// # Errors
     /// What is wrong with the contents.
-    pub fn parse(&self, names: KeyPairNames, files: &KeyPairFiles) -> Result<CertifiedKey, Vec<Fault>> {
+    pub fn parse(&self, names: KeyPairNames<'_>, files: &KeyPairFiles) -> Result<CertifiedKey, Vec<Fault>> {
         let chain = certificates(names.certificate, &files.certificate, &self.certificate);
         let key = key(names.key, &files.key, &self.key);
         let (chain, key) = match (chain, key) {
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
     use std::path::PathBuf;
 
-    const NAMES: KeyPairNames = KeyPairNames { certificate: "Cert", key: "Key" };
+    const NAMES: KeyPairNames<'_> = KeyPairNames { certificate: "Cert", key: "Key" };
 
     struct Folder(tempfile::TempDir);
 

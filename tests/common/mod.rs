@@ -21,6 +21,7 @@ pub mod rng;
 pub mod sdk;
 pub mod server;
 pub mod strict;
+pub mod tls;
 pub mod watcher;
 pub mod ws;
 

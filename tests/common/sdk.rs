@@ -53,6 +53,21 @@ pub struct Spec {
     /// How long it may take for what should happen at once.
     patience: Duration,
     installed: bool,
+    /// Why it cannot be installed here, if `prepare` found the registry without it.
+    unavailable: Option<String>,
+}
+
+impl Spec {
+    /// With this in the driver's environment.
+    pub fn with_env(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(name.into(), value.into());
+        self
+    }
+
+    /// The ways in which it gets its data.
+    pub fn modes(&self) -> &[Mode] {
+        &self.modes
+    }
 }
 
 /// Every SDK that has a driver, in the order of their names.
@@ -101,6 +116,7 @@ fn read_spec(root: &Path, file: &Path) -> Spec {
             && list(&json["needs"])
                 .iter()
                 .all(|program| on_path(program.as_str().expect("a program's name"))),
+        unavailable: fs::read_to_string(cache.join("unavailable")).ok(),
         name,
     }
 }
@@ -112,7 +128,7 @@ fn on_path(program: &str) -> bool {
 }
 
 /// The SDKs a test can use. Those that are not installed are reported as left out, or fail the test where all are
-/// required.
+/// required; those that the registry lacks are named, here and by `scripts/test`.
 pub fn installed_specs(test: &str) -> Vec<Spec> {
     only_installed(test, all_specs())
 }
@@ -125,6 +141,11 @@ pub fn installed_spec(test: &str, name: &str) -> Option<Spec> {
 }
 
 fn only_installed(test: &str, specs: Vec<Spec>) -> Vec<Spec> {
+    let (unavailable, specs): (Vec<Spec>, Vec<Spec>) =
+        specs.into_iter().partition(|spec| spec.unavailable.is_some());
+    for spec in unavailable {
+        println!("{test}: without {}: {}", spec.name, spec.unavailable.unwrap_or_default().trim_end());
+    }
     let (installed, missing): (Vec<Spec>, Vec<Spec>) = specs.into_iter().partition(|spec| spec.installed);
     if !missing.is_empty() {
         let names: Vec<&str> = missing.iter().map(|spec| spec.name.as_str()).collect();
@@ -306,7 +327,8 @@ impl Sdk {
         variation_types: &BTreeMap<String, String>,
     ) -> BTreeMap<String, Value> {
         self.identify(user);
-        let mut answer = self.command("all", json!({ "user": user }), self.patience());
+        let keys: Vec<&String> = variation_types.keys().collect();
+        let mut answer = self.command("all", json!({ "user": user, "keys": keys }), self.patience());
         let values = answer["values"].as_object_mut().expect("values by key");
         values
             .iter_mut()
@@ -322,7 +344,7 @@ impl Sdk {
         }
     }
 
-    /// Keys of the flags it has reported as changed since its start.
+    /// Keys of the flags it has reported as changed since its start. Not every SDK reports any.
     pub fn updates(&mut self) -> Vec<String> {
         let answer = self.command("updates", json!({}), self.patience());
         let keys = answer["keys"].as_array().expect("a list of keys");

@@ -20,7 +20,7 @@ mod tests;
 mod text;
 
 pub use findings::{DatasetError, FAULTS_MAX, WARNINGS_MAX};
-pub use relay::ServerMessage;
+pub use relay::{MessageError, MessageKind, ServerMessage};
 
 use bytes::Bytes;
 
@@ -62,7 +62,7 @@ impl DatasetText {
     ///
     /// Fails as [`Self::parse`] does, with paths that begin at the message; but of two flags or segments of one
     /// id the newer counts.
-    pub fn parse_message(&mut self) -> Result<ServerMessage<'_>, DatasetError> {
+    pub fn parse_message(&mut self) -> Result<ServerMessage<'_>, MessageError> {
         relay::read(&self.parsed()?)
     }
 

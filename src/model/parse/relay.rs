@@ -11,7 +11,7 @@ use super::dump::{self, Twice};
 use super::findings::{DatasetError, Findings, Path};
 use super::items;
 use super::lint::SegmentIndex;
-use super::tape::{Value, pick};
+use super::tape::{Fields, Value, pick};
 use super::text::Parsed;
 
 /// A message of a FeatBit server, borrowed from its text.
@@ -35,12 +35,51 @@ pub enum ServerMessage<'a> {
         /// Segments, usually one or none.
         segments: Vec<SegmentDef<'a>>,
     },
+    /// `rp-verified`, of agents of our make only: what was sent before is certainly all there was when the full sync
+    /// of this number was asked for.
+    Verified(u64),
+    /// `rp-path`, of agents of our make only: the random names of the processes from the sender to the source of truth.
+    Path(Vec<String>),
     /// Anything else, by its `messageType`, or by the `eventType` of a `data-sync` of an unknown one.
     Other(&'a str),
 }
 
+/// What a message of a known kind is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageKind {
+    /// `rp_full`.
+    Full,
+    /// `rp_patch`.
+    Patch,
+    /// `patch`.
+    Change,
+}
+
+/// Why a message was refused whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageError {
+    /// What it is, as far as that could be read.
+    pub kind: Option<MessageKind>,
+    /// Its faults.
+    pub faults: DatasetError,
+}
+
+impl From<DatasetError> for MessageError {
+    fn from(faults: DatasetError) -> Self {
+        Self { kind: None, faults }
+    }
+}
+
+impl std::fmt::Display for MessageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.faults.fmt(f)
+    }
+}
+
+impl std::error::Error for MessageError {}
+
 /// Reads the message.
-pub(super) fn read<'a>(parsed: &Parsed<'a>) -> Result<ServerMessage<'a>, DatasetError> {
+pub(super) fn read<'a>(parsed: &Parsed<'a>) -> Result<ServerMessage<'a>, MessageError> {
     let mut findings = Findings::quiet();
     let root = Path::Root("the message");
     let Some(fields) = findings.required_object(parsed.root(), &root) else {
@@ -51,6 +90,14 @@ pub(super) fn read<'a>(parsed: &Parsed<'a>) -> Result<ServerMessage<'a>, Dataset
     if findings.faults() > 0 {
         return fail(findings);
     }
+    if message_type == "rp-verified" {
+        let verified = data.and_then(|data| data.fields()).and_then(verified);
+        return Ok(verified.map_or(ServerMessage::Other(message_type), ServerMessage::Verified));
+    }
+    if message_type == "rp-path" {
+        let path = data.and_then(|data| data.fields()).and_then(path_names);
+        return Ok(path.map_or(ServerMessage::Other(message_type), ServerMessage::Path));
+    }
     if !message_type.eq_ignore_ascii_case("data-sync") {
         return Ok(ServerMessage::Other(message_type));
     }
@@ -60,19 +107,36 @@ pub(super) fn read<'a>(parsed: &Parsed<'a>) -> Result<ServerMessage<'a>, Dataset
         return fail(findings);
     };
     pick!(fields => event_type: "eventType", provisional: "provisional");
-    match findings.required_text(event_type, &path, "eventType") {
-        _ if findings.faults() > 0 => fail(findings),
+    let event_type = findings.required_text(event_type, &path, "eventType");
+    if findings.faults() > 0 {
+        return fail(findings);
+    }
+    let (kind, message) = match event_type {
         "rp_full" => {
             let provisional = provisional.and_then(|value| value.as_bool()).unwrap_or(false);
-            let dataset = dump::read_at(parsed, data, &path, Findings::default(), Twice::NewerCounts)?;
-            Ok(ServerMessage::Full { dataset, provisional })
+            let dataset = dump::read_at(parsed, data, &path, Findings::default(), Twice::NewerCounts);
+            (MessageKind::Full, dataset.map(|dataset| ServerMessage::Full { dataset, provisional }))
         }
         "rp_patch" => {
-            dump::read_at(parsed, data, &path, findings, Twice::NewerCounts).map(ServerMessage::Patch)
+            let dataset = dump::read_at(parsed, data, &path, findings, Twice::NewerCounts);
+            (MessageKind::Patch, dataset.map(ServerMessage::Patch))
         }
-        "patch" => change(parsed, data, &path, findings),
-        other => Ok(ServerMessage::Other(other)),
-    }
+        "patch" => (MessageKind::Change, change(parsed, data, &path, findings)),
+        other => return Ok(ServerMessage::Other(other)),
+    };
+    message.map_err(|faults| MessageError { kind: Some(kind), faults })
+}
+
+/// The number that is verified.
+fn verified(fields: Fields<'_, '_>) -> Option<u64> {
+    pick!(fields => verify: "verify");
+    verify.and_then(|value| value.as_u64())
+}
+
+/// The names of a path.
+fn path_names(fields: Fields<'_, '_>) -> Option<Vec<String>> {
+    pick!(fields => path: "path");
+    path?.elements()?.map(|name| name.as_str().map(str::to_owned)).collect()
 }
 
 fn change<'a>(
@@ -99,9 +163,9 @@ fn change<'a>(
     Ok(ServerMessage::Change { flags, segments })
 }
 
-fn fail<'a>(findings: Findings) -> Result<ServerMessage<'a>, DatasetError> {
+fn fail<'a>(findings: Findings) -> Result<ServerMessage<'a>, MessageError> {
     match findings.finish() {
-        Err(error) => Err(error),
+        Err(faults) => Err(faults.into()),
         // Only asked after a fault; should there be none, the message says nothing.
         Ok(_) => Ok(ServerMessage::Other("")),
     }

@@ -56,6 +56,15 @@ impl<'t, 'a> Value<'t, 'a> {
         }
     }
 
+    /// A whole number that is not negative.
+    pub fn as_u64(&self) -> Option<u64> {
+        match self.node() {
+            Node::Static(StaticNode::U64(value)) => Some(value),
+            Node::Static(StaticNode::I64(value)) => u64::try_from(value).ok(),
+            _ => None,
+        }
+    }
+
     /// The properties of an object, in order, duplicates included.
     pub fn fields(&self) -> Option<Fields<'t, 'a>> {
         match self.node() {

@@ -13,6 +13,9 @@ use crate::payload::Payload;
 use crate::protocol::relay::RelaySync;
 use crate::store::{NeedsFull, PatchForm, Scope, Snapshot};
 
+/// The name of the process.
+const OWN: &str = "own";
+
 /// What a relay holds: by environment its secrets, and its items by list and id.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Relay {
@@ -86,7 +89,7 @@ fn bring(relay: &mut Relay, snapshot: &Snapshot, scope: &Scope, from: Option<u64
     let mut frames = Vec::new();
     let told = match from {
         Some(from) => snapshot.relay_since(scope, from, &mut frames),
-        None => snapshot.relay_patch(scope, &relay.holds(digest)).map(|patch| frames.push(patch)),
+        None => snapshot.relay_patch(scope, &relay.holds(digest), OWN).map(|patch| frames.push(patch)),
     };
     if told == Err(NeedsFull) {
         assert!(frames.is_empty());
@@ -128,8 +131,8 @@ fn a_scope_names_environments_by_label_or_id_and_holds_nothing_else() {
     let mut frames = Vec::new();
     snapshot.relay_since(&scope, before.sequence(), &mut frames).unwrap();
     assert!(frames.is_empty());
-    assert_eq!(before.relay_digest(&scope), snapshot.relay_digest(&scope));
-    assert_ne!(snapshot.relay_digest(&scope), snapshot.relay_digest(&Scope::All));
+    assert_eq!(before.relay_digest(&scope, OWN), snapshot.relay_digest(&scope, OWN));
+    assert_ne!(snapshot.relay_digest(&scope, OWN), snapshot.relay_digest(&Scope::All, OWN));
 }
 
 #[test]
@@ -138,12 +141,22 @@ fn a_secret_that_was_revoked_meanwhile_is_told_to_who_sends_a_digest() {
     let mut worlds = vec![world(1, vec![thing("f", 5, "a")], vec![])];
     let before = change(&mut writer, &worlds).snapshot.clone();
     let relay = Relay::full(&before, &Scope::All);
-    let digest = before.relay_digest(&Scope::All);
+    let digest = before.relay_digest(&Scope::All, OWN);
     worlds[0].secrets.pop();
     let snapshot = change(&mut writer, &worlds).snapshot.clone();
     assert!(snapshot.relay_since(&Scope::All, before.sequence(), &mut Vec::new()).is_err());
-    assert!(snapshot.relay_patch(&Scope::All, &relay.holds(Some(digest))).is_err());
-    assert!(snapshot.relay_patch(&Scope::All, &relay.holds(None)).is_ok());
+    assert!(snapshot.relay_patch(&Scope::All, &relay.holds(Some(digest)), OWN).is_err());
+    assert!(snapshot.relay_patch(&Scope::All, &relay.holds(None), OWN).is_ok());
+}
+
+#[test]
+fn a_process_that_was_started_anew_does_not_know_what_it_removed_and_sends_everything() {
+    let mut writer = writer();
+    let snapshot = change(&mut writer, &[world(1, vec![thing("f", 5, "a")], vec![])]).snapshot.clone();
+    let relay = Relay::full(&snapshot, &Scope::All);
+    let digest = snapshot.relay_digest(&Scope::All, OWN);
+    assert!(snapshot.relay_patch(&Scope::All, &relay.holds(Some(digest.clone())), OWN).is_ok());
+    assert!(snapshot.relay_patch(&Scope::All, &relay.holds(Some(digest)), "other").is_err());
 }
 
 #[test]
@@ -182,7 +195,7 @@ proptest! {
                 0 if index < last => continue,
                 // It was away, and says what it has.
                 1 => {
-                    let digest = at.relay_digest(&scope);
+                    let digest = at.relay_digest(&scope, OWN);
                     bring(&mut relay, &now, &scope, None, Some(digest));
                 }
                 _ => bring(&mut relay, &now, &scope, Some(at.sequence()), None),

@@ -59,8 +59,10 @@ labels! {
         Revoked => "revoked",
         /// The peer broke the protocol.
         Protocol => "protocol",
-        /// A limit of time or memory.
+        /// A limit of time.
         Limit => "limit",
+        /// Memory was short (1013).
+        Memory => "memory",
         /// The agent goes down (1001).
         Shutdown => "shutdown",
     }
@@ -97,6 +99,8 @@ labels! {
         StreamIdleSeconds => "stream_idle_seconds",
         /// `Limits__WriteStallSeconds`.
         WriteStallSeconds => "write_stall_seconds",
+        /// `Limits__WriteMinBytesPerSecond`.
+        WriteMinBytesPerSecond => "write_min_bytes_per_second",
         /// `Limits__CloseSeconds`.
         CloseSeconds => "close_seconds",
         /// `Limits__HeaderBytes`.
@@ -105,6 +109,10 @@ labels! {
         Headers => "headers",
         /// `Limits__BodyBytes`.
         BodyBytes => "body_bytes",
+        /// `Limits__UserBytes`.
+        UserBytes => "user_bytes",
+        /// `Limits__UserProperties`.
+        UserProperties => "user_properties",
         /// `Limits__MessageBytes`.
         MessageBytes => "message_bytes",
         /// `Limits__BootstrapBytes`.
@@ -113,6 +121,56 @@ labels! {
         Bootstraps => "bootstraps",
         /// `Limits__PendingBytes`.
         PendingBytes => "pending_bytes",
+        /// `Limits__RegexProgramBytes`.
+        RegexProgramBytes => "regex_program_bytes",
+        /// `Limits__RegexTotalBytes`.
+        RegexTotalBytes => "regex_total_bytes",
+        /// `Limits__RegexSteps`.
+        RegexSteps => "regex_steps",
+        /// `Tls__HandshakesPerTurn`.
+        HandshakesPerTurn => "handshakes_per_turn",
+    }
+}
+
+labels! {
+    /// How a handshake of TLS ended well.
+    Handshake {
+        /// With certificates and signatures.
+        Anew => "full",
+        /// By a ticket of an earlier connection.
+        Resumed => "resumed",
+    }
+}
+
+labels! {
+    /// Why a handshake of TLS failed.
+    HandshakeFailure {
+        /// The peer began like HTTP, without TLS.
+        PlainHttp => "plain_http",
+        /// It sent what is no TLS, or breaks its rules.
+        Protocol => "protocol",
+        /// No common version, cipher, group or protocol.
+        Incompatible => "incompatible",
+        /// It showed no certificate, or one that is not trusted.
+        ClientCertificate => "client_certificate",
+        /// It refuses our certificate, or ended the handshake by another alert.
+        Alert => "alert",
+        /// It went away.
+        Gone => "gone",
+        /// It took too long.
+        Timeout => "timeout",
+        /// A fault of this side.
+        Internal => "internal",
+    }
+}
+
+labels! {
+    /// What came of a changed certificate or key.
+    Reload {
+        /// It is in use.
+        Done => "done",
+        /// It cannot be used; what was read before stays in use.
+        Failed => "failed",
     }
 }
 
@@ -198,6 +256,82 @@ labels! {
         File => "file",
         /// A bootstrap call.
         Bootstrap => "bootstrap",
+        /// The server that is followed.
+        Upstream => "upstream",
+    }
+}
+
+labels! {
+    /// At which step a stream of the server could not be opened.
+    DialFault {
+        /// Its name was looked up.
+        Resolve => "resolve",
+        /// A TCP connection was opened.
+        Connect => "connect",
+        /// The proxy was asked.
+        Proxy => "proxy",
+        /// TLS was agreed on.
+        Tls => "tls",
+        /// The agent registered. The stream is tried all the same.
+        Register => "register",
+        /// The WebSocket handshake.
+        Handshake => "handshake",
+        /// The server refused the key or the licence.
+        Refused => "refused",
+        /// No step came to an end in time.
+        Abandoned => "abandoned",
+        /// It follows this agent itself.
+        Ring => "ring",
+    }
+}
+
+labels! {
+    /// How a stream of the server ended.
+    StreamEnd {
+        /// The server closed it.
+        Closed => "closed",
+        /// The server closed it with 4003.
+        Refused => "refused",
+        /// It turned out that the other end follows this agent itself.
+        Ring => "ring",
+        /// It broke off.
+        Broken => "broken",
+        /// Nothing was heard for `Upstream__SilenceSeconds`.
+        Silent => "silent",
+        /// A request was not answered for `Upstream__SyncSeconds`.
+        Unanswered => "unanswered",
+        /// Something that cannot be read came where an answer was awaited.
+        Unreadable => "unreadable",
+        /// A message was longer than `Limits__BootstrapBytes`.
+        TooLarge => "too_large",
+        /// Another stream took its place.
+        Replaced => "replaced",
+    }
+}
+
+labels! {
+    /// What data came in from the server.
+    UpstreamSync {
+        /// Everything.
+        Full => "full",
+        /// What was newer than what was asked for.
+        Patch => "patch",
+        /// Items that changed just then.
+        Change => "change",
+    }
+}
+
+labels! {
+    /// Why a message of the server was not used.
+    Unused {
+        /// It has faults.
+        Faulty => "faulty",
+        /// A full sync without a flag or segment.
+        Empty => "empty",
+        /// A full sync, since more was pushed while it was under way than could be remembered.
+        Overtaken => "overtaken",
+        /// It says nothing that the agent knows.
+        Unknown => "unknown",
     }
 }
 
@@ -210,7 +344,7 @@ mod tests {
         for (place, limit) in Limit::ALL.iter().enumerate() {
             assert_eq!(*limit as usize, place);
         }
-        assert_eq!(Limit::COUNT, Limit::PendingBytes as usize + 1);
+        assert_eq!(Limit::COUNT, Limit::HandshakesPerTurn as usize + 1);
     }
 
     #[test]

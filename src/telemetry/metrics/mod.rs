@@ -9,18 +9,25 @@ pub mod labels;
 mod page;
 mod reactor;
 mod scrape;
+mod tls;
+mod upstream;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 
 pub use cell::{Counter, Gauge, Histogram};
-pub use labels::{Closed, Connection, Limit, Refusal, Route, Source, Status, Sync};
+pub use labels::{
+    Closed, Connection, DialFault, Handshake, HandshakeFailure, Limit, Refusal, Reload, Route, Source,
+    Status, StreamEnd, Sync, Unused, UpstreamSync,
+};
 pub use reactor::{EnvironmentConnections, ReactorMetrics};
+pub use tls::TlsMetrics;
+pub use upstream::UpstreamMetrics;
 
 /// The content type of [`Metrics::render`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -40,6 +47,9 @@ pub struct Metrics {
 struct Numbers {
     reactors: Mutex<Vec<Arc<ReactorMetrics>>>,
     writer: Arc<WriterMetrics>,
+    tls: Arc<TlsMetrics>,
+    /// Only where a server is followed.
+    upstream: OnceLock<Arc<UpstreamMetrics>>,
     /// The last change's time to its last connection.
     last_change_us: AtomicU64,
     started_unix_s: f64,
@@ -66,6 +76,14 @@ pub struct WriterMetrics {
     /// The same of the last one, in microseconds.
     pub last_load_us: Gauge,
     rejected: [Counter; Source::COUNT],
+    /// Memory of compiled regular expressions.
+    pub regex_bytes: Gauge,
+    /// Regular expressions refused since one, or all of them, would take too much; searches given up. Ever increasing.
+    pub regex_too_large: Gauge,
+    /// See [`WriterMetrics::regex_too_large`].
+    pub regex_too_many: Gauge,
+    /// See [`WriterMetrics::regex_too_large`].
+    pub regex_given_up: Gauge,
 }
 
 impl WriterMetrics {
@@ -88,6 +106,8 @@ impl Metrics {
         let numbers = Arc::new(Numbers {
             reactors: Mutex::default(),
             writer: Arc::default(),
+            tls: Arc::default(),
+            upstream: OnceLock::new(),
             last_change_us: AtomicU64::new(0),
             started_unix_s: since_epoch.as_secs_f64(),
         });
@@ -105,9 +125,19 @@ impl Metrics {
         reactor
     }
 
+    /// The numbers of the one thread that watches certificates.
+    pub fn tls(&self) -> Arc<TlsMetrics> {
+        self.numbers.tls.clone()
+    }
+
     /// The numbers of the one writer.
     pub fn writer(&self) -> Arc<WriterMetrics> {
         self.numbers.writer.clone()
+    }
+
+    /// The numbers of the server that is followed. Shown from the first call on.
+    pub fn upstream(&self) -> Arc<UpstreamMetrics> {
+        self.numbers.upstream.get_or_init(Arc::default).clone()
     }
 
     /// A change reached the last connection of the last reactor, so long after it arrived. Any thread may say so.

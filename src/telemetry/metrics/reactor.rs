@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::cell::{Counter, Gauge, Histogram};
-use super::labels::{Closed, Connection, Limit, Refusal, Route, Status, Sync};
+use super::labels::{Closed, Connection, Handshake, HandshakeFailure, Limit, Refusal, Route, Status, Sync};
 
 /// The connections of one environment on one reactor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct ReactorMetrics {
     pub(super) sent_bytes: Counter,
     pub(super) deliveries: Counter,
     pub(super) pending_bytes: Gauge,
+    pub(super) handshakes: [Counter; Handshake::COUNT],
+    pub(super) handshake_failures: [Counter; HandshakeFailure::COUNT],
     pub(super) limits: [Counter; Limit::COUNT],
     pub(super) refusals: [Counter; Refusal::COUNT],
     pub(super) responses: [[Counter; Status::COUNT]; Route::COUNT],
@@ -95,6 +97,16 @@ impl ReactorMetrics {
     /// This much private output waits for slow readers.
     pub fn pending(&self, bytes: usize) {
         self.pending_bytes.set(bytes as u64);
+    }
+
+    /// Handshakes of TLS ended well.
+    pub fn handshakes_done(&self, how: Handshake, count: u64) {
+        self.handshakes[how as usize].add(count);
+    }
+
+    /// Handshakes of TLS failed.
+    pub fn handshakes_failed(&self, why: HandshakeFailure, count: u64) {
+        self.handshake_failures[why as usize].add(count);
     }
 
     /// A limit was hit.

@@ -31,9 +31,13 @@ impl Collector for Own {
         let reactors = self.0.reactors.lock().clone();
         connections(page, &reactors)?;
         traffic(page, &reactors)?;
-        answers(page, &reactors)?;
+        answers(page, &reactors, &self.0.writer)?;
         changes(page, &reactors, self.0.last_change_us.load(Relaxed))?;
         data(page, &self.0.writer)?;
+        super::tls::encode(page, &reactors, &self.0.tls)?;
+        if let Some(upstream) = self.0.upstream.get() {
+            upstream.encode(page)?;
+        }
         let version = [[("version", env!("CARGO_PKG_VERSION"))]];
         page.gauges("build_info", "The version of the agent.", version.into_iter().map(|label| (label, 1)))
     }
@@ -115,7 +119,7 @@ fn traffic(page: &mut Page<'_>, reactors: &Reactors) -> Result<(), Error> {
         Sync::ALL.iter().map(|kind| ([("kind", kind.as_str())], sum(reactors, |r| &r.syncs[*kind as usize])));
     page.counters("syncs", "Data-sync messages sent, asked for or pushed.", syncs)?;
     let pending: u64 = reactors.iter().map(|reactor| reactor.pending_bytes.get()).sum();
-    page.gauge("pending_bytes", "Output of single connections that waits for slow readers.", pending as f64)?;
+    page.gauge("pending_bytes", "Memory that single connections hold for themselves.", pending as f64)?;
     let turns = reactors
         .iter()
         .enumerate()
@@ -123,7 +127,7 @@ fn traffic(page: &mut Page<'_>, reactors: &Reactors) -> Result<(), Error> {
     page.histograms("reactor_turn_seconds", "How long a turn of a reactor's loop was busy.", turns)
 }
 
-fn answers(page: &mut Page<'_>, reactors: &Reactors) -> Result<(), Error> {
+fn answers(page: &mut Page<'_>, reactors: &Reactors, writer: &WriterMetrics) -> Result<(), Error> {
     let responses = Route::ALL.iter().flat_map(|route| {
         Status::ALL.iter().map(move |status| {
             let count = sum(reactors, |r| &r.responses[*route as usize][*status as usize]);
@@ -137,9 +141,15 @@ fn answers(page: &mut Page<'_>, reactors: &Reactors) -> Result<(), Error> {
         .iter()
         .map(|why| ([("reason", why.as_str())], sum(reactors, |r| &r.refusals[*why as usize])));
     page.counters("refusals", "SDKs and operators refused.", refusals)?;
-    let limits = Limit::ALL
-        .iter()
-        .map(|limit| ([("limit", limit.as_str())], sum(reactors, |r| &r.limits[*limit as usize])));
+    let limits = Limit::ALL.iter().map(|limit| {
+        let of_writer = match limit {
+            Limit::RegexProgramBytes => writer.regex_too_large.get(),
+            Limit::RegexTotalBytes => writer.regex_too_many.get(),
+            Limit::RegexSteps => writer.regex_given_up.get(),
+            _ => 0,
+        };
+        ([("limit", limit.as_str())], sum(reactors, |r| &r.limits[*limit as usize]) + of_writer)
+    });
     page.counters("limits_hit", "Limits hit, by the setting's name.", limits)?;
     page.counter("usage_events_received", "Usage events taken.", sum(reactors, |r| &r.events_received))?;
     page.counter("usage_events_dropped", "Usage events dropped.", sum(reactors, |r| &r.events_dropped))
@@ -164,6 +174,8 @@ fn data(page: &mut Page<'_>, writer: &WriterMetrics) -> Result<(), Error> {
     page.gauge("environments", "Environments in service.", writer.environments.get() as f64)?;
     page.gauge("flags", "Flags in service.", writer.flags.get() as f64)?;
     page.gauge("segments", "Segments in service.", writer.segments.get() as f64)?;
+    let regex_bytes = writer.regex_bytes.get() as f64;
+    page.gauge("regex_bytes", "Memory of compiled regular expressions, about.", regex_bytes)?;
     page.gauge("secrets", "Secrets in service.", writer.secrets.get() as f64)?;
     page.counter("snapshots_published", "Snapshots put in service.", writer.published.get())?;
     let rejected = Source::ALL
@@ -186,7 +198,7 @@ fn resident_bytes() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Metrics;
+    use super::super::{DialFault, Metrics, StreamEnd, Unused, UpstreamSync};
     use super::*;
 
     fn line<'a>(page: &'a str, start: &str) -> &'a str {
@@ -255,6 +267,28 @@ mod tests {
             ("featbit_agent_dataset_load_last_seconds ", "90.0"),
         ] {
             assert_eq!(line(&page, start), rest, "{start}\n{page}");
+        }
+    }
+
+    #[test]
+    fn a_server_has_numbers_where_one_is_followed() {
+        let metrics = Metrics::new();
+        assert!(!metrics.render().contains("agent_upstream_"));
+        let upstream = metrics.upstream();
+        upstream.opened.add(2);
+        upstream.ended(StreamEnd::Silent);
+        upstream.dial_failed(DialFault::Tls);
+        metrics.upstream().synced(UpstreamSync::Full);
+        upstream.unused(Unused::Faulty);
+        let page = metrics.render();
+        for (start, rest) in [
+            ("featbit_agent_upstream_streams_opened_total ", "2"),
+            ("featbit_agent_upstream_streams_ended_total{reason=\"silent\"} ", "1"),
+            ("featbit_agent_upstream_dial_failures_total{reason=\"tls\"} ", "1"),
+            ("featbit_agent_upstream_syncs_total{kind=\"full\"} ", "1"),
+            ("featbit_agent_upstream_messages_unused_total{reason=\"faulty\"} ", "1"),
+        ] {
+            assert_eq!(line(&page, start), rest, "{start}");
         }
     }
 

@@ -87,12 +87,15 @@ fn after_prefix<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
 /// that are not UTF-8 become U+FFFD.
 pub fn query_param<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
     let mut found: Option<Cow<'q, str>> = None;
-    for pair in query.split('&') {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+    let mut rest = Some(query);
+    while let Some(text) = rest {
+        let (pair, after) = cut(text, b'&');
+        rest = after;
+        let (key, value) = cut(pair, b'=');
         if pair.is_empty() || !decode(key).eq_ignore_ascii_case(name) {
             continue;
         }
-        let value = decode(value);
+        let value = decode(value.unwrap_or(""));
         found = Some(match found {
             None => value,
             Some(before) => Cow::Owned(format!("{before},{value}")),
@@ -101,8 +104,16 @@ pub fn query_param<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
     found
 }
 
+/// What is before the first `at`, an ASCII character, and what is after it.
+fn cut(text: &str, at: u8) -> (&str, Option<&str>) {
+    match memchr::memchr(at, text.as_bytes()) {
+        Some(end) => (&text[..end], Some(&text[end + 1..])),
+        None => (text, None),
+    }
+}
+
 fn decode(text: &str) -> Cow<'_, str> {
-    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+    if memchr::memchr2(b'%', b'+', text.as_bytes()).is_none() {
         return Cow::Borrowed(text);
     }
     let mut decoded = Vec::with_capacity(text.len());
@@ -245,6 +256,15 @@ mod tests {
             let query = format!("x0=1&{name}={escaped}&y0=2");
             let found = query_param(&query, &name);
             prop_assert_eq!(found.as_deref(), Some(value.as_str()));
+        }
+
+        #[test]
+        fn parameters_are_those_between_ampersands(query in "[aAb=&%+6é1]{0,24}", name in "[ab]{1,2}") {
+            let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+            let of_name = pairs.filter(|(key, _)| decode(key).eq_ignore_ascii_case(&name));
+            let values: Vec<_> = of_name.map(|(_, value)| decode(value)).collect();
+            let twin = (!values.is_empty()).then(|| values.join(","));
+            prop_assert_eq!(query_param(&query, &name).map(Cow::into_owned), twin);
         }
 
         #[test]

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::model::environment_id::EnvironmentId;
-use crate::model::parse::{DatasetError, DatasetText, ServerMessage};
+use crate::model::parse::{DatasetText, MessageError, MessageKind, ServerMessage};
 
 use super::{ENV, ID, SEGMENT_ID, dump};
 
@@ -24,7 +24,7 @@ fn message_of(data: Value) -> String {
     json!({"messageType": "data-sync", "data": data}).to_string()
 }
 
-fn error_of(text: impl Into<Vec<u8>>) -> DatasetError {
+fn error_of(text: impl Into<Vec<u8>>) -> MessageError {
     let text: Vec<u8> = text.into();
     DatasetText::new(text).parse_message().unwrap_err()
 }
@@ -138,9 +138,20 @@ fn what_is_broken_is_told_with_its_place() {
         (&change, "data.segments[0].id", "a number"),
     ] {
         let error = error_of(text);
-        assert_eq!(error.faults[0].path, path, "{text}");
-        assert!(error.faults[0].message.contains(part), "{text}: {error}");
+        assert_eq!(error.faults.faults[0].path, path, "{text}");
+        assert!(error.faults.faults[0].message.contains(part), "{text}: {error}");
     }
+}
+
+#[test]
+fn what_is_broken_is_told_with_its_kind_if_that_can_be_read() {
+    for (event_type, kind) in
+        [("rp_full", MessageKind::Full), ("rp_patch", MessageKind::Patch), ("patch", MessageKind::Change)]
+    {
+        let data = json!({"eventType": event_type, "items": [7], "segments": 7});
+        assert_eq!(error_of(message_of(data)).kind, Some(kind));
+    }
+    assert_eq!(error_of(r#"{"messageType":"data-sync","data":{"eventType":"rp_full""#).kind, None);
 }
 
 #[test]
@@ -171,10 +182,46 @@ fn of_two_items_of_one_id_the_newer_counts() {
 }
 
 #[test]
+fn a_path_is_a_list_of_names() {
+    let read = |message: &str| {
+        let mut text = DatasetText::new(message.as_bytes().to_vec());
+        match text.parse_message().unwrap() {
+            ServerMessage::Path(path) => Some(path),
+            _ => None,
+        }
+    };
+    let path = read(r#"{"messageType":"rp-path","data":{"path":["ab","cd"]}}"#);
+    assert_eq!(path, Some(vec!["ab".to_owned(), "cd".to_owned()]));
+    for strange in [r#"{"path":"ab"}"#, r#"{"path":[1]}"#, "{}", "null"] {
+        assert_eq!(read(&format!(r#"{{"messageType":"rp-path","data":{strange}}}"#)), None, "{strange}");
+    }
+}
+
+#[test]
 fn a_full_may_be_provisional() {
     let mut data = dump();
     data["provisional"] = json!(true);
     let mut text = DatasetText::new(message_of(data).into_bytes());
     let message = text.parse_message().unwrap();
     assert!(matches!(message, ServerMessage::Full { provisional: true, .. }), "{message:?}");
+}
+
+#[test]
+fn a_number_may_be_verified() {
+    let of = |text: &str| {
+        let mut text = DatasetText::new(text.as_bytes().to_vec());
+        match text.parse_message().unwrap() {
+            ServerMessage::Verified(number) => Some(number),
+            _ => None,
+        }
+    };
+    assert_eq!(of(r#"{"messageType":"rp-verified","data":{"verify":7}}"#), Some(7));
+    for text in [
+        r#"{"messageType":"rp-verified"}"#,
+        r#"{"messageType":"rp-verified","data":[]}"#,
+        r#"{"messageType":"rp-verified","data":{"verify":-1}}"#,
+        r#"{"messageType":"rp-verified","data":{"verify":"7"}}"#,
+    ] {
+        assert_eq!(of(text), None, "{text}");
+    }
 }

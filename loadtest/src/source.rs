@@ -1,0 +1,119 @@
+//! A stand-in of the server that an agent follows: registers it, sends it all of the data, and every change.
+//!
+//! Must not do more than that: it is there so that a change can be timed from where it leaves the server.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use featbit_agent::wire::ws::frame::text_frame;
+use featbit_agent::wire::ws::handshake::accept_response;
+
+/// A listening stand-in. Its threads end with the program, or when their agents do.
+pub struct Source {
+    port: u16,
+    streams: Arc<Mutex<Vec<TcpStream>>>,
+    asked: Receiver<()>,
+}
+
+impl Source {
+    /// One that answers every request for data with `full`.
+    pub fn start(full: Vec<u8>) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let port = listener.local_addr()?.port();
+        let streams: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+        let (answered, asked) = channel();
+        let (own, full) = (Arc::clone(&streams), Arc::new(text_frame(&full)));
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (streams, full, answered) = (Arc::clone(&own), Arc::clone(&full), answered.clone());
+                thread::spawn(move || {
+                    // An agent that goes away ends this, and is started anew by the next round.
+                    let _ = serve(stream, &streams, &full, &answered);
+                });
+            }
+        });
+        Ok(Self { port, streams, asked })
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> String {
+        format!("ws://127.0.0.1:{}", self.port)
+    }
+
+    /// Waits until somebody has asked for data and been answered.
+    pub fn wait_for_request(&self) -> io::Result<()> {
+        self.asked.recv_timeout(std::time::Duration::from_secs(60)).map_err(io::Error::other)
+    }
+
+    /// Sends a change to whoever follows.
+    pub fn push(&self, patch: &[u8]) -> io::Result<()> {
+        let frame = text_frame(patch);
+        let mut streams = self.streams.lock().map_err(|_| io::Error::other("a thread panicked"))?;
+        streams.retain_mut(|stream| stream.write_all(&frame).is_ok());
+        Ok(())
+    }
+}
+
+fn serve(
+    stream: TcpStream,
+    streams: &Mutex<Vec<TcpStream>>,
+    full: &[u8],
+    answered: &std::sync::mpsc::Sender<()>,
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut output = stream.try_clone()?;
+    let mut input = BufReader::new(stream);
+    loop {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if input.read_line(&mut head)? == 0 {
+                return Ok(());
+            }
+        }
+        let field = |name: &str| {
+            head.lines().find_map(|line| {
+                let (field, value) = line.split_once(':')?;
+                field.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+            })
+        };
+        if let Some(key) = field("sec-websocket-key") {
+            let mut answer = Vec::new();
+            accept_response(&key, None, &mut answer);
+            output.write_all(&answer)?;
+            break;
+        }
+        let length = field("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        io::copy(&mut input.by_ref().take(length), &mut io::sink())?;
+        output.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\nload")?;
+    }
+    // Whatever it says, all there is to answer are requests for data; pings need none.
+    loop {
+        let mut header = [0; 2];
+        input.read_exact(&mut header)?;
+        let length = match header[1] & 0x7f {
+            126 => {
+                let mut long = [0; 2];
+                input.read_exact(&mut long)?;
+                usize::from(u16::from_be_bytes(long))
+            }
+            127 => return Err(io::Error::other("an agent says nothing that long")),
+            short => usize::from(short),
+        };
+        let mut masked = vec![0; length + 4];
+        input.read_exact(&mut masked)?;
+        let (mask, payload) = masked.split_at_mut(4);
+        for (index, byte) in payload.iter_mut().enumerate() {
+            *byte ^= mask[index % 4];
+        }
+        if payload.windows(11).any(|bytes| bytes == b"\"data-sync\"") {
+            output.write_all(full)?;
+            let stream = output.try_clone()?;
+            streams.lock().map_err(|_| io::Error::other("a thread panicked"))?.push(stream);
+            // Nobody may wait for it any more.
+            let _ = answered.send(());
+        }
+    }
+}

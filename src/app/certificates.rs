@@ -1,0 +1,42 @@
+//! The thread that watches the files of TLS.
+
+use crossbeam::channel::{RecvTimeoutError, bounded};
+
+use crate::config::Settings;
+use crate::telemetry::metrics::Metrics;
+use crate::tls::server::Certificates;
+
+use super::signals::OnHangup;
+use super::{StartError, wall_ms};
+
+/// Reads the certificates of the addresses that speak TLS; `None` if none does.
+pub(super) fn load(settings: &Settings, metrics: &Metrics) -> Result<Option<Certificates>, StartError> {
+    let Some(tls) = &settings.tls else { return Ok(None) };
+    Certificates::load(tls, metrics.tls()).map(Some).map_err(StartError::Settings)
+}
+
+/// Looks at the files for the rest of the process's life, and at once at each SIGHUP.
+pub(super) fn watch(
+    mut certificates: Certificates,
+    settings: &Settings,
+    on_hangup: &OnHangup,
+) -> Result<(), StartError> {
+    let Some(poll) = settings.tls.as_ref().map(|tls| tls.poll) else { return Ok(()) };
+    let (hangup, hangups) = bounded(1);
+    on_hangup.add(move || {
+        // One that waits already covers this one too.
+        let _ = hangup.try_send(());
+    });
+    let watch = move || {
+        loop {
+            certificates.look(wall_ms() / 1000);
+            match hangups.recv_timeout(poll) {
+                Ok(()) => certificates.reload(),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    };
+    let started = std::thread::Builder::new().name("certificates".into()).spawn(watch);
+    started.map(drop).map_err(|error| StartError::new("a thread cannot be started", error))
+}

@@ -1,0 +1,43 @@
+//! Where data comes from by itself, as the settings say.
+
+use crate::config::Settings;
+use crate::dial::{Dialer, ProxyEnvironment};
+use crate::ingest::Following;
+use crate::protocol::status::SyncState;
+use crate::sync::file::DataFile;
+use crate::sync::upstream::{Caller, Upstream};
+use crate::sync::{Source, Waiting};
+use crate::telemetry::metrics::Metrics;
+
+use super::{StartError, wall_ms};
+
+/// The source of data. Nothing is asked of it yet.
+pub(super) fn of(
+    settings: &Settings,
+    waiting: &Waiting,
+    following: &Following,
+    metrics: &Metrics,
+    own: &str,
+) -> Result<Source, StartError> {
+    let Some(upstream) = settings.mode.upstream() else {
+        let file = settings.data_file.as_ref();
+        return Ok(file.map_or(Source::Nothing, |file| {
+            let bytes_max = settings.limits.bootstrap_bytes;
+            Source::File(Box::new(DataFile::new(file.path.clone(), file.poll, bytes_max)))
+        }));
+    };
+    let proxies = ProxyEnvironment::from_variables(std::env::vars_os());
+    let dialer = Dialer::new(settings.dial.clone(), &proxies).map_err(StartError::Settings)?;
+    if let Some(proxy) = dialer.proxy_of(&upstream.streaming_uri) {
+        tracing::info!(%proxy, "the server is reached through a proxy");
+    }
+    let Some(access) = settings.access() else { return Ok(Source::Nothing) };
+    let caller = Caller::new(access, upstream.agent_id.clone(), dialer);
+    following.update(|standing| {
+        standing.state = SyncState::Starting;
+        standing.upstream = Some(upstream.streaming_uri.to_string());
+    });
+    let upstream = Upstream::new(caller, upstream, waiting, metrics, own.to_owned(), wall_ms)
+        .map_err(|error| StartError::new("a poller cannot be opened", error))?;
+    Ok(Source::Upstream(Box::new(upstream)))
+}

@@ -1,0 +1,99 @@
+//! What agent mode needs.
+//!
+//! Must not look at anything that other modes need as well.
+
+use super::definition::Key;
+use super::fault::Fault;
+use super::settings::{Access, Mode, Secret, Upstream};
+use super::uri::AbsoluteUri;
+use super::validate::Check;
+
+impl Check<'_> {
+    /// How a server is reached; `None` with faults if that is not said.
+    pub(super) fn access(&mut self) -> Option<Access> {
+        let (api_key, streaming_uri) = (self.api_key(), self.uri(Key::StreamingUri));
+        for (key, missing) in [
+            (Key::ApiKey, !self.tried(Key::ApiKey) && !self.tried(Key::ApiKeyFile)),
+            (Key::StreamingUri, !self.tried(Key::StreamingUri)),
+        ] {
+            if missing {
+                let name = key.definition().name;
+                self.raw.faults.push(Fault::missing(name, "is needed to ask a server", "Set it"));
+            }
+        }
+        self.check_key(api_key.as_ref());
+        let (dial, sync) = (self.dial(), self.duration(Key::UpstreamSyncSeconds));
+        let message_bytes_max = self.bytes(Key::LimitsBootstrapBytes);
+        Some(Access { streaming_uri: streaming_uri?, api_key: api_key?, dial, message_bytes_max, sync })
+    }
+
+    /// A key that no header field could carry is not one.
+    fn check_key(&mut self, api_key: Option<&Secret>) {
+        if api_key.is_some_and(|key| !key.expose().bytes().all(|byte| byte.is_ascii_graphic())) {
+            self.raw.faults.push(Fault::missing(
+                "ApiKey",
+                "holds blanks or other characters that no key of FeatBit has",
+                "Copy the key of the relay proxy from FeatBit again",
+            ));
+        }
+    }
+
+    pub(super) fn agent_mode(
+        &mut self,
+        streaming_uri: Option<AbsoluteUri>,
+        api_key: Option<&Secret>,
+        data_file: bool,
+    ) -> Mode {
+        let agent_id = self.text(Key::AgentId);
+        let missing = [
+            (Key::ApiKey, !self.tried(Key::ApiKey) && !self.tried(Key::ApiKeyFile)),
+            (Key::AgentId, agent_id.is_none()),
+            (Key::StreamingUri, !self.tried(Key::StreamingUri)),
+        ];
+        for (key, missing) in missing {
+            if missing {
+                self.raw.faults.push(Fault::missing(
+                    key.definition().name,
+                    "is needed in auto mode",
+                    "Set it, or set Mode=offline",
+                ));
+            }
+        }
+        self.check_key(api_key);
+        if data_file {
+            self.raw.warnings.push(Fault::missing(
+                "DataFile",
+                "is not looked at in auto mode, where the server says what is served",
+                "Leave it out, or set Mode=offline",
+            ));
+        }
+        let (ping, silence) =
+            (self.duration(Key::UpstreamPingSeconds), self.duration(Key::UpstreamSilenceSeconds));
+        if silence <= ping {
+            self.raw.faults.push(Fault::at(
+                Key::UpstreamSilenceSeconds.definition().name,
+                self.raw.origin(Key::UpstreamSilenceSeconds),
+                "is not longer than Upstream__PingSeconds, so every connection would be given up",
+                "Make it two or three times as long",
+            ));
+        }
+        let resync = self.duration(Key::UpstreamResyncSeconds);
+        let upstream = |agent_id, streaming_uri, check: &mut Self| Upstream {
+            agent_id,
+            streaming_uri,
+            retry: check.duration(Key::UpstreamRetrySeconds),
+            ping,
+            silence,
+            sync: check.duration(Key::UpstreamSyncSeconds),
+            resync: if resync.is_zero() { None } else { Some(resync) },
+            unknown_secret_resync: check.duration(Key::UpstreamUnknownSecretResyncSeconds),
+            status: check.duration(Key::UpstreamStatusSeconds),
+        };
+        match (agent_id, streaming_uri) {
+            (Some(agent_id), Some(streaming_uri)) => {
+                Mode::Agent(Box::new(upstream(agent_id, streaming_uri, self)))
+            }
+            _ => Mode::Offline,
+        }
+    }
+}

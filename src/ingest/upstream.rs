@@ -1,0 +1,102 @@
+//! What a server that is followed brings: everything, single items, and the word that what is in service is all there is.
+//!
+//! Must not decide whether it is to be believed: whoever talks to the server does.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::model::dataset::Dataset;
+use crate::model::environment_id::EnvironmentId;
+use crate::model::flag::FlagDef;
+use crate::model::segment::SegmentDef;
+use crate::store::{Published, Snapshot};
+use crate::telemetry::metrics::Source;
+
+use super::writer::Ingest;
+
+impl Ingest {
+    /// What is in service.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        self.writer.current()
+    }
+
+    /// Puts everything in service that a full sync brought, and takes out all else. `answered`: the number of the full
+    /// sync that it answers for certain. Returns the environments of which something changed for SDKs.
+    pub fn load_full(
+        &mut self,
+        dataset: &Dataset<'_>,
+        answered: Option<u64>,
+        arrived: Instant,
+    ) -> Vec<EnvironmentId> {
+        if let Some(number) = answered {
+            self.writer.set_answered(number);
+        }
+        let first = !self.snapshot().loaded();
+        let now_ms = self.now_ms();
+        let published = self.writer.replace(dataset, now_ms, false);
+        self.synced();
+        self.metrics.loaded(u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX));
+        let changed = self.publish(&published, arrived);
+        let (snapshot, report) = (self.snapshot(), &published.report);
+        if first || !changed.is_empty() {
+            tracing::info!(
+                source = Source::Upstream.as_str(),
+                serves = snapshot.serves(),
+                data_version = snapshot.data_version(),
+                added = report.added,
+                changed = report.changed,
+                removed = report.removed,
+                warnings = dataset.warnings.len(),
+                took_ms = arrived.elapsed().as_millis() as u64,
+                "data loaded"
+            );
+        } else {
+            tracing::debug!(source = Source::Upstream.as_str(), "full sync; nothing in it is new");
+        }
+        changed
+    }
+
+    /// Puts single items in service. One that is older than what is in service, or the same, changes nothing.
+    pub fn take_items(&mut self, flags: &[FlagDef<'_>], segments: &[SegmentDef<'_>], arrived: Instant) {
+        let now_ms = self.now_ms();
+        let published = self.writer.upsert(flags, segments, now_ms);
+        self.synced();
+        let report = &published.report;
+        if published.change.is_some() {
+            tracing::debug!(
+                source = Source::Upstream.as_str(),
+                added = report.added,
+                changed = report.changed,
+                data_version = self.snapshot().data_version(),
+                "data changed"
+            );
+        }
+        self.publish(&published, arrived);
+    }
+
+    /// What is in service answers the full sync of this number for certain.
+    pub fn confirm(&mut self, number: u64) {
+        if let Some(change) = self.writer.confirm(number) {
+            self.announce(&change, Instant::now(), None);
+        }
+    }
+
+    /// A dataset of a server could not be used.
+    pub fn rejected(&self) {
+        self.metrics.rejected(Source::Upstream);
+    }
+
+    fn synced(&self) {
+        let now_ms = (self.wall_ms)();
+        self.following.update(|standing| standing.last_synced_ms = Some(now_ms));
+    }
+
+    fn publish(&mut self, published: &Published, arrived: Instant) -> Vec<EnvironmentId> {
+        let Some(change) = &published.change else { return Vec::new() };
+        self.announce(change, arrived, None);
+        self.count(&change.snapshot);
+        self.report_findings(published);
+        let environments = change.environments.iter().filter_map(|slot| change.snapshot.environment(*slot));
+        environments.map(|environment| environment.id()).collect()
+    }
+}

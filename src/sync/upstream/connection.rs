@@ -1,0 +1,205 @@
+//! An open stream of the server: its messages, one after the other, and what is sent on it.
+//!
+//! Must not know what a message says. Nothing here shows a byte of one.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tungstenite::error::CapacityError;
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tungstenite::{Error, Message, WebSocket};
+
+use crate::protocol::relay::{PATH_FIELD, parse_path};
+
+use super::endpoint::Endpoint;
+use super::wire::Wire;
+
+/// What sockets take at once in vain, beyond which the connection is as good as dead. The agent sends pings, status
+/// reports and requests only.
+const UNSENT_BYTES_MAX: usize = 1 << 20;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Connection {
+    socket: WebSocket<Wire>,
+    /// The processes from the other end to the source of truth, if it is an agent of our make that names them.
+    pub path: Vec<String>,
+    /// What had been read when the last frame that counts was complete.
+    complete_bytes: u64,
+}
+
+/// What comes next on a connection.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// A message.
+    Message(Bytes),
+    /// Nothing for now.
+    Blocked,
+    /// It has ended.
+    Ended(Ended),
+}
+
+/// How a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Ended {
+    /// By a close frame of this code; 1005 if it names none.
+    Closed(u16),
+    /// A message is longer than allowed: this many bytes.
+    TooLarge(usize),
+    /// In disorder; told in words.
+    Broken(String),
+}
+
+/// Why no stream was opened.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// By this status.
+    Status(u16),
+    /// In words.
+    Failed(String),
+}
+
+impl Connection {
+    /// Opens the stream on a connection to the server.
+    pub fn open(wire: Wire, endpoint: &Endpoint, message_bytes_max: u64) -> Result<Self, Refused> {
+        let bytes_max = usize::try_from(message_bytes_max).unwrap_or(usize::MAX);
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(bytes_max))
+            .max_frame_size(Some(bytes_max))
+            .write_buffer_size(0)
+            .max_write_buffer_size(UNSENT_BYTES_MAX);
+        let handshake = tungstenite::client::client_with_config(endpoint.stream_url(), wire, Some(config));
+        match handshake {
+            Ok((socket, answer)) => {
+                let field = answer.headers().get(PATH_FIELD).and_then(|value| value.to_str().ok());
+                let path = field.map(parse_path).unwrap_or_default();
+                Ok(Self { socket, path, complete_bytes: 0 })
+            }
+            Err(tungstenite::HandshakeError::Interrupted(_)) => {
+                Err(Refused::Failed("it did not answer the WebSocket handshake in time".into()))
+            }
+            Err(tungstenite::HandshakeError::Failure(Error::Http(response))) => {
+                Err(Refused::Status(response.status().as_u16()))
+            }
+            Err(tungstenite::HandshakeError::Failure(error)) => Err(Refused::Failed(handshake_fault(&error))),
+        }
+    }
+
+    /// Reads and writes block as long as something comes in at least every `patience`.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.socket.get_mut().set_patience(patience);
+    }
+
+    /// Reads and writes do not wait from now on.
+    pub fn set_nonblocking(&mut self) -> io::Result<()> {
+        self.socket.get_mut().set_nonblocking()
+    }
+
+    /// The descriptor to wait for.
+    pub fn descriptor(&self) -> RawFd {
+        self.socket.get_ref().stream().as_raw_fd()
+    }
+
+    /// Bytes that came in so far.
+    pub fn read_bytes(&self) -> u64 {
+        self.socket.get_ref().read_bytes
+    }
+
+    /// Whether the last bytes that came in are of a message that is not complete.
+    pub fn is_unfinished(&self) -> bool {
+        self.read_bytes() > self.complete_bytes
+    }
+
+    /// What comes next.
+    pub fn next(&mut self) -> Next {
+        loop {
+            let read = self.socket.read();
+            if read.is_ok() {
+                self.complete_bytes = self.read_bytes();
+            }
+            match read {
+                Ok(Message::Text(text)) => return Next::Message(text.into()),
+                Ok(Message::Binary(bytes)) => return Next::Message(bytes),
+                Ok(Message::Close(frame)) => {
+                    // The answer is queued; whether it arrives makes no difference any more.
+                    let _ = self.socket.flush();
+                    self.socket.get_mut().shutdown_write();
+                    let code = frame.map_or(1005, |frame| frame.code.into());
+                    return Next::Ended(Ended::Closed(code));
+                }
+                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Next::Blocked,
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Next::Ended(ended(&error)),
+            }
+        }
+    }
+
+    /// Sends a message, as far as the socket takes it; the rest goes with the next one, or by [`Self::flush`].
+    pub fn send(&mut self, text: String) -> Result<(), Ended> {
+        Self::sent(self.socket.send(Message::text(text)))
+    }
+
+    /// Sends what waits.
+    pub fn flush(&mut self) -> Result<(), Ended> {
+        Self::sent(self.socket.flush())
+    }
+
+    /// Says goodbye. What the server still says can be read, until it says goodbye as well.
+    pub fn close(&mut self) {
+        let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        // If it cannot be told any more, it is seen when reading.
+        let _ = self.socket.close(Some(frame));
+    }
+
+    fn sent(sent: Result<(), Error>) -> Result<(), Ended> {
+        match sent {
+            Ok(()) => Ok(()),
+            Err(Error::Io(error))
+                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) =>
+            {
+                Ok(())
+            }
+            // How it ended is found when reading.
+            Err(Error::ConnectionClosed | Error::AlreadyClosed | Error::Protocol(_)) => Ok(()),
+            Err(error) => Err(ended(&error)),
+        }
+    }
+}
+
+fn ended(error: &Error) -> Ended {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { size, .. }) => Ended::TooLarge(*size),
+        Error::ConnectionClosed | Error::AlreadyClosed => Ended::Closed(1006),
+        Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Ended::Broken("nothing came in time".into())
+        }
+        Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            Ended::Broken("the server ended it without a close frame".into())
+        }
+        Error::Io(error) => Ended::Broken(format!("it broke off ({error})")),
+        Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
+            Ended::Broken("the server ended it without a close frame".into())
+        }
+        Error::Protocol(error) => Ended::Broken(format!("the server broke the WebSocket protocol ({error})")),
+        // What cannot be read is not repeated.
+        Error::Utf8(_) => Ended::Broken("the server sent a text that is not UTF-8".into()),
+        Error::WriteBufferFull(_) => Ended::Broken("the server takes nothing any more".into()),
+        _ => Ended::Broken("the WebSocket failed".into()),
+    }
+}
+
+fn handshake_fault(error: &Error) -> String {
+    match error {
+        Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
+            "it did not answer the WebSocket handshake in time".into()
+        }
+        Error::Io(error) => format!("the connection broke off in the WebSocket handshake ({error})"),
+        Error::Protocol(error) => format!("its answer to the WebSocket handshake is wrong ({error})"),
+        Error::HttpFormat(_) | Error::Url(_) => "its address cannot be asked for a WebSocket".into(),
+        _ => "its answer to the WebSocket handshake cannot be understood".into(),
+    }
+}

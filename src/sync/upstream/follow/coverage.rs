@@ -1,0 +1,62 @@
+//! Which environments and server secrets a dataset holds.
+//!
+//! Must not hold a secret: only what tells one from another.
+
+use std::collections::HashSet;
+use std::hash::BuildHasher;
+
+use foldhash::quality::FixedState;
+
+use crate::model::dataset::Dataset;
+use crate::model::environment_id::EnvironmentId;
+use crate::model::secret::SecretKind;
+
+/// A server maps a connection to its environments when it is opened, one entry for each server secret: what came
+/// later is not pushed to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::sync::upstream) struct Coverage {
+    environments: HashSet<EnvironmentId>,
+    server_secrets: HashSet<(EnvironmentId, u64)>,
+}
+
+impl Coverage {
+    /// That of a dataset.
+    pub fn of(dataset: &Dataset<'_>) -> Self {
+        let mut coverage = Self::default();
+        for environment in &dataset.environments {
+            coverage.environments.insert(environment.id);
+            for secret in environment.secrets.iter().filter(|secret| secret.kind == SecretKind::Server) {
+                coverage.add_secret(environment.id, secret.value);
+            }
+        }
+        coverage
+    }
+
+    fn add_secret(&mut self, environment: EnvironmentId, value: &str) {
+        self.server_secrets.insert((environment, FixedState::default().hash_one(value)));
+    }
+
+    /// Whether `other` has an environment or a server secret that this lacks.
+    pub fn lacks(&self, other: &Coverage) -> bool {
+        !other.environments.is_subset(&self.environments)
+            || !other.server_secrets.is_subset(&self.server_secrets)
+    }
+
+    /// Whether the environment has a server secret: of others the server pushes nothing.
+    pub fn is_pushed(&self, environment: EnvironmentId) -> bool {
+        self.server_secrets.iter().any(|(other, _)| *other == environment)
+    }
+}
+
+#[cfg(test)]
+impl Coverage {
+    /// That of environments with server secrets, for tests.
+    pub fn with(entries: &[(EnvironmentId, &[&str])]) -> Self {
+        let mut coverage = Self::default();
+        for (environment, secrets) in entries {
+            coverage.environments.insert(*environment);
+            secrets.iter().for_each(|secret| coverage.add_secret(*environment, secret));
+        }
+        coverage
+    }
+}

@@ -1,0 +1,305 @@
+//! What is asked of the server, and what is done with what it says.
+
+use crate::model::environment_id::EnvironmentId;
+use crate::model::parse::MessageKind;
+
+use super::coverage::Coverage;
+use super::line::Line;
+use super::{Action, Data, FULL_REQUEST, Fault, Follow, Request, Why};
+
+/// Between two lines that replace one that hears no pushes, if there are no full syncs by time.
+const DEAF_MS: u64 = 600_000;
+
+/// A message, as far as it matters what is done with it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::sync::upstream) enum Brought<'a> {
+    /// Everything.
+    Full {
+        coverage: &'a Coverage,
+        /// Whether it would empty what is in service, which nobody means.
+        empty: bool,
+        /// Whether it says nothing of secrets that it lacks.
+        provisional: bool,
+    },
+    /// What is newer than what was asked for. `strange`: it names an environment that is not held.
+    Patch { strange: bool },
+    /// Items that changed, of these environments.
+    Change { environments: &'a [EnvironmentId], strange: bool },
+    /// What was sent before is certainly all there was when the full of this number was asked for.
+    Verified(u64),
+    /// It cannot be used; of this kind, as far as that could be read.
+    Broken(Option<MessageKind>),
+    /// It says nothing about data.
+    Other,
+}
+
+/// What is to be done with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sync::upstream) enum Take {
+    /// Nothing.
+    Nothing,
+    /// Nothing, and it is to be reported: it would empty what is in service.
+    Refuse,
+    /// Everything is as it says, but for what was pushed since it was asked for. `answered`: the number of the full
+    /// that it answers for certain.
+    Everything { answered: Option<u64> },
+    /// What is in service answers the full of this number for certain.
+    Certain { answered: u64 },
+    /// Its items are to be taken in as far as their environments are held. `remember`: and kept for the full that
+    /// is under way.
+    Items { remember: bool },
+    /// It is to be kept for the full that is under way, without which its items have no place.
+    Remember,
+}
+
+impl Follow {
+    /// A message came in on a line (also on one that is being closed).
+    pub fn message(&mut self, now_ms: u64, number: u64, brought: Brought<'_>) -> Take {
+        match brought {
+            Brought::Other => Take::Nothing,
+            Brought::Verified(answered) => match self.line(number) {
+                // Whoever verifies what was not asked for on this line means somebody else.
+                Some(line) if answered <= line.last_full => Take::Certain { answered },
+                _ => Take::Nothing,
+            },
+            Brought::Broken(kind) => {
+                self.broken(now_ms, number, kind);
+                Take::Nothing
+            }
+            Brought::Full { coverage, empty, provisional } => {
+                self.full(now_ms, number, coverage, empty, provisional)
+            }
+            Brought::Patch { strange } => {
+                let answers = self
+                    .line(number)
+                    .is_some_and(|line| line.request.take_if(|request| *request == Request::Since).is_some());
+                let take = self.items(now_ms, strange);
+                if answers {
+                    self.synced(now_ms, number);
+                }
+                take
+            }
+            Brought::Change { environments, strange } => {
+                if let Some(line) = self.line(number) {
+                    line.heard_of.extend(environments);
+                }
+                self.items(now_ms, strange)
+            }
+        }
+    }
+
+    fn broken(&mut self, now_ms: u64, number: u64, kind: Option<MessageKind>) {
+        self.troubled(now_ms);
+        let Some(line) = self.line(number) else { return };
+        match (line.request, kind) {
+            (Some(Request::Full(_)), Some(MessageKind::Full))
+            | (Some(Request::Since), Some(MessageKind::Full | MessageKind::Patch)) => line.request = None,
+            (Some(_), None) => {
+                // Nobody can tell whether that was the answer, and what would be made of one that comes later.
+                self.actions.push_back(Action::Drop { line: number, why: Why::Unreadable });
+                self.ended(now_ms, number, Fault::Failed);
+            }
+            _ => {}
+        }
+    }
+
+    fn items(&mut self, now_ms: u64, strange: bool) -> Take {
+        let under_way = self.full_under_way();
+        if !self.loaded {
+            return if under_way { Take::Remember } else { Take::Nothing };
+        }
+        // One that is under way may bring it; if it does not, that is seen then.
+        if strange && !under_way {
+            self.want_full(now_ms);
+        }
+        Take::Items { remember: under_way }
+    }
+
+    fn full(
+        &mut self,
+        now_ms: u64,
+        number: u64,
+        coverage: &Coverage,
+        empty: bool,
+        provisional: bool,
+    ) -> Take {
+        // One that comes late, on a line that is being closed: the next will tell the same.
+        let Some(line) = self.line(number) else { return Take::Nothing };
+        let asked = line.full_asked();
+        line.answers_full = asked.is_some();
+        if line.known.is_none() || asked.is_some() && !line.is_synced() {
+            line.known = Some(coverage.clone());
+        }
+        // Whatever was asked for, this tells as much.
+        line.request = None;
+        let spoilt = asked.is_some() && std::mem::take(&mut self.spoilt);
+        if empty {
+            self.troubled(now_ms);
+            return Take::Refuse;
+        }
+        if spoilt && self.loaded {
+            self.want_full(now_ms);
+            return Take::Nothing;
+        }
+        Take::Everything { answered: asked.filter(|_| !provisional) }
+    }
+
+    /// What was pushed while a full is under way could not be remembered: it would take some of it back.
+    pub fn overflowed(&mut self) {
+        self.spoilt = true;
+    }
+
+    /// A full is in service. `changed`: the environments of which it brought something new; `strange`: what was
+    /// pushed since it was asked for names an environment that it lacks.
+    pub fn in_service(
+        &mut self,
+        now_ms: u64,
+        number: u64,
+        coverage: Coverage,
+        changed: &[EnvironmentId],
+        strange: bool,
+    ) {
+        let first = self.line(number).is_some_and(|line| !line.is_synced());
+        self.loaded = true;
+        self.trouble = false;
+        if strange {
+            self.want_full(now_ms);
+        }
+        self.next_resync_ms = match self.options.resync_ms {
+            0 => u64::MAX,
+            resync_ms => {
+                let spread_ms = resync_ms / 10;
+                now_ms + resync_ms - spread_ms + self.random.next() % (2 * spread_ms + 1)
+            }
+        };
+        self.synced(now_ms, number);
+        let deaf = |line: &Line| {
+            let silent = |environment: &&EnvironmentId| {
+                !line.heard_of.contains(environment) && coverage.is_pushed(**environment)
+            };
+            line.number == number
+                && !first
+                && line.answers_full
+                && changed.iter().any(|environment| silent(&environment))
+        };
+        if let Some(line) = self.lines.last() {
+            let lacks = line.known.as_ref().is_some_and(|known| known.lacks(&coverage));
+            let deaf = now_ms >= self.next_deaf_ms && deaf(line);
+            if deaf {
+                let resync_ms = if self.options.resync_ms == 0 { DEAF_MS } else { self.options.resync_ms };
+                self.next_deaf_ms = now_ms + resync_ms;
+            }
+            if lacks || deaf {
+                // One that is being dialled may have been mapped before.
+                self.cover_from = self.numbers + 1;
+            }
+        }
+        self.coverage = coverage;
+    }
+
+    /// Data came in by another way: only a full tells what is held of this server.
+    pub fn disturbed(&mut self) {
+        self.disturbed = true;
+    }
+
+    /// Somebody asks for a full now.
+    pub fn resync(&mut self) {
+        self.full_ms = Some(0);
+    }
+
+    /// Secrets are shown that are not known.
+    pub fn wish(&mut self) {
+        self.wish = true;
+    }
+
+    /// A line has had its answer.
+    fn synced(&mut self, now_ms: u64, number: u64) {
+        let Some(line) = self.line(number) else { return };
+        if line.synced_ms.is_none() {
+            line.synced_ms = Some(now_ms);
+            self.failed_attempts = 0;
+            self.take_over(number);
+        }
+    }
+
+    fn troubled(&mut self, now_ms: u64) {
+        self.trouble = true;
+        self.want_full(now_ms);
+    }
+
+    /// Wants a full, at once unless one was wanted just before.
+    fn want_full(&mut self, now_ms: u64) {
+        if self.full_ms.is_none() {
+            let random = self.random.next();
+            self.full_ms = Some(self.gate.pass_ms(now_ms, random));
+        }
+    }
+
+    /// Whether a full was asked for and not yet answered.
+    pub fn full_under_way(&self) -> bool {
+        self.lines.iter().any(|line| line.full_asked().is_some())
+    }
+
+    /// When a full is to be asked for.
+    pub(super) fn full_due_ms(&self) -> u64 {
+        let wish_ms = if self.wish { self.next_wish_ms } else { u64::MAX };
+        self.full_ms.unwrap_or(u64::MAX).min(wish_ms).min(self.next_resync_ms)
+    }
+
+    /// The line on which a full can be asked for.
+    pub(super) fn asks_on(&self) -> Option<u64> {
+        let line = self.lines.last().filter(|line| line.request.is_none())?;
+        (!self.full_under_way()).then_some(line.number)
+    }
+
+    pub(super) fn ask_full(&mut self, now_ms: u64, data: &mut impl Data) {
+        if let Some(number) = self.asks_on()
+            && now_ms >= self.full_due_ms()
+        {
+            self.ask(now_ms, number, None, data);
+        }
+    }
+
+    /// The first request on the youngest line.
+    pub(super) fn first_ask(&mut self, now_ms: u64, data: &mut impl Data) {
+        let Some(number) = self.lines.last().map(|line| line.number) else { return };
+        let under_way = self.full_under_way();
+        let wants_full = !self.loaded || self.disturbed || now_ms >= self.full_due_ms();
+        let since = if wants_full && !under_way { None } else { data.since() };
+        if since.is_none() && under_way {
+            // One at a time: when that one is answered.
+            self.full_ms = Some(0);
+            return;
+        }
+        self.ask(now_ms, number, since, data);
+    }
+
+    /// Asks for what is newer, or for everything.
+    fn ask(&mut self, now_ms: u64, number: u64, since: Option<String>, data: &mut impl Data) {
+        let full = since.is_none();
+        let request = if full { Request::Full(data.begin_full()) } else { Request::Since };
+        let mut text = since.unwrap_or_else(|| FULL_REQUEST.to_owned());
+        if let Request::Full(asked) = request {
+            if self.wish {
+                text = verified_request(asked);
+            }
+            self.full_ms = None;
+            self.next_resync_ms = u64::MAX;
+            self.disturbed = false;
+            self.spoilt = false;
+            if std::mem::take(&mut self.wish) {
+                self.next_wish_ms = now_ms + self.options.unknown_secret_ms;
+            }
+        }
+        if let Some(line) = self.line(number) {
+            line.asked(request, now_ms);
+        }
+        self.actions.push_back(Action::Ask { line: number, text, full });
+    }
+}
+
+/// A request for everything that asks agents of our make to make sure that it is all there is, and to say so with
+/// this number. A server passes over it.
+fn verified_request(number: u64) -> String {
+    format!(r#"{{"messageType":"data-sync","data":{{"timestamp":0,"verify":{number}}}}}"#)
+}

@@ -1,0 +1,470 @@
+//! Single decisions, one a test.
+
+use crate::model::environment_id::EnvironmentId;
+use crate::model::parse::MessageKind;
+
+use super::*;
+
+const OPTIONS: Options = Options {
+    ping_ms: 15_000,
+    silence_ms: 45_000,
+    sync_ms: 60_000,
+    resync_ms: 600_000,
+    unknown_secret_ms: 30_000,
+    retry_ms: 60_000,
+    status_ms: 60_000,
+    dial_ms: 10_000,
+};
+
+const HOME: EnvironmentId = EnvironmentId::from_bytes([1; 16]);
+const OTHER: EnvironmentId = EnvironmentId::from_bytes([2; 16]);
+
+/// Data that can be asked for by timestamps once something is held.
+#[derive(Debug, Default)]
+struct Holding {
+    since: Option<String>,
+    asked: u64,
+}
+
+impl Data for Holding {
+    fn since(&self) -> Option<String> {
+        self.since.clone()
+    }
+
+    fn begin_full(&mut self) -> u64 {
+        self.asked += 1;
+        self.asked
+    }
+}
+
+struct Bench {
+    follow: Follow,
+    data: Holding,
+    now_ms: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(OPTIONS)
+    }
+
+    fn with(options: Options) -> Self {
+        Self { follow: Follow::new(options, 7), data: Holding::default(), now_ms: 0 }
+    }
+
+    /// What is to be done now.
+    fn actions(&mut self) -> Vec<Action> {
+        self.follow.tick(self.now_ms, &mut self.data);
+        std::iter::from_fn(|| self.follow.next_action()).collect()
+    }
+
+    /// Goes on to the next deadline, and returns what is to be done then.
+    fn next(&mut self) -> Vec<Action> {
+        let deadline_ms = self.follow.deadline_ms();
+        assert!(deadline_ms > self.now_ms && deadline_ms < u64::MAX, "{deadline_ms}");
+        self.now_ms = deadline_ms;
+        self.actions()
+    }
+
+    /// Goes on until there is an action that `is` one.
+    fn until(&mut self, is: impl Fn(&Action) -> bool) -> Action {
+        for _ in 0..1000 {
+            if let Some(action) = self.next().into_iter().find(|action| is(action)) {
+                return action;
+            }
+        }
+        panic!("never: {:?}", self.follow)
+    }
+
+    /// Goes on for a time, while the line is heard of.
+    fn hear(&mut self, line: u64, for_ms: u64) -> Vec<Action> {
+        let until_ms = self.now_ms + for_ms;
+        let mut actions = Vec::new();
+        while self.now_ms < until_ms {
+            self.follow.heard(self.now_ms, line, false);
+            self.now_ms = self.follow.deadline_ms().min(until_ms).max(self.now_ms + 1);
+            actions.extend(self.actions());
+        }
+        actions
+    }
+
+    fn dialled(&mut self, number: u64, result: Result<(), Fault>) -> Vec<Action> {
+        self.follow.dialled(self.now_ms, number, result, &mut self.data);
+        self.actions()
+    }
+
+    fn full(&mut self, line: u64, coverage: &Coverage, changed: &[EnvironmentId]) -> Option<u64> {
+        let brought = Brought::Full { coverage, empty: false, provisional: false };
+        match self.follow.message(self.now_ms, line, brought) {
+            Take::Everything { answered } => {
+                self.follow.in_service(self.now_ms, line, coverage.clone(), changed, false);
+                self.data.since = Some("since".into());
+                answered
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// One that has had its first full.
+    fn stable() -> Self {
+        let mut bench = Self::new();
+        assert_eq!(bench.actions(), [Action::Dial { number: 1, register: true }]);
+        bench.follow.registered();
+        let asks = bench.dialled(1, Ok(()));
+        assert_eq!(
+            asks,
+            [Action::Ask { line: 1, text: FULL_REQUEST.into(), full: true }, Action::Report { line: 1 }]
+        );
+        assert_eq!(bench.follow.state(), SyncState::Starting);
+        assert_eq!(bench.full(1, &home(), &[HOME]), Some(1));
+        assert_eq!(bench.actions(), [Action::Report { line: 1 }]);
+        assert_eq!(bench.follow.state(), SyncState::Stable);
+        bench
+    }
+}
+
+fn home() -> Coverage {
+    Coverage::with(&[(HOME, &["a"])])
+}
+
+fn both() -> Coverage {
+    Coverage::with(&[(HOME, &["a"]), (OTHER, &["b"])])
+}
+
+fn is_dial(action: &Action) -> bool {
+    matches!(action, Action::Dial { .. })
+}
+
+fn is_full(action: &Action) -> bool {
+    matches!(action, Action::Ask { full: true, .. })
+}
+
+#[test]
+fn it_tries_again_for_ever_whatever_the_failure_and_registers_until_that_is_done() {
+    for fault in [Fault::Failed, Fault::Refused] {
+        let mut bench = Bench::new();
+        bench.actions();
+        for number in 1..=200 {
+            assert_eq!(bench.dialled(number, Err(fault)), []);
+            let before_ms = bench.now_ms;
+            let dial = bench.until(is_dial);
+            assert_eq!(dial, Action::Dial { number: number + 1, register: true });
+            let waited_ms = bench.now_ms - before_ms;
+            assert!(waited_ms <= 60_000, "{waited_ms}");
+            // Who was refused waits for somebody to mend it.
+            assert!(fault == Fault::Failed || waited_ms >= 30_000, "{waited_ms}");
+        }
+        assert_eq!(bench.follow.failed_attempts(), 200);
+    }
+}
+
+#[test]
+fn a_dial_that_says_nothing_is_given_up_and_comes_too_late() {
+    let mut bench = Bench::new();
+    bench.actions();
+    assert_eq!(bench.until(is_dial), Action::Dial { number: 2, register: true });
+    assert!(bench.now_ms >= 15_000);
+    assert_eq!(bench.dialled(1, Ok(())), [Action::Drop { line: 1, why: Why::Late }]);
+    assert!(bench.dialled(2, Ok(())).iter().any(is_full));
+}
+
+#[test]
+fn a_line_that_is_not_heard_of_is_pinged_and_then_given_up() {
+    let mut bench = Bench::stable();
+    for at_ms in [15_000, 30_000] {
+        assert_eq!(bench.next(), [Action::Ping { line: 1 }]);
+        assert_eq!(bench.now_ms, at_ms);
+    }
+    let dropped = bench.next();
+    assert_eq!(bench.now_ms, 45_000);
+    assert_eq!(dropped[0], Action::Drop { line: 1, why: Why::Silent });
+    assert_eq!(bench.follow.state(), SyncState::Interrupted);
+    assert_eq!(bench.until(is_dial), Action::Dial { number: 2, register: false });
+    // It goes on from what is held.
+    let asks = bench.dialled(2, Ok(()));
+    assert_eq!(asks[0], Action::Ask { line: 2, text: "since".into(), full: false });
+    bench.follow.message(bench.now_ms, 2, Brought::Patch { strange: false });
+    assert_eq!(bench.follow.state(), SyncState::Stable);
+}
+
+#[test]
+fn whoever_was_too_busy_to_ask_does_not_call_the_server_silent() {
+    let mut bench = Bench::stable();
+    // As while a large dataset is compiled.
+    bench.now_ms += 300_000;
+    assert!(!bench.actions().iter().any(|action| matches!(action, Action::Drop { .. })));
+    bench.follow.heard(bench.now_ms, 1, false);
+    assert!(!bench.hear(1, 200_000).iter().any(|action| matches!(action, Action::Drop { .. })));
+}
+
+#[test]
+fn pongs_are_no_answer_but_a_slow_one_is() {
+    let mut bench = Bench::new();
+    bench.actions();
+    bench.dialled(1, Ok(()));
+    for _ in 0..20 {
+        bench.now_ms += 20_000;
+        bench.follow.heard(bench.now_ms, 1, true);
+        assert!(!bench.actions().iter().any(|action| matches!(action, Action::Drop { .. })));
+    }
+    let actions = bench.hear(1, 60_000);
+    assert!(actions.contains(&Action::Drop { line: 1, why: Why::Unanswered }), "{actions:?}");
+}
+
+#[test]
+fn a_line_that_refuses_later_makes_it_register_again_and_wait() {
+    let mut bench = Bench::stable();
+    bench.follow.ended(bench.now_ms, 1, Fault::Refused);
+    assert_eq!(bench.until(is_dial), Action::Dial { number: 2, register: true });
+    assert!((30_000..=60_000).contains(&bench.now_ms), "{}", bench.now_ms);
+}
+
+#[test]
+fn a_line_that_held_makes_failures_before_it_forgotten_once() {
+    let mut bench = Bench::new();
+    bench.actions();
+    for number in 1..10 {
+        bench.dialled(number, Err(Fault::Failed));
+        bench.until(is_dial);
+    }
+    bench.dialled(10, Ok(()));
+    bench.full(10, &home(), &[]);
+    bench.hear(10, 61_000);
+    bench.follow.ended(bench.now_ms, 10, Fault::Failed);
+    let before_ms = bench.now_ms;
+    bench.until(is_dial);
+    assert!(bench.now_ms - before_ms <= 1_000);
+}
+
+#[test]
+fn everything_is_asked_for_again_by_time_on_the_same_line() {
+    let mut bench = Bench::stable();
+    while !bench.hear(1, 1_000).iter().any(is_full) {}
+    assert!((540_000..=661_000).contains(&bench.now_ms), "{}", bench.now_ms);
+    assert_eq!(bench.full(1, &home(), &[]), Some(2));
+    bench.follow.resync();
+    assert!(bench.actions().iter().any(is_full));
+    // One at a time.
+    bench.follow.resync();
+    assert!(!bench.actions().iter().any(is_full));
+    assert_eq!(bench.full(1, &home(), &[]), Some(3));
+    assert!(bench.actions().iter().any(is_full));
+}
+
+#[test]
+fn unknown_secrets_ask_for_everything_at_once_and_then_rarely() {
+    let mut bench = Bench::stable();
+    bench.follow.wish();
+    assert!(bench.actions().iter().any(is_full));
+    // What is shown after it was asked for needs another.
+    bench.follow.wish();
+    bench.full(1, &home(), &[]);
+    let asked_ms = bench.now_ms;
+    assert!(!bench.actions().iter().any(is_full));
+    let actions = bench.hear(1, 29_999);
+    assert!(!actions.iter().any(is_full), "{actions:?}");
+    assert!(bench.hear(1, 1).iter().any(is_full));
+    assert_eq!(bench.now_ms, asked_ms + 30_000);
+    bench.full(1, &home(), &[]);
+    assert!(!bench.hear(1, 300_000).iter().any(is_full));
+}
+
+#[test]
+fn what_the_server_did_not_map_gets_a_second_line_that_takes_over() {
+    let mut bench = Bench::stable();
+    bench.follow.resync();
+    bench.actions();
+    bench.full(1, &both(), &[OTHER]);
+    assert!(bench.actions().contains(&Action::Dial { number: 2, register: false }));
+    // The first one goes on being read.
+    let change = Brought::Change { environments: &[HOME], strange: false };
+    assert_eq!(bench.follow.message(bench.now_ms, 1, change), Take::Items { remember: false });
+    assert_eq!(bench.dialled(2, Ok(()))[0], Action::Ask { line: 2, text: "since".into(), full: false });
+    assert_eq!(bench.follow.state(), SyncState::Stable);
+    let patch = Brought::Patch { strange: false };
+    assert_eq!(bench.follow.message(bench.now_ms, 2, patch), Take::Items { remember: false });
+    assert_eq!(bench.actions(), [Action::Close { line: 1 }]);
+    // What the first one still says counts, and the second knows it all.
+    assert_eq!(bench.follow.message(bench.now_ms, 1, change), Take::Items { remember: false });
+    bench.follow.resync();
+    bench.actions();
+    bench.full(2, &both(), &[]);
+    assert!(!bench.actions().iter().any(is_dial));
+}
+
+#[test]
+fn a_new_server_secret_gets_a_second_line_and_the_first_stays_if_that_fails() {
+    let mut bench = Bench::stable();
+    bench.follow.resync();
+    bench.actions();
+    bench.full(1, &Coverage::with(&[(HOME, &["a", "new"])]), &[]);
+    let mut number = 2;
+    assert!(bench.actions().contains(&Action::Dial { number, register: false }));
+    for _ in 0..5 {
+        bench.dialled(number, Err(Fault::Failed));
+        assert_eq!(bench.follow.state(), SyncState::Stable);
+        number += 1;
+        let before_ms = bench.now_ms;
+        while !bench.hear(1, 1).contains(&Action::Dial { number, register: false }) {}
+        assert!(bench.now_ms - before_ms <= 60_001);
+    }
+    bench.dialled(number, Ok(()));
+    bench.follow.ended(bench.now_ms, 1, Fault::Failed);
+    assert!(!bench.actions().iter().any(is_dial), "the second is there");
+}
+
+#[test]
+fn a_line_that_hears_no_pushes_is_replaced_but_not_often() {
+    let mut bench = Bench::stable();
+    let resync = |bench: &mut Bench, line| {
+        bench.follow.resync();
+        bench.actions();
+        bench.full(line, &home(), &[HOME]);
+        bench.actions().iter().any(is_dial)
+    };
+    assert!(resync(&mut bench, 1), "a change that was not pushed");
+    bench.dialled(2, Ok(()));
+    bench.follow.message(bench.now_ms, 2, Brought::Patch { strange: false });
+    assert!(!resync(&mut bench, 2));
+    bench.hear(2, 300_000);
+    assert!(!resync(&mut bench, 2));
+    bench.hear(2, 301_000);
+    assert!(resync(&mut bench, 2));
+    // An environment without a server secret is never told of.
+    let mut bench = Bench::stable();
+    bench.follow.resync();
+    bench.actions();
+    let coverage = Coverage::with(&[(HOME, &["a"]), (OTHER, &[])]);
+    bench.full(1, &coverage, &[]);
+    assert!(bench.actions().iter().any(is_dial));
+    bench.dialled(2, Ok(()));
+    bench.follow.message(bench.now_ms, 2, Brought::Patch { strange: false });
+    bench.follow.resync();
+    bench.actions();
+    bench.full(2, &coverage, &[OTHER]);
+    assert!(!bench.actions().iter().any(is_dial));
+    // One of which a push was heard is not deaf.
+    let change = Brought::Change { environments: &[HOME], strange: false };
+    bench.follow.message(bench.now_ms, 2, change);
+    assert!(!resync(&mut bench, 2));
+}
+
+#[test]
+fn an_empty_full_is_refused_and_another_asked_for() {
+    let mut bench = Bench::stable();
+    bench.follow.resync();
+    bench.actions();
+    let empty = Brought::Full { coverage: &Coverage::default(), empty: true, provisional: false };
+    assert_eq!(bench.follow.message(bench.now_ms, 1, empty), Take::Refuse);
+    assert_eq!(bench.follow.state(), SyncState::Interrupted);
+    let actions = bench.actions();
+    assert!(actions.iter().any(is_full) && actions.contains(&Action::Report { line: 1 }), "{actions:?}");
+    // Then less and less often, up to the cap.
+    let mut asked = 0;
+    for _ in 0..100 {
+        bench.follow.message(bench.now_ms, 1, empty);
+        asked += bench.hear(1, 60_000).iter().filter(|action| is_full(action)).count();
+    }
+    assert!((90..=101).contains(&asked), "{asked}");
+    assert!(bench.full(1, &home(), &[]).is_some());
+    assert_eq!(bench.follow.state(), SyncState::Stable);
+}
+
+#[test]
+fn a_provisional_full_is_taken_in_but_answers_only_when_it_is_verified() {
+    let mut bench = Bench::stable();
+    bench.follow.wish();
+    let text = r#"{"messageType":"data-sync","data":{"timestamp":0,"verify":2}}"#.to_owned();
+    assert!(bench.actions().contains(&Action::Ask { line: 1, text, full: true }));
+    let provisional = Brought::Full { coverage: &home(), empty: false, provisional: true };
+    assert_eq!(bench.follow.message(bench.now_ms, 1, provisional), Take::Everything { answered: None });
+    bench.follow.in_service(bench.now_ms, 1, home(), &[], false);
+    let take = bench.follow.message(bench.now_ms, 1, Brought::Verified(2));
+    assert_eq!(take, Take::Certain { answered: 2 });
+    // What was never asked for is not verified, and a full that nobody asked for answers nothing.
+    assert_eq!(bench.follow.message(bench.now_ms, 1, Brought::Verified(3)), Take::Nothing);
+    assert_eq!(bench.full(1, &home(), &[]), None);
+}
+
+#[test]
+fn what_cannot_be_read_asks_for_everything_and_stays_where_it_is() {
+    let mut bench = Bench::stable();
+    bench.follow.message(bench.now_ms, 1, Brought::Broken(None));
+    assert_eq!(bench.follow.state(), SyncState::Interrupted);
+    assert!(bench.actions().iter().any(is_full));
+    // A broken push is not the answer.
+    bench.follow.message(bench.now_ms, 1, Brought::Broken(Some(MessageKind::Change)));
+    assert!(!bench.actions().iter().any(is_full));
+    assert_eq!(bench.full(1, &home(), &[]), Some(2));
+    assert_eq!(bench.follow.state(), SyncState::Stable);
+    // Where an answer is awaited, garbage may have been it: nobody can tell what comes next.
+    bench.follow.resync();
+    bench.actions();
+    bench.follow.message(bench.now_ms, 1, Brought::Broken(None));
+    assert!(bench.actions().contains(&Action::Drop { line: 1, why: Why::Unreadable }));
+}
+
+#[test]
+fn a_patch_for_a_strange_environment_asks_for_everything() {
+    let mut bench = Bench::stable();
+    let change = Brought::Change { environments: &[OTHER], strange: true };
+    assert_eq!(bench.follow.message(bench.now_ms, 1, change), Take::Items { remember: false });
+    assert!(bench.actions().iter().any(is_full));
+    assert_eq!(bench.follow.state(), SyncState::Stable);
+    // While that is under way everything is remembered.
+    assert_eq!(bench.follow.message(bench.now_ms, 1, change), Take::Items { remember: true });
+}
+
+#[test]
+fn before_there_is_data_pushes_are_only_remembered() {
+    let mut bench = Bench::new();
+    bench.actions();
+    bench.dialled(1, Ok(()));
+    let change = Brought::Change { environments: &[HOME], strange: true };
+    assert_eq!(bench.follow.message(bench.now_ms, 1, change), Take::Remember);
+}
+
+#[test]
+fn a_full_whose_pushes_could_not_be_remembered_is_asked_for_again() {
+    let mut bench = Bench::stable();
+    bench.follow.resync();
+    bench.actions();
+    bench.follow.overflowed();
+    let full = Brought::Full { coverage: &home(), empty: false, provisional: false };
+    assert_eq!(bench.follow.message(bench.now_ms, 1, full), Take::Nothing);
+    assert!(bench.actions().iter().any(is_full));
+    assert_eq!(bench.full(1, &home(), &[]), Some(3));
+}
+
+#[test]
+fn after_data_came_by_another_way_a_new_line_asks_for_everything() {
+    let mut bench = Bench::stable();
+    bench.follow.disturbed();
+    assert!(!bench.actions().iter().any(is_full));
+    bench.follow.ended(bench.now_ms, 1, Fault::Failed);
+    bench.until(is_dial);
+    assert!(bench.dialled(2, Ok(())).iter().any(is_full));
+}
+
+#[test]
+fn a_full_that_nobody_answered_is_asked_for_on_the_next_line() {
+    let mut bench = Bench::stable();
+    bench.follow.resync();
+    bench.actions();
+    bench.follow.ended(bench.now_ms, 1, Fault::Failed);
+    bench.until(is_dial);
+    assert!(bench.dialled(2, Ok(())).iter().any(is_full));
+}
+
+#[test]
+fn the_status_is_reported_by_time_and_when_it_changes() {
+    let mut bench = Bench::stable();
+    let reports = |actions: &[Action]| {
+        actions.iter().filter(|action| matches!(action, Action::Report { line: 1 })).count()
+    };
+    assert_eq!(reports(&bench.hear(1, 59_000)), 0);
+    assert_eq!(reports(&bench.hear(1, 2_000)), 1);
+    assert_eq!(reports(&bench.hear(1, 179_000)), 3);
+    bench.follow.message(bench.now_ms, 1, Brought::Broken(None));
+    assert_eq!(reports(&bench.actions()), 1);
+}

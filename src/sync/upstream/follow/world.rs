@@ -1,0 +1,517 @@
+//! The state machine against a plain model of a server, over virtual time, with whatever can go wrong on the way.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use proptest::prelude::*;
+
+use crate::model::environment_id::EnvironmentId;
+use crate::model::parse::MessageKind;
+use crate::protocol::status::SyncState;
+
+use super::*;
+
+type Items = BTreeMap<u8, u64>;
+type Held = BTreeMap<u8, Items>;
+
+fn id(environment: u8) -> EnvironmentId {
+    EnvironmentId::from_bytes([environment; 16])
+}
+
+/// A message on its way to the agent.
+#[derive(Clone, Debug)]
+enum Message {
+    Full { held: Held, secrets: BTreeSet<(u8, u8)> },
+    Patch(Held),
+    Change { environment: u8, item: u8, version: u64 },
+    Pong,
+    Broken(Option<MessageKind>),
+    Close(Fault),
+}
+
+#[derive(Debug, Default)]
+struct Server {
+    held: Held,
+    secrets: BTreeSet<(u8, u8)>,
+    version: u64,
+    lines: BTreeMap<u64, Served>,
+    /// How the next dials end; then they succeed.
+    dials: VecDeque<Dialled>,
+    /// How long the next answers take; then none.
+    delays: VecDeque<u64>,
+    /// Answers that are broken.
+    broken: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Dialled {
+    Opens(u64),
+    Fails(u64),
+    Refused(u64),
+    Hangs,
+}
+
+#[derive(Debug)]
+struct Served {
+    /// What changes are told of: fixed when it was opened, one entry a server secret.
+    mapped: Vec<u8>,
+    out: VecDeque<(u64, Message)>,
+}
+
+impl Server {
+    fn send(&mut self, line: u64, at_ms: u64, message: Message) {
+        if let Some(served) = self.lines.get_mut(&line) {
+            // An answer may take its time to be put together; what changes meanwhile is said before it.
+            let place = served.out.iter().position(|(other_ms, _)| *other_ms > at_ms);
+            served.out.insert(place.unwrap_or(served.out.len()), (at_ms, message));
+        }
+    }
+
+    fn change(&mut self, now_ms: u64, environment: u8, item: u8) {
+        let Some(items) = self.held.get_mut(&environment) else { return };
+        self.version += 1;
+        items.insert(item, self.version);
+        let message = Message::Change { environment, item, version: self.version };
+        let lines: Vec<_> = self.lines.iter().map(|(line, served)| (*line, served.mapped.clone())).collect();
+        for (line, mapped) in lines {
+            for _ in mapped.iter().filter(|mapped| **mapped == environment) {
+                self.send(line, now_ms, message.clone());
+            }
+        }
+    }
+
+    fn answer(&mut self, now_ms: u64, line: u64, since: Option<BTreeMap<u8, u64>>) {
+        let delay_ms = self.delays.pop_front().unwrap_or(0);
+        let message = if self.broken > 0 {
+            self.broken -= 1;
+            let kind = if since.is_none() { MessageKind::Full } else { MessageKind::Patch };
+            Message::Broken(self.broken.is_multiple_of(2).then_some(kind))
+        } else {
+            match since {
+                None => {
+                    let known = |environment: &u8| self.secrets.iter().any(|secret| secret.0 == *environment);
+                    let held = self.held.iter().filter(|(environment, _)| known(environment));
+                    Message::Full {
+                        held: held.map(|(environment, items)| (*environment, items.clone())).collect(),
+                        secrets: self.secrets.clone(),
+                    }
+                }
+                Some(since) => {
+                    let mapped =
+                        self.lines.get(&line).map(|served| served.mapped.clone()).unwrap_or_default();
+                    let newer = |environment: u8| {
+                        let since = since.get(&environment).copied().unwrap_or(0);
+                        let items = self.held.get(&environment).cloned().unwrap_or_default();
+                        items.into_iter().filter(|(_, version)| *version > since).collect()
+                    };
+                    Message::Patch(mapped.into_iter().map(|one| (one, newer(one))).collect())
+                }
+            }
+        };
+        self.send(line, now_ms + delay_ms, message);
+    }
+}
+
+/// What the agent holds: the plainest thing that does what [`Take`] says.
+#[derive(Debug, Default)]
+struct Agent {
+    held: Option<Held>,
+    secrets: BTreeSet<(u8, u8)>,
+    remembered: Vec<(u8, u8, u64)>,
+    asked: u64,
+    answered: u64,
+    fits: bool,
+}
+
+impl Data for Agent {
+    fn since(&self) -> Option<String> {
+        // The world reads the versions from the agent itself.
+        (self.fits && self.held.is_some()).then(|| "since".to_owned())
+    }
+
+    fn begin_full(&mut self) -> u64 {
+        self.asked += 1;
+        self.asked
+    }
+}
+
+impl Agent {
+    fn versions(&self) -> BTreeMap<u8, u64> {
+        let held = self.held.iter().flatten();
+        held.map(|(environment, items)| (*environment, items.values().copied().max().unwrap_or(0))).collect()
+    }
+
+    fn upsert(&mut self, environment: u8, item: u8, version: u64) {
+        if let Some(items) = self.held.as_mut().and_then(|held| held.get_mut(&environment)) {
+            let have = items.entry(item).or_insert(version);
+            *have = version.max(*have);
+        }
+    }
+
+    fn knows(&self, environment: u8) -> bool {
+        self.held.as_ref().is_some_and(|held| held.contains_key(&environment))
+    }
+}
+
+struct World {
+    now_ms: u64,
+    server: Server,
+    agent: Agent,
+    follow: Follow,
+    dials: Vec<(u64, u64, Result<(), Fault>)>,
+    /// The highest version of each item that was ever in service since it was last removed at the server.
+    highest: BTreeMap<(u8, u8), u64>,
+}
+
+const OPTIONS: Options = Options {
+    ping_ms: 15_000,
+    silence_ms: 45_000,
+    sync_ms: 60_000,
+    resync_ms: 600_000,
+    unknown_secret_ms: 30_000,
+    retry_ms: 60_000,
+    status_ms: 60_000,
+    dial_ms: 10_000,
+};
+
+impl World {
+    fn new(seed: u64, fits: bool) -> Self {
+        let mut server = Server::default();
+        for environment in 1..3 {
+            server.held.insert(environment, BTreeMap::new());
+            server.secrets.insert((environment, 0));
+            server.change(0, environment, 0);
+        }
+        Self {
+            now_ms: 0,
+            server,
+            agent: Agent { fits, ..Agent::default() },
+            follow: Follow::new(OPTIONS, seed),
+            dials: Vec::new(),
+            highest: BTreeMap::new(),
+        }
+    }
+
+    /// Lets time pass, and everything happen that is due meanwhile.
+    fn run(&mut self, for_ms: u64) {
+        let until_ms = self.now_ms + for_ms;
+        let mut turns_at_once = 0;
+        loop {
+            self.turn();
+            let next_ms = self.next_ms().min(until_ms);
+            turns_at_once = if next_ms > self.now_ms { 0 } else { turns_at_once + 1 };
+            assert!(turns_at_once < 1_000, "busy at {} ms: {:?}", self.now_ms, self.follow);
+            if self.now_ms >= until_ms && self.next_ms() > until_ms {
+                return;
+            }
+            self.now_ms = self.now_ms.max(next_ms);
+        }
+    }
+
+    fn next_ms(&self) -> u64 {
+        let out = self.server.lines.values().filter_map(|served| served.out.front()).map(|(at_ms, _)| *at_ms);
+        let dials = self.dials.iter().map(|(at_ms, ..)| *at_ms);
+        out.chain(dials).chain([self.follow.deadline_ms()]).min().unwrap_or(u64::MAX)
+    }
+
+    fn turn(&mut self) {
+        if let Some(at) = self.dials.iter().position(|(at_ms, ..)| *at_ms <= self.now_ms) {
+            let (_, number, result) = self.dials.remove(at);
+            if result.is_ok() {
+                let mapped = self.server.secrets.iter().map(|(environment, _)| *environment).collect();
+                self.server.lines.insert(number, Served { mapped, out: VecDeque::new() });
+                self.follow.registered();
+            }
+            self.follow.dialled(self.now_ms, number, result, &mut self.agent);
+        }
+        let ready = self.server.lines.iter_mut().find_map(|(line, served)| {
+            let due = served.out.front().is_some_and(|(at_ms, _)| *at_ms <= self.now_ms);
+            due.then(|| served.out.pop_front()).flatten().map(|(_, message)| (*line, message))
+        });
+        if let Some((line, message)) = ready {
+            self.follow.heard(self.now_ms, line, false);
+            self.deliver(line, message);
+        }
+        self.follow.tick(self.now_ms, &mut self.agent);
+        while let Some(action) = self.follow.next_action() {
+            self.act(action);
+        }
+        assert!(self.follow.deadline_ms() > self.now_ms, "due and not done: {:?}", self.follow);
+        assert!(self.server.lines.len() <= 2, "more than two connections");
+        self.check();
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Dial { number, .. } => match self.server.dials.pop_front().unwrap_or(Dialled::Opens(5)) {
+                Dialled::Opens(after_ms) => self.dials.push((self.now_ms + after_ms, number, Ok(()))),
+                Dialled::Fails(after_ms) => {
+                    self.dials.push((self.now_ms + after_ms, number, Err(Fault::Failed)));
+                }
+                Dialled::Refused(after_ms) => {
+                    self.dials.push((self.now_ms + after_ms, number, Err(Fault::Refused)));
+                }
+                Dialled::Hangs => {}
+            },
+            Action::Ask { line, text, full } => {
+                assert_eq!(full, text.contains(r#""timestamp":0"#));
+                if full {
+                    self.agent.remembered.clear();
+                }
+                let since = (!full).then(|| self.agent.versions());
+                self.server.answer(self.now_ms, line, since);
+            }
+            Action::Ping { line } => self.server.send(line, self.now_ms, Message::Pong),
+            Action::Report { .. } => {}
+            Action::Close { line } => {
+                // What is on its way is read, then the server is gone.
+                let out = self.server.lines.remove(&line).map(|served| served.out).unwrap_or_default();
+                for (_, message) in out {
+                    self.deliver(line, message);
+                }
+            }
+            Action::Drop { line, .. } => drop(self.server.lines.remove(&line)),
+        }
+    }
+
+    fn deliver(&mut self, line: u64, message: Message) {
+        let now_ms = self.now_ms;
+        match message {
+            Message::Pong => drop(self.follow.message(now_ms, line, Brought::Other)),
+            Message::Broken(kind) => drop(self.follow.message(now_ms, line, Brought::Broken(kind))),
+            Message::Close(fault) => {
+                self.server.lines.remove(&line);
+                self.follow.ended(now_ms, line, fault);
+            }
+            Message::Change { environment, item, version } => {
+                let strange = !self.agent.knows(environment);
+                let environments = [id(environment)];
+                let brought = Brought::Change { environments: &environments, strange };
+                let take = self.follow.message(now_ms, line, brought);
+                self.take_items(take, &[(environment, item, version)]);
+            }
+            Message::Patch(held) => {
+                let strange = held.keys().any(|environment| !self.agent.knows(*environment));
+                let take = self.follow.message(now_ms, line, Brought::Patch { strange });
+                let items: Vec<_> = held
+                    .iter()
+                    .flat_map(|(environment, items)| items.iter().map(|(item, v)| (*environment, *item, *v)))
+                    .collect();
+                self.take_items(take, &items);
+            }
+            Message::Full { held, secrets } => self.take_full(line, held, secrets),
+        }
+    }
+
+    fn take_items(&mut self, take: Take, items: &[(u8, u8, u64)]) {
+        match take {
+            Take::Nothing => {}
+            Take::Remember => self.agent.remembered.extend(items),
+            Take::Items { remember } => {
+                for (environment, item, version) in items {
+                    self.agent.upsert(*environment, *item, *version);
+                }
+                if remember {
+                    self.agent.remembered.extend(items);
+                }
+            }
+            other => panic!("{other:?} for items"),
+        }
+    }
+
+    fn take_full(&mut self, line: u64, held: Held, secrets: BTreeSet<(u8, u8)>) {
+        let names: Vec<String> = (0..=u8::MAX).map(|n| n.to_string()).collect();
+        let mut entries: BTreeMap<u8, Vec<&str>> = held.keys().map(|one| (*one, Vec::new())).collect();
+        for (environment, secret) in &secrets {
+            entries.entry(*environment).or_default().push(&names[usize::from(*secret)]);
+        }
+        let entries: Vec<_> = entries.iter().map(|(one, secrets)| (id(*one), &secrets[..])).collect();
+        let coverage = Coverage::with(&entries);
+        let have_items = self.agent.held.iter().flatten().any(|(_, items)| !items.is_empty());
+        let empty = have_items && held.values().all(BTreeMap::is_empty);
+        let brought = Brought::Full { coverage: &coverage, empty, provisional: false };
+        let Take::Everything { answered } = self.follow.message(self.now_ms, line, brought) else { return };
+        let before = self.agent.held.replace(held);
+        self.agent.secrets = secrets;
+        let mut strange = false;
+        for (environment, item, version) in self.agent.remembered.clone() {
+            strange |= !self.agent.knows(environment);
+            self.agent.upsert(environment, item, version);
+        }
+        self.agent.answered = answered.map_or(self.agent.answered, |number| number.max(self.agent.answered));
+        let changed = self.agent.held.iter().flatten().filter(|(environment, items)| {
+            before.as_ref().and_then(|before| before.get(environment)) != Some(items)
+        });
+        let changed: Vec<_> = changed.map(|(environment, _)| id(*environment)).collect();
+        self.follow.in_service(self.now_ms, line, coverage, &changed, strange);
+    }
+
+    /// What must hold at any time.
+    fn check(&mut self) {
+        for (environment, items) in self.agent.held.iter().flatten() {
+            for (item, version) in items {
+                let highest = self.highest.entry((*environment, *item)).or_default();
+                assert!(version >= highest, "item {item} of {environment} went back to {version}");
+                *highest = *version;
+            }
+        }
+    }
+
+    /// All is as at the server, by what was pushed and asked for, once nothing is in the way any more.
+    fn check_settled(&self) {
+        let known = |environment: &u8| self.server.secrets.iter().any(|secret| secret.0 == *environment);
+        let expected: Held =
+            self.server.held.clone().into_iter().filter(|(environment, _)| known(environment)).collect();
+        assert_eq!(self.agent.held.as_ref(), Some(&expected), "{:?}", self.follow);
+        assert_eq!(self.agent.secrets, self.server.secrets);
+        assert_eq!(self.follow.state(), SyncState::Stable);
+        assert_eq!(self.server.lines.len(), 1);
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Wait(u64),
+    Change(u8, u8),
+    Remove(u8, u8),
+    AddEnvironment(u8),
+    RemoveEnvironment(u8),
+    AddSecret(u8, u8),
+    RemoveSecret(u8, u8),
+    End(bool),
+    Dials(Vec<u8>),
+    Delay(u64),
+    Break,
+    BrokenPush(bool),
+    Resync,
+    Wish,
+    Disturb,
+    Overflow,
+    NoFit,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0u64..100).prop_map(Step::Wait),
+        3 => (0u64..90_000).prop_map(Step::Wait),
+        1 => (0u64..900_000).prop_map(Step::Wait),
+        10 => (1u8..5, 0u8..4).prop_map(|(environment, item)| Step::Change(environment, item)),
+        1 => (1u8..5, 1u8..4).prop_map(|(environment, item)| Step::Remove(environment, item)),
+        2 => (1u8..5).prop_map(Step::AddEnvironment),
+        1 => (2u8..5).prop_map(Step::RemoveEnvironment),
+        2 => (1u8..5, 0u8..3).prop_map(|(environment, secret)| Step::AddSecret(environment, secret)),
+        1 => (1u8..5, 1u8..3).prop_map(|(environment, secret)| Step::RemoveSecret(environment, secret)),
+        3 => any::<bool>().prop_map(Step::End),
+        2 => prop::collection::vec(0u8..4, 1..5).prop_map(Step::Dials),
+        3 => (0u64..70_000).prop_map(Step::Delay),
+        1 => Just(Step::Break),
+        2 => any::<bool>().prop_map(Step::BrokenPush),
+        1 => Just(Step::Resync),
+        2 => Just(Step::Wish),
+        1 => Just(Step::Disturb),
+        1 => Just(Step::Overflow),
+        1 => Just(Step::NoFit),
+    ]
+}
+
+impl World {
+    fn step(&mut self, step: &Step) {
+        let now_ms = self.now_ms;
+        match step {
+            Step::Wait(for_ms) => return self.run(*for_ms),
+            Step::Change(environment, item) => self.server.change(now_ms, *environment, *item),
+            Step::Remove(environment, item) => {
+                // Archived first, which is pushed; deleted in silence, and only when the news is through.
+                self.server.change(now_ms, *environment, *item);
+                self.run(200_000);
+                if let Some(items) = self.server.held.get_mut(environment) {
+                    items.remove(item);
+                }
+                self.highest.remove(&(*environment, *item));
+            }
+            Step::AddEnvironment(environment) => {
+                self.server.held.entry(*environment).or_default();
+                self.server.secrets.insert((*environment, 0));
+                self.server.change(now_ms, *environment, 0);
+            }
+            Step::RemoveEnvironment(environment) => {
+                self.server.held.remove(environment);
+                self.server.secrets.retain(|(other, _)| other != environment);
+            }
+            Step::AddSecret(environment, secret) => {
+                if self.server.held.contains_key(environment) {
+                    self.server.secrets.insert((*environment, *secret));
+                }
+            }
+            Step::RemoveSecret(environment, secret) => {
+                self.server.secrets.remove(&(*environment, *secret));
+            }
+            Step::End(refused) => {
+                let fault = if *refused { Fault::Refused } else { Fault::Failed };
+                if let Some(line) = self.server.lines.keys().next_back().copied() {
+                    self.server.send(line, now_ms, Message::Close(fault));
+                }
+            }
+            Step::Dials(kinds) => self.server.dials.extend(kinds.iter().map(|kind| match kind {
+                0 => Dialled::Fails(20),
+                1 => Dialled::Refused(20),
+                2 => Dialled::Hangs,
+                _ => Dialled::Opens(16_000),
+            })),
+            Step::Delay(delay_ms) => self.server.delays.push_back(*delay_ms),
+            Step::Break => self.server.broken += 1,
+            Step::BrokenPush(readable) => {
+                if let Some(line) = self.server.lines.keys().next_back().copied() {
+                    let kind = readable.then_some(MessageKind::Change);
+                    self.server.send(line, now_ms, Message::Broken(kind));
+                }
+            }
+            Step::Resync => self.follow.resync(),
+            Step::Wish => self.follow.wish(),
+            Step::Disturb => self.follow.disturbed(),
+            Step::Overflow => self.follow.overflowed(),
+            Step::NoFit => self.agent.fits = !self.agent.fits,
+        }
+        self.run(0);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn in_the_end_all_is_as_at_the_server_and_nothing_went_back(
+        seed in any::<u64>(),
+        fits in any::<bool>(),
+        steps in prop::collection::vec(step(), 1..40),
+    ) {
+        let mut world = World::new(seed, fits);
+        for step in &steps {
+            world.step(step);
+        }
+        world.server.dials.clear();
+        world.server.delays.clear();
+        world.server.broken = 0;
+        // Longer than two full syncs are apart, and than any delay before an attempt.
+        world.run(1_800_000);
+        world.check_settled();
+    }
+
+    #[test]
+    fn without_full_syncs_by_time_every_push_arrives(
+        seed in any::<u64>(),
+        changes in prop::collection::vec((1u8..3, 0u8..4, 0u64..3_000, any::<bool>()), 1..40),
+    ) {
+        let mut world = World::new(seed, true);
+        world.follow.options.resync_ms = 0;
+        world.run(1_000);
+        for (environment, item, wait_ms, end) in changes {
+            world.server.change(world.now_ms, environment, item);
+            if end {
+                world.step(&Step::End(false));
+            }
+            world.run(wait_ms);
+        }
+        world.run(300_000);
+        world.check_settled();
+    }
+}

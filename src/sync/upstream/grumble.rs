@@ -1,0 +1,172 @@
+//! What is logged of the server, and how often: each trouble when it comes up, then every ten minutes.
+//!
+//! Must not show a key, nor a byte of a message.
+
+use std::hash::Hash;
+
+use crate::ingest::Ingest;
+use crate::protocol::status::SyncState;
+use crate::telemetry::metrics::DialFault;
+use crate::telemetry::once::RateLimits;
+
+use super::FOLLOWS_ITSELF;
+use super::connection::Ended;
+use super::dial::Failure;
+use super::follow::Fault;
+
+/// Between two lines about the same trouble.
+const AGAIN_MS: u64 = 600_000;
+
+/// See the module.
+pub(super) struct Grumble {
+    server: String,
+    limits: RateLimits,
+    /// The last error, until it is told elsewhere.
+    error: Option<(i64, String)>,
+    connected_before: bool,
+}
+
+impl Grumble {
+    /// About the server at this address.
+    pub fn new(server: String) -> Self {
+        Self { server, limits: RateLimits::new(AGAIN_MS, 256), error: None, connected_before: false }
+    }
+
+    /// The last error since this was last asked, with its time.
+    pub fn take_error(&mut self) -> Option<(i64, String)> {
+        self.error.take()
+    }
+
+    /// A stream was opened.
+    pub fn connected(&mut self) {
+        if self.connected_before {
+            tracing::info!(server = self.server, "connected to the server again");
+        } else {
+            tracing::info!(server = self.server, "connected to the server");
+        }
+        self.connected_before = true;
+    }
+
+    /// FeatBit's word for where the agent stands has changed.
+    pub fn stands(&self, state: SyncState) {
+        tracing::info!(server = self.server, state = state.as_str(), "state");
+    }
+
+    /// The registration failed, which does not keep from following.
+    pub fn not_registered(&mut self, ingest: &Ingest, failure: &Failure, now_ms: i64) {
+        if let Some(others) = self.note(&failure.told, now_ms, &failure.told) {
+            tracing::warn!(
+                others_like_it = others,
+                "the agent could not be registered: {failure}. It follows the server all the same; it is registered with \
+                 the next connection{}",
+                served(ingest)
+            );
+        }
+    }
+
+    /// No stream could be opened.
+    pub fn not_connected(&mut self, ingest: &Ingest, failure: &Failure, now_ms: i64) {
+        let Some(others) = self.note(&failure.told, now_ms, &failure.told) else { return };
+        match failure.fault {
+            _ if failure.reason == DialFault::Ring => {
+                tracing::error!(others_like_it = others, "a ring: {failure}. It stays off{}", served(ingest))
+            }
+            Fault::Refused => tracing::error!(
+                others_like_it = others,
+                "the server refuses the agent: {failure}. The agent goes on asking until that is mended{}",
+                served(ingest)
+            ),
+            Fault::Failed => tracing::warn!(
+                others_like_it = others,
+                "the server cannot be reached: {failure}. The agent goes on trying{}",
+                served(ingest)
+            ),
+        }
+    }
+
+    /// The other end of a stream turns out to follow this agent.
+    pub fn ring(&mut self, now_ms: i64) {
+        if let Some(others) = self.note("ring", now_ms, FOLLOWS_ITSELF) {
+            tracing::error!(server = self.server, others_like_it = others, "a ring: {FOLLOWS_ITSELF}");
+        }
+    }
+
+    /// A stream was given up.
+    pub fn lost(&mut self, ingest: &Ingest, told: &str, now_ms: i64) {
+        if let Some(others) = self.note(told, now_ms, told) {
+            tracing::warn!(
+                server = self.server,
+                others_like_it = others,
+                "the connection was given up: {told}. Another one is opened{}",
+                served(ingest)
+            );
+        }
+    }
+
+    /// A stream ended.
+    pub fn ended(&mut self, ended: &Ended, bytes_max: u64, now_ms: i64) {
+        let told = match ended {
+            Ended::Closed(code) => format!("the server closed the connection with code {code}"),
+            Ended::TooLarge(bytes) => format!(
+                "a message of the server has {bytes} bytes, and Limits__BootstrapBytes allows {bytes_max}: raise it"
+            ),
+            Ended::Broken(told) => format!("the connection ended: {told}"),
+        };
+        let Some(others) = self.note(ended, now_ms, &told) else { return };
+        match ended {
+            Ended::Closed(4003) => tracing::error!(
+                server = self.server,
+                others_like_it = others,
+                "the server refuses the agent: it closed the connection with code 4003. Either it does not know the \
+                 ApiKey, or the relay proxy has no environment with a server secret. The agent goes on asking until that \
+                 is mended"
+            ),
+            Ended::TooLarge(_) => {
+                tracing::error!(server = self.server, others_like_it = others, "{told}");
+            }
+            _ => {
+                tracing::warn!(server = self.server, others_like_it = others, "{told}; another one is opened")
+            }
+        }
+    }
+
+    /// A message cannot be used.
+    pub fn faulty(&mut self, faults: &str, now_ms: i64) {
+        let told = format!("a message of the server was refused: {faults}");
+        if let Some(others) = self.note(faults, now_ms, &told) {
+            tracing::error!(
+                server = self.server,
+                others_like_it = others,
+                "{told}. The data in service stays; everything is asked for again"
+            );
+        }
+    }
+
+    /// A full sync without a flag or segment came.
+    pub fn empty(&mut self, now_ms: i64) {
+        let told = "the server sent an rp_full without any flag or segment";
+        if let Some(others) = self.note("empty", now_ms, told) {
+            tracing::error!(
+                server = self.server,
+                others_like_it = others,
+                "{told}, while there are some in service: it was not taken in, and is asked for again. If they are gone on \
+                 purpose, start the agent again"
+            );
+        }
+    }
+
+    /// Notes an error; says how many like it were kept back, if it is to be logged.
+    fn note(&mut self, key: impl Hash, now_ms: i64, told: &str) -> Option<u64> {
+        self.error = Some((now_ms, told.to_owned()));
+        self.limits.allow(key, u64::try_from(now_ms).unwrap_or(0))
+    }
+}
+
+/// What that means for SDKs.
+fn served(ingest: &Ingest) -> &'static str {
+    if ingest.snapshot().loaded() {
+        "; SDKs are served what is held"
+    } else {
+        "; SDKs are held, and asked to come back, until there is data"
+    }
+}

@@ -1,0 +1,216 @@
+//! What is pushed while a full sync is under way: without it a full that was made before a push would take it back.
+//!
+//! Must not decide what counts but by age: of an item in the full and one that was pushed, the newer.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use crate::model::dataset::{Dataset, EnvironmentDef};
+use crate::model::flag::FlagDef;
+use crate::model::parse::{DatasetText, ServerMessage};
+use crate::model::segment::SegmentDef;
+
+/// Messages with items, as they came in.
+#[derive(Debug)]
+pub(super) struct Overlay {
+    messages: Vec<Bytes>,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+impl Overlay {
+    /// Room for that much.
+    pub fn new(bytes_max: u64) -> Self {
+        Self { messages: Vec::new(), bytes: 0, bytes_max }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.messages = Vec::new();
+        self.bytes = 0;
+    }
+
+    /// Remembers a message; false if there is no room for it.
+    pub fn remember(&mut self, message: &[u8]) -> bool {
+        self.bytes = self.bytes.saturating_add(message.len() as u64);
+        let fits = self.bytes <= self.bytes_max;
+        if fits {
+            // A copy: the slice would keep the whole buffer of the connection.
+            self.messages.push(Bytes::copy_from_slice(message));
+        }
+        fits
+    }
+
+    /// The messages, to be read.
+    pub fn texts(&self) -> Vec<DatasetText> {
+        self.messages.iter().map(|message| DatasetText::new(message.clone())).collect()
+    }
+}
+
+/// Puts the items of these messages into a dataset, in the place of older ones. True if one is of an environment that
+/// the dataset lacks.
+pub(super) fn merge<'a>(messages: &'a mut [DatasetText], dataset: &mut Dataset<'a>) -> bool {
+    let mut strange = false;
+    let mut merging = Merging::default();
+    for message in messages {
+        // They were read before, without a fault.
+        match message.parse_message() {
+            Ok(ServerMessage::Patch(patch)) => {
+                for environment in patch.environments {
+                    strange |= merging.merge(dataset, environment.flags, environment.segments);
+                }
+            }
+            Ok(ServerMessage::Change { flags, segments }) => {
+                strange |= merging.merge(dataset, flags, segments);
+            }
+            _ => {}
+        }
+    }
+    strange
+}
+
+/// Where items stand in a dataset, by place of their environment and by id.
+#[derive(Default)]
+struct Merging<'a> {
+    flags: HashMap<usize, HashMap<&'a str, usize>>,
+    segments: HashMap<usize, HashMap<&'a str, usize>>,
+}
+
+impl<'a> Merging<'a> {
+    fn merge(
+        &mut self,
+        dataset: &mut Dataset<'a>,
+        flags: Vec<FlagDef<'a>>,
+        segments: Vec<SegmentDef<'a>>,
+    ) -> bool {
+        let place = |environments: &[EnvironmentDef<'a>], id| {
+            environments.iter().position(|environment| environment.id == id)
+        };
+        let mut strange = false;
+        for flag in flags {
+            let Some(at) = place(&dataset.environments, flag.env_id) else {
+                strange = true;
+                continue;
+            };
+            let kept = &mut dataset.environments[at].flags;
+            let places = self.flags.entry(at).or_insert_with(|| places(kept, |flag| flag.id));
+            newer(kept, places, flag, |flag| (flag.id, flag.updated_at_ms));
+        }
+        for segment in segments {
+            let Some(at) = place(&dataset.environments, segment.env_id) else {
+                strange = true;
+                continue;
+            };
+            let kept = &mut dataset.environments[at].segments;
+            let places = self.segments.entry(at).or_insert_with(|| places(kept, |segment| segment.id));
+            newer(kept, places, segment, |segment| (segment.id, segment.updated_at_ms));
+        }
+        strange
+    }
+}
+
+fn places<'a, T>(items: &[T], id: impl Fn(&T) -> &'a str) -> HashMap<&'a str, usize> {
+    items.iter().enumerate().map(|(place, item)| (id(item), place)).collect()
+}
+
+/// Adds the item, or puts it in the place of one of its id that is older.
+fn newer<'a, T>(
+    kept: &mut Vec<T>,
+    places: &mut HashMap<&'a str, usize>,
+    item: T,
+    key: impl Fn(&T) -> (&'a str, i64),
+) {
+    let (id, updated_at_ms) = key(&item);
+    match places.get(id) {
+        Some(place) if key(&kept[*place]).1 >= updated_at_ms => {}
+        Some(place) => kept[*place] = item,
+        None => {
+            places.insert(id, kept.len());
+            kept.push(item);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const HOME: &str = "ad99d259-1f50-4ed9-a002-7c65e25487df";
+    const OTHER: &str = "84e8a446-59bc-49f5-bd3a-12313237697e";
+
+    fn flag(environment: &str, id: &str, second: u8, name: &str) -> Value {
+        json!({
+            "id": id, "envId": environment, "key": id, "name": name, "variations": [],
+            "updatedAt": format!("2025-01-01T00:00:{second:02}Z"),
+        })
+    }
+
+    fn message(data: Value) -> Vec<u8> {
+        json!({"messageType": "data-sync", "data": data}).to_string().into_bytes()
+    }
+
+    #[test]
+    fn the_newer_of_a_full_and_a_push_counts() {
+        let full = json!({"eventType": "rp_full", "items": [{
+            "envId": HOME,
+            "secrets": [],
+            "featureFlags": [flag(HOME, "a", 5, "full"), flag(HOME, "b", 5, "full"), flag(HOME, "c", 5, "full")],
+            "segments": [flag(HOME, "s", 5, "full")],
+        }]});
+        let mut overlay = Overlay::new(10_000);
+        let change = |flags: Vec<Value>, segments: Vec<Value>| {
+            message(json!({"eventType": "patch", "featureFlags": flags, "segments": segments}))
+        };
+        assert!(overlay.remember(&change(vec![flag(HOME, "a", 6, "push")], vec![])));
+        assert!(
+            overlay.remember(&change(vec![flag(HOME, "b", 4, "push")], vec![flag(HOME, "s", 7, "push")]))
+        );
+        assert!(overlay.remember(&change(vec![flag(HOME, "new", 1, "push")], vec![])));
+        let patch = json!({"eventType": "rp_patch", "items": [{
+            "envId": HOME, "secrets": [], "segments": [],
+            "featureFlags": [flag(HOME, "c", 5, "same time"), flag(HOME, "a", 7, "patch")],
+        }]});
+        assert!(overlay.remember(&message(patch)));
+        let mut text = DatasetText::new(message(full));
+        let mut texts = overlay.texts();
+        let ServerMessage::Full { mut dataset, .. } = text.parse_message().unwrap() else {
+            panic!("no full")
+        };
+        assert!(!merge(&mut texts, &mut dataset));
+        let [home] = &dataset.environments[..] else { panic!("one environment") };
+        let name =
+            |raw: &str| serde_json::from_str::<Value>(raw).unwrap()["name"].as_str().unwrap().to_owned();
+        let flags: Vec<_> = home.flags.iter().map(|flag| (flag.id, name(flag.raw))).collect();
+        let expected = [("a", "patch"), ("b", "full"), ("c", "full"), ("new", "push")];
+        assert_eq!(flags, expected.map(|(id, name)| (id, name.to_owned())));
+        assert_eq!(name(home.segments[0].raw), "push");
+    }
+
+    #[test]
+    fn an_environment_that_the_full_lacks_is_told() {
+        let full = json!({"eventType": "rp_full", "items": []});
+        let push = json!({"eventType": "patch", "featureFlags": [], "segments": [flag(OTHER, "s", 1, "x")]});
+        let mut text = DatasetText::new(message(full));
+        let mut texts = [DatasetText::new(message(push))];
+        let ServerMessage::Full { mut dataset, .. } = text.parse_message().unwrap() else {
+            panic!("no full")
+        };
+        assert!(merge(&mut texts, &mut dataset));
+        assert!(dataset.environments.is_empty());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_until_all_is_forgotten() {
+        let mut overlay = Overlay::new(10);
+        assert!(overlay.remember(b"12345"));
+        assert!(overlay.remember(b"67890"));
+        assert!(!overlay.remember(b"1"));
+        assert!(!overlay.remember(b""));
+        assert_eq!(overlay.texts().len(), 2);
+        overlay.clear();
+        assert!(overlay.remember(b"1"));
+        assert_eq!(overlay.texts().len(), 1);
+    }
+}

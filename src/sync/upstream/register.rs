@@ -1,0 +1,290 @@
+//! Tells the server that this agent is there: one HTTP call on a connection of its own.
+//!
+//! Must not wait beyond its deadline, keep an answer longer than a name, or follow a redirect: the key goes to the
+//! server that it is for.
+
+use std::io::{self, Read, Write};
+
+use crate::wire::http1::chunked::Chunked;
+
+use super::endpoint::Endpoint;
+
+/// The longest head of an answer.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// The longest body that is looked at.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+/// The longest name that the server may give the agent.
+const ID_CHARS_MAX: usize = 256;
+
+/// What the server answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Registration {
+    /// It is registered under this name.
+    Done(String),
+    /// The server knows better than to register it: 401 or 403.
+    Refused(u16),
+    /// There is nothing at this path.
+    Absent,
+    /// It did not work, told in words.
+    Failed(String),
+}
+
+/// Registers at `path`, over a connection that is open.
+pub(super) fn register(stream: &mut (impl Read + Write), endpoint: &Endpoint, path: &str) -> Registration {
+    let answer = stream.write_all(&request(endpoint, path)).and_then(|()| read_answer(stream));
+    match answer {
+        Ok(Answer { status: 200, kind, body }) => judge(&kind, &body),
+        Ok(Answer { status: status @ (401 | 403), .. }) => Registration::Refused(status),
+        Ok(Answer { status: 404, .. }) => Registration::Absent,
+        Ok(Answer { status, .. }) => {
+            Registration::Failed(format!("the server answered with status {status}"))
+        }
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Registration::Failed("the server did not answer in time".into())
+        }
+        Err(error) => Registration::Failed(format!("the server's answer broke off ({error})")),
+    }
+}
+
+fn request(endpoint: &Endpoint, path: &str) -> Vec<u8> {
+    // Text, escaped: this cannot fail.
+    let body = serde_json::to_string(&endpoint.agent_id).unwrap_or_default();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: {}\r\nContent-Type: application/json; charset=utf-8\r\n\
+         Content-Length: {}\r\nUser-Agent: featbit-agent\r\nConnection: close\r\n\r\n{body}",
+        endpoint.host(),
+        endpoint.key.expose(),
+        body.len(),
+    );
+    head.into_bytes()
+}
+
+/// The name in an answer of 200, unless that is a page of somebody else.
+fn judge(kind: &str, body: &[u8]) -> Registration {
+    let plain = kind.is_empty() || kind.trim_start().to_ascii_lowercase().starts_with("text/plain");
+    let id = std::str::from_utf8(body).map(str::trim).unwrap_or_default();
+    let is_name = !id.is_empty() && id.chars().count() <= ID_CHARS_MAX && !id.chars().any(char::is_control);
+    if plain && is_name {
+        Registration::Done(id.to_owned())
+    } else {
+        Registration::Failed("the answer holds no name of an agent: is this a FeatBit server?".into())
+    }
+}
+
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    kind: String,
+    body: Vec<u8>,
+}
+
+fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
+    let mut bytes = Vec::new();
+    loop {
+        let mut fields = [httparse::EMPTY_HEADER; 100];
+        let mut response = httparse::Response::new(&mut fields);
+        let parsed = response.parse(&bytes).map_err(|_| io::Error::other("it is no HTTP"))?;
+        if let httparse::Status::Complete(head_bytes) = parsed {
+            let status = response.code.unwrap_or(0);
+            let field = |name: &str| {
+                let found = response.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name));
+                found.and_then(|field| std::str::from_utf8(field.value).ok()).map(str::to_owned)
+            };
+            let kind = field("content-type").unwrap_or_default();
+            let chunked = field("transfer-encoding")
+                .is_some_and(|coding| coding.to_ascii_lowercase().contains("chunked"));
+            let length = field("content-length").and_then(|length| length.trim().parse::<usize>().ok());
+            let rest = bytes.split_off(head_bytes);
+            // Whatever else it says, only a name is of interest.
+            let body = match status {
+                200 => read_body(stream, rest, length, chunked)?,
+                _ => Vec::new(),
+            };
+            return Ok(Answer { status, kind, body });
+        }
+        if bytes.len() > HEAD_BYTES_MAX {
+            return Err(io::Error::other("its head has no end"));
+        }
+        if read_more(stream, &mut bytes)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+fn read_body(
+    stream: &mut impl Read,
+    mut bytes: Vec<u8>,
+    length: Option<usize>,
+    chunked: bool,
+) -> io::Result<Vec<u8>> {
+    let mut decoder = Chunked::new();
+    let mut body = Vec::new();
+    loop {
+        if chunked {
+            let max = BODY_BYTES_MAX as u64;
+            let progress = decoder.decode(&bytes, &mut body, max);
+            let progress = progress.map_err(|_| io::Error::other("its chunks are malformed or too many"))?;
+            bytes.clear();
+            if progress.done {
+                return Ok(body);
+            }
+        } else {
+            body.append(&mut bytes);
+            if length.is_some_and(|length| body.len() >= length) {
+                body.truncate(length.unwrap_or(0));
+                return Ok(body);
+            }
+        }
+        if body.len() > BODY_BYTES_MAX {
+            return Err(io::Error::other("its body is too long"));
+        }
+        if read_more(stream, &mut bytes)? == 0 {
+            // Without a length the end of the connection is the end of the body.
+            let whole = !chunked && length.is_none();
+            return if whole { Ok(body) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+        }
+    }
+}
+
+fn read_more(stream: &mut impl Read, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    let mut buffer = [0; 4096];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(read) => {
+                bytes.extend_from_slice(&buffer[..read]);
+                return Ok(read);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{AbsoluteUri, Secret};
+
+    /// A server that answers with these bytes, so many at a time, whatever it is asked.
+    struct Peer {
+        answer: Vec<u8>,
+        at: usize,
+        step: usize,
+        asked: Vec<u8>,
+    }
+
+    impl Read for Peer {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let end = (self.at + self.step.min(buffer.len())).min(self.answer.len());
+            let part = &self.answer[self.at..end];
+            buffer[..part.len()].copy_from_slice(part);
+            self.at = end;
+            Ok(part.len())
+        }
+    }
+
+    impl Write for Peer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.asked.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn endpoint() -> Endpoint {
+        let uri = AbsoluteUri::parse("ws://els:5100", &["ws"]).unwrap();
+        Endpoint { uri, key: Secret::new("rp-1".into()), agent_id: "agent \"1\"".into() }
+    }
+
+    fn registered(answer: &str) -> Registration {
+        let each = [1, 7, 100_000].map(|step| {
+            let mut peer = Peer { answer: answer.as_bytes().to_vec(), at: 0, step, asked: Vec::new() };
+            register(&mut peer, &endpoint(), "/api/public/agent/register")
+        });
+        assert!(each[0] == each[1] && each[1] == each[2], "{each:?}");
+        each[0].clone()
+    }
+
+    #[test]
+    fn the_request_is_as_the_server_takes_it() {
+        let mut peer = Peer { answer: Vec::new(), at: 0, step: 1, asked: Vec::new() };
+        register(&mut peer, &endpoint(), "/x/api/public/agent/register");
+        let asked = String::from_utf8(peer.asked).unwrap();
+        let (head, body) = asked.split_once("\r\n\r\n").unwrap();
+        assert_eq!(body, r#""agent \"1\"""#);
+        let mut lines = head.split("\r\n");
+        assert_eq!(lines.next(), Some("POST /x/api/public/agent/register HTTP/1.1"));
+        for line in [
+            "Host: els:5100",
+            "Authorization: rp-1",
+            "Content-Type: application/json; charset=utf-8",
+            "Content-Length: 13",
+            "Connection: close",
+        ] {
+            assert!(head.contains(line), "{line} is not in\n{head}");
+        }
+    }
+
+    #[test]
+    fn answers_of_a_real_server_are_understood() {
+        let recorded: serde_json::Value =
+            serde_json::from_str(include_str!("../../../tests/vectors/relay.json")).unwrap();
+        let mut statuses = Vec::new();
+        for call in recorded["register"].as_array().unwrap() {
+            let text = |name: &str| call[name].as_str().unwrap().to_owned();
+            let (status, kind, body) =
+                (call["status"].as_u64().unwrap(), text("contentType"), text("answer"));
+            let answer = format!(
+                "HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+                body.len()
+            );
+            let expected = match status {
+                200 => Registration::Done(body),
+                401 => Registration::Refused(401),
+                _ => Registration::Failed(format!("the server answered with status {status}")),
+            };
+            assert_eq!(registered(&answer), expected);
+            statuses.push(status);
+        }
+        assert_eq!(statuses, [200, 200, 401, 401, 400]);
+    }
+
+    #[test]
+    fn a_body_ends_by_its_length_or_with_the_connection() {
+        let done = Registration::Done("a-1".into());
+        for answer in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\na-1",
+            "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\n a-1\n",
+            "HTTP/1.0 200 \r\nContent-Length: 3\r\n\r\na-1 and more",
+        ] {
+            assert_eq!(registered(answer), done, "{answer}");
+        }
+    }
+
+    #[test]
+    fn everything_else_has_failed_in_words() {
+        for (answer, part) in [
+            ("", "broke off"),
+            ("\x16\x03\x01 what?\r\n\r\n", "no HTTP"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\nage", "broke off"),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz", "malformed"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "no name"),
+            ("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\n<p>!", "no name"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\na\x01b", "no name"),
+            ("HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\n\r\n", "status 302"),
+            ("HTTP/1.1 503 Busy\r\n\r\n", "status 503"),
+        ] {
+            let Registration::Failed(told) = registered(answer) else { panic!("{answer}") };
+            assert!(told.contains(part), "{answer}: {told}");
+        }
+        let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(100_000));
+        assert!(matches!(registered(&endless), Registration::Failed(told) if told.contains("no end")));
+        let long = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(100_000));
+        assert!(matches!(registered(&long), Registration::Failed(told) if told.contains("too long")));
+        assert_eq!(registered("HTTP/1.1 404 Not Found\r\n\r\n"), Registration::Absent);
+        assert_eq!(registered("HTTP/1.1 403 Forbidden\r\n\r\n"), Registration::Refused(403));
+    }
+}

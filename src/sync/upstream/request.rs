@@ -1,0 +1,139 @@
+//! What the agent says to the server: requests for what is newer than what is held, pings, its status.
+
+use std::fmt::Write;
+
+use crate::ingest::Ingest;
+use crate::store::{Scope, Snapshot};
+use crate::telemetry::metrics::UpstreamMetrics;
+
+use super::follow::Data;
+
+/// A sign of life that the server answers.
+pub(super) const PING: &str = r#"{"messageType":"ping","data":{}}"#;
+
+/// The longest message that the server takes; it drops longer ones without a word. With some room to spare.
+const REQUEST_BYTES_MAX: usize = 8_000;
+
+/// How much older than the newest item that is held may be what is asked for again, in milliseconds. Changes that share
+/// a millisecond, or are told in another order than they were made, may be cut apart by the end of a connection; what
+/// comes twice changes nothing.
+const OVERLAP_MS: i64 = 5_000;
+
+/// The data in service, as the state machine asks of it.
+pub(super) struct Held<'a> {
+    pub ingest: &'a Ingest,
+    pub metrics: &'a UpstreamMetrics,
+    /// The process that the last full came from, if it is an agent of our make.
+    pub source: &'a str,
+}
+
+impl Data for Held<'_> {
+    fn since(&self) -> Option<String> {
+        since(self.ingest.snapshot(), self.source)
+    }
+
+    fn begin_full(&mut self) -> u64 {
+        self.metrics.full_requests.add(1);
+        self.ingest.following().begin_full()
+    }
+}
+
+/// The request for what is newer than `held`, with a digest of its environments and secrets for an agent of our make (a
+/// server passes over it); `None` if nothing is, or if it would be too long for the server.
+fn since(held: &Snapshot, source: &str) -> Option<String> {
+    let mut newest_ms = i64::MIN;
+    let mut text = String::new();
+    for environment in held.environments() {
+        let own_ms = environment.newest_updated_at_ms();
+        newest_ms = newest_ms.max(own_ms.unwrap_or(i64::MIN));
+        let since_ms = own_ms.map_or(0, |ms| ms.saturating_sub(OVERLAP_MS).max(0));
+        let comma = if text.is_empty() { "" } else { "," };
+        // Writing to a string cannot fail.
+        let _ = write!(text, r#"{comma}{{"envId":"{}","timestamp":{since_ms}}}"#, environment.id());
+        if text.len() > REQUEST_BYTES_MAX {
+            return None;
+        }
+    }
+    // 0 would ask for everything.
+    let since_ms = newest_ms.saturating_sub(OVERLAP_MS);
+    if since_ms <= 0 {
+        return None;
+    }
+    let digest = held.relay_digest(&Scope::All, source);
+    let text = format!(
+        r#"{{"messageType":"data-sync","data":{{"timestamp":{since_ms},"secrets":"{digest}","envs":[{text}]}}}}"#
+    );
+    (text.len() <= REQUEST_BYTES_MAX).then_some(text)
+}
+
+/// The report of a status, which is JSON itself.
+pub(super) fn report(agent_id: &str, status: &str) -> String {
+    // Texts, escaped: this cannot fail.
+    let text = |text: &str| serde_json::to_string(text).unwrap_or_default();
+    format!(
+        r#"{{"messageType":"rp-agent-status","data":{{"agentId":{},"status":{}}}}}"#,
+        text(agent_id),
+        text(status)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::parse::DatasetText;
+    use crate::store::{Writer, WriterOptions};
+
+    fn held(environments: usize, second: u8) -> Writer {
+        let items: Vec<String> = (0..environments)
+            .map(|number| {
+                let id = format!("84e8a446-59bc-49f5-bd3a-{number:012}");
+                let flag = format!(
+                    r#"{{"id":"f","envId":"{id}","key":"k","variations":[],"updatedAt":"1970-01-01T00:00:{second:02}Z"}}"#
+                );
+                let flags = if number == 1 { "" } else { &flag };
+                format!(r#"{{"envId":"{id}","secrets":[],"featureFlags":[{flags}],"segments":[]}}"#)
+            })
+            .collect();
+        let dump = format!(r#"{{"eventType":"rp_full","items":[{}]}}"#, items.join(","));
+        let mut text = DatasetText::new(dump.into_bytes());
+        let mut writer = Writer::new(WriterOptions::default());
+        writer.replace(&text.parse().unwrap(), 0, false);
+        writer
+    }
+
+    #[test]
+    fn the_request_names_each_environment_and_asks_for_a_little_more_than_is_new() {
+        let expected = concat!(
+            r#"{"messageType":"data-sync","data":{"timestamp":25000,"#,
+            r#""secrets":"d41d8cd98f00b204e9800998ecf8427e","envs":["#,
+            r#"{"envId":"84e8a446-59bc-49f5-bd3a-000000000000","timestamp":25000},"#,
+            r#"{"envId":"84e8a446-59bc-49f5-bd3a-000000000001","timestamp":0}]}}"#
+        );
+        assert_eq!(since(held(2, 30).current(), "").as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn what_the_server_would_drop_or_take_for_a_full_is_not_asked() {
+        assert_eq!(since(&Snapshot::empty(), ""), None);
+        assert_eq!(since(held(1, 5).current(), ""), None);
+        let fits = since(held(100, 30).current(), "").unwrap();
+        assert!(fits.len() < 8_000);
+        let longest = (100..200).find_map(|count| {
+            let text = since(held(count + 1, 30).current(), "");
+            if text.is_none() { since(held(count, 30).current(), "") } else { None }
+        });
+        assert!((7_900..=8_000).contains(&longest.unwrap().len()));
+    }
+
+    #[test]
+    fn the_status_is_reported_as_the_server_reads_it() {
+        let recorded: serde_json::Value =
+            serde_json::from_str(include_str!("../../../tests/vectors/relay.json")).unwrap();
+        let said =
+            recorded["streaming"].as_array().unwrap().iter().find(|part| part["what"] == "status report");
+        let said = said.unwrap()["send"].as_str().unwrap();
+        let parsed: serde_json::Value = serde_json::from_str(said).unwrap();
+        let status = parsed["data"]["status"].as_str().unwrap();
+        assert_eq!(report("agent-1", status), said);
+    }
+}

@@ -1,0 +1,154 @@
+//! What becomes of what the server says.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::ingest::Ingest;
+use crate::model::dataset::Dataset;
+use crate::model::flag::FlagDef;
+use crate::model::parse::{DatasetText, MessageError, ServerMessage};
+use crate::model::segment::SegmentDef;
+use crate::store::Snapshot;
+use crate::telemetry::metrics::{Unused, UpstreamSync};
+
+use super::Upstream;
+use super::follow::{Brought, Coverage, Take};
+use super::overlay::merge;
+
+impl Upstream {
+    /// A message came in on a stream.
+    pub(super) fn take(&mut self, ingest: &mut Ingest, now_ms: u64, line: u64, message: Bytes) {
+        self.metrics.messages.add(1);
+        let arrived = Instant::now();
+        let mut text = DatasetText::new(message.clone());
+        match text.parse_message() {
+            Ok(ServerMessage::Full { dataset, provisional }) => {
+                self.take_full(ingest, now_ms, line, dataset, provisional, arrived);
+            }
+            Ok(ServerMessage::Patch(Dataset { environments, .. })) => {
+                let strange = environments.iter().any(|one| !ingest.snapshot().holds(one.id));
+                let take = self.follow.message(now_ms, line, Brought::Patch { strange });
+                let (mut flags, mut segments) = (Vec::new(), Vec::new());
+                for environment in environments {
+                    flags.extend(environment.flags);
+                    segments.extend(environment.segments);
+                }
+                let items = Items { flags, segments, arrived };
+                self.take_items(ingest, take, UpstreamSync::Patch, items, &message);
+            }
+            Ok(ServerMessage::Change { flags, segments }) => {
+                let ids = flags.iter().map(|flag| flag.env_id).chain(segments.iter().map(|one| one.env_id));
+                let environments: Vec<_> = ids.collect();
+                let strange = environments.iter().any(|id| !ingest.snapshot().holds(*id));
+                let brought = Brought::Change { environments: &environments, strange };
+                let take = self.follow.message(now_ms, line, brought);
+                let items = Items { flags, segments, arrived };
+                self.take_items(ingest, take, UpstreamSync::Change, items, &message);
+            }
+            Ok(ServerMessage::Verified(number)) => {
+                if let Take::Certain { answered } =
+                    self.follow.message(now_ms, line, Brought::Verified(number))
+                {
+                    ingest.confirm(answered);
+                }
+            }
+            Ok(ServerMessage::Path(path)) => self.path_changed(ingest, line, path),
+            Ok(ServerMessage::Other(kind)) => {
+                if kind != "pong" {
+                    self.metrics.unused(Unused::Unknown);
+                }
+                self.follow.message(now_ms, line, Brought::Other);
+            }
+            Err(MessageError { kind, faults }) => {
+                self.metrics.unused(Unused::Faulty);
+                ingest.rejected();
+                self.grumble.faulty(&faults.to_string(), (self.wall_ms)());
+                self.follow.message(now_ms, line, Brought::Broken(kind));
+            }
+        }
+    }
+
+    fn take_full(
+        &mut self,
+        ingest: &mut Ingest,
+        now_ms: u64,
+        line: u64,
+        full: Dataset<'_>,
+        provisional: bool,
+        arrived: Instant,
+    ) {
+        let coverage = Coverage::of(&full);
+        let empty = would_empty(ingest.snapshot(), &full);
+        let brought = Brought::Full { coverage: &coverage, empty, provisional };
+        match self.follow.message(now_ms, line, brought) {
+            Take::Everything { answered } => {
+                let mut remembered = self.overlay.texts();
+                let mut dataset = full;
+                let strange = merge(&mut remembered, &mut dataset);
+                let changed = ingest.load_full(&dataset, answered, arrived);
+                self.synced(UpstreamSync::Full);
+                self.source = self.path.first().cloned().unwrap_or_default();
+                self.follow.in_service(now_ms, line, coverage, &changed, strange);
+                if !self.follow.full_under_way() {
+                    self.overlay.clear();
+                }
+            }
+            Take::Refuse => {
+                self.metrics.unused(Unused::Empty);
+                ingest.rejected();
+                self.grumble.empty((self.wall_ms)());
+            }
+            _ => self.metrics.unused(Unused::Overtaken),
+        }
+    }
+
+    fn take_items(
+        &mut self,
+        ingest: &mut Ingest,
+        take: Take,
+        kind: UpstreamSync,
+        items: Items<'_>,
+        message: &[u8],
+    ) {
+        let remember = match take {
+            Take::Remember => true,
+            Take::Items { remember } => {
+                let Items { mut flags, mut segments, arrived } = items;
+                let snapshot = ingest.snapshot().clone();
+                flags.retain(|flag| snapshot.holds(flag.env_id));
+                segments.retain(|segment| snapshot.holds(segment.env_id));
+                ingest.take_items(&flags, &segments, arrived);
+                self.synced(kind);
+                remember
+            }
+            _ => false,
+        };
+        if remember && !self.overlay.remember(message) {
+            self.follow.overflowed();
+        }
+    }
+
+    fn synced(&self, kind: UpstreamSync) {
+        self.metrics.synced(kind);
+        self.metrics.synced_unix_s.set(u64::try_from((self.wall_ms)() / 1000).unwrap_or(0));
+    }
+}
+
+/// Items of a message.
+struct Items<'a> {
+    flags: Vec<FlagDef<'a>>,
+    segments: Vec<SegmentDef<'a>>,
+    arrived: Instant,
+}
+
+/// Whether a full would leave environments that have flags or segments without any: a server that has lost its data
+/// says that, nobody means it. Going over to other environments, which have none yet, is no such thing.
+fn would_empty(held: &Snapshot, full: &Dataset<'_>) -> bool {
+    let has_items = full.environments.iter().any(|one| !one.flags.is_empty() || !one.segments.is_empty());
+    if has_items {
+        return false;
+    }
+    let mut filled = held.environments().filter(|one| one.flag_count() + one.segment_count() > 0);
+    filled.any(|held| full.environments.is_empty() || full.environments.iter().any(|one| one.id == held.id()))
+}

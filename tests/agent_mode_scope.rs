@@ -1,0 +1,342 @@
+//! Environments that enter and leave the scope of an agent's key. A server tells a connection only of the environments it
+//! had when it was opened, so the agent opens a second one, syncs on it and closes the first: whenever something changes
+//! meanwhile, it arrives, once, and SDKs of other environments do not notice.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::agent::{API_KEY, Agent, Builder};
+use common::dataset::{Dataset, Kind, user};
+use common::following::{GRACE, set, set_unseen, two_flags};
+use common::sdk::{Fleet, Mode};
+use common::server::Server;
+use common::server::held::Holding;
+use common::server::relay::Relay;
+use common::server::script::Opening;
+use common::watcher::Watcher;
+use common::{SOON, wait_until};
+use serde_json::json;
+
+/// Two environments exist; the key opens the first.
+fn server() -> Server {
+    let server = Server::start(&Dataset::of([two_flags(1)]));
+    server.create_environment(two_flags(2));
+    server
+}
+
+fn hurried(server: &Server) -> Builder {
+    Builder::following(server)
+        .env("Upstream__RetrySeconds", "200ms")
+        .env("Limits__VerdictWait", "60")
+        .env("RevocationGraceSeconds", "1")
+}
+
+fn in_touch(server: &Server) -> (Agent, Watcher) {
+    let agent = hurried(server).start();
+    agent.wait_stable();
+    let sdk = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
+    (agent, sdk)
+}
+
+/// The one connection that is open, when there is one that maps the second environment and no other.
+fn settled(server: &Server) -> Arc<Relay> {
+    wait_until("one connection with both environments", SOON, || {
+        let open = server.open_relays();
+        let [relay] = open.as_slice() else { return None };
+        relay.mapped.contains(&two_flags(2).id).then(|| Arc::clone(relay))
+    })
+}
+
+/// Both environments are served and pushed to, and the SDK of the first has noticed nothing but its own changes.
+fn both_live(server: &Server, agent: &Agent, first: &mut Watcher, later_ms: i64) {
+    let mut second = Watcher::server(agent, &two_flags(2).secret(Kind::Server));
+    let variation = if second.variation("b") == Some("v0") { "v1" } else { "v0" };
+    set(server, &two_flags(2), "b", variation, later_ms);
+    second.wait_variation("b", variation);
+    second.expect_nothing_new();
+    let variation = if first.variation("b") == Some("v0") { "v1" } else { "v0" };
+    set(server, &two_flags(1), "b", variation, later_ms);
+    first.wait_variation("b", variation);
+    first.expect_nothing_new();
+    assert_eq!(first.events.iter().filter(|event| *event == "full").count(), 1);
+}
+
+#[test]
+fn an_environment_added_to_the_scope_is_served_and_told_of() {
+    let server = server();
+    let (agent, mut first) = in_touch(&server);
+    server.add_to_scope(API_KEY, &two_flags(2).id);
+    agent.resync();
+    let relay = settled(&server);
+    assert_eq!(relay.number, 1, "one more connection was needed");
+    let mut second = Watcher::server(&agent, &two_flags(2).secret(Kind::Server));
+    set(&server, &two_flags(2), "a", "v1", 1000);
+    second.wait_variation("a", "v1");
+    second.expect_nothing_new();
+    both_live(&server, &agent, &mut first, 2000);
+    agent.wait_stable();
+    // The first connection was closed by the agent, in order, and only then.
+    let relays = server.relays();
+    assert!(relays[0].ended().is_some_and(|ended| ended.code.is_some()), "{:?}", relays[0].ended());
+    assert!(relays[1].opened < relays[0].ended().unwrap().at);
+}
+
+#[test]
+fn its_sdks_that_knock_are_what_brings_it() {
+    let server = server();
+    let (agent, mut first) = in_touch(&server);
+    server.add_to_scope(API_KEY, &two_flags(2).id);
+    let mut second = Watcher::knock(&agent, &two_flags(2).secret(Kind::Server));
+    second.expect_full();
+    let _ = settled(&server);
+    set(&server, &two_flags(2), "a", "v1", 1000);
+    second.wait_variation("a", "v1");
+    second.expect_nothing_new();
+    both_live(&server, &agent, &mut first, 2000);
+}
+
+#[test]
+fn changed_a_moment_after_it_was_added_it_ends_in_the_last_state() {
+    // Moments: before the first connection has told of it, before the second asks, before it is answered.
+    for moment in 0..4 {
+        println!("moment {moment}");
+        let server = server();
+        let (agent, mut first) = in_touch(&server);
+        server.add_to_scope(API_KEY, &two_flags(2).id);
+        server.hold(if moment % 2 == 0 { Holding::Old } else { Holding::New });
+        agent.resync();
+        wait_until("the first request", SOON, || (server.held() == 1).then_some(()));
+        if moment < 2 {
+            set(&server, &two_flags(2), "a", "v1", 1000);
+            set(&server, &two_flags(1), "a", "v1", 1000);
+        }
+        server.release();
+        server.hold(if moment % 2 == 0 { Holding::Old } else { Holding::New });
+        wait_until("the request on the second connection", SOON, || (server.held() == 1).then_some(()));
+        assert_eq!(
+            server.open_relays().len(),
+            2,
+            "the first connection is kept until the second has answered"
+        );
+        set(&server, &two_flags(2), "b", "v1", 1500);
+        set(&server, &two_flags(1), "b", "v1", 1500);
+        if moment >= 2 {
+            set(&server, &two_flags(2), "a", "v1", 1000);
+            set(&server, &two_flags(1), "a", "v1", 1000);
+        }
+        server.release();
+        let _ = settled(&server);
+        let mut second = Watcher::server(&agent, &two_flags(2).secret(Kind::Server));
+        for sdk in [&mut first, &mut second] {
+            sdk.take_until("both", |sdk| {
+                sdk.variation("a") == Some("v1") && sdk.variation("b") == Some("v1")
+            });
+            sdk.expect_nothing_new();
+        }
+        both_live(&server, &agent, &mut first, 3000);
+    }
+}
+
+#[test]
+fn changes_without_pause_while_it_is_added_all_arrive_once() {
+    let server = server();
+    let (agent, mut first) = in_touch(&server);
+    let mut later_ms = 0;
+    let mut next = |server: &Server| {
+        later_ms += 1000;
+        let variation = if (later_ms / 1000) % 2 == 0 { "v0" } else { "v1" };
+        set(server, &two_flags(1), "a", variation, later_ms);
+        set(server, &two_flags(2), "a", variation, later_ms);
+        variation
+    };
+    next(&server);
+    server.add_to_scope(API_KEY, &two_flags(2).id);
+    agent.resync();
+    // Until the change of connections is over, and a few more.
+    let mut after = 0;
+    while after < 10 {
+        next(&server);
+        let open = server.open_relays();
+        if matches!(open.as_slice(), [relay] if relay.mapped.contains(&two_flags(2).id)) {
+            after += 1;
+        }
+        std::thread::yield_now();
+    }
+    let last = next(&server);
+    set(&server, &two_flags(1), "b", "v1", 999_000_000);
+    set(&server, &two_flags(2), "b", "v1", 999_000_000);
+    let mut second = Watcher::server(&agent, &two_flags(2).secret(Kind::Server));
+    for sdk in [&mut first, &mut second] {
+        sdk.wait_variation("b", "v1");
+        assert_eq!(sdk.variation("a"), Some(last));
+        sdk.expect_nothing_new();
+    }
+}
+
+#[test]
+fn a_second_connection_that_cannot_be_had_costs_nothing_and_is_tried_again() {
+    let openings = [
+        Opening::Status(503),
+        Opening::ResetBeforeUpgrade,
+        Opening::ResetAfterUpgrade,
+        Opening::Close(4003),
+        Opening::Close(1000),
+        Opening::ResetAtRequest,
+        Opening::ResetWithin(200),
+    ];
+    for opening in openings {
+        println!("{opening:?}");
+        let server = server();
+        let (agent, mut first) = in_touch(&server);
+        server.add_to_scope(API_KEY, &two_flags(2).id);
+        server.next_openings([opening]);
+        agent.resync();
+        let _ = settled(&server);
+        both_live(&server, &agent, &mut first, 2000);
+    }
+}
+
+#[test]
+fn the_first_connection_may_break_while_the_second_is_opened() {
+    let server = server();
+    let (agent, mut first) = in_touch(&server);
+    server.add_to_scope(API_KEY, &two_flags(2).id);
+    server.hold(Holding::New);
+    agent.resync();
+    wait_until("the first request", SOON, || (server.held() == 1).then_some(()));
+    server.release();
+    server.hold(Holding::New);
+    wait_until("the request on the second connection", SOON, || (server.held() == 1).then_some(()));
+    server.relays()[0].reset();
+    set(&server, &two_flags(1), "a", "v1", 1000);
+    set(&server, &two_flags(2), "a", "v1", 1000);
+    server.release();
+    let _ = settled(&server);
+    first.wait_variation("a", "v1");
+    let second = Watcher::server(&agent, &two_flags(2).secret(Kind::Server));
+    assert_eq!(second.variation("a"), Some("v1"));
+    both_live(&server, &agent, &mut first, 2000);
+}
+
+#[test]
+fn a_first_server_secret_makes_an_environment_one_that_is_told_of() {
+    let mut clients_only = two_flags(2);
+    clients_only.secrets.retain(|secret| secret["type"] == "client");
+    let server = Server::start(&Dataset::of([two_flags(1), clients_only]));
+    let (agent, mut first) = in_touch(&server);
+    let relay = server.wait_request(0);
+    assert!(!relay.mapped.contains(&two_flags(2).id));
+    let mut client = Watcher::client(&agent, &two_flags(2).secret(Kind::Client), &user("ann", &[]));
+    server.create_secret(&two_flags(2).id, Kind::Server, 0);
+    agent.resync();
+    let _ = settled(&server);
+    set(&server, &two_flags(2), "a", "v1", 1000);
+    client.wait_variation("a", "v1");
+    client.expect_nothing_new();
+    both_live(&server, &agent, &mut first, 2000);
+}
+
+#[test]
+fn one_without_server_secrets_is_kept_up_to_date_by_full_syncs() {
+    let mut clients_only = two_flags(2);
+    clients_only.secrets.retain(|secret| secret["type"] == "client");
+    let server = Server::start(&Dataset::of([two_flags(1), clients_only]));
+    let agent = hurried(&server).env("Upstream__ResyncSeconds", "1").start();
+    agent.wait_stable();
+    let mut client = Watcher::client(&agent, &two_flags(2).secret(Kind::Client), &user("ann", &[]));
+    set(&server, &two_flags(2), "a", "v1", 1000);
+    client.wait_variation("a", "v1");
+    client.expect_nothing_new();
+    // It alone is no reason to open connections again and again.
+    wait_until("more full syncs", SOON, || (server.timestamps().len() >= 4).then_some(()));
+    assert!(server.relays().len() <= 2, "{} connections", server.relays().len());
+}
+
+#[test]
+fn an_environment_that_leaves_ends_its_sdks_after_the_grace_and_nobody_elses() {
+    let server = server();
+    server.add_to_scope(API_KEY, &two_flags(2).id);
+    let (agent, mut first) = in_touch(&server);
+    let mut second = Watcher::server(&agent, &two_flags(2).secret(Kind::Server));
+    let mut client = Watcher::client(&agent, &two_flags(2).secret(Kind::Client), &user("ann", &[]));
+    server.remove_from_scope(API_KEY, &two_flags(2).id);
+    second.expect_nothing_new();
+    agent.resync();
+    assert_eq!(second.expect_close(SOON + GRACE), Some(4003));
+    assert_eq!(client.expect_close(SOON + GRACE), Some(4003));
+    first.expect_nothing_new();
+    // What the server still tells of it is told to nobody, and asks for no end of full syncs.
+    let asked = server.timestamps().len();
+    for number in 1..=20 {
+        set(&server, &two_flags(2), "a", if number % 2 == 0 { "v0" } else { "v1" }, 1000 * number);
+    }
+    set(&server, &two_flags(1), "a", "v1", 1000);
+    first.wait_variation("a", "v1");
+    first.expect_nothing_new();
+    assert!(server.timestamps().len() <= asked + 2, "{:?}", server.timestamps());
+    assert_eq!(agent.status()["serves"], "project-1:production");
+}
+
+#[test]
+fn an_environment_that_leaves_and_comes_back_within_the_grace_costs_nobody() {
+    let server = server();
+    server.add_to_scope(API_KEY, &two_flags(2).id);
+    let agent = hurried(&server).env("RevocationGraceSeconds", "600").start();
+    agent.wait_stable();
+    let mut first = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
+    let mut second = Watcher::server(&agent, &two_flags(2).secret(Kind::Server));
+    server.remove_from_scope(API_KEY, &two_flags(2).id);
+    agent.resync();
+    wait_until("it is gone", SOON, || (agent.status()["serves"] == "project-1:production").then_some(()));
+    second.expect_nothing_new();
+    server.add_to_scope(API_KEY, &two_flags(2).id);
+    set_unseen(&server, &two_flags(2), "a", "v1", 1000);
+    agent.resync();
+    second.wait_variation("a", "v1");
+    set(&server, &two_flags(2), "b", "v1", 2000);
+    second.wait_variation("b", "v1");
+    second.expect_nothing_new();
+    first.expect_nothing_new();
+}
+
+#[test]
+fn a_scope_that_becomes_empty_is_not_believed_at_once() {
+    let server = server();
+    let (agent, mut first) = in_touch(&server);
+    server.remove_from_scope(API_KEY, &two_flags(1).id);
+    agent.resync();
+    wait_until("the full sync", SOON, || (server.timestamps().len() >= 2).then_some(()));
+    wait_until("the report", SOON, || agent.log().contains("ERROR").then_some(()));
+    agent.wait_readiness(200, "Degraded");
+    first.expect_nothing_new();
+    Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
+    server.add_to_scope(API_KEY, &two_flags(1).id);
+    set(&server, &two_flags(1), "a", "v1", 1000);
+    first.wait_variation("a", "v1");
+    first.expect_nothing_new();
+}
+
+#[test]
+fn real_sdks_of_a_new_environment_live_and_those_of_the_old_do_not_notice() {
+    let server = server();
+    let (agent, mut first) = in_touch(&server);
+    let ann = user("ann", &[]);
+    let mut old = Fleet::ready("the old environment", &agent, &two_flags(1), &ann);
+    server.add_to_scope(API_KEY, &two_flags(2).id);
+    agent.resync();
+    let _ = settled(&server);
+    set(&server, &two_flags(2), "a", "v1", 1000);
+    let mut new = Fleet::launch("the new environment", |_, mode| mode == Mode::Streaming);
+    new.each("ready", |sdk| {
+        sdk.start(&agent, &two_flags(2), &ann);
+        sdk.wait_ready();
+        sdk.wait_value("a", &ann, "boolean", &json!(false));
+    });
+    set(&server, &two_flags(2), "a", "v0", 2000);
+    new.each("a change", |sdk| sdk.wait_value("a", &ann, "boolean", &json!(true)));
+    old.each("unmoved", |sdk| sdk.wait_value("a", &ann, "boolean", &json!(true)));
+    first.expect_nothing_new();
+}

@@ -1,0 +1,226 @@
+//! Secrets that a server makes, takes away and gives back: an SDK is sent away for good only when it is certain.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod common;
+
+use common::agent::{Agent, Builder};
+use common::dataset::{Dataset, Kind, secret_text, user};
+use common::following::{GRACE, set, two_flags};
+use common::raw::SERVER_POLL;
+use common::sdk::{Fleet, Mode};
+use common::server::Server;
+use common::server::held::Holding;
+use common::watcher::Watcher;
+use common::{SOON, wait_until};
+use serde_json::json;
+
+fn server() -> Server {
+    Server::start(&Dataset::of([two_flags(1), two_flags(2)]))
+}
+
+fn hurried(server: &Server) -> Builder {
+    Builder::following(server).env("Upstream__RetrySeconds", "200ms").env("Limits__VerdictWait", "60")
+}
+
+fn in_touch(server: &Server) -> (Agent, Watcher) {
+    let agent = hurried(server).start();
+    agent.wait_stable();
+    let sdk = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
+    (agent, sdk)
+}
+
+/// The text of a secret of the first environment, made or not.
+fn secret(number: u8) -> String {
+    secret_text(&two_flags(1).id, Kind::Server, number)
+}
+
+fn poll(agent: &Agent, secret: &str) -> common::http::Response {
+    agent.get(&format!("{SERVER_POLL}?timestamp=0"), &[("Authorization", secret)])
+}
+
+#[test]
+fn a_secret_made_while_its_sdks_knock_lets_them_in() {
+    let server = server();
+    let (agent, mut other) = in_touch(&server);
+    server.hold(Holding::New);
+    let mut knocking: Vec<Watcher> = (0..3).map(|_| Watcher::knock(&agent, &secret(1))).collect();
+    wait_until("a full sync is asked for", SOON, || (server.held() == 1).then_some(()));
+    assert_eq!(server.timestamps().last(), Some(&0));
+    server.create_secret(&two_flags(1).id, Kind::Server, 1);
+    server.release();
+    for sdk in &mut knocking {
+        sdk.expect_full();
+    }
+    set(&server, &two_flags(1), "a", "v1", 1000);
+    for sdk in knocking.iter_mut().chain([&mut other]) {
+        sdk.wait_variation("a", "v1");
+        sdk.expect_nothing_new();
+    }
+}
+
+#[test]
+fn a_secret_that_a_later_full_sync_lacks_is_refused_and_not_before() {
+    let server = server();
+    // Each reactor sights secrets for itself.
+    let agent = hurried(&server).env("Reactors", "1").start();
+    agent.wait_stable();
+    let mut other = Watcher::server(&agent, &secret(0));
+    server.hold(Holding::New);
+    let mut stranger = Watcher::knock(&agent, &secret(9));
+    wait_until("a full sync is asked for", SOON, || (server.held() == 1).then_some(()));
+    // Nothing is decided while it is not answered.
+    set(&server, &two_flags(1), "a", "v1", 1000);
+    other.wait_variation("a", "v1");
+    server.release();
+    assert_eq!(stranger.expect_close(SOON), Some(4003));
+    poll(&agent, &secret(9)).expect(401);
+    assert_eq!(server.timestamps(), [0, 0], "what is certain is not asked again at once");
+    other.expect_nothing_new();
+}
+
+#[test]
+fn a_full_sync_that_was_under_way_when_a_secret_was_first_seen_proves_nothing() {
+    let server = server();
+    let (agent, _other) = in_touch(&server);
+    server.hold(Holding::Old);
+    agent.resync();
+    wait_until("the request", SOON, || (server.held() == 1).then_some(()));
+    // Made when the answer to the request was.
+    server.create_secret(&two_flags(1).id, Kind::Server, 1);
+    let mut sdk = Watcher::knock(&agent, &secret(1));
+    wait_until("it is held", SOON, || (agent.metric("featbit_agent_connections", "") > 1.0).then_some(()));
+    server.release();
+    sdk.expect_full();
+    assert_eq!(server.timestamps(), [0, 0, 0]);
+}
+
+#[test]
+fn a_flood_of_made_up_secrets_is_held_and_asks_for_one_full_sync() {
+    let server = server();
+    let (agent, mut other) = in_touch(&server);
+    server.hold(Holding::New);
+    let mut flood: Vec<Watcher> = (1..=100).map(|number| Watcher::knock(&agent, &secret(number))).collect();
+    wait_until("a full sync is asked for", SOON, || (server.held() == 1).then_some(()));
+    server.release();
+    // Those that were seen before the request are refused; the others wait for one that is asked for much later.
+    let code = flood[0].expect_close(SOON);
+    assert_eq!(code, Some(4003));
+    for number in 101..=200 {
+        flood.push(Watcher::knock(&agent, &secret(number)));
+    }
+    set(&server, &two_flags(1), "a", "v1", 1000);
+    other.wait_variation("a", "v1");
+    other.expect_nothing_new();
+    let fulls = server.timestamps().iter().filter(|&&timestamp| timestamp == 0).count();
+    assert_eq!(fulls, 2, "the first, and one for all of them");
+}
+
+#[test]
+fn while_the_server_is_away_nobody_is_refused() {
+    let server = server();
+    let agent = hurried(&server).env("Limits__VerdictWait", "1").start();
+    agent.wait_stable();
+    server.die();
+    agent.wait_readiness(200, "Degraded");
+    let mut stranger = Watcher::knock(&agent, &secret(9));
+    assert_eq!(stranger.expect_close(SOON), Some(1011));
+    let answer = poll(&agent, &secret(8));
+    assert_eq!(answer.status, 503);
+    assert!(answer.header("retry-after").is_some());
+    // Known ones are served all the while.
+    Watcher::server(&agent, &secret(0));
+    poll(&agent, &secret(0)).expect(200);
+    server.create_secret(&two_flags(1).id, Kind::Server, 9);
+    server.come();
+    agent.wait_stable();
+    wait_until("the new secret is let in", SOON, || {
+        let mut sdk = Watcher::knock(&agent, &secret(9));
+        (sdk.try_take() == Some("full".into())).then_some(())
+    });
+}
+
+#[test]
+fn a_secret_of_the_wrong_kind_is_refused_at_once() {
+    let server = server();
+    let (agent, _other) = in_touch(&server);
+    let mut sdk = Watcher::knock(&agent, &two_flags(1).secret(Kind::Client));
+    assert_eq!(sdk.expect_close(SOON), Some(4003));
+    assert_eq!(server.timestamps(), [0]);
+}
+
+#[test]
+fn a_secret_taken_away_and_given_back_within_the_grace_costs_nobody() {
+    let server = server();
+    server.create_secret(&two_flags(1).id, Kind::Server, 1);
+    let agent = hurried(&server).env("RevocationGraceSeconds", "600").start();
+    agent.wait_stable();
+    let mut sdk = Watcher::server(&agent, &secret(1));
+    let mut other = Watcher::server(&agent, &secret(0));
+    let taken = server.revoke_secret(&two_flags(1).id, &secret(1));
+    agent.resync();
+    wait_until("the full sync", SOON, || (server.timestamps().len() == 2).then_some(()));
+    // Taken in, when a change after it is.
+    set(&server, &two_flags(1), "a", "v1", 1000);
+    for sdk in [&mut sdk, &mut other] {
+        sdk.wait_variation("a", "v1");
+        sdk.expect_nothing_new();
+    }
+    server.restore_secret(&two_flags(1).id, taken);
+    agent.resync();
+    wait_until("the full sync", SOON, || (server.timestamps().len() >= 3).then_some(()));
+    set(&server, &two_flags(1), "a", "v0", 2000);
+    for sdk in [&mut sdk, &mut other] {
+        sdk.wait_variation("a", "v0");
+        sdk.expect_nothing_new();
+    }
+    Watcher::server(&agent, &secret(1));
+}
+
+#[test]
+fn a_secret_taken_away_ends_its_sdks_after_the_grace_and_nobody_elses() {
+    let server = server();
+    server.create_secret(&two_flags(1).id, Kind::Server, 1);
+    let agent = hurried(&server).env("RevocationGraceSeconds", "1").start();
+    agent.wait_stable();
+    let mut sdk = Watcher::server(&agent, &secret(1));
+    let mut others = [
+        Watcher::server(&agent, &secret(0)),
+        Watcher::server(&agent, &two_flags(2).secret(Kind::Server)),
+        Watcher::client(&agent, &two_flags(1).secret(Kind::Client), &user("ann", &[])),
+    ];
+    server.revoke_secret(&two_flags(1).id, &secret(1));
+    agent.resync();
+    assert_eq!(sdk.expect_close(SOON + GRACE), Some(4003));
+    assert_eq!(Watcher::knock(&agent, &secret(1)).expect_close(SOON), Some(4003));
+    for other in &mut others {
+        other.expect_nothing_new();
+        assert_eq!(other.events, ["full"]);
+    }
+}
+
+#[test]
+fn real_sdks_with_a_new_secret_become_ready_and_stay() {
+    let server = server();
+    let (agent, _other) = in_touch(&server);
+    let ann = user("ann", &[]);
+    let mut fleet = Fleet::launch("a secret made while SDKs knock", |_, mode| mode == Mode::Streaming);
+    server.hold(Holding::New);
+    fleet.each("they knock", |sdk| {
+        let secret = secret_text(&two_flags(1).id, sdk.kind(), 5);
+        sdk.start_with(&agent.url(), &secret, &ann, json!({}));
+    });
+    if fleet.is_empty() {
+        return;
+    }
+    wait_until("a full sync is asked for", SOON, || (server.held() > 0).then_some(()));
+    server.create_secret(&two_flags(1).id, Kind::Server, 5);
+    server.create_secret(&two_flags(1).id, Kind::Client, 5);
+    server.release();
+    fleet.each("ready", |sdk| {
+        sdk.wait_ready();
+        sdk.wait_value("a", &ann, "boolean", &json!(true));
+    });
+    set(&server, &two_flags(1), "a", "v1", 1000);
+    fleet.each("a change", |sdk| sdk.wait_value("a", &ann, "boolean", &json!(false)));
+}

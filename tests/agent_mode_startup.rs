@@ -1,0 +1,352 @@
+//! Agents that follow a server, from their start to their first data: whatever the server and the network do meanwhile,
+//! an agent gets there, and no SDK is sent away for good.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::agent::{API_KEY, Agent, Builder};
+use common::dataset::{Dataset, Environment, Kind, boolean_flag, user};
+use common::following::{AGENT_ID, set, two_flags};
+use common::raw::SERVER_POLL;
+use common::server::held::Holding;
+use common::server::script::{Answer, Opening, Register, Shape};
+use common::server::{Paths, Server};
+use common::watcher::Watcher;
+use common::ws::Stream;
+use common::{SOON, wait_until};
+use serde_json::json;
+
+fn server() -> Server {
+    Server::start(&Dataset::of([two_flags(1)]))
+}
+
+fn secret() -> String {
+    two_flags(1).secret(Kind::Server)
+}
+
+/// An SDK gets the data, and changes after it, once each.
+fn serves(agent: &Agent, server: &Server, later_ms: i64) {
+    let mut sdk = Watcher::server(agent, &secret());
+    assert_eq!(sdk.flags.len(), 2);
+    let variation = if sdk.variation("a") == Some("v0") { "v1" } else { "v0" };
+    set(server, &two_flags(1), "a", variation, later_ms);
+    sdk.wait_variation("a", variation);
+    sdk.expect_nothing_new();
+}
+
+#[test]
+fn it_registers_then_asks_for_everything_and_serves_it() {
+    let server = server();
+    let agent = Builder::following(&server).start();
+    agent.wait_stable();
+    let registration = &server.wait_registrations(1)[0];
+    let request = &registration.request;
+    assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", "/api/public/agent/register"));
+    assert_eq!(request.header("authorization"), Some(API_KEY));
+    assert_eq!(request.header("content-type"), Some("application/json; charset=utf-8"));
+    assert_eq!(request.body, format!("\"{AGENT_ID}\"").as_bytes());
+    let relay = server.wait_request(0);
+    assert_eq!(relay.handshake.target, format!("/streaming?type=relay-proxy&token={API_KEY}"));
+    assert_eq!(relay.requests(), [json!({ "messageType": "data-sync", "data": { "timestamp": 0 } })]);
+    serves(&agent, &server, 1000);
+    let mut client = Watcher::client(&agent, &two_flags(1).secret(Kind::Client), &user("ann", &[]));
+    assert_eq!(client.variation("a"), Some("v1"));
+    set(&server, &two_flags(1), "b", "v1", 2000);
+    client.wait_variation("b", "v1");
+    client.expect_nothing_new();
+    assert_eq!((server.registrations().len(), server.relays().len()), (1, 1));
+    assert!(server.strays().is_empty(), "{:?}", server.strays());
+}
+
+#[test]
+fn it_reports_under_the_name_that_the_server_gives_it() {
+    let server = server();
+    server.next_registers([Register::Id("the-server's-name")]);
+    let agent = Builder::following(&server).start();
+    agent.wait_stable();
+    let relay = server.wait_relay(0);
+    let report = wait_until("a status report", SOON, || {
+        relay.statuses().into_iter().find(|report| report["status"]["syncState"] == "Stable")
+    });
+    assert_eq!(report["agentId"], "the-server's-name");
+    assert_eq!(report["status"]["serves"], "project-1:production");
+    assert!(
+        report["status"]["dataVersion"].is_i64() && report["status"]["reportedAt"].is_string(),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_path_of_the_address_counts_for_both_and_registering_falls_back_to_none() {
+    for registers in ["/flags/api/public/agent/register", "/api/public/agent/register"] {
+        let server =
+            server().paths(Paths { registers: vec![registers.into()], streaming: "/flags/streaming".into() });
+        let agent = Builder::following_at(&format!("{}/flags/", server.url())).start();
+        agent.wait_stable();
+        assert_eq!(server.registrations().len(), 1);
+        serves(&agent, &server, 1000);
+        let tried: &[&str] =
+            if registers.starts_with("/flags") { &[] } else { &["/flags/api/public/agent/register"] };
+        assert_eq!(server.strays(), tried);
+    }
+}
+
+#[test]
+fn an_address_of_the_http_kind_is_as_good() {
+    let server = server();
+    let agent = Builder::following_at(&server.http_url()).start();
+    agent.wait_stable();
+    serves(&agent, &server, 1000);
+}
+
+#[test]
+fn without_its_server_it_starts_holds_sdks_and_sends_none_away_for_good() {
+    let server = server();
+    server.leave();
+    let agent = Builder::following(&server).env("Limits__VerdictWait", "1").start();
+    assert_eq!(agent.readiness(), (503, "Unhealthy".into()));
+    assert_eq!(agent.get("/health/liveness", &[]).status, 200);
+    let mut held = Watcher::knock(&agent, &secret());
+    let mut made_up = Watcher::knock(&agent, &two_flags(9).secret(Kind::Server));
+    assert_eq!(held.expect_close(SOON), Some(1011));
+    assert_eq!(made_up.expect_close(SOON), Some(1011));
+    let poll = agent.get(&format!("{SERVER_POLL}?timestamp=0"), &[("Authorization", &secret())]);
+    assert_eq!(poll.status, 503);
+    assert!(poll.header("retry-after").is_some());
+    server.come();
+    agent.wait_stable();
+    serves(&agent, &server, 1000);
+}
+
+#[test]
+fn sdks_that_wait_get_the_data_when_it_comes() {
+    let server = server();
+    server.hold(Holding::New);
+    let agent = Builder::following(&server).env("Limits__VerdictWait", "60").start();
+    server.wait_request(0);
+    let mut waiting: Vec<Watcher> = (0..5).map(|_| Watcher::knock(&agent, &secret())).collect();
+    // What changes before the answer is in it.
+    set(&server, &two_flags(1), "a", "v1", 1000);
+    server.release();
+    for sdk in &mut waiting {
+        sdk.expect_full();
+        sdk.wait_variation("a", "v1");
+        sdk.expect_nothing_new();
+    }
+}
+
+#[test]
+fn a_change_that_overtakes_the_first_answer_is_not_lost() {
+    let server = server();
+    server.hold(Holding::Old);
+    let agent = Builder::following(&server).env("Limits__VerdictWait", "60").start();
+    server.wait_request(0);
+    let mut waiting = Watcher::knock(&agent, &secret());
+    set(&server, &two_flags(1), "a", "v1", 1000);
+    server.release();
+    waiting.wait_variation("a", "v1");
+    waiting.expect_nothing_new();
+    assert_eq!(waiting.flags.len(), 2);
+}
+
+/// Starts an agent at a server that does this first, with an SDK before it, and sees both served in the end.
+fn gets_there(what: &str, prepare: impl Fn(&Server)) {
+    println!("{what}");
+    let server = server();
+    prepare(&server);
+    let agent = in_a_hurry(Builder::following(&server)).env("Limits__VerdictWait", "60").start();
+    let mut early = Watcher::knock(&agent, &secret());
+    early.expect_full();
+    agent.wait_stable();
+    serves(&agent, &server, 1000);
+    early.wait_variation("a", "v1");
+    early.expect_nothing_new();
+    assert_eq!(early.events, ["full", "patch"], "{what}");
+}
+
+/// Time-outs and pauses that a test can wait for.
+fn in_a_hurry(agent: Builder) -> Builder {
+    agent
+        .env("Upstream__ConnectSeconds", "1")
+        .env("Upstream__SyncSeconds", "2")
+        .env("Upstream__PingSeconds", "500ms")
+        .env("Upstream__SilenceSeconds", "2")
+        .env("Upstream__RetrySeconds", "200ms")
+}
+
+#[test]
+fn whatever_a_registration_is_answered_it_tries_again() {
+    let answers = [
+        Register::Status(400),
+        Register::Status(401),
+        Register::Status(403),
+        Register::Status(404),
+        Register::Status(408),
+        Register::Status(429),
+        Register::Status(500),
+        Register::Status(502),
+        Register::Status(503),
+        Register::Text(200, "text/html", "<html>Sign in to this network</html>"),
+        Register::Text(200, "text/plain; charset=utf-8", ""),
+        Register::Text(204, "text/plain; charset=utf-8", ""),
+        Register::Redirect(302, "http://127.0.0.1:1/elsewhere".into()),
+        Register::Never,
+        Register::Garbage,
+        Register::Reset,
+        Register::Half,
+    ];
+    for answer in answers {
+        gets_there(&format!("{answer:?}"), |server| server.next_registers([answer.clone()]));
+    }
+}
+
+#[test]
+fn at_whatever_step_the_server_dies_it_tries_again() {
+    gets_there("after accepting", |server| server.script(|script| script.resets = 3));
+    let openings = [
+        Opening::Status(401),
+        Opening::Status(403),
+        Opening::Status(404),
+        Opening::Status(429),
+        Opening::Status(500),
+        Opening::Status(502),
+        Opening::Status(503),
+        Opening::Redirect(302, "ws://127.0.0.1:1/elsewhere".into()),
+        Opening::NoAnswer,
+        Opening::ResetBeforeUpgrade,
+        Opening::WrongAccept,
+        Opening::ResetAfterUpgrade,
+        Opening::Silent,
+        Opening::ResetAtRequest,
+        Opening::ResetWithin(1),
+        Opening::ResetWithin(500),
+        Opening::EndAfterAnswer,
+    ];
+    for opening in openings {
+        gets_there(&format!("{opening:?}"), |server| server.next_openings([opening.clone()]));
+    }
+}
+
+#[test]
+fn whatever_code_the_server_closes_with_it_tries_again() {
+    for code in [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1011, 1012, 1013, 3000, 4000, 4003, 4999] {
+        gets_there(&format!("close {code}"), |server| server.next_openings([Opening::Close(code)]));
+    }
+}
+
+#[test]
+fn whatever_the_first_answer_is_it_asks_again() {
+    let answers = [
+        Answer::None,
+        Answer::Text("no JSON".into()),
+        Answer::Text("[]".into()),
+        Answer::Text(r#"{"messageType":"data-sync"}"#.into()),
+        Answer::Text(r#"{"messageType":"data-sync","data":{"eventType":"rp_full"}}"#.into()),
+        Answer::Text(
+            r#"{"messageType":"data-sync","data":{"eventType":"rp_full","items":[{"envId":7}]}}"#.into(),
+        ),
+        Answer::Text(r#"{"messageType":"data-sync","data":{"eventType":"rp_nonsense","items":[]}}"#.into()),
+        Answer::Bytes(b"{\"messageType\":\"data-sync\",\"data\":\"\xFF\"}".to_vec()),
+    ];
+    for answer in answers {
+        gets_there(&format!("{answer:?}"), |server| server.next_answers([answer.clone()]));
+    }
+}
+
+#[test]
+fn a_binary_answer_is_as_good() {
+    let server = server();
+    server.next_answers([Answer::Binary(server.full(API_KEY))]);
+    let agent = Builder::following(&server).start();
+    agent.wait_stable();
+    assert_eq!(server.timestamps(), [0]);
+    serves(&agent, &server, 1000);
+}
+
+#[test]
+fn a_key_that_is_refused_is_said_loudly_and_tried_until_it_is_put_right() {
+    for status in [401, 403] {
+        let server = server();
+        server.script(|script| script.register_always = Some(Register::Status(status)));
+        let agent = in_a_hurry(Builder::following(&server)).start();
+        server.wait_registrations(4);
+        let log = agent.log();
+        assert!(log.contains(&status.to_string()), "the reason is told: {log}");
+        assert!(log.contains("ERROR"), "loudly: {log}");
+        assert!(!log.contains(API_KEY), "without the key: {log}");
+        assert_eq!(agent.readiness(), (503, "Unhealthy".into()));
+        server.script(|script| script.register_always = None);
+        agent.wait_stable();
+        serves(&agent, &server, 1000);
+    }
+}
+
+#[test]
+fn it_ends_at_once_when_it_is_told_to_wherever_it_stands() {
+    let registering = |server: &Server| {
+        server.script(|script| script.register_always = Some(Register::Never));
+    };
+    let opening = |server: &Server| server.next_openings([Opening::NoAnswer]);
+    let asking = |server: &Server| server.hold(Holding::New);
+    let away = |server: &Server| server.leave();
+    let pausing = |server: &Server| {
+        server.script(|script| script.register_always = Some(Register::Status(500)));
+    };
+    type State<'a> = (&'a str, &'a dyn Fn(&Server));
+    let states: [State<'_>; 5] = [
+        ("registering", &registering),
+        ("opening", &opening),
+        ("asking", &asking),
+        ("away", &away),
+        ("pausing", &pausing),
+    ];
+    for (what, prepare) in states {
+        let server = server();
+        prepare(&server);
+        // The time-outs of these steps are not what ends it.
+        let mut agent = Builder::following(&server)
+            .env("Upstream__ConnectSeconds", "300")
+            .env("Upstream__SyncSeconds", "300")
+            .start();
+        let there = wait_until(what, SOON, || match what {
+            "registering" | "pausing" => (!server.registrations().is_empty()).then_some(true),
+            "opening" => (!server.handshakes().is_empty()).then_some(true),
+            "asking" => (server.held() == 1).then_some(true),
+            _ => Some(true),
+        });
+        assert!(there);
+        assert!(agent.stop().success(), "{what}");
+    }
+}
+
+#[test]
+fn three_thousand_flags_in_many_frames_with_pings_between_drop_in() {
+    let mut environment = Environment::new(1);
+    for number in 0..3000 {
+        environment.add_flag(boolean_flag(&format!("flag-{number:04}")));
+    }
+    let server = Server::start(&Dataset::of([environment.clone()]));
+    server.script(|script| {
+        script.shape =
+            Shape { frame_bytes: 8192, pings_between: true, drip: Some((65_536, Duration::from_millis(1))) };
+    });
+    let agent = Builder::following(&server).env("Limits__VerdictWait", "60").start();
+    // While it comes, and while it is taken in, the agent answers.
+    let mut early = Stream::connect(&agent, Kind::Server, &environment.secret(Kind::Server));
+    early.request_data(0);
+    wait_until("the data", SOON * 3, || {
+        assert_eq!(agent.get("/health/liveness", &[]).status, 200);
+        (agent.readiness().0 == 200).then_some(())
+    });
+    let full = early.next_data();
+    assert_eq!(full["featureFlags"].as_array().unwrap().len(), 3000);
+    let mut sdk = Watcher::server(&agent, &environment.secret(Kind::Server));
+    set(&server, &environment, "flag-2999", "v1", 1000);
+    sdk.wait_variation("flag-2999", "v1");
+    sdk.expect_nothing_new();
+    let relay = server.wait_relay(0);
+    assert!(relay.protocol_pongs() > 0, "pings between frames are answered");
+}

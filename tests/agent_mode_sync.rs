@@ -1,0 +1,391 @@
+//! What a server sends, and what SDKs see of it: every change once, nothing old, and the last state whatever came between.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::agent::{API_KEY, Agent, Builder};
+use common::dataset::{
+    Dataset, Environment, Kind, START_MS, boolean_flag, everybody, flag, guid_of, rule, segment,
+    segment_condition, serve, touch, user,
+};
+use common::following::{set, set_unseen, two_flags};
+use common::sdk::Fleet;
+use common::server::Server;
+use common::server::held::Holding;
+use common::server::model::{data_sync, flag_patch, segment_patch};
+use common::server::script::{Answer, Shape};
+use common::watcher::Watcher;
+use common::{SOON, wait_until};
+use serde_json::{Value, json};
+
+fn server() -> Server {
+    Server::start(&Dataset::of([two_flags(1), two_flags(2)]))
+}
+
+fn hurried(server: &Server) -> Builder {
+    Builder::following(server).env("Upstream__RetrySeconds", "200ms")
+}
+
+/// An agent in touch with its server, and a server and a client SDK of the first environment at it.
+fn in_touch(server: &Server) -> (Agent, Watcher, Watcher) {
+    let agent = hurried(server).start();
+    agent.wait_stable();
+    let sdk = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
+    let client = Watcher::client(&agent, &two_flags(1).secret(Kind::Client), &user("ann", &[]));
+    (agent, sdk, client)
+}
+
+/// A flag of the first environment that gives everybody a variation, as of a time.
+fn version(key: &str, variation: &str, later_ms: i64) -> Value {
+    let mut flag = boolean_flag(key);
+    flag["envId"] = json!(two_flags(1).id);
+    serve(&mut flag, variation);
+    touch(&mut flag, later_ms);
+    flag
+}
+
+#[test]
+fn a_change_is_told_once_however_often_it_comes() {
+    let server = server();
+    // As often as the environment has server secrets.
+    for number in 1..4 {
+        server.create_secret(&two_flags(1).id, Kind::Server, number);
+    }
+    let (agent, mut sdk, mut client) = in_touch(&server);
+    let mut elsewhere = Watcher::server(&agent, &two_flags(2).secret(Kind::Server));
+    let relay = server.wait_request(0);
+    assert_eq!(relay.mapped.len(), 5);
+    for number in 1..=10 {
+        set(&server, &two_flags(1), "a", if number % 2 == 0 { "v0" } else { "v1" }, 1000 * number);
+    }
+    set(&server, &two_flags(1), "b", "v1", 11_000);
+    for _ in 0..10 {
+        relay.send(&flag_patch(&server.flag(&two_flags(1).id, "b")));
+    }
+    for sdk in [&mut sdk, &mut client] {
+        sdk.wait_variation("b", "v1");
+        assert_eq!(sdk.variation("a"), Some("v0"));
+        sdk.expect_nothing_new();
+    }
+    elsewhere.expect_nothing_new();
+    // Nothing more is on its way: what is sent after the duplicates comes next.
+    set(&server, &two_flags(1), "a", "v1", 12_000);
+    sdk.expect_patch();
+    assert_eq!(sdk.variation("a"), Some("v1"));
+}
+
+#[test]
+fn what_is_older_than_what_is_held_is_told_to_nobody() {
+    let server = server();
+    let (_agent, mut sdk, mut client) = in_touch(&server);
+    let relay = server.wait_request(0);
+    relay.send(&flag_patch(&version("a", "v1", 5000)));
+    relay.send(&flag_patch(&version("a", "v0", 4000)));
+    relay.send(&flag_patch(&version("a", "v0", 4999)));
+    relay.send(&flag_patch(&version("b", "v1", 6000)));
+    for sdk in [&mut sdk, &mut client] {
+        sdk.wait_variation("b", "v1");
+        assert_eq!(sdk.variation("a"), Some("v1"));
+        assert_eq!(sdk.events.iter().filter(|event| *event == "full").count(), 1);
+        sdk.expect_nothing_new();
+    }
+}
+
+#[test]
+fn changes_that_come_in_the_wrong_order_end_in_the_newest() {
+    let server = server();
+    let (_agent, mut sdk, mut client) = in_touch(&server);
+    let relay = server.wait_request(0);
+    for (key, variation, later_ms) in
+        [("a", "v1", 9000), ("b", "v0", 3000), ("a", "v0", 1000), ("b", "v1", 8000), ("c", "v1", 2000)]
+    {
+        relay.send(&flag_patch(&version(key, variation, later_ms)));
+    }
+    for sdk in [&mut sdk, &mut client] {
+        sdk.wait_variation("c", "v1");
+        assert_eq!((sdk.variation("a"), sdk.variation("b")), (Some("v1"), Some("v1")));
+        sdk.expect_nothing_new();
+    }
+}
+
+#[test]
+fn a_changed_segment_is_pushed_and_changes_what_clients_get() {
+    let mut uses = boolean_flag("uses");
+    let people = segment("people");
+    let id = guid_of("people");
+    uses["rules"] = json!([rule("in", vec![segment_condition(&[&id], false)], everybody("v1"))]);
+    let environment = Environment::new(1).flag(uses).flag(boolean_flag("other")).segment(people.clone());
+    let server = Server::start(&Dataset::of([environment.clone()]));
+    let agent = hurried(&server).start();
+    agent.wait_stable();
+    let mut sdk = Watcher::server(&agent, &environment.secret(Kind::Server));
+    let mut client = Watcher::client(&agent, &environment.secret(Kind::Client), &user("ann", &[]));
+    let mut changed = people;
+    changed["included"] = json!(["ann"]);
+    touch(&mut changed, 1000);
+    server.upsert_segment(&[&environment.id], &changed);
+    sdk.expect_patch();
+    assert_eq!(sdk.segments[&id]["included"], json!(["ann"]));
+    client.expect_patch();
+    assert_eq!(client.variation("uses"), Some("v1"));
+    sdk.expect_nothing_new();
+    client.expect_nothing_new();
+    // The flags that use it were touched without a word; a full sync brings that, and clients see no difference.
+    agent.resync();
+    sdk.take_until("the touched flag", |sdk| sdk.flags["uses"]["updatedAt"] == changed["updatedAt"]);
+    sdk.expect_nothing_new();
+}
+
+#[test]
+fn archived_flags_arrive_and_deleted_ones_go_with_the_next_full_sync() {
+    let server = server();
+    let (agent, mut sdk, mut client) = in_touch(&server);
+    server.archive_flag(&two_flags(1).id, "a", START_MS + 1000);
+    sdk.take_until("the archived flag", |sdk| sdk.flags["a"]["isArchived"] == true);
+    client.take_until("no variation", |client| client.flags["a"]["variation"].is_null());
+    server.delete_flag(&two_flags(1).id, "a");
+    sdk.expect_nothing_new();
+    agent.resync();
+    for sdk in [&mut sdk, &mut client] {
+        sdk.wait_gone("a");
+        assert_eq!(sdk.events, ["full", "patch", "full"]);
+        sdk.expect_nothing_new();
+    }
+    // So it stays after the connection was lost.
+    server.open_relays()[0].close(1001);
+    server.wait_request(1);
+    agent.wait_stable();
+    sdk.expect_nothing_new();
+    assert_eq!(Watcher::server(&agent, &two_flags(1).secret(Kind::Server)).flags.len(), 1);
+}
+
+#[test]
+fn a_full_sync_is_told_as_a_difference() {
+    let server = server();
+    let (agent, mut sdk, mut client) = in_touch(&server);
+    let mut elsewhere = Watcher::server(&agent, &two_flags(2).secret(Kind::Server));
+    agent.resync();
+    wait_until("the second request", SOON, || (server.timestamps() == [0, 0]).then_some(()));
+    set_unseen(&server, &two_flags(1), "b", "v1", 1000);
+    server.change_unseen(|model| model.environment(&two_flags(1).id).add_flag(boolean_flag("new")));
+    agent.resync();
+    for sdk in [&mut sdk, &mut client] {
+        sdk.take_until("both", |sdk| sdk.variation("b") == Some("v1") && sdk.flags.contains_key("new"));
+        sdk.expect_nothing_new();
+    }
+    elsewhere.expect_nothing_new();
+    assert_eq!(elsewhere.events, ["full"]);
+}
+
+#[test]
+fn a_full_sync_that_was_overtaken_does_not_bring_the_old_back() {
+    let server = server();
+    let (agent, mut sdk, mut client) = in_touch(&server);
+    server.hold(Holding::Old);
+    agent.resync();
+    wait_until("the request", SOON, || (server.held() == 1).then_some(()));
+    set(&server, &two_flags(1), "a", "v1", 1000);
+    for sdk in [&mut sdk, &mut client] {
+        sdk.wait_variation("a", "v1");
+    }
+    server.release();
+    // What comes after the answer shows that it was taken in.
+    set(&server, &two_flags(1), "b", "v1", 2000);
+    for sdk in [&mut sdk, &mut client] {
+        sdk.wait_variation("b", "v1");
+        assert_eq!(sdk.variation("a"), Some("v1"));
+        assert_eq!(sdk.events, ["full", "patch", "patch"]);
+        sdk.expect_nothing_new();
+    }
+    let newcomer = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
+    assert_eq!(newcomer.variation("a"), Some("v1"));
+}
+
+#[test]
+fn a_flag_that_overtakes_a_full_sync_that_lacks_it_stays() {
+    let server = server();
+    let (agent, mut sdk, _client) = in_touch(&server);
+    server.hold(Holding::Old);
+    agent.resync();
+    wait_until("the request", SOON, || (server.held() == 1).then_some(()));
+    server.upsert_flag(&two_flags(1).id, version("new", "v1", 1000));
+    sdk.wait_variation("new", "v1");
+    server.release();
+    // It may be taken away for a moment only if it comes back by itself.
+    set(&server, &two_flags(1), "b", "v1", 2000);
+    sdk.take_until("both", |sdk| sdk.variation("b") == Some("v1") && sdk.variation("new") == Some("v1"));
+    let newcomer = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
+    assert_eq!(newcomer.variation("new"), Some("v1"));
+}
+
+#[test]
+fn a_full_answer_without_any_item_is_reported_and_not_applied() {
+    let server = server();
+    let (agent, mut sdk, mut client) = in_touch(&server);
+    server.next_answers([Answer::Text(data_sync("rp_full", std::iter::empty()))]);
+    agent.resync();
+    wait_until("the report", SOON, || agent.log().contains("ERROR").then_some(()));
+    assert!(agent.metric("featbit_agent_upstream_messages_unused_total", r#"reason="empty""#) >= 1.0);
+    sdk.expect_nothing_new();
+    client.expect_nothing_new();
+    assert_eq!(Watcher::server(&agent, &two_flags(1).secret(Kind::Server)).flags.len(), 2);
+    agent.wait_readiness(200, "Healthy");
+    set(&server, &two_flags(1), "a", "v1", 1000);
+    sdk.wait_variation("a", "v1");
+    sdk.expect_nothing_new();
+}
+
+#[test]
+fn what_makes_no_sense_changes_nothing_and_is_got_over() {
+    let server = server();
+    let (agent, mut sdk, mut client) = in_touch(&server);
+    let broken = |data: Value| json!({ "messageType": "data-sync", "data": data }).to_string();
+    let mut no_key = version("a", "v1", 100);
+    no_key.as_object_mut().unwrap().remove("key");
+    let mut no_time = version("a", "v1", 100);
+    no_time["updatedAt"] = json!("yesterday");
+    let messages: Vec<Vec<u8>> = vec![
+        b"no JSON".to_vec(),
+        b"{".to_vec(),
+        b"[]".to_vec(),
+        b"null".to_vec(),
+        b"{\"messageType\":\"data-sync\",\"data\":\"\xFF\xFE\"}".to_vec(),
+        br#"{"messageType":7,"data":{}}"#.to_vec(),
+        br#"{"messageType":"unheard-of","data":{}}"#.to_vec(),
+        br#"{"messageType":"data-sync"}"#.to_vec(),
+        broken(json!(null)).into_bytes(),
+        broken(json!({ "eventType": "rp_nonsense", "items": [] })).into_bytes(),
+        broken(json!({ "eventType": "rp_full" })).into_bytes(),
+        broken(json!({ "eventType": "rp_full", "items": 7 })).into_bytes(),
+        broken(json!({ "eventType": "rp_patch", "items": [{ "envId": "none" }] })).into_bytes(),
+        broken(json!({ "eventType": "patch", "featureFlags": 7, "segments": [] })).into_bytes(),
+        flag_patch(&no_key).into_bytes(),
+        flag_patch(&no_time).into_bytes(),
+        segment_patch(&json!({})).into_bytes(),
+        vec![b'['; 100_000],
+    ];
+    for (number, message) in messages.iter().enumerate() {
+        let relays = server.open_relays();
+        relays.last().unwrap().send_bytes(message);
+        // The agent may take the connection for broken, or go on with it: a change gets through either way.
+        let variation = if number % 2 == 0 { "v1" } else { "v0" };
+        set(&server, &two_flags(1), "b", variation, 1000 * (number as i64 + 1));
+        sdk.wait_variation("b", variation);
+        client.wait_variation("b", variation);
+        agent.wait_stable();
+    }
+    for sdk in [&mut sdk, &mut client] {
+        assert_eq!(sdk.variation("a"), Some("v0"));
+        sdk.expect_nothing_new();
+        assert_eq!(sdk.events.iter().filter(|event| *event == "full").count(), 1);
+    }
+}
+
+#[test]
+fn a_change_of_an_environment_that_is_not_held_makes_it_ask_for_everything() {
+    let server = server();
+    let (_agent, mut sdk, _client) = in_touch(&server);
+    let mut stranger = boolean_flag("a");
+    stranger["envId"] = json!(Environment::new(7).id);
+    server.wait_request(0).send(&flag_patch(&stranger));
+    wait_until("a full sync", SOON, || (server.timestamps().len() > 1).then_some(()));
+    assert_eq!(server.timestamps()[1], 0);
+    set(&server, &two_flags(1), "a", "v1", 1000);
+    sdk.wait_variation("a", "v1");
+    sdk.expect_nothing_new();
+}
+
+#[test]
+fn pushed_messages_come_in_many_frames_in_drops_and_in_binary() {
+    let server = server();
+    let (_agent, mut sdk, _client) = in_touch(&server);
+    let relay = server.wait_request(0);
+    relay.shape(Shape { frame_bytes: 7, pings_between: true, drip: Some((100, Duration::from_millis(1))) });
+    set(&server, &two_flags(1), "a", "v1", 1000);
+    sdk.wait_variation("a", "v1");
+    relay.shape(Shape::default());
+    relay.send_binary(flag_patch(&version("a", "v0", 2000)).as_bytes());
+    sdk.wait_variation("a", "v0");
+    sdk.expect_nothing_new();
+    assert!(relay.is_open());
+}
+
+#[test]
+fn a_full_sync_comes_by_itself_at_times_by_signal_and_by_a_call_with_the_key() {
+    let server = server();
+    let agent = hurried(&server).env("Upstream__ResyncSeconds", "1").start();
+    let relay = server.wait_request(0);
+    wait_until("two more", SOON, || (relay.timestamps().len() >= 3).then_some(()));
+    assert!(relay.timestamps().iter().all(|&timestamp| timestamp == 0));
+    drop(agent);
+
+    let server = self::server();
+    let (agent, mut sdk, _client) = in_touch(&server);
+    let relay = server.wait_request(0);
+    for headers in [&[][..], &[("Authorization", "rp-wrong")]] {
+        assert_eq!(agent.post("/api/public/proxy/resync", headers, &Value::Null).status, 401);
+    }
+    assert_eq!(agent.get("/api/public/proxy/resync", &[("Authorization", API_KEY)]).status, 405);
+    set_unseen(&server, &two_flags(1), "a", "v1", 1000);
+    sdk.expect_nothing_new();
+    assert_eq!(relay.timestamps().len(), 1);
+    agent.hang_up();
+    sdk.wait_variation("a", "v1");
+    assert_eq!(relay.timestamps(), [0, 0]);
+    set_unseen(&server, &two_flags(1), "a", "v0", 2000);
+    agent.resync();
+    sdk.wait_variation("a", "v0");
+    assert_eq!(relay.timestamps(), [0, 0, 0]);
+    sdk.expect_nothing_new();
+}
+
+#[test]
+fn polls_see_what_streams_see() {
+    let server = server();
+    let (agent, mut sdk, _client) = in_touch(&server);
+    set(&server, &two_flags(1), "a", "v1", 1000);
+    sdk.wait_variation("a", "v1");
+    let secret = two_flags(1).secret(Kind::Server);
+    let target = format!("{}?timestamp={}", common::raw::SERVER_POLL, START_MS);
+    let answer = agent.get(&target, &[("Authorization", &secret)]).expect(200).json();
+    let flags = answer["data"]["featureFlags"].as_array().unwrap();
+    assert_eq!(flags.len(), 1);
+    assert_eq!(flags[0], sdk.flags["a"]);
+    let client = two_flags(1).secret(Kind::Client);
+    assert_eq!(agent.evaluate(&client, &user("ann", &[]))["a"]["variation"], "false");
+}
+
+#[test]
+fn items_arrive_word_for_word() {
+    let server = server();
+    let (_agent, mut sdk, _client) = in_touch(&server);
+    let mut odd = flag("odd", "string", &["wörld \"quoted\" \\ </script>", "\u{1F600}", "+'&`"]);
+    odd["futureProperty"] = json!({ "deep": [1, 2.5, null, "ß"] });
+    odd["envId"] = json!(two_flags(1).id);
+    touch(&mut odd, 1000);
+    server.upsert_flag(&two_flags(1).id, odd.clone());
+    sdk.wait_variation("odd", "v0");
+    assert_eq!(sdk.flags["odd"], odd);
+}
+
+#[test]
+fn real_sdks_see_every_change_and_removal() {
+    let server = server();
+    let agent = hurried(&server).start();
+    agent.wait_stable();
+    let ann = user("ann", &[]);
+    let mut fleet = Fleet::ready("changes from a server", &agent, &two_flags(1), &ann);
+    set(&server, &two_flags(1), "a", "v1", 1000);
+    fleet.each("a changed flag", |sdk| sdk.wait_value("a", &ann, "boolean", &json!(false)));
+    set_unseen(&server, &two_flags(1), "a", "v0", 2000);
+    server.delete_flag(&two_flags(1).id, "b");
+    // Newer than what goes: SDKs that ignore a full that is not newer still learn of it.
+    agent.resync();
+    fleet.each("a full sync", |sdk| {
+        sdk.wait_value("a", &ann, "boolean", &json!(true));
+        sdk.wait_gone("b", &ann);
+    });
+}

@@ -1,0 +1,236 @@
+//! Relays behind relays: a server, a central agent that follows it, an edge agent that follows the central one, and
+//! SDKs at the edge.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::agent::{API_KEY, Agent, Builder};
+use common::dataset::{Dataset, Environment, Kind, boolean_flag, everybody, touch, user};
+use common::sdk::{Fleet, Mode};
+use common::server::Server;
+use common::ws::Stream;
+use common::{SOON, wait_until};
+use serde_json::{Value, json};
+
+const EDGE_KEY: &str = "rp-edge-0123456789abcdefghijklmnopqrstuvwxyz";
+
+fn follower(url: &str, key: &str, id: &str) -> Builder {
+    Builder::bare()
+        .env("Mode", "agent")
+        .env("ApiKey", key)
+        .env("AgentId", id)
+        .env("StreamingUri", url)
+        .env("ForwardEvents", "false")
+        .env("Shutdown__DrainSeconds", "100ms")
+        .env("Upstream__RetrySeconds", "1")
+        .env("Upstream__UnknownSecretResyncSeconds", "1")
+}
+
+/// A server, a central agent, an edge agent.
+struct Chain {
+    server: Server,
+    central: Agent,
+    edge: Agent,
+}
+
+impl Chain {
+    fn start(data: &Dataset, scope: &str, grace: &str) -> Self {
+        let server = Server::start(data);
+        let central = follower(&server.url(), API_KEY, "central")
+            .env("RelayKeys", &format!("{EDGE_KEY}{scope}"))
+            .env("RevocationGraceSeconds", grace)
+            .start();
+        let edge = follower(&central.url(), EDGE_KEY, "edge").env("RevocationGraceSeconds", grace).start();
+        let chain = Self { server, central, edge };
+        chain.settle();
+        chain
+    }
+
+    /// Waits until both agents have data and are in touch with what they follow.
+    fn settle(&self) {
+        for agent in [&self.central, &self.edge] {
+            wait_until("the agent is up to date", SOON, || {
+                (agent.get("/health/readiness", &[]).text() == "Healthy").then_some(())
+            });
+        }
+    }
+
+    fn set(&self, environment: &Environment, key: &str, variation: &str, later_ms: i64) {
+        let mut flag = self.server.flag(&environment.id, key);
+        flag["fallthrough"]["variations"] = everybody(variation);
+        touch(&mut flag, later_ms);
+        self.server.upsert_flag(&environment.id, flag);
+    }
+}
+
+fn status(agent: &Agent, key: &str) -> Value {
+    agent.get("/api/public/proxy/status", &[("Authorization", key)]).expect(200).json()
+}
+
+fn resync(agent: &Agent) {
+    agent.post("/api/public/proxy/resync", &[("Authorization", API_KEY)], &Value::Null).expect(202);
+}
+
+fn two_flags(number: u8) -> Environment {
+    Environment::new(number).flag(boolean_flag("a")).flag(boolean_flag("b"))
+}
+
+#[test]
+fn a_change_and_a_removal_arrive_at_the_bottom_while_each_level_is_killed_in_turn() {
+    let environment = two_flags(1);
+    let mut chain = Chain::start(&Dataset::of([environment.clone()]), "", "60");
+    let anna = user("anna", &[]);
+    let mut fleet = Fleet::launch("a chain of agents", |spec, mode| {
+        spec.name == "node-server" && mode == Mode::Streaming
+    });
+    let change_arrives = |fleet: &mut Fleet, chain: &Chain, variation: &str, later_ms: i64| {
+        chain.set(&environment, "a", variation, later_ms);
+        fleet.each("the change arrives", |sdk| {
+            sdk.wait_value("a", &anna, "boolean", &json!(variation == "v0"));
+        });
+    };
+    fleet.each("start", |sdk| {
+        sdk.start(&chain.edge, &environment, &anna);
+        sdk.wait_ready();
+    });
+    change_arrives(&mut fleet, &chain, "v1", 1_000);
+
+    chain.central.kill();
+    chain.set(&environment, "a", "v0", 2_000);
+    chain.central.start_again();
+    fleet.each("what changed meanwhile arrives", |sdk| sdk.wait_value("a", &anna, "boolean", &json!(true)));
+    change_arrives(&mut fleet, &chain, "v1", 3_000);
+
+    chain.edge.kill();
+    chain.set(&environment, "a", "v0", 4_000);
+    chain.edge.start_again();
+    fleet.each("what changed meanwhile arrives", |sdk| sdk.wait_value("a", &anna, "boolean", &json!(true)));
+    change_arrives(&mut fleet, &chain, "v1", 5_000);
+
+    chain.server.die();
+    chain.server.come();
+    change_arrives(&mut fleet, &chain, "v0", 6_000);
+
+    chain.server.delete_flag(&environment.id, "b");
+    resync(&chain.central);
+    fleet.each("the removal arrives", |sdk| sdk.wait_gone("b", &anna));
+    fleet.each("nobody was stopped", |sdk| assert_eq!(sdk.state()["stopped"], false));
+}
+
+#[test]
+fn a_bare_socket_at_the_bottom_gets_each_change_once_and_in_order() {
+    let environment = two_flags(1);
+    let chain = Chain::start(&Dataset::of([environment.clone()]), "", "60");
+    let mut sdk = Stream::connect(&chain.edge, Kind::Server, &environment.secret(Kind::Server));
+    sdk.request_data(0);
+    assert_eq!(sdk.next_data()["eventType"], "full");
+    for round in 1..=50 {
+        let variation = if round % 2 == 0 { "v0" } else { "v1" };
+        chain.set(&environment, "a", variation, round * 10);
+        let patch = sdk.next_data();
+        assert_eq!(patch["eventType"], "patch", "round {round}");
+        assert_eq!(patch["featureFlags"][0], chain.server.flag(&environment.id, "a"), "round {round}");
+    }
+    sdk.expect_nothing_new();
+}
+
+#[test]
+fn a_scope_limits_what_the_edge_holds_and_statuses_go_up() {
+    let (first, second) = (two_flags(1), two_flags(2));
+    let chain = Chain::start(&Dataset::of([first.clone(), second.clone()]), "=project-2:production", "60");
+    assert_eq!(status(&chain.edge, EDGE_KEY)["serves"], "project-2:production");
+    assert_eq!(status(&chain.central, API_KEY)["serves"], "project-1:production,project-2:production");
+    let child = wait_until("the edge reports", SOON, || {
+        let child = status(&chain.central, API_KEY)["agent"]["children"][0].clone();
+        (child["status"]["syncState"] == "Stable").then_some(child)
+    });
+    assert_eq!(child["agentId"], "edge");
+    assert_eq!(child["status"]["serves"], "project-2:production");
+    let path = |agent: &Agent, key: &str| status(agent, key)["agent"]["path"].clone();
+    let central = path(&chain.central, API_KEY);
+    assert_eq!(central.as_array().unwrap().len(), 1);
+    assert_eq!(path(&chain.edge, EDGE_KEY)[1], central[0]);
+}
+
+#[test]
+fn a_secret_that_was_just_made_is_let_in_at_the_bottom_and_a_made_up_one_refused() {
+    let environment = two_flags(1);
+    let chain = Chain::start(&Dataset::of([environment.clone()]), "", "60");
+    let secret = chain.server.create_secret(&environment.id, Kind::Server, 77);
+    let mut sdk = Stream::connect(&chain.edge, Kind::Server, &secret);
+    sdk.request_data(0);
+    // The edge asks the central agent, which asks the server before it vouches.
+    assert_eq!(sdk.next_data()["eventType"], "full");
+    let made_up = common::dataset::secret_text(&environment.id, Kind::Server, 99);
+    let refused = wait_until("a made-up secret is refused", Duration::from_secs(150), || {
+        let mut knocking = Stream::connect(&chain.edge, Kind::Server, &made_up);
+        match knocking.expect_close(Duration::from_secs(30)) {
+            Some(1011) => None,
+            code => Some(code),
+        }
+    });
+    assert_eq!(refused, Some(4003));
+}
+
+#[test]
+fn a_revoked_secret_and_an_environment_out_of_scope_end_at_the_bottom() {
+    let (first, second) = (two_flags(1), two_flags(2));
+    let chain = Chain::start(&Dataset::of([first.clone(), second.clone()]), "", "1");
+    let secret = chain.server.create_secret(&first.id, Kind::Server, 77);
+    resync(&chain.central);
+    let connect = |environment: &Environment, secret: &str| {
+        let mut sdk = Stream::connect(&chain.edge, Kind::Server, secret);
+        sdk.request_data(0);
+        let data = sdk.next_data();
+        assert_eq!(data["featureFlags"][0]["envId"], environment.id);
+        sdk
+    };
+    let mut stays = connect(&first, &first.secret(Kind::Server));
+    let mut revoked = connect(&first, &secret);
+    let mut gone = connect(&second, &second.secret(Kind::Server));
+    chain.server.revoke_secret(&first.id, &secret);
+    chain.server.remove_from_scope(API_KEY, &second.id);
+    resync(&chain.central);
+    assert_eq!(revoked.expect_close(SOON), Some(4003));
+    assert_eq!(gone.expect_close(SOON), Some(4003));
+    stays.expect_nothing_new();
+}
+
+#[test]
+fn a_removal_while_the_agent_above_was_down_is_told_when_it_is_back() {
+    let environment = two_flags(1);
+    let mut chain = Chain::start(&Dataset::of([environment.clone()]), "", "60");
+    let secret = environment.secret(Kind::Server);
+    let mut sdk = Stream::connect(&chain.edge, Kind::Server, &secret);
+    sdk.request_data(0);
+    assert_eq!(sdk.next_data()["featureFlags"].as_array().unwrap().len(), 2);
+    chain.central.kill();
+    chain.server.delete_flag(&environment.id, "b");
+    chain.central.start_again();
+    let full = sdk.next_data();
+    assert_eq!((&full["eventType"], full["featureFlags"].as_array().unwrap().len()), (&json!("full"), 1));
+}
+
+#[test]
+fn agents_that_follow_each_other_find_the_ring_and_say_so() {
+    let key = |letter: &str| format!("rp-{}", letter.repeat(40));
+    // Each listens before the other is told of it: the first is started again with the second as its server.
+    let first = follower("ws://127.0.0.1:1", &key("b"), "first").env("RelayKeys", &key("a")).start();
+    let second = follower(&first.url(), &key("a"), "second").env("RelayKeys", &key("b")).start();
+    let port = first.port();
+    let mut first = first;
+    first.kill();
+    let first = follower(&second.url(), &key("b"), "first")
+        .env("ASPNETCORE_URLS", &format!("http://127.0.0.1:{port}"))
+        .env("RelayKeys", &key("a"))
+        .start();
+    wait_until("one of them finds the ring", SOON, || {
+        [&first, &second].iter().any(|agent| agent.log().contains("would follow itself")).then_some(())
+    });
+    // SDKs are held meanwhile, not refused.
+    assert_eq!(first.get("/health/readiness", &[]).status, 503);
+    assert_eq!(second.get("/health/readiness", &[]).status, 503);
+}
