@@ -10,7 +10,7 @@ use common::dataset::{
 };
 use common::frames::{RawSocket, TEXT, whole};
 use common::ws::{Stream, token};
-use common::{SOON, now_ms};
+use common::{SOON, now_ms, wait_until};
 use serde_json::{Value, json};
 
 const REFUSED: (u16, &str) = (4003, "invalid request, close by server");
@@ -117,7 +117,9 @@ fn a_token_out_of_time_gets_no_data_is_held_and_closed_with_1008_and_one_line_sa
         let (code, _) = socket.expect_close();
         assert_eq!(code, 1008);
     }
-    let log = agent.log();
+    let log = wait_until("it is logged", SOON, || {
+        Some(agent.log()).filter(|log| log.contains("token is out of time"))
+    });
     let lines: Vec<_> = log.lines().filter(|line| line.contains("token is out of time")).collect();
     assert_eq!(lines.len(), 1, "{log}");
     let (_, after) = lines[0].split_once("difference_seconds=").unwrap();
