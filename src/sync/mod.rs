@@ -87,6 +87,9 @@ pub fn run(
     let mut events = Events::with_capacity(64);
     loop {
         if !work_off(jobs, &mut ingest, &mut source) {
+            if let Source::Upstream(upstream) = &mut source {
+                upstream.stop();
+            }
             return Ok(());
         }
         match &mut source {
