@@ -67,7 +67,7 @@ impl Healthy {
     /// `count` of them, that have all the data.
     fn join(agent: &Agent, environment: &Environment, count: usize) -> Self {
         let join = |number: usize| {
-            let kind = if number % 2 == 0 { Kind::Server } else { Kind::Client };
+            let kind = if number.is_multiple_of(2) { Kind::Server } else { Kind::Client };
             let mut stream = Stream::connect(agent, kind, &environment.secret(kind));
             match kind {
                 Kind::Server => stream.request_data(0),
@@ -207,7 +207,7 @@ fn one_byte_a_second(scale: Scale) {
 
 fn never_read(scale: Scale) {
     let _alone = alone();
-    let mut data = data_of(300_000);
+    let mut data = data_of(1_000_000);
     let agent = Builder::offline()
         .api_key()
         .data_file(&data)
@@ -221,7 +221,7 @@ fn never_read(scale: Scale) {
     healthy.expect(1);
     let growth = Growth::of(&agent);
     let begin = |number: usize| {
-        let kind = if number % 2 == 0 { Kind::Server } else { Kind::Client };
+        let kind = if number.is_multiple_of(2) { Kind::Server } else { Kind::Client };
         let mut socket = RawSocket::connect_with_window(agent.port(), 4096);
         socket.send(&upgrade_request(&target(&environment, kind), &[]));
         assert!(socket.read_head().starts_with("HTTP/1.1 101 "));
@@ -263,7 +263,7 @@ fn half_open(scale: Scale) {
             0 => {}
             _ => socket.send(&request[..request.len() / 2]),
         }
-        (number % 2 == 0, socket)
+        (number.is_multiple_of(2), socket)
     };
     let mut waiting: Vec<_> = (0..scale.peers).map(begin).collect();
     let count = || agent.metric("featbit_agent_connections", "kind=\"http\"");
@@ -362,7 +362,7 @@ fn trickle(scale: Scale) {
         socket.send(&ask(Kind::Client));
         socket
     };
-    let slow: Vec<_> = (0..scale.peers / 4).map(begin).collect();
+    let slow: Vec<_> = (0..scale.peers / 2).map(begin).collect();
     let stop = Arc::new(AtomicBool::new(false));
     let reading = {
         let (stop, mut slow) = (stop.clone(), slow);
@@ -383,7 +383,7 @@ fn trickle(scale: Scale) {
     stop.store(true, Ordering::Relaxed);
     reading.join().unwrap();
     growth.expect_within(
-        &format!("{} peers that read 16 bytes at a time", scale.peers / 4),
+        &format!("{} peers that read 16 bytes at a time", scale.peers / 2),
         // One answer may be under way when the limit is reached.
         scale.pending + 4 * MB + memory_for(&data) + SLACK,
     );
