@@ -114,9 +114,9 @@ fn messages(c: &mut Criterion) {
         ("server_sync", SERVER_SYNC),
         ("client_sync", CLIENT_SYNC),
     ] {
-        c.bench_function(&format!("message/{name}"), |b| b.iter(|| message::parse(black_box(text))));
+        c.bench_function(&format!("message/{name}"), |b| b.iter(|| message::parse(black_box(text), 1000)));
     }
-    c.bench_function("user/poll", |b| b.iter(|| user::parse_http(black_box(USER))));
+    c.bench_function("user/poll", |b| b.iter(|| user::parse_http(black_box(USER), 1000)));
 
     let body = format!("[{}]", vec![EVENT; 50].join(","));
     let mut group = c.benchmark_group("insight");

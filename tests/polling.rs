@@ -10,7 +10,7 @@ use common::dataset::{
     write_atomically,
 };
 use common::http::{Connection, Response};
-use common::raw::{CLIENT_POLL, SERVER_POLL, TRACK, assert_error, connect, request};
+use common::raw::{CLIENT_POLL, SERVER_POLL, TRACK, assert_error, connect, request, send, send_last};
 use common::{SOON, wait_until};
 use serde_json::{Value, json};
 
@@ -469,4 +469,33 @@ fn usage_events_are_checked_and_counted() {
     assert_error(&post(&secret_text(&environment.id, Kind::Client, 9), "application/json", b"[]"), 401);
     assert_error(&post(&server, "text/plain", b"[]"), 415);
     assert_eq!(agent.metric("featbit_agent_usage_events_received_total", ""), 6.0);
+}
+
+/// What went wrong: one user with millions of properties took a reactor for seconds, and hundreds of megabytes.
+#[test]
+fn users_are_bounded_in_bytes_and_in_properties() {
+    let (agent, environment) = serving(|agent| agent.env("Limits__UserBytes", "4000"));
+    let secret = environment.secret(Kind::Client);
+    let hit = |limit: &str| agent.metric("featbit_agent_limits_hit_total", &format!("\"{limit}\""));
+    let with = |count: usize| {
+        let list = vec!["{}"; count].join(",");
+        format!(r#"{{"keyId":"anna","customizedProperties":[{list}]}}"#)
+    };
+    let fields = [("Authorization", secret.as_str()), JSON];
+    let post =
+        |fields: &[(&str, &str)], body: &[u8]| send(&agent, request("POST", CLIENT_POLL, fields, Some(body)));
+    post(&fields, with(1000).as_bytes()).expect(200);
+    let refused = post(&fields, with(1001).as_bytes());
+    assert_error(&refused, 400);
+    assert!(refused.text().contains("too many custom properties"), "{}", refused.text());
+    assert_eq!((hit("user_properties"), hit("user_bytes")), (1.0, 0.0));
+    let large = request("POST", CLIENT_POLL, &fields, Some(with(2000).as_bytes()));
+    assert_error(&send_last(&agent, large), 413);
+    let packed = common::raw::gzip(with(2000).as_bytes());
+    let folded = [fields[0], JSON, ("Content-Encoding", "gzip")];
+    assert_error(&post(&folded, &packed), 413);
+    assert_eq!((hit("user_properties"), hit("user_bytes")), (1.0, 2.0));
+    // Events may still be as large as ever.
+    let events = format!("[{}]", vec![r#"{"variations":[]}"#; 1000].join(","));
+    send(&agent, request("POST", TRACK, &fields, Some(events.as_bytes()))).expect(200);
 }

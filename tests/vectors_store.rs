@@ -38,7 +38,7 @@ fn json(text: &Value) -> Value {
 }
 
 fn user(json: &Value) -> User {
-    parse_http(json.to_string().as_bytes()).unwrap()
+    parse_http(json.to_string().as_bytes(), 1000).unwrap()
 }
 
 /// The message of the one unmasked text frame.

@@ -10,7 +10,7 @@ fn is_shallow(data: &[u8]) -> bool {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let incoming = parse(data);
+    let incoming = parse(data, 1000);
     if let Incoming::DataSync(sync) = &incoming {
         if let Some(user) = &sync.user {
             assert!(!user.key_id().trim().is_empty());

@@ -22,9 +22,10 @@ use arc_swap::ArcSwap;
 use crossbeam::channel::{Receiver, bounded};
 
 use crate::config::{Fault, Mode, Origins, Rejected, Settings};
+use crate::eval::RegexLimits;
 use crate::fanout::mailbox::{Mail, Mailbox};
 use crate::ingest::{Following, Handle, Ingest, Job, Jobs, Offload, Wish};
-use crate::net::io::Timeouts;
+use crate::net::limits::Limits;
 use crate::net::reactor::{self, Allowance, Reactor};
 use crate::serve::{Door, Options, PLAIN_REFUSAL, Server, Shared};
 use crate::store::{Scope, Snapshot, WriterOptions};
@@ -158,8 +159,7 @@ impl Agent {
         let handle = Handle::new(jobs.clone(), offload, current.clone(), following.clone());
         let wishing = handle.clone();
         on_hangup.add(move || wishing.wish(Wish::Operator));
-        let shared =
-            Shared::new(serve_options(settings, count, instance), handle.clone(), metrics.clone(), wall_ms);
+        let shared = Shared::new(serve_options(settings, instance), handle.clone(), metrics.clone(), wall_ms);
         let sdks = Allowance::new(connections_max);
         let operators = Allowance::new(METRICS_CONNECTIONS_MAX);
         let mut mailboxes = Vec::new();
@@ -172,7 +172,12 @@ impl Agent {
             };
             let secure = |place: &Place| certificates.as_ref()?.configuration(place.certificate?);
             let options = reactor::Options {
-                timeouts: Timeouts { write_stall: settings.limits.write_stall, close: settings.limits.close },
+                limits: Limits {
+                    write_stall: settings.limits.write_stall,
+                    write_min_bytes_per_second: settings.limits.write_min_bytes_per_second,
+                    close: settings.limits.close,
+                    private_bytes_max: (settings.limits.pending_bytes / count).max(1),
+                },
                 allowances: places.iter().map(allowance).collect(),
                 secure: places.iter().map(secure).collect(),
                 handshakes_per_turn: settings.tls.as_ref().map_or(1, |tls| tls.handshakes_per_turn),
@@ -205,7 +210,12 @@ impl Agent {
             WriterOptions {
                 revocation_grace_ms: i64::try_from(settings.revocation_grace.as_millis()).unwrap_or(i64::MAX),
                 follows: matches!(settings.mode, Mode::Agent(_)),
-                ..WriterOptions::default()
+                regex_limits: RegexLimits {
+                    program_bytes: settings.limits.regex_program_bytes,
+                    total_bytes: settings.limits.regex_total_bytes,
+                    backtracks: settings.limits.regex_steps,
+                    ..RegexLimits::default()
+                },
             },
             settings.data_file.as_ref().is_some_and(|file| file.stamp),
             mailboxes.clone(),
@@ -308,7 +318,7 @@ fn random_name() -> String {
     format!("{:016x}{:016x}", bits(), bits())
 }
 
-fn serve_options(settings: &Settings, reactors: usize, instance: String) -> Options {
+fn serve_options(settings: &Settings, instance: String) -> Options {
     let limits = &settings.limits;
     Options {
         instance,
@@ -337,11 +347,12 @@ fn serve_options(settings: &Settings, reactors: usize, instance: String) -> Opti
         head_bytes_max: limits.header_bytes,
         headers_max: limits.headers,
         body_bytes_max: limits.body_bytes as u64,
+        user_bytes_max: limits.user_bytes as u64,
+        user_properties_max: limits.user_properties,
         bootstrap_bytes_max: limits.bootstrap_bytes,
         bootstraps_max: limits.bootstraps,
         message_bytes_max: limits.message_bytes,
         bodies_bytes_max: limits.pending_bytes,
-        pending_bytes_max: (limits.pending_bytes / reactors).max(1),
         head_time: limits.head,
         body_time: limits.body,
         keep_alive: limits.keep_alive,

@@ -307,6 +307,8 @@ pub struct Limits {
     pub stream_idle: Option<Duration>,
     /// How long output may make no progress.
     pub write_stall: Duration,
+    /// Bytes of waiting output that a peer has to take each second; 0 is none.
+    pub write_min_bytes_per_second: u64,
     /// How long to wait for the peer's close.
     pub close: Duration,
     /// The longest head of a request.
@@ -315,16 +317,26 @@ pub struct Limits {
     pub headers: usize,
     /// The longest body of a request other than a bootstrap call.
     pub body_bytes: usize,
+    /// The longest user that a client SDK polls with.
+    pub user_bytes: usize,
+    /// Custom properties of a user.
+    pub user_properties: usize,
     /// The longest message from an SDK.
     pub message_bytes: usize,
     /// The longest dump.
     pub bootstrap_bytes: u64,
     /// Bootstrap calls under way at a time.
     pub bootstraps: usize,
-    /// Private output waiting for slow readers, over all connections.
+    /// Memory that single connections hold for themselves, over all of them.
     pub pending_bytes: usize,
     /// The kernel's send buffer of a connection.
     pub send_buffer_bytes: usize,
+    /// Memory of one compiled regular expression.
+    pub regex_program_bytes: usize,
+    /// Memory of all compiled regular expressions.
+    pub regex_total_bytes: usize,
+    /// Steps back of a search with a regular expression.
+    pub regex_steps: usize,
 }
 
 /// Logs.

@@ -276,6 +276,17 @@ pub const DEFINITIONS: &[Definition] = &[
     ),
     define(Key::LimitsWriteStallSeconds, "Limits__WriteStallSeconds", seconds(10, false), "30", Section::Limits)
         .help("How long a connection with output waiting may take none of it before it is dropped."),
+    define(
+        Key::LimitsWriteMinBytesPerSecond,
+        "Limits__WriteMinBytesPerSecond",
+        bytes(0, 1 << 30),
+        "1024",
+        Section::Limits,
+    )
+    .help(
+        "How much of its waiting output a connection has to take each second, on average over \
+         Limits__WriteStallSeconds, or it is dropped. 0 asks for nothing.",
+    ),
     define(Key::LimitsCloseSeconds, "Limits__CloseSeconds", seconds(10, false), "5", Section::Limits)
         .help("How long a closed connection waits for the peer's own close, so that a close code is not lost."),
     define(Key::LimitsHeaderBytes, "Limits__HeaderBytes", bytes(1024, 1 << 20), "32768", Section::Limits)
@@ -285,6 +296,13 @@ pub const DEFINITIONS: &[Definition] = &[
     define(Key::LimitsBodyBytes, "Limits__BodyBytes", bytes(1024, 1 << 30), "30000000", Section::Limits)
         .help("The longest body of a request other than a bootstrap call. Then 413. A compressed one may unfold to as \
              much, and to 4 MB at most."),
+    define(Key::LimitsUserBytes, "Limits__UserBytes", bytes(1024, 1 << 30), "1048576", Section::Limits).help(
+        "The longest user that a client SDK may poll with, compressed or not. Then 413. Limits__BodyBytes holds too.",
+    ),
+    define(Key::LimitsUserProperties, "Limits__UserProperties", count(1, 1_000_000), "1000", Section::Limits).help(
+        "How many custom properties a user may have. A poll with more gets 400; a data-sync with more is not \
+         answered, as any other without a valid user.",
+    ),
     define(Key::LimitsMessageBytes, "Limits__MessageBytes", bytes(1024, 16 << 20), "65536", Section::Limits)
         .help("The longest WebSocket message from an SDK, over all its fragments. Then 1009."),
     define(
@@ -305,8 +323,10 @@ pub const DEFINITIONS: &[Definition] = &[
         Section::Limits,
     )
     .help(
-        "How much output made for single connections may wait for slow readers, over all of them together. Bodies \
-         of SDKs that are on their way in, and larger than 64 KB, may take as much again; what goes beyond gets 503.",
+        "How much memory single connections may hold for themselves, over all of them together: output that waits \
+         for slow readers, and input that is not complete. When it is short, large answers wait up to 5 s, and the \
+         connections that hold most for longest are closed with 1013, so that their SDKs come back. Bodies of SDKs \
+         that are on their way in, and larger than 64 KB, may take as much again; what goes beyond gets 503.",
     ),
     define(
         Key::LimitsSendBufferBytes,
@@ -316,6 +336,32 @@ pub const DEFINITIONS: &[Definition] = &[
         Section::Limits,
     )
     .help("The kernel's send buffer of each connection, which bounds what a peer that does not read can pin."),
+    define(
+        Key::LimitsRegexProgramBytes,
+        "Limits__RegexProgramBytes",
+        bytes(64 << 10, 1 << 30),
+        "10485760",
+        Section::Limits,
+    )
+    .help(
+        "How much memory the compiled form of a regular expression may take. A condition with a larger one is never \
+         true, and named in the log.",
+    ),
+    define(
+        Key::LimitsRegexTotalBytes,
+        "Limits__RegexTotalBytes",
+        bytes(1 << 20, 1 << 40),
+        "268435456",
+        Section::Limits,
+    )
+    .help(
+        "How much all regular expressions may take together; while data is being replaced, the old ones may take as \
+         much again. A condition whose expression does not fit is never true, and named in the log.",
+    ),
+    define(Key::LimitsRegexSteps, "Limits__RegexSteps", count(1000, 100_000_000), "100000", Section::Limits).help(
+        "How often the search with a regular expression may go back before it is given up and the condition is not \
+         true. Only look-around, back-references and the like ever go back.",
+    ),
     define(Key::ShutdownDrainSeconds, "Shutdown__DrainSeconds", seconds(0, true), "10", Section::Operation).help(
         "Over how long WebSockets are closed with 1001 after SIGTERM or SIGINT, so that SDKs do not all come back \
          at once.",

@@ -101,15 +101,21 @@ fn the_defaults_are_the_documented_ones() {
         keep_alive: Duration::from_secs(130),
         stream_idle: Some(Duration::from_secs(120)),
         write_stall: Duration::from_secs(30),
+        write_min_bytes_per_second: 1024,
         close: Duration::from_secs(5),
         header_bytes: 32_768,
         headers: 100,
         body_bytes: 30_000_000,
+        user_bytes: 1_048_576,
+        user_properties: 1000,
         message_bytes: 65_536,
         bootstrap_bytes: 536_870_912,
         bootstraps: 1,
         pending_bytes: 268_435_456,
         send_buffer_bytes: 65_536,
+        regex_program_bytes: 10_485_760,
+        regex_total_bytes: 268_435_456,
+        regex_steps: 100_000,
     };
     assert_eq!(settings.limits, expected);
 }

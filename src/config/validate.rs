@@ -157,15 +157,21 @@ impl Check<'_> {
             keep_alive: self.duration(Key::LimitsKeepAliveSeconds),
             stream_idle: if stream_idle.is_zero() { None } else { Some(stream_idle) },
             write_stall: self.duration(Key::LimitsWriteStallSeconds),
+            write_min_bytes_per_second: self.bytes(Key::LimitsWriteMinBytesPerSecond),
             close: self.duration(Key::LimitsCloseSeconds),
             header_bytes: self.bytes(Key::LimitsHeaderBytes) as usize,
             headers: self.count(Key::LimitsHeaders),
             body_bytes: self.bytes(Key::LimitsBodyBytes) as usize,
+            user_bytes: self.bytes(Key::LimitsUserBytes) as usize,
+            user_properties: self.count(Key::LimitsUserProperties),
             message_bytes: self.bytes(Key::LimitsMessageBytes) as usize,
             bootstrap_bytes: self.bytes(Key::LimitsBootstrapBytes),
             bootstraps: self.count(Key::LimitsBootstraps),
             pending_bytes: self.bytes(Key::LimitsPendingBytes) as usize,
             send_buffer_bytes: self.bytes(Key::LimitsSendBufferBytes) as usize,
+            regex_program_bytes: self.bytes(Key::LimitsRegexProgramBytes) as usize,
+            regex_total_bytes: self.bytes(Key::LimitsRegexTotalBytes) as usize,
+            regex_steps: self.count(Key::LimitsRegexSteps),
         }
     }
 

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use memchr::memmem::Finder;
 
@@ -16,7 +16,7 @@ use super::condition::{Attribute, Condition, Order, Test};
 use super::flag::Flag;
 use super::keys::KeySet;
 use super::number;
-use super::pattern::{Pattern, RegexLimits};
+use super::pattern::{Pattern, PatternUsage, RegexLimits, TOO_LARGE};
 use super::segment::{Segment, SegmentSlots};
 use super::text::TextBuilder;
 use crate::model::dataset::Finding;
@@ -36,10 +36,16 @@ pub struct Compiler {
     /// The slots of segments, shared by all environments.
     pub slots: SegmentSlots,
     limits: RegexLimits,
-    /// Each pattern is compiled once, however many flags use it.
-    patterns: HashMap<Box<str>, Result<Arc<Pattern>, &'static str>>,
+    /// Each pattern is compiled once, however many flags use it, and gone with the last of them.
+    patterns: HashMap<Box<str>, Result<Weak<Pattern>, &'static str>>,
     purge_at: usize,
+    usage: Arc<PatternUsage>,
+    /// Bytes of the patterns compiled for the present change.
+    fresh_bytes: usize,
 }
+
+/// Fault of a pattern that there is no room for.
+const TOO_MANY: &str = "all of them together are too large, see Limits__RegexTotalBytes";
 
 impl Default for Compiler {
     fn default() -> Self {
@@ -50,7 +56,25 @@ impl Default for Compiler {
 impl Compiler {
     /// A compiler that has seen nothing yet.
     pub fn new(limits: RegexLimits) -> Self {
-        Self { slots: SegmentSlots::new(), limits, patterns: HashMap::new(), purge_at: PURGE_MIN }
+        Self {
+            slots: SegmentSlots::new(),
+            limits,
+            patterns: HashMap::new(),
+            purge_at: PURGE_MIN,
+            usage: Arc::default(),
+            fresh_bytes: 0,
+        }
+    }
+
+    /// What compiled patterns take.
+    pub fn pattern_usage(&self) -> &Arc<PatternUsage> {
+        &self.usage
+    }
+
+    /// A change begins: what it compiles may take the whole of [`RegexLimits::total_bytes`], since what it replaces
+    /// will be gone.
+    pub fn begin_change(&mut self) {
+        self.fresh_bytes = 0;
     }
 
     /// Compiles a flag; segments that it refers to get slots.
@@ -151,16 +175,49 @@ impl Compiler {
     }
 
     fn pattern(&mut self, pattern: &str) -> Result<Arc<Pattern>, &'static str> {
-        if let Some(known) = self.patterns.get(pattern) {
-            return known.clone();
+        match self.patterns.get(pattern) {
+            Some(Ok(known)) => {
+                if let Some(known) = known.upgrade() {
+                    return Ok(known);
+                }
+            }
+            Some(Err(fault)) => return Err(fault),
+            None => {}
         }
         if self.patterns.len() >= self.purge_at {
             self.patterns
-                .retain(|_, known| known.as_ref().is_ok_and(|pattern| Arc::strong_count(pattern) > 1));
+                .retain(|_, known| known.as_ref().is_ok_and(|pattern| Weak::strong_count(pattern) > 0));
             self.purge_at = PURGE_MIN.max(self.patterns.len() * 2);
         }
-        let compiled = Pattern::new(pattern, &self.limits).map(Arc::new);
-        self.patterns.insert(pattern.into(), compiled.clone());
+        let compiled = self.compile(pattern);
+        // Room may come again.
+        if compiled.as_ref().err() != Some(&TOO_MANY) {
+            self.patterns
+                .insert(pattern.into(), compiled.as_ref().map(Arc::downgrade).map_err(|fault| *fault));
+        }
+        compiled
+    }
+
+    fn compile(&mut self, pattern: &str) -> Result<Arc<Pattern>, &'static str> {
+        let RegexLimits { total_bytes, program_bytes, .. } = self.limits;
+        let fresh_room = total_bytes.saturating_sub(self.fresh_bytes);
+        let room = fresh_room.min((2 * total_bytes).saturating_sub(self.usage.bytes()));
+        // A pattern that does not fit is not even compiled to its end.
+        let limits = RegexLimits { program_bytes: program_bytes.min(room), ..self.limits };
+        let compiled = Pattern::new(pattern, &limits, &self.usage).map_err(|fault| match fault {
+            TOO_LARGE if limits.program_bytes < program_bytes => TOO_MANY,
+            fault => fault,
+        });
+        let compiled = compiled.and_then(|compiled| match compiled.bytes() <= room {
+            true => Ok(Arc::new(compiled)),
+            false => Err(TOO_MANY),
+        });
+        match &compiled {
+            Ok(compiled) => self.fresh_bytes += compiled.bytes(),
+            Err(TOO_LARGE) => self.usage.count_too_large(),
+            Err(TOO_MANY) => self.usage.count_too_many(),
+            Err(_) => {}
+        }
         compiled
     }
 }
@@ -342,11 +399,48 @@ mod tests {
         let kept = compiler.pattern("^kept$").unwrap();
         assert!(Arc::ptr_eq(&kept, &compiler.pattern("^kept$").unwrap()));
         assert_eq!(compiler.pattern("(").err(), compiler.pattern("(").err());
+        let bytes = compiler.usage.bytes();
         for number in 0..3 * PURGE_MIN {
             compiler.pattern(&format!("unused {number}")).unwrap();
             assert!(compiler.patterns.len() <= PURGE_MIN);
         }
         assert!(Arc::ptr_eq(&kept, &compiler.pattern("^kept$").unwrap()));
+        assert_eq!(compiler.usage.bytes(), bytes);
+        drop(kept);
+        assert_eq!(compiler.usage.bytes(), 0);
+        // Known by name only, and so compiled again.
+        compiler.pattern("^kept$").unwrap();
+    }
+
+    /// What went wrong: patterns were bounded one by one, so that many of them could take any amount of memory.
+    #[test]
+    fn all_patterns_together_take_no_more_than_allowed() {
+        let one = Pattern::new("^user-0000$", &RegexLimits::default(), &Arc::default()).unwrap().bytes();
+        let mut compiler = Compiler::new(RegexLimits { total_bytes: 10 * one, ..RegexLimits::default() });
+        let pattern = |number: usize| format!("^user-{number:04}$");
+        let old: Vec<_> = (0..20).map_while(|number| compiler.pattern(&pattern(number)).ok()).collect();
+        // What is under way while a pattern is compiled counts too.
+        assert!((6..=10).contains(&old.len()), "{}", old.len());
+        let usage = compiler.usage.clone();
+        let sum = |patterns: &[Arc<Pattern>]| patterns.iter().map(|pattern| pattern.bytes()).sum::<usize>();
+        assert_eq!((usage.bytes(), usage.too_many(), usage.too_large()), (sum(&old), 1, 0));
+        assert!(usage.bytes() <= 10 * one);
+        assert!(compiler.pattern("\\d{500}").is_err_and(|fault| fault == TOO_MANY));
+        // Another change replaces them: both are there until the old data is gone.
+        compiler.begin_change();
+        let new: Vec<_> = (20..40).map_while(|number| compiler.pattern(&pattern(number)).ok()).collect();
+        assert_eq!(usage.bytes(), sum(&old) + sum(&new));
+        assert!(new.len() + 1 >= old.len());
+        compiler.begin_change();
+        let more: Vec<_> = (40..80).map_while(|number| compiler.pattern(&pattern(number)).ok()).collect();
+        assert!(more.len() < old.len() && usage.bytes() <= 20 * one, "the old data is still there");
+        drop((old, more));
+        compiler.begin_change();
+        assert!(compiler.pattern(&pattern(40)).is_ok());
+        assert!(compiler.pattern("(?:\\d{1000}){1000}").is_err_and(|fault| fault == TOO_MANY));
+        let mut compiler = Compiler::default();
+        assert!(compiler.pattern("(?:\\d{1000}){1000}").is_err_and(|fault| fault == TOO_LARGE));
+        assert_eq!(compiler.usage.too_large(), 1);
     }
 
     #[test]

@@ -33,5 +33,5 @@ mod text;
 
 pub use compile::Compiler;
 pub use flag::{Decision, Flag};
-pub use pattern::RegexLimits;
+pub use pattern::{PatternUsage, RegexLimits};
 pub use segment::{Segment, SegmentSlots, Segments};

@@ -105,6 +105,16 @@ impl Ingest {
     /// Frees snapshots that no reactor uses any more.
     pub fn sweep(&mut self) {
         self.writer.sweep();
+        self.count_patterns();
+    }
+
+    /// Publishes what regular expressions take, as metrics.
+    fn count_patterns(&self) {
+        let usage = self.writer.pattern_usage();
+        self.metrics.regex_bytes.set(usage.bytes() as u64);
+        self.metrics.regex_too_large.set(usage.too_large());
+        self.metrics.regex_too_many.set(usage.too_many());
+        self.metrics.regex_given_up.set(usage.given_up());
     }
 
     /// Deals with a dataset from a management call; the answer goes out when the data is in service everywhere.
@@ -266,5 +276,6 @@ impl Ingest {
         self.metrics.flags.set(flags);
         self.metrics.segments.set(segments);
         self.metrics.secrets.set(snapshot.secret_count() as u64);
+        self.count_patterns();
     }
 }

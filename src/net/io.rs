@@ -9,8 +9,8 @@ mod send;
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::time::Duration;
 
+use super::limits::{Limits, Memory};
 use super::outbox::Outbox;
 use super::service::{Core, Ended, Link, Origin, Phase, Service};
 use super::slab::{Key, Slab};
@@ -22,9 +22,6 @@ pub const SHARED_BUFFER_BYTES: usize = 128 * 1024;
 
 /// Listeners of a reactor at most.
 pub const ORIGINS_MAX: usize = 256;
-
-/// Connections looked at in one slice of a sweep.
-const SWEEP_SLICE: usize = 4096;
 
 /// A non-blocking stream socket.
 pub trait Socket: Read + Write {
@@ -44,7 +41,7 @@ pub struct Counters {
     /// Failed accepts, mostly for want of descriptors.
     pub accept_errors: u64,
     /// Connections ended, by [`Ended::index`].
-    pub ended: [u64; 5],
+    pub ended: [u64; Ended::ALL.len()],
     /// Bytes read.
     pub bytes_in: u64,
     /// Bytes written.
@@ -53,31 +50,22 @@ pub struct Counters {
     pub handshakes: secure::Handshakes,
 }
 
-/// Time limits that hold whatever the service does.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
-    /// How long pending output may stand still.
-    pub write_stall: Duration,
-    /// How long the peer may take to finish after we have shut down.
-    pub close: Duration,
-}
-
 #[derive(Debug)]
-struct Connection<T, S> {
-    core: Core,
-    socket: T,
-    session: S,
+pub(super) struct Connection<T, S> {
+    pub core: Core,
+    pub socket: T,
+    pub session: S,
     /// TLS, if that is spoken.
-    secure: Option<Box<Secure>>,
+    pub secure: Option<Box<Secure>>,
 }
 
 /// The connections of one reactor.
 #[derive(Debug)]
 pub struct Io<T, S> {
-    slab: Slab<Connection<T, S>>,
+    pub(super) slab: Slab<Connection<T, S>>,
     fresh: Outbox,
-    timeouts: Timeouts,
-    now: Tick,
+    pub(super) limits: Limits,
+    pub(super) now: Tick,
     /// Connections that have something to do without an event.
     runnable: Vec<Key>,
     /// Connections that want to hear when they are writable.
@@ -86,8 +74,8 @@ pub struct Io<T, S> {
     /// Connections whose handshake has input to be worked through, in the order in which it came.
     handshakes: VecDeque<Key>,
     scratch: Scratch,
-    pending_private_bytes: usize,
-    sweep_at: usize,
+    pub(super) memory: Memory,
+    pub(super) sweep_at: usize,
     open_by_origin: Box<[usize; ORIGINS_MAX]>,
     /// What happened so far.
     pub counters: Counters,
@@ -95,18 +83,18 @@ pub struct Io<T, S> {
 
 impl<T: Socket, S> Io<T, S> {
     /// No connections yet.
-    pub fn new(timeouts: Timeouts, now: Tick) -> Self {
+    pub fn new(limits: Limits, now: Tick) -> Self {
         Self {
             slab: Slab::default(),
             fresh: Outbox::default(),
-            timeouts,
+            limits,
             now,
             runnable: Vec::new(),
             blocked: Vec::new(),
             dead: Vec::new(),
             handshakes: VecDeque::new(),
             scratch: Scratch::default(),
-            pending_private_bytes: 0,
+            memory: Memory::default(),
             sweep_at: 0,
             open_by_origin: Box::new([0; ORIGINS_MAX]),
             counters: Counters::default(),
@@ -136,11 +124,6 @@ impl<T: Socket, S> Io<T, S> {
     /// Sets the time of this turn.
     pub fn set_now(&mut self, now: Tick) {
         self.now = now;
-    }
-
-    /// Private bytes that wait on all connections.
-    pub fn pending_private_bytes(&self) -> usize {
-        self.pending_private_bytes
     }
 
     /// Whether some connection has something to do without an event.
@@ -202,19 +185,15 @@ impl<T: Socket, S> Io<T, S> {
             end_of_input: false,
             writable_registered: false,
             origin: u8::try_from(origin.0).unwrap_or(u8::MAX),
+            held_bytes: 0,
             counted_private_bytes: 0,
         };
+        let memory_is_short = self.memory_is_short();
         self.open_by_origin[usize::from(core.origin)] += 1;
-        let Self { slab, fresh, now, pending_private_bytes, .. } = self;
+        let Self { slab, fresh, now, .. } = self;
         let key = slab.insert_with(|key| {
             let mut core = core;
-            let mut link = Link {
-                key,
-                now: *now,
-                core: &mut core,
-                fresh,
-                pending_private_bytes: *pending_private_bytes,
-            };
+            let mut link = Link { key, now: *now, core: &mut core, fresh, memory_is_short };
             let session = service.open(&mut link, origin);
             Connection { core, socket, session, secure }
         });
@@ -225,18 +204,13 @@ impl<T: Socket, S> Io<T, S> {
     /// Calls `visit` with an open connection and sends what it leaves. `None` if the connection is gone or about
     /// to be.
     pub fn visit<R>(&mut self, key: Key, visit: impl FnOnce(&mut Link<'_>, &mut S) -> R) -> Option<R> {
-        let Self { slab, fresh, now, pending_private_bytes, .. } = self;
+        let memory_is_short = self.memory_is_short();
+        let Self { slab, fresh, now, .. } = self;
         let connection = slab.get_mut(key)?;
         if connection.core.phase != Phase::Open {
             return None;
         }
-        let mut link = Link {
-            key,
-            now: *now,
-            core: &mut connection.core,
-            fresh,
-            pending_private_bytes: *pending_private_bytes,
-        };
+        let mut link = Link { key, now: *now, core: &mut connection.core, fresh, memory_is_short };
         let result = visit(&mut link, &mut connection.session);
         self.settle(key);
         Some(result)
@@ -262,7 +236,7 @@ impl<T: Socket, S> Io<T, S> {
         self.kill(key, ended);
     }
 
-    fn kill(&mut self, key: Key, ended: Ended) {
+    pub(super) fn kill(&mut self, key: Key, ended: Ended) {
         if let Some(connection) = self.slab.get_mut(key)
             && connection.core.phase != Phase::Gone
         {
@@ -271,8 +245,13 @@ impl<T: Socket, S> Io<T, S> {
         }
     }
 
-    /// Removes the connections that ended, and tells the service.
+    /// Removes the connections that ended, and tells the service. If too much memory is held, some more are ended.
     pub fn reap(&mut self, service: &mut impl Service<Session = S>) {
+        self.bury(service);
+        self.relieve(service);
+    }
+
+    pub(super) fn bury(&mut self, service: &mut impl Service<Session = S>) {
         while let Some((key, ended)) = self.dead.pop() {
             if let Some(connection) = self.slab.remove(key) {
                 let failed = connection.secure.as_ref().is_some_and(|secure| secure.has_failed());
@@ -280,38 +259,12 @@ impl<T: Socket, S> Io<T, S> {
                 if let Some(secure) = &connection.secure {
                     self.counters.handshakes.count_broken_off(secure, ended, connection.core.end_of_input);
                 }
-                let counted = connection.core.counted_private_bytes;
+                self.memory.forget(&connection.core);
                 self.open_by_origin[usize::from(connection.core.origin)] -= 1;
-                self.pending_private_bytes = self.pending_private_bytes.saturating_sub(counted);
                 self.counters.ended[ended.index()] += 1;
                 service.closed(key, connection.session, ended);
             }
         }
-    }
-
-    /// Looks at a slice of the connections for deadlines and stalls. Returns whether the sweep goes on.
-    pub fn sweep(&mut self, service: &mut impl Service<Session = S>) -> bool {
-        let end = (self.sweep_at + SWEEP_SLICE).min(self.slab.slots());
-        for slot in self.sweep_at..end {
-            let Some((key, connection)) = self.slab.at_mut(slot) else { continue };
-            let core = &mut connection.core;
-            if core.outbox.is_some() && core.progress.after(self.timeouts.write_stall).has_come(self.now) {
-                self.kill(key, Ended::Stalled);
-            } else if core.deadline.has_come(self.now) {
-                core.deadline = Tick::NEVER;
-                match core.phase {
-                    Phase::Lingering => {
-                        self.counters.linger_timeouts += 1;
-                        self.kill(key, Ended::Closed);
-                    }
-                    _ => {
-                        self.visit(key, |link, session| service.deadline(link, session));
-                    }
-                }
-            }
-        }
-        self.sweep_at = if end == self.slab.slots() { 0 } else { end };
-        self.sweep_at != 0
     }
 
     /// Every open connection, for shutdown.
@@ -335,4 +288,4 @@ fn ended_by(error: &io::Error) -> Ended {
 mod secure_tests;
 #[cfg(test)]
 #[path = "io_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -1,6 +1,7 @@
 //! TLS on the connections of a reactor over stand-in sockets.
 
 use std::io::{Read, Write};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use rustls::ClientConnection;
@@ -9,7 +10,7 @@ use super::super::channel::parties::{VERSIONS, client, connect, server};
 use super::super::channel::{Established, Failure};
 use super::super::service::Close;
 use super::secure::Secure;
-use super::tests::{Fake, Lines, large};
+use super::tests::{Fake, LIMITS, Lines, large};
 use super::*;
 use crate::payload::Payload;
 
@@ -37,10 +38,9 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let timeouts = Timeouts { write_stall: Duration::from_secs(30), close: Duration::from_secs(5) };
         let clock = Tick::NEVER.after(Duration::from_secs(1));
         Self {
-            io: Io::new(timeouts, clock),
+            io: Io::new(LIMITS, clock),
             service: Lines::default(),
             peers: Vec::new(),
             clock,

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::super::service::Close;
 use super::*;
@@ -11,19 +12,19 @@ use crate::payload::{Parts, Payload};
 
 /// What a stand-in socket does and has seen.
 #[derive(Debug, Default)]
-pub(super) struct Wire {
+pub(in super::super) struct Wire {
     /// What reads bring, in turn; an empty one is the end of input. Nothing left: would block.
-    pub(super) incoming: VecDeque<Vec<u8>>,
+    pub(in super::super) incoming: VecDeque<Vec<u8>>,
     /// Bytes that may be written before it would block.
-    pub(super) room: usize,
-    pub(super) written: Vec<u8>,
-    pub(super) shut_down: bool,
+    pub(in super::super) room: usize,
+    pub(in super::super) written: Vec<u8>,
+    pub(in super::super) shut_down: bool,
     /// Writes fail: the peer is gone.
-    pub(super) broken: bool,
+    pub(in super::super) broken: bool,
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Fake(pub(super) Rc<RefCell<Wire>>);
+pub(in super::super) struct Fake(pub(in super::super) Rc<RefCell<Wire>>);
 
 impl Read for Fake {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -69,12 +70,12 @@ impl Socket for Fake {
 }
 
 /// A payload of many records.
-pub(super) fn large() -> Vec<u8> {
+pub(in super::super) fn large() -> Vec<u8> {
     (0..100_000u32).map(|number| b'a' + (number % 23) as u8).collect()
 }
 
 /// The same in runs of many lengths.
-pub(super) fn parts() -> Parts {
+pub(in super::super) fn parts() -> Parts {
     let large = large();
     let mut rest = large.as_slice();
     let mut runs: Vec<std::sync::Arc<[u8]>> = Vec::new();
@@ -88,10 +89,10 @@ pub(super) fn parts() -> Parts {
 
 /// Takes input line by line, and does what each says.
 #[derive(Default)]
-pub(super) struct Lines {
-    pub(super) seen: Vec<String>,
-    pub(super) drained: usize,
-    pub(super) ended: Vec<Ended>,
+pub(in super::super) struct Lines {
+    pub(in super::super) seen: Vec<String>,
+    pub(in super::super) drained: usize,
+    pub(in super::super) ended: Vec<Ended>,
 }
 
 impl Service for Lines {
@@ -140,24 +141,35 @@ impl Service for Lines {
         link.send(Payload::Static(b"late"));
     }
 
+    fn shed(&mut self, link: &mut Link<'_>, _: &mut ()) {
+        link.send(Payload::Static(b"sorry"));
+        link.close(Close::Linger);
+    }
+
     fn closed(&mut self, _: Key, _: (), ended: Ended) {
         self.ended.push(ended);
     }
 }
 
-struct Bench {
-    io: Io<Fake, ()>,
-    service: Lines,
-    wire: Fake,
-    key: Key,
-    clock: Tick,
+pub(in super::super) const LIMITS: Limits = Limits {
+    write_stall: Duration::from_secs(30),
+    write_min_bytes_per_second: 10,
+    close: Duration::from_secs(5),
+    private_bytes_max: 100_000,
+};
+
+pub(in super::super) struct Bench {
+    pub(in super::super) io: Io<Fake, ()>,
+    pub(in super::super) service: Lines,
+    pub(in super::super) wire: Fake,
+    pub(in super::super) key: Key,
+    pub(in super::super) clock: Tick,
 }
 
 impl Bench {
-    fn new(room: usize) -> Self {
-        let timeouts = Timeouts { write_stall: Duration::from_secs(30), close: Duration::from_secs(5) };
+    pub(in super::super) fn new(room: usize) -> Self {
         let clock = Tick::NEVER.after(Duration::from_secs(1));
-        let mut io = Io::new(timeouts, clock);
+        let mut io = Io::new(LIMITS, clock);
         let mut service = Lines::default();
         let wire = Fake::default();
         wire.0.borrow_mut().room = room;
@@ -166,7 +178,7 @@ impl Bench {
     }
 
     /// The peer sends; the event is dealt with, and all turns that follow from it.
-    fn receive(&mut self, bytes: &[u8]) {
+    pub(in super::super) fn receive(&mut self, bytes: &[u8]) {
         self.wire.0.borrow_mut().incoming.push_back(bytes.to_vec());
         self.event(false);
     }
@@ -183,13 +195,13 @@ impl Bench {
         self.io.reap(&mut self.service);
     }
 
-    fn writable(&mut self, room: usize) {
+    pub(in super::super) fn writable(&mut self, room: usize) {
         self.wire.0.borrow_mut().room = room;
         self.io.writable(self.key, &mut self.service);
         self.io.reap(&mut self.service);
     }
 
-    fn later(&mut self, by: Duration) {
+    pub(in super::super) fn later(&mut self, by: Duration) {
         self.clock = self.clock.after(by);
         self.io.set_now(self.clock);
         while self.io.sweep(&mut self.service) {}

@@ -6,6 +6,7 @@
 
 pub mod channel;
 pub mod io;
+pub mod limits;
 pub mod listener;
 pub mod outbox;
 pub mod reactor;

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::ticks::Tick;
 use crate::payload::Payload;
 
 /// Slices handed to one `writev`: enough for the 80 chunks of a 10,000-flag payload.
@@ -21,6 +23,18 @@ pub struct Outbox {
     offset: usize,
     bytes: usize,
     private_bytes: usize,
+    wait: Wait,
+}
+
+/// How the peer takes what waits.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wait {
+    since: Tick,
+    /// Bytes it took since then.
+    written: u64,
+    /// When its pace was last looked at, and what it had taken by then.
+    mark: Tick,
+    marked: u64,
 }
 
 /// What became of an attempt to write.
@@ -67,6 +81,35 @@ impl Outbox {
     /// Bytes that only this connection holds.
     pub fn private_bytes(&self) -> usize {
         self.private_bytes
+    }
+
+    /// The socket is full: from now on it is noted how the peer takes what waits.
+    pub fn begin_wait(&mut self, now: Tick) {
+        self.wait = Wait { since: now, mark: now, ..Wait::default() };
+    }
+
+    /// Since when output waits, and how many bytes the peer has taken since then.
+    pub fn waiting(&self) -> (Tick, u64) {
+        (self.wait.since, self.wait.written)
+    }
+
+    /// Whether the peer took less than `bytes_min` within the last whole `period`.
+    pub fn is_too_slow(&mut self, now: Tick, period: Duration, bytes_min: u64) -> bool {
+        let Wait { mark, marked, written, .. } = self.wait;
+        if !mark.after(period).has_come(now) {
+            return false;
+        }
+        self.wait.mark = now;
+        self.wait.marked = written;
+        written - marked < bytes_min
+    }
+
+    /// Drops every payload of which nothing was sent yet.
+    pub fn drop_unsent(&mut self) {
+        let begun = if self.offset > 0 { self.queue.pop_front() } else { None };
+        self.queue = begun.into_iter().collect();
+        self.bytes = self.queue.iter().map(Payload::len).sum::<usize>() - self.offset;
+        self.private_bytes = self.queue.iter().map(Payload::private_bytes).sum();
     }
 
     /// Writes until all is gone or the socket is full. Returns the outcome and the bytes written.
@@ -118,6 +161,7 @@ impl Outbox {
 
     fn advance(&mut self, mut written: usize) {
         self.bytes -= written;
+        self.wait.written += written as u64;
         while let Some(first) = self.queue.front() {
             let rest = first.len() - self.offset;
             if written < rest {

@@ -11,7 +11,8 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use rustls::ServerConfig;
 
 use super::io::secure::Secure;
-use super::io::{Counters, Io, ORIGINS_MAX, SHARED_BUFFER_BYTES, Socket, Timeouts};
+use super::io::{Counters, Io, ORIGINS_MAX, SHARED_BUFFER_BYTES, Socket};
+use super::limits::Limits;
 use super::service::{Origin, Service};
 use super::slab::Key;
 use super::ticks::Clock;
@@ -59,8 +60,8 @@ pub trait Driver<T: Socket>: Service {
 /// What a reactor is made with.
 #[derive(Debug)]
 pub struct Options {
-    /// Time limits of connections.
-    pub timeouts: Timeouts,
+    /// Bounds of connections.
+    pub limits: Limits,
     /// By listener, what its connections are counted against.
     pub allowances: Vec<Arc<Allowance>>,
     /// By listener, what TLS is set to for connections that come in; `None` is without TLS.
@@ -140,7 +141,7 @@ impl<D: Driver<TcpStream>> Reactor<D> {
         let clock = Clock::new();
         Ok(Self {
             driver: make(waker.clone()),
-            io: Io::new(options.timeouts, clock.now()),
+            io: Io::new(options.limits, clock.now()),
             poll,
             waker,
             listeners: kept,
@@ -245,8 +246,8 @@ impl<D: Driver<TcpStream>> Reactor<D> {
     fn run_again(&mut self) {
         for key in self.io.take_runnable() {
             self.io.readable(key, false, &mut self.buffer, &mut self.driver);
+            self.io.reap(&mut self.driver);
         }
-        self.io.reap(&mut self.driver);
     }
 
     fn shake_hands(&mut self) {

@@ -20,13 +20,18 @@ pub enum Ended {
     Error,
     /// It took no output for too long.
     Stalled,
+    /// It took output, but too slowly.
+    Slow,
+    /// Memory was short, and it held more of it, or for longer, than others.
+    Shed,
     /// The service gave it up at once.
     Aborted,
 }
 
 impl Ended {
     /// Every reason, in the order of [`Ended::index`].
-    pub const ALL: [Ended; 5] = [Ended::Closed, Ended::Peer, Ended::Error, Ended::Stalled, Ended::Aborted];
+    pub const ALL: [Ended; 7] =
+        [Ended::Closed, Ended::Peer, Ended::Error, Ended::Stalled, Ended::Slow, Ended::Shed, Ended::Aborted];
 
     /// Position in [`Ended::ALL`].
     pub fn index(self) -> usize {
@@ -40,6 +45,8 @@ impl Ended {
             Ended::Peer => "peer",
             Ended::Error => "error",
             Ended::Stalled => "stalled",
+            Ended::Slow => "slow",
+            Ended::Shed => "shed",
             Ended::Aborted => "aborted",
         }
     }
@@ -78,7 +85,7 @@ pub(super) struct Core {
     /// Output the socket did not take; `Some` means blocked.
     pub outbox: Option<Box<Outbox>>,
     pub deadline: Tick,
-    /// When the blocked output last moved.
+    /// When the blocked output last moved; without any, since when input or the service's own memory is kept.
     pub progress: Tick,
     pub phase: Phase,
     pub paused: bool,
@@ -97,7 +104,9 @@ pub(super) struct Core {
     pub writable_registered: bool,
     /// Index of the listener it came in by.
     pub origin: u8,
-    /// Private bytes of the outbox as they stand in the reactor's sum.
+    /// Memory that the service says it holds for the connection.
+    pub held_bytes: u32,
+    /// Memory that only this connection takes, as it stands in the reactor's sum: output, input, the service's.
     pub counted_private_bytes: usize,
 }
 
@@ -108,7 +117,7 @@ pub struct Link<'a> {
     pub(super) now: Tick,
     pub(super) core: &'a mut Core,
     pub(super) fresh: &'a mut Outbox,
-    pub(super) pending_private_bytes: usize,
+    pub(super) memory_is_short: bool,
 }
 
 impl Link<'_> {
@@ -147,9 +156,15 @@ impl Link<'_> {
         self.core.unread = true;
     }
 
-    /// Private bytes that wait on all connections of this reactor.
-    pub fn pending_private_bytes(&self) -> usize {
-        self.pending_private_bytes
+    /// Whether the connections of this reactor hold so much memory that what is large should wait.
+    pub fn memory_is_short(&self) -> bool {
+        self.memory_is_short
+    }
+
+    /// Says how much memory the service holds for what this connection has not brought to its end, such as the
+    /// fragments of a message; replaces what was said before.
+    pub fn hold_memory(&mut self, bytes: usize) {
+        self.core.held_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     }
 
     /// Calls [`Service::deadline`] at that time; replaces the deadline set before.
@@ -219,6 +234,10 @@ pub trait Service {
 
     /// The deadline has come; it is cleared before the call.
     fn deadline(&mut self, link: &mut Link<'_>, session: &mut Self::Session);
+
+    /// Memory is short, and this connection is to give up its own: its input and what was not yet begun to be sent
+    /// are gone. The service says goodbye in a few bytes, and closes.
+    fn shed(&mut self, link: &mut Link<'_>, session: &mut Self::Session);
 
     /// The connection is gone.
     fn closed(&mut self, key: Key, session: Self::Session, ended: Ended);

@@ -24,6 +24,11 @@ impl Tick {
         Tick(self.0.saturating_add(u32::try_from(ticks).unwrap_or(u32::MAX)).max(1))
     }
 
+    /// Ticks from `earlier` to this moment; 0 if it is not earlier.
+    pub fn since(self, earlier: Tick) -> u32 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// Whether the moment has come; never for [`Tick::NEVER`].
     pub fn has_come(self, now: Tick) -> bool {
         !self.is_never() && self.0 <= now.0

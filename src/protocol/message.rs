@@ -4,7 +4,7 @@
 //! understood is ignored with a reason, never an error: the connection stays open, as with FeatBit's server.
 
 use super::json::{Cursor, Kind, NotJson, RawText};
-use super::user;
+use super::user::{self, UserFault};
 use crate::model::user::User;
 
 /// The answer to a ping, word for word.
@@ -43,6 +43,8 @@ pub struct DataSync {
     pub timestamp_ms: i64,
     /// The user to evaluate for: only client SDKs send one, and one that is not valid counts as none.
     pub user: Option<User>,
+    /// There is none because it has more custom properties than allowed.
+    pub user_is_too_large: bool,
 }
 
 /// Why a message is ignored; for metrics.
@@ -76,8 +78,8 @@ impl From<NotJson> for IgnoreReason {
     }
 }
 
-/// Parses a message, text or binary.
-pub fn parse(message: &[u8]) -> Incoming {
+/// Parses a message, text or binary. A user may have up to `properties_max` custom properties.
+pub fn parse(message: &[u8], properties_max: usize) -> Incoming {
     // What the SDKs send every few seconds, word for word: Node, browser, Java; Rust, .NET; Go; Python.
     match message {
         br#"{"messageType":"ping","data":null}"#
@@ -85,8 +87,10 @@ pub fn parse(message: &[u8]) -> Incoming {
         | br#"{"messageType":"ping","data":{"timestamp":0}}"#
         | br#"{"messageType": "ping", "data": null}"# => Incoming::Ping,
         _ => match server_sync(message) {
-            Some(timestamp_ms) => Incoming::DataSync(DataSync { timestamp_ms, user: None }),
-            None => parse_any(message).unwrap_or_else(Incoming::Ignored),
+            Some(timestamp_ms) => {
+                Incoming::DataSync(DataSync { timestamp_ms, user: None, user_is_too_large: false })
+            }
+            None => parse_any(message, properties_max).unwrap_or_else(Incoming::Ignored),
         },
     }
 }
@@ -105,14 +109,14 @@ fn server_sync(message: &[u8]) -> Option<i64> {
     }
 }
 
-fn parse_any(message: &[u8]) -> Result<Incoming, IgnoreReason> {
+fn parse_any(message: &[u8], properties_max: usize) -> Result<Incoming, IgnoreReason> {
     let text = simdutf8::basic::from_utf8(message).map_err(|_| IgnoreReason::NotJson)?;
     let envelope = Envelope::parse(text)?;
     let (Some(message_type), Some(data)) = (envelope.message_type, envelope.data) else {
         return Err(IgnoreReason::NoEnvelope);
     };
     if message_type.is_in_any_case("data-sync") {
-        data_sync(data).map(Incoming::DataSync)
+        data_sync(data, properties_max).map(Incoming::DataSync)
     } else if message_type.is_in_any_case("ping") {
         Ok(Incoming::Ping)
     } else if message_type.is_in_any_case("echo") {
@@ -163,13 +167,13 @@ impl<'t> Envelope<'t> {
 }
 
 /// `data` of a request for flags. Names are compared as they are, those within the user in either case.
-fn data_sync(data: &str) -> Result<DataSync, IgnoreReason> {
+fn data_sync(data: &str, properties_max: usize) -> Result<DataSync, IgnoreReason> {
     let mut cursor = Cursor::new(data);
     if cursor.kind()? != Kind::Object {
         return Err(IgnoreReason::BadRequest);
     }
     let mut timestamp_ms = Some(0);
-    let mut user = None;
+    let mut user = Err(UserFault::Blank);
     cursor.object(|cursor, name| {
         if name.is("timestamp") {
             timestamp_ms = if cursor.kind()? == Kind::Number {
@@ -180,14 +184,15 @@ fn data_sync(data: &str) -> Result<DataSync, IgnoreReason> {
                 None
             };
         } else if name.is("user") {
-            user = user::read(cursor)?;
+            user = user::read(cursor, properties_max)?;
         } else {
             cursor.skip()?;
         }
         Ok::<(), NotJson>(())
     })?;
     let timestamp_ms = timestamp_ms.ok_or(IgnoreReason::BadRequest)?;
-    Ok(DataSync { timestamp_ms, user })
+    let user_is_too_large = user == Err(UserFault::TooManyProperties);
+    Ok(DataSync { timestamp_ms, user: user.ok(), user_is_too_large })
 }
 
 #[cfg(test)]

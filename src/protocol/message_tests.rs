@@ -3,8 +3,10 @@ use crate::protocol::samples::{damaged, some_user};
 use proptest::prelude::*;
 use serde_json::Value;
 
+const PROPERTIES_MAX: usize = 1000;
+
 fn parse_text(text: &str) -> Incoming {
-    parse(text.as_bytes())
+    parse(text.as_bytes(), PROPERTIES_MAX)
 }
 
 fn timestamp(text: &str) -> Option<i64> {
@@ -34,8 +36,10 @@ fn parse_plainly(text: &str) -> Incoming {
                 Some(Value::Number(number)) => number.as_i64().unwrap_or(0),
                 Some(_) => return Incoming::Ignored(IgnoreReason::BadRequest),
             };
-            let user = data.get("user").and_then(|user| user::parse_http(user.to_string().as_bytes()).ok());
-            Incoming::DataSync(DataSync { timestamp_ms, user })
+            let user = data
+                .get("user")
+                .and_then(|user| user::parse_http(user.to_string().as_bytes(), PROPERTIES_MAX).ok());
+            Incoming::DataSync(DataSync { timestamp_ms, user, user_is_too_large: false })
         }
         _ => Incoming::Ignored(IgnoreReason::UnknownType),
     }
@@ -49,10 +53,21 @@ const PINGS: [&str; 4] = [
 ];
 
 #[test]
+fn a_user_with_too_many_properties_is_none_and_the_rest_of_the_message_is_read() {
+    let text = r#"{"data":{"user":{"keyId":"k","customizedProperties":[{},{},{}]},"timestamp":7},"messageType":"data-sync"}"#;
+    let request = |max| match parse(text.as_bytes(), max) {
+        Incoming::DataSync(request) => request,
+        other => panic!("{other:?}"),
+    };
+    assert!(request(3).user.is_some() && !request(3).user_is_too_large);
+    assert_eq!(request(2), DataSync { timestamp_ms: 7, user: None, user_is_too_large: true });
+}
+
+#[test]
 fn the_short_way_for_pings_says_what_the_long_way_says() {
     for ping in PINGS {
         assert_eq!(parse_text(ping), Incoming::Ping);
-        assert_eq!(parse_any(ping.as_bytes()), Ok(Incoming::Ping));
+        assert_eq!(parse_any(ping.as_bytes(), PROPERTIES_MAX), Ok(Incoming::Ping));
     }
 }
 
@@ -102,7 +117,7 @@ fn what_is_not_understood_is_ignored_for_a_reason() {
         assert_eq!(parse_text(text), Incoming::Ignored(reason), "{text}");
     }
     let not_utf8 = b"{\"messageType\":\"ping\",\"data\":\"\xFF\"}";
-    assert_eq!(parse(not_utf8), Incoming::Ignored(IgnoreReason::NotJson));
+    assert_eq!(parse(not_utf8, PROPERTIES_MAX), Incoming::Ignored(IgnoreReason::NotJson));
 }
 
 #[test]
@@ -214,7 +229,7 @@ proptest! {
 
     #[test]
     fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-        let _ = parse(&bytes);
+        let _ = parse(&bytes, PROPERTIES_MAX);
     }
 }
 
@@ -225,7 +240,7 @@ proptest! {
         end in prop::sample::select(vec!["}}", "}", "}} ", "}}}", ",\"user\":null}}"]),
     ) {
         let text = format!(r#"{{"messageType":"data-sync","data":{{"timestamp":{timestamp}{end}"#);
-        let long = parse_any(text.as_bytes()).unwrap_or_else(Incoming::Ignored);
-        prop_assert_eq!(parse(text.as_bytes()), long, "{}", text);
+        let long = parse_any(text.as_bytes(), PROPERTIES_MAX).unwrap_or_else(Incoming::Ignored);
+        prop_assert_eq!(parse(text.as_bytes(), PROPERTIES_MAX), long, "{}", text);
     }
 }

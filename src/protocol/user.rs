@@ -16,6 +16,8 @@ pub enum UserFault {
     Malformed,
     /// `keyId` is missing or blank: FeatBit's `invalid end user`.
     Blank,
+    /// It has more custom properties than allowed.
+    TooManyProperties,
 }
 
 impl UserFault {
@@ -24,6 +26,7 @@ impl UserFault {
         match self {
             UserFault::Malformed => "the body is not a user",
             UserFault::Blank => "invalid end user",
+            UserFault::TooManyProperties => "the user has too many custom properties",
         }
     }
 }
@@ -34,24 +37,28 @@ impl From<NotJson> for UserFault {
     }
 }
 
-/// Parses the body of a client SDK's poll. Never keeps a user whose key is blank.
-pub fn parse_http(body: &[u8]) -> Result<User, UserFault> {
+/// Parses the body of a client SDK's poll. Never keeps a user whose key is blank. Stops as soon as there are more than
+/// `properties_max` custom properties.
+pub fn parse_http(body: &[u8], properties_max: usize) -> Result<User, UserFault> {
     let text = simdutf8::basic::from_utf8(body).map_err(|_| UserFault::Malformed)?;
     let mut cursor = Cursor::new(text);
-    let draft = Draft::read(&mut cursor)?;
+    let draft = Draft::read(&mut cursor, properties_max)?;
     cursor.end()?;
     draft.finish()
 }
 
-/// Reads the value that comes next, whatever it is; `None` if it is no valid user.
-pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Option<User>, NotJson> {
+/// Reads the value that comes next, whatever it is, and says why it is no valid user.
+pub(super) fn read(
+    cursor: &mut Cursor<'_>,
+    properties_max: usize,
+) -> Result<Result<User, UserFault>, NotJson> {
     let mut ahead = cursor.clone();
-    match Draft::read(&mut ahead) {
+    match Draft::read(&mut ahead, properties_max) {
         Ok(draft) => {
             *cursor = ahead;
-            Ok(draft.finish().ok())
+            Ok(draft.finish())
         }
-        Err(_) => cursor.skip().map(|_| None),
+        Err(fault) => cursor.skip().map(|_| Err(fault)),
     }
 }
 
@@ -70,7 +77,7 @@ struct Property<'t> {
 }
 
 impl<'t> Draft<'t> {
-    fn read(cursor: &mut Cursor<'t>) -> Result<Self, UserFault> {
+    fn read(cursor: &mut Cursor<'t>, properties_max: usize) -> Result<Self, UserFault> {
         let mut draft = Draft::default();
         cursor.object(|cursor, name| {
             if name.is_in_any_case("keyId") {
@@ -78,7 +85,7 @@ impl<'t> Draft<'t> {
             } else if name.is_in_any_case("name") {
                 draft.name = text_or_null(cursor)?;
             } else if name.is_in_any_case("customizedProperties") {
-                draft.properties = properties(cursor)?;
+                draft.properties = properties(cursor, properties_max)?;
             } else {
                 cursor.skip()?;
             }
@@ -100,7 +107,7 @@ impl<'t> Draft<'t> {
 }
 
 /// Null is as good as none, and so is a null among the properties.
-fn properties<'t>(cursor: &mut Cursor<'t>) -> Result<Vec<Property<'t>>, UserFault> {
+fn properties<'t>(cursor: &mut Cursor<'t>, max: usize) -> Result<Vec<Property<'t>>, UserFault> {
     let mut properties = Vec::new();
     if cursor.null()? {
         return Ok(properties);
@@ -108,6 +115,9 @@ fn properties<'t>(cursor: &mut Cursor<'t>) -> Result<Vec<Property<'t>>, UserFaul
     cursor.array(|cursor| {
         if cursor.null()? {
             return Ok(());
+        }
+        if properties.len() == max {
+            return Err(UserFault::TooManyProperties);
         }
         let mut property = Property::default();
         cursor.object(|cursor, name| {

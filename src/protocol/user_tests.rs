@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 fn parse_text(text: &str) -> Result<User, UserFault> {
-    parse_http(text.as_bytes())
+    parse_http(text.as_bytes(), 1000)
 }
 
 /// The plain twin, over a tree. Sees only the last of several members of one name, in one spelling.
@@ -88,7 +88,7 @@ fn refuses_what_is_no_user() {
     ] {
         assert_eq!(parse_text(text), Err(UserFault::Malformed), "{text}");
     }
-    assert_eq!(parse_http(b"{\"keyId\":\"\xFF\"}"), Err(UserFault::Malformed));
+    assert_eq!(parse_http(b"{\"keyId\":\"\xFF\"}", 1000), Err(UserFault::Malformed));
 }
 
 #[test]
@@ -99,6 +99,22 @@ fn a_blank_key_is_no_valid_user() {
         assert_eq!(parse_text(text), Err(UserFault::Blank), "{text}");
     }
     assert_eq!(UserFault::Blank.reason(), "invalid end user");
+}
+
+#[test]
+fn no_more_properties_than_allowed_are_taken() {
+    let with = |count: usize| {
+        let list = vec![r#"{"name":"n","value":"v"}"#; count].join(",null,");
+        format!(r#"{{"keyId":"k","customizedProperties":[{list}]}}"#)
+    };
+    let parse = |text: &str| parse_http(text.as_bytes(), 3);
+    assert_eq!(parse(&with(3)).unwrap().properties().count(), 3);
+    assert_eq!(parse(&with(4)), Err(UserFault::TooManyProperties));
+    // What comes after them is not looked at any more.
+    assert_eq!(parse(&format!("{}x", &with(4)[..with(4).len() - 2])), Err(UserFault::TooManyProperties));
+    // Of several lists the last counts, and each is bounded.
+    let twice = with(3).replace("}]}", r#"}],"customizedProperties":[{"name":"last"}]}"#);
+    assert_eq!(parse(&twice).unwrap().properties().count(), 1);
 }
 
 proptest! {

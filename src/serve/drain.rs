@@ -95,7 +95,7 @@ impl Server {
             }
             State::Head { begun: false } => link.close(Close::Linger),
             // Data will not come any more: whoever takes over may have some.
-            State::Parked(parked) if matches!(parked.wait, Wait::Verdict { .. }) => {
+            State::Parked(parked) if matches!(parked.wait, Wait::Verdict(_)) => {
                 if let State::Parked(parked) = std::mem::replace(&mut session.state, State::Over) {
                     let answer = Answer::later("the agent is shutting down");
                     self.answer_after_wait(link, session, &parked.exchange, answer);

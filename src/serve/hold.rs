@@ -24,6 +24,8 @@ pub(super) mod close_code {
     pub const GOING_AWAY: u16 = 1001;
     pub const POLICY: u16 = 1008;
     pub const TRY_AGAIN: u16 = 1011;
+    /// "Try again later", of the registry at IANA.
+    pub const OVERLOADED: u16 = 1013;
     /// FeatBit's "never come back".
     pub const REFUSED: u16 = 4003;
 }

@@ -180,9 +180,9 @@ impl Server {
         wait: Wait,
     ) {
         link.set_deadline(match wait {
-            Wait::Verdict { .. } => link.now().after(self.shared.options.verdict_wait),
-            // The writer answers every submission.
-            Wait::Reply => crate::net::ticks::Tick::NEVER,
+            Wait::Verdict(_) => link.now().after(self.shared.options.verdict_wait),
+            // The writer answers every submission, and the wait for memory is short.
+            Wait::Reply | Wait::Memory(_) => crate::net::ticks::Tick::NEVER,
         });
         session.state = State::Parked(Box::new(Parked { exchange, wait }));
         link.pause();

@@ -18,6 +18,7 @@ use crate::telemetry::once::RateLimit;
 
 use super::routes::Route;
 use super::session::Session;
+use super::shared::Options;
 use super::verdict::Refused;
 
 /// How often the connections by environment are published.
@@ -28,6 +29,8 @@ const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Meter {
     all: Arc<Metrics>,
     own: Arc<ReactorMetrics>,
+    /// Which of the two limits a client's poll meets first.
+    poll_limit: Limit,
     /// What `net` had counted at the last turn.
     seen: Counters,
     published: Option<Instant>,
@@ -38,8 +41,11 @@ pub(super) struct Meter {
 static PLAIN_HTTP: RateLimit = RateLimit::new(60_000);
 
 impl Meter {
-    pub fn new(all: &Arc<Metrics>, wall_ms: fn() -> i64) -> Self {
-        Self { all: all.clone(), own: all.reactor(), seen: Counters::default(), published: None, wall_ms }
+    pub fn new(all: &Arc<Metrics>, options: &Options, wall_ms: fn() -> i64) -> Self {
+        let by_user = options.user_bytes_max <= options.body_bytes_max;
+        let poll_limit = if by_user { Limit::UserBytes } else { Limit::BodyBytes };
+        let (own, seen) = (all.reactor(), Counters::default());
+        Self { all: all.clone(), own, poll_limit, seen, published: None, wall_ms }
     }
 
     pub fn accepted(&self) {
@@ -56,11 +62,15 @@ impl Meter {
         let why = session.why.unwrap_or(match ended {
             Ended::Closed if session.counted_as == Connection::Http => Closed::Done,
             Ended::Closed | Ended::Peer => Closed::Peer,
-            Ended::Stalled => Closed::Limit,
+            Ended::Stalled | Ended::Slow => Closed::Limit,
+            Ended::Shed => Closed::Memory,
             Ended::Error | Ended::Aborted => Closed::Broken,
         });
-        if ended == Ended::Stalled {
-            self.own.limit_hit(Limit::WriteStallSeconds);
+        match ended {
+            Ended::Stalled => self.own.limit_hit(Limit::WriteStallSeconds),
+            Ended::Slow => self.own.limit_hit(Limit::WriteMinBytesPerSecond),
+            Ended::Shed => self.own.limit_hit(Limit::PendingBytes),
+            _ => {}
         }
         self.own.closed(session.counted_as, why);
     }
@@ -96,8 +106,11 @@ impl Meter {
     pub fn answered(&self, route: Route, status: u16) {
         self.own.responded(route.label(), status);
         if status == 413 {
-            let bootstrap = route == Route::Bootstrap;
-            self.own.limit_hit(if bootstrap { Limit::BootstrapBytes } else { Limit::BodyBytes });
+            self.own.limit_hit(match route {
+                Route::Bootstrap => Limit::BootstrapBytes,
+                Route::ClientPoll => self.poll_limit,
+                _ => Limit::BodyBytes,
+            });
         }
     }
 

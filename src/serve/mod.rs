@@ -17,6 +17,9 @@ mod exchange;
 mod health;
 mod hold;
 mod http;
+mod memory;
+#[cfg(test)]
+mod memory_tests;
 mod meter;
 mod poll;
 mod push;

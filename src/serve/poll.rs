@@ -7,16 +7,14 @@ use crate::protocol::user::{UserFault, parse_http};
 use crate::store::{Environment, Poll, SyncKind};
 
 use super::exchange::{Answer, Exchange};
+use super::meter::Limit;
 use super::request::{inflate, text, unauthorized};
 use super::server::Server;
-use super::session::{Parked, Question, Session, State, Wait};
+use super::session::{Asked, Parked, Question, Session, State, Wait};
 use super::verdict::{Verdict, Wanted};
 
 /// Why there is no answer yet.
 pub(super) const UNDECIDED: &str = "there is no data yet by which the secret could be judged";
-
-/// Bytes that a compressed user may unfold to: parsing many small properties costs far more than their bytes.
-const UNFOLDED_USER_BYTES_MAX: u64 = 256 * 1024;
 
 /// Bytes that a compressed body from an SDK may unfold to: it is unfolded on the reactor.
 const UNFOLDED_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -32,35 +30,62 @@ impl Server {
         wanted: Wanted,
         question: Question,
     ) {
-        match self.judge(&secret, wanted, link.now()) {
-            Verdict::Undecided => {
-                self.hold(link.key());
-                self.park(link, session, exchange, Wait::Verdict { secret, wanted, question });
-            }
-            verdict => {
-                let answer = self.judged(verdict, &exchange, question);
-                self.answer(link, session, &exchange, answer);
-            }
+        let asked = Asked { secret, wanted, question };
+        if let Err(wait) = self.try_to_answer(link, session, &exchange, asked, false) {
+            self.park(link, session, exchange, wait);
         }
     }
 
-    /// There is data now: answers a question that waited for it.
+    /// What a question waited for may be there now: answers it, or has it wait on.
     pub(super) fn ask_again(&mut self, link: &mut Link<'_>, session: &mut Session, parked: Parked) {
         let Parked { exchange, wait } = parked;
-        match wait {
-            Wait::Verdict { secret, wanted, question } => match self.judge(&secret, wanted, link.now()) {
-                Verdict::Undecided => {
-                    let wait = Wait::Verdict { secret, wanted, question };
-                    session.state = State::Parked(Box::new(Parked { exchange, wait }));
-                    self.held.push(link.key());
-                }
-                verdict => {
-                    let answer = self.judged(verdict, &exchange, question);
-                    self.answer_after_wait(link, session, &exchange, answer);
-                }
-            },
-            wait => session.state = State::Parked(Box::new(Parked { exchange, wait })),
+        let (asked, has_time) = match wait {
+            Wait::Verdict(asked) => (asked, true),
+            Wait::Memory(asked) => (asked, false),
+            wait => {
+                session.state = State::Parked(Box::new(Parked { exchange, wait }));
+                return;
+            }
+        };
+        match self.try_to_answer(link, session, &exchange, asked, true) {
+            Ok(()) => {}
+            // The time limit of the wait for data goes on.
+            Err(wait @ Wait::Verdict(_)) if has_time => {
+                session.state = State::Parked(Box::new(Parked { exchange, wait }));
+            }
+            Err(wait) => self.park(link, session, exchange, wait),
         }
+    }
+
+    /// Answers a question if its secret can be judged and there is memory for the answer; else it is on the list of
+    /// those who wait, and what it waits for comes back.
+    fn try_to_answer(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        exchange: &Exchange,
+        asked: Asked,
+        has_waited: bool,
+    ) -> Result<(), Wait> {
+        let verdict = self.judge(&asked.secret, asked.wanted, link.now());
+        if verdict == Verdict::Undecided {
+            self.hold(link.key());
+            return Err(Wait::Verdict(asked));
+        }
+        let (answer, synced) = self.judged(verdict, exchange, &asked.question);
+        if !self.fits(link, answer.body.private_bytes()) {
+            self.join_hungry(link);
+            return Err(Wait::Memory(asked));
+        }
+        if let Some(kind) = synced {
+            self.meter.synced(kind);
+        }
+        if has_waited {
+            self.answer_after_wait(link, session, exchange, answer);
+        } else {
+            self.answer(link, session, exchange, answer);
+        }
+        Ok(())
     }
 
     /// What a compressed body from an SDK may unfold to.
@@ -68,34 +93,39 @@ impl Server {
         self.shared.options.body_bytes_max.min(UNFOLDED_BYTES_MAX)
     }
 
-    fn judged(&mut self, verdict: Verdict, exchange: &Exchange, question: Question) -> Answer {
+    /// The answer to a question, and what it counts as.
+    fn judged(
+        &mut self,
+        verdict: Verdict,
+        exchange: &Exchange,
+        question: &Question,
+    ) -> (Answer, Option<SyncKind>) {
         let slot = match verdict {
             Verdict::Accepted { slot, .. } => slot,
             Verdict::Refused(refused) => {
                 self.meter.refused(refused.into());
-                return unauthorized();
+                return (unauthorized(), None);
             }
-            Verdict::Undecided => return Answer::later(UNDECIDED),
+            Verdict::Undecided => return (Answer::later(UNDECIDED), None),
         };
         let Some(environment) = self.view.environment(slot).cloned() else {
-            return Answer::later("the environment is being replaced");
+            return (Answer::later("the environment is being replaced"), None);
         };
         match question {
             Question::ServerPoll { timestamp_ms } => {
-                self.server_payload(exchange, &environment, timestamp_ms)
+                self.server_payload(exchange, &environment, *timestamp_ms)
             }
             Question::ClientPoll { timestamp_ms, user } => {
                 let mut body = Vec::new();
-                let outcome = environment.client_sync(self.view.segments(), &user, timestamp_ms, &mut body);
+                let outcome = environment.client_sync(self.view.segments(), user, *timestamp_ms, &mut body);
                 if outcome.kind == SyncKind::Patch && outcome.flags == 0 {
-                    return Answer::empty(200);
+                    return (Answer::empty(200), None);
                 }
-                self.meter.synced(outcome.kind);
-                Answer::json(200, Payload::private(body))
+                (Answer::json(200, Payload::private(body)), Some(outcome.kind))
             }
             Question::Track { events } => {
-                self.meter.events_dropped(&events);
-                Answer::empty(200)
+                self.meter.events_dropped(events);
+                (Answer::empty(200), None)
             }
         }
     }
@@ -105,24 +135,22 @@ impl Server {
         exchange: &Exchange,
         environment: &std::sync::Arc<Environment>,
         timestamp_ms: i64,
-    ) -> Answer {
+    ) -> (Answer, Option<SyncKind>) {
         let full = environment.polls_full(timestamp_ms);
         if full && exchange.accepts_gzip {
-            self.meter.synced(SyncKind::Full);
             if let Some(body) = environment.poll_full_gzip() {
-                return Answer::json(200, body.clone())
+                let answer = Answer::json(200, body.clone())
                     .with("Content-Encoding", "gzip")
                     .with("Vary", "Accept-Encoding");
+                return (answer, Some(SyncKind::Full));
             }
             self.shared.ingest.compress(environment);
         }
         match environment.server_poll(timestamp_ms) {
-            Poll::Empty => Answer::empty(200),
+            Poll::Empty => (Answer::empty(200), None),
             Poll::Body(body) => {
-                if !(full && exchange.accepts_gzip) {
-                    self.meter.synced(if full { SyncKind::Full } else { SyncKind::Patch });
-                }
-                Answer::json(200, body).with("Vary", "Accept-Encoding")
+                let kind = if full { SyncKind::Full } else { SyncKind::Patch };
+                (Answer::json(200, body).with("Vary", "Accept-Encoding"), Some(kind))
             }
         }
     }
@@ -139,15 +167,18 @@ impl Server {
         bytes: Vec<u8>,
         gzip: bool,
     ) {
-        let user =
-            inflate(bytes, gzip, self.unfolded_bytes_max().min(UNFOLDED_USER_BYTES_MAX)).and_then(|bytes| {
-                parse_http(&bytes).map_err(|fault| match fault {
-                    UserFault::Blank => {
-                        Answer::new(400, "text/plain; charset=utf-8", text("invalid end user"))
-                    }
-                    UserFault::Malformed => Answer::error(400, "the body is not a user"),
-                })
-            });
+        let options = &self.shared.options;
+        let bytes_max = options.user_bytes_max.min(options.body_bytes_max);
+        let user = inflate(bytes, gzip, bytes_max).and_then(|bytes| {
+            parse_http(&bytes, options.user_properties_max).map_err(|fault| match fault {
+                UserFault::Blank => Answer::new(400, "text/plain; charset=utf-8", text(fault.reason())),
+                UserFault::Malformed => Answer::error(400, fault.reason()),
+                UserFault::TooManyProperties => {
+                    self.meter.limit_hit(Limit::UserProperties);
+                    Answer::error(400, fault.reason())
+                }
+            })
+        });
         match user {
             Ok(user) => {
                 let wanted = self.wanted_for_poll(crate::model::secret::SecretKind::Client);

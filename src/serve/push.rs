@@ -18,8 +18,6 @@ use super::session::{Session, State, Stream};
 
 /// Connections closed between two looks at the sockets.
 const EVICT_SLICE: usize = 256;
-/// Client connections fed, once memory is free again, between two looks at the sockets.
-const FEED_SLICE: usize = 64;
 
 impl Server {
     /// Serves from new data from now on, and begins to tell the connections.
@@ -96,6 +94,7 @@ impl Server {
         if let Some((slot, finished)) = index.next_slice(sequence_of, &mut slice) {
             for (key, _, _) in &slice {
                 io.visit(*key, |link, session| self.push(link, session));
+                io.relieve(self);
             }
             if finished {
                 let arrived = self.arrivals.get_mut(slot.0 as usize).and_then(Option::take);
@@ -120,8 +119,8 @@ impl Server {
         if link.is_blocked() {
             return self.meter.behind();
         }
-        // A request that waits for memory is answered with this change too.
-        if stream.asked.is_none() {
+        // Who waits for memory, or has asked again, gets this change with its answer.
+        if !stream.starving && stream.asked.is_none() {
             self.bring(link, stream);
         }
     }
@@ -144,14 +143,12 @@ impl Server {
         }
         let sent = match &stream.user {
             Some(user) => {
-                if environment.client_changed_since(from)
-                    && self.is_short_of_memory(link.pending_private_bytes())
-                {
-                    return self.starve(link, stream);
-                }
                 self.text.clear();
                 let kind = environment.client_since(self.view.segments(), user, from, &mut self.text);
                 if kind.is_some() {
+                    if !self.fits(link, self.text.len()) {
+                        return self.starve(link, stream);
+                    }
                     link.send(Payload::private(frame::text_frame(&self.text)));
                 }
                 kind
@@ -159,6 +156,9 @@ impl Server {
             None => {
                 self.frames.clear();
                 let kind = environment.server_since(from, stream.form, &mut self.frames);
+                if !self.fits(link, self.frames.iter().map(Payload::private_bytes).sum()) {
+                    return self.starve(link, stream);
+                }
                 for payload in self.frames.drain(..) {
                     link.send(payload);
                 }
@@ -169,32 +169,6 @@ impl Server {
             self.meter.delivered(kind);
         }
         self.index.bring(stream.place, to);
-    }
-
-    /// Remembers, once, that a client connection waits for memory.
-    pub(super) fn starve(&mut self, link: &mut Link<'_>, stream: &mut Stream) {
-        self.meter.limit_hit(super::meter::Limit::PendingBytes);
-        if !std::mem::replace(&mut stream.starving, true) {
-            self.starving.push_back(link.key());
-        }
-    }
-
-    /// Feeds clients that had to wait for memory.
-    pub(super) fn feed_some<T: Socket>(&mut self, io: &mut Io<T, Session>) {
-        for _ in 0..FEED_SLICE {
-            if self.is_short_of_memory(io.pending_private_bytes()) {
-                return;
-            }
-            let Some(key) = self.starving.pop_front() else { return };
-            io.visit(key, |link, session| {
-                if let State::Stream(stream) = &mut session.state {
-                    stream.starving = false;
-                }
-                if !link.is_blocked() {
-                    self.catch_up(link, session);
-                }
-            });
-        }
     }
 }
 

@@ -122,7 +122,7 @@ impl Server {
         let length = bytes.len();
         let step = relay.reader.step(bytes, self.shared.options.message_bytes_max);
         self.stay_alive(link);
-        match step {
+        let consumed = match step {
             Ok(Step::Incomplete { .. }) => 0,
             Ok(Step::Consumed(consumed)) => consumed,
             Ok(Step::Event { event, consumed }) => {
@@ -146,9 +146,13 @@ impl Server {
             }
             Err(violation) => {
                 self.close_violated(link, session, violation);
-                bytes.len()
+                length
             }
+        };
+        if let State::Relay(relay) = &mut session.state {
+            link.hold_memory(relay.reader.settle());
         }
+        consumed
     }
 
     fn relay_asks(&mut self, link: &mut Link<'_>, session: &mut Session, sync: &RelaySync) {
@@ -224,6 +228,7 @@ impl Server {
         for _ in 0..RELAY_SLICE {
             let Some(key) = self.to_bring.pop_front() else { return };
             io.visit(key, |link, session| self.bring_relay(link, session));
+            io.relieve(self);
         }
     }
 

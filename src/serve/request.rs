@@ -161,7 +161,11 @@ impl Server {
         });
         match judged {
             Ok((purpose, gzip)) => {
-                let max = self.shared.options.body_bytes_max;
+                let options = &self.shared.options;
+                let max = match purpose {
+                    Purpose::ClientPoll { .. } => options.body_bytes_max.min(options.user_bytes_max),
+                    _ => options.body_bytes_max,
+                };
                 let body =
                     Body::begin(exchange, purpose, head.body, gzip, max, Some(self.shared.body_memory()));
                 self.begin_body(link, session, body, head.expect_continue);

@@ -15,6 +15,7 @@ use crate::payload::Payload;
 use crate::store::Snapshot;
 
 use super::drain::Drain;
+use super::memory::Hungry;
 use super::session::{Door, Session, State};
 use super::shared::Shared;
 use super::sightings::Sightings;
@@ -39,8 +40,10 @@ pub struct Server {
     pub(super) to_judge: VecDeque<Key>,
     /// Connections whose secret is gone.
     pub(super) to_evict: VecDeque<Key>,
-    /// Client connections that wait until memory for their answer is free.
-    pub(super) starving: VecDeque<Key>,
+    /// Connections that wait until memory for their answer is free, the first come first.
+    pub(super) hungry: VecDeque<Hungry>,
+    /// One of them is being served: it has waited long enough.
+    pub(super) feeding: bool,
     /// When the changes arrived that walks are still carrying out, by environment slot.
     pub(super) arrivals: Vec<Option<Instant>>,
     /// Connections of relays, and those of them that have to be looked at.
@@ -59,7 +62,7 @@ pub struct Server {
 impl Server {
     /// A server that shows behind each listener what its door is for.
     pub fn new(shared: Arc<Shared>, mailbox: Mailbox, doors: Vec<Door>) -> Self {
-        let meter = super::meter::Meter::new(&shared.metrics, shared.wall_ms);
+        let meter = super::meter::Meter::new(&shared.metrics, &shared.options, shared.wall_ms);
         let path = vec![shared.options.instance.clone()];
         Self {
             shared,
@@ -72,7 +75,8 @@ impl Server {
             held: Vec::new(),
             to_judge: VecDeque::new(),
             to_evict: VecDeque::new(),
-            starving: VecDeque::new(),
+            hungry: VecDeque::new(),
+            feeding: false,
             arrivals: Vec::new(),
             relays: Vec::new(),
             to_bring: VecDeque::new(),
@@ -193,6 +197,10 @@ impl Service for Server {
         self.out_of_time(link, session);
     }
 
+    fn shed(&mut self, link: &mut Link<'_>, session: &mut Session) {
+        self.give_up(link, session);
+    }
+
     fn closed(&mut self, key: Key, session: Session, ended: Ended) {
         self.meter.closed(&session, ended);
         match session.state {
@@ -225,7 +233,7 @@ impl<T: Socket> Driver<T> for Server {
             || !self.to_bring.is_empty()
             || self.index.is_walking()
             || self.is_sending_away()
-            || (!self.starving.is_empty() && !self.is_short_of_memory(io.pending_private_bytes()))
+            || self.can_feed(io)
     }
 
     fn tick(&mut self, io: &mut Io<T, Session>) {
@@ -250,9 +258,5 @@ impl<T: Socket> Driver<T> for Server {
 impl Server {
     pub(super) fn finish(&mut self) {
         self.done = true;
-    }
-
-    pub(super) fn is_short_of_memory(&self, pending_private_bytes: usize) -> bool {
-        pending_private_bytes > self.shared.options.pending_bytes_max
     }
 }

@@ -97,7 +97,17 @@ pub(super) enum Wait {
     /// An answer in the mailbox.
     Reply,
     /// Data, by which the secret can be judged.
-    Verdict { secret: Secret, wanted: Wanted, question: Question },
+    Verdict(Asked),
+    /// Memory for the answer.
+    Memory(Asked),
+}
+
+/// A question that cannot be answered yet.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub secret: Secret,
+    pub wanted: Wanted,
+    pub question: Question,
 }
 
 /// What a request with an environment secret asks, once its secret has been accepted.

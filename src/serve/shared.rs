@@ -43,14 +43,16 @@ pub struct Options {
     pub headers_max: usize,
     /// Bytes of a body from an SDK.
     pub body_bytes_max: u64,
+    /// Bytes of the user that a client SDK polls with.
+    pub user_bytes_max: u64,
+    /// Custom properties of a user.
+    pub user_properties_max: usize,
     /// Bytes of a dataset.
     pub bootstrap_bytes_max: u64,
     /// Datasets that may be on their way in at once.
     pub bootstraps_max: usize,
     /// Bytes of a WebSocket message from an SDK.
     pub message_bytes_max: usize,
-    /// Private bytes that may wait for slow readers on one reactor.
-    pub pending_bytes_max: usize,
     /// Bytes of larger bodies from SDKs that may be in memory, over all reactors.
     pub bodies_bytes_max: usize,
     /// Time to send a head.

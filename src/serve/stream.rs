@@ -10,6 +10,7 @@ use crate::protocol::secret::Secret;
 use crate::protocol::token;
 use crate::store::{EnvironmentSlot, PatchForm};
 use crate::telemetry::metrics::{Closed, Connection};
+use crate::telemetry::once::RateLimit;
 use crate::wire::http1::head::Head;
 use crate::wire::http1::target::query_param;
 use crate::wire::ws::frame;
@@ -27,6 +28,9 @@ const REFUSED: &str = "invalid request, close by server";
 
 /// Bytes of an echoed message: conformance suites send 16 MiB.
 const ECHO_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// One line a minute for the whole process.
+static TOO_LARGE: RateLimit = RateLimit::new(60_000);
 
 impl Server {
     /// Takes a connection over to WebSocket. On `/streaming` whatever is wrong with it is said by a close code:
@@ -131,18 +135,20 @@ impl Server {
         let length = bytes.len();
         let step = stream.reader.step(bytes, self.shared.options.message_bytes_max);
         self.stay_alive(link);
-        match step {
+        let consumed = match step {
             Ok(Step::Incomplete { .. }) => 0,
             Ok(Step::Consumed(consumed)) => consumed,
             Ok(Step::Event { event, consumed }) => {
                 self.meter.message();
                 match event {
-                    Event::Text(text) | Event::Binary(text) => match message::parse(text) {
-                        Incoming::Ping => link.send(Payload::Static(message::PONG_FRAME)),
-                        Incoming::Echo => link.send(Payload::private(frame::text_frame(text))),
-                        Incoming::DataSync(asked) => self.asked(link, stream, asked),
-                        Incoming::RelayStatus | Incoming::Ignored(_) => {}
-                    },
+                    Event::Text(text) | Event::Binary(text) => {
+                        match message::parse(text, self.shared.options.user_properties_max) {
+                            Incoming::Ping => link.send(Payload::Static(message::PONG_FRAME)),
+                            Incoming::Echo => link.send(Payload::private(frame::text_frame(text))),
+                            Incoming::DataSync(asked) => self.asked(link, stream, asked),
+                            Incoming::RelayStatus | Incoming::Ignored(_) => {}
+                        }
+                    }
                     Event::Ping(payload) => link.send(Payload::private(frame::pong_frame(payload))),
                     Event::Pong => {}
                     Event::Close { code } => close_by_peer(link, code, consumed == length),
@@ -151,19 +157,38 @@ impl Server {
             }
             Err(violation) => {
                 self.close_violated(link, session, violation);
-                bytes.len()
+                return length;
             }
-        }
+        };
+        link.hold_memory(stream.reader.settle());
+        consumed
     }
 
     /// An SDK asks for data: all of it, or what is newer than it has.
     fn asked(&mut self, link: &mut Link<'_>, stream: &mut Stream, asked: DataSync) {
         if stream.place.kind == SecretKind::Client {
             // Without a valid user there is nobody to evaluate for, and FeatBit's server does not answer.
-            let Some(user) = asked.user else { return };
+            let Some(user) = asked.user else { return self.note_no_user(asked.user_is_too_large) };
             stream.user = Some(user);
         }
         self.answer_sync(link, stream, asked.timestamp_ms);
+    }
+
+    /// Says, at most once a minute, why an SDK waits in vain, if that is not its own doing alone.
+    fn note_no_user(&self, is_too_large: bool) {
+        if !is_too_large {
+            return;
+        }
+        self.meter.limit_hit(Limit::UserProperties);
+        let now_ms = (self.shared.wall_ms)();
+        if let Some(held_back) = TOO_LARGE.allow(u64::try_from(now_ms).unwrap_or(0)) {
+            tracing::warn!(
+                others_like_it = held_back,
+                allowed = self.shared.options.user_properties_max,
+                "a client SDK asked for a user with more custom properties than allowed, and is not answered. Send \
+                 fewer, or raise Limits__UserProperties"
+            );
+        }
     }
 
     /// Sends what was asked for, or notes it until there is memory for it.
@@ -180,13 +205,13 @@ impl Server {
                 }
             }
             Some(user) => {
-                if self.is_short_of_memory(link.pending_private_bytes()) {
-                    stream.asked = Some(timestamp_ms);
-                    return self.starve(link, stream);
-                }
                 self.text.clear();
                 let outcome =
                     environment.client_sync(self.view.segments(), user, timestamp_ms, &mut self.text);
+                if !self.fits(link, self.text.len()) {
+                    stream.asked = Some(timestamp_ms);
+                    return self.starve(link, stream);
+                }
                 self.meter.synced(outcome.kind);
                 link.send(Payload::private(frame::text_frame(&self.text)));
             }
@@ -205,7 +230,7 @@ impl Server {
         let length = bytes.len();
         let step = reader.step(bytes, ECHO_BYTES_MAX);
         self.stay_alive(link);
-        match step {
+        let consumed = match step {
             Ok(Step::Incomplete { .. }) => 0,
             Ok(Step::Consumed(consumed)) => consumed,
             Ok(Step::Event { event, consumed }) => {
@@ -220,9 +245,11 @@ impl Server {
             }
             Err(violation) => {
                 self.close_violated(link, session, violation);
-                bytes.len()
+                return length;
             }
-        }
+        };
+        link.hold_memory(reader.settle());
+        consumed
     }
 
     pub(super) fn close_violated(

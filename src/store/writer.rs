@@ -14,7 +14,7 @@ use super::publish::Round;
 use super::resolution::Resolution;
 use super::snapshot::{SecretEntry, Secrets, Snapshot};
 use super::table::Positions;
-use crate::eval::{Compiler, RegexLimits};
+use crate::eval::{Compiler, PatternUsage, RegexLimits};
 use crate::model::dataset::{Dataset, EnvironmentDef, Finding};
 use crate::model::environment_id::EnvironmentId;
 use crate::model::flag::FlagDef;
@@ -152,6 +152,9 @@ impl Writer {
     /// go back.
     pub fn replace(&mut self, dataset: &Dataset<'_>, now_ms: i64, stamp: bool) -> Published {
         let mut report = Report::default();
+        // What nobody reads any more must not count against what is compiled now.
+        self.sweep();
+        self.compiler.begin_change();
         let slots: Vec<_> = dataset.environments.iter().map(|def| self.slot_of(def.id)).collect();
         let mut round = Round::new(&self.current);
         round.set_loaded();
@@ -193,6 +196,9 @@ impl Writer {
     /// without secrets.
     pub fn upsert(&mut self, flags: &[FlagDef<'_>], segments: &[SegmentDef<'_>], now_ms: i64) -> Published {
         let mut report = Report::default();
+        // What nobody reads any more must not count against what is compiled now.
+        self.sweep();
+        self.compiler.begin_change();
         let mut groups: Vec<(EnvironmentSlot, Vec<&FlagDef<'_>>, Vec<&SegmentDef<'_>>)> = Vec::new();
         let mut group_of = |slot: EnvironmentSlot| match groups.iter().position(|group| group.0 == slot) {
             Some(at) => at,
@@ -238,6 +244,11 @@ impl Writer {
         self.expire_in(&mut round, now_ms);
         round.resolve_all(self);
         self.finish(round, Report::default()).change
+    }
+
+    /// What compiled regular expressions take.
+    pub fn pattern_usage(&self) -> &Arc<PatternUsage> {
+        self.compiler.pattern_usage()
     }
 
     /// When the next grace ends, by the clock of `now_ms`.

@@ -13,6 +13,10 @@ use std::time::{Duration, Instant, SystemTime};
 /// more later.
 const RACY: Duration = Duration::from_secs(2);
 
+/// Looks in a row that found another state each time, from which on a file that does not hold still is read all the
+/// same.
+const MOVING_LOOKS: u32 = 10;
+
 /// What tells one state of a file from another without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
@@ -42,6 +46,14 @@ impl Stamp {
     }
 }
 
+/// A file's content, and its state before it was read.
+struct Reading {
+    stamp: Stamp,
+    /// Nobody wrote into the file meanwhile.
+    held_still: bool,
+    content: Vec<u8>,
+}
+
 /// Watches one file.
 #[derive(Debug)]
 pub struct DataFile {
@@ -52,6 +64,8 @@ pub struct DataFile {
     taken: Option<Stamp>,
     /// A new state, seen at the last look: it is read once it holds still.
     settling: Option<Stamp>,
+    /// Looks in a row that found another state each time.
+    moving: u32,
     /// When a racy state has to be read once more.
     read_again: Option<Instant>,
     /// Hash of what was handed out.
@@ -69,6 +83,7 @@ impl DataFile {
             bytes_max,
             taken: None,
             settling: None,
+            moving: 0,
             read_again: None,
             content: None,
             complaint: None,
@@ -81,7 +96,8 @@ impl DataFile {
     }
 
     /// Looks at the file; returns its content if it is new. The first look returns what there is; later changes
-    /// are taken when two looks in a row agree, so that a file is not read while it is being written.
+    /// are taken when two looks in a row agree, so that a file is not read while it is being written. One that is
+    /// written more often than that is taken after ten looks, if it stayed as it was while it was read and is whole.
     pub fn poll(&mut self) -> Option<Vec<u8>> {
         match self.look() {
             Ok(content) => {
@@ -120,41 +136,67 @@ impl DataFile {
         }
         let stamp = Stamp::of(&metadata);
         if self.taken == Some(stamp) {
-            self.settling = None;
+            (self.settling, self.moving) = (None, 0);
             return match self.read_again {
                 Some(when) if when <= Instant::now() => {
                     self.read_again = None;
-                    self.read()
+                    self.read().map(|reading| self.take(reading))
                 }
                 _ => Ok(None),
             };
         }
         let is_first = self.taken.is_none() && self.complaint.is_none();
-        if !is_first && self.settling.replace(stamp) != Some(stamp) {
-            return Ok(None);
+        if is_first || self.settling.replace(stamp) == Some(stamp) {
+            return self.read().map(|reading| self.take(reading));
         }
-        self.settling = None;
-        self.read()
+        self.moving += 1;
+        if self.moving < MOVING_LOOKS { Ok(None) } else { self.look_at_moving() }
     }
 
-    fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let file = File::open(&self.path)?;
+    /// Reads a file that was found in another state at each look.
+    fn look_at_moving(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let reading = self.read()?;
+        // Half of a file is no JSON, wherever it was cut.
+        let is_whole = || serde_json::from_slice::<serde::de::IgnoredAny>(&reading.content).is_ok();
+        if reading.held_still && is_whole() {
+            return Ok(self.take(reading));
+        }
+        if self.moving == MOVING_LOOKS {
+            tracing::warn!(
+                path = %self.path.display(),
+                "the data file is written at every look, and was not whole when it was read; what is in service stays \
+                 until it is. Write a new file and rename it over this one"
+            );
+        }
+        Ok(None)
+    }
+
+    fn read(&self) -> io::Result<Reading> {
+        let mut file = File::open(&self.path)?;
         let metadata = file.metadata()?;
         let mut content =
             Vec::with_capacity(usize::try_from(metadata.len().min(self.bytes_max)).unwrap_or(0));
-        file.take(self.bytes_max.saturating_add(1)).read_to_end(&mut content)?;
+        Read::by_ref(&mut file).take(self.bytes_max.saturating_add(1)).read_to_end(&mut content)?;
         if content.len() as u64 > self.bytes_max {
             return Err(io::Error::other(format!(
                 "it is larger than Limits__BootstrapBytes, {} bytes",
                 self.bytes_max
             )));
         }
+        let (stamp, after) = (Stamp::of(&metadata), Stamp::of(&file.metadata()?));
+        // Not by the time of the last change: a file that another one was renamed over is whole.
+        let held_still = (stamp.size, stamp.modified) == (after.size, after.modified);
+        Ok(Reading { stamp, held_still, content })
+    }
+
+    /// Remembers what was read, and hands it out if it is new.
+    fn take(&mut self, Reading { stamp, content, .. }: Reading) -> Option<Vec<u8>> {
         // The state before reading: a write in between makes the next look differ.
-        let stamp = Stamp::of(&metadata);
         self.taken = Some(stamp);
+        (self.settling, self.moving) = (None, 0);
         self.read_again = stamp.is_racy(SystemTime::now()).then(|| Instant::now() + RACY);
         let hash = foldhash_of(&content);
-        Ok((self.content.replace(hash) != Some(hash)).then_some(content))
+        (self.content.replace(hash) != Some(hash)).then_some(content)
     }
 }
 
@@ -201,6 +243,34 @@ mod tests {
         fs::write(&path, "half, then whole").unwrap();
         assert_eq!(file.poll(), None);
         assert_eq!(file.poll().as_deref(), Some(&b"half, then whole"[..]));
+    }
+
+    /// What went wrong: a file that was written more often than it was looked at twice was never taken in.
+    #[test]
+    fn a_file_that_never_holds_still_is_taken_after_ten_looks_if_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("data.json"), folder.path().join("other.json"));
+        fs::write(&path, "[0]").unwrap();
+        for rename in [true, false] {
+            let mut file = watched(path.clone());
+            assert!(file.poll().is_some());
+            let write = |text: String| match rename {
+                true => fs::write(&other, text).and_then(|()| fs::rename(&other, &path)).unwrap(),
+                false => fs::write(&path, text).unwrap(),
+            };
+            for round in 0..3 {
+                for look in 1..MOVING_LOOKS {
+                    write(format!("[{round},{}]", "1".repeat(look as usize)));
+                    assert_eq!(file.poll(), None, "look {look}");
+                }
+                // Longer with each look: a file system may give two writes the same time.
+                write(format!("[{round},\"half of it {}", "x".repeat(20)));
+                assert_eq!(file.poll(), None, "half of a file");
+                let whole = format!("[{round},\"whole {}\"]", "x".repeat(30));
+                write(whole.clone());
+                assert_eq!(file.poll().as_deref(), Some(whole.as_bytes()));
+            }
+        }
     }
 
     #[test]

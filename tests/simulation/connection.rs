@@ -63,6 +63,10 @@ pub struct Connection {
     pub over: bool,
     pub seen_undecided: bool,
     pub draining: bool,
+    /// Memory is so scarce that the server may give the connection up.
+    pub may_be_shed: bool,
+    /// The server may find that it reads too slowly.
+    pub may_be_slow: bool,
 }
 
 impl Connection {
@@ -106,6 +110,8 @@ impl Connection {
             over: false,
             seen_undecided: false,
             draining: false,
+            may_be_shed: false,
+            may_be_slow: false,
         };
         let head = connection.head(rng);
         connection.flight.extend(head.into_bytes());
@@ -287,6 +293,7 @@ impl Connection {
             Some(1001) => self.draining || silent_ms >= IDLE_MS,
             Some(1008) => self.sdk.entrance == Entrance::OutOfTime && open_ms >= TOKEN_HOLD_MS,
             Some(1011) => self.seen_undecided && open_ms >= VERDICT_MS,
+            Some(1013) => self.may_be_shed,
             Some(1000) => self.leaving,
             Some(1002) => self.broke_protocol,
             _ => false,
@@ -298,10 +305,17 @@ impl Connection {
     fn check_end(&self, now_ms: u64) {
         let wire = self.wire.borrow();
         let stalled = now_ms - wire.written_at_ms + 200 >= STALL_MS;
+        let slow = self.may_be_slow && now_ms - self.opened_at_ms + 200 >= STALL_MS;
         let given_up = wire.shut_down && now_ms - wire.shut_down_at_ms + 200 >= CLOSE_MS;
         let silent = !self.received.upgraded && now_ms - self.opened_at_ms + 200 >= HEAD_MS;
         assert!(
-            self.closed.is_some() || self.leaving || stalled || given_up || silent,
+            self.closed.is_some()
+                || self.leaving
+                || self.may_be_shed
+                || stalled
+                || slow
+                || given_up
+                || silent,
             "ended without a close frame: {:?}",
             self.sdk
         );

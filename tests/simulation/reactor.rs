@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use featbit_agent::fanout::mailbox::{Mailbox, Wake};
-use featbit_agent::net::io::{Io, Timeouts};
+use featbit_agent::net::io::Io;
+use featbit_agent::net::limits::Limits;
 use featbit_agent::net::reactor::Driver;
 use featbit_agent::net::service::Origin;
 use featbit_agent::net::slab::Key;
@@ -53,11 +54,11 @@ fn tick(now_ms: u64) -> Tick {
 }
 
 impl Reactor {
-    pub fn new(rng: &mut Rng, shared: &Arc<Shared>, timeouts: Timeouts, now_ms: u64) -> Self {
+    pub fn new(rng: &mut Rng, shared: &Arc<Shared>, limits: Limits, now_ms: u64) -> Self {
         let woken = Arc::new(AtomicBool::new(false));
         let mailbox = Mailbox::new(Bell(woken.clone()));
         Self {
-            io: Io::new(timeouts, tick(now_ms)),
+            io: Io::new(limits, tick(now_ms)),
             server: Server::new(shared.clone(), mailbox.clone(), vec![Door::Data]),
             mailbox,
             woken,
@@ -104,8 +105,8 @@ impl Reactor {
         }
         for key in self.io.take_runnable() {
             self.io.readable(key, false, &mut self.buffer, &mut self.server);
+            self.io.reap(&mut self.server);
         }
-        self.io.reap(&mut self.server);
         self.more_work = self.server.work(&mut self.io);
         if self.sweeping || now_ms >= self.next_sweep_ms {
             if !self.sweeping {

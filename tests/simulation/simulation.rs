@@ -12,7 +12,7 @@ use featbit_agent::fanout::mailbox::{InService, Mail};
 use featbit_agent::ingest::{Handle, Offload};
 use featbit_agent::model::parse::DatasetText;
 use featbit_agent::model::secret::SecretKind;
-use featbit_agent::net::io::Timeouts;
+use featbit_agent::net::limits::Limits;
 use featbit_agent::net::reactor::Driver;
 use featbit_agent::serve::{Options, Shared};
 use featbit_agent::store::{self, Change, EnvironmentSlot, PatchForm, Snapshot, Writer, WriterOptions};
@@ -25,6 +25,9 @@ use crate::sdk::{DataSync, Frame, Received, Store, user};
 use crate::wire::Fake;
 use crate::world::{Content, Environment, USERS, World, dump, id_of, secret};
 use crate::{CLOSE_MS, HEAD_MS, IDLE_MS, STALL_MS, TOKEN_HOLD_MS, VERDICT_MS, WALL_MS};
+
+/// Memory that nothing here can use up.
+const MEMORY_ENOUGH: usize = 1 << 30;
 
 /// Turns within which everything has to come to rest.
 const REST_TURNS: usize = 20_000;
@@ -46,6 +49,7 @@ struct Simulation {
     /// SDKs without a connection, that will come back.
     away: Vec<Sdk>,
     connections_max: usize,
+    limits: Limits,
     /// Environments whose items changed since the last rest, and whether any segment did.
     touched: BTreeSet<u8>,
     segments_touched: bool,
@@ -70,7 +74,7 @@ fn offload() -> &'static Offload {
     ONE.get_or_init(|| Offload::start().expect("a thread can be started"))
 }
 
-fn shared(rng: &mut Rng) -> Arc<Shared> {
+fn shared() -> Arc<Shared> {
     let options = Options {
         instance: "test".into(),
         mode: "offline",
@@ -87,11 +91,12 @@ fn shared(rng: &mut Rng) -> Arc<Shared> {
         head_bytes_max: 32 * 1024,
         headers_max: 100,
         body_bytes_max: 1 << 20,
+        user_bytes_max: 1 << 20,
+        user_properties_max: 1000,
         bodies_bytes_max: 1 << 30,
         bootstrap_bytes_max: 1 << 20,
         bootstraps_max: 1,
         message_bytes_max: 64 * 1024,
-        pending_bytes_max: *rng.pick(&[1, 700, 5000, 1 << 30]),
         head_time: Duration::from_millis(HEAD_MS),
         body_time: Duration::from_millis(HEAD_MS),
         keep_alive: Duration::from_millis(HEAD_MS),
@@ -106,11 +111,15 @@ fn shared(rng: &mut Rng) -> Arc<Shared> {
 impl Simulation {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let shared = shared(&mut rng);
-        let timeouts =
-            Timeouts { write_stall: Duration::from_millis(STALL_MS), close: Duration::from_millis(CLOSE_MS) };
+        let shared = shared();
+        let limits = Limits {
+            write_stall: Duration::from_millis(STALL_MS),
+            write_min_bytes_per_second: *rng.pick(&[0, 100]),
+            close: Duration::from_millis(CLOSE_MS),
+            private_bytes_max: *rng.pick(&[2000, 20_000, 100_000, MEMORY_ENOUGH]),
+        };
         let count = 1 + rng.below(2);
-        let reactors = (0..count).map(|_| Reactor::new(&mut rng, &shared, timeouts, 0)).collect();
+        let reactors = (0..count).map(|_| Reactor::new(&mut rng, &shared, limits, 0)).collect();
         let grace_ms = *rng.pick(&[0, 2000, 1_000_000]);
         let world = World::new(&mut rng);
         Self {
@@ -126,6 +135,7 @@ impl Simulation {
             connections: Vec::new(),
             away: Vec::new(),
             connections_max: 1 + rng.below(20 * count),
+            limits,
             touched: BTreeSet::new(),
             segments_touched: false,
             rng,
@@ -324,8 +334,10 @@ impl Simulation {
         };
         let at = self.rng.below(self.reactors.len());
         let (reactor, now_ms) = (&mut self.reactors[at], self.clock_ms.get());
-        let connection =
+        let mut connection =
             Connection::open(&mut self.rng, sdk, at, &self.clock_ms, |wire| reactor.accept(wire, now_ms));
+        connection.may_be_shed = self.limits.private_bytes_max < MEMORY_ENOUGH;
+        connection.may_be_slow = self.limits.write_min_bytes_per_second > 0;
         self.connections.push(connection);
         self.note_refusals();
     }
@@ -434,8 +446,12 @@ impl Simulation {
         let snapshot = self.writer.current().clone();
         for (at, reactor) in self.reactors.iter().enumerate() {
             assert_eq!(reactor.server.view().sequence(), snapshot.sequence());
-            assert_eq!(reactor.io.pending_private_bytes(), 0, "memory for output that was sent");
             let here = self.connections.iter().filter(|connection| connection.server == at);
+            // What those asked who are held back is kept for them.
+            let held = |connection: &Connection| connection.sdk.entrance == Entrance::OutOfTime;
+            if snapshot.loaded() && !here.clone().any(held) {
+                assert_eq!(reactor.io.pending_private_bytes(), 0, "memory for what is done");
+            }
             let alive = here.filter(|connection| !connection.wire.borrow().dropped).count();
             assert_eq!(reactor.io.len(), alive);
         }

@@ -12,10 +12,10 @@ use super::syntax::{Anchor, Item, Node, Set, Tree, WORD};
 /// What a pattern needs from its engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Needs {
-    /// Look-around, back-references and the like, which take backtracking.
-    pub(super) backtracking: bool,
-    /// `\b` or `\B`. In ASCII texts every engine means the same by them.
-    pub(super) boundaries: bool,
+    /// How many look-arounds, back-references and the like there are, which take backtracking.
+    pub(super) looks: usize,
+    /// How many `\b` and `\B`. In ASCII texts every engine means the same by them.
+    pub(super) boundaries: usize,
 }
 
 /// Finds out what `node` needs; `tail` if nothing that could consume text follows it.
@@ -28,19 +28,26 @@ pub(super) fn needs(node: &Node, tail: bool) -> Needs {
 fn collect(node: &Node, tail: bool, found: &mut Needs) {
     match node {
         Node::Empty | Node::Literal { .. } | Node::Set { .. } => {}
-        Node::Anchor(Anchor::Boundary | Anchor::NotBoundary) => found.boundaries = true,
-        Node::Anchor(Anchor::EndOrLastNewline) => found.backtracking |= !tail,
+        Node::Anchor(Anchor::Boundary | Anchor::NotBoundary) => found.boundaries += 1,
+        Node::Anchor(Anchor::EndOrLastNewline) => found.looks += usize::from(!tail),
         Node::Anchor(_) => {}
         Node::Capture { node, .. } => collect(node, tail, found),
         Node::Look { node, .. } | Node::Atomic(node) => {
-            found.backtracking = true;
+            found.looks += 1;
             collect(node, false, found);
         }
-        Node::BackReference { .. } => found.backtracking = true,
-        Node::IfCaptured { yes, no, .. } | Node::IfMatches { yes, no, .. } => {
-            found.backtracking = true;
+        Node::BackReference { .. } => found.looks += 1,
+        Node::IfCaptured { yes, no, .. } => {
+            found.looks += 1;
             collect(yes, false, found);
             collect(no, false, found);
+        }
+        Node::IfMatches { condition, yes, no } => {
+            // The condition is written twice.
+            found.looks += 2;
+            for node in [condition, condition, yes, no] {
+                collect(node, false, found);
+            }
         }
         Node::Concat(nodes) => {
             for (at, node) in nodes.iter().enumerate() {
@@ -59,6 +66,9 @@ pub(super) enum Dialect {
     Automaton,
     /// `fancy-regex`.
     Backtracking,
+    /// An automaton of everything that `fancy-regex` hands on to one, which only its size is asked of: what looks around
+    /// is a group, and a back-reference is nothing.
+    Delegated,
 }
 
 /// Writes the pattern for `dialect`.
@@ -159,10 +169,23 @@ impl Emitter {
                 self.anchor(*anchor);
                 Ok(())
             }
-            Node::Capture { slot, node } if self.referred.contains(slot) => {
+            Node::Capture { slot, node }
+                if self.referred.contains(slot) && self.dialect != Dialect::Delegated =>
+            {
                 self.wrapped(&format!("(?P<g{slot}>"), node)
             }
             Node::Capture { node, .. } => self.grouped(node),
+            Node::Look { node, .. } | Node::Atomic(node) if self.dialect == Dialect::Delegated => {
+                self.grouped(node)
+            }
+            Node::BackReference { .. } if self.dialect == Dialect::Delegated => {
+                self.out.push_str("(?:)");
+                Ok(())
+            }
+            Node::IfCaptured { yes, no, .. } if self.dialect == Dialect::Delegated => {
+                self.out.push_str("(?:");
+                self.branches(yes, no)
+            }
             Node::Look { behind, negative, node } => {
                 let open = match (behind, negative) {
                     (false, false) => "(?=",
@@ -192,11 +215,15 @@ impl Emitter {
         if captures(condition) {
             return Err("a condition that captures is not supported");
         }
-        self.out.push_str("(?:(?=");
+        let (ahead, not_ahead) = match self.dialect {
+            Dialect::Delegated => ("(?:(?:", "|(?:"),
+            _ => ("(?:(?=", "|(?!"),
+        };
+        self.out.push_str(ahead);
         self.alternation(condition)?;
         self.out.push(')');
         self.in_branch(yes)?;
-        self.out.push_str("|(?!");
+        self.out.push_str(not_ahead);
         self.alternation(condition)?;
         self.out.push(')');
         self.branches_end(no)

@@ -1,8 +1,8 @@
 //! Regular expressions as .NET means them, on Rust's engines.
 //!
 //! Must not run for long, whatever the pattern and the text: programs are bounded in size, searches in steps. A
-//! pattern is parsed as .NET parses it and written anew for the engine that can run it: `regex`, whose time is
-//! linear, or `fancy-regex` for what takes backtracking. Before the first of them come two quicker ways for what most
+//! pattern is parsed as .NET parses it and written anew for the engine that can run it: `regex-automata`, whose time
+//! is linear, or `fancy-regex` for what takes backtracking. Before the first of them come two quicker ways for what most
 //! patterns and most texts are: [`shape`] for patterns that are little more than texts, [`table`] for texts of ASCII.
 //!
 //! What stays different from .NET, on purpose: a character is a Unicode scalar value, not a UTF-16 unit (`.`
@@ -26,12 +26,31 @@ mod table;
 mod tests;
 #[cfg(test)]
 mod twin;
+mod usage;
+
+use std::sync::Arc;
+
+use regex_automata::meta;
+use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
 
 use emit::{Dialect, Needs};
 use parse::Fault;
 use shape::Shapes;
 use syntax::Tree;
 use table::Table;
+pub use usage::PatternUsage;
+
+/// What a pattern takes beside its states.
+const PATTERN_BYTES: usize = 8 << 10;
+
+/// What `fancy-regex` takes: of the states of an automaton for everything that it delegates, and beside that for each
+/// look-around and boundary. Measured with patterns made to take much; most take a tenth.
+const DELEGATED_FACTOR: usize = 5;
+const LOOK_BYTES: usize = 12 << 10;
+const BOUNDARY_BYTES: usize = 32 << 10;
+
+/// Fault of a pattern that is larger than [`RegexLimits::program_bytes`].
+pub(super) const TOO_LARGE: Fault = "it is too large, see Limits__RegexProgramBytes";
 
 /// Bounds on what a regular expression may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +59,8 @@ pub struct RegexLimits {
     pub pattern_bytes: usize,
     /// Largest compiled program, in bytes. `\d{1000}` takes 6 MB, since there are hundreds of decimal digits.
     pub program_bytes: usize,
+    /// All compiled programs together, in bytes. While data is being replaced, the old ones may take as much again.
+    pub total_bytes: usize,
     /// What one thread may keep of one pattern's states once it has searched, in bytes.
     pub states_bytes: usize,
     /// Largest table of states for texts of ASCII, in bytes; patterns that need a larger one do without.
@@ -51,12 +72,13 @@ pub struct RegexLimits {
 }
 
 impl Default for RegexLimits {
-    /// At most some 40 ms to compile a pattern and a few milliseconds to search with one.
+    /// At most some 100 ms to compile a pattern and a few milliseconds to search with one.
     fn default() -> Self {
         Self {
             pattern_bytes: 16 << 10,
             program_bytes: 10 << 20,
-            states_bytes: 1 << 20,
+            total_bytes: 256 << 20,
+            states_bytes: 256 << 10,
             table_bytes: 32 << 10,
             backtracks: 100_000,
             backtracking_text_bytes: 8 << 10,
@@ -69,6 +91,8 @@ impl Default for RegexLimits {
 pub(super) struct Pattern {
     engine: Engine,
     backtracking_text_bytes: usize,
+    bytes: usize,
+    usage: Arc<PatternUsage>,
 }
 
 #[derive(Debug)]
@@ -76,9 +100,9 @@ enum Engine {
     /// In linear time.
     Automaton(Automaton),
     /// With backtracking.
-    Backtracking(Box<fancy_regex::Regex>),
+    Backtracking(Backtracking),
     /// Boundaries of words mean the same in both for ASCII texts, so that most searches take linear time.
-    Boundaries { ascii: Automaton, other: Box<fancy_regex::Regex> },
+    Boundaries { ascii: Automaton, other: Backtracking },
     /// Look-aheads at the start of the text and what follows them: each has to match, or must not.
     All(Box<[(Engine, bool)]>),
 }
@@ -90,12 +114,20 @@ struct Automaton {
     /// For texts of ASCII.
     table: Option<Table>,
     /// For all others, if there are any.
-    regex: Option<regex::Regex>,
+    regex: Option<meta::Regex>,
+}
+
+/// A search that goes back.
+#[derive(Debug)]
+struct Backtracking {
+    regex: Box<fancy_regex::Regex>,
+    /// Its memory, at most.
+    bytes: usize,
 }
 
 impl Pattern {
     /// Compiles a .NET pattern, or says why it cannot be used, without quoting it.
-    pub(super) fn new(pattern: &str, limits: &RegexLimits) -> Result<Self, Fault> {
+    pub(super) fn new(pattern: &str, limits: &RegexLimits, usage: &Arc<PatternUsage>) -> Result<Self, Fault> {
         if pattern.len() > limits.pattern_bytes {
             return Err("it is too long");
         }
@@ -104,12 +136,30 @@ impl Pattern {
             Some(engine) => engine,
             None => Engine::new(&tree, limits)?,
         };
-        Ok(Self { engine, backtracking_text_bytes: limits.backtracking_text_bytes })
+        let bytes = engine.bytes() + PATTERN_BYTES;
+        usage.taken(bytes);
+        let usage = usage.clone();
+        Ok(Self { engine, backtracking_text_bytes: limits.backtracking_text_bytes, bytes, usage })
+    }
+
+    /// Memory of the program, as far as that can be told.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether the pattern matches anywhere in `text`. `None` if that takes more than the limits allow.
     pub(super) fn is_match(&self, text: &str) -> Option<bool> {
-        self.engine.is_match(text, self.backtracking_text_bytes)
+        let found = self.engine.is_match(text, self.backtracking_text_bytes);
+        if found.is_none() {
+            self.usage.count_given_up();
+        }
+        found
+    }
+}
+
+impl Drop for Pattern {
+    fn drop(&mut self) {
+        self.usage.given_back(self.bytes);
     }
 }
 
@@ -125,10 +175,11 @@ impl Engine {
 
     fn new(tree: &Tree, limits: &RegexLimits) -> Result<Self, Fault> {
         let automaton = |ascii| Automaton::new(&emit::emit(tree, Dialect::Automaton)?, limits, ascii);
-        let backtracking = || backtracking(&emit::emit(tree, Dialect::Backtracking)?, limits);
-        Ok(match emit::needs(&tree.node, true) {
-            Needs { backtracking: true, .. } => Engine::Backtracking(backtracking()?),
-            Needs { boundaries: true, .. } => {
+        let needs = emit::needs(&tree.node, true);
+        let backtracking = || Backtracking::new(tree, &needs, limits);
+        Ok(match needs {
+            Needs { looks: 1.., .. } => Engine::Backtracking(backtracking()?),
+            Needs { boundaries: 1.., .. } => {
                 Engine::Boundaries { ascii: automaton(true)?, other: backtracking()? }
             }
             _ => Engine::Automaton(automaton(false)?),
@@ -139,7 +190,8 @@ impl Engine {
         match self {
             Engine::Automaton(automaton) => Some(automaton.is_match(text)),
             Engine::Boundaries { ascii, .. } if text.is_ascii() => Some(ascii.is_match(text)),
-            Engine::Boundaries { other: regex, .. } | Engine::Backtracking(regex) => {
+            Engine::Boundaries { other: Backtracking { regex, .. }, .. }
+            | Engine::Backtracking(Backtracking { regex, .. }) => {
                 if text.len() > backtracking_text_bytes {
                     return None;
                 }
@@ -153,6 +205,15 @@ impl Engine {
                 }
                 Some(true)
             }
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Engine::Automaton(automaton) => automaton.bytes(),
+            Engine::Backtracking(backtracking) => backtracking.bytes,
+            Engine::Boundaries { ascii, other } => ascii.bytes() + other.bytes,
+            Engine::All(parts) => parts.iter().map(|(engine, _)| engine.bytes()).sum(),
         }
     }
 }
@@ -180,17 +241,44 @@ impl Automaton {
             _ => self.regex.as_ref().is_some_and(|regex| regex.is_match(text)),
         }
     }
+
+    fn bytes(&self) -> usize {
+        self.table.as_ref().map_or(0, Table::memory_bytes)
+            + self.regex.as_ref().map_or(0, meta::Regex::memory_usage)
+    }
 }
 
-fn automaton(pattern: &str, limits: &RegexLimits) -> Result<regex::Regex, Fault> {
-    regex::RegexBuilder::new(pattern)
-        .size_limit(limits.program_bytes)
-        .dfa_size_limit(limits.states_bytes)
-        .build()
-        .map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => "it is too large",
-            _ => "it is not supported",
-        })
+impl Backtracking {
+    fn new(tree: &Tree, needs: &Needs, limits: &RegexLimits) -> Result<Self, Fault> {
+        let bytes = delegated_bytes(&emit::emit(tree, Dialect::Delegated)?, needs, limits)?;
+        let regex = backtracking(&emit::emit(tree, Dialect::Backtracking)?, limits)?;
+        Ok(Self { regex, bytes })
+    }
+}
+
+/// An automaton that says whether there is a match, and keeps nothing that only tells where.
+fn automaton(pattern: &str, limits: &RegexLimits) -> Result<meta::Regex, Fault> {
+    let config = meta::Config::new()
+        .nfa_size_limit(Some(limits.program_bytes))
+        .hybrid_cache_capacity(limits.states_bytes)
+        .which_captures(WhichCaptures::None)
+        .onepass(false);
+    meta::Builder::new().configure(config).build(pattern).map_err(|error| match error.size_limit() {
+        Some(_) => TOO_LARGE,
+        None => "it is not supported",
+    })
+}
+
+/// What `fancy-regex` will take at most for a pattern, given as one automaton of all that it hands on.
+fn delegated_bytes(pattern: &str, needs: &Needs, limits: &RegexLimits) -> Result<usize, Fault> {
+    let beside = needs.looks * LOOK_BYTES + needs.boundaries * BOUNDARY_BYTES;
+    let left = limits.program_bytes.checked_sub(beside).ok_or(TOO_LARGE)? / DELEGATED_FACTOR;
+    let config = thompson::Config::new().nfa_size_limit(Some(left)).which_captures(WhichCaptures::None);
+    match NFA::compiler().configure(config).build(pattern) {
+        Ok(automaton) => Ok(beside + automaton.memory_usage() * DELEGATED_FACTOR),
+        Err(error) if error.size_limit().is_some() => Err(TOO_LARGE),
+        Err(_) => Err("it is not supported"),
+    }
 }
 
 fn backtracking(pattern: &str, limits: &RegexLimits) -> Result<Box<fancy_regex::Regex>, Fault> {

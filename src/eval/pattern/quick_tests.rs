@@ -21,7 +21,7 @@ fn way(pattern: &str) -> &'static str {
             }
         }
     }
-    of(&Pattern::new(pattern, &RegexLimits::default()).unwrap().engine)
+    of(&Pattern::new(pattern, &RegexLimits::default(), &Arc::default()).unwrap().engine)
 }
 
 #[test]

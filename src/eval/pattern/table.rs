@@ -38,6 +38,11 @@ impl Table {
         Some(Self { states, anchored })
     }
 
+    /// Bytes of memory.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.states.memory_usage()
+    }
+
     /// Whether the pattern matches anywhere in `text`, which is ASCII.
     pub(super) fn is_match(&self, text: &str) -> bool {
         let input = Input::new(text).anchored(self.anchored).earliest(true);

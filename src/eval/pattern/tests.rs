@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn compile(pattern: &str) -> Result<Pattern, Fault> {
-    Pattern::new(pattern, &RegexLimits::default())
+    Pattern::new(pattern, &RegexLimits::default(), &Arc::default())
 }
 
 fn matches(pattern: &str, text: &str) -> bool {
@@ -171,7 +171,7 @@ fn every_category_and_block_compiles() {
 #[test]
 fn a_thousand_unicode_digits_are_within_the_limits_but_a_million_are_not() {
     assert!(matches("\\d{1000}", &"1".repeat(1000)));
-    assert_eq!(compile("(?:\\d{1000}){1000}").err(), Some("it is too large"));
+    assert_eq!(compile("(?:\\d{1000}){1000}").err(), Some(TOO_LARGE));
     assert!(compile(&"(?:a{100}){100}".repeat(100)).is_err());
 }
 
@@ -183,7 +183,12 @@ fn deep_patterns_are_refused_rather_than_overflowing_the_stack() {
         let depth = 4_000;
         let pattern = format!("{}x{}", open.repeat(depth), close.repeat(depth));
         assert!(
-            Pattern::new(&pattern, &RegexLimits { pattern_bytes: usize::MAX, ..Default::default() }).is_err()
+            Pattern::new(
+                &pattern,
+                &RegexLimits { pattern_bytes: usize::MAX, ..Default::default() },
+                &Arc::default()
+            )
+            .is_err()
         );
     }
     for (open, close) in [("(", ")"), ("(a|", ")+"), ("(?:(?i)", "b)?"), ("(?=", ")"), ("(?>", ")*")] {
@@ -201,6 +206,35 @@ fn a_search_that_backtracks_without_end_is_given_up() {
     assert_eq!(evil.is_match("aaa"), Some(true));
     let long = compile("(?<=a)b").unwrap();
     assert_eq!(long.is_match(&"ab".repeat(8_000)), None);
+    assert_eq!((evil.usage.given_up(), long.usage.given_up()), (1, 1));
+}
+
+/// What went wrong: each part of a pattern that is handed on to an automaton was bounded, but not their number.
+#[test]
+fn what_a_pattern_hands_on_to_automata_is_bounded_together() {
+    let looks = |count: usize| -> String {
+        (0..count).map(|number| format!("(?=.*\\d{{{}}})", 20 + number)).collect()
+    };
+    assert!(compile(&looks(5)).is_ok());
+    assert_eq!(compile(&looks(100)).err(), Some(TOO_LARGE));
+    assert_eq!(compile(&looks(100).replace("?=", "?>")).err(), Some(TOO_LARGE));
+    assert_eq!(compile(&"(?(a+)b|c)".repeat(600)).err(), Some(TOO_LARGE));
+    assert!(compile(r"(?(a+)b|c)(?<n>x)?(?(n)y|z)\1{2}(?>\w+)").is_ok());
+    assert!(compile(&format!(r"\b(?:{})\b", vec!["word"; 1000].join("|"))).is_ok());
+}
+
+#[test]
+fn memory_is_counted_while_a_pattern_lives() {
+    for (pattern, least) in
+        [("a", PATTERN_BYTES), (r"^\d{100}$", 500_000), (r"(?=\w+)b", 30_000), (r"\bé", 40_000)]
+    {
+        let usage = Arc::default();
+        let compiled = Pattern::new(pattern, &RegexLimits::default(), &usage).unwrap();
+        assert_eq!(usage.bytes(), compiled.bytes(), "{pattern}");
+        assert!(usage.bytes() >= least, "{pattern}: {}", usage.bytes());
+        drop(compiled);
+        assert_eq!(usage.bytes(), 0, "{pattern}");
+    }
 }
 
 proptest! {

@@ -131,6 +131,7 @@ impl<T: Socket, S> Io<T, S> {
             kept.drain(..consumed);
             if let Some(connection) = self.slab.get_mut(key) {
                 connection.core.input = Some(kept);
+                self.memory.count(connection, self.now);
             }
         }
     }
@@ -148,6 +149,7 @@ impl<T: Socket, S> Io<T, S> {
             && let Some(connection) = self.slab.get_mut(key)
         {
             connection.core.input = Some(Box::new(bytes[consumed..].to_vec()));
+            self.memory.count(connection, self.now);
         }
     }
 

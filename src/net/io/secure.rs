@@ -107,7 +107,7 @@ impl Secure {
     }
 
     /// Encrypted bytes that wait for the socket.
-    pub(super) fn pending_bytes(&self) -> usize {
+    pub(in super::super) fn pending_bytes(&self) -> usize {
         self.pending.len() - self.gone
     }
 

@@ -21,7 +21,7 @@ impl<T: Socket, S> Io<T, S> {
     }
 
     fn send_and_close(&mut self, key: Key, writable: bool) {
-        let Self { slab, fresh, counters, now, blocked, pending_private_bytes, scratch, .. } = self;
+        let Self { slab, fresh, counters, now, blocked, memory, scratch, .. } = self;
         let Some(connection) = slab.get_mut(key) else { return };
         let Connection { core, socket, secure, .. } = connection;
         match core.phase {
@@ -51,6 +51,7 @@ impl<T: Socket, S> Io<T, S> {
                     (Flush::Done, None) => {}
                     (Flush::Blocked, Some(_)) => {}
                     (Flush::Blocked, None) => {
+                        fresh.begin_wait(*now);
                         core.outbox = Some(Box::new(std::mem::take(fresh)));
                         core.progress = *now;
                         if !std::mem::replace(&mut core.writable_registered, true) {
@@ -64,11 +65,8 @@ impl<T: Socket, S> Io<T, S> {
                 return self.kill(key, ended_by(&error));
             }
         }
-        let counts = core.outbox.as_ref().map_or(0, |outbox| outbox.private_bytes())
-            + connection.secure.as_ref().map_or(0, |secure| secure.pending_bytes());
-        let counted = std::mem::replace(&mut core.counted_private_bytes, counts);
-        *pending_private_bytes = (*pending_private_bytes + counts).saturating_sub(counted);
-        if core.outbox.is_none() {
+        memory.count(connection, *now);
+        if connection.core.outbox.is_none() {
             self.close_further(key);
         }
         if let Some(connection) = self.slab.get_mut(key)
@@ -102,7 +100,7 @@ impl<T: Socket, S> Io<T, S> {
         connection.core.input = None;
         connection.core.paused = false;
         connection.core.unread = true;
-        connection.core.deadline = self.now.after(self.timeouts.close);
+        connection.core.deadline = self.now.after(self.limits.close);
     }
 
     /// Something waits for the socket that is in no outbox: the end of a record.
@@ -110,7 +108,9 @@ impl<T: Socket, S> Io<T, S> {
         let Some(connection) = self.slab.get_mut(key) else { return };
         let core = &mut connection.core;
         if core.outbox.is_none() {
-            core.outbox = Some(Box::default());
+            let mut outbox = Outbox::default();
+            outbox.begin_wait(self.now);
+            core.outbox = Some(Box::new(outbox));
             core.progress = self.now;
         }
         if !std::mem::replace(&mut core.writable_registered, true) {

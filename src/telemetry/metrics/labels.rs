@@ -59,8 +59,10 @@ labels! {
         Revoked => "revoked",
         /// The peer broke the protocol.
         Protocol => "protocol",
-        /// A limit of time or memory.
+        /// A limit of time.
         Limit => "limit",
+        /// Memory was short (1013).
+        Memory => "memory",
         /// The agent goes down (1001).
         Shutdown => "shutdown",
     }
@@ -97,6 +99,8 @@ labels! {
         StreamIdleSeconds => "stream_idle_seconds",
         /// `Limits__WriteStallSeconds`.
         WriteStallSeconds => "write_stall_seconds",
+        /// `Limits__WriteMinBytesPerSecond`.
+        WriteMinBytesPerSecond => "write_min_bytes_per_second",
         /// `Limits__CloseSeconds`.
         CloseSeconds => "close_seconds",
         /// `Limits__HeaderBytes`.
@@ -105,6 +109,10 @@ labels! {
         Headers => "headers",
         /// `Limits__BodyBytes`.
         BodyBytes => "body_bytes",
+        /// `Limits__UserBytes`.
+        UserBytes => "user_bytes",
+        /// `Limits__UserProperties`.
+        UserProperties => "user_properties",
         /// `Limits__MessageBytes`.
         MessageBytes => "message_bytes",
         /// `Limits__BootstrapBytes`.
@@ -113,6 +121,12 @@ labels! {
         Bootstraps => "bootstraps",
         /// `Limits__PendingBytes`.
         PendingBytes => "pending_bytes",
+        /// `Limits__RegexProgramBytes`.
+        RegexProgramBytes => "regex_program_bytes",
+        /// `Limits__RegexTotalBytes`.
+        RegexTotalBytes => "regex_total_bytes",
+        /// `Limits__RegexSteps`.
+        RegexSteps => "regex_steps",
         /// `Tls__HandshakesPerTurn`.
         HandshakesPerTurn => "handshakes_per_turn",
     }

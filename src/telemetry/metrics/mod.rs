@@ -76,6 +76,14 @@ pub struct WriterMetrics {
     /// The same of the last one, in microseconds.
     pub last_load_us: Gauge,
     rejected: [Counter; Source::COUNT],
+    /// Memory of compiled regular expressions.
+    pub regex_bytes: Gauge,
+    /// Regular expressions refused since one, or all of them, would take too much; searches given up. Ever increasing.
+    pub regex_too_large: Gauge,
+    /// See [`WriterMetrics::regex_too_large`].
+    pub regex_too_many: Gauge,
+    /// See [`WriterMetrics::regex_too_large`].
+    pub regex_given_up: Gauge,
 }
 
 impl WriterMetrics {

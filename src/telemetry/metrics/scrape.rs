@@ -31,7 +31,7 @@ impl Collector for Own {
         let reactors = self.0.reactors.lock().clone();
         connections(page, &reactors)?;
         traffic(page, &reactors)?;
-        answers(page, &reactors)?;
+        answers(page, &reactors, &self.0.writer)?;
         changes(page, &reactors, self.0.last_change_us.load(Relaxed))?;
         data(page, &self.0.writer)?;
         super::tls::encode(page, &reactors, &self.0.tls)?;
@@ -48,7 +48,7 @@ impl Collector for Process {
         let page = &mut Page(encoder);
         let name = "process_start_time_seconds";
         page.gauge(name, "When the process started, in seconds since 1970.", self.0.started_unix_s)?;
-        match resident_bytes() {
+        match crate::telemetry::memory::resident_bytes() {
             Some(bytes) => page.gauge("process_resident_memory_bytes", "Memory in use.", bytes as f64),
             None => Ok(()),
         }
@@ -119,7 +119,7 @@ fn traffic(page: &mut Page<'_>, reactors: &Reactors) -> Result<(), Error> {
         Sync::ALL.iter().map(|kind| ([("kind", kind.as_str())], sum(reactors, |r| &r.syncs[*kind as usize])));
     page.counters("syncs", "Data-sync messages sent, asked for or pushed.", syncs)?;
     let pending: u64 = reactors.iter().map(|reactor| reactor.pending_bytes.get()).sum();
-    page.gauge("pending_bytes", "Output of single connections that waits for slow readers.", pending as f64)?;
+    page.gauge("pending_bytes", "Memory that single connections hold for themselves.", pending as f64)?;
     let turns = reactors
         .iter()
         .enumerate()
@@ -127,7 +127,7 @@ fn traffic(page: &mut Page<'_>, reactors: &Reactors) -> Result<(), Error> {
     page.histograms("reactor_turn_seconds", "How long a turn of a reactor's loop was busy.", turns)
 }
 
-fn answers(page: &mut Page<'_>, reactors: &Reactors) -> Result<(), Error> {
+fn answers(page: &mut Page<'_>, reactors: &Reactors, writer: &WriterMetrics) -> Result<(), Error> {
     let responses = Route::ALL.iter().flat_map(|route| {
         Status::ALL.iter().map(move |status| {
             let count = sum(reactors, |r| &r.responses[*route as usize][*status as usize]);
@@ -141,9 +141,15 @@ fn answers(page: &mut Page<'_>, reactors: &Reactors) -> Result<(), Error> {
         .iter()
         .map(|why| ([("reason", why.as_str())], sum(reactors, |r| &r.refusals[*why as usize])));
     page.counters("refusals", "SDKs and operators refused.", refusals)?;
-    let limits = Limit::ALL
-        .iter()
-        .map(|limit| ([("limit", limit.as_str())], sum(reactors, |r| &r.limits[*limit as usize])));
+    let limits = Limit::ALL.iter().map(|limit| {
+        let of_writer = match limit {
+            Limit::RegexProgramBytes => writer.regex_too_large.get(),
+            Limit::RegexTotalBytes => writer.regex_too_many.get(),
+            Limit::RegexSteps => writer.regex_given_up.get(),
+            _ => 0,
+        };
+        ([("limit", limit.as_str())], sum(reactors, |r| &r.limits[*limit as usize]) + of_writer)
+    });
     page.counters("limits_hit", "Limits hit, by the setting's name.", limits)?;
     page.counter("usage_events_received", "Usage events taken.", sum(reactors, |r| &r.events_received))?;
     page.counter("usage_events_dropped", "Usage events dropped.", sum(reactors, |r| &r.events_dropped))
@@ -168,6 +174,8 @@ fn data(page: &mut Page<'_>, writer: &WriterMetrics) -> Result<(), Error> {
     page.gauge("environments", "Environments in service.", writer.environments.get() as f64)?;
     page.gauge("flags", "Flags in service.", writer.flags.get() as f64)?;
     page.gauge("segments", "Segments in service.", writer.segments.get() as f64)?;
+    let regex_bytes = writer.regex_bytes.get() as f64;
+    page.gauge("regex_bytes", "Memory of compiled regular expressions, about.", regex_bytes)?;
     page.gauge("secrets", "Secrets in service.", writer.secrets.get() as f64)?;
     page.counter("snapshots_published", "Snapshots put in service.", writer.published.get())?;
     let rejected = Source::ALL
@@ -178,14 +186,6 @@ fn data(page: &mut Page<'_>, writer: &WriterMetrics) -> Result<(), Error> {
     page.histogram("dataset_load_seconds", help, &writer.loads.read())?;
     let last_s = writer.last_load_us.get() as f64 / 1e6;
     page.gauge("dataset_load_last_seconds", "The same of the last dataset.", last_s)
-}
-
-/// The process's resident memory, where the system tells it.
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
 }
 
 #[cfg(test)]

@@ -150,8 +150,7 @@ impl Reader {
 
     /// Looks at `buf`, the bytes received and not yet consumed, for the next frame.
     ///
-    /// Call it again with what is left until it says [`Step::Incomplete`], also when nothing is left: only then
-    /// has it let go of a message that was put together of fragments. The bytes of a frame are unmasked in place,
+    /// Call it again with what is left until it says [`Step::Incomplete`]. The bytes of a frame are unmasked in place,
     /// so those that are consumed must not be shown again. A message of more than `max_message_bytes` is a
     /// violation as soon as a header tells so.
     pub fn step<'b>(
@@ -159,9 +158,7 @@ impl Reader {
         buf: &'b mut [u8],
         max_message_bytes: usize,
     ) -> Result<Step<'b>, Violation> {
-        if self.fragments.as_ref().is_some_and(|fragments| fragments.is_finished) {
-            self.fragments = None;
-        }
+        self.settle();
         let header = match Header::parse(buf) {
             Ok(header) => header,
             Err(Ok(needed)) => return Ok(Step::Incomplete { needed }),
@@ -222,6 +219,15 @@ impl Reader {
             Ok(payload_len) if payload_len <= room => payload_len.checked_add(header.len).ok_or(TOO_BIG),
             _ => Err(TOO_BIG),
         }
+    }
+
+    /// Lets go of a message that was put together of fragments and has been dealt with, and says what is still held:
+    /// [`Reader::memory_bytes`].
+    pub fn settle(&mut self) -> usize {
+        if self.fragments.as_ref().is_some_and(|fragments| fragments.is_finished) {
+            self.fragments = None;
+        }
+        self.memory_bytes()
     }
 
     /// Bytes of memory held beside the reader itself: 0 unless a fragmented message is under way.

@@ -1,0 +1,214 @@
+//! What a reactor's connections may take of time and memory, whatever the service does: deadlines, output that
+//! stands still, and who is given up when memory is short.
+
+use std::time::Duration;
+
+use super::io::{Connection, Io, Socket};
+use super::service::{Core, Ended, Phase, Service};
+use super::slab::Key;
+use super::ticks::Tick;
+
+/// Connections looked at in one slice of a sweep.
+const SWEEP_SLICE: usize = 4096;
+
+/// What the kernel takes of a peer's output before that begins to wait; so much counts as taken by a peer of which
+/// nothing is known yet.
+const TAKEN_AT_ONCE: u64 = 64 * 1024;
+
+/// Output that was begun, of up to so many bytes, is sent to its end before a connection that is given up is closed.
+const BEGUN_BYTES_MAX: usize = 16 * 1024;
+
+/// What a close frame takes.
+const GOODBYE_BYTES: usize = 256;
+
+/// Ticks before which nobody counts as slow.
+const TRIAL_TICKS: u64 = 10;
+
+/// Ticks without progress from which on a peer is slow, and ticks that the rest of its output may take.
+const IDLE_TICKS: u64 = 20;
+const PATIENCE_TICKS: u64 = 50;
+
+/// Bounds of time and memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long pending output may stand still.
+    pub write_stall: Duration,
+    /// Bytes a second of pending output that a peer has to take, on average over `write_stall`.
+    pub write_min_bytes_per_second: u64,
+    /// How long the peer may take to finish after we have shut down.
+    pub close: Duration,
+    /// Memory that connections may hold for themselves alone: output that waits, and input that is not complete. One
+    /// connection alone may go beyond it.
+    pub private_bytes_max: usize,
+}
+
+/// Memory that single connections hold, over all of them.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    bytes: usize,
+    /// More than the limit was held by one connection alone: nobody is looked for before it is this much.
+    tolerated: usize,
+    /// When somebody slow was last looked for.
+    looked: Tick,
+}
+
+impl Memory {
+    /// Takes note of what a connection holds now.
+    pub fn count<T, S>(&mut self, connection: &mut Connection<T, S>, now: Tick) {
+        let Connection { core, secure, .. } = connection;
+        let output = core.outbox.as_ref().map_or(0, |outbox| outbox.private_bytes())
+            + secure.as_ref().map_or(0, |secure| secure.pending_bytes());
+        let input = core.input.as_ref().map_or(0, |input| input.capacity());
+        let bytes = output + input + core.held_bytes as usize;
+        let before = std::mem::replace(&mut core.counted_private_bytes, bytes);
+        if before == 0 && core.outbox.is_none() {
+            core.progress = now;
+        }
+        self.bytes = (self.bytes + bytes).saturating_sub(before);
+    }
+
+    /// The connection is gone.
+    pub fn forget(&mut self, core: &Core) {
+        self.bytes = self.bytes.saturating_sub(core.counted_private_bytes);
+    }
+}
+
+impl Core {
+    /// In how many ticks the memory will be free, as far as one can tell: as many as the rest of the output takes at
+    /// the pace so far, and at least as many as nothing has moved. Nobody is judged before its trial is over.
+    fn ticks_to_go(&self, now: Tick) -> u64 {
+        let (since, written) = self.outbox.as_ref().map_or((self.progress, 0), |outbox| outbox.waiting());
+        let age = u64::from(now.since(since));
+        if age < TRIAL_TICKS {
+            return age;
+        }
+        let bytes = self.outbox.as_ref().map_or(0, |outbox| outbox.bytes()) as u64;
+        let at_this_pace = bytes.saturating_mul(age) / (written + TAKEN_AT_ONCE);
+        at_this_pace.max(u64::from(now.since(self.progress)))
+    }
+
+    fn is_slow(&self, now: Tick) -> bool {
+        u64::from(now.since(self.progress)) >= IDLE_TICKS || self.ticks_to_go(now) >= PATIENCE_TICKS
+    }
+
+    /// Nothing but the goodbye is left to be sent.
+    fn has_said_goodbye(&self) -> bool {
+        self.phase != Phase::Open && self.counted_private_bytes <= GOODBYE_BYTES
+    }
+}
+
+impl<T: Socket, S> Io<T, S> {
+    /// Bytes that connections hold each for itself: output that waits, input that is not complete, and what the
+    /// service holds.
+    pub fn pending_private_bytes(&self) -> usize {
+        self.memory.bytes
+    }
+
+    /// Whether that is so much that what is large should wait. From here to the limit there is room for what is
+    /// small.
+    pub fn memory_is_short(&self) -> bool {
+        self.memory.bytes > self.limits.private_bytes_max / 4 * 3
+    }
+
+    /// If more memory is held than allowed, gives up the connections that would hold most of it for longest. To be
+    /// called wherever connections may have been given output.
+    pub fn relieve(&mut self, service: &mut impl Service<Session = S>) {
+        let max = self.limits.private_bytes_max;
+        if self.memory.bytes <= max {
+            self.memory.tolerated = max;
+        } else if self.memory.bytes > self.memory.tolerated {
+            self.shed(max / 4 * 3, false, service);
+            self.memory.tolerated = max.max(self.memory.bytes + self.memory.bytes / 4);
+        }
+    }
+
+    /// Somebody waits until memory is free: gives up connections whose peers are slow. Looks for them once a tick.
+    pub fn make_room(&mut self, service: &mut impl Service<Session = S>) {
+        let now = self.now;
+        if std::mem::replace(&mut self.memory.looked, now) != now {
+            self.shed(self.limits.private_bytes_max / 2, true, service);
+        }
+    }
+
+    /// Gives up connections until no more than `goal` is held; only those that are slow, if that is asked for.
+    fn shed(&mut self, goal: usize, only_slow: bool, service: &mut impl Service<Session = S>) {
+        let now = self.now;
+        let mut holders: Vec<(u64, usize, Key)> = Vec::new();
+        for slot in 0..self.slab.slots() {
+            if let Some((key, Connection { core, .. })) = self.slab.at_mut(slot)
+                && core.counted_private_bytes > 0
+                && !core.has_said_goodbye()
+                && (!only_slow || core.is_slow(now))
+            {
+                holders.push((core.ticks_to_go(now), core.counted_private_bytes, key));
+            }
+        }
+        holders.sort_unstable_by(|one, other| other.cmp(one));
+        // Whoever takes more than everybody may have could never be served otherwise.
+        if !only_slow {
+            holders.pop();
+        }
+        for (_, _, key) in holders {
+            if self.memory.bytes <= goal {
+                break;
+            }
+            self.shed_one(key, service);
+        }
+        self.bury(service);
+    }
+
+    fn shed_one(&mut self, key: Key, service: &mut impl Service<Session = S>) {
+        let Some(connection) = self.slab.get_mut(key) else { return };
+        let core = &mut connection.core;
+        core.input = None;
+        let left = core.outbox.as_mut().map_or(0, |outbox| {
+            outbox.drop_unsent();
+            outbox.private_bytes()
+        });
+        self.memory.count(connection, self.now);
+        if left <= BEGUN_BYTES_MAX && self.visit(key, |link, session| service.shed(link, session)).is_some() {
+            return;
+        }
+        if let Some(connection) = self.slab.get_mut(key) {
+            (connection.core.outbox, connection.core.held_bytes) = (None, 0);
+            self.memory.count(connection, self.now);
+        }
+        self.kill(key, Ended::Shed);
+    }
+
+    /// Looks at a slice of the connections for deadlines and stalls. Returns whether the sweep goes on.
+    pub fn sweep(&mut self, service: &mut impl Service<Session = S>) -> bool {
+        let Limits { write_stall, write_min_bytes_per_second, .. } = self.limits;
+        let write_min_bytes =
+            (u128::from(write_min_bytes_per_second) * write_stall.as_millis() / 1000) as u64;
+        let end = (self.sweep_at + SWEEP_SLICE).min(self.slab.slots());
+        for slot in self.sweep_at..end {
+            let Some((key, connection)) = self.slab.at_mut(slot) else { continue };
+            let core = &mut connection.core;
+            if core.outbox.is_some() && core.progress.after(write_stall).has_come(self.now) {
+                self.kill(key, Ended::Stalled);
+            } else if let Some(outbox) = &mut core.outbox
+                && outbox.is_too_slow(self.now, write_stall, write_min_bytes)
+            {
+                self.kill(key, Ended::Slow);
+            } else if core.deadline.has_come(self.now) {
+                core.deadline = Tick::NEVER;
+                match core.phase {
+                    Phase::Lingering => {
+                        self.counters.linger_timeouts += 1;
+                        self.kill(key, Ended::Closed);
+                    }
+                    _ => {
+                        self.visit(key, |link, session| service.deadline(link, session));
+                    }
+                }
+            }
+        }
+        self.sweep_at = if end == self.slab.slots() { 0 } else { end };
+        self.sweep_at != 0
+    }
+}
+
+#[cfg(test)]
+#[path = "limits_tests.rs"]
+mod tests;

@@ -1,0 +1,176 @@
+//! What happens when connections together hold more memory than is there for them.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::model::secret::SecretKind;
+use crate::net::service::Origin;
+use crate::net::slab::Key;
+
+use super::tests::{Bench, Fake, PRIVATE_BYTES_MAX, ask, secret};
+
+/// What went wrong: each request and each change put a client that waits for memory on the list once more.
+#[test]
+fn a_client_waits_for_memory_once_and_is_answered_for_its_last_request() {
+    let mut bench = Bench::new(|_| {});
+    bench.load(&[("flag", 1)], &"x".repeat(PRIVATE_BYTES_MAX / 5 * 4));
+    let (greedy, greedy_wire) = bench.connect(SecretKind::Client);
+    greedy_wire.give_room(1);
+    bench.message(greedy, &greedy_wire, &ask("greedy"));
+    assert!(bench.io.memory_is_short());
+    let (modest, wire) = bench.connect(SecretKind::Client);
+    for user in ["anna", "bert", "carl"] {
+        bench.message(modest, &wire, &ask(user));
+    }
+    bench.load(&[("flag", 2)], "short");
+    bench.message(modest, &wire, &json!({ "messageType": "ping", "data": null }));
+    assert_eq!(bench.server.hungry.len(), 1);
+    assert_eq!(wire.frames(), [br#"{"messageType":"pong","data":{}}"#], "only what costs no memory");
+    bench.writable(greedy, &greedy_wire, usize::MAX);
+    assert_eq!(bench.server.hungry.len(), 0);
+    let data = wire.only_data();
+    assert_eq!((&data["eventType"], &data["userKeyId"]), (&json!("full"), &json!("carl")));
+    assert_eq!(data["featureFlags"][0]["variation"], "short");
+    // From now on it is pushed to as ever, once.
+    bench.load(&[("flag", 3)], "shorter");
+    assert_eq!(wire.only_data()["featureFlags"][0]["variation"], "shorter");
+}
+
+impl Bench {
+    /// Client streams that ask for large answers and take nothing of them, until memory is short.
+    fn fill_memory(&mut self) -> Vec<(Key, Fake)> {
+        let mut greedy = Vec::new();
+        while !self.io.memory_is_short() {
+            let (key, wire) = self.connect(SecretKind::Client);
+            wire.give_room(1);
+            self.message(key, &wire, &ask("greedy"));
+            greedy.push((key, wire));
+        }
+        greedy
+    }
+}
+
+/// What went wrong: peers that take a byte now and then kept all others waiting.
+#[test]
+fn who_waits_for_memory_is_served_within_seconds_and_who_took_it_for_nothing_is_given_up() {
+    for trickle in [false, true] {
+        let mut bench = Bench::new(|_| {});
+        bench.load(&[("flag", 1)], &"x".repeat(PRIVATE_BYTES_MAX / 20));
+        let greedy = bench.fill_memory();
+        bench.later(Duration::from_millis(900));
+        let (modest, wire) = bench.connect(SecretKind::Client);
+        bench.message(modest, &wire, &ask("anna"));
+        // Whoever came just before may still be reading.
+        assert!(wire.frames().is_empty());
+        for _ in 0..2 {
+            if trickle {
+                greedy.iter().for_each(|(key, wire)| bench.writable(*key, wire, 1));
+            }
+            bench.later(Duration::from_millis(700));
+        }
+        if trickle {
+            assert!(
+                wire.frames().is_empty(),
+                "each of them would be done in good time, for all that is known"
+            );
+            for _ in 0..4 {
+                greedy.iter().for_each(|(key, wire)| bench.writable(*key, wire, 1));
+                bench.later(Duration::from_secs(1));
+            }
+        }
+        assert_eq!(wire.only_data()["userKeyId"], "anna");
+        let gone = greedy.iter().filter(|(key, _)| bench.io.visit(*key, |_, _| ()).is_none()).count();
+        assert!(gone > 0 && gone < greedy.len(), "{gone} of {}", greedy.len());
+        assert!(bench.io.pending_private_bytes() <= PRIVATE_BYTES_MAX);
+        let page = bench.server.shared.metrics.render();
+        assert!(page.contains(&format!("connections_closed_total{{reason=\"memory\"}} {gone}\n")), "{page}");
+    }
+}
+
+#[test]
+fn small_answers_and_changes_are_sent_however_short_memory_is() {
+    let mut bench = Bench::new(|_| {});
+    bench.load(&[("flag", 1)], "v");
+    let (first, wire) = bench.connect(SecretKind::Client);
+    bench.message(first, &wire, &ask("anna"));
+    wire.frames();
+    bench.load(&[("flag", 1), ("large", 2)], &"x".repeat(PRIVATE_BYTES_MAX / 20));
+    wire.frames();
+    bench.fill_memory();
+    bench.load(&[("flag", 3), ("large", 4)], "w");
+    assert_eq!(wire.only_data()["featureFlags"][0]["variation"], "w");
+    let (second, wire) = bench.connect(SecretKind::Client);
+    bench.message(second, &wire, &ask("bert"));
+    assert_eq!(wire.only_data()["userKeyId"], "bert");
+}
+
+/// What went wrong: answers over HTTP were counted and not bounded.
+#[test]
+fn a_poll_waits_for_memory_too_and_is_answered() {
+    let mut bench = Bench::new(|_| {});
+    bench.load(&[("flag", 1)], &"x".repeat(PRIVATE_BYTES_MAX / 20));
+    bench.fill_memory();
+    let wire = Fake::default();
+    wire.give_room(usize::MAX);
+    let key = bench.io.insert(wire.clone(), Origin(0), &mut bench.server);
+    let user = r#"{"keyId":"anna"}"#;
+    let request = format!(
+        "POST /api/public/sdk/client/latest-all?timestamp=0 HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{user}",
+        secret(SecretKind::Client).as_str(),
+        user.len()
+    );
+    bench.receive(key, &wire, request.as_bytes());
+    assert_eq!(wire.0.borrow().written, b"");
+    bench.later(Duration::from_secs(3));
+    let written = String::from_utf8(std::mem::take(&mut wire.0.borrow_mut().written)).unwrap();
+    assert!(written.starts_with("HTTP/1.1 200 "), "{:.100}", written);
+    assert!(written.ends_with("}]}}"));
+    // The connection goes on as ever.
+    bench.load(&[("flag", 2)], "w");
+    bench.receive(key, &wire, request.as_bytes());
+    assert!(wire.0.borrow().written.starts_with(b"HTTP/1.1 200 "));
+}
+
+/// What went wrong: what was echoed was bounded for one connection only.
+#[test]
+fn echoes_that_nobody_reads_end_with_1013_before_they_take_more_memory_than_allowed() {
+    let mut bench = Bench::new(|_| {});
+    bench.load(&[("flag", 1)], "v");
+    let echo = json!({ "messageType": "echo", "data": "x".repeat(3000) });
+    let mut streams = Vec::new();
+    for _ in 0..PRIVATE_BYTES_MAX / 3000 * 2 {
+        let (key, wire) = bench.connect(SecretKind::Server);
+        wire.give_room(0);
+        bench.message(key, &wire, &echo);
+        assert!(bench.io.pending_private_bytes() <= PRIVATE_BYTES_MAX);
+        streams.push((key, wire));
+    }
+    let gone: Vec<_> =
+        streams.iter().filter(|(key, _)| bench.io.visit(*key, |_, _| ()).is_none()).cloned().collect();
+    assert!(gone.len() > streams.len() / 4, "{} of {}", gone.len(), streams.len());
+    for (key, wire) in gone {
+        bench.writable(key, &wire, usize::MAX);
+        assert_eq!(wire.close_code(), Some(1013));
+    }
+}
+
+/// What went wrong: a message that was put together of fragments was kept until the next one came.
+#[test]
+fn a_fragmented_message_is_let_go_when_it_was_dealt_with() {
+    let mut bench = Bench::new(|_| {});
+    bench.load(&[("flag", 1)], "v");
+    let (key, wire) = bench.connect(SecretKind::Server);
+    let padding = vec![b' '; 100];
+    let mut first = vec![0x01, 0x80 | 100, 0, 0, 0, 0];
+    first.extend_from_slice(&padding);
+    bench.receive(key, &wire, &first);
+    assert!(bench.io.pending_private_bytes() >= 100);
+    let rest = br#"{"messageType":"ping","data":null}"#;
+    let mut last = vec![0x80, 0x80 | rest.len() as u8, 0, 0, 0, 0];
+    last.extend_from_slice(rest);
+    bench.receive(key, &wire, &last);
+    assert_eq!(wire.frames(), [br#"{"messageType":"pong","data":{}}"#]);
+    assert_eq!(bench.io.pending_private_bytes(), 0);
+}
