@@ -270,13 +270,13 @@ impl Chaos {
         let environment = self.environments.iter().find(|have| have.id == self.watchers[at].0).unwrap();
         // Of an environment that may have left the scope, nobody can say when it is let in.
         if environment.id != self.environments[2].id {
-            let watcher = if at % 2 == 0 {
+            let mut watcher = if at.is_multiple_of(2) {
                 Watcher::server(&self.agent, &environment.secret(Kind::Server))
             } else {
                 Watcher::client(&self.agent, &environment.secret(Kind::Client), &user("ann", &[]))
             };
+            watcher.may_repeat = watcher.is_client();
             self.watchers[at].1 = watcher;
-            self.watchers[at].1.may_repeat = at % 2 == 1;
         }
     }
 
