@@ -293,11 +293,15 @@ fn flags_and_segments_go_out_word_for_word() {
             r#"{{"eventType":"rp_full","items":[{{"envId":"{id}","secrets":{secrets},"featureFlags":[{flag}],"segments":[{raw_segment}]}}]}}"#
         )
     };
-    let agent =
-        Builder::offline().data_file(&Dataset::default()).env("DataFilePollMilliseconds", "20").start();
+    // One reactor: what it answers, it answers to the next connection too.
+    let builder = Builder::offline().data_file(&Dataset::default()).env("Reactors", "1");
+    let agent = builder.env("DataFilePollMilliseconds", "20").start();
     write_atomically(&agent.data_file(), &dump(&raw_flag));
     let secret = environment().secret(Kind::Server);
-    common::wait_until("the dump is in service", SOON, || agent.log().contains("added=2").then_some(()));
+    wait_until("the dump is in service", SOON, || {
+        let answer = agent.get("/api/public/sdk/server/latest-all", &[("Authorization", &secret)]);
+        (answer.status == 200).then_some(())
+    });
     let mut socket = RawSocket::upgrade(agent.port(), &target("server", &secret), &[]);
     socket.send(&whole(TEXT, br#"{"messageType":"data-sync","data":{"timestamp":0}}"#));
     socket.expect_text(&format!(
