@@ -28,7 +28,7 @@ pub(super) struct Dials {
 /// What became of something that might block.
 pub(super) enum Outcome {
     /// A dial of this number.
-    Dialled(u64, Dialled),
+    Dialled(u64, Box<Dialled>),
     /// A registration on its own.
     Registered(Result<String, Failure>),
 }
@@ -47,9 +47,9 @@ impl Dials {
 
     /// Opens a stream; registers first if `register`.
     pub fn dial(&self, caller: &Arc<Caller>, number: u64, register: bool) {
-        let dial = move |caller: &Caller| Outcome::Dialled(number, caller.dial(register));
+        let dial = move |caller: &Caller| Outcome::Dialled(number, Box::new(caller.dial(register)));
         self.on_a_thread(caller, dial, move |failure| {
-            Outcome::Dialled(number, Dialled { registered: None, stream: Err(failure) })
+            Outcome::Dialled(number, Box::new(Dialled { registered: None, stream: Err(failure) }))
         });
     }
 

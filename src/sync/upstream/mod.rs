@@ -173,7 +173,7 @@ impl Upstream {
         let now_ms = self.now_ms();
         while let Some(outcome) = self.dials.outcome() {
             match outcome {
-                Outcome::Dialled(number, dialled) => self.dialled(ingest, now_ms, number, dialled),
+                Outcome::Dialled(number, dialled) => self.dialled(ingest, now_ms, number, *dialled),
                 Outcome::Registered(registered) => self.registered(ingest, now_ms, registered),
             }
         }
