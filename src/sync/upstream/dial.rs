@@ -89,7 +89,8 @@ impl Caller {
         6 * self.answer_time
     }
 
-    fn register(&self) -> Result<String, Failure> {
+    /// Registers; returns the name that the server gave the agent.
+    pub(super) fn register(&self) -> Result<String, Failure> {
         let mut absent = String::new();
         for path in self.endpoint.register_paths() {
             let mut wire = self.connect()?;

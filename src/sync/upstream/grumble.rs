@@ -57,8 +57,8 @@ impl Grumble {
         if let Some(others) = self.note(&failure.told, now_ms, &failure.told) {
             tracing::warn!(
                 others_like_it = others,
-                "the agent could not be registered: {failure}. It follows the server all the same; it is registered with \
-                 the next connection{}",
+                "the agent could not be registered: {failure}. It follows the server all the same; it tries to \
+                 register again{}",
                 served(ingest)
             );
         }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `follow`, `retry` | what to do when: pure |
 //! | `dial`, `register`, `endpoint` | how a stream is opened |
+//! | `dials` | the threads on which that happens |
 //! | `connection`, `wire` | an open stream |
 //! | `request` | what the agent says on it |
 //! | `take`, `overlay` | what becomes of what the server says |
@@ -15,6 +16,7 @@
 
 mod connection;
 mod dial;
+mod dials;
 mod endpoint;
 mod follow;
 mod grumble;
@@ -30,13 +32,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, unbounded};
 use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token, Waker};
+use mio::{Interest, Registry, Token};
 
 use crate::config;
 use crate::ingest::{Ingest, Wish};
@@ -46,6 +45,7 @@ use crate::telemetry::metrics::{DialFault, Metrics, StreamEnd, UpstreamMetrics};
 use super::{TOKENS, Waiting};
 use connection::{Connection, Ended, Next};
 use dial::{Dialled, Failure};
+use dials::{Dials, Outcome};
 use follow::{Action, Fault, Follow, Options, Why};
 use grumble::Grumble;
 use overlay::Overlay;
@@ -54,8 +54,6 @@ use request::{Held, PING, report};
 pub use dial::Caller;
 pub use pull::{PullError, pull};
 
-/// Dials that may be under way, those that were given up included.
-const DIALS_MAX: usize = 2;
 /// Messages of one stream that are taken before somebody else has a turn.
 const MESSAGES_A_TURN: usize = 64;
 /// What is wrong with a ring.
@@ -97,14 +95,6 @@ struct Line {
     closing_ms: Option<u64>,
 }
 
-/// The threads that dial.
-struct Dials {
-    alive: Arc<AtomicUsize>,
-    results: Receiver<(u64, Dialled)>,
-    sender: Sender<(u64, Dialled)>,
-    waker: Arc<Waker>,
-}
-
 /// What was last told of where the agent stands.
 #[derive(PartialEq, Eq)]
 struct Told {
@@ -127,7 +117,6 @@ impl Upstream {
         own: String,
         wall_ms: fn() -> i64,
     ) -> io::Result<Self> {
-        let (sender, results) = unbounded();
         let options = Options {
             ping_ms: millis(settings.ping),
             silence_ms: millis(settings.silence),
@@ -147,7 +136,7 @@ impl Upstream {
             registry: waiting.registry()?,
             lines: BTreeMap::new(),
             ready: BTreeSet::new(),
-            dials: Dials { alive: Arc::default(), results, sender, waker: waiting.waker() },
+            dials: Dials::new(waiting.waker()),
             overlay: Overlay::new(caller.message_bytes_max),
             caller: Arc::new(caller),
             started: Instant::now(),
@@ -182,8 +171,11 @@ impl Upstream {
     pub fn turn(&mut self, ingest: &mut Ingest) {
         // One time for the whole turn: taking in a large dataset must not make the server look silent.
         let now_ms = self.now_ms();
-        while let Ok((number, dialled)) = self.dials.results.try_recv() {
-            self.dialled(ingest, now_ms, number, dialled);
+        while let Some(outcome) = self.dials.outcome() {
+            match outcome {
+                Outcome::Dialled(number, dialled) => self.dialled(ingest, now_ms, number, *dialled),
+                Outcome::Registered(registered) => self.registered(ingest, now_ms, registered),
+            }
         }
         for number in std::mem::take(&mut self.ready) {
             self.read(ingest, now_ms, number);
@@ -222,6 +214,7 @@ impl Upstream {
     fn act(&mut self, ingest: &mut Ingest, now_ms: u64, action: Action) {
         match action {
             Action::Dial { number, register } => self.dials.dial(&self.caller, number, register),
+            Action::Register => self.dials.register(&self.caller),
             Action::Ask { line, text, full } => {
                 if full {
                     self.overlay.clear();
@@ -261,17 +254,10 @@ impl Upstream {
     fn dialled(&mut self, ingest: &mut Ingest, now_ms: u64, number: u64, dialled: Dialled) {
         let Dialled { registered, stream } = dialled;
         match registered {
+            // Told below: there is no stream either.
+            Some(Err(failure)) if failure.fault == Fault::Refused => {}
+            Some(registered) => self.registered(ingest, now_ms, registered),
             None => {}
-            Some(Ok(id)) => {
-                self.follow.registered();
-                self.agent_id = id;
-            }
-            Some(Err(failure)) if failure.fault != Fault::Refused => {
-                self.metrics.dial_failed(failure.reason);
-                self.grumble.not_registered(ingest, &failure, (self.wall_ms)());
-            }
-            // Told below.
-            Some(Err(_)) => {}
         }
         let stream = stream.and_then(|connection| match self.is_ring(&connection.path) {
             true => Err(Failure {
@@ -308,6 +294,20 @@ impl Upstream {
         };
         let data = &mut Held { ingest, metrics: &self.metrics, source: &self.source };
         self.follow.dialled(now_ms, number, result, data);
+    }
+
+    fn registered(&mut self, ingest: &Ingest, now_ms: u64, registered: Result<String, Failure>) {
+        match registered {
+            Ok(id) => {
+                self.follow.registered();
+                self.agent_id = id;
+            }
+            Err(failure) => {
+                self.metrics.dial_failed(failure.reason);
+                self.grumble.not_registered(ingest, &failure, (self.wall_ms)());
+                self.follow.not_registered(now_ms, failure.fault);
+            }
+        }
     }
 
     /// Whether following an agent of this path would be following oneself.
@@ -472,42 +472,6 @@ impl Upstream {
             }
         });
         self.told = Some(told);
-    }
-}
-
-impl Dials {
-    fn dial(&self, caller: &Arc<Caller>, number: u64, register: bool) {
-        let guard = Alive(Arc::clone(&self.alive));
-        if self.alive.fetch_add(1, Ordering::AcqRel) >= DIALS_MAX {
-            return self.failed(caller, number, "earlier attempts still wait for the system");
-        }
-        let (caller_of, sender, waker) = (Arc::clone(caller), self.sender.clone(), Arc::clone(&self.waker));
-        let thread = thread::Builder::new().name("dial".into()).spawn(move || {
-            let dialled = caller_of.dial(register);
-            drop(guard);
-            // Nobody waits for it when the agent ends.
-            let _ = sender.send((number, dialled));
-            let _ = waker.wake();
-        });
-        if let Err(error) = thread {
-            self.failed(caller, number, &format!("a thread cannot be started ({error})"));
-        }
-    }
-
-    fn failed(&self, caller: &Caller, number: u64, told: &str) {
-        let told = format!("{}: {told}", caller.endpoint);
-        let failure = Failure { fault: Fault::Failed, reason: DialFault::Abandoned, told };
-        let _ = self.sender.send((number, Dialled { registered: None, stream: Err(failure) }));
-        let _ = self.waker.wake();
-    }
-}
-
-/// One dial under way.
-struct Alive(Arc<AtomicUsize>);
-
-impl Drop for Alive {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

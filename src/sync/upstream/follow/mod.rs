@@ -12,6 +12,7 @@
 mod cover_tests;
 mod coverage;
 mod line;
+mod registration;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use super::retry::{Gate, Random, Retry};
 
 pub(super) use coverage::Coverage;
 use line::{Line, Request};
+use registration::Registration;
 pub(super) use sync::{Brought, Take};
 
 /// The request for everything.
@@ -63,6 +65,8 @@ pub(super) struct Options {
 pub(super) enum Action {
     /// Open a connection, and say so with this number; register first if told.
     Dial { number: u64, register: bool },
+    /// Register, and say what became of it.
+    Register,
     /// Send a request for data. `full`: what is pushed from now on is to be remembered until the answer comes.
     Ask { line: u64, text: String, full: bool },
     /// Send a ping.
@@ -127,7 +131,7 @@ pub(super) struct Follow {
     next_dial_ms: u64,
     retry: Retry,
     failed_attempts: u64,
-    registered: bool,
+    registration: Registration,
     /// Lines of lower numbers are not told of everything.
     cover_from: u64,
     coverage: Coverage,
@@ -167,7 +171,7 @@ impl Follow {
             next_dial_ms: 0,
             retry: Retry::new(options.retry_ms),
             failed_attempts: 0,
-            registered: false,
+            registration: Registration::new(options.retry_ms),
             cover_from: 0,
             coverage: Coverage::default(),
             loaded: false,
@@ -215,6 +219,7 @@ impl Follow {
         self.ask_full(now_ms, data);
         self.probe(now_ms, data);
         self.redial(now_ms);
+        self.register(now_ms);
         self.report(now_ms);
     }
 
@@ -228,7 +233,8 @@ impl Follow {
         };
         let status = if self.lines.is_empty() { u64::MAX } else { self.next_status_ms };
         let full = if self.asks_on().is_some() { self.full_due_ms() } else { u64::MAX };
-        lines.chain([dial, status, full]).min().unwrap_or(u64::MAX)
+        let register = if self.registers_alone() { self.registration.due_ms() } else { u64::MAX };
+        lines.chain([dial, status, full, register]).min().unwrap_or(u64::MAX)
     }
 
     fn line(&mut self, number: u64) -> Option<&mut Line> {
@@ -252,7 +258,8 @@ impl Follow {
         let give_up_ms = now_ms + self.options.dial_ms + DIAL_SLACK_MS;
         let known = self.loaded.then(|| self.coverage.clone());
         self.dial = Some(Dial { number, give_up_ms, known });
-        self.actions.push_back(Action::Dial { number, register: !self.registered });
+        let register = self.registration.is_wanted();
+        self.actions.push_back(Action::Dial { number, register });
     }
 
     fn time_out_dial(&mut self, now_ms: u64) {
@@ -264,7 +271,24 @@ impl Follow {
 
     /// The server took the registration.
     pub fn registered(&mut self) {
-        self.registered = true;
+        self.registration.is_done();
+    }
+
+    /// The server did not take the registration.
+    pub fn not_registered(&mut self, now_ms: u64, fault: Fault) {
+        self.registration.failed(now_ms, fault, &mut self.random);
+    }
+
+    /// Whether nothing else registers.
+    fn registers_alone(&self) -> bool {
+        self.dial.is_none() && !self.lines.is_empty()
+    }
+
+    fn register(&mut self, now_ms: u64) {
+        if self.registers_alone() && now_ms >= self.registration.due_ms() {
+            self.registration.begun();
+            self.actions.push_back(Action::Register);
+        }
     }
 
     /// A dial came to an end.
@@ -296,7 +320,7 @@ impl Follow {
         let random = self.random.next();
         let delay_ms = match fault {
             Fault::Refused => {
-                self.registered = false;
+                self.registration.forget();
                 self.retry.refused(random)
             }
             Fault::Failed => self.retry.failed(random),
@@ -333,7 +357,7 @@ impl Follow {
 
     fn lost(&mut self, now_ms: u64, fault: Fault) {
         if fault == Fault::Refused {
-            self.registered = false;
+            self.registration.forget();
         }
         if self.wants_dial() {
             self.wait(now_ms, fault);

@@ -228,6 +228,34 @@ fn a_line_that_refuses_later_makes_it_register_again_and_wait() {
 }
 
 #[test]
+fn a_registration_that_failed_is_tried_again_while_the_line_is_open() {
+    for fault in [Fault::Failed, Fault::Refused] {
+        let mut bench = Bench::new();
+        bench.actions();
+        bench.follow.not_registered(bench.now_ms, fault);
+        bench.dialled(1, Ok(()));
+        bench.full(1, &home(), &[]);
+        let mut pauses_ms = Vec::new();
+        for _ in 0..30 {
+            let before_ms = bench.now_ms;
+            while !bench.hear(1, 1).contains(&Action::Register) {}
+            pauses_ms.push(bench.now_ms - before_ms);
+            // One at a time.
+            assert!(!bench.hear(1, 1_000).contains(&Action::Register));
+            bench.follow.not_registered(bench.now_ms, fault);
+        }
+        assert!(pauses_ms.iter().all(|pause_ms| *pause_ms <= 60_001), "{pauses_ms:?}");
+        assert!(
+            fault == Fault::Failed || pauses_ms.iter().all(|pause_ms| *pause_ms >= 30_000),
+            "{pauses_ms:?}"
+        );
+        while !bench.hear(1, 1).contains(&Action::Register) {}
+        bench.follow.registered();
+        assert!(!bench.hear(1, 200_000).contains(&Action::Register));
+    }
+}
+
+#[test]
 fn a_line_that_held_makes_failures_before_it_forgotten_once() {
     let mut bench = Bench::new();
     bench.actions();

@@ -259,6 +259,7 @@ impl World {
                 self.server.answer(self.now_ms, line, since);
             }
             Action::Ping { line } => self.server.send(line, self.now_ms, Message::Pong),
+            Action::Register => self.follow.registered(),
             Action::Report { .. } => {}
             Action::Close { line } => {
                 // What is on its way is read, then the server is gone.
