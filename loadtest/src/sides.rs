@@ -148,6 +148,12 @@ impl Side {
         Ok(())
     }
 
+    /// The agent's metrics.
+    pub fn metrics(&self) -> io::Result<String> {
+        let page = request(self.admin, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"")?;
+        String::from_utf8(page).map_err(io::Error::other)
+    }
+
     fn full_of_a_client(&self) -> io::Result<Vec<u8>> {
         let body = data::user(0).to_string();
         let head = format!(

@@ -1,12 +1,14 @@
 //! What TLS costs: the agent with and without it in turn, round by round.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::client::Resumption;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, NamedGroup, RootCertStore};
 
 use crate::compare::{broadcast, spread};
 use crate::crowd::Crowd;
@@ -36,6 +38,31 @@ const ROWS: [Row; 5] = [
 
 /// Broadcasts in a round; the median of them counts.
 const BROADCASTS: u64 = 5;
+
+/// Connections of the small crowd that comes first: each brings two tickets, and more than are made at a time are wanted.
+const FIRST: usize = 200;
+
+/// Tickets of all connections, as many SDKs together have them. The library's own store keeps eight.
+#[derive(Debug, Default)]
+struct Tickets(Mutex<VecDeque<Tls13ClientSessionValue>>);
+
+impl ClientSessionStore for Tickets {
+    fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        None
+    }
+    fn set_tls12_session(&self, _: ServerName<'static>, _: Tls12ClientSessionValue) {}
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        None
+    }
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {}
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, ticket: Tls13ClientSessionValue) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(ticket);
+    }
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
 
 /// Runs all rounds and prints medians and spreads.
 pub fn run(setup: &Setup, connections: usize, rounds: usize) -> io::Result<()> {
@@ -88,10 +115,11 @@ fn client(roots: &RootCertStore, resumption: Resumption) -> io::Result<Arc<Clien
 fn measure(side: &Side, connections: usize, roots: Option<&RootCertStore>) -> io::Result<Figures> {
     let Side { server, address, .. } = side;
     let anew = roots.map(|roots| client(roots, Resumption::disabled())).transpose()?;
-    let by_ticket = roots.map(|roots| client(roots, Resumption::default())).transpose()?;
+    let tickets = || Resumption::store(Arc::new(Tickets::default()));
+    let by_ticket = roots.map(|roots| client(roots, tickets())).transpose()?;
     let count = connections as f64;
     // A small crowd first: what is made once must not count for the first connections, and tickets are wanted later.
-    Crowd::with_tls(by_ticket.clone())?.connect(*address, 50, Sdk::Server)?;
+    Crowd::with_tls(by_ticket.clone())?.connect(*address, FIRST, Sdk::Server)?;
     let mut crowd = Crowd::with_tls(anew)?;
     let (cpu, pss) = (server.cpu_ns()?, server.pss_bytes()?);
     crowd.connect(*address, connections, Sdk::Server)?;
@@ -109,9 +137,21 @@ fn measure(side: &Side, connections: usize, roots: Option<&RootCertStore>) -> io
     let ping_cpu_us = (server.cpu_ns()? - cpu) as f64 / 1000.0 / count;
     drop(crowd);
     let mut crowd = Crowd::with_tls(by_ticket)?;
+    let before = resumed(side)?;
     let cpu = server.cpu_ns()?;
     crowd.connect(*address, connections, Sdk::Server)?;
     let resume_cpu_us = (server.cpu_ns()? - cpu) as f64 / 1000.0 / count;
+    if roots.is_some() && resumed(side)? - before < 0.9 * count {
+        return Err(io::Error::other("too few connections were resumed to say what that costs"));
+    }
     let broadcast_cpu_ms = broadcasts[broadcasts.len() / 2];
     Ok(Figures { connect_cpu_us, resume_cpu_us, pss_bytes, broadcast_cpu_ms, ping_cpu_us })
+}
+
+/// How many handshakes the agent has resumed.
+fn resumed(side: &Side) -> io::Result<f64> {
+    let page = side.metrics()?;
+    let start = "featbit_agent_tls_handshakes_total{kind=\"resumed\"} ";
+    let count = page.lines().find_map(|line| line.strip_prefix(start));
+    Ok(count.and_then(|count| count.parse().ok()).unwrap_or(0.0))
 }

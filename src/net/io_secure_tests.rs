@@ -425,3 +425,8 @@ proptest! {
         prop_assert_eq!(bench.io.pending_private_bytes(), 0);
     }
 }
+
+#[test]
+fn tls_adds_one_allocation_of_known_size_and_what_rustls_needs() {
+    assert!(size_of::<Secure>() <= 1200, "{}", size_of::<Secure>());
+}
