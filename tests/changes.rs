@@ -271,8 +271,10 @@ fn a_forgotten_updated_at_is_named_and_with_data_file_stamp_raised() {
         assert_eq!(flag["fallthrough"]["variations"][0]["id"], "v1");
         let raised = flag["updatedAt"] != data.environments[0].flags[0]["updatedAt"];
         assert_eq!(raised, stamp == "true", "{flag}");
-        let log = agent.log();
-        assert!(log.lines().any(|line| line.contains("WARN") && line.contains("key=\"plain\"")), "{log}");
+        wait_until("it is logged", SOON, || {
+            let log = agent.log();
+            log.lines().any(|line| line.contains("WARN") && line.contains("key=\"plain\"")).then_some(())
+        });
     }
 }
 

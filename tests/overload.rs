@@ -358,6 +358,50 @@ fn without_descriptors_connections_wait_and_are_accepted_when_some_are_free() {
     assert!(hit >= 1.0);
 }
 
+/// Whoever is in is told of changes while nobody else can come in, and the agent tells of that in its metrics later.
+#[test]
+fn started_with_few_descriptors_it_serves_those_who_are_in_and_others_when_they_leave() {
+    let mut data = Dataset::of([Environment::new(1).flag(flag("marker", "string", &["marker-0"]))]);
+    // Some 64 of them are set aside for everything but connections of SDKs.
+    let agent = Builder::offline().api_key().data_file(&data).env("Reactors", "2").descriptors(120).start();
+    let environment = data.environments[0].clone();
+    let mut inside: Vec<(Kind, Stream)> = [Kind::Server, Kind::Client, Kind::Server, Kind::Client]
+        .map(|kind| {
+            let mut stream = Stream::connect(&agent, kind, &environment.secret(kind));
+            ask(&mut stream, kind);
+            assert_eq!(marker(&stream.next_data(), kind), "marker-0");
+            (kind, stream)
+        })
+        .into();
+    // Taken in before the rush, since it needs a connection too.
+    let mut operator = common::http::Connection::open(agent.port()).unwrap();
+    operator.send(b"GET /health/liveness HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    operator.read_response(false).unwrap().expect(200);
+    let mut crowd: Vec<RawSocket> = (0..300).map(|_| RawSocket::connect(agent.port())).collect();
+    wait_until("many are sent away", SOON, || {
+        (crowd.iter_mut().filter_map(|socket| socket.has_input().then_some(())).count() >= 200).then_some(())
+    });
+    for number in 1..=3 {
+        set_marker(&mut data, number);
+        agent.write_data(&data);
+        for (kind, stream) in &mut inside {
+            assert_eq!(marker(&stream.next_data(), *kind), format!("marker-{number}"));
+        }
+    }
+    drop(crowd);
+    wait_until("there is room again", SOON, || {
+        let mut socket = RawSocket::connect(agent.port());
+        socket.try_send(&upgrade_request(&target(&environment, Kind::Server), &[])).ok()?;
+        socket.try_read_head().filter(|head| head.starts_with("HTTP/1.1 101 "))
+    });
+    for (kind, stream) in &mut inside {
+        stream.expect_nothing_new();
+        ask(stream, *kind);
+        assert_eq!(marker(&stream.next_data(), *kind), "marker-3");
+    }
+    assert!(agent.metric("featbit_agent_limits_hit_total", "\"connections\"") >= 200.0);
+}
+
 #[test]
 fn a_stream_that_stops_reading_is_given_up_after_the_write_stall() {
     let long = "x".repeat(8_000_000);

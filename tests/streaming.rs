@@ -10,7 +10,7 @@ use common::dataset::{
 };
 use common::frames::{RawSocket, TEXT, whole};
 use common::ws::{Stream, token};
-use common::{SOON, now_ms};
+use common::{SOON, now_ms, wait_until};
 use serde_json::{Value, json};
 
 const REFUSED: (u16, &str) = (4003, "invalid request, close by server");
@@ -117,7 +117,9 @@ fn a_token_out_of_time_gets_no_data_is_held_and_closed_with_1008_and_one_line_sa
         let (code, _) = socket.expect_close();
         assert_eq!(code, 1008);
     }
-    let log = agent.log();
+    let log = wait_until("it is logged", SOON, || {
+        Some(agent.log()).filter(|log| log.contains("token is out of time"))
+    });
     let lines: Vec<_> = log.lines().filter(|line| line.contains("token is out of time")).collect();
     assert_eq!(lines.len(), 1, "{log}");
     let (_, after) = lines[0].split_once("difference_seconds=").unwrap();
@@ -291,11 +293,15 @@ fn flags_and_segments_go_out_word_for_word() {
             r#"{{"eventType":"rp_full","items":[{{"envId":"{id}","secrets":{secrets},"featureFlags":[{flag}],"segments":[{raw_segment}]}}]}}"#
         )
     };
-    let agent =
-        Builder::offline().data_file(&Dataset::default()).env("DataFilePollMilliseconds", "20").start();
+    // One reactor: what it answers, it answers to the next connection too.
+    let builder = Builder::offline().data_file(&Dataset::default()).env("Reactors", "1");
+    let agent = builder.env("DataFilePollMilliseconds", "20").start();
     write_atomically(&agent.data_file(), &dump(&raw_flag));
     let secret = environment().secret(Kind::Server);
-    common::wait_until("the dump is in service", SOON, || agent.log().contains("added=2").then_some(()));
+    wait_until("the dump is in service", SOON, || {
+        let answer = agent.get("/api/public/sdk/server/latest-all", &[("Authorization", &secret)]);
+        (answer.status == 200).then_some(())
+    });
     let mut socket = RawSocket::upgrade(agent.port(), &target("server", &secret), &[]);
     socket.send(&whole(TEXT, br#"{"messageType":"data-sync","data":{"timestamp":0}}"#));
     socket.expect_text(&format!(

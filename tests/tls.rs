@@ -430,8 +430,9 @@ fn plain_http_where_tls_is_spoken_is_refused_in_plain_http() {
         assert!(answer.text().contains("https://"), "{}", answer.text());
     }
     place.wait_for_failure("plain_http", 3.0);
-    let told = place.agent.log().matches("speaks plain HTTP where TLS is spoken").count();
-    assert_eq!(told, 1);
+    let told = || place.agent.log().matches("speaks plain HTTP where TLS is spoken").count();
+    wait_until("it is logged", SOON, || (told() > 0).then_some(()));
+    assert_eq!(told(), 1);
     let mut garbage = socket(place.port);
     garbage.write_all(b"\x00\x01\x02\x03 what is this").unwrap();
     let mut answer = Vec::new();

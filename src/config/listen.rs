@@ -66,12 +66,15 @@ const FORM: &str = "Write URLs such as http://*:6100, separated by `;`";
 
 /// Parses URLs separated by `;`. Besides the addresses: the host names that were taken for "every address".
 pub fn parse(text: &str) -> Result<(Vec<Listen>, Vec<String>), Unfit> {
-    let mut addresses = Vec::new();
+    let mut addresses: Vec<Listen> = Vec::new();
     let mut names = Vec::new();
     for url in text.split(';').map(str::trim).filter(|url| !url.is_empty()) {
         for listen in parse_one(url, &mut names)? {
-            if !addresses.contains(&listen) {
-                addresses.push(listen);
+            let place = |one: &Listen| (one.address, one.port, one.scheme);
+            match addresses.iter_mut().find(|one| place(one) == place(&listen)) {
+                // Asked for as it is, and as a part of `localhost`: then it has to be there.
+                Some(same) => same.optional &= listen.optional,
+                None => addresses.push(listen),
             }
         }
     }
@@ -153,6 +156,17 @@ mod tests {
 
     fn shown(text: &str) -> Vec<String> {
         parse(text).unwrap().0.iter().map(Listen::to_string).collect()
+    }
+
+    #[test]
+    fn an_address_given_twice_once_by_localhost_is_listened_on_once() {
+        for text in ["http://[::1]:7;http://localhost:7", "http://localhost:7;http://[::1]:7"] {
+            let (addresses, _) = parse(text).unwrap();
+            assert_eq!(addresses.len(), 2, "{text}");
+            let optional =
+                |shown: &str| addresses.iter().find(|one| one.to_string() == shown).unwrap().optional;
+            assert!(!optional("http://[::1]:7") && optional("http://127.0.0.1:7"), "{text}");
+        }
     }
 
     #[test]

@@ -152,6 +152,8 @@ impl Writer {
     /// go back.
     pub fn replace(&mut self, dataset: &Dataset<'_>, now_ms: i64, stamp: bool) -> Published {
         let mut report = Report::default();
+        // What nobody reads any more must not count against what is compiled now.
+        self.sweep();
         self.compiler.begin_change();
         let slots: Vec<_> = dataset.environments.iter().map(|def| self.slot_of(def.id)).collect();
         let mut round = Round::new(&self.current);
@@ -194,6 +196,8 @@ impl Writer {
     /// without secrets.
     pub fn upsert(&mut self, flags: &[FlagDef<'_>], segments: &[SegmentDef<'_>], now_ms: i64) -> Published {
         let mut report = Report::default();
+        // What nobody reads any more must not count against what is compiled now.
+        self.sweep();
         self.compiler.begin_change();
         let mut groups: Vec<(EnvironmentSlot, Vec<&FlagDef<'_>>, Vec<&SegmentDef<'_>>)> = Vec::new();
         let mut group_of = |slot: EnvironmentSlot| match groups.iter().position(|group| group.0 == slot) {

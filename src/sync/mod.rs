@@ -14,11 +14,12 @@ use crossbeam::channel::{Receiver, TryRecvError};
 use mio::{Events, Poll, Registry, Token, Waker};
 
 use crate::ingest::{Ingest, Job};
+use crate::telemetry::memory::GiveBack;
 
 use file::DataFile;
 use upstream::Upstream;
 
-/// How often memory of snapshots that nobody uses is looked for.
+/// How often memory that nobody uses is looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Says that there is a job, or something else to look at.
@@ -81,10 +82,14 @@ pub fn run(
     looked: impl FnOnce(),
 ) -> io::Result<()> {
     let mut looked = Some(looked);
+    let mut memory = GiveBack::default();
     let mut next_sweep = Instant::now() + SWEEP_EVERY;
     let mut events = Events::with_capacity(64);
     loop {
         if !work_off(jobs, &mut ingest, &mut source) {
+            if let Source::Upstream(upstream) = &mut source {
+                upstream.stop();
+            }
             return Ok(());
         }
         match &mut source {
@@ -103,6 +108,7 @@ pub fn run(
         ingest.expire();
         if Instant::now() >= next_sweep {
             ingest.sweep();
+            memory.look();
             next_sweep = Instant::now() + SWEEP_EVERY;
         }
         let mut wait = next_sweep.saturating_duration_since(Instant::now());

@@ -4,5 +4,6 @@
 //! or user data may be passed to it, and libraries' own lines never pass it.
 
 pub mod log;
+pub mod memory;
 pub mod metrics;
 pub mod once;

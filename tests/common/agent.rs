@@ -24,6 +24,7 @@ pub struct Builder {
     args: Vec<String>,
     env: Vec<(String, String)>,
     data: Option<Dataset>,
+    descriptors: Option<u32>,
 }
 
 /// A running agent. Dropped, it is killed.
@@ -33,6 +34,7 @@ pub struct Agent {
     port: u16,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    descriptors: Option<u32>,
     dir: TempDir,
     log: Arc<Mutex<String>>,
 }
@@ -45,7 +47,8 @@ impl Builder {
 
     /// An agent with nothing set but its address.
     pub fn bare() -> Self {
-        Self { args: Vec::new(), env: Vec::new(), data: None }.env("ASPNETCORE_URLS", "http://127.0.0.1:0")
+        Self { args: Vec::new(), env: Vec::new(), data: None, descriptors: None }
+            .env("ASPNETCORE_URLS", "http://127.0.0.1:0")
     }
 
     /// Sets a variable of its environment, which is empty otherwise.
@@ -72,6 +75,12 @@ impl Builder {
         self
     }
 
+    /// Lets it have so many descriptors at most.
+    pub fn descriptors(mut self, count: u32) -> Self {
+        self.descriptors = Some(count);
+        self
+    }
+
     /// Starts the agent and waits until it answers.
     pub fn start(mut self) -> Agent {
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -81,8 +90,9 @@ impl Builder {
             self = self.env("DataFile", path.to_str().expect("the path is UTF-8"));
         }
         let log = Arc::new(Mutex::new(String::new()));
-        let child = spawn(&self.args, &self.env, dir.path(), &log);
-        let mut agent = Agent { child, port: 0, args: self.args, env: self.env, dir, log };
+        let child = spawn(&self.args, &self.env, self.descriptors, dir.path(), &log);
+        let Self { args, env, descriptors, .. } = self;
+        let mut agent = Agent { child, port: 0, args, env, descriptors, dir, log };
         agent.wait_for_start();
         agent
     }
@@ -95,8 +105,23 @@ pub fn command(args: &[String], env: &[(String, String)], dir: &Path) -> Command
     command
 }
 
-fn spawn(args: &[String], env: &[(String, String)], dir: &Path, log: &Arc<Mutex<String>>) -> Child {
-    let mut child = command(args, env, dir)
+fn spawn(
+    args: &[String],
+    env: &[(String, String)],
+    descriptors: Option<u32>,
+    dir: &Path,
+    log: &Arc<Mutex<String>>,
+) -> Child {
+    let mut command = command(args, env, dir);
+    if let Some(count) = descriptors {
+        // The shell sets the limit, and becomes the agent.
+        let mut limited = Command::new("/bin/sh");
+        limited.arg("-c").arg(format!("ulimit -n {count} && exec \"$0\" \"$@\""));
+        limited.arg(command.get_program()).args(command.get_args());
+        limited.env_clear().envs(env.iter().cloned()).current_dir(dir);
+        command = limited;
+    }
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -231,7 +256,7 @@ impl Agent {
             }
         }
         self.log.lock().expect("no reader of the log panics").clear();
-        self.child = spawn(&self.args, &self.env, self.dir.path(), &self.log);
+        self.child = spawn(&self.args, &self.env, self.descriptors, self.dir.path(), &self.log);
         self.wait_for_start();
     }
 
@@ -277,7 +302,7 @@ pub fn run_to_end(args: &[&str], env: &[(&str, &str)], within: Duration) -> (Opt
     let args: Vec<String> = args.iter().map(|&arg| arg.into()).collect();
     let env: Vec<(String, String)> = env.iter().map(|&(name, value)| (name.into(), value.into())).collect();
     let log = Arc::new(Mutex::new(String::new()));
-    let mut child = spawn(&args, &env, dir.path(), &log);
+    let mut child = spawn(&args, &env, None, dir.path(), &log);
     let status = poll_until(within, || child.try_wait().expect("the agent is this process' child"));
     let Some(status) = status else {
         let _ = child.kill();

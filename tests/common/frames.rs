@@ -211,6 +211,14 @@ impl RawSocket {
         (code, reason.to_owned())
     }
 
+    /// Reads up to so many bytes, if some are there, and forgets them. Returns how many.
+    pub fn read_some(&mut self, count: usize) -> io::Result<usize> {
+        self.stream.set_nonblocking(true)?;
+        let read = self.stream.read(&mut vec![0; count]);
+        self.stream.set_nonblocking(false)?;
+        read
+    }
+
     fn fill(&mut self) -> io::Result<usize> {
         let mut chunk = [0; 64 * 1024];
         let count = self.stream.read(&mut chunk)?;

@@ -15,6 +15,7 @@ pub mod dataset;
 pub mod following;
 pub mod frames;
 pub mod http;
+pub mod memory;
 pub mod proxy;
 pub mod raw;
 pub mod rng;

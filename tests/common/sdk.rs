@@ -50,6 +50,8 @@ pub struct Spec {
     run: Vec<String>,
     env: BTreeMap<String, String>,
     differs: Vec<String>,
+    /// How long it may take for what should happen at once.
+    patience: Duration,
     installed: bool,
     /// Why it cannot be installed here, if `prepare` found the registry without it.
     unavailable: Option<String>,
@@ -108,6 +110,8 @@ fn read_spec(root: &Path, file: &Path) -> Spec {
             .as_object()
             .map(|differs| differs.keys().cloned().collect())
             .unwrap_or_default(),
+        patience: SOON
+            * json["patience"].as_u64().map_or(1, |times| times.try_into().expect("a small number")),
         installed: cache.join("installed").is_file()
             && list(&json["needs"])
                 .iter()
@@ -187,7 +191,7 @@ impl Sdk {
         });
         let mut sdk =
             Self { spec: spec.clone(), mode, child, input, answers, current_user: None, commands: 0 };
-        let hello = sdk.read(ANSWER_GRACE);
+        let hello = sdk.read(ANSWER_GRACE + spec.patience);
         assert_eq!(hello["ready"], true, "{}: {hello}", sdk.label());
         sdk
     }
@@ -211,6 +215,11 @@ impl Sdk {
     pub fn differs(&self, name: &str) -> bool {
         let polling_only = name.starts_with("polling-");
         self.spec.differs.iter().any(|have| have == name) && (!polling_only || self.mode == Mode::Polling)
+    }
+
+    /// How long it may take for what should happen at once.
+    pub fn patience(&self) -> Duration {
+        self.spec.patience
     }
 
     /// Sends a command and returns its answer.
@@ -250,7 +259,7 @@ impl Sdk {
         for (name, value) in more.as_object().into_iter().flatten() {
             args[name] = value.clone();
         }
-        self.command("start", args, SOON);
+        self.command("start", args, self.patience());
     }
 
     /// Starts the SDK as one of an environment.
@@ -260,20 +269,20 @@ impl Sdk {
 
     /// Waits until it is ready.
     pub fn wait_ready(&mut self) {
-        let answer = self.command("wait-ready", json!({ "timeoutMs": ms(SOON) }), SOON);
+        let answer = self.command("wait-ready", json!({ "timeoutMs": ms(self.patience()) }), self.patience());
         assert_eq!(answer["ready"], true, "{} is not ready: {}", self.label(), self.state());
     }
 
     /// The state of its connection.
     pub fn state(&mut self) -> Value {
-        self.command("state", json!({}), SOON)
+        self.command("state", json!({}), self.patience())
     }
 
     /// Waits for a state, see the driver's `wait-state`.
     pub fn wait_state(&mut self, wanted: Value) -> Value {
         let mut args = wanted.clone();
-        args["timeoutMs"] = json!(ms(SOON));
-        let state = self.command("wait-state", args, SOON);
+        args["timeoutMs"] = json!(ms(self.patience()));
+        let state = self.command("wait-state", args, self.patience());
         assert_eq!(state["matched"], true, "{}: waited for {wanted} in vain: {state}", self.label());
         state
     }
@@ -300,9 +309,9 @@ impl Sdk {
         self.identify(user);
         let args = json!({
             "key": key, "user": user, "type": variation_type, "value": value, "default": default,
-            "timeoutMs": ms(SOON),
+            "timeoutMs": ms(self.patience()),
         });
-        let answer = self.command("wait-value", args, SOON);
+        let answer = self.command("wait-value", args, self.patience());
         let label = self.label();
         assert_eq!(
             answer["matched"], true,
@@ -319,7 +328,7 @@ impl Sdk {
     ) -> BTreeMap<String, Value> {
         self.identify(user);
         let keys: Vec<&String> = variation_types.keys().collect();
-        let mut answer = self.command("all", json!({ "user": user, "keys": keys }), SOON);
+        let mut answer = self.command("all", json!({ "user": user, "keys": keys }), self.patience());
         let values = answer["values"].as_object_mut().expect("values by key");
         values
             .iter_mut()
@@ -330,14 +339,14 @@ impl Sdk {
     /// Makes a user a client SDK's current one; server SDKs have none.
     pub fn identify(&mut self, user: &Value) {
         if self.spec.kind == Kind::Client && self.current_user.as_ref() != Some(user) {
-            self.command("identify", json!({ "user": user }), SOON);
+            self.command("identify", json!({ "user": user }), self.patience());
             self.current_user = Some(user.clone());
         }
     }
 
     /// Keys of the flags it has reported as changed since its start. Not every SDK reports any.
     pub fn updates(&mut self) -> Vec<String> {
-        let answer = self.command("updates", json!({}), SOON);
+        let answer = self.command("updates", json!({}), self.patience());
         let keys = answer["keys"].as_array().expect("a list of keys");
         keys.iter().filter_map(|key| Some(key.as_str()?.to_owned())).collect()
     }
@@ -350,7 +359,7 @@ impl Sdk {
 
     /// Closes the SDK. It can be started again.
     pub fn stop(&mut self) {
-        self.command("stop", json!({}), SOON);
+        self.command("stop", json!({}), self.patience());
     }
 }
 

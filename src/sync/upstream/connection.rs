@@ -203,3 +203,7 @@ fn handshake_fault(error: &Error) -> String {
         _ => "its answer to the WebSocket handshake cannot be understood".into(),
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -173,6 +173,11 @@ impl Upstream {
         self.follow.disturbed();
     }
 
+    /// Says goodbye. Waits for nobody: a server that does not hear it sees the end of the connection.
+    pub fn stop(&mut self) {
+        self.lines.values_mut().for_each(|line| line.connection.close());
+    }
+
     /// Deals with what has come in, and does what is due.
     pub fn turn(&mut self, ingest: &mut Ingest) {
         // One time for the whole turn: taking in a large dataset must not make the server look silent.

@@ -32,7 +32,7 @@ impl Wire {
 
     /// Reads and writes do not wait from now on.
     pub fn set_nonblocking(&mut self) -> io::Result<()> {
-        self.deadline = None;
+        (self.deadline, self.patience) = (None, None);
         self.stream.set_read_timeout(None)?;
         self.stream.set_write_timeout(None)?;
         self.stream.set_nonblocking(true)

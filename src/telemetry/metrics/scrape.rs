@@ -48,7 +48,7 @@ impl Collector for Process {
         let page = &mut Page(encoder);
         let name = "process_start_time_seconds";
         page.gauge(name, "When the process started, in seconds since 1970.", self.0.started_unix_s)?;
-        match resident_bytes() {
+        match crate::telemetry::memory::resident_bytes() {
             Some(bytes) => page.gauge("process_resident_memory_bytes", "Memory in use.", bytes as f64),
             None => Ok(()),
         }
@@ -186,14 +186,6 @@ fn data(page: &mut Page<'_>, writer: &WriterMetrics) -> Result<(), Error> {
     page.histogram("dataset_load_seconds", help, &writer.loads.read())?;
     let last_s = writer.last_load_us.get() as f64 / 1e6;
     page.gauge("dataset_load_last_seconds", "The same of the last dataset.", last_s)
-}
-
-/// The process's resident memory, where the system tells it.
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
 }
 
 #[cfg(test)]

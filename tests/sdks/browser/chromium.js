@@ -39,8 +39,8 @@ function runs(pid) {
   try {
     process.kill(pid, 0);
     return true;
-  } catch {
-    return false;
+  } catch ({ code }) {
+    return code !== 'ESRCH';
   }
 }
 
@@ -54,7 +54,11 @@ function removeOrphans() {
   for (const name of fs.readdirSync(os.tmpdir())) {
     const pid = name.startsWith(PROFILE_PREFIX) && Number.parseInt(name.slice(PROFILE_PREFIX.length), 10);
     if (pid && !runs(pid)) {
-      remove(path.join(os.tmpdir(), name));
+      try {
+        remove(path.join(os.tmpdir(), name));
+      } catch {
+        // Another user's, or the next driver's to try.
+      }
     }
   }
 }

@@ -5,7 +5,7 @@ const { until } = require('../shared/line_protocol.js');
 const { Network } = require('./network.js');
 
 // Generous: the machine may be busy with other browsers.
-const STEP_TIMEOUT_MS = 30_000;
+const STEP_TIMEOUT_MS = 60_000;
 
 class Tab {
   /** A new tab of a browser, with nothing in it. */
