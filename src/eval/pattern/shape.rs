@@ -112,7 +112,9 @@ impl Shapes {
                 + match shape {
                     Shape::Is(texts) | Shape::Starts(texts) | Shape::Ends(texts) => words(texts),
                     Shape::Contains(texts) => finders(texts),
-                    Shape::Spans { heads, gap, tails } => words(heads) + size_of_val(&*gap.bytes) + words(tails),
+                    Shape::Spans { heads, gap, tails } => {
+                        words(heads) + size_of_val(&*gap.bytes) + words(tails)
+                    }
                     Shape::StartsSpan { heads: texts, gap } | Shape::EndsSpan { gap, tails: texts } => {
                         size_of_val(&*gap.bytes) + words(texts)
                     }
