@@ -37,6 +37,7 @@ fn hurried(server: &Server) -> Builder {
 fn in_touch(server: &Server) -> (Agent, Watcher) {
     let agent = hurried(server).start();
     agent.wait_stable();
+    server.wait_in_touch();
     let sdk = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
     (agent, sdk)
 }
@@ -222,6 +223,37 @@ fn the_first_connection_may_break_while_the_second_is_opened() {
 }
 
 #[test]
+fn one_added_between_the_opening_and_the_first_answer_is_told_of() {
+    let server = server();
+    server.hold(Holding::New);
+    let agent = hurried(&server).start();
+    wait_until("the first request", SOON, || (server.held() == 1).then_some(()));
+    server.add_to_scope(API_KEY, &two_flags(2).id);
+    server.release();
+    let _ = settled(&server);
+    agent.wait_stable();
+    let mut first = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
+    both_live(&server, &agent, &mut first, 1000);
+}
+
+#[test]
+fn one_that_left_and_came_back_unseen_around_a_new_connection_is_told_of() {
+    let server = server();
+    server.add_to_scope(API_KEY, &two_flags(2).id);
+    let (agent, mut first) = in_touch(&server);
+    let mut second = Watcher::server(&agent, &two_flags(2).secret(Kind::Server));
+    server.hold(Holding::New);
+    server.remove_from_scope(API_KEY, &two_flags(2).id);
+    server.wait_request(0).close(1001);
+    wait_until("the request on the next connection", SOON, || (server.held() == 1).then_some(()));
+    server.add_to_scope(API_KEY, &two_flags(2).id);
+    server.release();
+    let _ = settled(&server);
+    second.expect_nothing_new();
+    both_live(&server, &agent, &mut first, 1000);
+}
+
+#[test]
 fn a_first_server_secret_makes_an_environment_one_that_is_told_of() {
     let mut clients_only = two_flags(2);
     clients_only.secrets.retain(|secret| secret["type"] == "client");
@@ -246,12 +278,13 @@ fn one_without_server_secrets_is_kept_up_to_date_by_full_syncs() {
     let server = Server::start(&Dataset::of([two_flags(1), clients_only]));
     let agent = hurried(&server).env("Upstream__ResyncSeconds", "1").start();
     agent.wait_stable();
+    server.wait_in_touch();
     let mut client = Watcher::client(&agent, &two_flags(2).secret(Kind::Client), &user("ann", &[]));
     set(&server, &two_flags(2), "a", "v1", 1000);
     client.wait_variation("a", "v1");
     client.expect_nothing_new();
     // It alone is no reason to open connections again and again.
-    wait_until("more full syncs", SOON, || (server.timestamps().len() >= 4).then_some(()));
+    wait_until("more full syncs", SOON, || (server.fulls() >= 4).then_some(()));
     assert!(server.relays().len() <= 2, "{} connections", server.relays().len());
 }
 
@@ -269,14 +302,14 @@ fn an_environment_that_leaves_ends_its_sdks_after_the_grace_and_nobody_elses() {
     assert_eq!(client.expect_close(SOON + GRACE), Some(4003));
     first.expect_nothing_new();
     // What the server still tells of it is told to nobody, and asks for no end of full syncs.
-    let asked = server.timestamps().len();
+    let asked = server.fulls();
     for number in 1..=20 {
         set(&server, &two_flags(2), "a", if number % 2 == 0 { "v0" } else { "v1" }, 1000 * number);
     }
     set(&server, &two_flags(1), "a", "v1", 1000);
     first.wait_variation("a", "v1");
     first.expect_nothing_new();
-    assert!(server.timestamps().len() <= asked + 2, "{:?}", server.timestamps());
+    assert!(server.fulls() <= asked + 2, "{} and then {}", asked, server.fulls());
     assert_eq!(agent.status()["serves"], "project-1:production");
 }
 
@@ -286,6 +319,7 @@ fn an_environment_that_leaves_and_comes_back_within_the_grace_costs_nobody() {
     server.add_to_scope(API_KEY, &two_flags(2).id);
     let agent = hurried(&server).env("RevocationGraceSeconds", "600").start();
     agent.wait_stable();
+    server.wait_in_touch();
     let mut first = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
     let mut second = Watcher::server(&agent, &two_flags(2).secret(Kind::Server));
     server.remove_from_scope(API_KEY, &two_flags(2).id);
@@ -308,7 +342,7 @@ fn a_scope_that_becomes_empty_is_not_believed_at_once() {
     let (agent, mut first) = in_touch(&server);
     server.remove_from_scope(API_KEY, &two_flags(1).id);
     agent.resync();
-    wait_until("the full sync", SOON, || (server.timestamps().len() >= 2).then_some(()));
+    wait_until("the full sync", SOON, || (server.fulls() >= 2).then_some(()));
     wait_until("the report", SOON, || agent.log().contains("ERROR").then_some(()));
     agent.wait_readiness(200, "Degraded");
     first.expect_nothing_new();

@@ -326,7 +326,8 @@ pub const DEFINITIONS: &[Definition] = &[
         "How much memory single connections may hold for themselves, over all of them together: output that waits \
          for slow readers, and input that is not complete. When it is short, large answers wait up to 5 s, and the \
          connections that hold most for longest are closed with 1013, so that their SDKs come back. Bodies of SDKs \
-         that are on their way in, and larger than 64 KB, may take as much again; what goes beyond gets 503.",
+         that are on their way in may take as much again, and those up to 64 KB twice as much; what goes beyond gets \
+         503.",
     ),
     define(
         Key::LimitsSendBufferBytes,

@@ -57,7 +57,7 @@ impl Memory {
     pub fn count<T, S>(&mut self, connection: &mut Connection<T, S>, now: Tick) {
         let Connection { core, secure, .. } = connection;
         let output = core.outbox.as_ref().map_or(0, |outbox| outbox.private_bytes())
-            + secure.as_ref().map_or(0, |secure| secure.pending_bytes());
+            + secure.as_ref().map_or(0, |secure| secure.held_bytes());
         let input = core.input.as_ref().map_or(0, |input| input.capacity());
         let bytes = output + input + core.held_bytes as usize;
         let before = std::mem::replace(&mut core.counted_private_bytes, bytes);

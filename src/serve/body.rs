@@ -14,11 +14,11 @@ use super::shared::{BodyMemory, BootstrapPermit};
 /// A body has to bring so many bytes, or its end, within the time limit of bodies, again and again.
 const MILESTONE_BYTES: usize = 64 * 1024;
 
-/// A body of up to so many bytes is received however many there are: polls and batches of events are smaller.
-const UNCOUNTED_BYTES: usize = 64 * 1024;
+/// A body of up to so many bytes has twice as much room for it: polls and batches of events are smaller.
+const SMALL_BYTES: usize = 64 * 1024;
 
 /// Memory that is set aside at once for a body that says how long it is.
-const RESERVED_BYTES_MAX: u64 = UNCOUNTED_BYTES as u64;
+const RESERVED_BYTES_MAX: u64 = SMALL_BYTES as u64;
 
 /// What a body is for.
 #[derive(Debug)]
@@ -94,13 +94,12 @@ impl Body {
         }
     }
 
-    /// Whether all bodies together still fit the memory that is set aside for them. Small ones always do.
+    /// Whether all bodies together still fit the memory that is set aside for them.
     pub fn fits(&mut self) -> bool {
-        let bytes = self.bytes.capacity();
-        match &mut self.memory {
-            Some(memory) if bytes > UNCOUNTED_BYTES => memory.grow_to(bytes),
-            _ => true,
-        }
+        let is_small = self.bytes.capacity() <= SMALL_BYTES;
+        // What is set aside and was not written to takes no memory yet.
+        let bytes = if is_small { self.bytes.len() } else { self.bytes.capacity() };
+        self.memory.as_mut().is_none_or(|memory| memory.grow_to(bytes, is_small))
     }
 
     /// The deadline to set after a portion came in: unchanged unless the body has reached its next milestone.

@@ -131,16 +131,40 @@ pub(super) struct BodyMemory {
 }
 
 impl BodyMemory {
-    /// The body has grown to so many bytes. False if all bodies together are too large now.
-    pub fn grow_to(&mut self, bytes: usize) -> bool {
+    /// The body has grown to so many bytes. False if all bodies together are too large now; a small one has as much
+    /// room again, so that a few large ones keep no small one out.
+    pub fn grow_to(&mut self, bytes: usize, is_small: bool) -> bool {
         let more = bytes.saturating_sub(self.own);
         self.own += more;
-        self.all.fetch_add(more, Ordering::Relaxed) + more <= self.all_max
+        let all = self.all.fetch_add(more, Ordering::Relaxed) + more;
+        all / (1 + usize::from(is_small)) <= self.all_max
     }
 }
 
 impl Drop for BodyMemory {
     fn drop(&mut self) {
         self.all.fetch_sub(self.own, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What went wrong: small bodies were not counted, however many there were.
+    #[test]
+    fn large_bodies_leave_room_for_small_ones_and_those_are_bounded_too() {
+        let all: Arc<AtomicUsize> = Arc::default();
+        let body = || BodyMemory { all: all.clone(), all_max: 100, own: 0 };
+        let mut large = body();
+        assert!(large.grow_to(60, false) && large.grow_to(100, false));
+        assert!(!body().grow_to(1, false));
+        let mut small: Vec<BodyMemory> = (0..10).map(|_| body()).collect();
+        assert!(small.iter_mut().all(|body| body.grow_to(10, true)));
+        assert!(!body().grow_to(2, true));
+        drop(large);
+        assert!(body().grow_to(50, true));
+        drop(small);
+        assert_eq!(all.load(Ordering::Relaxed), 0);
     }
 }

@@ -191,7 +191,7 @@ impl Sdk {
         });
         let mut sdk =
             Self { spec: spec.clone(), mode, child, input, answers, current_user: None, commands: 0 };
-        let hello = sdk.read(ANSWER_GRACE + spec.patience);
+        let hello = sdk.read("its start", ANSWER_GRACE + spec.patience);
         assert_eq!(hello["ready"], true, "{}: {hello}", sdk.label());
         sdk
     }
@@ -233,18 +233,20 @@ impl Sdk {
         let label = self.label();
         let input = self.input.as_mut().expect("the driver's input is open");
         writeln!(input, "{args}").unwrap_or_else(|error| panic!("{label}: its driver is gone: {error}"));
-        let answer = self.read(within + ANSWER_GRACE);
+        let answer = self.read(cmd, within + ANSWER_GRACE);
         assert_eq!(answer["id"], self.commands, "{label}: {answer}");
         assert_eq!(answer["ok"], true, "{label}: {cmd} failed: {answer}");
         answer
     }
 
-    fn read(&mut self, within: Duration) -> Value {
+    fn read(&mut self, cmd: &str, within: Duration) -> Value {
         match self.answers.recv_timeout(within) {
             Ok(line) => serde_json::from_str(&line)
                 .unwrap_or_else(|error| panic!("{}: no JSON: {line}: {error}", self.label())),
-            Err(RecvTimeoutError::Timeout) => panic!("{}: no answer within {within:?}", self.label()),
-            Err(RecvTimeoutError::Disconnected) => panic!("{}: its driver has ended", self.label()),
+            Err(RecvTimeoutError::Timeout) => {
+                panic!("{}: no answer to {cmd} within {within:?}", self.label())
+            }
+            Err(RecvTimeoutError::Disconnected) => panic!("{}: its driver has ended at {cmd}", self.label()),
         }
     }
 
@@ -367,7 +369,7 @@ impl Drop for Sdk {
     fn drop(&mut self) {
         // A driver ends with its input; one that does not is ended.
         drop(self.input.take());
-        let ended = super::poll_until(SOON, || self.child.try_wait().ok().flatten());
+        let ended = super::poll_until(self.patience(), || self.child.try_wait().ok().flatten());
         if ended.is_none() {
             self.kill();
         }

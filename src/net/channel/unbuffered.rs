@@ -47,6 +47,11 @@ impl RustlsChannel {
         Ok(Self { connection, kept: Vec::new(), established: false, failed: false })
     }
 
+    /// Bytes that are kept until the rest of their record has come.
+    pub fn kept_bytes(&self) -> usize {
+        self.kept.capacity()
+    }
+
     /// Works through `bytes`. Returns how many of them are done with.
     fn process(
         &mut self,

@@ -107,8 +107,13 @@ impl Secure {
     }
 
     /// Encrypted bytes that wait for the socket.
-    pub(in super::super) fn pending_bytes(&self) -> usize {
+    pub(super) fn pending_bytes(&self) -> usize {
         self.pending.len() - self.gone
+    }
+
+    /// Memory that it holds for what is not complete: encrypted output, records that have not come to their end.
+    pub(in super::super) fn held_bytes(&self) -> usize {
+        self.pending.capacity() + self.channel.kept_bytes()
     }
 
     fn may_seal(&self) -> bool {
@@ -331,6 +336,9 @@ impl<T: Socket, S> Io<T, S> {
             self.block(key);
         }
         self.offer_plain(key, service);
+        if let Some(connection) = self.slab.get_mut(key) {
+            self.memory.count(connection, self.now);
+        }
         if received.is_err() {
             self.break_off(key);
             return true;

@@ -27,8 +27,10 @@ impl Upstream {
                 self.take_full(ingest, now_ms, line, dataset, provisional, arrived);
             }
             Ok(ServerMessage::Patch(Dataset { environments, .. })) => {
-                let strange = environments.iter().any(|one| !ingest.snapshot().holds(one.id));
-                let take = self.follow.message(now_ms, line, Brought::Patch { strange });
+                let ids: Vec<_> = environments.iter().map(|one| one.id).collect();
+                let strange = ids.iter().any(|id| !ingest.snapshot().holds(*id));
+                let brought = Brought::Patch { environments: &ids, strange };
+                let take = self.follow.message(now_ms, line, brought);
                 let (mut flags, mut segments) = (Vec::new(), Vec::new());
                 for environment in environments {
                     flags.extend(environment.flags);

@@ -287,9 +287,9 @@ impl Server {
         self.relays().into_iter().filter(|relay| relay.is_open()).collect()
     }
 
-    /// All requests for data so far, over all connections, as timestamps.
-    pub fn timestamps(&self) -> Vec<i64> {
-        self.relays().iter().flat_map(|relay| relay.timestamps()).collect()
+    /// How often everything was asked for so far, over all connections.
+    pub fn fulls(&self) -> usize {
+        self.relays().iter().map(|relay| relay.fulls()).sum()
     }
 
     /// Waits for the `number`th streaming connection, counted from 0.
@@ -302,6 +302,14 @@ impl Server {
         let relay = self.wait_relay(number);
         wait_until("a request for data", SOON, || (!relay.requests().is_empty()).then_some(()));
         relay
+    }
+
+    /// Waits until a connection has been asked for everything, and then which environments it is told of: nothing else is
+    /// to come from the agent by itself.
+    pub fn wait_in_touch(&self) {
+        wait_until("both requests of a first connection", SOON, || {
+            self.relays().iter().any(|relay| relay.requests().len() >= 2).then_some(())
+        });
     }
 
     /// Waits for so many registrations.

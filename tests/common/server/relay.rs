@@ -118,6 +118,11 @@ impl Relay {
         self.seen().requests.iter().map(timestamp).collect()
     }
 
+    /// How often it asked for everything so far.
+    pub fn fulls(&self) -> usize {
+        self.timestamps().iter().filter(|&&timestamp| timestamp == 0).count()
+    }
+
     /// The status reports so far: `agentId`, and `status` parsed.
     pub fn statuses(&self) -> Vec<Value> {
         self.seen().statuses.clone()

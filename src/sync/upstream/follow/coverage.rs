@@ -42,6 +42,11 @@ impl Coverage {
             || !other.server_secrets.is_subset(&self.server_secrets)
     }
 
+    /// The environments that have a server secret.
+    pub fn pushed(&self) -> impl Iterator<Item = EnvironmentId> {
+        self.server_secrets.iter().map(|(environment, _)| *environment)
+    }
+
     /// Whether the environment has a server secret: of others the server pushes nothing.
     pub fn is_pushed(&self, environment: EnvironmentId) -> bool {
         self.server_secrets.iter().any(|(other, _)| *other == environment)

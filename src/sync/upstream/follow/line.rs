@@ -32,6 +32,12 @@ pub(super) struct Line {
     pub answers_full: bool,
     /// What the server is known to push on it; `None` until its first full tells.
     pub known: Option<Coverage>,
+    /// The environments that the server says it tells this line of.
+    pub told: Option<HashSet<EnvironmentId>>,
+    /// Whether that was asked.
+    pub probed: bool,
+    /// Whether a full that came on it was taken in: then what is held is younger than the line.
+    pub brought_full: bool,
     /// Environments of which a push was heard on it.
     pub heard_of: HashSet<EnvironmentId>,
     /// Whether failures before it have been forgotten, as it has held for a while.
@@ -53,6 +59,9 @@ impl Line {
             last_full: 0,
             answers_full: false,
             known,
+            told: None,
+            probed: false,
+            brought_full: false,
             heard_of: HashSet::new(),
             forgiven: false,
             heard_ms: now_ms,

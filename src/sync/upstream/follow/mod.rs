@@ -5,8 +5,11 @@
 //!
 //! A connection is a *line*, numbered as the dial that opened it. There is one, or two for a while: a server maps a
 //! connection to its environments when it is opened, so when a full sync brings an environment or server secret that
-//! the server did not know of then, a second one is opened, synced, and the first closed. Both are read meanwhile.
+//! the server did not know of then, a second one is opened, synced, and the first closed. Both are read meanwhile. Which
+//! environments a connection is mapped to is told by the answer to a request for what is newer.
 
+#[cfg(test)]
+mod cover_tests;
 mod coverage;
 mod line;
 mod sync;
@@ -14,9 +17,12 @@ mod sync;
 mod tests;
 #[cfg(test)]
 mod world;
+#[cfg(test)]
+mod world_steps;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
+use crate::model::environment_id::EnvironmentId;
 use crate::protocol::status::SyncState;
 
 use super::retry::{Gate, Random, Retry};
@@ -136,8 +142,11 @@ pub(super) struct Follow {
     wish: bool,
     next_wish_ms: u64,
     next_resync_ms: u64,
-    /// When a line may be replaced again that hears no pushes.
+    /// When a line may be replaced again that hears no pushes, or is not told of the environments that its predecessor
+    /// was not told of.
     next_deaf_ms: u64,
+    /// The environments for which a line was last replaced.
+    untold: HashSet<EnvironmentId>,
     /// What was pushed since the full was asked for could not be remembered.
     spoilt: bool,
     /// What is held is not only of this server.
@@ -169,6 +178,7 @@ impl Follow {
             next_wish_ms: 0,
             next_resync_ms: u64::MAX,
             next_deaf_ms: 0,
+            untold: HashSet::new(),
             spoilt: false,
             disturbed: false,
             next_status_ms: u64::MAX,
@@ -203,6 +213,7 @@ impl Follow {
         self.time_out_dial(now_ms);
         self.time_lines(now_ms);
         self.ask_full(now_ms, data);
+        self.probe(now_ms, data);
         self.redial(now_ms);
         self.report(now_ms);
     }

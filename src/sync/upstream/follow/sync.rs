@@ -1,5 +1,7 @@
 //! What is asked of the server, and what is done with what it says.
 
+use std::collections::HashSet;
+
 use crate::model::environment_id::EnvironmentId;
 use crate::model::parse::MessageKind;
 
@@ -21,8 +23,9 @@ pub(in crate::sync::upstream) enum Brought<'a> {
         /// Whether it says nothing of secrets that it lacks.
         provisional: bool,
     },
-    /// What is newer than what was asked for. `strange`: it names an environment that is not held.
-    Patch { strange: bool },
+    /// What is newer than what was asked for, of these environments: those that the server tells this line of, whether
+    /// or not something of them is newer. `strange`: one of them is not held.
+    Patch { environments: &'a [EnvironmentId], strange: bool },
     /// Items that changed, of these environments.
     Change { environments: &'a [EnvironmentId], strange: bool },
     /// What was sent before is certainly all there was when the full of this number was asked for.
@@ -69,10 +72,13 @@ impl Follow {
             Brought::Full { coverage, empty, provisional } => {
                 self.full(now_ms, number, coverage, empty, provisional)
             }
-            Brought::Patch { strange } => {
+            Brought::Patch { environments, strange } => {
                 let answers = self
                     .line(number)
                     .is_some_and(|line| line.request.take_if(|request| *request == Request::Since).is_some());
+                if answers {
+                    self.told(now_ms, number, environments);
+                }
                 let take = self.items(now_ms, strange);
                 if answers {
                     self.synced(now_ms, number);
@@ -86,6 +92,55 @@ impl Follow {
                 self.items(now_ms, strange)
             }
         }
+    }
+
+    /// The server tells a line of these environments, and of no others as long as it is open.
+    fn told(&mut self, now_ms: u64, number: u64, environments: &[EnvironmentId]) {
+        let Some(line) = self.line(number) else { return };
+        line.told = Some(environments.iter().copied().collect());
+        let brought_full = line.brought_full;
+        if self.untold().is_empty() {
+            self.untold.clear();
+        } else if brought_full {
+            self.cover_untold(now_ms);
+        } else if self.misses_some(now_ms) {
+            // What is held is older than the line: they may have left the scope. A full tells.
+            self.want_full(now_ms);
+        }
+    }
+
+    /// Whether environments are held that the youngest line is not told of, and another line may help.
+    fn misses_some(&self, now_ms: u64) -> bool {
+        let untold = self.untold();
+        !untold.is_empty() && (untold != self.untold || now_ms >= self.next_deaf_ms)
+    }
+
+    fn untold(&self) -> HashSet<EnvironmentId> {
+        let Some(told) = self.lines.last().and_then(|line| line.told.as_ref()) else {
+            return HashSet::new();
+        };
+        self.coverage.pushed().filter(|environment| !told.contains(environment)).collect()
+    }
+
+    /// Has the youngest line replaced if it is not told of everything. If its successor is not told of the same, the
+    /// server has its reasons, and is asked more rarely.
+    fn cover_untold(&mut self, now_ms: u64) {
+        if self.misses_some(now_ms) {
+            self.untold = self.untold();
+            self.replace_deaf(now_ms);
+        }
+    }
+
+    fn replace_deaf(&mut self, now_ms: u64) {
+        let resync_ms = if self.options.resync_ms == 0 { DEAF_MS } else { self.options.resync_ms };
+        self.next_deaf_ms = now_ms + resync_ms;
+        self.cover_all();
+    }
+
+    /// Has a line opened that is told of all that is held.
+    fn cover_all(&mut self) {
+        // One that is being dialled may have been mapped before.
+        self.cover_from = self.numbers + 1;
     }
 
     fn broken(&mut self, now_ms: u64, number: u64, kind: Option<MessageKind>) {
@@ -173,6 +228,9 @@ impl Follow {
             }
         };
         self.synced(now_ms, number);
+        if let Some(line) = self.line(number) {
+            line.brought_full = true;
+        }
         let deaf = |line: &Line| {
             let silent = |environment: &&EnvironmentId| {
                 !line.heard_of.contains(environment) && coverage.is_pushed(**environment)
@@ -180,21 +238,22 @@ impl Follow {
             line.number == number
                 && !first
                 && line.answers_full
+                && line.told.is_none()
                 && changed.iter().any(|environment| silent(&environment))
         };
         if let Some(line) = self.lines.last() {
             let lacks = line.known.as_ref().is_some_and(|known| known.lacks(&coverage));
             let deaf = now_ms >= self.next_deaf_ms && deaf(line);
             if deaf {
-                let resync_ms = if self.options.resync_ms == 0 { DEAF_MS } else { self.options.resync_ms };
-                self.next_deaf_ms = now_ms + resync_ms;
-            }
-            if lacks || deaf {
-                // One that is being dialled may have been mapped before.
-                self.cover_from = self.numbers + 1;
+                self.replace_deaf(now_ms);
+            } else if lacks {
+                self.cover_all();
             }
         }
         self.coverage = coverage;
+        if self.lines.last().is_some_and(|line| line.brought_full) {
+            self.cover_untold(now_ms);
+        }
     }
 
     /// Data came in by another way: only a full tells what is held of this server.
@@ -257,6 +316,19 @@ impl Follow {
             && now_ms >= self.full_due_ms()
         {
             self.ask(now_ms, number, None, data);
+        }
+    }
+
+    /// Asks a line that began with everything for what is newer: the answer names the environments that it is told of,
+    /// which may have been others when it was opened.
+    pub(super) fn probe(&mut self, now_ms: u64, data: &mut impl Data) {
+        let Some(number) = self.asks_on() else { return };
+        let Some(line) = self.line(number) else { return };
+        if !line.brought_full || line.told.is_some() || std::mem::replace(&mut line.probed, true) {
+            return;
+        }
+        if let Some(since) = data.since() {
+            self.ask(now_ms, number, Some(since), data);
         }
     }
 

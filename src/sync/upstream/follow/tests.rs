@@ -16,12 +16,12 @@ const OPTIONS: Options = Options {
     dial_ms: 10_000,
 };
 
-const HOME: EnvironmentId = EnvironmentId::from_bytes([1; 16]);
-const OTHER: EnvironmentId = EnvironmentId::from_bytes([2; 16]);
+pub(super) const HOME: EnvironmentId = EnvironmentId::from_bytes([1; 16]);
+pub(super) const OTHER: EnvironmentId = EnvironmentId::from_bytes([2; 16]);
 
 /// Data that can be asked for by timestamps once something is held.
 #[derive(Debug, Default)]
-struct Holding {
+pub(super) struct Holding {
     since: Option<String>,
     asked: u64,
 }
@@ -37,29 +37,29 @@ impl Data for Holding {
     }
 }
 
-struct Bench {
-    follow: Follow,
-    data: Holding,
-    now_ms: u64,
+pub(super) struct Bench {
+    pub(super) follow: Follow,
+    pub(super) data: Holding,
+    pub(super) now_ms: u64,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(OPTIONS)
     }
 
-    fn with(options: Options) -> Self {
+    pub(super) fn with(options: Options) -> Self {
         Self { follow: Follow::new(options, 7), data: Holding::default(), now_ms: 0 }
     }
 
     /// What is to be done now.
-    fn actions(&mut self) -> Vec<Action> {
+    pub(super) fn actions(&mut self) -> Vec<Action> {
         self.follow.tick(self.now_ms, &mut self.data);
         std::iter::from_fn(|| self.follow.next_action()).collect()
     }
 
     /// Goes on to the next deadline, and returns what is to be done then.
-    fn next(&mut self) -> Vec<Action> {
+    pub(super) fn next(&mut self) -> Vec<Action> {
         let deadline_ms = self.follow.deadline_ms();
         assert!(deadline_ms > self.now_ms && deadline_ms < u64::MAX, "{deadline_ms}");
         self.now_ms = deadline_ms;
@@ -67,7 +67,7 @@ impl Bench {
     }
 
     /// Goes on until there is an action that `is` one.
-    fn until(&mut self, is: impl Fn(&Action) -> bool) -> Action {
+    pub(super) fn until(&mut self, is: impl Fn(&Action) -> bool) -> Action {
         for _ in 0..1000 {
             if let Some(action) = self.next().into_iter().find(|action| is(action)) {
                 return action;
@@ -77,7 +77,7 @@ impl Bench {
     }
 
     /// Goes on for a time, while the line is heard of.
-    fn hear(&mut self, line: u64, for_ms: u64) -> Vec<Action> {
+    pub(super) fn hear(&mut self, line: u64, for_ms: u64) -> Vec<Action> {
         let until_ms = self.now_ms + for_ms;
         let mut actions = Vec::new();
         while self.now_ms < until_ms {
@@ -88,12 +88,12 @@ impl Bench {
         actions
     }
 
-    fn dialled(&mut self, number: u64, result: Result<(), Fault>) -> Vec<Action> {
+    pub(super) fn dialled(&mut self, number: u64, result: Result<(), Fault>) -> Vec<Action> {
         self.follow.dialled(self.now_ms, number, result, &mut self.data);
         self.actions()
     }
 
-    fn full(&mut self, line: u64, coverage: &Coverage, changed: &[EnvironmentId]) -> Option<u64> {
+    pub(super) fn full(&mut self, line: u64, coverage: &Coverage, changed: &[EnvironmentId]) -> Option<u64> {
         let brought = Brought::Full { coverage, empty: false, provisional: false };
         match self.follow.message(self.now_ms, line, brought) {
             Take::Everything { answered } => {
@@ -106,7 +106,7 @@ impl Bench {
     }
 
     /// One that has had its first full.
-    fn stable() -> Self {
+    pub(super) fn stable() -> Self {
         let mut bench = Self::new();
         assert_eq!(bench.actions(), [Action::Dial { number: 1, register: true }]);
         bench.follow.registered();
@@ -117,25 +117,33 @@ impl Bench {
         );
         assert_eq!(bench.follow.state(), SyncState::Starting);
         assert_eq!(bench.full(1, &home(), &[HOME]), Some(1));
-        assert_eq!(bench.actions(), [Action::Report { line: 1 }]);
+        let probe = Action::Ask { line: 1, text: "since".into(), full: false };
+        assert_eq!(bench.actions(), [probe, Action::Report { line: 1 }]);
+        bench.patch(1, &[HOME]);
+        assert_eq!(bench.actions(), []);
         assert_eq!(bench.follow.state(), SyncState::Stable);
         bench
     }
+
+    /// The answer to a request for what is newer: nothing, of these environments.
+    pub(super) fn patch(&mut self, line: u64, environments: &[EnvironmentId]) -> Take {
+        self.follow.message(self.now_ms, line, Brought::Patch { environments, strange: false })
+    }
 }
 
-fn home() -> Coverage {
+pub(super) fn home() -> Coverage {
     Coverage::with(&[(HOME, &["a"])])
 }
 
-fn both() -> Coverage {
+pub(super) fn both() -> Coverage {
     Coverage::with(&[(HOME, &["a"]), (OTHER, &["b"])])
 }
 
-fn is_dial(action: &Action) -> bool {
+pub(super) fn is_dial(action: &Action) -> bool {
     matches!(action, Action::Dial { .. })
 }
 
-fn is_full(action: &Action) -> bool {
+pub(super) fn is_full(action: &Action) -> bool {
     matches!(action, Action::Ask { full: true, .. })
 }
 
@@ -183,7 +191,7 @@ fn a_line_that_is_not_heard_of_is_pinged_and_then_given_up() {
     // It goes on from what is held.
     let asks = bench.dialled(2, Ok(()));
     assert_eq!(asks[0], Action::Ask { line: 2, text: "since".into(), full: false });
-    bench.follow.message(bench.now_ms, 2, Brought::Patch { strange: false });
+    bench.patch(2, &[HOME]);
     assert_eq!(bench.follow.state(), SyncState::Stable);
 }
 
@@ -267,86 +275,6 @@ fn unknown_secrets_ask_for_everything_at_once_and_then_rarely() {
     assert_eq!(bench.now_ms, asked_ms + 30_000);
     bench.full(1, &home(), &[]);
     assert!(!bench.hear(1, 300_000).iter().any(is_full));
-}
-
-#[test]
-fn what_the_server_did_not_map_gets_a_second_line_that_takes_over() {
-    let mut bench = Bench::stable();
-    bench.follow.resync();
-    bench.actions();
-    bench.full(1, &both(), &[OTHER]);
-    assert!(bench.actions().contains(&Action::Dial { number: 2, register: false }));
-    // The first one goes on being read.
-    let change = Brought::Change { environments: &[HOME], strange: false };
-    assert_eq!(bench.follow.message(bench.now_ms, 1, change), Take::Items { remember: false });
-    assert_eq!(bench.dialled(2, Ok(()))[0], Action::Ask { line: 2, text: "since".into(), full: false });
-    assert_eq!(bench.follow.state(), SyncState::Stable);
-    let patch = Brought::Patch { strange: false };
-    assert_eq!(bench.follow.message(bench.now_ms, 2, patch), Take::Items { remember: false });
-    assert_eq!(bench.actions(), [Action::Close { line: 1 }]);
-    // What the first one still says counts, and the second knows it all.
-    assert_eq!(bench.follow.message(bench.now_ms, 1, change), Take::Items { remember: false });
-    bench.follow.resync();
-    bench.actions();
-    bench.full(2, &both(), &[]);
-    assert!(!bench.actions().iter().any(is_dial));
-}
-
-#[test]
-fn a_new_server_secret_gets_a_second_line_and_the_first_stays_if_that_fails() {
-    let mut bench = Bench::stable();
-    bench.follow.resync();
-    bench.actions();
-    bench.full(1, &Coverage::with(&[(HOME, &["a", "new"])]), &[]);
-    let mut number = 2;
-    assert!(bench.actions().contains(&Action::Dial { number, register: false }));
-    for _ in 0..5 {
-        bench.dialled(number, Err(Fault::Failed));
-        assert_eq!(bench.follow.state(), SyncState::Stable);
-        number += 1;
-        let before_ms = bench.now_ms;
-        while !bench.hear(1, 1).contains(&Action::Dial { number, register: false }) {}
-        assert!(bench.now_ms - before_ms <= 60_001);
-    }
-    bench.dialled(number, Ok(()));
-    bench.follow.ended(bench.now_ms, 1, Fault::Failed);
-    assert!(!bench.actions().iter().any(is_dial), "the second is there");
-}
-
-#[test]
-fn a_line_that_hears_no_pushes_is_replaced_but_not_often() {
-    let mut bench = Bench::stable();
-    let resync = |bench: &mut Bench, line| {
-        bench.follow.resync();
-        bench.actions();
-        bench.full(line, &home(), &[HOME]);
-        bench.actions().iter().any(is_dial)
-    };
-    assert!(resync(&mut bench, 1), "a change that was not pushed");
-    bench.dialled(2, Ok(()));
-    bench.follow.message(bench.now_ms, 2, Brought::Patch { strange: false });
-    assert!(!resync(&mut bench, 2));
-    bench.hear(2, 300_000);
-    assert!(!resync(&mut bench, 2));
-    bench.hear(2, 301_000);
-    assert!(resync(&mut bench, 2));
-    // An environment without a server secret is never told of.
-    let mut bench = Bench::stable();
-    bench.follow.resync();
-    bench.actions();
-    let coverage = Coverage::with(&[(HOME, &["a"]), (OTHER, &[])]);
-    bench.full(1, &coverage, &[]);
-    assert!(bench.actions().iter().any(is_dial));
-    bench.dialled(2, Ok(()));
-    bench.follow.message(bench.now_ms, 2, Brought::Patch { strange: false });
-    bench.follow.resync();
-    bench.actions();
-    bench.full(2, &coverage, &[OTHER]);
-    assert!(!bench.actions().iter().any(is_dial));
-    // One of which a push was heard is not deaf.
-    let change = Brought::Change { environments: &[HOME], strange: false };
-    bench.follow.message(bench.now_ms, 2, change);
-    assert!(!resync(&mut bench, 2));
 }
 
 #[test]

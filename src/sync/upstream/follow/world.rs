@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use proptest::prelude::*;
-
 use crate::model::environment_id::EnvironmentId;
 use crate::model::parse::MessageKind;
 use crate::protocol::status::SyncState;
@@ -19,7 +17,7 @@ fn id(environment: u8) -> EnvironmentId {
 
 /// A message on its way to the agent.
 #[derive(Clone, Debug)]
-enum Message {
+pub(super) enum Message {
     Full { held: Held, secrets: BTreeSet<(u8, u8)> },
     Patch(Held),
     Change { environment: u8, item: u8, version: u64 },
@@ -29,21 +27,21 @@ enum Message {
 }
 
 #[derive(Debug, Default)]
-struct Server {
-    held: Held,
-    secrets: BTreeSet<(u8, u8)>,
-    version: u64,
-    lines: BTreeMap<u64, Served>,
+pub(super) struct Server {
+    pub(super) held: Held,
+    pub(super) secrets: BTreeSet<(u8, u8)>,
+    pub(super) version: u64,
+    pub(super) lines: BTreeMap<u64, Served>,
     /// How the next dials end; then they succeed.
-    dials: VecDeque<Dialled>,
+    pub(super) dials: VecDeque<Dialled>,
     /// How long the next answers take; then none.
-    delays: VecDeque<u64>,
+    pub(super) delays: VecDeque<u64>,
     /// Answers that are broken.
-    broken: u32,
+    pub(super) broken: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Dialled {
+pub(super) enum Dialled {
     Opens(u64),
     Fails(u64),
     Refused(u64),
@@ -51,14 +49,14 @@ enum Dialled {
 }
 
 #[derive(Debug)]
-struct Served {
+pub(super) struct Served {
     /// What changes are told of: fixed when it was opened, one entry a server secret.
-    mapped: Vec<u8>,
-    out: VecDeque<(u64, Message)>,
+    pub(super) mapped: Vec<u8>,
+    pub(super) out: VecDeque<(u64, Message)>,
 }
 
 impl Server {
-    fn send(&mut self, line: u64, at_ms: u64, message: Message) {
+    pub(super) fn send(&mut self, line: u64, at_ms: u64, message: Message) {
         if let Some(served) = self.lines.get_mut(&line) {
             // An answer may take its time to be put together; what changes meanwhile is said before it.
             let place = served.out.iter().position(|(other_ms, _)| *other_ms > at_ms);
@@ -66,7 +64,7 @@ impl Server {
         }
     }
 
-    fn change(&mut self, now_ms: u64, environment: u8, item: u8) {
+    pub(super) fn change(&mut self, now_ms: u64, environment: u8, item: u8) {
         let Some(items) = self.held.get_mut(&environment) else { return };
         self.version += 1;
         items.insert(item, self.version);
@@ -113,13 +111,13 @@ impl Server {
 
 /// What the agent holds: the plainest thing that does what [`Take`] says.
 #[derive(Debug, Default)]
-struct Agent {
-    held: Option<Held>,
-    secrets: BTreeSet<(u8, u8)>,
-    remembered: Vec<(u8, u8, u64)>,
-    asked: u64,
-    answered: u64,
-    fits: bool,
+pub(super) struct Agent {
+    pub(super) held: Option<Held>,
+    pub(super) secrets: BTreeSet<(u8, u8)>,
+    pub(super) remembered: Vec<(u8, u8, u64)>,
+    pub(super) asked: u64,
+    pub(super) answered: u64,
+    pub(super) fits: bool,
 }
 
 impl Data for Agent {
@@ -152,14 +150,14 @@ impl Agent {
     }
 }
 
-struct World {
-    now_ms: u64,
-    server: Server,
-    agent: Agent,
-    follow: Follow,
-    dials: Vec<(u64, u64, Result<(), Fault>)>,
+pub(super) struct World {
+    pub(super) now_ms: u64,
+    pub(super) server: Server,
+    pub(super) agent: Agent,
+    pub(super) follow: Follow,
+    pub(super) dials: Vec<(u64, u64, Result<(), Fault>)>,
     /// The highest version of each item that was ever in service since it was last removed at the server.
-    highest: BTreeMap<(u8, u8), u64>,
+    pub(super) highest: BTreeMap<(u8, u8), u64>,
 }
 
 const OPTIONS: Options = Options {
@@ -174,7 +172,7 @@ const OPTIONS: Options = Options {
 };
 
 impl World {
-    fn new(seed: u64, fits: bool) -> Self {
+    pub(super) fn new(seed: u64, fits: bool) -> Self {
         let mut server = Server::default();
         for environment in 1..3 {
             server.held.insert(environment, BTreeMap::new());
@@ -192,7 +190,7 @@ impl World {
     }
 
     /// Lets time pass, and everything happen that is due meanwhile.
-    fn run(&mut self, for_ms: u64) {
+    pub(super) fn run(&mut self, for_ms: u64) {
         let until_ms = self.now_ms + for_ms;
         let mut turns_at_once = 0;
         loop {
@@ -291,7 +289,9 @@ impl World {
             }
             Message::Patch(held) => {
                 let strange = held.keys().any(|environment| !self.agent.knows(*environment));
-                let take = self.follow.message(now_ms, line, Brought::Patch { strange });
+                let environments: Vec<_> = held.keys().map(|environment| id(*environment)).collect();
+                let brought = Brought::Patch { environments: &environments, strange };
+                let take = self.follow.message(now_ms, line, brought);
                 let items: Vec<_> = held
                     .iter()
                     .flat_map(|(environment, items)| items.iter().map(|(item, v)| (*environment, *item, *v)))
@@ -357,7 +357,7 @@ impl World {
     }
 
     /// All is as at the server, by what was pushed and asked for, once nothing is in the way any more.
-    fn check_settled(&self) {
+    pub(super) fn check_settled(&self) {
         let known = |environment: &u8| self.server.secrets.iter().any(|secret| secret.0 == *environment);
         let expected: Held =
             self.server.held.clone().into_iter().filter(|(environment, _)| known(environment)).collect();
@@ -365,153 +365,5 @@ impl World {
         assert_eq!(self.agent.secrets, self.server.secrets);
         assert_eq!(self.follow.state(), SyncState::Stable);
         assert_eq!(self.server.lines.len(), 1);
-    }
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Wait(u64),
-    Change(u8, u8),
-    Remove(u8, u8),
-    AddEnvironment(u8),
-    RemoveEnvironment(u8),
-    AddSecret(u8, u8),
-    RemoveSecret(u8, u8),
-    End(bool),
-    Dials(Vec<u8>),
-    Delay(u64),
-    Break,
-    BrokenPush(bool),
-    Resync,
-    Wish,
-    Disturb,
-    Overflow,
-    NoFit,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        4 => (0u64..100).prop_map(Step::Wait),
-        3 => (0u64..90_000).prop_map(Step::Wait),
-        1 => (0u64..900_000).prop_map(Step::Wait),
-        10 => (1u8..5, 0u8..4).prop_map(|(environment, item)| Step::Change(environment, item)),
-        1 => (1u8..5, 1u8..4).prop_map(|(environment, item)| Step::Remove(environment, item)),
-        2 => (1u8..5).prop_map(Step::AddEnvironment),
-        1 => (2u8..5).prop_map(Step::RemoveEnvironment),
-        2 => (1u8..5, 0u8..3).prop_map(|(environment, secret)| Step::AddSecret(environment, secret)),
-        1 => (1u8..5, 1u8..3).prop_map(|(environment, secret)| Step::RemoveSecret(environment, secret)),
-        3 => any::<bool>().prop_map(Step::End),
-        2 => prop::collection::vec(0u8..4, 1..5).prop_map(Step::Dials),
-        3 => (0u64..70_000).prop_map(Step::Delay),
-        1 => Just(Step::Break),
-        2 => any::<bool>().prop_map(Step::BrokenPush),
-        1 => Just(Step::Resync),
-        2 => Just(Step::Wish),
-        1 => Just(Step::Disturb),
-        1 => Just(Step::Overflow),
-        1 => Just(Step::NoFit),
-    ]
-}
-
-impl World {
-    fn step(&mut self, step: &Step) {
-        let now_ms = self.now_ms;
-        match step {
-            Step::Wait(for_ms) => return self.run(*for_ms),
-            Step::Change(environment, item) => self.server.change(now_ms, *environment, *item),
-            Step::Remove(environment, item) => {
-                // Archived first, which is pushed; deleted in silence, and only when the news is through.
-                self.server.change(now_ms, *environment, *item);
-                self.run(200_000);
-                if let Some(items) = self.server.held.get_mut(environment) {
-                    items.remove(item);
-                }
-                self.highest.remove(&(*environment, *item));
-            }
-            Step::AddEnvironment(environment) => {
-                self.server.held.entry(*environment).or_default();
-                self.server.secrets.insert((*environment, 0));
-                self.server.change(now_ms, *environment, 0);
-            }
-            Step::RemoveEnvironment(environment) => {
-                self.server.held.remove(environment);
-                self.server.secrets.retain(|(other, _)| other != environment);
-            }
-            Step::AddSecret(environment, secret) => {
-                if self.server.held.contains_key(environment) {
-                    self.server.secrets.insert((*environment, *secret));
-                }
-            }
-            Step::RemoveSecret(environment, secret) => {
-                self.server.secrets.remove(&(*environment, *secret));
-            }
-            Step::End(refused) => {
-                let fault = if *refused { Fault::Refused } else { Fault::Failed };
-                if let Some(line) = self.server.lines.keys().next_back().copied() {
-                    self.server.send(line, now_ms, Message::Close(fault));
-                }
-            }
-            Step::Dials(kinds) => self.server.dials.extend(kinds.iter().map(|kind| match kind {
-                0 => Dialled::Fails(20),
-                1 => Dialled::Refused(20),
-                2 => Dialled::Hangs,
-                _ => Dialled::Opens(16_000),
-            })),
-            Step::Delay(delay_ms) => self.server.delays.push_back(*delay_ms),
-            Step::Break => self.server.broken += 1,
-            Step::BrokenPush(readable) => {
-                if let Some(line) = self.server.lines.keys().next_back().copied() {
-                    let kind = readable.then_some(MessageKind::Change);
-                    self.server.send(line, now_ms, Message::Broken(kind));
-                }
-            }
-            Step::Resync => self.follow.resync(),
-            Step::Wish => self.follow.wish(),
-            Step::Disturb => self.follow.disturbed(),
-            Step::Overflow => self.follow.overflowed(),
-            Step::NoFit => self.agent.fits = !self.agent.fits,
-        }
-        self.run(0);
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
-
-    #[test]
-    fn in_the_end_all_is_as_at_the_server_and_nothing_went_back(
-        seed in any::<u64>(),
-        fits in any::<bool>(),
-        steps in prop::collection::vec(step(), 1..40),
-    ) {
-        let mut world = World::new(seed, fits);
-        for step in &steps {
-            world.step(step);
-        }
-        world.server.dials.clear();
-        world.server.delays.clear();
-        world.server.broken = 0;
-        // Longer than two full syncs are apart, and than any delay before an attempt.
-        world.run(1_800_000);
-        world.check_settled();
-    }
-
-    #[test]
-    fn without_full_syncs_by_time_every_push_arrives(
-        seed in any::<u64>(),
-        changes in prop::collection::vec((1u8..3, 0u8..4, 0u64..3_000, any::<bool>()), 1..40),
-    ) {
-        let mut world = World::new(seed, true);
-        world.follow.options.resync_ms = 0;
-        world.run(1_000);
-        for (environment, item, wait_ms, end) in changes {
-            world.server.change(world.now_ms, environment, item);
-            if end {
-                world.step(&Step::End(false));
-            }
-            world.run(wait_ms);
-        }
-        world.run(300_000);
-        world.check_settled();
     }
 }

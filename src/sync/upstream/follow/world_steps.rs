@@ -1,0 +1,195 @@
+//! What may happen to the state machine and its server, in any order, and what holds after it.
+
+use proptest::prelude::*;
+
+use crate::model::parse::MessageKind;
+
+use super::Fault;
+use super::world::{Dialled, Message, World};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Wait(u64),
+    Change(u8, u8),
+    Remove(u8, u8),
+    AddEnvironment(u8),
+    RemoveEnvironment(u8),
+    AddSecret(u8, u8),
+    RemoveSecret(u8, u8),
+    End(bool),
+    Dials(Vec<u8>),
+    Delay(u64),
+    Break,
+    BrokenPush(bool),
+    Resync,
+    Wish,
+    Disturb,
+    Overflow,
+    NoFit,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0u64..100).prop_map(Step::Wait),
+        3 => (0u64..90_000).prop_map(Step::Wait),
+        1 => (0u64..900_000).prop_map(Step::Wait),
+        10 => (1u8..5, 0u8..4).prop_map(|(environment, item)| Step::Change(environment, item)),
+        1 => (1u8..5, 1u8..4).prop_map(|(environment, item)| Step::Remove(environment, item)),
+        2 => (1u8..5).prop_map(Step::AddEnvironment),
+        1 => (2u8..5).prop_map(Step::RemoveEnvironment),
+        2 => (1u8..5, 0u8..3).prop_map(|(environment, secret)| Step::AddSecret(environment, secret)),
+        1 => (1u8..5, 1u8..3).prop_map(|(environment, secret)| Step::RemoveSecret(environment, secret)),
+        3 => any::<bool>().prop_map(Step::End),
+        2 => prop::collection::vec(0u8..4, 1..5).prop_map(Step::Dials),
+        3 => (0u64..70_000).prop_map(Step::Delay),
+        1 => Just(Step::Break),
+        2 => any::<bool>().prop_map(Step::BrokenPush),
+        1 => Just(Step::Resync),
+        2 => Just(Step::Wish),
+        1 => Just(Step::Disturb),
+        1 => Just(Step::Overflow),
+        1 => Just(Step::NoFit),
+    ]
+}
+
+/// Environments come and go while connections do.
+fn scope_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0u64..100).prop_map(Step::Wait),
+        2 => (0u64..90_000).prop_map(Step::Wait),
+        2 => (1u8..5, 0u8..4).prop_map(|(environment, item)| Step::Change(environment, item)),
+        4 => (2u8..5).prop_map(Step::AddEnvironment),
+        4 => (2u8..5).prop_map(Step::RemoveEnvironment),
+        3 => any::<bool>().prop_map(Step::End),
+        3 => (0u64..50_000).prop_map(Step::Delay),
+        2 => Just(Step::Resync),
+    ]
+}
+
+impl World {
+    fn step(&mut self, step: &Step) {
+        let now_ms = self.now_ms;
+        match step {
+            Step::Wait(for_ms) => return self.run(*for_ms),
+            Step::Change(environment, item) => self.server.change(now_ms, *environment, *item),
+            Step::Remove(environment, item) => {
+                // Archived first, which is pushed; deleted in silence, and only when the news is through.
+                self.server.change(now_ms, *environment, *item);
+                self.run(200_000);
+                if let Some(items) = self.server.held.get_mut(environment) {
+                    items.remove(item);
+                }
+                self.highest.remove(&(*environment, *item));
+            }
+            Step::AddEnvironment(environment) => {
+                self.server.held.entry(*environment).or_default();
+                self.server.secrets.insert((*environment, 0));
+                self.server.change(now_ms, *environment, 0);
+            }
+            Step::RemoveEnvironment(environment) => {
+                self.server.held.remove(environment);
+                self.server.secrets.retain(|(other, _)| other != environment);
+            }
+            Step::AddSecret(environment, secret) => {
+                if self.server.held.contains_key(environment) {
+                    self.server.secrets.insert((*environment, *secret));
+                }
+            }
+            Step::RemoveSecret(environment, secret) => {
+                self.server.secrets.remove(&(*environment, *secret));
+            }
+            Step::End(refused) => {
+                let fault = if *refused { Fault::Refused } else { Fault::Failed };
+                if let Some(line) = self.server.lines.keys().next_back().copied() {
+                    self.server.send(line, now_ms, Message::Close(fault));
+                }
+            }
+            Step::Dials(kinds) => self.server.dials.extend(kinds.iter().map(|kind| match kind {
+                0 => Dialled::Fails(20),
+                1 => Dialled::Refused(20),
+                2 => Dialled::Hangs,
+                _ => Dialled::Opens(16_000),
+            })),
+            Step::Delay(delay_ms) => self.server.delays.push_back(*delay_ms),
+            Step::Break => self.server.broken += 1,
+            Step::BrokenPush(readable) => {
+                if let Some(line) = self.server.lines.keys().next_back().copied() {
+                    let kind = readable.then_some(MessageKind::Change);
+                    self.server.send(line, now_ms, Message::Broken(kind));
+                }
+            }
+            Step::Resync => self.follow.resync(),
+            Step::Wish => self.follow.wish(),
+            Step::Disturb => self.follow.disturbed(),
+            Step::Overflow => self.follow.overflowed(),
+            Step::NoFit => self.agent.fits = !self.agent.fits,
+        }
+        self.run(0);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn in_the_end_all_is_as_at_the_server_and_nothing_went_back(
+        seed in any::<u64>(),
+        fits in any::<bool>(),
+        steps in prop::collection::vec(step(), 1..40),
+    ) {
+        let mut world = World::new(seed, fits);
+        for step in &steps {
+            world.step(step);
+        }
+        world.server.dials.clear();
+        world.server.delays.clear();
+        world.server.broken = 0;
+        // Longer than two full syncs are apart, and than any delay before an attempt.
+        world.run(1_800_000);
+        world.check_settled();
+    }
+
+    #[test]
+    fn without_full_syncs_by_time_every_push_arrives(
+        seed in any::<u64>(),
+        changes in prop::collection::vec((1u8..3, 0u8..4, 0u64..3_000, any::<bool>()), 1..40),
+    ) {
+        let mut world = World::new(seed, true);
+        world.follow.options.resync_ms = 0;
+        world.run(1_000);
+        for (environment, item, wait_ms, end) in changes {
+            world.server.change(world.now_ms, environment, item);
+            if end {
+                world.step(&Step::End(false));
+            }
+            world.run(wait_ms);
+        }
+        world.run(300_000);
+        world.check_settled();
+    }
+
+    #[test]
+    fn every_environment_is_told_of_however_it_came(
+        seed in any::<u64>(),
+        fits in any::<bool>(),
+        steps in prop::collection::vec(scope_step(), 1..30),
+    ) {
+        let mut world = World::new(seed, fits);
+        world.follow.options.resync_ms = 0;
+        for step in &steps {
+            world.step(step);
+        }
+        world.server.delays.clear();
+        world.step(&Step::Resync);
+        world.run(300_000);
+        // By pushes alone, if requests can tell what a connection is told of; otherwise by the next full syncs.
+        let environments: Vec<u8> = world.server.secrets.iter().map(|(environment, _)| *environment).collect();
+        for environment in environments {
+            world.server.change(world.now_ms, environment, 3);
+        }
+        world.run(100);
+        if fits {
+            world.check_settled();
+        }
+    }
+}
