@@ -63,6 +63,17 @@ impl<'t> Cursor<'t> {
         Self { text, at: 0, depth: 0 }
     }
 
+    /// At `at` in `text`, within an object that is all of it.
+    pub fn inside_object(text: &'t str, at: usize) -> Self {
+        Self { text, at, depth: 1 }
+    }
+
+    /// Takes the end of that object: nothing may follow.
+    pub fn end_of_object(&mut self) -> Result<(), NotJson> {
+        self.take(b'}')?;
+        self.end()
+    }
+
     /// The kind of the value that comes next, judged by its first byte.
     pub fn kind(&mut self) -> Result<Kind, NotJson> {
         match self.skip_blanks() {

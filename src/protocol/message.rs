@@ -86,37 +86,21 @@ pub fn parse(message: &[u8], properties_max: usize) -> Incoming {
         | br#"{"messageType":"ping","data":{}}"#
         | br#"{"messageType":"ping","data":{"timestamp":0}}"#
         | br#"{"messageType": "ping", "data": null}"# => Incoming::Ping,
-        _ => match server_sync(message) {
-            Some(timestamp_ms) => {
-                Incoming::DataSync(DataSync { timestamp_ms, user: None, user_is_too_large: false })
-            }
-            None => parse_any(message, properties_max).unwrap_or_else(Incoming::Ignored),
-        },
-    }
-}
-
-/// The timestamp of a server SDK's request for flags in the form that most SDKs write.
-fn server_sync(message: &[u8]) -> Option<i64> {
-    let rest = message.strip_prefix(br#"{"messageType":"data-sync","data":{"timestamp":"#)?;
-    let digits = rest.strip_suffix(b"}}")?;
-    // One zero, or up to 18 digits that begin with another: no more fits 64 bits whatever it is.
-    match digits {
-        b"0" => Some(0),
-        [b'1'..=b'9', ..] if digits.len() <= 18 => digits.iter().try_fold(0, |number, digit| {
-            digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0'))
-        }),
-        _ => None,
+        _ => parse_any(message, properties_max).unwrap_or_else(Incoming::Ignored),
     }
 }
 
 fn parse_any(message: &[u8], properties_max: usize) -> Result<Incoming, IgnoreReason> {
     let text = simdutf8::basic::from_utf8(message).map_err(|_| IgnoreReason::NotJson)?;
+    if let Some(asked) = usual_data_sync(text, properties_max) {
+        return Ok(Incoming::DataSync(asked));
+    }
     let envelope = Envelope::parse(text)?;
     let (Some(message_type), Some(data)) = (envelope.message_type, envelope.data) else {
         return Err(IgnoreReason::NoEnvelope);
     };
     if message_type.is_in_any_case("data-sync") {
-        data_sync(data, properties_max).map(Incoming::DataSync)
+        data_sync(&mut Cursor::new(data), properties_max).map(Incoming::DataSync)
     } else if message_type.is_in_any_case("ping") {
         Ok(Incoming::Ping)
     } else if message_type.is_in_any_case("echo") {
@@ -166,9 +150,21 @@ impl<'t> Envelope<'t> {
     }
 }
 
+/// A request for flags whose members stand as most SDKs write them: its `data` need not be skipped before it is read.
+/// Whatever else it may be is left to the long way.
+fn usual_data_sync(text: &str, properties_max: usize) -> Option<DataSync> {
+    const START: &str = r#"{"messageType":"data-sync","data":"#;
+    if !text.starts_with(START) {
+        return None;
+    }
+    let mut cursor = Cursor::inside_object(text, START.len());
+    let asked = data_sync(&mut cursor, properties_max).ok()?;
+    cursor.end_of_object().ok()?;
+    Some(asked)
+}
+
 /// `data` of a request for flags. Names are compared as they are, those within the user in either case.
-fn data_sync(data: &str, properties_max: usize) -> Result<DataSync, IgnoreReason> {
-    let mut cursor = Cursor::new(data);
+fn data_sync(cursor: &mut Cursor<'_>, properties_max: usize) -> Result<DataSync, IgnoreReason> {
     if cursor.kind()? != Kind::Object {
         return Err(IgnoreReason::BadRequest);
     }

@@ -44,7 +44,8 @@ impl Server {
     ) {
         let Some(upgrade) = head.websocket else { return };
         let mut response = Vec::with_capacity(160);
-        let relay = match query_param(head.query, "type").as_deref() {
+        let kind = query_param(head.query, "type");
+        let relay = match kind.as_deref() {
             Some("relay-proxy") if route == Route::Streaming => {
                 query_param(head.query, "token").and_then(|token| self.relay_key(&token))
             }
@@ -64,7 +65,7 @@ impl Server {
         if let Some(key) = relay {
             return self.let_relay_in(link, session, key);
         }
-        let kind = match query_param(head.query, "type").as_deref() {
+        let kind = match kind.as_deref() {
             Some("server") => SecretKind::Server,
             Some("client") => SecretKind::Client,
             _ => return self.refuse_malformed(link, session),

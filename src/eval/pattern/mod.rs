@@ -243,7 +243,8 @@ impl Automaton {
     }
 
     fn bytes(&self) -> usize {
-        self.table.as_ref().map_or(0, Table::memory_bytes)
+        self.shapes.as_ref().map_or(0, Shapes::memory_bytes)
+            + self.table.as_ref().map_or(0, Table::memory_bytes)
             + self.regex.as_ref().map_or(0, meta::Regex::memory_usage)
     }
 }

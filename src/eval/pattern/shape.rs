@@ -101,6 +101,29 @@ impl Shapes {
         certain.then_some(false)
     }
 
+    /// Bytes of memory, roughly.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let words = |words: &Words| words.iter().map(|word| size_of_val(word) + word.len()).sum::<usize>();
+        let finders = |finders: &[Finder<'_>]| {
+            finders.iter().map(|finder| size_of_val(finder) + finder.needle().len()).sum::<usize>()
+        };
+        let each = |shape: &Shape| {
+            size_of::<Shape>()
+                + match shape {
+                    Shape::Is(texts) | Shape::Starts(texts) | Shape::Ends(texts) => words(texts),
+                    Shape::Contains(texts) => finders(texts),
+                    Shape::Spans { heads, gap, tails } => {
+                        words(heads) + size_of_val(&*gap.bytes) + words(tails)
+                    }
+                    Shape::StartsSpan { heads: texts, gap } | Shape::EndsSpan { gap, tails: texts } => {
+                        size_of_val(&*gap.bytes) + words(texts)
+                    }
+                    Shape::Within { gap, tails } => size_of_val(&*gap.bytes) + finders(tails),
+                }
+        };
+        self.0.iter().map(each).sum()
+    }
+
     /// Whether there is an answer for every text.
     pub(super) fn is_certain(&self) -> bool {
         self.0.iter().all(|shape| match shape {

@@ -92,7 +92,7 @@ pub fn query_param<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
         let (pair, after) = cut(text, b'&');
         rest = after;
         let (key, value) = cut(pair, b'=');
-        if pair.is_empty() || !decode(key).eq_ignore_ascii_case(name) {
+        if pair.is_empty() || !is_name(key, name) {
             continue;
         }
         let value = decode(value.unwrap_or(""));
@@ -102,6 +102,14 @@ pub fn query_param<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
         });
     }
     found
+}
+
+/// Whether `key`, in which there may be escapes, is `name`, in either case.
+fn is_name(key: &str, name: &str) -> bool {
+    if key.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+        return decode(key).eq_ignore_ascii_case(name);
+    }
+    key.eq_ignore_ascii_case(name)
 }
 
 /// What is before the first `at`, an ASCII character, and what is after it.
