@@ -88,6 +88,14 @@ impl Bench {
         actions
     }
 
+    /// Goes on until the action is to be done, while the line is heard of; a day at most.
+    fn hear_until(&mut self, line: u64, action: &Action) {
+        let give_up_ms = self.now_ms + 86_400_000;
+        while !self.hear(line, 1).contains(action) {
+            assert!(self.now_ms < give_up_ms, "never: {:?}", self.follow);
+        }
+    }
+
     pub(super) fn dialled(&mut self, number: u64, result: Result<(), Fault>) -> Vec<Action> {
         self.follow.dialled(self.now_ms, number, result, &mut self.data);
         self.actions()
@@ -230,15 +238,18 @@ fn a_line_that_refuses_later_makes_it_register_again_and_wait() {
 #[test]
 fn a_registration_that_failed_is_tried_again_while_the_line_is_open() {
     for fault in [Fault::Failed, Fault::Refused] {
-        let mut bench = Bench::new();
+        // No full sync gets in between.
+        let mut bench = Bench::with(Options { resync_ms: 1_000_000_000, ..OPTIONS });
         bench.actions();
         bench.follow.not_registered(bench.now_ms, fault);
         bench.dialled(1, Ok(()));
         bench.full(1, &home(), &[]);
+        bench.actions();
+        bench.patch(1, &[HOME]);
         let mut pauses_ms = Vec::new();
         for _ in 0..30 {
             let before_ms = bench.now_ms;
-            while !bench.hear(1, 1).contains(&Action::Register) {}
+            bench.hear_until(1, &Action::Register);
             pauses_ms.push(bench.now_ms - before_ms);
             // One at a time.
             assert!(!bench.hear(1, 1_000).contains(&Action::Register));
@@ -249,7 +260,7 @@ fn a_registration_that_failed_is_tried_again_while_the_line_is_open() {
             fault == Fault::Failed || pauses_ms.iter().all(|pause_ms| *pause_ms >= 30_000),
             "{pauses_ms:?}"
         );
-        while !bench.hear(1, 1).contains(&Action::Register) {}
+        bench.hear_until(1, &Action::Register);
         bench.follow.registered();
         assert!(!bench.hear(1, 200_000).contains(&Action::Register));
     }
