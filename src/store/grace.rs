@@ -2,7 +2,8 @@
 //!
 //! Must not read a clock. One mistaken dump must not stop a fleet of SDKs for ever (they take 4003 as final),
 //! so that a secret, or an environment, that is gone stays in service until its grace ends, and nobody
-//! notices if it is put right before.
+//! notices if it is put right before. Where a server is followed, the clock alone ends nothing: what is due is held
+//! until a full sync that was asked for after that has been answered for certain, and still lacks it.
 
 use std::collections::HashMap;
 
@@ -10,11 +11,50 @@ use super::environment::EnvironmentSlot;
 use super::snapshot::Secrets;
 use crate::protocol::secret::Secret;
 
-/// What is still in service and no longer listed, each with the time at which that ends.
+/// What is still in service and no longer listed, each with what ends that.
 #[derive(Default)]
 pub(super) struct Grace {
-    secrets: HashMap<Secret, i64>,
-    environments: HashMap<EnvironmentSlot, i64>,
+    secrets: HashMap<Secret, Ends>,
+    environments: HashMap<EnvironmentSlot, Ends>,
+}
+
+/// What ends a grace.
+#[derive(Clone, Copy)]
+struct Ends {
+    until_ms: i64,
+    /// How many full syncs had been asked for when that time was over, if a server is followed and it is.
+    asked: Option<u64>,
+}
+
+/// What graces are judged by.
+#[derive(Clone, Copy)]
+pub(super) struct Now {
+    pub now_ms: i64,
+    /// The full sync that the data answers for certain, if a server is followed.
+    pub answered: Option<u64>,
+}
+
+impl Ends {
+    fn at(until_ms: i64) -> Self {
+        Self { until_ms, asked: None }
+    }
+
+    fn is_over(&self, now: Now) -> bool {
+        match now.answered {
+            None => self.until_ms <= now.now_ms,
+            // What such a full sync lists has no grace any more.
+            Some(answered) => self.asked.is_some_and(|asked| answered > asked),
+        }
+    }
+}
+
+/// What is due and waits for a full sync.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeldOn {
+    /// How many secrets and environments do.
+    pub all: usize,
+    /// How many of them have become due since this was last asked.
+    pub new: usize,
 }
 
 impl Grace {
@@ -23,7 +63,7 @@ impl Grace {
         self.secrets.retain(|secret, _| !listed.contains_key(secret));
         for (secret, entry) in old {
             if !listed.contains_key(secret) {
-                self.secrets.entry(*secret).or_insert(until_ms);
+                self.secrets.entry(*secret).or_insert(Ends::at(until_ms));
                 listed.insert(*secret, *entry);
             }
         }
@@ -36,14 +76,14 @@ impl Grace {
 
     /// The dataset does not hold the environment.
     pub fn gone(&mut self, slot: EnvironmentSlot, until_ms: i64) {
-        self.environments.entry(slot).or_insert(until_ms);
+        self.environments.entry(slot).or_insert(Ends::at(until_ms));
     }
 
-    /// Takes the secrets out whose time has come; says whether there were any.
-    pub fn expire_secrets(&mut self, secrets: &mut Secrets, now_ms: i64) -> bool {
+    /// Takes the secrets out whose grace is over; says whether there were any.
+    pub fn expire_secrets(&mut self, secrets: &mut Secrets, now: Now) -> bool {
         let before = self.secrets.len();
-        self.secrets.retain(|secret, until_ms| {
-            let stays = *until_ms > now_ms;
+        self.secrets.retain(|secret, ends| {
+            let stays = !ends.is_over(now);
             if !stays {
                 secrets.remove(secret);
             }
@@ -52,18 +92,35 @@ impl Grace {
         self.secrets.len() < before
     }
 
-    /// Takes out and returns the environments whose time has come.
-    pub fn expire_environments(&mut self, now_ms: i64) -> Vec<EnvironmentSlot> {
-        self.environments.extract_if(|_, until_ms| *until_ms <= now_ms).map(|(slot, _)| slot).collect()
+    /// Takes out and returns the environments whose grace is over.
+    pub fn expire_environments(&mut self, now: Now) -> Vec<EnvironmentSlot> {
+        self.environments.extract_if(|_, ends| ends.is_over(now)).map(|(slot, _)| slot).collect()
     }
 
-    /// Whether anything's time has come.
-    pub fn due(&self, now_ms: i64) -> bool {
-        self.next_ms().is_some_and(|until_ms| until_ms <= now_ms)
+    /// Notes what is due and is to be held on to until a full sync of a number above `asked` is answered.
+    pub fn hold_on(&mut self, now_ms: i64, asked: u64) -> HeldOn {
+        let mut held = HeldOn::default();
+        for ends in self.secrets.values_mut().chain(self.environments.values_mut()) {
+            if ends.asked.is_none() && ends.until_ms <= now_ms {
+                ends.asked = Some(asked);
+                held.new += 1;
+            }
+            held.all += usize::from(ends.asked.is_some());
+        }
+        held
     }
 
-    /// When the next grace ends.
+    /// Whether any grace is over.
+    pub fn is_over(&self, now: Now) -> bool {
+        self.all().any(|ends| ends.is_over(now))
+    }
+
+    /// When the next one is due that is not held on to yet.
     pub fn next_ms(&self) -> Option<i64> {
-        self.secrets.values().chain(self.environments.values()).copied().min()
+        self.all().filter(|ends| ends.asked.is_none()).map(|ends| ends.until_ms).min()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Ends> {
+        self.secrets.values().chain(self.environments.values())
     }
 }

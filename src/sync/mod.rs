@@ -93,19 +93,20 @@ pub fn run(
             return Ok(());
         }
         match &mut source {
-            Source::Nothing => {}
+            Source::Nothing => drop(ingest.expire()),
             Source::File(file) => {
                 if let Some(bytes) = file.poll() {
                     // Why a dataset was refused has been logged; the data in service stays.
                     let _ = ingest.load_file(bytes);
                 }
+                ingest.expire();
             }
+            // It may have to ask before a grace ends, so it ends them itself.
             Source::Upstream(upstream) => upstream.turn(&mut ingest),
         }
         if let Some(looked) = looked.take() {
             looked();
         }
-        ingest.expire();
         if Instant::now() >= next_sweep {
             ingest.sweep();
             memory.look();

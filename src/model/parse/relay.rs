@@ -114,7 +114,9 @@ pub(super) fn read<'a>(parsed: &Parsed<'a>) -> Result<ServerMessage<'a>, Message
     let (kind, message) = match event_type {
         "rp_full" => {
             let provisional = provisional.and_then(|value| value.as_bool()).unwrap_or(false);
-            let dataset = dump::read_at(parsed, data, &path, Findings::default(), Twice::NewerCounts);
+            let mut findings = Findings::default();
+            require_secrets(&mut findings, data, &path);
+            let dataset = dump::read_at(parsed, data, &path, findings, Twice::NewerCounts);
             (MessageKind::Full, dataset.map(|dataset| ServerMessage::Full { dataset, provisional }))
         }
         "rp_patch" => {
@@ -125,6 +127,22 @@ pub(super) fn read<'a>(parsed: &Parsed<'a>) -> Result<ServerMessage<'a>, Message
         other => return Ok(ServerMessage::Other(other)),
     };
     message.map_err(|faults| MessageError { kind: Some(kind), faults })
+}
+
+/// Notes a fault where an item has no list of secrets: a server says what opens an environment, and nothing said must not
+/// be taken for nothing opens it. What else is wrong is found by whoever reads the items.
+fn require_secrets(findings: &mut Findings, data: Value<'_, '_>, path: &Path<'_>) {
+    let items = data.fields().and_then(|fields| {
+        pick!(fields => items: "items");
+        items?.elements()
+    });
+    for (index, item) in items.into_iter().flatten().enumerate() {
+        let Some(fields) = item.fields() else { continue };
+        pick!(fields => secrets: "secrets");
+        if secrets.is_none_or(|secrets| secrets.is_null()) {
+            findings.required_list(secrets, &path.item("items", index), "secrets");
+        }
+    }
 }
 
 /// The number that is verified.

@@ -144,6 +144,24 @@ fn what_is_broken_is_told_with_its_place() {
 }
 
 #[test]
+fn a_full_that_says_nothing_of_secrets_is_no_word_that_there_are_none() {
+    for secrets in [None, Some(json!(null))] {
+        let mut full = dump();
+        let item = full["items"][0].as_object_mut().unwrap();
+        item.remove("secrets");
+        item.extend(secrets.map(|secrets| ("secrets".to_owned(), secrets)));
+        let error = error_of(message_of(full.clone()));
+        assert_eq!((error.kind, error.faults.faults.len()), (Some(MessageKind::Full), 1), "{error}");
+        assert_eq!(error.faults.faults[0].path, "data.items[0].secrets");
+        // What is newer never says anything of them, and who writes a dump may leave them out.
+        full["eventType"] = json!("rp_patch");
+        assert!(DatasetText::new(message_of(full.clone()).into_bytes()).parse_message().is_ok());
+        full["eventType"] = json!("rp_full");
+        assert!(DatasetText::new(full.to_string().into_bytes()).parse().is_ok());
+    }
+}
+
+#[test]
 fn what_is_broken_is_told_with_its_kind_if_that_can_be_read() {
     for (event_type, kind) in
         [("rp_full", MessageKind::Full), ("rp_patch", MessageKind::Patch), ("patch", MessageKind::Change)]
