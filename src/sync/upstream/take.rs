@@ -198,14 +198,14 @@ mod tests {
     fn dump(environments: &[Environment]) -> DatasetText {
         let items: Vec<_> = environments
             .iter()
-            .map(|(number, flag, secret)| {
+            .map(|(number, has_flag, has_secret)| {
                 let id = EnvironmentId::from_bytes([*number; 16]);
                 let flag = format!(
                     r#"{{"id":"f","envId":"{id}","key":"k","variations":[],"updatedAt":"2025-01-01T00:00:00Z"}}"#
                 );
                 let value = crate::protocol::secret::Secret::build([*number; 16], id);
                 let secret = format!(r#"{{"type":"server","value":"{}"}}"#, value.as_str());
-                let (flag, secret) = (if *flag { &*flag } else { "" }, if *secret { &*secret } else { "" });
+                let (flag, secret) = (if *has_flag { &*flag } else { "" }, if *has_secret { &*secret } else { "" });
                 format!(r#"{{"envId":"{id}","secrets":[{secret}],"featureFlags":[{flag}],"segments":[]}}"#)
             })
             .collect();
