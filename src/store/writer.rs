@@ -146,8 +146,8 @@ impl Writer {
         self.finish(round, Report::default()).change
     }
 
-    /// Replaces everything by a dataset. It is diffed against what is in service: byte-identical items stay
-    /// as they are, environments and secrets that are gone stay until `now_ms` + grace. With `stamp`, an item
+    /// Replaces everything by a dataset. It is diffed against what is in service: items that say the same, in
+    /// whatever form, stay as they are, environments and secrets that are gone stay until `now_ms` + grace. With `stamp`, an item
     /// that was changed without a newer `updatedAt` gets one. `now_ms` may come from any clock that does not
     /// go back.
     pub fn replace(&mut self, dataset: &Dataset<'_>, now_ms: i64, stamp: bool) -> Published {
@@ -192,7 +192,7 @@ impl Writer {
     }
 
     /// Adds or replaces single items, as a patch from upstream has them: one that is older than what is in
-    /// service, or byte-identical to it, changes nothing. An environment that is not known yet comes to be
+    /// service, or says the same, changes nothing. An environment that is not known yet comes to be
     /// without secrets.
     pub fn upsert(&mut self, flags: &[FlagDef<'_>], segments: &[SegmentDef<'_>], now_ms: i64) -> Published {
         let mut report = Report::default();

@@ -103,6 +103,71 @@ fn byte_identical_items_keep_their_sequence_and_nothing_is_published() {
     assert!(!second.secrets_changed);
 }
 
+/// The dump with other blanks, another order of properties, and other spellings of numbers.
+fn reformatted(worlds: &[World]) -> String {
+    fn turn_round(value: &serde_json::Value) -> String {
+        use serde_json::Value;
+        match value {
+            Value::Object(object) => {
+                let fields = object.iter().rev().map(|(name, value)| {
+                    format!("{} :\n {}", serde_json::to_string(name).unwrap(), turn_round(value))
+                });
+                format!("{{ {} }}", fields.collect::<Vec<_>>().join(" , "))
+            }
+            Value::Array(items) => {
+                format!("[ {} ]", items.iter().map(turn_round).collect::<Vec<_>>().join(" , "))
+            }
+            Value::Number(number) => format!("{number}.0"),
+            other => other.to_string(),
+        }
+    }
+    turn_round(&serde_json::from_str(&dump_json(worlds)).unwrap())
+}
+
+#[test]
+fn the_same_data_in_other_formatting_is_no_change() {
+    let mut after = small();
+    after.flags[0].content = "stamped".to_owned();
+    for stamp in [false, true] {
+        let mut writer = writer();
+        load(&mut writer, &[small()]);
+        // With `stamp`, what is served is no longer what the source holds.
+        load_text(&mut writer, &dump_json(&[after.clone()]), 0, stamp);
+        let served = writer.current().backup().to_vec();
+        let published = load_text(&mut writer, &reformatted(&[after.clone()]), 0, stamp);
+        let report = &published.report;
+        assert!(published.change.is_none() && report.forgotten_updated_at.is_empty(), "{report:?}");
+        assert_eq!((report.added, report.changed, report.removed), (0, 0, 0));
+        assert_eq!(writer.current().backup().to_vec(), served, "word for word what it was");
+    }
+}
+
+#[test]
+fn one_item_changed_in_a_reformatted_dump_is_one_change() {
+    let mut writer = writer();
+    load(&mut writer, &[small()]);
+    let from = writer.current().sequence();
+    let mut after = small();
+    after.flags[1] = thing("b", 30, "B").using(&["s"]);
+    let published = load_text(&mut writer, &reformatted(&[after.clone()]), 0, false);
+    assert_eq!(published.report.changed, 1);
+    assert_eq!(since(&environment(writer.current(), 1), from), ["patch b/"]);
+    after.flags[0].content = "other".to_owned();
+    let report = load_text(&mut writer, &reformatted(&[after]), 0, false).report;
+    assert_eq!((report.changed, report.forgotten_updated_at.len()), (1, 1));
+}
+
+#[test]
+fn an_upsert_in_other_formatting_is_no_change() {
+    let mut writer = writer();
+    load(&mut writer, &[small()]);
+    let dump = reformatted(&[small()]);
+    let mut text = crate::model::parse::DatasetText::new(dump.into_bytes());
+    let dataset = text.parse().unwrap();
+    let def = &dataset.environments[0];
+    assert!(writer.upsert(&def.flags, &def.segments, 0).change.is_none());
+}
+
 #[test]
 fn a_new_order_is_published_and_pushed_to_nobody() {
     let mut writer = writer();
