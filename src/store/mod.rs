@@ -41,4 +41,4 @@ pub use environment::{Environment, EnvironmentSlot};
 pub use relay::{NeedsFull, Scope};
 pub use server::{PatchForm, Poll, SyncKind};
 pub use snapshot::{SecretEntry, Snapshot};
-pub use writer::{Change, Forgotten, Published, Report, Writer, WriterOptions};
+pub use writer::{Change, Ending, Forgotten, Published, Report, Writer, WriterOptions};
