@@ -6,6 +6,7 @@
 //! until a full sync that was asked for after that has been answered for certain, and still lacks it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::environment::EnvironmentSlot;
 use super::snapshot::Secrets;
@@ -15,6 +16,8 @@ use crate::protocol::secret::Secret;
 #[derive(Default)]
 pub(super) struct Grace {
     secrets: HashMap<Secret, Ends>,
+    /// Secrets of which the type changed: how long they serve SDKs of the former one too.
+    kinds: HashMap<Secret, Ends>,
     environments: HashMap<EnvironmentSlot, Ends>,
 }
 
@@ -57,16 +60,39 @@ pub struct HeldOn {
     pub new: usize,
 }
 
+/// The secrets of which a grace has begun, by the environment that they opened.
+#[derive(Debug, Default)]
+pub(super) struct Begun {
+    /// They are no longer listed.
+    pub gone: Vec<EnvironmentSlot>,
+    /// They are listed with another type.
+    pub retyped: Vec<EnvironmentSlot>,
+}
+
 impl Grace {
-    /// Adds to the secrets of a new dataset those of `old` that it lacks.
-    pub fn carry(&mut self, listed: &mut Secrets, old: &Secrets, until_ms: i64) {
-        self.secrets.retain(|secret, _| !listed.contains_key(secret));
-        for (secret, entry) in old {
-            if !listed.contains_key(secret) {
-                self.secrets.entry(*secret).or_insert(Ends::at(until_ms));
-                listed.insert(*secret, *entry);
+    /// Adds to the secrets of a new dataset what they opened by `old` and do not by it. Returns what is new of that.
+    pub fn carry(&mut self, listed: &mut Secrets, old: &Secrets, until_ms: i64) -> Begun {
+        let mut begun = Begun::default();
+        for (secret, before) in old {
+            let Some(now) = listed.get_mut(secret) else {
+                self.secrets.entry(*secret).or_insert_with(|| {
+                    begun.gone.push(before.slot);
+                    Ends::at(until_ms)
+                });
+                listed.insert(*secret, *before);
+                continue;
+            };
+            // One that comes back as something else than it was has had a part of its grace.
+            let ends = self.secrets.remove(secret).unwrap_or(Ends::at(until_ms));
+            if now.kind == before.kind {
+                now.former = before.former;
+            } else {
+                now.former = Some((before.kind, before.slot));
+                self.kinds.insert(*secret, ends);
+                begun.retyped.push(before.slot);
             }
         }
+        begun
     }
 
     /// The dataset holds the environment.
@@ -74,14 +100,21 @@ impl Grace {
         self.environments.remove(&slot);
     }
 
-    /// The dataset does not hold the environment.
-    pub fn gone(&mut self, slot: EnvironmentSlot, until_ms: i64) {
-        self.environments.entry(slot).or_insert(Ends::at(until_ms));
+    /// The dataset does not hold the environment. Says whether that is news.
+    pub fn gone(&mut self, slot: EnvironmentSlot, until_ms: i64) -> bool {
+        match self.environments.entry(slot) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(entry) => {
+                entry.insert(Ends::at(until_ms));
+                true
+            }
+        }
     }
 
-    /// Takes the secrets out whose grace is over; says whether there were any.
+    /// Takes the secrets out whose grace is over, and from others what they no longer open; says whether there were
+    /// any.
     pub fn expire_secrets(&mut self, secrets: &mut Secrets, now: Now) -> bool {
-        let before = self.secrets.len();
+        let before = self.secrets.len() + self.kinds.len();
         self.secrets.retain(|secret, ends| {
             let stays = !ends.is_over(now);
             if !stays {
@@ -89,7 +122,14 @@ impl Grace {
             }
             stays
         });
-        self.secrets.len() < before
+        self.kinds.retain(|secret, ends| {
+            let stays = !ends.is_over(now);
+            if !stays && let Some(entry) = secrets.get_mut(secret) {
+                entry.former = None;
+            }
+            stays
+        });
+        self.secrets.len() + self.kinds.len() < before
     }
 
     /// Takes out and returns the environments whose grace is over.
@@ -100,7 +140,9 @@ impl Grace {
     /// Notes what is due and is to be held on to until a full sync of a number above `asked` is answered.
     pub fn hold_on(&mut self, now_ms: i64, asked: u64) -> HeldOn {
         let mut held = HeldOn::default();
-        for ends in self.secrets.values_mut().chain(self.environments.values_mut()) {
+        let Self { secrets, kinds, environments } = self;
+        let all = secrets.values_mut().chain(kinds.values_mut()).chain(environments.values_mut());
+        for ends in all {
             if ends.asked.is_none() && ends.until_ms <= now_ms {
                 ends.asked = Some(asked);
                 held.new += 1;
@@ -121,6 +163,6 @@ impl Grace {
     }
 
     fn all(&self) -> impl Iterator<Item = &Ends> {
-        self.secrets.values().chain(self.environments.values())
+        self.secrets.values().chain(self.kinds.values()).chain(self.environments.values())
     }
 }

@@ -1,6 +1,7 @@
 //! How graces end where a server is followed: by what it says, never by the clock alone.
 
 use super::support::*;
+use crate::model::secret::SecretKind;
 use crate::store::{HeldOn, Writer, WriterOptions};
 
 const GONE: (u8, u8) = (1, 1);
@@ -72,6 +73,22 @@ fn a_provisional_full_sync_ends_a_grace_only_when_it_is_verified() {
     assert!(writer.expire(5_000).is_none() && is_known(&writer));
     writer.confirm(3).unwrap();
     assert!(writer.expire(5_000).is_some() && !is_known(&writer));
+}
+
+#[test]
+fn a_secret_of_another_type_serves_the_former_one_until_the_server_has_been_asked() {
+    let options = WriterOptions { revocation_grace_ms: 100, follows: true, ..WriterOptions::default() };
+    let mut writer = Writer::new(options);
+    let mut other_type = whole();
+    other_type.secrets[0].0 = SecretKind::Client;
+    answer(&mut writer, 1, &[whole()], 0);
+    answer(&mut writer, 2, std::slice::from_ref(&other_type), 0);
+    assert_eq!(writer.hold_on(100, 2), HeldOn { all: 1, new: 1 });
+    let former = |writer: &Writer| writer.current().secret(&secret(GONE.0, GONE.1)).unwrap().former;
+    assert!(writer.expire(5_000).is_none() && former(&writer).is_some());
+    answer(&mut writer, 3, &[other_type], 5_000);
+    assert!(writer.expire(5_000).is_some() && former(&writer).is_none());
+    assert_eq!(writer.hold_on(9_999, 3), HeldOn::default());
 }
 
 #[test]
