@@ -64,11 +64,14 @@ impl fmt::Display for Listen {
 
 const FORM: &str = "Write URLs such as http://*:6100, separated by `;`";
 
+/// A URL that is wrong, and why.
+pub type WrongUrl = (String, Unfit);
+
 /// Parses URLs separated by `;`. Besides the addresses: the host names that were taken for "every address".
 ///
 /// # Errors
 /// Every URL that is wrong, and why.
-pub fn parse(text: &str) -> Result<(Vec<Listen>, Vec<String>), Vec<(String, Unfit)>> {
+pub fn parse(text: &str) -> Result<(Vec<Listen>, Vec<String>), Vec<WrongUrl>> {
     let mut addresses: Vec<Listen> = Vec::new();
     let (mut names, mut wrong) = (Vec::new(), Vec::new());
     for url in text.split(';').map(str::trim).filter(|url| !url.is_empty()) {
