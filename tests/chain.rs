@@ -79,6 +79,16 @@ fn two_flags(number: u8) -> Environment {
     Environment::new(number).flag(boolean_flag("a")).flag(boolean_flag("b"))
 }
 
+/// One of more environments than have a number.
+fn numbered(number: usize) -> Environment {
+    let mut environment = Environment::new(0);
+    environment.id = format!("e1a1d6a4-6b7c-4f1e-9a53-{number:012x}");
+    environment.serves = (format!("project-of-a-department-{number}"), "production".to_owned());
+    environment.secrets.clear();
+    environment.add_secret(Kind::Server, 0);
+    environment.flag(boolean_flag("a"))
+}
+
 #[test]
 fn a_change_and_a_removal_arrive_at_the_bottom_while_each_level_is_killed_in_turn() {
     let environment = two_flags(1);
@@ -213,6 +223,31 @@ fn a_removal_while_the_agent_above_was_down_is_told_when_it_is_back() {
     chain.central.start_again();
     let full = sdk.next_data();
     assert_eq!((&full["eventType"], full["featureFlags"].as_array().unwrap().len()), (&json!("full"), 1));
+}
+
+#[test]
+fn many_environments_do_not_close_the_streams_of_a_chain_by_their_names() {
+    let environments: Vec<Environment> = (0..1400).map(numbered).collect();
+    let chain = Chain::start(&Dataset::of(environments), "", "60");
+    let child = wait_until("the edge reports", SOON, || {
+        let child = status(&chain.central, API_KEY)["agent"]["children"][0].clone();
+        (child["status"]["syncState"] == "Stable").then_some(child)
+    });
+    let serves = child["status"]["serves"].as_str().unwrap();
+    let names: Vec<&str> = serves.split(',').collect();
+    let left_out = 1400 - (names.len() - 1);
+    assert_eq!(names.last(), Some(&format!("… ({left_out} more)").as_str()));
+    for agent in [&chain.central, &chain.edge] {
+        assert_eq!(agent.metric("featbit_agent_upstream_streams_opened_total", ""), 1.0);
+        assert_eq!(agent.log().matches("does not name all").count(), 1);
+    }
+    assert_eq!(chain.central.metric("featbit_agent_limits_hit_total", r#"limit="message_bytes""#), 0.0);
+    // FeatBit's server would have dropped a longer one in silence.
+    let reports = chain.server.open_relays()[0].statuses();
+    assert!(!reports.is_empty());
+    for report in reports {
+        assert!(report.to_string().len() <= 8_000);
+    }
 }
 
 #[test]

@@ -12,7 +12,8 @@ use crate::payload::Payload;
 use crate::protocol::message::PONG_FRAME;
 use crate::protocol::relay::{self, FromRelay, RelaySync};
 use crate::store::Scope;
-use crate::telemetry::metrics::Connection;
+use crate::telemetry::metrics::{Connection, Limit};
+use crate::telemetry::once::RateLimit;
 use crate::wire::ws::frame;
 use crate::wire::ws::reader::{Event, Reader, Step};
 
@@ -26,6 +27,8 @@ use super::stream::close_by_peer;
 
 /// Relays looked at between two looks at the sockets.
 const RELAY_SLICE: usize = 64;
+
+static TOO_LONG: RateLimit = RateLimit::new(60_000);
 
 /// Bytes of the body of a registration at most: a name.
 pub(super) const REGISTER_BYTES_MAX: u64 = 4096;
@@ -144,6 +147,17 @@ impl Server {
                 }
                 consumed
             }
+            // As FeatBit's server does: closed, it would come back and say the same.
+            Err(violation) if violation.code == close_code::TOO_BIG => {
+                let consumed = relay.reader.pass_over(bytes);
+                let lacks_data = relay.sequence.is_none() && !relay.awaits_full && !relay.waits_for_data;
+                self.note_too_long();
+                if lacks_data {
+                    // Perhaps it asked for what is newer than what it holds.
+                    self.relay_asks(link, session, &RelaySync::default());
+                }
+                consumed
+            }
             Err(violation) => {
                 self.close_violated(link, session, violation);
                 length
@@ -153,6 +167,18 @@ impl Server {
             link.hold_memory(relay.reader.settle());
         }
         consumed
+    }
+
+    fn note_too_long(&self) {
+        self.meter.limit_hit(Limit::MessageBytes);
+        if let Some(held_back) = TOO_LONG.allow(u64::try_from((self.shared.wall_ms)()).unwrap_or(0)) {
+            tracing::warn!(
+                others_like_it = held_back,
+                allowed = self.shared.options.message_bytes_max,
+                "an agent that follows this one sent a longer message than allowed, which was passed over. If it is not \
+                 shown in the status, or gets everything whenever it comes back, raise Limits__MessageBytes"
+            );
+        }
     }
 
     fn relay_asks(&mut self, link: &mut Link<'_>, session: &mut Session, sync: &RelaySync) {

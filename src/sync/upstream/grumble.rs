@@ -24,12 +24,20 @@ pub(super) struct Grumble {
     /// The last error, until it is told elsewhere.
     error: Option<(i64, String)>,
     connected_before: bool,
+    /// That a status report is cut short was told.
+    told_cut: bool,
 }
 
 impl Grumble {
     /// About the server at this address.
     pub fn new(server: String) -> Self {
-        Self { server, limits: RateLimits::new(AGAIN_MS, 256), error: None, connected_before: false }
+        Self {
+            server,
+            limits: RateLimits::new(AGAIN_MS, 256),
+            error: None,
+            connected_before: false,
+            told_cut: false,
+        }
     }
 
     /// The last error since this was last asked, with its time.
@@ -50,6 +58,28 @@ impl Grumble {
     /// FeatBit's word for where the agent stands has changed.
     pub fn stands(&self, state: SyncState) {
         tracing::info!(server = self.server, state = state.as_str(), "state");
+    }
+
+    /// A status report is sent that leaves out so many names of environments, or none is, as it would be too long: said
+    /// once, until one is whole again.
+    pub fn reports(&mut self, left_out: Option<usize>) {
+        let is_cut = left_out != Some(0);
+        if !is_cut || std::mem::replace(&mut self.told_cut, is_cut) {
+            self.told_cut = is_cut;
+            return;
+        }
+        match left_out {
+            Some(left_out) => tracing::info!(
+                server = self.server,
+                left_out,
+                "the status that is reported to the server does not name all environments: it would be longer than \
+                 servers take. Data is not affected"
+            ),
+            None => tracing::warn!(
+                server = self.server,
+                "no status is reported to the server: the AgentId is longer than servers take. Choose a shorter one"
+            ),
+        }
     }
 
     /// The registration failed, which does not keep from following.

@@ -223,9 +223,9 @@ impl Upstream {
             }
             Action::Ping { line } => self.send(now_ms, line, PING.to_owned()),
             Action::Report { line } => {
-                let status = self.status(ingest);
-                let text = report(&self.agent_id, &status);
-                self.send(now_ms, line, text);
+                if let Some(text) = self.report(ingest) {
+                    self.send(now_ms, line, text);
+                }
             }
             Action::Close { line } => {
                 self.metrics.ended(StreamEnd::Replaced);
@@ -431,16 +431,19 @@ impl Upstream {
 
     // What others are told.
 
-    fn status(&self, ingest: &Ingest) -> String {
+    /// The report of the status, if there is room for one in a message.
+    fn report(&mut self, ingest: &Ingest) -> Option<String> {
         let snapshot = ingest.snapshot();
-        Status {
+        let status = Status {
             serves: &snapshot.serves(),
             data_version: snapshot.data_version(),
             sync_state: self.follow.state(),
             last_synced_at_ms: ingest.following().standing().last_synced_ms,
             reported_at_ms: (self.wall_ms)(),
-        }
-        .to_json()
+        };
+        let report = report(&self.agent_id, &status);
+        self.grumble.reports(report.as_ref().map(|report| report.left_out));
+        report.map(|report| report.text)
     }
 
     /// Tells operators and health checks where the agent stands, if that has changed.
