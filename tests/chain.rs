@@ -288,6 +288,56 @@ fn names_from_above_that_are_none_reach_no_head_and_cut_no_chain() {
 }
 
 #[test]
+fn what_is_cut_off_at_the_top_is_seen_at_every_level_below() {
+    const LOWEST_KEY: &str = "rp-lowest-123456789abcdefghijklmnopqrstuvwxyz";
+    let environment = two_flags(1);
+    let server = Server::start(&Dataset::of([environment.clone()]));
+    let mut central = follower(&server.url(), API_KEY, "central").env("RelayKeys", EDGE_KEY).start();
+    let edge = follower(&central.url(), EDGE_KEY, "edge").env("RelayKeys", LOWEST_KEY).start();
+    let lowest = follower(&edge.url(), LOWEST_KEY, "lowest").start();
+    let ready = |agents: &[&Agent], word: &str| {
+        let is = |agent: &&Agent| agent.get("/health/readiness", &[]).text() == word;
+        wait_until(word, SOON, || agents.iter().all(is).then_some(()));
+    };
+    let count = |agent: &Agent, name: &str| agent.metric(&format!("featbit_agent_upstream_{name}"), "");
+    let done = |agent: &Agent| (count(agent, "full_requests_total"), count(agent, "streams_opened_total"));
+    ready(&[&central, &edge, &lowest], "Healthy");
+    let mut sdk = Stream::connect(&lowest, Kind::Server, &environment.secret(Kind::Server));
+    sdk.request_data(0);
+    assert_eq!(sdk.next_data()["eventType"], "full");
+    let before = (done(&edge), done(&lowest));
+
+    server.die();
+    ready(&[&central, &edge, &lowest], "Degraded");
+    for (agent, key) in [(&edge, EDGE_KEY), (&lowest, LOWEST_KEY)] {
+        assert_eq!(count(agent, "stable"), 0.0);
+        let status = status(agent, key);
+        assert_eq!(status["syncState"], "Interrupted");
+        let error = status["agent"]["upstream"]["lastError"]["message"].as_str().unwrap().to_owned();
+        assert!(error.contains("is not in touch with what it follows"), "{error}");
+    }
+    server.come();
+    ready(&[&central, &edge, &lowest], "Healthy");
+    assert_eq!(count(&lowest, "stable"), 1.0);
+    assert_eq!((done(&edge), done(&lowest)), before, "no connection and no full sync because of it");
+    sdk.expect_nothing_new();
+
+    // The one at the top begins anew, without a server and without data.
+    central.kill();
+    server.die();
+    central.start_again();
+    ready(&[&central], "Unhealthy");
+    wait_until("the edge is back", SOON, || (count(&edge, "streams_opened_total") > 1.0).then_some(()));
+    ready(&[&edge, &lowest], "Degraded");
+    // Who comes now is told at once.
+    let late = follower(&edge.url(), LOWEST_KEY, "late").start();
+    ready(&[&late], "Degraded");
+    server.come();
+    ready(&[&central, &edge, &lowest, &late], "Healthy");
+    assert_eq!(done(&lowest).1, 1.0);
+}
+
+#[test]
 fn agents_that_follow_each_other_find_the_ring_and_say_so() {
     let key = |letter: &str| format!("rp-{}", letter.repeat(40));
     // Each listens before the other is told of it: the first is started again with the second as its server.

@@ -106,6 +106,11 @@ impl Server {
             verify: None,
         }));
         self.stay_alive(link);
+        let state = self.shared.ingest.following().state();
+        // Until it is told otherwise, a relay takes it that there is nothing to tell.
+        if !state.is_current() {
+            link.send(Payload::private(frame::text_frame(relay::state(state).as_bytes())));
+        }
     }
 
     /// A relay's connection is gone.
@@ -300,7 +305,16 @@ impl Server {
     pub(super) fn take_path<T: Socket>(&mut self, above: &[String], io: &mut Io<T, Session>) {
         self.path.truncate(1);
         self.path.extend(above.iter().take(relay::PATH_MAX - 1).cloned());
-        let told = Payload::Shared(frame::text_frame(relay::path(&self.path).as_bytes()).into());
+        self.tell_relays(&relay::path(&self.path), io);
+    }
+
+    /// Where this agent stands is another: its relays stand no better.
+    pub(super) fn take_standing<T: Socket>(&mut self, io: &mut Io<T, Session>) {
+        self.tell_relays(&relay::state(self.shared.ingest.following().state()), io);
+    }
+
+    fn tell_relays<T: Socket>(&mut self, message: &str, io: &mut Io<T, Session>) {
+        let told = Payload::Shared(frame::text_frame(message.as_bytes()).into());
         for key in self.relays.clone() {
             io.visit(key, |link, _| {
                 if !link.is_closing() {

@@ -121,6 +121,22 @@ impl Grumble {
         }
     }
 
+    /// The other end of a stream is an agent that is not in touch with what it follows itself.
+    pub fn above(&mut self, ingest: &Ingest, state: SyncState, now_ms: i64) {
+        let told = format!(
+            "the agent above, or one further up, is not in touch with what it follows (it says {})",
+            state.as_str()
+        );
+        if let Some(others) = self.note(("above", state.as_str()), now_ms, &told) {
+            tracing::warn!(
+                server = self.server,
+                others_like_it = others,
+                "{told}: changes do not come until it is. Look at that one{}",
+                served(ingest)
+            );
+        }
+    }
+
     /// A stream was given up.
     pub fn lost(&mut self, ingest: &Ingest, told: &str, now_ms: i64) {
         if let Some(others) = self.note(told, now_ms, told) {
@@ -134,7 +150,7 @@ impl Grumble {
     }
 
     /// A stream ended.
-    pub fn ended(&mut self, ended: &Ended, bytes_max: u64, now_ms: i64) {
+    pub fn ended(&mut self, ingest: &Ingest, ended: &Ended, bytes_max: u64, now_ms: i64) {
         let told = match ended {
             Ended::Closed(code) => format!("the server closed the connection with code {code}"),
             Ended::TooLarge(bytes) => format!(
@@ -149,13 +165,19 @@ impl Grumble {
                 others_like_it = others,
                 "the server refuses the agent: it closed the connection with code 4003. Either it does not know the \
                  ApiKey, or the relay proxy has no environment with a server secret. The agent goes on asking until that \
-                 is mended"
+                 is mended{}",
+                served(ingest)
             ),
             Ended::TooLarge(_) => {
                 tracing::error!(server = self.server, others_like_it = others, "{told}");
             }
             _ => {
-                tracing::warn!(server = self.server, others_like_it = others, "{told}; another one is opened")
+                tracing::warn!(
+                    server = self.server,
+                    others_like_it = others,
+                    "{told}; another one is opened{}",
+                    served(ingest)
+                )
             }
         }
     }

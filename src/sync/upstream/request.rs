@@ -210,7 +210,10 @@ mod tests {
             assert!(left_out <= 1);
         }
         let one = "x".repeat(9_000);
-        assert_eq!(status(&one, "a").map(|(_, left_out, serves)| (left_out, serves)), Some((1, "… (1 more)".into())));
+        assert_eq!(
+            status(&one, "a").map(|(_, left_out, serves)| (left_out, serves)),
+            Some((1, "… (1 more)".into()))
+        );
         assert_eq!(status("a:b", &one), None);
     }
 }
