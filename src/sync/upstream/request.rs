@@ -167,7 +167,7 @@ mod tests {
         let parsed: serde_json::Value = serde_json::from_str(said).unwrap();
         let status: serde_json::Value =
             serde_json::from_str(parsed["data"]["status"].as_str().unwrap()).unwrap();
-        let at = |field: &str| status[field].as_str().and_then(|at| parse_iso8601_ms(at));
+        let at = |field: &str| status[field].as_str().and_then(parse_iso8601_ms);
         let status = Status {
             serves: status["serves"].as_str().unwrap(),
             data_version: status["dataVersion"].as_i64().unwrap(),
