@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use common::agent::{API_KEY, Agent, Builder};
 use common::dataset::{Dataset, Environment, Kind, boolean_flag, everybody, touch, user};
+use common::raw::{request, send};
 use common::sdk::{Fleet, Mode};
 use common::server::Server;
 use common::ws::Stream;
@@ -212,6 +213,43 @@ fn a_removal_while_the_agent_above_was_down_is_told_when_it_is_back() {
     chain.central.start_again();
     let full = sdk.next_data();
     assert_eq!((&full["eventType"], full["featureFlags"].as_array().unwrap().len()), (&json!("full"), 1));
+}
+
+#[test]
+fn names_from_above_that_are_none_reach_no_head_and_cut_no_chain() {
+    let chain = Chain::start(&Dataset::of([two_flags(1)]), "", "60");
+    let path = || status(&chain.central, API_KEY)["agent"]["path"].clone();
+    let tell = |names: &[&str]| {
+        let told = json!({ "messageType": "rp-path", "data": { "path": names } });
+        chain.server.open_relays()[0].send(&told.to_string());
+    };
+    // What an agent of this make says of itself.
+    tell(&["top"]);
+    let own = wait_until("the path", SOON, || Some(path()).filter(|path| path[1] == "top"));
+    let unused =
+        || chain.central.metric("featbit_agent_upstream_messages_unused_total", r#"reason="unknown""#);
+    let long = "x".repeat(100_000);
+    for strange in ["evil\r\nX-Injected: yes", "a b", "", &long] {
+        let before = unused();
+        tell(&[strange]);
+        wait_until("it was passed over", SOON, || (unused() > before).then_some(()));
+        assert_eq!(path(), own);
+    }
+    let fields = [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    let target = format!("/streaming?type=relay-proxy&token={EDGE_KEY}");
+    let answer = send(&chain.central, request("GET", &target, &fields, None)).expect(101);
+    assert_eq!(answer.header("x-injected"), None);
+    let expected = format!("{},top", own[0].as_str().unwrap());
+    assert_eq!(answer.header("x-featbit-relay-path"), Some(expected.as_str()));
+    let edge = wait_until("the edge is told", SOON, || {
+        Some(status(&chain.edge, EDGE_KEY)["agent"]["path"].clone()).filter(|path| path[2] == "top")
+    });
+    assert_eq!(edge[1], own[0]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Must not parse arguments (`cli`), nor know what a message means.
 //!
 //! Threads: one a reactor, `sync` (the single writer and its sources), `encode` (heavy encoding for reactors),
-//! `certificates` (if TLS is spoken), `signals`, and the main one, which waits for their end.
+//! `certificates` (if TLS is spoken), `log`, `signals`, and the main one, which waits for their end.
 
 mod certificates;
 pub mod limits;
@@ -30,6 +30,7 @@ use crate::net::reactor::{self, Allowance, Reactor};
 use crate::serve::{Door, Options, PLAIN_REFUSAL, Server, Shared};
 use crate::store::{Scope, Snapshot, WriterOptions};
 use crate::sync::{self, Waiting};
+use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
 
 use listeners::{Listening, Place};
@@ -92,7 +93,7 @@ impl std::error::Error for StartError {
 }
 
 /// The wall clock in Unix milliseconds.
-fn wall_ms() -> i64 {
+pub(crate) fn wall_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
@@ -197,6 +198,7 @@ impl Agent {
                     // Without it its SDKs would be lost in silence; whoever starts the agent starts it again.
                     if let Err(error) = reactor.run() {
                         tracing::error!("an event loop failed, so the agent ends: {error}");
+                        log::flush();
                         std::process::exit(EVENT_LOOP_FAILED);
                     }
                 })
@@ -231,6 +233,7 @@ impl Agent {
                 // Without it nothing new would ever be served; whoever starts the agent starts it again.
                 if let Err(error) = sync::run(ingest, source, waiting, &queue, || drop(loaded)) {
                     tracing::error!("the sync thread cannot wait, so the agent ends: {error}");
+                    log::flush();
                     std::process::exit(EVENT_LOOP_FAILED);
                 }
             })

@@ -7,13 +7,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::model::environment_id::EnvironmentId;
+use crate::model::relay_path::is_path;
+
+pub use crate::model::relay_path::PATH_MAX;
 
 /// The header field of the answer to a relay's upgrade that names the agents between it and the source of truth: the
 /// random name of the answering process, then of what that follows, and so on.
 pub const PATH_FIELD: &str = "X-FeatBit-Relay-Path";
-
-/// Agents on a path at most; a longer chain is a mistake.
-pub const PATH_MAX: usize = 16;
 
 /// What a relay sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,10 +130,7 @@ pub fn path(names: &[String]) -> String {
 /// The names of a path, as [`PATH_FIELD`] carries them. Empty if they are not such names, or too many.
 pub fn parse_path(value: &str) -> Vec<String> {
     let names: Vec<String> = value.split(',').map(|name| name.trim().to_owned()).collect();
-    let plain = |name: &String| {
-        !name.is_empty() && name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
-    };
-    if names.len() <= PATH_MAX && names.iter().all(plain) { names } else { Vec::new() }
+    if is_path(&names) { names } else { Vec::new() }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use crate::model::dataset::{Dataset, LeftOut};
 use crate::model::flag::FlagDef;
+use crate::model::relay_path::{PATH_MAX, is_path};
 use crate::model::segment::SegmentDef;
 
 use super::dump::{self, Twice};
@@ -135,10 +136,13 @@ fn verified(fields: Fields<'_, '_>) -> Option<u64> {
     verify.and_then(|value| value.as_u64())
 }
 
-/// The names of a path.
+/// The names of a path, if they are such.
 fn path_names(fields: Fields<'_, '_>) -> Option<Vec<String>> {
     pick!(fields => path: "path");
-    path?.elements()?.map(|name| name.as_str().map(str::to_owned)).collect()
+    // One more than there may be is enough to see that there are too many.
+    let names = path?.elements()?.take(PATH_MAX + 1);
+    let names: Vec<&str> = names.map(|name| name.as_str()).collect::<Option<_>>()?;
+    is_path(&names).then(|| names.into_iter().map(str::to_owned).collect())
 }
 
 fn change<'a>(

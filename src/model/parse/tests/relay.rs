@@ -265,6 +265,15 @@ fn a_path_is_a_list_of_names() {
     for strange in [r#"{"path":"ab"}"#, r#"{"path":[1]}"#, "{}", "null"] {
         assert_eq!(read(&format!(r#"{{"messageType":"rp-path","data":{strange}}}"#)), None, "{strange}");
     }
+    let of = |names: &[&str]| {
+        read(&serde_json::json!({ "messageType": "rp-path", "data": { "path": names } }).to_string())
+    };
+    assert_eq!(of(&["a"; 16]).map(|path| path.len()), Some(16));
+    // Nobody's names, and they would go into the head of an answer.
+    for strange in [&[][..], &[""], &["a b"], &["a,b"], &["ab", "ä"], &["a"; 17], &[&"x".repeat(65)]] {
+        assert_eq!(of(strange), None, "{strange:?}");
+    }
+    assert_eq!(of(&["evil\r\nX-Injected: yes"]), None);
 }
 
 #[test]
