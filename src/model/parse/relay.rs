@@ -43,6 +43,8 @@ pub enum ServerMessage<'a> {
     Verified(u64),
     /// `rp-path`, of agents of our make only: the random names of the processes from the sender to the source of truth.
     Path(Vec<String>),
+    /// `rp-state`, of agents of our make only: FeatBit's word for where the sender stands with what it follows itself.
+    State(&'a str),
     /// Anything else, by its `messageType`, or by the `eventType` of a `data-sync` of an unknown one.
     Other(&'a str),
 }
@@ -101,6 +103,10 @@ pub(super) fn read<'a>(parsed: &Parsed<'a>) -> Result<ServerMessage<'a>, Message
         let path = data.and_then(|data| data.fields()).and_then(path_names);
         return Ok(path.map_or(ServerMessage::Other(message_type), ServerMessage::Path));
     }
+    if message_type == "rp-state" {
+        let state = data.and_then(|data| data.fields()).and_then(state_word);
+        return Ok(state.map_or(ServerMessage::Other(message_type), ServerMessage::State));
+    }
     if !message_type.eq_ignore_ascii_case("data-sync") {
         return Ok(ServerMessage::Other(message_type));
     }
@@ -134,6 +140,12 @@ pub(super) fn read<'a>(parsed: &Parsed<'a>) -> Result<ServerMessage<'a>, Message
 fn verified(fields: Fields<'_, '_>) -> Option<u64> {
     pick!(fields => verify: "verify");
     verify.and_then(|value| value.as_u64())
+}
+
+/// Where the sender stands.
+fn state_word<'a>(fields: Fields<'_, 'a>) -> Option<&'a str> {
+    pick!(fields => state: "state");
+    state.and_then(|value| value.as_str())
 }
 
 /// The names of a path, if they are such.

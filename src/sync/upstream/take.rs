@@ -63,6 +63,7 @@ impl Upstream {
                 }
             }
             Ok(ServerMessage::Path(path)) => self.path_changed(ingest, line, path),
+            Ok(ServerMessage::State(word)) => self.above_stands(ingest, line, word),
             Ok(ServerMessage::Other(kind)) => {
                 if kind != "pong" {
                     self.metrics.unused(Unused::Unknown);

@@ -252,6 +252,22 @@ fn of_two_items_of_one_id_the_newer_counts() {
 }
 
 #[test]
+fn a_state_is_a_word() {
+    let read = |data: &str| {
+        let mut text =
+            DatasetText::new(format!(r#"{{"messageType":"rp-state","data":{data}}}"#).into_bytes());
+        match text.parse_message().unwrap() {
+            ServerMessage::State(word) => Some(word.to_owned()),
+            _ => None,
+        }
+    };
+    assert_eq!(read(r#"{"state":"Interrupted"}"#).as_deref(), Some("Interrupted"));
+    for strange in [r#"{"state":1}"#, r#"{"state":null}"#, "{}", "[]", "null"] {
+        assert_eq!(read(strange), None, "{strange}");
+    }
+}
+
+#[test]
 fn a_path_is_a_list_of_names() {
     let read = |message: &str| {
         let mut text = DatasetText::new(message.as_bytes().to_vec());
