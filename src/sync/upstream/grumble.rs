@@ -5,6 +5,7 @@
 use std::hash::Hash;
 
 use crate::ingest::Ingest;
+use crate::model::dataset::LeftOut;
 use crate::protocol::status::SyncState;
 use crate::telemetry::metrics::DialFault;
 use crate::telemetry::once::RateLimits;
@@ -190,6 +191,22 @@ impl Grumble {
                 server = self.server,
                 others_like_it = others,
                 "{told}. The data in service stays; everything is asked for again"
+            );
+        }
+    }
+
+    /// Something of a message cannot be read.
+    pub fn left_out(&mut self, left_out: &LeftOut<'_>, now_ms: i64) {
+        let count = left_out.count();
+        let faults = left_out.to_string();
+        let told = format!(
+            "{count} flags, segments or secrets of the server cannot be read and were left out: {faults}"
+        );
+        if let Some(others) = self.note(&faults, now_ms, &told) {
+            tracing::error!(
+                server = self.server,
+                others_like_it = others,
+                "{told}. What is held of them stays in service, and all else of the message counts"
             );
         }
     }

@@ -10,7 +10,7 @@
 //! | `dials` | the threads on which that happens |
 //! | `connection`, `wire` | an open stream |
 //! | `request` | what the agent says on it |
-//! | `take`, `overlay` | what becomes of what the server says |
+//! | `take`, `overlay`, `keep` | what becomes of what the server says |
 //! | `pull` | everything once, for a dump |
 //! | `tell` | what others are told of where the agent stands |
 //! | `grumble` | what is logged, and how often |
@@ -21,6 +21,7 @@ mod dials;
 mod endpoint;
 mod follow;
 mod grumble;
+mod keep;
 mod overlay;
 mod pull;
 mod register;
