@@ -5,7 +5,7 @@ use crate::model::parse::MessageKind;
 
 use super::*;
 
-const OPTIONS: Options = Options {
+pub(super) const OPTIONS: Options = Options {
     ping_ms: 15_000,
     silence_ms: 45_000,
     sync_ms: 60_000,
@@ -120,7 +120,7 @@ impl Bench {
         bench
     }
 
-    fn make_stable(&mut self) {
+    pub(super) fn make_stable(&mut self) {
         let bench = self;
         assert_eq!(bench.actions(), [Action::Dial { number: 1, register: true }]);
         bench.follow.registered();
@@ -177,6 +177,46 @@ fn it_tries_again_for_ever_whatever_the_failure_and_registers_until_that_is_done
         }
         assert_eq!(bench.follow.failed_attempts(), 200);
     }
+}
+
+#[test]
+fn lines_that_end_before_they_are_synced_count_as_failed_attempts() {
+    let mut bench = Bench::new();
+    bench.actions();
+    for number in 1..=5 {
+        bench.dialled(number, Ok(()));
+        assert_eq!(bench.follow.failed_attempts(), number - 1);
+        bench.follow.ended(bench.now_ms, number, Fault::Refused);
+        assert_eq!(bench.follow.failed_attempts(), number);
+        bench.until(is_dial);
+    }
+    bench.dialled(6, Ok(()));
+    bench.full(6, &home(), &[HOME]);
+    assert_eq!(bench.follow.failed_attempts(), 0);
+    bench.follow.ended(bench.now_ms, 6, Fault::Failed);
+    assert_eq!(bench.follow.failed_attempts(), 0, "that one had done");
+}
+
+#[test]
+fn what_is_out_of_touch_further_up_changes_the_word_and_nothing_else() {
+    let mut bench = Bench::stable();
+    let deadline_ms = bench.follow.deadline_ms();
+    for (is_current, state) in [(false, SyncState::Interrupted), (true, SyncState::Stable)] {
+        bench.follow.above(1, is_current);
+        assert_eq!(bench.follow.state(), state);
+        assert_eq!(bench.actions(), [Action::Report { line: 1 }]);
+        assert_eq!(bench.follow.deadline_ms(), deadline_ms);
+    }
+    // Of one that is gone it says nothing.
+    bench.follow.above(7, false);
+    assert_eq!((bench.follow.state(), bench.actions()), (SyncState::Stable, vec![]));
+    // Another line knows nothing of it.
+    bench.follow.above(1, false);
+    bench.follow.ended(bench.now_ms, 1, Fault::Failed);
+    assert_eq!(bench.until(is_dial), Action::Dial { number: 2, register: false });
+    bench.dialled(2, Ok(()));
+    bench.patch(2, &[HOME]);
+    assert_eq!(bench.follow.state(), SyncState::Stable);
 }
 
 #[test]
@@ -319,56 +359,6 @@ fn unknown_secrets_ask_for_everything_at_once_and_then_rarely() {
     assert_eq!(bench.now_ms, asked_ms + 30_000);
     bench.full(1, &home(), &[]);
     assert!(!bench.hear(1, 300_000).iter().any(is_full));
-}
-
-#[test]
-fn a_grace_that_is_due_has_its_full_at_once_and_then_more_and_more_rarely() {
-    let mut bench = Bench::with(Options { resync_ms: 0, ..OPTIONS });
-    bench.make_stable();
-    bench.follow.doubt(bench.now_ms, true);
-    let text = r#"{"messageType":"data-sync","data":{"timestamp":0,"verify":2}}"#.to_owned();
-    assert!(bench.actions().contains(&Action::Ask { line: 1, text, full: true }));
-    // It is answered, but not for certain.
-    let mut asked_ms = vec![bench.now_ms];
-    for _ in 0..7 {
-        let provisional = Brought::Full { coverage: &home(), empty: false, provisional: true };
-        bench.follow.message(bench.now_ms, 1, provisional);
-        bench.follow.in_service(bench.now_ms, 1, home(), &[], false);
-        bench.follow.doubt(bench.now_ms, true);
-        while !bench.hear(1, 1).iter().any(is_full) {}
-        asked_ms.push(bench.now_ms);
-    }
-    let pauses_s: Vec<u64> = asked_ms.windows(2).map(|two| (two[1] - two[0]) / 1_000).collect();
-    assert_eq!(pauses_s, [30, 60, 120, 240, 480, 480, 480]);
-    bench.full(1, &home(), &[]);
-    bench.follow.doubt(bench.now_ms, false);
-    assert!(!bench.hear(1, 1_000_000).iter().any(is_full));
-}
-
-#[test]
-fn while_the_server_is_away_a_due_grace_waits_and_the_next_line_asks_for_everything() {
-    let mut bench = Bench::stable();
-    bench.follow.ended(bench.now_ms, 1, Fault::Failed);
-    bench.follow.doubt(bench.now_ms, true);
-    assert!(!bench.actions().iter().any(is_full));
-    bench.until(is_dial);
-    assert!(bench.dialled(2, Ok(())).iter().any(is_full));
-}
-
-#[test]
-fn graces_that_become_due_again_and_again_do_not_make_it_ask_without_end() {
-    let mut bench = Bench::stable();
-    let mut asked = 0;
-    let until_ms = bench.now_ms + 600_000;
-    while bench.now_ms < until_ms {
-        bench.follow.doubt(bench.now_ms, true);
-        if bench.hear(1, 100).iter().any(is_full) {
-            asked += 1;
-            bench.full(1, &home(), &[]);
-            bench.follow.doubt(bench.now_ms, false);
-        }
-    }
-    assert!((10..60).contains(&asked), "{asked}");
 }
 
 #[test]
