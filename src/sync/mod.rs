@@ -97,7 +97,7 @@ pub fn run(
             Source::File(file) => {
                 if let Some(bytes) = file.poll() {
                     // Why a dataset was refused has been logged; the data in service stays.
-                    let _ = ingest.load_file(bytes);
+                    let _ = ingest.load_file(bytes, file.path());
                 }
             }
             Source::Upstream(upstream) => upstream.turn(&mut ingest),

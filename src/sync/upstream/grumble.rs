@@ -49,7 +49,7 @@ impl Grumble {
 
     /// FeatBit's word for where the agent stands has changed.
     pub fn stands(&self, state: SyncState) {
-        tracing::info!(server = self.server, state = state.as_str(), "state");
+        tracing::info!(server = self.server, "the state of the synchronization is now {}", state.as_str());
     }
 
     /// The registration failed, which does not keep from following.
