@@ -3,8 +3,8 @@
 //! Must not parse arguments (`cli`), nor know what a message means.
 //!
 //! Threads: one a reactor, `sync` (the single writer and its sources), `dial` (for a while, whatever may block in
-//! reaching the server), `encode` (heavy encoding for reactors), `certificates` (if TLS is spoken), `signals`, and the
-//! main one, which waits for their end.
+//! reaching the server), `encode` (heavy encoding for reactors), `certificates` (if TLS is spoken), `log`,
+//! `signals`, and the main one, which waits for their end.
 
 mod certificates;
 pub mod limits;
@@ -31,6 +31,7 @@ use crate::net::reactor::{self, Allowance, Reactor};
 use crate::serve::{Door, Options, PLAIN_REFUSAL, Server, Shared};
 use crate::store::{Scope, Snapshot, WriterOptions};
 use crate::sync::{self, Waiting};
+use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
 
 use listeners::{Listening, Place};
@@ -204,6 +205,7 @@ impl Agent {
                     // Without it its SDKs would be lost in silence; whoever starts the agent starts it again.
                     if let Err(error) = reactor.run() {
                         tracing::error!("an event loop failed, so the agent ends: {error}");
+                        log::flush();
                         std::process::exit(EVENT_LOOP_FAILED);
                     }
                 })
@@ -238,6 +240,7 @@ impl Agent {
                 // Without it nothing new would ever be served; whoever starts the agent starts it again.
                 if let Err(error) = sync::run(ingest, source, waiting, &queue, || drop(loaded)) {
                     tracing::error!("the sync thread cannot wait, so the agent ends: {error}");
+                    log::flush();
                     std::process::exit(EVENT_LOOP_FAILED);
                 }
             })

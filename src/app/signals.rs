@@ -8,6 +8,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::StartError;
+use crate::telemetry::log;
 
 type Reread = Box<dyn Fn() + Send>;
 
@@ -50,6 +51,7 @@ pub(super) fn catch(on_hangup: OnHangup) -> Result<Receiver<i32>, StartError> {
                     let _ = first.send(signal);
                 } else {
                     tracing::warn!(signal = name_of(signal), "ended at once by a second signal");
+                    log::flush();
                     // As a shell says that a signal ended a process.
                     std::process::exit(128 + signal);
                 }

@@ -12,6 +12,8 @@ pub const USAGE: u8 = 64;
 pub const DATA: u8 = 65;
 /// `pull`: the server cannot be reached, or did not answer (EX_UNAVAILABLE).
 pub const UNAVAILABLE: u8 = 69;
+/// The system refuses what every start needs: threads, addresses, signals (EX_OSERR).
+pub const SYSTEM: u8 = 71;
 /// `pull`: the dump cannot be written (EX_CANTCREAT).
 pub const CANNOT_WRITE: u8 = 73;
 /// `pull`: the server refuses the key (EX_NOPERM).

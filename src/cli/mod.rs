@@ -50,11 +50,16 @@ fn run(inputs: &Inputs<'_>) -> u8 {
         LogFormat::Text => log::Format::text(),
         LogFormat::Json => log::Format::Json,
     };
-    log::init(loaded.settings.log.level, format);
+    if let Err(error) = log::init(loaded.settings.log.level, format) {
+        complain(&format!("featbit-agent: the thread that writes the log cannot be started: {error}"));
+        return exit::SYSTEM;
+    }
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    match app::run(loaded.settings) {
+    let ended = app::run(loaded.settings);
+    log::flush();
+    match ended {
         Ok(()) => exit::OK,
         Err(error) => {
             complain(&format!("featbit-agent: {error}"));

@@ -156,13 +156,9 @@ impl Server {
         match held {
             HeldStream::Verdict { .. } => {
                 self.meter.limit_hit(Limit::VerdictWait);
-                self.meter.refused(Refusal::NotLoaded);
-                self.close_stream(
-                    link,
-                    session,
-                    close_code::TRY_AGAIN,
-                    "no data to judge the secret by yet, try again",
-                );
+                let (reason, why) = self.undecided();
+                self.meter.refused(reason);
+                self.close_stream(link, session, close_code::TRY_AGAIN, why);
             }
             HeldStream::OutOfTime => {
                 self.close_stream(

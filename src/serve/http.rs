@@ -211,13 +211,9 @@ impl Server {
             }
             State::Parked(parked) => {
                 self.meter.limit_hit(Limit::VerdictWait);
-                self.meter.refused(Reason::NotLoaded);
-                self.answer_after_wait(
-                    link,
-                    session,
-                    &parked.exchange,
-                    Answer::later(super::poll::UNDECIDED),
-                );
+                let (reason, why) = self.undecided();
+                self.meter.refused(reason);
+                self.answer_after_wait(link, session, &parked.exchange, Answer::later(why));
             }
             State::Held(held) => self.held_too_long(link, session, *held),
             State::Stream(stream) => {

@@ -13,9 +13,6 @@ use super::server::Server;
 use super::session::{Asked, Parked, Question, Session, State, Wait};
 use super::verdict::{Verdict, Wanted};
 
-/// Why there is no answer yet.
-pub(super) const UNDECIDED: &str = "there is no data yet by which the secret could be judged";
-
 /// Bytes that a compressed body from an SDK may unfold to: it is unfolded on the reactor.
 const UNFOLDED_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
@@ -106,7 +103,7 @@ impl Server {
                 self.meter.refused(refused.into());
                 return (unauthorized(), None);
             }
-            Verdict::Undecided => return (Answer::later(UNDECIDED), None),
+            Verdict::Undecided => return (Answer::later(self.undecided().1), None),
         };
         let Some(environment) = self.view.environment(slot).cloned() else {
             return (Answer::later("the environment is being replaced"), None);

@@ -18,7 +18,6 @@ use super::drain::Drain;
 use super::memory::Hungry;
 use super::session::{Door, Session, State};
 use super::shared::Shared;
-use super::sightings::Sightings;
 
 /// Output that one call may leave before the connection has to wait for its next turn.
 const YIELD_BYTES: usize = 64 * 1024;
@@ -33,7 +32,6 @@ pub struct Server {
     pub(super) view: Arc<Snapshot>,
     pub(super) index: Index,
     pub(super) secrets: SecretTable,
-    pub(super) sightings: Sightings,
     /// Connections without a verdict, some of them gone.
     pub(super) held: Vec<Key>,
     /// Those of them that can be judged now.
@@ -71,7 +69,6 @@ impl Server {
             view: Snapshot::empty(),
             index: Index::default(),
             secrets: SecretTable::default(),
-            sightings: Sightings::default(),
             held: Vec::new(),
             to_judge: VecDeque::new(),
             to_evict: VecDeque::new(),

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use crate::ingest::Handle;
 use crate::telemetry::metrics::Metrics;
 
 use super::children::Children;
 use super::cors::Origins;
+use super::sightings::Sightings;
 
 /// What the settings say about serving.
 #[derive(Clone, Debug)]
@@ -78,6 +81,8 @@ pub struct Shared {
     pub wall_ms: fn() -> i64,
     pub(super) origins: Origins,
     pub(super) children: Children,
+    /// Looked into only for a secret that the data lacks, while a server is followed.
+    pub(super) sightings: Mutex<Sightings>,
     bootstraps: Arc<AtomicUsize>,
     body_bytes: Arc<AtomicUsize>,
 }
@@ -93,6 +98,7 @@ impl Shared {
             wall_ms,
             origins,
             children: Children::default(),
+            sightings: Mutex::default(),
             bootstraps: Arc::default(),
             body_bytes: Arc::default(),
         })

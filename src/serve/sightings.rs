@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::net::ticks::Tick;
 use crate::protocol::secret::Secret;
 
-/// Secrets remembered, a reactor.
-const SIGHTINGS_MAX: usize = 4096;
+/// Secrets remembered.
+const SIGHTINGS_MAX: usize = 8192;
 
 /// How long a refusal is repeated before the secret is asked for again: it may have been made meanwhile. Doubles with
 /// each time, up to [`PATIENCE_MAX`], so that SDKs that never give up cost the server little.
@@ -41,7 +41,8 @@ pub(super) enum Sighted {
     Waiting { wish: bool },
 }
 
-/// The sightings of one reactor.
+/// The sightings of all reactors: whichever an SDK comes back to gives the same verdict. Their ticks began together, but
+/// for some milliseconds.
 #[derive(Debug, Default)]
 pub(super) struct Sightings {
     of: HashMap<Secret, Sighting, foldhash::quality::RandomState>,

@@ -8,6 +8,7 @@ use crate::net::ticks::Tick;
 use crate::protocol::secret::Secret;
 use crate::store::EnvironmentSlot;
 
+use super::meter::Refusal;
 use super::server::Server;
 use super::sightings::Sighted;
 
@@ -62,10 +63,20 @@ impl Server {
         }
     }
 
+    /// Why a secret could not be judged in time: as it counts, and as it is told.
+    pub(super) fn undecided(&self) -> (Refusal, &'static str) {
+        if self.view.loaded() {
+            (Refusal::Unverified, "the data lacks this secret, which may be newer than the data; try again")
+        } else {
+            (Refusal::NotLoaded, "there is no data yet to judge the secret by; try again")
+        }
+    }
+
     fn judge_unknown(&mut self, secret: &Secret, now: Tick) -> Verdict {
         let ingest = &self.shared.ingest;
         let (asked, view) = (ingest.following().asked(), &self.view);
-        match self.sightings.see(secret, asked, view.answered(), view.loaded(), now) {
+        let sighted = self.shared.sightings.lock().see(secret, asked, view.answered(), view.loaded(), now);
+        match sighted {
             Sighted::Unknown => Verdict::Refused(Refused::Unknown),
             Sighted::Waiting { wish } => {
                 if wish {

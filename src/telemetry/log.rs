@@ -16,6 +16,9 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 
+use super::log_writer;
+pub use super::log_writer::{flush, lines_dropped};
+
 /// How a line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -36,10 +39,21 @@ impl Format {
     }
 }
 
-/// Starts logging to standard output, for the whole process. A second call changes nothing and returns `false`.
-pub fn init(level: LevelFilter, format: Format) -> bool {
-    let subscriber = subscriber(level, format, std::io::stdout);
-    tracing::subscriber::set_global_default(subscriber).is_ok()
+/// Starts logging to standard output, for the whole process, on a thread of its own: whoever logs never waits.
+/// [`flush`] is to be called before the process ends. A second call changes nothing and returns `false`.
+///
+/// # Errors
+/// The thread cannot be started.
+pub fn init(level: LevelFilter, format: Format) -> std::io::Result<bool> {
+    let queue = log_writer::start(std::io::stdout())?;
+    let subscriber = subscriber(level, format, queue.clone());
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        told(panic);
+        // What led to it; the process ends now.
+        flush();
+    }));
+    Ok(tracing::subscriber::set_global_default(subscriber).is_ok() && queue.make_global())
 }
 
 /// What [`init`] starts, with lines going to `writer`.

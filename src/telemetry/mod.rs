@@ -4,6 +4,7 @@
 //! or user data may be passed to it, and libraries' own lines never pass it.
 
 pub mod log;
+mod log_writer;
 pub mod memory;
 pub mod metrics;
 pub mod once;

@@ -185,6 +185,8 @@ labels! {
         Unknown => "unknown",
         /// No data yet.
         NotLoaded => "not_loaded",
+        /// A secret that the data lacks; the server that is followed has not confirmed that in time.
+        Unverified => "unverified",
         /// A token of another time.
         Expired => "expired",
         /// A secret that left the data.
