@@ -9,7 +9,7 @@ use crate::wire::http1::response::Connection;
 use super::body::{Body, Purpose};
 use super::exchange::{Answer, Exchange};
 use super::hold::close_code;
-use super::meter::{Limit, Refusal as Reason};
+use super::meter::Limit;
 use super::routes::Route;
 use super::server::Server;
 use super::session::{Parked, Session, State, Wait};
