@@ -161,6 +161,23 @@ fn check_tells_what_is_odd_in_a_data_file_and_takes_it() {
 }
 
 #[test]
+fn check_warns_of_a_data_file_that_lost_its_environments_or_is_from_the_future() {
+    let directory = tempfile::tempdir().unwrap();
+    let check = |text: &str| {
+        let file = write(directory.path(), "data.json", text);
+        let output = agent(&["check", "--mode", "offline", "--data-file", &file], &[]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        stdout(&output)
+    };
+    let text = check(r#"{"eventType":"rp_full","items":[]}"#);
+    assert!(text.contains("warning: items: is empty: no SDK can connect"), "{text}");
+    let far = dump("\"Equal\"").replace("2025-01-01", "9999-01-01");
+    let text = check(&far);
+    assert!(text.contains("warning: webapp:prod/"), "{text}");
+    assert!(text.contains(".updatedAt: is 9999-01-01"), "{text}");
+}
+
+#[test]
 fn check_ends_with_65_for_a_bad_data_file_and_says_where() {
     let directory = tempfile::tempdir().unwrap();
     let file = write(directory.path(), "data.json", &dump("7"));

@@ -429,6 +429,59 @@ fn an_environment_that_left_the_dump_is_refused_once_the_grace_is_over() {
 }
 
 #[test]
+fn a_dump_that_lost_its_environments_is_told_of_before_its_sdks_are_stopped() {
+    let agent = Builder::offline().api_key().env("RevocationGraceSeconds", "1").start();
+    let data = two_environments();
+    agent.bootstrap(&data);
+    assert_eq!(agent.metric("featbit_agent_secrets", ""), 4.0);
+    agent.bootstrap(&Dataset::of([]));
+    let says = "4 secrets (project-1:production, project-2:production) left the data; their SDKs are stopped in 1 s \
+                unless they come back";
+    let log = wait_until("the log tells", SOON, || Some(agent.log()).filter(|log| log.contains(says)));
+    assert!(log.contains("the dataset holds no environment"), "{log}");
+    assert!(log.contains("removed=6"), "{log}");
+    assert!(!log.contains(&data.environments[0].secret(Kind::Server)));
+    let gone = || (agent.metric("featbit_agent_secrets", "") == 0.0).then_some(());
+    wait_until("secrets whose grace is over are no longer counted", SOON, gone);
+}
+
+#[test]
+fn a_secret_whose_type_is_swapped_stops_nobody_at_once() {
+    let agent = empty_agent();
+    let mut data = two_environments();
+    data.environments.truncate(1);
+    agent.bootstrap(&data);
+    let secret = data.environments[0].secret(Kind::Server);
+    let mut stream = Stream::connect(&agent, Kind::Server, &secret);
+    stream.request_data(0);
+    stream.next_data();
+    let mut swapped = data.to_json();
+    for secret in swapped["items"][0]["secrets"].as_array_mut().unwrap() {
+        secret["type"] = json!(if secret["type"] == "server" { "client" } else { "server" });
+    }
+    push(&agent, swapped.to_string().as_bytes()).expect(200);
+    let says = "2 secrets (project-1:production) have another type in the data; SDKs of the former type are stopped \
+                in 60 s unless it comes back";
+    wait_until("the log tells", SOON, || agent.log().contains(says).then_some(()));
+    stream.request_data(0);
+    assert_eq!(stream.next_data()["eventType"], "full");
+    agent.get(SERVER_POLL, &[("Authorization", &secret)]).expect(200);
+    agent.post(CLIENT_POLL, &[("Authorization", &secret)], &user("u", &[])).expect(200);
+}
+
+#[test]
+fn an_updated_at_of_the_far_future_is_told_of_once() {
+    let agent = empty_agent();
+    let mut data = two_environments();
+    data.environments[1].flag_mut("a")["updatedAt"] = json!("9999-12-31T23:59:59Z");
+    agent.bootstrap(&data);
+    let says = "more than a day ahead of this machine's clock";
+    let log = wait_until("the log tells", SOON, || Some(agent.log()).filter(|log| log.contains(says)));
+    assert_eq!(log.matches(says).count(), 1, "{log}");
+    assert!(log.contains("project-2:production/a.updatedAt"), "{log}");
+}
+
+#[test]
 fn who_asks_for_a_backup_and_leaves_harms_nobody() {
     let agent = empty_agent();
     agent.bootstrap(&two_environments());

@@ -94,7 +94,7 @@ impl std::error::Error for StartError {
 }
 
 /// The wall clock in Unix milliseconds.
-fn wall_ms() -> i64 {
+pub(crate) fn wall_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::dataset::{self, Report};
 use super::{complain, exit, refuse, say};
+use crate::app::wall_ms;
 use crate::config::{self, Events, Inputs, Rejected};
 use crate::dial::{Dialer, ProxyEnvironment};
 use crate::tls::server::Certificates;
@@ -57,7 +58,7 @@ pub(super) fn check(inputs: &Inputs<'_>) -> u8 {
         }
     };
     say(&format!("Data file {} ({} bytes):", file.path.display(), bytes.len()));
-    match dataset::report(bytes) {
+    match dataset::report(bytes, wall_ms()) {
         Report::Usable(lines) => {
             lines.iter().for_each(|line| say(&format!("  {line}")));
             exit::OK

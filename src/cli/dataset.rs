@@ -14,12 +14,13 @@ pub(super) enum Report {
     Faulty(Vec<String>),
 }
 
-/// Parses `bytes` and tells what is in them.
-pub(super) fn report(bytes: Vec<u8>) -> Report {
+/// Parses `bytes` and tells what is in them. `now_ms`, in Unix milliseconds, tells what is in the future.
+pub(super) fn report(bytes: Vec<u8>, now_ms: i64) -> Report {
     let mut text = DatasetText::new(bytes);
     match text.parse() {
         Ok(dataset) => {
-            let warnings = dataset.warnings.iter().map(|finding| told("warning", finding));
+            let ahead = dataset.find_ahead(now_ms);
+            let warnings = dataset.warnings.iter().chain(&ahead).map(|finding| told("warning", finding));
             Report::Usable(summary(&dataset).into_iter().chain(warnings).collect())
         }
         Err(error) => {

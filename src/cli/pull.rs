@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::dataset::{self, Report};
 use super::{complain, exit, refuse};
+use crate::app::wall_ms;
 use crate::config::{self, Inputs, Rejected};
 use crate::dial::{Dialer, ProxyEnvironment};
 use crate::sync::upstream::{Caller, PullError, pull as ask};
@@ -47,7 +48,7 @@ pub(super) fn pull(inputs: &Inputs<'_>, out: &Path) -> u8 {
         return exit::CANNOT_WRITE;
     }
     complain(&format!("{} ({} bytes):", out.display(), dump.len()));
-    let (lines, code) = match dataset::report(dump) {
+    let (lines, code) = match dataset::report(dump, wall_ms()) {
         Report::Usable(lines) => (lines, exit::OK),
         Report::Faulty(lines) => (lines, exit::DATA),
     };

@@ -7,6 +7,7 @@ mod following;
 mod handle;
 mod inflate;
 mod offload;
+mod report;
 mod upstream;
 mod writer;
 

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::model::ahead::find_ahead;
 use crate::model::dataset::Dataset;
 use crate::model::environment_id::EnvironmentId;
 use crate::model::flag::FlagDef;
@@ -12,6 +13,7 @@ use crate::model::segment::SegmentDef;
 use crate::store::{Published, Snapshot};
 use crate::telemetry::metrics::Source;
 
+use super::report::{report_findings, warn_of_ahead};
 use super::writer::Ingest;
 
 impl Ingest {
@@ -50,6 +52,7 @@ impl Ingest {
                 took_ms = arrived.elapsed().as_millis() as u64,
                 "data loaded"
             );
+            warn_of_ahead(dataset.find_ahead((self.wall_ms)()));
         } else {
             tracing::debug!(source = Source::Upstream.as_str(), "full sync; nothing in it is new");
         }
@@ -70,6 +73,9 @@ impl Ingest {
                 data_version = self.snapshot().data_version(),
                 "data changed"
             );
+            let snapshot = self.snapshot();
+            let label = |id| snapshot.label_of(id);
+            warn_of_ahead(find_ahead(flags.iter(), segments.iter(), (self.wall_ms)(), label));
         }
         self.publish(&published, arrived);
     }
@@ -95,7 +101,7 @@ impl Ingest {
         let Some(change) = &published.change else { return Vec::new() };
         self.announce(change, arrived, None);
         self.count(&change.snapshot);
-        self.report_findings(published);
+        report_findings(published);
         let environments = change.environments.iter().filter_map(|slot| change.snapshot.environment(*slot));
         environments.map(|environment| environment.id()).collect()
     }

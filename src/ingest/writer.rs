@@ -7,7 +7,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 use crate::fanout::mailbox::{InService, Mail, Mailbox, Reply};
-use crate::model::dataset::Finding;
+use crate::model::dataset::Dataset;
 use crate::model::parse::{DatasetError, DatasetText};
 use crate::payload::Payload;
 use crate::protocol::status;
@@ -18,9 +18,7 @@ use crate::wire::http1::response::error_body;
 use super::following::Following;
 use super::handle::Submission;
 use super::inflate::inflate;
-
-/// Findings of one kind that are logged one by one.
-const LOGGED_MAX: usize = 20;
+use super::report::{LOGGED_MAX, report_findings, warn_of_dataset};
 
 /// What the writer is asked to do.
 #[derive(Debug)]
@@ -99,6 +97,7 @@ impl Ingest {
         let now_ms = self.now_ms();
         if let Some(change) = self.writer.expire(now_ms) {
             tracing::info!("the grace of revoked secrets is over; their connections are closed");
+            self.count(&change.snapshot);
             self.announce(&change, Instant::now(), None);
         }
     }
@@ -182,7 +181,6 @@ impl Ingest {
                 return Err(error);
             }
         };
-        let warnings = dataset.warnings.len();
         let published = self.writer.replace(&dataset, now_ms, self.stamp);
         let now_ms = (self.wall_ms)();
         self.following.update(|standing| standing.last_synced_ms = Some(now_ms));
@@ -190,7 +188,7 @@ impl Ingest {
         let loaded = Loaded { serves: snapshot.serves(), data_version: snapshot.data_version() };
         self.metrics.loaded(u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX));
         self.count(snapshot);
-        self.report(&published, warnings, source, &loaded, arrived);
+        self.report(&published, &dataset, source, &loaded, arrived);
         Ok((loaded, published.change, arrived))
     }
 
@@ -217,12 +215,12 @@ impl Ingest {
     fn report(
         &self,
         published: &Published,
-        warnings: usize,
+        dataset: &Dataset<'_>,
         source: Source,
         loaded: &Loaded,
         arrived: Instant,
     ) {
-        let report = &published.report;
+        let (report, warnings) = (&published.report, dataset.warnings.len());
         tracing::info!(
             source = source.as_str(),
             serves = loaded.serves,
@@ -235,6 +233,9 @@ impl Ingest {
             "{}",
             if published.change.is_some() { "data loaded" } else { "data loaded; nothing in it is new" }
         );
+        if published.change.is_some() {
+            warn_of_dataset(dataset, (self.wall_ms)());
+        }
         if warnings > 0 && published.change.is_some() {
             tracing::warn!(
                 "the dataset has {warnings} warnings; `featbit-agent check --data-file FILE` shows them"
@@ -256,14 +257,7 @@ impl Ingest {
         if more > 0 {
             tracing::warn!("{more} more items changed without a newer `updatedAt`");
         }
-        self.report_findings(published);
-    }
-
-    /// Says what evaluation cannot use.
-    pub(super) fn report_findings(&self, Published { report, .. }: &Published) {
-        for Finding { path, message } in report.findings.iter().take(LOGGED_MAX) {
-            tracing::warn!(path, "{message}");
-        }
+        report_findings(published);
     }
 
     /// Publishes what is in service as metrics.

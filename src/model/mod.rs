@@ -3,6 +3,7 @@
 //! Must not evaluate, encode or keep anything: no clock, no socket, no thread, no global. The definitions
 //! borrow from the text they were parsed from; what is kept is compiled from them (`eval`, `store`).
 
+pub mod ahead;
 pub mod dataset;
 pub mod environment_id;
 pub mod flag;

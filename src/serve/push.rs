@@ -70,7 +70,7 @@ impl Server {
         if opens(&self.view, &entrance) {
             return;
         }
-        if self.view.secret(&entrance.secret).is_some_and(|entry| entry.kind == entrance.kind) {
+        if self.view.secret(&entrance.secret).is_some_and(|entry| entry.opens_to(entrance.kind).is_some()) {
             // It opens another environment now: whoever comes back is let in there, so it must not be stopped.
             self.close_stream(
                 link,
@@ -174,6 +174,5 @@ impl Server {
 
 /// Whether a secret still opens what connections were let in to by it.
 fn opens(view: &Snapshot, entrance: &Entrance) -> bool {
-    view.secret(&entrance.secret)
-        .is_some_and(|entry| entry.slot == entrance.slot && entry.kind == entrance.kind)
+    view.secret(&entrance.secret).is_some_and(|entry| entry.opens_to(entrance.kind) == Some(entrance.slot))
 }

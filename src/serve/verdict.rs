@@ -6,7 +6,7 @@ use crate::ingest::Wish;
 use crate::model::secret::SecretKind;
 use crate::net::ticks::Tick;
 use crate::protocol::secret::Secret;
-use crate::store::EnvironmentSlot;
+use crate::store::{EnvironmentSlot, SecretEntry};
 
 use super::meter::Refusal;
 use super::server::Server;
@@ -22,11 +22,13 @@ pub(super) enum Wanted {
 }
 
 impl Wanted {
-    fn takes(self, kind: SecretKind) -> bool {
-        match self {
-            Wanted::Only(only) => only == kind,
-            Wanted::Any => true,
-        }
+    /// What a known secret opens of it, and to whom.
+    fn of(self, entry: &SecretEntry) -> Option<(SecretKind, EnvironmentSlot)> {
+        let kind = match self {
+            Wanted::Only(only) => only,
+            Wanted::Any => entry.kind,
+        };
+        Some((kind, entry.opens_to(kind)?))
     }
 }
 
@@ -54,10 +56,10 @@ impl Server {
     /// Judges a secret by the data in service. If that may not be up to date, a full sync is asked for.
     pub(super) fn judge(&mut self, secret: &Secret, wanted: Wanted, now: Tick) -> Verdict {
         match self.view.secret(secret) {
-            Some(entry) if wanted.takes(entry.kind) => {
-                Verdict::Accepted { kind: entry.kind, slot: entry.slot }
-            }
-            Some(_) => Verdict::Refused(Refused::WrongType),
+            Some(entry) => match wanted.of(&entry) {
+                Some((kind, slot)) => Verdict::Accepted { kind, slot },
+                None => Verdict::Refused(Refused::WrongType),
+            },
             None if self.view.answered() == u64::MAX => Verdict::Refused(Refused::Unknown),
             None => self.judge_unknown(secret, now),
         }

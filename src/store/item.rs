@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::same::says_the_same;
 use crate::eval::{Flag, Segment};
 
 /// What flags and segments have in common: their own JSON, and what it is known by.
@@ -24,6 +25,15 @@ impl Text {
     /// Whether `raw` is the item as it is served, or as its source held it.
     pub fn is(&self, raw: &str) -> bool {
         *self.raw == *raw || self.original.as_deref() == Some(raw)
+    }
+
+    /// Whether `raw`, whose own `updatedAt` is given, is one of the two or says the same in another form. Parses
+    /// nothing where the bytes or the versions decide.
+    pub fn says(&self, raw: &str, updated_at_ms: i64) -> bool {
+        if self.is(raw) || updated_at_ms == self.updated_at_ms && says_the_same(&self.raw, raw) {
+            return true;
+        }
+        self.original.as_deref().is_some_and(|original| says_the_same(original, raw))
     }
 }
 

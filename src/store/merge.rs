@@ -97,8 +97,8 @@ impl<D: Definition> Incoming<'_, D> {
     }
 }
 
-/// Makes the table hold exactly `definitions`, in their order. An item whose text is the one in service,
-/// or what its source gave before, stays as it is.
+/// Makes the table hold exactly `definitions`, in their order. An item that says what the one in service does, or what
+/// its source gave before, stays as it is.
 fn replace<T: Item, D: Definition>(
     table: &Table<T>,
     positions: &Positions,
@@ -115,7 +115,8 @@ fn replace<T: Item, D: Definition>(
     for definition in definitions {
         let old = positions.get(definition.id()).and_then(|at| table.get(*at));
         kept += usize::from(old.is_some());
-        match old.filter(|old| is(old, definition)) {
+        let says = |old: &&Entry<T>| old.data.text().says(definition.raw(), definition.updated_at_ms());
+        match old.filter(says) {
             Some(same) => entries.push(same.clone()),
             None => {
                 let entry = make(definition, old);
@@ -124,13 +125,16 @@ fn replace<T: Item, D: Definition>(
             }
         }
     }
+    if table.len() == entries.len() && table.entries().zip(&entries).all(|(old, new)| old.is(new)) {
+        return None;
+    }
     let next = table.arrange(positions, &entries);
     let positions = next.positions(table);
     Some(Merged { table: next, positions, changed, gone: table.len().saturating_sub(kept) })
 }
 
-/// Adds or replaces single items: a definition counts unless what is stored is newer or the same text. Of
-/// several definitions of one item the newest counts.
+/// Adds or replaces single items: a definition counts unless what is stored is newer or says the same. Of several
+/// definitions of one item the newest counts.
 fn upsert<T: Item, D: Definition>(
     table: &Table<T>,
     positions: &Positions,
@@ -155,7 +159,8 @@ fn upsert<T: Item, D: Definition>(
         let old = at.and_then(|at| table.get(at));
         let text = old.map(|old| old.data.text());
         if text.is_some_and(|old| {
-            old.updated_at_ms > definition.updated_at_ms() || *old.raw == *definition.raw()
+            let updated_at_ms = definition.updated_at_ms();
+            old.updated_at_ms > updated_at_ms || old.says(definition.raw(), updated_at_ms)
         }) {
             continue;
         }

@@ -13,7 +13,7 @@
 //! | `message`, `ring` | the texts and frames around items; the last changes, encoded |
 //! | `table`, `item` | items in chunks that generations of snapshots share |
 //! | `writer`, `grace` | what may change data; how long what is gone stays |
-//! | `publish`, `merge`, `resolution`, `edit` | one publish: diff, segments shared by environments, histories |
+//! | `publish`, `merge`, `same`, `resolution`, `edit` | one publish: diff, segments shared by environments, histories |
 //! | `stamp` | a newer `updatedAt` for what was changed without one |
 
 mod client;
@@ -27,6 +27,7 @@ mod publish;
 mod relay;
 mod resolution;
 mod ring;
+mod same;
 mod server;
 mod snapshot;
 mod stamp;
@@ -40,4 +41,4 @@ pub use environment::{Environment, EnvironmentSlot};
 pub use relay::{NeedsFull, Scope};
 pub use server::{PatchForm, Poll, SyncKind};
 pub use snapshot::{SecretEntry, Snapshot};
-pub use writer::{Change, Forgotten, Published, Report, Writer, WriterOptions};
+pub use writer::{Change, Ending, Forgotten, Published, Report, Writer, WriterOptions};

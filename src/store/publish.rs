@@ -11,7 +11,7 @@ use super::environment::{Cache, Environment, EnvironmentSlot, ListedSecret};
 use super::item::{FlagData, Item, SegmentData, Text};
 use super::merge::{Definition, Incoming, Merged, id_of};
 use super::resolution::Resolved;
-use super::snapshot::{Secrets, Snapshot};
+use super::snapshot::{SecretEntry, Secrets, Snapshot};
 use super::stamp::with_updated_at;
 use super::table::Entry;
 use super::writer::{Change, Forgotten, Kept, Report, Writer};
@@ -124,9 +124,13 @@ impl Round {
     /// Takes an environment out of service, and every secret that opens it.
     pub fn remove(&mut self, slot: EnvironmentSlot) -> Option<Arc<Environment>> {
         let gone = self.next.environments.get_mut(slot.0 as usize)?.take()?;
-        if self.next.secrets.values().any(|entry| entry.slot == slot) {
+        let former = |entry: &SecretEntry| entry.former.is_some_and(|former| former.1 == slot);
+        if self.next.secrets.values().any(|entry| entry.slot == slot || former(entry)) {
             let mut secrets = (*self.next.secrets).clone();
             secrets.retain(|_, entry| entry.slot != slot);
+            for entry in secrets.values_mut().filter(|entry| former(entry)) {
+                entry.former = None;
+            }
             self.set_secrets(secrets);
         }
         if self.next.order.contains(&slot) {

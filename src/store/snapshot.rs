@@ -21,6 +21,16 @@ pub struct SecretEntry {
     pub kind: SecretKind,
     /// The environment it opens.
     pub slot: EnvironmentSlot,
+    /// What it opened to the other kind, until the grace of that ends: its type was changed.
+    pub former: Option<(SecretKind, EnvironmentSlot)>,
+}
+
+impl SecretEntry {
+    /// The environment that it opens to SDKs of this kind.
+    pub fn opens_to(&self, kind: SecretKind) -> Option<EnvironmentSlot> {
+        let former = self.former.filter(|former| former.0 == kind).map(|former| former.1);
+        if self.kind == kind { Some(self.slot) } else { former }
+    }
 }
 
 pub(super) type Secrets = HashMap<Secret, SecretEntry, foldhash::fast::RandomState>;
@@ -98,6 +108,12 @@ impl Snapshot {
     /// Whether the dataset holds this environment.
     pub fn holds(&self, id: EnvironmentId) -> bool {
         self.environments().any(|environment| environment.id == id)
+    }
+
+    /// The label of an environment that the dataset holds; the id of any other.
+    pub fn label_of(&self, id: EnvironmentId) -> String {
+        let found = self.environments().find(|environment| environment.id == id);
+        found.map_or_else(|| id.to_string(), |environment| environment.label().to_string())
     }
 
     /// The environments of the dataset, in its order, then those that are still in service without it.

@@ -4,7 +4,7 @@
 //! it keeps what only it needs (compiler, positions, graces) and frees old snapshots, so that no reactor
 //! ever drops the last reference to a large one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::environment::{EnvironmentSlot, ListedSecret};
@@ -24,7 +24,8 @@ use crate::protocol::secret::Secret;
 /// How the writer treats new data.
 #[derive(Clone, Copy, Debug)]
 pub struct WriterOptions {
-    /// How long a secret that the dataset no longer lists stays known, in milliseconds.
+    /// How long a secret that the dataset no longer lists, or lists with another type, goes on opening what it
+    /// opened, in milliseconds.
     pub revocation_grace_ms: i64,
     /// What patterns of regular expressions may cost.
     pub regex_limits: RegexLimits,
@@ -61,6 +62,15 @@ pub struct Forgotten {
     pub key: Box<str>,
 }
 
+/// Secrets that no longer open what they did once their grace is over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ending {
+    /// How many there are.
+    pub secrets: usize,
+    /// The labels of the environments that they opened, each once, in alphabetical order.
+    pub environments: Vec<Arc<str>>,
+}
+
 /// What was found while new data was taken in.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -68,11 +78,18 @@ pub struct Report {
     pub forgotten_updated_at: Vec<Forgotten>,
     /// What evaluation cannot use; each path begins with the environment's label and the flag's key.
     pub findings: Vec<Finding>,
+    /// Secrets that have left the data just now.
+    pub secrets_gone: Ending,
+    /// Secrets of which the type has changed just now.
+    pub secrets_retyped: Ending,
+    /// How long such secrets go on working, in milliseconds.
+    pub grace_ms: i64,
     /// Flags and segments that were not there before.
     pub added: usize,
     /// Flags and segments with new content.
     pub changed: usize,
-    /// Flags and segments that are gone.
+    /// Flags and segments that are gone, those of environments that are gone among them: these are still served
+    /// until their grace ends.
     pub removed: usize,
 }
 
@@ -146,8 +163,8 @@ impl Writer {
         self.finish(round, Report::default()).change
     }
 
-    /// Replaces everything by a dataset. It is diffed against what is in service: byte-identical items stay
-    /// as they are, environments and secrets that are gone stay until `now_ms` + grace. With `stamp`, an item
+    /// Replaces everything by a dataset. It is diffed against what is in service: items that say the same, in
+    /// whatever form, stay as they are, environments and secrets that are gone stay until `now_ms` + grace. With `stamp`, an item
     /// that was changed without a newer `updatedAt` gets one. `now_ms` may come from any clock that does not
     /// go back.
     pub fn replace(&mut self, dataset: &Dataset<'_>, now_ms: i64, stamp: bool) -> Published {
@@ -166,12 +183,18 @@ impl Writer {
             self.list(*slot, def, &mut round, &mut secrets, &mut report);
             self.grace.listed(*slot);
         }
-        self.grace.carry(&mut secrets, &self.current.secrets, until_ms);
+        let begun = self.grace.carry(&mut secrets, &self.current.secrets, until_ms);
+        report.secrets_gone = self.ending(&begun.gone);
+        report.secrets_retyped = self.ending(&begun.retyped);
+        report.grace_ms = self.options.revocation_grace_ms;
         self.grace.expire_secrets(&mut secrets, now_ms);
         round.set_secrets(secrets);
         for slot in round.slots() {
-            if !slots.contains(&slot) {
-                self.grace.gone(slot, until_ms);
+            if !slots.contains(&slot)
+                && self.grace.gone(slot, until_ms)
+                && let Some(gone) = self.current.environment(slot)
+            {
+                report.removed += gone.flag_count() + gone.segment_count();
             }
         }
         round.set_order(&slots);
@@ -192,7 +215,7 @@ impl Writer {
     }
 
     /// Adds or replaces single items, as a patch from upstream has them: one that is older than what is in
-    /// service, or byte-identical to it, changes nothing. An environment that is not known yet comes to be
+    /// service, or says the same, changes nothing. An environment that is not known yet comes to be
     /// without secrets.
     pub fn upsert(&mut self, flags: &[FlagDef<'_>], segments: &[SegmentDef<'_>], now_ms: i64) -> Published {
         let mut report = Report::default();
@@ -294,12 +317,19 @@ impl Writer {
                 report.findings.push(Finding { path, message: "not a secret of 44 characters".to_owned() });
                 continue;
             };
-            secrets.entry(value).or_insert(SecretEntry { kind: secret.kind, slot });
+            secrets.entry(value).or_insert(SecretEntry { kind: secret.kind, slot, former: None });
             let (project_key, env_key) = (secret.project_key.into(), secret.env_key.into());
             listed.push(ListedSecret { kind: secret.kind, project_key, env_key, value });
         }
         let kept = &self.kept[slot.0 as usize];
         round.list(slot, kept, &listed);
+    }
+
+    /// Names the environments, as they were called before, of secrets of which a grace has begun.
+    fn ending(&self, slots: &[EnvironmentSlot]) -> Ending {
+        let labels = slots.iter().filter_map(|slot| self.current.environment(*slot));
+        let labels: BTreeSet<_> = labels.map(|environment| Arc::clone(&environment.label)).collect();
+        Ending { secrets: slots.len(), environments: labels.into_iter().collect() }
     }
 
     fn expire_in(&mut self, round: &mut Round, now_ms: i64) {

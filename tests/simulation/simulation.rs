@@ -206,7 +206,8 @@ impl Simulation {
         for connection in &mut self.connections {
             let view = self.reactors[connection.server].server.view();
             let Sdk { kind, environment, secret: number, entrance, .. } = connection.sdk;
-            let opens = view.secret(&secret(number, environment)).is_some_and(|entry| entry.kind == kind);
+            let opens =
+                view.secret(&secret(number, environment)).is_some_and(|entry| entry.opens_to(kind).is_some());
             connection.seen_undecided |= !view.loaded();
             connection.may_be_refused |=
                 entrance == Entrance::Bad || view.loaded() && !opens && entrance == Entrance::Good;
@@ -462,10 +463,9 @@ impl Simulation {
             assert!(entrance != Entrance::Bad || !snapshot.loaded(), "not refused: {:?}", connection.sdk);
             let decided = entrance == Entrance::Good && snapshot.loaded();
             if decided {
-                let entry = snapshot.secret(&secret(own, number)).filter(|entry| entry.kind == kind);
-                let entry =
-                    entry.unwrap_or_else(|| panic!("not closed though revoked: {:?}", connection.sdk));
-                let environment = snapshot.environment(entry.slot).expect("the environment of a secret");
+                let slot = snapshot.secret(&secret(own, number)).and_then(|entry| entry.opens_to(kind));
+                let slot = slot.unwrap_or_else(|| panic!("not closed though revoked: {:?}", connection.sdk));
+                let environment = snapshot.environment(slot).expect("the environment of a secret");
                 if connection.asked {
                     let expected = if connection.is_client() {
                         evaluated(&snapshot, environment, user)

@@ -295,6 +295,13 @@ impl<'a> Reader<'_, 'a> {
 
     fn finish(mut self, root: &Path<'_>) -> Result<Dataset<'a>, DatasetError> {
         let Environments { list, seen, .. } = self.environments;
+        if list.is_empty() {
+            self.findings.warn(
+                &root.key("items"),
+                "is empty: no SDK can connect, and those that are connected are stopped for good once \
+                 RevocationGraceSeconds are over; export the dump again unless that is meant",
+            );
+        }
         for (environment, seen) in list.iter().zip(&seen) {
             if environment.secrets.is_empty() {
                 self.findings.warn(

@@ -6,7 +6,7 @@ use super::support::*;
 use crate::model::parse::with_flag;
 use crate::model::secret::SecretKind;
 use crate::model::timestamp::format_iso8601;
-use crate::store::{Forgotten, PatchForm, Published, Snapshot, Writer, WriterOptions};
+use crate::store::{Ending, Forgotten, PatchForm, Published, Snapshot, Writer, WriterOptions};
 
 fn small() -> World {
     world(1, vec![thing("a", 10, "A"), thing("b", 20, "B").using(&["s"])], vec![thing("s", 25, "u")])
@@ -103,6 +103,71 @@ fn byte_identical_items_keep_their_sequence_and_nothing_is_published() {
     assert!(!second.secrets_changed);
 }
 
+/// The dump with other blanks, another order of properties, and other spellings of numbers.
+fn reformatted(worlds: &[World]) -> String {
+    fn turn_round(value: &serde_json::Value) -> String {
+        use serde_json::Value;
+        match value {
+            Value::Object(object) => {
+                let fields = object.iter().rev().map(|(name, value)| {
+                    format!("{} :\n {}", serde_json::to_string(name).unwrap(), turn_round(value))
+                });
+                format!("{{ {} }}", fields.collect::<Vec<_>>().join(" , "))
+            }
+            Value::Array(items) => {
+                format!("[ {} ]", items.iter().map(turn_round).collect::<Vec<_>>().join(" , "))
+            }
+            Value::Number(number) => format!("{number}.0"),
+            other => other.to_string(),
+        }
+    }
+    turn_round(&serde_json::from_str(&dump_json(worlds)).unwrap())
+}
+
+#[test]
+fn the_same_data_in_other_formatting_is_no_change() {
+    let mut after = small();
+    after.flags[0].content = "stamped".to_owned();
+    for stamp in [false, true] {
+        let mut writer = writer();
+        load(&mut writer, &[small()]);
+        // With `stamp`, what is served is no longer what the source holds.
+        load_text(&mut writer, &dump_json(&[after.clone()]), 0, stamp);
+        let served = writer.current().backup().to_vec();
+        let published = load_text(&mut writer, &reformatted(&[after.clone()]), 0, stamp);
+        let report = &published.report;
+        assert!(published.change.is_none() && report.forgotten_updated_at.is_empty(), "{report:?}");
+        assert_eq!((report.added, report.changed, report.removed), (0, 0, 0));
+        assert_eq!(writer.current().backup().to_vec(), served, "word for word what it was");
+    }
+}
+
+#[test]
+fn one_item_changed_in_a_reformatted_dump_is_one_change() {
+    let mut writer = writer();
+    load(&mut writer, &[small()]);
+    let from = writer.current().sequence();
+    let mut after = small();
+    after.flags[1] = thing("b", 30, "B").using(&["s"]);
+    let published = load_text(&mut writer, &reformatted(&[after.clone()]), 0, false);
+    assert_eq!(published.report.changed, 1);
+    assert_eq!(since(&environment(writer.current(), 1), from), ["patch b/"]);
+    after.flags[0].content = "other".to_owned();
+    let report = load_text(&mut writer, &reformatted(&[after]), 0, false).report;
+    assert_eq!((report.changed, report.forgotten_updated_at.len()), (1, 1));
+}
+
+#[test]
+fn an_upsert_in_other_formatting_is_no_change() {
+    let mut writer = writer();
+    load(&mut writer, &[small()]);
+    let dump = reformatted(&[small()]);
+    let mut text = crate::model::parse::DatasetText::new(dump.into_bytes());
+    let dataset = text.parse().unwrap();
+    let def = &dataset.environments[0];
+    assert!(writer.upsert(&def.flags, &def.segments, 0).change.is_none());
+}
+
 #[test]
 fn a_new_order_is_published_and_pushed_to_nobody() {
     let mut writer = writer();
@@ -179,15 +244,90 @@ fn without_grace_a_secret_is_gone_at_once() {
     assert_eq!(writer.next_expiry_ms(), None);
 }
 
+/// The first environment with secret 1 only, of this kind.
+fn with_secret_of(kind: SecretKind) -> World {
+    World { secrets: vec![(kind, 1)], ..small() }
+}
+
+/// To which kinds secret 1 opens its environment.
+fn opens_to(snapshot: &Snapshot) -> (bool, bool) {
+    let opens = |kind| {
+        snapshot.secret(&secret(1, 1)).and_then(|entry| entry.opens_to(kind)) == Some(slot(snapshot, 1))
+    };
+    (opens(SecretKind::Server), opens(SecretKind::Client))
+}
+
 #[test]
-fn a_secret_that_means_something_else_counts_at_once() {
+fn a_secret_whose_type_is_swapped_opens_to_both_until_the_grace_ends() {
     let mut writer = writer();
-    load(&mut writer, &[small()]);
-    let mut other = small();
-    other.secrets = vec![(SecretKind::Client, 1)];
-    let change = change(&mut writer, &[other]);
+    load(&mut writer, &[with_secret_of(SecretKind::Server)]);
+    let published = load_at(&mut writer, &[with_secret_of(SecretKind::Client)], 0);
+    let change = published.change.unwrap();
     assert!(change.secrets_changed);
     assert_eq!(change.snapshot.secret(&secret(1, 1)).unwrap().kind, SecretKind::Client);
+    assert_eq!(opens_to(&change.snapshot), (true, true));
+    let report = published.report;
+    assert_eq!((report.secrets_retyped.secrets, report.grace_ms), (1, 100));
+    assert_eq!(*report.secrets_retyped.environments, ["project:env-1".into()]);
+    assert_eq!(report.secrets_gone, Ending::default());
+    // Told once; other data prolongs nothing.
+    let mut other = with_secret_of(SecretKind::Client);
+    other.flags[0].version_ms = 90;
+    assert_eq!(load_at(&mut writer, &[other], 50).report.secrets_retyped, Ending::default());
+    assert_eq!(opens_to(writer.current()), (true, true));
+    assert!(writer.expire(99).is_none());
+    assert!(writer.expire(100).unwrap().secrets_changed);
+    assert_eq!(opens_to(writer.current()), (false, true));
+    assert_eq!(writer.next_expiry_ms(), None);
+}
+
+#[test]
+fn a_type_that_is_swapped_back_within_the_grace_stops_nobody_at_once() {
+    let mut writer = writer();
+    load(&mut writer, &[with_secret_of(SecretKind::Server)]);
+    load_at(&mut writer, &[with_secret_of(SecretKind::Client)], 0);
+    load_at(&mut writer, &[with_secret_of(SecretKind::Server)], 60);
+    assert!(writer.expire(100).is_none());
+    assert_eq!(opens_to(writer.current()), (true, true));
+    writer.expire(160).unwrap();
+    assert_eq!(opens_to(writer.current()), (true, false));
+}
+
+#[test]
+fn a_secret_that_comes_back_with_another_type_has_the_rest_of_its_grace() {
+    let mut writer = writer();
+    load(&mut writer, &[with_secret_of(SecretKind::Server)]);
+    load_at(&mut writer, &[World { secrets: vec![], ..small() }], 0);
+    load_at(&mut writer, &[with_secret_of(SecretKind::Client)], 60);
+    assert_eq!(opens_to(writer.current()), (true, true));
+    writer.expire(100).unwrap();
+    assert_eq!(opens_to(writer.current()), (false, true));
+}
+
+#[test]
+fn without_grace_a_swapped_type_counts_at_once() {
+    let mut writer = Writer::new(WriterOptions { revocation_grace_ms: 0, ..WriterOptions::default() });
+    load(&mut writer, &[with_secret_of(SecretKind::Server)]);
+    load(&mut writer, &[with_secret_of(SecretKind::Client)]);
+    assert_eq!(opens_to(writer.current()), (false, true));
+}
+
+#[test]
+fn a_dump_that_lost_its_environments_is_reported_with_all_that_went() {
+    let mut writer = writer();
+    let other = world(2, vec![thing("c", 5, "C")], vec![]);
+    load(&mut writer, &[small(), other.clone()]);
+    let report = load_at(&mut writer, &[], 0).report;
+    assert_eq!((report.added, report.changed, report.removed), (0, 0, 4));
+    assert_eq!((report.secrets_gone.secrets, report.grace_ms), (4, 100));
+    assert_eq!(*report.secrets_gone.environments, ["project:env-1".into(), "project:env-2".into()]);
+    // The same again is no news.
+    let report = load_at(&mut writer, &[], 50).report;
+    assert_eq!((report.removed, report.secrets_gone), (0, Ending::default()));
+    // Nor is one that is put right.
+    let report = load_at(&mut writer, &[small(), other], 60).report;
+    assert_eq!((report.removed, report.secrets_gone), (0, Ending::default()));
+    assert_eq!(writer.next_expiry_ms(), None);
 }
 
 #[test]

@@ -75,6 +75,11 @@ fn secrets_may_be_absent() {
 }
 
 #[test]
+fn a_dump_without_environments_is_taken_with_a_warning() {
+    assert_warns(&json!({"eventType": "rp_full", "items": []}), "items", "no SDK can connect");
+}
+
+#[test]
 fn tells_of_secrets_that_do_not_fit() {
     let secret =
         |kind: &str, env_id: &str, value: &str| json!({"type": kind, "envId": env_id, "value": value});

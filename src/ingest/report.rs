@@ -1,0 +1,71 @@
+//! What the log says of new data beside how much there is of it.
+//!
+//! Must not say a secret, nor the same of a thousand items: the first are named, the others counted.
+
+use std::fmt::Display;
+
+use crate::model::dataset::{Dataset, Finding};
+use crate::store::{Ending, Published, Report};
+
+/// Findings of one kind that are logged one by one, and names in one line.
+pub(super) const LOGGED_MAX: usize = 20;
+
+/// Says what is odd about a dataset as a whole.
+pub(super) fn warn_of_dataset(dataset: &Dataset<'_>, now_ms: i64) {
+    if dataset.environments.is_empty() {
+        tracing::warn!("the dataset holds no environment: no SDK can connect");
+    }
+    let without = || dataset.environments.iter().filter(|environment| environment.secrets.is_empty());
+    let count = without().count();
+    if count > 0 {
+        let names = names(without().map(|environment| environment.id), count);
+        tracing::warn!(
+            "{count} environments of the dataset have no secret ({names}): no SDK can connect to them"
+        );
+    }
+    warn_of_ahead(dataset.find_ahead(now_ms));
+}
+
+/// Says of an `updatedAt` in the future.
+pub(super) fn warn_of_ahead(ahead: Option<Finding>) {
+    if let Some(Finding { path, message }) = ahead {
+        tracing::warn!(path, "{message}");
+    }
+}
+
+/// Says what evaluation cannot use, and which SDKs will be stopped.
+pub(super) fn report_findings(Published { report, .. }: &Published) {
+    for Finding { path, message } in report.findings.iter().take(LOGGED_MAX) {
+        tracing::warn!(path, "{message}");
+    }
+    let when = match u64::try_from(report.grace_ms).unwrap_or(0).div_ceil(1000) {
+        0 => "now".to_owned(),
+        seconds => format!("in {seconds} s"),
+    };
+    let Report { secrets_gone, secrets_retyped, .. } = report;
+    if let Some((secrets, names)) = told(secrets_gone) {
+        tracing::warn!(
+            "{secrets} secrets ({names}) left the data; their SDKs are stopped {when} unless they come back"
+        );
+    }
+    if let Some((secrets, names)) = told(secrets_retyped) {
+        tracing::warn!(
+            "{secrets} secrets ({names}) have another type in the data; SDKs of the former type are stopped {when} \
+             unless it comes back"
+        );
+    }
+}
+
+fn told(ending: &Ending) -> Option<(usize, String)> {
+    let environments = &ending.environments;
+    (ending.secrets > 0).then(|| (ending.secrets, names(environments.iter(), environments.len())))
+}
+
+/// The first of `count` names.
+fn names(all: impl Iterator<Item = impl Display>, count: usize) -> String {
+    let mut names: Vec<_> = all.take(LOGGED_MAX).map(|name| name.to_string()).collect();
+    if count > names.len() {
+        names.push(format!("and {} more", count - names.len()));
+    }
+    names.join(", ")
+}
