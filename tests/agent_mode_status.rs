@@ -70,6 +70,36 @@ fn the_status_tells_operators_where_it_stands_from_before_the_first_data_on() {
 }
 
 #[test]
+fn a_key_that_is_refused_by_4003_counts_as_failed_attempts_before_data_and_after() {
+    let server = server();
+    let scope = [two_flags(1).id, two_flags(2).id];
+    let open = || server.set_key(API_KEY, &[&scope[0], &scope[1]]);
+    server.set_key(API_KEY, &[]);
+    let agent = hurried(&server).start();
+    let refused = |agent: &Agent| {
+        let status = wait_status(agent, "failed attempts", |status| {
+            status["agent"]["upstream"]["failedAttempts"].as_u64() > Some(2)
+        });
+        assert!(agent.metric("featbit_agent_upstream_failed_attempts", "") >= 2.0);
+        status["syncState"].clone()
+    };
+    assert_eq!(refused(&agent), "Starting");
+    let told = |agent: &Agent, what: &str| {
+        let log = agent.log();
+        log.lines().any(|line| line.contains("with code 4003") && line.contains(what))
+    };
+    assert!(told(&agent, "SDKs are held"), "{}", agent.log());
+    open();
+    agent.wait_stable();
+    wait_status(&agent, "none", |status| status["agent"]["upstream"]["failedAttempts"] == 0);
+    server.set_key(API_KEY, &[]);
+    server.open_relays().pop().unwrap().close(1001);
+    assert_eq!(refused(&agent), "Interrupted");
+    open();
+    agent.wait_stable();
+}
+
+#[test]
 fn it_reports_its_state_at_once_at_times_and_when_it_changes() {
     let server = server();
     let agent = hurried(&server).env("Upstream__StatusSeconds", "300ms").start();

@@ -79,6 +79,16 @@ fn two_flags(number: u8) -> Environment {
     Environment::new(number).flag(boolean_flag("a")).flag(boolean_flag("b"))
 }
 
+/// One of more environments than have a number.
+fn numbered(number: usize) -> Environment {
+    let mut environment = Environment::new(0);
+    environment.id = format!("e1a1d6a4-6b7c-4f1e-9a53-{number:012x}");
+    environment.serves = (format!("project-of-a-department-{number}"), "production".to_owned());
+    environment.secrets.clear();
+    environment.add_secret(Kind::Server, 0);
+    environment.flag(boolean_flag("a"))
+}
+
 #[test]
 fn a_change_and_a_removal_arrive_at_the_bottom_while_each_level_is_killed_in_turn() {
     let environment = two_flags(1);
@@ -216,6 +226,31 @@ fn a_removal_while_the_agent_above_was_down_is_told_when_it_is_back() {
 }
 
 #[test]
+fn many_environments_do_not_close_the_streams_of_a_chain_by_their_names() {
+    let environments: Vec<Environment> = (0..1400).map(numbered).collect();
+    let chain = Chain::start(&Dataset::of(environments), "", "60");
+    let child = wait_until("the edge reports", SOON, || {
+        let child = status(&chain.central, API_KEY)["agent"]["children"][0].clone();
+        (child["status"]["syncState"] == "Stable").then_some(child)
+    });
+    let serves = child["status"]["serves"].as_str().unwrap();
+    let names: Vec<&str> = serves.split(',').collect();
+    let left_out = 1400 - (names.len() - 1);
+    assert_eq!(names.last(), Some(&format!("… ({left_out} more)").as_str()));
+    for agent in [&chain.central, &chain.edge] {
+        assert_eq!(agent.metric("featbit_agent_upstream_streams_opened_total", ""), 1.0);
+        assert_eq!(agent.log().matches("does not name all").count(), 1);
+    }
+    assert_eq!(chain.central.metric("featbit_agent_limits_hit_total", r#"limit="message_bytes""#), 0.0);
+    // FeatBit's server would have dropped a longer one in silence.
+    let reports = chain.server.open_relays()[0].statuses();
+    assert!(!reports.is_empty());
+    for report in reports {
+        assert!(report.to_string().len() <= 8_000);
+    }
+}
+
+#[test]
 fn names_from_above_that_are_none_reach_no_head_and_cut_no_chain() {
     let chain = Chain::start(&Dataset::of([two_flags(1)]), "", "60");
     let path = || status(&chain.central, API_KEY)["agent"]["path"].clone();
@@ -250,6 +285,56 @@ fn names_from_above_that_are_none_reach_no_head_and_cut_no_chain() {
         Some(status(&chain.edge, EDGE_KEY)["agent"]["path"].clone()).filter(|path| path[2] == "top")
     });
     assert_eq!(edge[1], own[0]);
+}
+
+#[test]
+fn what_is_cut_off_at_the_top_is_seen_at_every_level_below() {
+    const LOWEST_KEY: &str = "rp-lowest-123456789abcdefghijklmnopqrstuvwxyz";
+    let environment = two_flags(1);
+    let server = Server::start(&Dataset::of([environment.clone()]));
+    let mut central = follower(&server.url(), API_KEY, "central").env("RelayKeys", EDGE_KEY).start();
+    let edge = follower(&central.url(), EDGE_KEY, "edge").env("RelayKeys", LOWEST_KEY).start();
+    let lowest = follower(&edge.url(), LOWEST_KEY, "lowest").start();
+    let ready = |agents: &[&Agent], word: &str| {
+        let is = |agent: &&Agent| agent.get("/health/readiness", &[]).text() == word;
+        wait_until(word, SOON, || agents.iter().all(is).then_some(()));
+    };
+    let count = |agent: &Agent, name: &str| agent.metric(&format!("featbit_agent_upstream_{name}"), "");
+    let done = |agent: &Agent| (count(agent, "full_requests_total"), count(agent, "streams_opened_total"));
+    ready(&[&central, &edge, &lowest], "Healthy");
+    let mut sdk = Stream::connect(&lowest, Kind::Server, &environment.secret(Kind::Server));
+    sdk.request_data(0);
+    assert_eq!(sdk.next_data()["eventType"], "full");
+    let before = (done(&edge), done(&lowest));
+
+    server.die();
+    ready(&[&central, &edge, &lowest], "Degraded");
+    for (agent, key) in [(&edge, EDGE_KEY), (&lowest, LOWEST_KEY)] {
+        assert_eq!(count(agent, "stable"), 0.0);
+        let status = status(agent, key);
+        assert_eq!(status["syncState"], "Interrupted");
+        let error = status["agent"]["upstream"]["lastError"]["message"].as_str().unwrap().to_owned();
+        assert!(error.contains("is not in touch with what it follows"), "{error}");
+    }
+    server.come();
+    ready(&[&central, &edge, &lowest], "Healthy");
+    assert_eq!(count(&lowest, "stable"), 1.0);
+    assert_eq!((done(&edge), done(&lowest)), before, "no connection and no full sync because of it");
+    sdk.expect_nothing_new();
+
+    // The one at the top begins anew, without a server and without data.
+    central.kill();
+    server.die();
+    central.start_again();
+    ready(&[&central], "Unhealthy");
+    wait_until("the edge is back", SOON, || (count(&edge, "streams_opened_total") > 1.0).then_some(()));
+    ready(&[&edge, &lowest], "Degraded");
+    // Who comes now is told at once.
+    let late = follower(&edge.url(), LOWEST_KEY, "late").start();
+    ready(&[&late], "Degraded");
+    server.come();
+    ready(&[&central, &edge, &lowest, &late], "Healthy");
+    assert_eq!(done(&lowest).1, 1.0);
 }
 
 #[test]

@@ -189,7 +189,78 @@ fn check_ends_with_65_for_a_bad_data_file_and_says_where() {
     let output =
         agent(&["check", "--mode", "offline", "--data-file", &file, "--limits-bootstrap-bytes", "1KB"], &[]);
     assert_eq!(code(&output), 65);
-    assert!(stderr(&output).contains("more than Limits__BootstrapBytes, 1024"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("larger than Limits__BootstrapBytes, 1024 bytes"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+/// What went wrong: devices were read until memory was out, and named pipes were waited for.
+#[test]
+fn what_is_no_file_is_refused_and_not_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+    for path in ["/dev/zero", pipe.to_str().unwrap(), directory.path().to_str().unwrap()] {
+        for (option, expected) in
+            [("--data-file", 65), ("--api-key-file", 78), ("--relay-keys-file", 78), ("--config", 78)]
+        {
+            let output = agent(&["check", "--mode", "offline", option, path], &[]);
+            assert_eq!(code(&output), expected, "{option} {path}: {}", stderr(&output));
+            assert!(stderr(&output).contains("it is not a file"), "{option} {path}: {}", stderr(&output));
+        }
+    }
+    let key = directory.path().join("key");
+    std::fs::File::create(&key).unwrap().set_len(8 << 20).unwrap();
+    let output = agent(&["check", "--mode", "offline", "--api-key-file", key.to_str().unwrap()], &[]);
+    assert_eq!(code(&output), 78);
+    assert!(stderr(&output).contains("it is larger than what the agent takes"), "{}", stderr(&output));
+}
+
+/// What went wrong: beside a file of settings that could not be read, everything was missing that may have been in it.
+#[test]
+fn a_file_of_settings_that_cannot_be_read_is_the_only_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let broken = write(directory.path(), "agent.toml", "Mode = [");
+    for config in [broken.as_str(), "/does/not/exist"] {
+        for command in [&["run"][..], &["check"], &["check", "--mode", "offline"], &["pull", "--out", "-"]] {
+            let arguments: Vec<_> = command.iter().chain(&["--config", config]).copied().collect();
+            let output = agent(&arguments, &[]);
+            assert_eq!(code(&output), 78, "{command:?}");
+            let text = stderr(&output);
+            assert!(text.contains("1 error in the settings:\n  --config ("), "{command:?}: {text}");
+        }
+    }
+}
+
+/// What went wrong: of several wrong URLs the first alone was told.
+#[test]
+fn every_wrong_url_is_an_error_of_its_own() {
+    let output = agent(&["check", "--mode", "offline", "--api-key", "k", "--urls", "ftp://x;http://:x"], &[]);
+    assert_eq!(code(&output), 78);
+    for part in ["2 errors", "\"ftp://x\" has the scheme", "\"http://:x\" has"] {
+        assert!(stderr(&output).contains(part), "{part}: {}", stderr(&output));
+    }
+}
+
+/// What went wrong: an answer that could not be written was lost, and the exit code said that all was well.
+#[test]
+fn an_answer_that_is_lost_ends_with_74_and_a_reader_that_went_away_with_0() {
+    for arguments in [&["--help"][..], &["--version"], &["check", "--mode", "offline", "--api-key", "k"]] {
+        let run = |output: std::process::Stdio| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_featbit-agent"));
+            command.args(arguments).env_clear().stdout(output).output().unwrap()
+        };
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = run(full.into());
+        assert_eq!(code(&output), 74, "{arguments:?}");
+        assert!(stderr(&output).contains("standard output cannot be written"), "{}", stderr(&output));
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = run(writer.into());
+        assert_eq!((code(&output), stderr(&output).as_str()), (0, ""), "{arguments:?}");
+    }
 }
 
 /// Answers one request with `answer` and returns what was asked.

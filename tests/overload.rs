@@ -356,6 +356,9 @@ fn without_descriptors_connections_wait_and_are_accepted_when_some_are_free() {
         line.rsplit(' ').next()?.parse::<f64>().ok()
     });
     assert!(hit >= 1.0);
+    wait_until("the log tells of it", SOON, || {
+        agent.log().contains("WARN connections wait since the system gives no descriptor").then_some(())
+    });
 }
 
 /// Whoever is in is told of changes while nobody else can come in, and the agent tells of that in its metrics later.
@@ -381,6 +384,11 @@ fn started_with_few_descriptors_it_serves_those_who_are_in_and_others_when_they_
     wait_until("many are sent away", SOON, || {
         (crowd.iter_mut().filter_map(|socket| socket.has_input().then_some(())).count() >= 200).then_some(())
     });
+    for part in
+        ["WARN the limit of open descriptors (120) leaves room for ", "WARN connections were closed at once"]
+    {
+        wait_until("the log tells of it", SOON, || agent.log().contains(part).then_some(()));
+    }
     for number in 1..=3 {
         set_marker(&mut data, number);
         agent.write_data(&data);

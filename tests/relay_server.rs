@@ -241,6 +241,31 @@ fn a_relay_registers_as_with_featbits_server() {
 }
 
 #[test]
+fn what_is_too_long_is_passed_over_and_who_lacks_data_gets_all_of_it() {
+    let agent = parent().env("Limits__MessageBytes", "1024").start();
+    let data = two_environments();
+    agent.bootstrap(&data);
+    let mut relay = follow(&agent, ALL);
+    let limits = || agent.metric("featbit_agent_limits_hit_total", r#"limit="message_bytes""#);
+    let id = data.environments[0].id.clone();
+    let held = vec![json!({ "envId": id, "timestamp": START_MS }); 1000];
+    let full = ask(&mut relay, &json!({ "timestamp": START_MS, "envs": held }));
+    assert_eq!((&full["eventType"], &full["items"]), (&json!("rp_full"), &data.to_json()["items"]));
+    assert_eq!(limits(), 1.0);
+    let own = json!({ "serves": "x".repeat(80_000), "dataVersion": 3, "syncState": "Stable" });
+    relay.send(&json!({ "messageType": "rp-agent-status",
+        "data": { "agentId": "edge-1", "status": own.to_string() } }));
+    // The connection goes on, and nothing is sent that nobody asked for.
+    let echo = json!({ "messageType": "echo", "data": [1] });
+    relay.send(&echo);
+    assert_eq!(relay.next(), echo);
+    relay.expect_nothing_new();
+    assert_eq!(limits(), 2.0);
+    assert_eq!(status(&agent)["agent"]["children"][0]["status"], Value::Null);
+    assert_eq!(agent.log().matches("passed over").count(), 1, "once a minute");
+}
+
+#[test]
 fn what_a_relay_says_that_is_not_understood_is_ignored() {
     let agent = parent().start();
     agent.bootstrap(&two_environments());

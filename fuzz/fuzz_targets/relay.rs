@@ -30,7 +30,7 @@ fn apply(writer: &mut Writer, message: &ServerMessage<'_>) -> bool {
             let segments: Vec<_> = environments.iter().flat_map(|one| one.segments.clone()).collect();
             writer.upsert(&flags, &segments, 0)
         }
-        ServerMessage::Change { flags, segments } => writer.upsert(flags, segments, 0),
+        ServerMessage::Change { flags, segments, .. } => writer.upsert(flags, segments, 0),
         ServerMessage::Verified(_) | ServerMessage::Path(_) | ServerMessage::Other(_) => return false,
     };
     published.change.is_some()

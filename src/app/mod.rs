@@ -41,6 +41,8 @@ use signals::{OnHangup, name_of};
 const JOBS: usize = 8;
 /// Descriptors that are left to everything but connections of SDKs: pollers, wakers, logs, files, operators.
 const SPARE_DESCRIPTORS: usize = 64;
+/// If the limit of descriptors allows fewer connections than this, and nobody asked for so few, that is told at start.
+const FEW_CONNECTIONS: usize = 500;
 /// Connections on the metrics port, beside those of SDKs: an agent that is full can still be looked at.
 const METRICS_CONNECTIONS_MAX: usize = 32;
 
@@ -279,6 +281,9 @@ impl Agent {
             somaxconn = limits::somaxconn(),
             "limits"
         );
+        if let Some(warning) = few_connections(settings, &self.descriptors, self.mailboxes.len()) {
+            tracing::warn!("{warning}");
+        }
         if let Some(somaxconn) = limits::somaxconn()
             && u64::from(settings.backlog) > u64::from(somaxconn)
         {
@@ -313,12 +318,36 @@ impl Agent {
     }
 }
 
+/// Descriptors that are not for connections of SDKs.
+fn spare_descriptors(settings: &Settings, reactors: usize) -> usize {
+    SPARE_DESCRIPTORS + reactors * (settings.listen.len() + 4)
+}
+
+/// Connections that the descriptor limit allows.
+fn possible_connections(settings: &Settings, descriptors: &limits::Limits, reactors: usize) -> usize {
+    let spare = spare_descriptors(settings, reactors);
+    descriptors
+        .soft
+        .map_or(usize::MAX, |soft| usize::try_from(soft).unwrap_or(usize::MAX).saturating_sub(spare).max(1))
+}
+
+/// What to say when descriptors allow fewer connections than are wanted, or than anybody would want.
+fn few_connections(settings: &Settings, descriptors: &limits::Limits, reactors: usize) -> Option<String> {
+    let possible = possible_connections(settings, descriptors, reactors);
+    let wanted = settings.limits.connections.map_or(FEW_CONNECTIONS, usize::from);
+    (possible < wanted).then(|| {
+        let needed = wanted.saturating_add(spare_descriptors(settings, reactors));
+        format!(
+            "the limit of open descriptors ({}) leaves room for {possible} connections only. Raise it to {needed} at least \
+             (LimitNOFILE=, ulimit -Hn): one connection is one descriptor",
+            descriptors.soft.unwrap_or(u64::MAX)
+        )
+    })
+}
+
 /// Connections that the settings and the descriptor limit allow together.
 fn connections_max(settings: &Settings, descriptors: &limits::Limits, reactors: usize) -> usize {
-    let spare = SPARE_DESCRIPTORS + reactors * (settings.listen.len() + 4);
-    let possible = descriptors
-        .soft
-        .map_or(usize::MAX, |soft| usize::try_from(soft).unwrap_or(usize::MAX).saturating_sub(spare).max(1));
+    let possible = possible_connections(settings, descriptors, reactors);
     settings.limits.connections.map_or(possible, |wanted| usize::from(wanted).min(possible))
 }
 
@@ -367,5 +396,38 @@ fn serve_options(settings: &Settings, instance: String) -> Options {
         body_time: limits.body,
         keep_alive: limits.keep_alive,
         stream_idle: limits.stream_idle.unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn warning(soft: Option<u64>, connections: Option<&str>) -> Option<String> {
+        let mut pairs = vec![("Mode", "offline"), ("ApiKey", "k"), ("Urls", "http://*:6100")];
+        pairs.extend(connections.map(|count| ("Limits__Connections", count)));
+        let settings = Settings::from_pairs(&pairs).unwrap();
+        few_connections(&settings, &limits::Limits { soft, hard: soft }, 2)
+    }
+
+    /// What went wrong: with 64 descriptors one connection was served, and nothing said that this is few.
+    #[test]
+    fn few_descriptors_are_told_with_what_is_needed() {
+        let text = warning(Some(64), None).unwrap();
+        assert!(
+            text.contains("(64) leaves room for 1 connections") && text.contains("to 574 at least"),
+            "{text}"
+        );
+        for (soft, connections, expected) in [
+            (Some(573), None, true),
+            (Some(574), None, false),
+            (Some(1024), Some("5000"), true),
+            (Some(5074), Some("5000"), false),
+            // Who wants few gets no lecture.
+            (Some(100), Some("20"), false),
+            (None, Some("5000"), false),
+        ] {
+            assert_eq!(warning(soft, connections).is_some(), expected, "{soft:?} {connections:?}");
+        }
     }
 }

@@ -3,11 +3,12 @@
 //! Must not judge the value of a setting: that is `config`'s, which reports all errors of all sources together.
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
-use super::{exit, help};
+use super::{Answer, exit, help};
 use crate::config::{DEFINITIONS, Definition, Key, Kind};
 
 /// What the command line asks for.
@@ -34,9 +35,13 @@ pub(super) struct Told(clap::Error);
 impl Told {
     /// Prints it where it belongs and returns the exit code.
     pub fn show(&self) -> u8 {
-        // A reader that went away is no error.
-        let _ = self.0.print();
-        if self.0.use_stderr() { exit::USAGE } else { exit::OK }
+        let printed = self.0.print();
+        if self.0.use_stderr() {
+            return exit::USAGE;
+        }
+        let mut answer = Answer::default();
+        answer.note(printed.and_then(|()| io::stdout().flush()));
+        answer.end(exit::OK)
     }
 }
 

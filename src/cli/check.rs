@@ -6,14 +6,20 @@
 use std::sync::Arc;
 
 use super::dataset::{self, Report};
-use super::{complain, exit, refuse, say};
+use super::{Answer, complain, exit, refuse};
 use crate::app::wall_ms;
-use crate::config::{self, Events, Inputs, Rejected};
+use crate::config::{self, Events, Inputs, Key, Rejected, files};
 use crate::dial::{Dialer, ProxyEnvironment};
 use crate::tls::server::Certificates;
 
 /// Prints the settings and what is in the files that they name.
 pub(super) fn check(inputs: &Inputs<'_>) -> u8 {
+    let mut answer = Answer::default();
+    let code = judge(inputs, &mut answer);
+    answer.end(code)
+}
+
+fn judge(inputs: &Inputs<'_>, answer: &mut Answer) -> u8 {
     let loaded = match config::load(inputs) {
         Ok(loaded) => loaded,
         Err(rejected) => return refuse(&rejected),
@@ -32,35 +38,36 @@ pub(super) fn check(inputs: &Inputs<'_>) -> u8 {
         faults.extend(more);
         None
     });
-    say("Settings:");
+    answer.say("Settings:");
     for line in settings.describe() {
-        say(&format!("  {line}"));
+        answer.say(&format!("  {line}"));
     }
     for warning in &loaded.warnings {
-        say(&format!("Warning: {warning}"));
+        answer.say(&format!("Warning: {warning}"));
     }
     if !faults.is_empty() {
         return refuse(&Rejected { faults, warnings: Vec::new() });
     }
     let addresses: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();
-    say(&format!("Addresses: {}", addresses.join(", ")));
+    answer.say(&format!("Addresses: {}", addresses.join(", ")));
     for line in certificates.iter().flat_map(Certificates::describe) {
-        say(&line);
+        answer.say(&line);
     }
     let Some(file) = &settings.data_file else {
         return exit::OK;
     };
-    let bytes = match read(file, settings.limits.bootstrap_bytes) {
+    let limit = Key::LimitsBootstrapBytes.definition().name;
+    let bytes = match files::read(&file.path, settings.limits.bootstrap_bytes, limit) {
         Ok(bytes) => bytes,
         Err(problem) => {
             complain(&format!("featbit-agent: the data file {}: {problem}", file.path.display()));
             return exit::DATA;
         }
     };
-    say(&format!("Data file {} ({} bytes):", file.path.display(), bytes.len()));
+    answer.say(&format!("Data file {} ({} bytes):", file.path.display(), bytes.len()));
     match dataset::report(bytes, wall_ms()) {
         Report::Usable(lines) => {
-            lines.iter().for_each(|line| say(&format!("  {line}")));
+            lines.iter().for_each(|line| answer.say(&format!("  {line}")));
             exit::OK
         }
         Report::Faulty(lines) => {
@@ -69,12 +76,4 @@ pub(super) fn check(inputs: &Inputs<'_>) -> u8 {
             exit::DATA
         }
     }
-}
-
-fn read(file: &config::DataFile, limit_bytes: u64) -> Result<Vec<u8>, String> {
-    let length = std::fs::metadata(&file.path).map_err(|error| error.to_string())?.len();
-    if length > limit_bytes {
-        return Err(format!("{length} bytes are more than Limits__BootstrapBytes, {limit_bytes}"));
-    }
-    std::fs::read(&file.path).map_err(|error| error.to_string())
 }

@@ -16,6 +16,8 @@ pub const UNAVAILABLE: u8 = 69;
 pub const SYSTEM: u8 = 71;
 /// `pull`: the dump cannot be written (EX_CANTCREAT).
 pub const CANNOT_WRITE: u8 = 73;
+/// Standard output cannot be written, and what was asked for is lost (EX_IOERR).
+pub const OUTPUT: u8 = 74;
 /// `pull`: the server refuses the key (EX_NOPERM).
 pub const REFUSED: u8 = 77;
 /// The settings cannot be used (EX_CONFIG).

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 
-use super::{complain, exit, refuse, say};
+use super::{Answer, complain, exit, refuse};
 use crate::config::{self, Inputs, Listen, ListenAddress, Scheme};
 use crate::tls::client;
 
@@ -40,8 +40,9 @@ pub(super) fn health(inputs: &Inputs<'_>, url: Option<String>) -> u8 {
     for url in urls {
         match ask(&url) {
             Ok((status, body)) => {
-                say(&format!("{url}: {status} {body}"));
-                return if status == 200 { exit::OK } else { exit::UNHEALTHY };
+                let mut answer = Answer::default();
+                answer.say(&format!("{url}: {status} {body}"));
+                return answer.end(if status == 200 { exit::OK } else { exit::UNHEALTHY });
             }
             Err(error) => failure = format!("featbit-agent: {url}: {error}"),
         }

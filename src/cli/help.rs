@@ -34,6 +34,7 @@ Exit codes:
   65  check: the data file cannot be served; pull: what the server sent cannot.
   69  pull: the server cannot be reached, or did not answer.
   73  pull: the dump cannot be written.
+  74  Standard output cannot be written; the answer is lost.
   77  pull: the server refuses the key.
   78  The settings cannot be used; all that is wrong is on standard error.
   Any other code: the agent could not start or go on, and said why on standard error.

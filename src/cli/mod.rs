@@ -13,12 +13,11 @@ mod health;
 mod help;
 mod pull;
 
-use std::io::Write;
-use std::path::Path;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::app;
-use crate::config::{self, Inputs, LogFormat, Rejected};
+use crate::config::{self, Inputs, LogFormat, Rejected, files};
 use crate::telemetry::log;
 use arguments::{Asked, Command};
 
@@ -31,7 +30,7 @@ pub fn main() -> ExitCode {
     };
     let Asked { command, command_line, config_file } = asked;
     let environment = std::env::vars_os().collect();
-    let inputs = Inputs { command_line, config_file, environment, read: &|path: &Path| std::fs::read(path) };
+    let inputs = Inputs { command_line, config_file, environment, read: &files::read_small };
     ExitCode::from(match command {
         Command::Run => run(&inputs),
         Command::Check => check::check(&inputs),
@@ -77,10 +76,37 @@ fn refuse(rejected: &Rejected) -> u8 {
     exit::SETTINGS
 }
 
-/// Writes to standard output. A reader that went away (`| head`) is no error.
-fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+/// What a command says on standard output.
+#[derive(Debug, Default)]
+struct Answer {
+    failed: Option<io::Error>,
+}
+
+impl Answer {
+    /// Writes a line.
+    fn say(&mut self, text: &str) {
+        let mut out = io::stdout().lock();
+        self.note(writeln!(out, "{text}").and_then(|()| out.flush()));
+    }
+
+    /// Keeps the first fault of writing.
+    fn note(&mut self, written: io::Result<()>) {
+        self.failed = self.failed.take().or(written.err());
+    }
+
+    /// The exit code: `code`, unless that says that all is well and the answer was lost. A reader that went away
+    /// (`| head`) wants no more, which is no fault.
+    fn end(self, code: u8) -> u8 {
+        match self.failed {
+            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                complain(&format!(
+                    "featbit-agent: standard output cannot be written, so the answer is lost: {error}"
+                ));
+                if code == exit::OK { exit::OUTPUT } else { code }
+            }
+            _ => code,
+        }
+    }
 }
 
 /// Writes to standard error.

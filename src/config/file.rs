@@ -40,7 +40,7 @@ pub(super) fn collect(raw: &mut Raw, path: &Path, text: &[u8]) {
         Fault::at("--config", Origin::File(path.into(), line), problem, "Put the file right")
     };
     let Ok(text) = std::str::from_utf8(text) else {
-        raw.faults.push(fault(1, "the file is not UTF-8".into()));
+        raw.cannot_read(fault(1, "the file is not UTF-8".into()));
         return;
     };
     let is_json = is_json(path, text);
@@ -49,7 +49,7 @@ pub(super) fn collect(raw: &mut Raw, path: &Path, text: &[u8]) {
         Ok(entries) => apply(raw, path, entries),
         Err(Broken { line, problem }) => {
             let language = if is_json { "JSON" } else { "TOML" };
-            raw.faults.push(fault(line, format!("the file is no valid {language}: {problem}")));
+            raw.cannot_read(fault(line, format!("the file is no valid {language}: {problem}")));
         }
     }
 }

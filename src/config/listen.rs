@@ -64,12 +64,22 @@ impl fmt::Display for Listen {
 
 const FORM: &str = "Write URLs such as http://*:6100, separated by `;`";
 
+/// A URL that is wrong, and why.
+pub type WrongUrl = (String, Unfit);
+
 /// Parses URLs separated by `;`. Besides the addresses: the host names that were taken for "every address".
-pub fn parse(text: &str) -> Result<(Vec<Listen>, Vec<String>), Unfit> {
+///
+/// # Errors
+/// Every URL that is wrong, and why.
+pub fn parse(text: &str) -> Result<(Vec<Listen>, Vec<String>), Vec<WrongUrl>> {
     let mut addresses: Vec<Listen> = Vec::new();
-    let mut names = Vec::new();
+    let (mut names, mut wrong) = (Vec::new(), Vec::new());
     for url in text.split(';').map(str::trim).filter(|url| !url.is_empty()) {
-        for listen in parse_one(url, &mut names)? {
+        let parsed = parse_one(url, &mut names).unwrap_or_else(|unfit| {
+            wrong.push((url.to_string(), unfit));
+            Vec::new()
+        });
+        for listen in parsed {
             let place = |one: &Listen| (one.address, one.port, one.scheme);
             match addresses.iter_mut().find(|one| place(one) == place(&listen)) {
                 // Asked for as it is, and as a part of `localhost`: then it has to be there.
@@ -78,10 +88,10 @@ pub fn parse(text: &str) -> Result<(Vec<Listen>, Vec<String>), Unfit> {
             }
         }
     }
-    if addresses.is_empty() {
-        return Err(unfit("holds no URL", FORM));
+    if addresses.is_empty() && wrong.is_empty() {
+        wrong.push((text.to_string(), unfit("holds no URL", FORM)));
     }
-    Ok((addresses, names))
+    if wrong.is_empty() { Ok((addresses, names)) } else { Err(wrong) }
 }
 
 fn parse_one(url: &str, names: &mut Vec<String>) -> Result<Vec<Listen>, Unfit> {
@@ -225,9 +235,17 @@ mod tests {
             ("http://300.1.1.1:1", "neither"),
             ("http://a b:1", "neither"),
         ] {
-            let fault = parse(text).unwrap_err();
-            assert!(fault.problem.contains(part), "{text}: {fault:?}");
+            let wrong = parse(text).unwrap_err();
+            assert!(wrong[0].1.problem.contains(part), "{text}: {wrong:?}");
         }
+    }
+
+    /// What went wrong: of several wrong URLs the first alone was told.
+    #[test]
+    fn every_wrong_url_is_told() {
+        let wrong = parse("ftp://x; http://*:1 ;http://:x").unwrap_err();
+        let urls: Vec<_> = wrong.iter().map(|(url, _)| url.as_str()).collect();
+        assert_eq!(urls, ["ftp://x", "http://:x"]);
     }
 
     proptest! {

@@ -13,6 +13,7 @@ pub mod docs;
 mod environment;
 pub mod fault;
 mod file;
+pub mod files;
 mod json;
 pub mod listen;
 mod relay_keys;

@@ -42,6 +42,8 @@ pub struct Raw {
     given: Vec<Option<Given>>,
     /// What .NET's section Kestrel says, beside what is a setting: by its normalized name, as it is written.
     pub(super) kestrel: BTreeMap<String, (String, Given)>,
+    /// A source could not be read: what is missing may be in there.
+    unread: bool,
     /// What is wrong.
     pub faults: Vec<Fault>,
     /// What should be known.
@@ -54,13 +56,14 @@ impl Raw {
         let mut raw = Raw {
             given: vec![None; DEFINITIONS.len()],
             kestrel: BTreeMap::new(),
+            unread: false,
             faults: Vec::new(),
             warnings: Vec::new(),
         };
         if let Some((path, origin)) = config_file(inputs) {
             match (inputs.read)(&path) {
                 Ok(text) => file::collect(&mut raw, &path, &text),
-                Err(error) => raw.faults.push(Fault::at(
+                Err(error) => raw.cannot_read(Fault::at(
                     "--config",
                     origin,
                     format!("cannot read {}: {error}", path.display()),
@@ -73,6 +76,19 @@ impl Raw {
             raw.set(*key, value, Origin::CommandLine(format!("--{}", key.definition().flag())));
         }
         raw
+    }
+
+    /// A source is of no use.
+    pub(super) fn cannot_read(&mut self, fault: Fault) {
+        self.unread = true;
+        self.faults.push(fault);
+    }
+
+    /// Something is missing: a fault, unless a source could not be read that may say it.
+    pub(super) fn lack(&mut self, fault: Fault) {
+        if !self.unread {
+            self.faults.push(fault);
+        }
     }
 
     /// Gives `key` a value, over what an earlier source gave.

@@ -310,7 +310,8 @@ pub const DEFINITIONS: &[Definition] = &[
          answered, as any other without a valid user.",
     ),
     define(Key::LimitsMessageBytes, "Limits__MessageBytes", bytes(1024, 16 << 20), "65536", Section::Limits)
-        .help("The longest WebSocket message from an SDK, over all its fragments. Then 1009."),
+        .help("The longest WebSocket message from an SDK, over all its fragments. Then 1009. A longer one of an agent that \
+              follows this one is passed over."),
     define(
         Key::LimitsBootstrapBytes,
         "Limits__BootstrapBytes",

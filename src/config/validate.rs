@@ -11,6 +11,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::definition::{Key, Kind};
 use super::fault::{Fault, Rejected};
+use super::files;
 use super::listen::Listen;
 use super::relay_keys;
 use super::settings::{
@@ -79,12 +80,8 @@ impl Settings {
     /// As [`load`].
     pub fn from_pairs(pairs: &[(&str, &str)]) -> Result<Settings, Rejected> {
         let environment = pairs.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        let inputs = Inputs {
-            command_line: Vec::new(),
-            config_file: None,
-            environment,
-            read: &|path: &Path| std::fs::read(path),
-        };
+        let inputs =
+            Inputs { command_line: Vec::new(), config_file: None, environment, read: &files::read_small };
         load(&inputs).map(|loaded| loaded.settings)
     }
 }
@@ -189,7 +186,7 @@ impl Check<'_> {
     fn offline_mode(&mut self, data_file: bool) -> Mode {
         let api_key = self.tried(Key::ApiKey) || self.tried(Key::ApiKeyFile);
         if !data_file && !api_key {
-            self.raw.faults.push(Fault::missing(
+            self.raw.lack(Fault::missing(
                 "DataFile, ApiKey",
                 "offline mode has neither, so no data could ever reach it",
                 "Set DataFile to a dump, or ApiKey to the key with which FeatBit sends one",
@@ -219,7 +216,7 @@ impl Check<'_> {
         if self.tried(Key::EventUri) {
             // It was given and is wrong, which has been told.
         } else if self.tried(Key::ForwardEvents) {
-            self.raw.faults.push(Fault::missing(
+            self.raw.lack(Fault::missing(
                 "EventUri",
                 "is needed by ForwardEvents=true",
                 "Set it, or set ForwardEvents=false",
@@ -395,7 +392,7 @@ impl Check<'_> {
 }
 
 /// `text` as it may be shown: without passwords, and not longer than a line.
-fn shown(kind: Kind, text: &str) -> String {
+pub(super) fn shown(kind: Kind, text: &str) -> String {
     let text = match kind {
         Kind::Secret => "****".to_string(),
         Kind::Uri(_) => masked_uri(text),

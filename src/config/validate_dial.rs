@@ -29,7 +29,7 @@ impl Check<'_> {
             (given, _) => {
                 let (have, lack) = if given.is_some() { (certificate, key) } else { (key, certificate) };
                 let (have_name, lack_name) = (have.definition().name, lack.definition().name);
-                self.raw.faults.push(Fault::at(
+                self.raw.lack(Fault::at(
                     have_name,
                     self.raw.origin(have),
                     format!("is given without {lack_name}"),

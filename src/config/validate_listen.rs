@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use super::definition::Key;
+use super::definition::{Key, Kind};
 use super::fault::{Fault, Origin};
 use super::listen::{self, Listen, Scheme};
 use super::settings::{CertificateFiles, ClientCertificate, KeyPairFiles, Tls};
 use super::source::Given;
-use super::validate::Check;
-use super::value::unfit;
+use super::validate::{Check, shown};
+use super::value::{Unfit, unfit};
 
 /// An address to listen on, and the certificate that it names for itself.
 pub(super) type Wanted = (Listen, Option<CertificateFiles>);
@@ -45,9 +45,26 @@ impl Check<'_> {
     }
 
     pub(super) fn urls(&mut self, key: Key) -> Option<Vec<Listen>> {
-        let (listen, names) = self.parsed(key, listen::parse)?;
-        self.warn_of_names(key.definition().name, &self.raw.origin(key), &names);
-        Some(listen)
+        let definition = key.definition();
+        let given = self.raw.given(key).map(|given| given.value.clone());
+        self.listed(definition.name, self.raw.origin(key), given.as_deref().unwrap_or(definition.default))
+    }
+
+    /// The URLs in a text. `None` has been told, each one that is wrong by itself.
+    fn listed(&mut self, setting: &str, origin: Origin, text: &str) -> Option<Vec<Listen>> {
+        match listen::parse(text) {
+            Ok((listen, names)) => {
+                self.warn_of_names(setting, &origin, &names);
+                Some(listen)
+            }
+            Err(wrong) => {
+                for (url, Unfit { problem, remedy }) in wrong {
+                    let problem = format!("{:?} {problem}", shown(Kind::Urls, &url));
+                    self.raw.faults.push(Fault::at(setting, origin.clone(), problem, remedy));
+                }
+                None
+            }
+        }
     }
 
     fn warn_of_names(&mut self, setting: &str, origin: &Origin, names: &[String]) {
@@ -102,7 +119,7 @@ impl Check<'_> {
         let setting = format!("Kestrel__Endpoints__{}", endpoint.name);
         let Some(url) = endpoint.given.get("url") else {
             let origin = endpoint.given.values().next().map(|given| given.origin.clone());
-            self.raw.faults.push(Fault {
+            self.raw.lack(Fault {
                 setting: format!("{setting}__Url"),
                 origin,
                 problem: "is missing".into(),
@@ -111,15 +128,8 @@ impl Check<'_> {
             return Vec::new();
         };
         let setting_url = format!("{setting}__Url");
-        let listen = match listen::parse(&url.value) {
-            Ok((listen, names)) => {
-                self.warn_of_names(&setting_url, &url.origin, &names);
-                listen
-            }
-            Err(unfit) => {
-                self.raw.faults.push(Fault::at(setting_url, url.origin.clone(), unfit.problem, unfit.remedy));
-                return Vec::new();
-            }
+        let Some(listen) = self.listed(&setting_url, url.origin.clone(), &url.value) else {
+            return Vec::new();
         };
         let certificate = self.endpoint_certificate(&setting, endpoint);
         listen.into_iter().map(|listen| (listen, certificate.clone())).collect()
@@ -180,7 +190,7 @@ impl Check<'_> {
             (Some(path), None) => (&names.0, &names.1, path),
             (None, Some(key)) => (&names.1, &names.0, key),
         };
-        self.raw.faults.push(Fault::at(
+        self.raw.lack(Fault::at(
             have,
             given.origin,
             format!("is given without {lack}"),
@@ -228,7 +238,7 @@ impl Check<'_> {
         let tried = self.tried(Key::TlsCertificateFile) || self.tried(Key::TlsKeyFile);
         match lacking {
             // A certificate that is there in part has been complained about.
-            Some(listen) if !tried => self.raw.faults.push(Fault::missing(
+            Some(listen) if !tried => self.raw.lack(Fault::missing(
                 Key::TlsCertificateFile.definition().name,
                 format!("is needed by {listen}"),
                 "Set it and Tls__KeyFile to PEM files, or listen on http://",
@@ -269,7 +279,7 @@ impl Check<'_> {
             });
         let wanted = parsed.unwrap_or(ClientCertificate::None);
         if wanted != ClientCertificate::None && !has_ca {
-            self.raw.faults.push(Fault::at(
+            self.raw.lack(Fault::at(
                 Key::TlsClientCertificate.definition().name,
                 self.raw.origin(Key::TlsClientCertificate),
                 "needs Tls__ClientCaFile, since nobody's certificate would be trusted",

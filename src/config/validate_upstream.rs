@@ -18,7 +18,7 @@ impl Check<'_> {
         ] {
             if missing {
                 let name = key.definition().name;
-                self.raw.faults.push(Fault::missing(name, "is needed to ask a server", "Set it"));
+                self.raw.lack(Fault::missing(name, "is needed to ask a server", "Set it"));
             }
         }
         self.check_key(api_key.as_ref());
@@ -52,7 +52,7 @@ impl Check<'_> {
         ];
         for (key, missing) in missing {
             if missing {
-                self.raw.faults.push(Fault::missing(
+                self.raw.lack(Fault::missing(
                     key.definition().name,
                     "is needed in auto mode",
                     "Set it, or set Mode=offline",

@@ -57,6 +57,8 @@ pub enum Mail {
     },
     /// The names of the agents between this one and the source of truth, the nearest first.
     Path(Arc<[String]>),
+    /// Where the agent stands is another: the word for it is to be looked up, so that the last one counts.
+    Standing,
     /// Stop accepting, finish what is under way, and close the WebSockets spread over this time.
     Drain(Duration),
     /// End now.

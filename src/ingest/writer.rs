@@ -15,7 +15,7 @@ use crate::store::{Change, Published, Snapshot, Writer, WriterOptions};
 use crate::telemetry::metrics::{Metrics, Source, WriterMetrics};
 use crate::wire::http1::response::error_body;
 
-use super::following::Following;
+use super::following::{Following, Standing};
 use super::handle::Submission;
 use super::inflate::inflate;
 use super::report::{LOGGED_MAX, report_findings, warn_of_dataset};
@@ -79,6 +79,17 @@ impl Ingest {
         let above: Arc<[String]> = above.into();
         for reactor in &self.reactors {
             reactor.post(Mail::Path(above.clone()));
+        }
+    }
+
+    /// Changes where the agent stands, and tells every reactor if FeatBit's word for it is another.
+    pub fn stand(&self, change: impl FnOnce(&mut Standing)) {
+        let before = self.following.state();
+        self.following.update(change);
+        if self.following.state() != before {
+            for reactor in &self.reactors {
+                reactor.post(Mail::Standing);
+            }
         }
     }
 

@@ -12,6 +12,8 @@ pub struct Dataset<'a> {
     pub environments: Vec<EnvironmentDef<'a>>,
     /// What the dump's reader should know but does not stand in the way of serving it.
     pub warnings: Vec<Finding>,
+    /// What a server's message holds beside that, and cannot be read. Empty for a dump, which is refused instead.
+    pub left_out: LeftOut<'a>,
 }
 
 /// One environment of a dataset.
@@ -34,4 +36,65 @@ pub struct Finding {
     pub path: String,
     /// What is wrong and what to do. Never contains a secret.
     pub message: String,
+}
+
+/// Faults that [`LeftOut`] tells; further ones are counted.
+pub const LEFT_OUT_FAULTS_MAX: usize = 5;
+
+/// Flags, segments and secrets of a server's message that cannot be read. The others count all the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut<'a> {
+    /// Flags, by their id.
+    pub flags: Vec<Lost<'a>>,
+    /// Segments, by their id.
+    pub segments: Vec<Lost<'a>>,
+    /// Secrets, by their value. Never to be logged.
+    pub secrets: Vec<Lost<'a>>,
+    /// The first [`LEFT_OUT_FAULTS_MAX`] faults, in the order of the message.
+    pub faults: Vec<Finding>,
+    /// How many more there are.
+    pub more: usize,
+}
+
+/// Something that cannot be read, as far as it can be told what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost<'a> {
+    /// The environment that it names, or else the one that it stands in; `None` if there is neither.
+    pub env_id: Option<EnvironmentId>,
+    /// What it is known by, if that can be read.
+    pub name: Option<&'a str>,
+    /// How many of its kind that can be read stand before it in its environment.
+    pub at: usize,
+}
+
+impl LeftOut<'_> {
+    /// Whether everything could be read.
+    pub fn is_empty(&self) -> bool {
+        self.count() == 0
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.flags.len() + self.segments.len() + self.secrets.len()
+    }
+
+    /// Whether something of this environment is among them.
+    pub fn concerns(&self, environment: EnvironmentId) -> bool {
+        let mut lost = self.flags.iter().chain(&self.segments).chain(&self.secrets);
+        lost.any(|lost| lost.env_id == Some(environment))
+    }
+}
+
+/// Its faults in one line, as a log line takes them.
+impl std::fmt::Display for LeftOut<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, fault) in self.faults.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{}: {}", fault.path, fault.message)?;
+        }
+        match self.more {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
+    }
 }

@@ -40,6 +40,8 @@ pub struct Counters {
     pub linger_timeouts: u64,
     /// Failed accepts, mostly for want of descriptors.
     pub accept_errors: u64,
+    /// Those of them that failed for want of descriptors or memory of the kernel.
+    pub starvations: u64,
     /// Connections ended, by [`Ended::index`].
     pub ended: [u64; Ended::ALL.len()],
     /// Bytes read.

@@ -295,6 +295,7 @@ impl<D: Driver<TcpStream>> Reactor<D> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.listeners[index].pending = false,
             Err(error) if is_starvation(&error) => {
                 self.io.counters.accept_errors += 1;
+                self.io.counters.starvations += 1;
                 self.starved = true;
                 self.listeners[index].pending = true;
             }

@@ -9,6 +9,8 @@ use serde_json::Value;
 use crate::model::environment_id::EnvironmentId;
 use crate::model::relay_path::is_path;
 
+use super::status::SyncState;
+
 pub use crate::model::relay_path::PATH_MAX;
 
 /// The header field of the answer to a relay's upgrade that names the agents between it and the source of truth: the
@@ -125,6 +127,11 @@ pub fn verified(number: u64) -> String {
 /// What tells a relay that the path above it is another one from now on.
 pub fn path(names: &[String]) -> String {
     serde_json::json!({ "messageType": "rp-path", "data": { "path": names } }).to_string()
+}
+
+/// What tells a relay where this agent stands with what it follows itself.
+pub fn state(state: SyncState) -> String {
+    format!(r#"{{"messageType":"rp-state","data":{{"state":"{}"}}}}"#, state.as_str())
 }
 
 /// The names of a path, as [`PATH_FIELD`] carries them. Empty if they are not such names, or too many.

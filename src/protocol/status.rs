@@ -23,6 +23,19 @@ pub enum SyncState {
 }
 
 impl SyncState {
+    const ALL: [Self; 5] =
+        [SyncState::None, SyncState::Starting, SyncState::Stable, SyncState::Interrupted, SyncState::Stopped];
+
+    /// Reads FeatBit's name for it.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+
+    /// Whether the data is all there is: kept up to date, or fed by hand.
+    pub const fn is_current(self) -> bool {
+        matches!(self, SyncState::None | SyncState::Stable)
+    }
+
     /// FeatBit's name for it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -133,6 +146,14 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&status.to_json()).unwrap();
         assert_eq!(json["lastSyncedAt"], "1969-12-31T23:59:59.999Z");
         assert_eq!(json["serves"], status.serves);
+    }
+
+    #[test]
+    fn a_state_is_read_as_it_is_written() {
+        for state in SyncState::ALL {
+            assert_eq!(SyncState::parse(state.as_str()), Some(state));
+        }
+        assert_eq!((SyncState::parse("stable"), SyncState::parse("")), (None, None));
     }
 
     #[test]

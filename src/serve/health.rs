@@ -18,8 +18,8 @@ pub(super) fn liveness() -> Answer {
 pub(super) fn readiness(view: &Snapshot, state: SyncState) -> Answer {
     let (status, word) = match state {
         _ if !view.loaded() => (503, "Unhealthy"),
-        SyncState::None | SyncState::Stable => (200, "Healthy"),
-        SyncState::Starting | SyncState::Interrupted | SyncState::Stopped => (200, "Degraded"),
+        state if state.is_current() => (200, "Healthy"),
+        _ => (200, "Degraded"),
     };
     Answer::new(status, TEXT, text(word)).with("Cache-Control", "no-store")
 }

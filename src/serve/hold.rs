@@ -23,6 +23,7 @@ const JUDGE_SLICE: usize = 256;
 pub(super) mod close_code {
     pub const GOING_AWAY: u16 = 1001;
     pub const POLICY: u16 = 1008;
+    pub const TOO_BIG: u16 = 1009;
     pub const TRY_AGAIN: u16 = 1011;
     /// "Try again later", of the registry at IANA.
     pub const OVERLOADED: u16 = 1013;

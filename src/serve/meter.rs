@@ -42,6 +42,10 @@ static PLAIN_HTTP: RateLimit = RateLimit::new(60_000);
 /// Says once a minute why a client's certificate was refused.
 static CLIENT_CERTIFICATE: RateLimit = RateLimit::new(60_000);
 
+/// Says once a minute that connections are turned away, or that there are no descriptors.
+static OVER_LIMIT: RateLimit = RateLimit::new(60_000);
+static STARVED: RateLimit = RateLimit::new(60_000);
+
 impl Meter {
     pub fn new(all: &Arc<Metrics>, options: &Options, wall_ms: fn() -> i64) -> Self {
         let by_user = options.user_bytes_max <= options.body_bytes_max;
@@ -144,8 +148,38 @@ impl Meter {
         for _ in self.seen.accept_errors..counters.accept_errors {
             own.limit_hit(Limit::Descriptors);
         }
+        self.warn_of_limits(counters);
         self.handshakes(counters);
         self.seen = counters.clone();
+    }
+
+    fn warn_of_limits(&self, counters: &Counters) {
+        let closed = counters.over_limit - self.seen.over_limit;
+        if closed > 0
+            && let Some(connections) = OVER_LIMIT.count(closed, self.now_ms())
+        {
+            tracing::warn!(
+                connections,
+                "connections were closed at once since as many are open as may be (connections_max in the line \
+                 `limits`). Raise Limits__Connections if it is set, else the limit of descriptors (LimitNOFILE=, \
+                 ulimit -Hn), or share the load among more agents. limits_hit{{limit=\"connections\"}} counts them"
+            );
+        }
+        let starved = counters.starvations - self.seen.starvations;
+        if starved > 0
+            && let Some(attempts) = STARVED.count(starved, self.now_ms())
+        {
+            tracing::warn!(
+                attempts,
+                "connections wait since the system gives no descriptor or memory for them. Raise the limit of \
+                 descriptors (LimitNOFILE=, ulimit -Hn; fs.file-max). limits_hit{{limit=\"descriptors\"}} counts the \
+                 attempts"
+            );
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from((self.wall_ms)()).unwrap_or(0)
     }
 
     fn handshakes(&self, counters: &Counters) {
@@ -163,9 +197,8 @@ impl Meter {
             self.own.limit_hit(Limit::HandshakesPerTurn);
         }
         let failed = |why: HandshakeFailure| now.failed[why as usize] > seen.failed[why as usize];
-        let now_ms = || u64::try_from((self.wall_ms)()).unwrap_or(0);
         if failed(HandshakeFailure::ClientCertificate)
-            && let Some(held_back) = CLIENT_CERTIFICATE.allow(now_ms())
+            && let Some(held_back) = CLIENT_CERTIFICATE.allow(self.now_ms())
         {
             tracing::warn!(
                 others_like_it = held_back,
@@ -174,7 +207,7 @@ impl Meter {
             );
         }
         if failed(HandshakeFailure::PlainHttp)
-            && let Some(held_back) = PLAIN_HTTP.allow(now_ms())
+            && let Some(held_back) = PLAIN_HTTP.allow(self.now_ms())
         {
             tracing::warn!(
                 others_like_it = held_back,

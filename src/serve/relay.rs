@@ -12,7 +12,8 @@ use crate::payload::Payload;
 use crate::protocol::message::PONG_FRAME;
 use crate::protocol::relay::{self, FromRelay, RelaySync};
 use crate::store::Scope;
-use crate::telemetry::metrics::Connection;
+use crate::telemetry::metrics::{Connection, Limit};
+use crate::telemetry::once::RateLimit;
 use crate::wire::ws::frame;
 use crate::wire::ws::reader::{Event, Reader, Step};
 
@@ -26,6 +27,8 @@ use super::stream::close_by_peer;
 
 /// Relays looked at between two looks at the sockets.
 const RELAY_SLICE: usize = 64;
+
+static TOO_LONG: RateLimit = RateLimit::new(60_000);
 
 /// Bytes of the body of a registration at most: a name.
 pub(super) const REGISTER_BYTES_MAX: u64 = 4096;
@@ -103,6 +106,11 @@ impl Server {
             verify: None,
         }));
         self.stay_alive(link);
+        let state = self.shared.ingest.following().state();
+        // Until it is told otherwise, a relay takes it that there is nothing to tell.
+        if !state.is_current() {
+            link.send(Payload::private(frame::text_frame(relay::state(state).as_bytes())));
+        }
     }
 
     /// A relay's connection is gone.
@@ -144,6 +152,17 @@ impl Server {
                 }
                 consumed
             }
+            // As FeatBit's server does: closed, it would come back and say the same.
+            Err(violation) if violation.code == close_code::TOO_BIG => {
+                let consumed = relay.reader.pass_over(bytes);
+                let lacks_data = relay.sequence.is_none() && !relay.awaits_full && !relay.waits_for_data;
+                self.note_too_long();
+                if lacks_data {
+                    // Perhaps it asked for what is newer than what it holds.
+                    self.relay_asks(link, session, &RelaySync::default());
+                }
+                consumed
+            }
             Err(violation) => {
                 self.close_violated(link, session, violation);
                 length
@@ -153,6 +172,18 @@ impl Server {
             link.hold_memory(relay.reader.settle());
         }
         consumed
+    }
+
+    fn note_too_long(&self) {
+        self.meter.limit_hit(Limit::MessageBytes);
+        if let Some(held_back) = TOO_LONG.allow(u64::try_from((self.shared.wall_ms)()).unwrap_or(0)) {
+            tracing::warn!(
+                others_like_it = held_back,
+                allowed = self.shared.options.message_bytes_max,
+                "an agent that follows this one sent a longer message than allowed, which was passed over. If it is not \
+                 shown in the status, or gets everything whenever it comes back, raise Limits__MessageBytes"
+            );
+        }
     }
 
     fn relay_asks(&mut self, link: &mut Link<'_>, session: &mut Session, sync: &RelaySync) {
@@ -274,7 +305,16 @@ impl Server {
     pub(super) fn take_path<T: Socket>(&mut self, above: &[String], io: &mut Io<T, Session>) {
         self.path.truncate(1);
         self.path.extend(above.iter().take(relay::PATH_MAX - 1).cloned());
-        let told = Payload::Shared(frame::text_frame(relay::path(&self.path).as_bytes()).into());
+        self.tell_relays(&relay::path(&self.path), io);
+    }
+
+    /// Where this agent stands is another: its relays stand no better.
+    pub(super) fn take_standing<T: Socket>(&mut self, io: &mut Io<T, Session>) {
+        self.tell_relays(&relay::state(self.shared.ingest.following().state()), io);
+    }
+
+    fn tell_relays<T: Socket>(&mut self, message: &str, io: &mut Io<T, Session>) {
+        let told = Payload::Shared(frame::text_frame(message.as_bytes()).into());
         for key in self.relays.clone() {
             io.visit(key, |link, _| {
                 if !link.is_closing() {

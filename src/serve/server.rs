@@ -111,6 +111,7 @@ impl Server {
                 io.visit(key, |link, session| self.send_relay_full(link, session, full));
             }
             Mail::Path(above) => self.take_path(&above, io),
+            Mail::Standing => self.take_standing(io),
             Mail::Drain(over) => self.begin_drain(over, io),
             Mail::Stop => self.done = true,
         }

@@ -156,9 +156,14 @@ impl Snapshot {
     /// A dump that the bootstrap call accepts: the environments that have secrets, flags and segments word
     /// for word. Shares what full payloads of large environments share.
     pub fn backup(&self) -> Payload {
+        self.backup_of(|_| true)
+    }
+
+    /// The same, of some environments.
+    pub fn backup_of(&self, wanted: impl Fn(EnvironmentId) -> bool) -> Payload {
         let mut runs = Vec::new();
         let mut text = br#"{"eventType":"rp_full","items":["#.to_vec();
-        for (index, environment) in self.served().enumerate() {
+        for (index, environment) in self.served().filter(|one| wanted(one.id)).enumerate() {
             if index > 0 {
                 text.push(b',');
             }

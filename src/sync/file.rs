@@ -3,14 +3,16 @@
 //! It is looked at, not waited for: a look costs microseconds, follows renames and swapped symbolic links, and works
 //! on network and overlay file systems, where the kernel reports no changes.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::config::{Key, files};
+
 /// A file whose time stamp is this young may be written again without its time stamp moving on: it is read once
-/// more later.
+/// more when so much time has passed. Whoever set the stamp, and by which clock, it moves on after that.
 const RACY: Duration = Duration::from_secs(2);
 
 /// Looks in a row that found another state each time, from which on a file that does not hold still is read all the
@@ -42,6 +44,7 @@ impl Stamp {
     fn is_racy(&self, now: SystemTime) -> bool {
         let Ok(since_epoch) = now.duration_since(SystemTime::UNIX_EPOCH) else { return true };
         let modified = Duration::new(u64::try_from(self.modified.0).unwrap_or(0), self.modified.1 as u32);
+        // Also one in the future, which a file that was copied with its time has, or one on another machine's clock.
         since_epoch < modified + RACY
     }
 }
@@ -134,19 +137,11 @@ impl DataFile {
     }
 
     fn look(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let metadata = fs::metadata(&self.path)?;
-        // Before it is opened: opening a named pipe waits until somebody writes into it.
-        if !metadata.is_file() {
-            return Err(io::Error::other("it is not a file"));
-        }
-        let stamp = Stamp::of(&metadata);
+        let stamp = Stamp::of(&fs::metadata(&self.path)?);
         if self.taken == Some(stamp) {
             (self.settling, self.moving) = (None, 0);
             return match self.read_again {
-                Some(when) if when <= Instant::now() => {
-                    self.read_again = None;
-                    self.read().map(|reading| self.take(reading))
-                }
+                Some(when) if when <= Instant::now() => self.read().map(|reading| self.take(reading)),
                 _ => Ok(None),
             };
         }
@@ -177,17 +172,9 @@ impl DataFile {
     }
 
     fn read(&self) -> io::Result<Reading> {
-        let mut file = File::open(&self.path)?;
-        let metadata = file.metadata()?;
-        let mut content =
-            Vec::with_capacity(usize::try_from(metadata.len().min(self.bytes_max)).unwrap_or(0));
-        Read::by_ref(&mut file).take(self.bytes_max.saturating_add(1)).read_to_end(&mut content)?;
-        if content.len() as u64 > self.bytes_max {
-            return Err(io::Error::other(format!(
-                "it is larger than Limits__BootstrapBytes, {} bytes",
-                self.bytes_max
-            )));
-        }
+        let (mut file, metadata) = files::open(&self.path)?;
+        let limit = Key::LimitsBootstrapBytes.definition().name;
+        let content = files::read_open(&mut file, &metadata, self.bytes_max, limit)?;
         let (stamp, after) = (Stamp::of(&metadata), Stamp::of(&file.metadata()?));
         // Not by the time of the last change: a file that another one was renamed over is whole.
         let held_still = (stamp.size, stamp.modified) == (after.size, after.modified);
@@ -197,9 +184,10 @@ impl DataFile {
     /// Remembers what was read, and hands it out if it is new.
     fn take(&mut self, Reading { stamp, content, .. }: Reading) -> Option<Vec<u8>> {
         // The state before reading: a write in between makes the next look differ.
-        self.taken = Some(stamp);
+        let is_new = self.taken.replace(stamp) != Some(stamp);
         (self.settling, self.moving) = (None, 0);
-        self.read_again = stamp.is_racy(SystemTime::now()).then(|| Instant::now() + RACY);
+        // Once for each state: a time stamp in the future stays racy for years.
+        self.read_again = (is_new && stamp.is_racy(SystemTime::now())).then(|| Instant::now() + RACY);
         let hash = foldhash_of(&content);
         (self.content.replace(hash) != Some(hash)).then_some(content)
     }
@@ -276,6 +264,41 @@ mod tests {
                 assert_eq!(file.poll().as_deref(), Some(whole.as_bytes()));
             }
         }
+    }
+
+    /// What went wrong: a file with a time stamp in the future was read every two seconds for ever.
+    #[test]
+    fn a_time_stamp_in_the_future_has_the_file_read_once_more_and_no_change_is_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.json");
+        let ahead = SystemTime::now() + Duration::from_secs(365 * 24 * 3600);
+        let write = |text: &str| {
+            fs::write(&path, text).unwrap();
+            fs::File::options().write(true).open(&path).unwrap().set_modified(ahead).unwrap();
+        };
+        write("one");
+        let mut file = watched(path.clone());
+        assert_eq!(file.poll().as_deref(), Some(&b"one"[..]));
+        assert!(file.read_again.is_some(), "it may have been written again within the same tick");
+        file.read_again = Some(Instant::now());
+        assert_eq!(file.poll(), None);
+        assert_eq!(file.read_again, None, "once is enough");
+        write("three");
+        assert_eq!(next(&mut file).as_deref(), Some(&b"three"[..]));
+    }
+
+    #[test]
+    fn what_was_written_within_the_same_tick_is_found_by_reading_once_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.json");
+        fs::write(&path, "one").unwrap();
+        let mut file = watched(path.clone());
+        file.poll();
+        fs::write(&path, "two").unwrap();
+        // As if the file system had given both writes the same times.
+        file.taken = Some(Stamp::of(&fs::metadata(&path).unwrap()));
+        file.read_again = Some(Instant::now());
+        assert_eq!(file.poll().as_deref(), Some(&b"two"[..]));
     }
 
     #[test]

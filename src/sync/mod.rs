@@ -85,6 +85,8 @@ pub fn run(
     let mut memory = GiveBack::default();
     let mut next_sweep = Instant::now() + SWEEP_EVERY;
     let mut events = Events::with_capacity(64);
+    // Before the first job: what a call brings as soon as the ports are open is newer than the file.
+    look_at_file(&mut source, &mut ingest);
     loop {
         if !work_off(jobs, &mut ingest, &mut source) {
             if let Source::Upstream(upstream) = &mut source {
@@ -93,14 +95,8 @@ pub fn run(
             return Ok(());
         }
         match &mut source {
-            Source::Nothing => {}
-            Source::File(file) => {
-                if let Some(bytes) = file.poll() {
-                    // Why a dataset was refused has been logged; the data in service stays.
-                    let _ = ingest.load_file(bytes, file.path());
-                }
-            }
             Source::Upstream(upstream) => upstream.turn(&mut ingest),
+            Source::Nothing | Source::File(_) => look_at_file(&mut source, &mut ingest),
         }
         if let Some(looked) = looked.take() {
             looked();
@@ -134,6 +130,16 @@ pub fn run(
     }
 }
 
+/// Takes in what is new in the data file, if there is one.
+fn look_at_file(source: &mut Source, ingest: &mut Ingest) {
+    if let Source::File(file) = source
+        && let Some(bytes) = file.poll()
+    {
+        // Why a dataset was refused has been logged; the data in service stays.
+        let _ = ingest.load_file(bytes, file.path());
+    }
+}
+
 /// Does the jobs that wait; false if there will be no more.
 fn work_off(jobs: &Receiver<Job>, ingest: &mut Ingest, source: &mut Source) -> bool {
     loop {
@@ -157,5 +163,66 @@ fn work_off(jobs: &Receiver<Job>, ingest: &mut Ingest, source: &mut Source) -> b
             Ok(Job::Stop) | Err(TryRecvError::Disconnected) => return false,
             Err(TryRecvError::Empty) => return true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fanout::mailbox::Mailbox;
+    use crate::ingest::{Following, Jobs, Submission};
+    use crate::net::slab::Key;
+    use crate::store::{Snapshot, WriterOptions};
+    use crate::telemetry::metrics::Metrics;
+    use arc_swap::ArcSwap;
+
+    /// A dump with one environment of the project, and nothing in it.
+    fn dump(project: &str) -> Vec<u8> {
+        let environment = "\"envId\": \"7c689106-35df-4d9f-b4d8-cb3d7342e4c3\"";
+        format!(
+            r#"{{"eventType": "rp_full", "items": [{{{environment}, "featureFlags": [], "segments": [], "secrets":
+                [{{"type": "server", "projectKey": "{project}", {environment}, "envKey": "prod",
+                "value": "v3faJy3RCUO8d-EJiVdN6waRfGjfNan02Ms9c0LiTD6w"}}]}}]}}"#
+        )
+        .into_bytes()
+    }
+
+    /// What went wrong: a call that was answered as soon as the ports were open was replaced by the file, which is older.
+    #[test]
+    fn the_file_of_the_start_does_not_replace_what_a_call_brought_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.json");
+        std::fs::write(&path, dump("file")).unwrap();
+        let source = Source::File(Box::new(DataFile::new(path, Duration::from_millis(10), 10_000)));
+        let waiting = Waiting::new().unwrap();
+        let (sender, queue) = crossbeam::channel::bounded(2);
+        let jobs = Jobs::new(sender, Some(waiting.waker()));
+        let mailbox = Mailbox::new(waiting.waker());
+        assert!(jobs.send(Job::Submission(Submission {
+            bytes: dump("call"),
+            gzip: false,
+            bytes_max: 10_000,
+            mailbox: mailbox.clone(),
+            key: Key::from_u64(0),
+            permit: Box::new(()),
+        })));
+        let current = Arc::new(ArcSwap::from(Snapshot::empty()));
+        let ingest = Ingest::new(
+            WriterOptions::default(),
+            false,
+            Vec::new(),
+            current.clone(),
+            Following::new(),
+            &Metrics::new(),
+            || 0,
+        );
+        let (told, looked) = crossbeam::channel::bounded::<()>(1);
+        let thread = std::thread::spawn(move || run(ingest, source, waiting, &queue, || drop(told)));
+        // Both are over: the first look at the file, and the call.
+        assert!(looked.recv().is_err());
+        assert!(jobs.send(Job::Stop));
+        thread.join().unwrap().unwrap();
+        assert!(mailbox.take().is_some(), "the call was answered");
+        assert_eq!(current.load().serves(), "call:prod");
     }
 }

@@ -24,14 +24,26 @@ impl RateLimit {
     /// several threads at the same moment, one passes. A clock that was set back far lets one pass and starts
     /// anew.
     pub fn allow(&self, now_ms: u64) -> Option<u64> {
-        let next_ms = self.next_ms.load(Relaxed);
-        let due = now_ms >= next_ms || next_ms - now_ms > self.interval_ms;
-        let new_next_ms = now_ms.saturating_add(self.interval_ms);
-        if due && self.next_ms.compare_exchange(next_ms, new_next_ms, Relaxed, Relaxed).is_ok() {
+        if self.is_due(now_ms) {
             return Some(self.held_back.swap(0, Relaxed));
         }
         self.held_back.fetch_add(1, Relaxed);
         None
+    }
+
+    /// Whether `events` at `now_ms` are to be told: `Some` of how many there were since it was last told, these
+    /// included.
+    pub fn count(&self, events: u64, now_ms: u64) -> Option<u64> {
+        self.held_back.fetch_add(events, Relaxed);
+        self.is_due(now_ms).then(|| self.held_back.swap(0, Relaxed))
+    }
+
+    /// Whether one may pass; it does then.
+    fn is_due(&self, now_ms: u64) -> bool {
+        let next_ms = self.next_ms.load(Relaxed);
+        let due = now_ms >= next_ms || next_ms - now_ms > self.interval_ms;
+        let new_next_ms = now_ms.saturating_add(self.interval_ms);
+        due && self.next_ms.compare_exchange(next_ms, new_next_ms, Relaxed, Relaxed).is_ok()
     }
 }
 
@@ -69,6 +81,16 @@ mod tests {
         assert_eq!(limit.allow(1000), Some(2));
         assert_eq!(limit.allow(1001), None);
         assert_eq!(limit.allow(5000), Some(1));
+    }
+
+    #[test]
+    fn events_are_told_with_their_number_once_per_interval() {
+        let limit = RateLimit::new(1000);
+        assert_eq!(limit.count(3, 0), Some(3));
+        assert_eq!(limit.count(4, 1), None);
+        assert_eq!(limit.count(5, 999), None);
+        assert_eq!(limit.count(6, 1000), Some(15));
+        assert_eq!(limit.count(1, 2000), Some(1));
     }
 
     #[test]

@@ -9,10 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
-use crate::config::{Fault, KeyPairFiles};
-
-/// The largest file taken: system bundles have some 200 KB.
-const BYTES_MAX: u64 = 4 << 20;
+use crate::config::{Fault, KeyPairFiles, files};
 
 /// The contents of the files of a certificate and its key, not looked into yet.
 #[derive(Clone, PartialEq, Eq)]
@@ -86,19 +83,10 @@ impl KeyPairText {
 /// # Errors
 /// When it is no readable file of a sensible size.
 pub fn read(setting: &str, path: &Path) -> Result<Vec<u8>, Fault> {
-    let fault = |problem: String| {
+    files::read_small(path).map_err(|error| {
+        let problem = format!("cannot read {}: {error}", path.display());
         Fault::missing(setting, problem, "Name a file in PEM form that the agent's user may read")
-    };
-    let unreadable = |error: std::io::Error| fault(format!("cannot read {}: {error}", path.display()));
-    // Before it is opened: opening a named pipe waits until somebody writes into it.
-    let metadata = std::fs::metadata(path).map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(fault(format!("{} is not a file", path.display())));
-    }
-    if metadata.len() > BYTES_MAX {
-        return Err(fault(format!("{} has more than {BYTES_MAX} bytes", path.display())));
-    }
-    std::fs::read(path).map_err(unreadable)
+    })
 }
 
 /// The certificates in a file, in their order.

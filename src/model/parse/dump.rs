@@ -8,10 +8,10 @@ use std::collections::hash_map::Entry;
 
 use foldhash::fast::RandomState;
 
-use crate::model::dataset::{Dataset, EnvironmentDef};
+use crate::model::dataset::{Dataset, EnvironmentDef, LeftOut, Lost};
 use crate::model::environment_id::EnvironmentId;
 use crate::model::flag::FlagDef;
-use crate::model::secret::{SecretDef, SecretKind};
+use crate::model::secret::{SecretDef, SecretKind, encoded_env_id};
 use crate::model::segment::SegmentDef;
 
 use super::findings::{DatasetError, Findings, Path};
@@ -23,12 +23,13 @@ use super::text::Parsed;
 
 type Map<K, V> = HashMap<K, V, RandomState>;
 
-/// What is done about two flags, or two segments, of one id in an environment.
+/// What is done about two flags, or two segments, of one id in an environment, and about what cannot be read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Twice {
     /// The dump is refused: nobody can mean that.
     Fault,
-    /// The newer one counts, of equally new ones the later: as servers say things twice.
+    /// It is a server's word. The newer one counts, of equally new ones the later: as servers say things twice. What
+    /// cannot be read is left out: it must not keep from all others what is new.
     NewerCounts,
 }
 
@@ -54,6 +55,7 @@ pub(super) fn read_at<'a>(
         segments: index_segments(&items),
         environments: Environments::default(),
         secrets: Map::default(),
+        left_out: LeftOut::default(),
     };
     for (index, item) in items.iter().enumerate() {
         reader.environments.named_by(item.env_id, index);
@@ -172,6 +174,11 @@ impl<'a> Environments<'a> {
         slot
     }
 
+    /// How many of its things an environment has so far.
+    fn count(&self, id: EnvironmentId, of: impl FnOnce(&EnvironmentDef<'a>) -> usize) -> usize {
+        self.slots.get(&id).and_then(|slot| self.list.get(*slot)).map_or(0, of)
+    }
+
     fn get(&mut self, id: EnvironmentId, item: usize) -> (&mut EnvironmentDef<'a>, &mut Seen<'a>) {
         let slot = self.named_by(id, item);
         (&mut self.list[slot], &mut self.seen[slot])
@@ -186,6 +193,7 @@ struct Reader<'p, 'a> {
     environments: Environments<'a>,
     /// By value: what it opens, and where it stands.
     secrets: Map<&'a str, (EnvironmentId, SecretKind, Place)>,
+    left_out: LeftOut<'a>,
 }
 
 impl<'a> Reader<'_, 'a> {
@@ -199,8 +207,19 @@ impl<'a> Reader<'_, 'a> {
                 && self.is_new_secret(&secret, &path, (item, index))
             {
                 self.environments.get(secret.env_id, item).0.secrets.push(secret);
+            } else if self.leave_out(faults) {
+                let mut lost = lost(element, Some(list.env_id), "value");
+                lost.name = lost.name.filter(|value| encoded_env_id(value).is_some());
+                let of = lost.env_id.unwrap_or(list.env_id);
+                lost.at = self.environments.count(of, |environment| environment.secrets.len());
+                self.left_out.secrets.push(lost);
             }
         }
+    }
+
+    /// Whether something with faults, before which there were `faults`, is left out for them.
+    fn leave_out(&mut self, faults: usize) -> bool {
+        self.twice == Twice::NewerCounts && self.findings.leave_out(faults, &mut self.left_out)
     }
 
     /// Whether no earlier secret has the same value; if one has, it must open the same door.
@@ -262,6 +281,11 @@ impl<'a> Reader<'_, 'a> {
                 );
                 check_key(&mut self.findings, &path, &mut seen.flag_keys, flag.key, (item, index));
                 environment.flags.push(flag);
+            } else if self.leave_out(faults) {
+                let mut lost = lost(element, Some(list.env_id), "id");
+                let of = lost.env_id.unwrap_or(list.env_id);
+                lost.at = self.environments.count(of, |environment| environment.flags.len());
+                self.left_out.flags.push(lost);
             }
             index += 1;
         }
@@ -288,6 +312,11 @@ impl<'a> Reader<'_, 'a> {
                 let ids = &mut seen.segment_ids;
                 check_unique(&mut self.findings, &path, ids, segment.id, "segments", (item, index));
                 environment.segments.push(segment);
+            } else if self.leave_out(faults) {
+                let mut lost = lost(element, Some(list.env_id), "id");
+                let of = lost.env_id.unwrap_or(list.env_id);
+                lost.at = self.environments.count(of, |environment| environment.segments.len());
+                self.left_out.segments.push(lost);
             }
             index += 1;
         }
@@ -314,7 +343,7 @@ impl<'a> Reader<'_, 'a> {
             }
         }
         let warnings = self.findings.finish()?;
-        Ok(Dataset { environments: list, warnings })
+        Ok(Dataset { environments: list, warnings, left_out: self.left_out })
     }
 }
 
@@ -371,6 +400,19 @@ fn keep_newer<'a, T: Versioned<'a>>(ids: &mut Map<&'a str, Place>, kept: &mut Ve
             }
         }
     }
+}
+
+/// What can be told of something that cannot be read: its environment, or else the one around it, and its name.
+pub(super) fn lost<'a>(element: Value<'_, 'a>, enclosing: Option<EnvironmentId>, name: &str) -> Lost<'a> {
+    let mut lost = Lost { env_id: enclosing, name: None, at: 0 };
+    for (key, value) in element.fields().into_iter().flatten() {
+        if key == "envId" {
+            lost.env_id = value.as_str().and_then(EnvironmentId::parse).or(enclosing);
+        } else if key == name {
+            lost.name = value.as_str().filter(|name| !name.is_empty());
+        }
+    }
+    lost
 }
 
 fn check_home(findings: &mut Findings, path: &Path<'_>, own: EnvironmentId, enclosing: EnvironmentId) {

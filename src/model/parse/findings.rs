@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::model::dataset::Finding;
+use crate::model::dataset::{Finding, LEFT_OUT_FAULTS_MAX, LeftOut};
 
 /// Faults that a [`DatasetError`] tells; further ones are counted.
 pub const FAULTS_MAX: usize = 20;
@@ -134,6 +134,23 @@ impl Findings {
     /// How many faults there were so far.
     pub fn faults(&self) -> usize {
         self.faults.len() + self.faults_more
+    }
+
+    /// Takes the faults back that were noted since there were `since` of them, as `left_out` bears them now. False if
+    /// there are none.
+    pub fn leave_out(&mut self, since: usize, left_out: &mut LeftOut<'_>) -> bool {
+        let count = self.faults() - since;
+        let kept = self.faults.len().min(since);
+        let mut told = 0;
+        for fault in self.faults.drain(kept..) {
+            if left_out.faults.len() < LEFT_OUT_FAULTS_MAX {
+                left_out.faults.push(fault);
+                told += 1;
+            }
+        }
+        left_out.more += count - told;
+        self.faults_more = since - kept;
+        count > 0
     }
 
     /// The warnings if there was no fault, else the faults.

@@ -1,7 +1,8 @@
 //! Reads FeatBit's relay dump, and single flags and segments, from JSON.
 //!
 //! Must not keep anything beyond the text it was given, and must not serve half a dump: either everything
-//! could be read, or all is refused with the places of the first faults. What a FeatBit server tolerates is
+//! could be read, or all is refused with the places of the first faults. Of a server's message, single flags, segments
+//! and secrets that cannot be read are left out, and told. What a FeatBit server tolerates is
 //! tolerated, with a warning. simd-json finds the tokens (`text`), `tape` walks them, `property` reads one
 //! property as one type, `secrets` and `items` secrets, flags and segments, `dump` the whole with its
 //! environments, `relay` the messages in which a server sends one; `lint` looks for what was hardly meant.
@@ -61,7 +62,8 @@ impl DatasetText {
     /// Reads the text as a message of a FeatBit server to a relay. Costs what [`Self::parse`] does.
     ///
     /// Fails as [`Self::parse`] does, with paths that begin at the message; but of two flags or segments of one
-    /// id the newer counts.
+    /// id the newer counts, and a flag, segment or secret that cannot be read is left out
+    /// ([`LeftOut`](crate::model::dataset::LeftOut)).
     pub fn parse_message(&mut self) -> Result<ServerMessage<'_>, MessageError> {
         relay::read(&self.parsed()?)
     }

@@ -3,7 +3,7 @@
 //! Must not apply anything, nor look twice at a message: it comes out as what it brings. What is of no known kind
 //! is told apart from what is broken, since FeatBit's own agent passes over the former.
 
-use crate::model::dataset::Dataset;
+use crate::model::dataset::{Dataset, LeftOut};
 use crate::model::flag::FlagDef;
 use crate::model::relay_path::{PATH_MAX, is_path};
 use crate::model::segment::SegmentDef;
@@ -35,12 +35,16 @@ pub enum ServerMessage<'a> {
         flags: Vec<FlagDef<'a>>,
         /// Segments, usually one or none.
         segments: Vec<SegmentDef<'a>>,
+        /// Those that cannot be read.
+        left_out: LeftOut<'a>,
     },
     /// `rp-verified`, of agents of our make only: what was sent before is certainly all there was when the full sync
     /// of this number was asked for.
     Verified(u64),
     /// `rp-path`, of agents of our make only: the random names of the processes from the sender to the source of truth.
     Path(Vec<String>),
+    /// `rp-state`, of agents of our make only: FeatBit's word for where the sender stands with what it follows itself.
+    State(&'a str),
     /// Anything else, by its `messageType`, or by the `eventType` of a `data-sync` of an unknown one.
     Other(&'a str),
 }
@@ -99,6 +103,10 @@ pub(super) fn read<'a>(parsed: &Parsed<'a>) -> Result<ServerMessage<'a>, Message
         let path = data.and_then(|data| data.fields()).and_then(path_names);
         return Ok(path.map_or(ServerMessage::Other(message_type), ServerMessage::Path));
     }
+    if message_type == "rp-state" {
+        let state = data.and_then(|data| data.fields()).and_then(state_word);
+        return Ok(state.map_or(ServerMessage::Other(message_type), ServerMessage::State));
+    }
     if !message_type.eq_ignore_ascii_case("data-sync") {
         return Ok(ServerMessage::Other(message_type));
     }
@@ -134,6 +142,12 @@ fn verified(fields: Fields<'_, '_>) -> Option<u64> {
     verify.and_then(|value| value.as_u64())
 }
 
+/// Where the sender stands.
+fn state_word<'a>(fields: Fields<'_, 'a>) -> Option<&'a str> {
+    pick!(fields => state: "state");
+    state.and_then(|value| value.as_str())
+}
+
 /// The names of a path, if they are such.
 fn path_names(fields: Fields<'_, '_>) -> Option<Vec<String>> {
     pick!(fields => path: "path");
@@ -151,20 +165,33 @@ fn change<'a>(
 ) -> Result<ServerMessage<'a>, DatasetError> {
     pick!(findings.object(data, path) => flags: "featureFlags", segments: "segments");
     let unknown = SegmentIndex::default();
+    let mut left_out = LeftOut::default();
     let mut elements = findings.list(flags, path, "featureFlags").enumerate().peekable();
     let mut flags = Vec::with_capacity(elements.len());
     while let Some((index, element)) = elements.next() {
         let raw = parsed.raw(element, elements.peek().map(|(_, next)| *next));
-        flags.extend(items::flag(&mut findings, &path.item("featureFlags", index), element, raw, &unknown));
+        let faults = findings.faults();
+        let flag = items::flag(&mut findings, &path.item("featureFlags", index), element, raw, &unknown);
+        if findings.leave_out(faults, &mut left_out) {
+            left_out.flags.push(dump::lost(element, None, "id"));
+        } else {
+            flags.extend(flag);
+        }
     }
     let mut elements = findings.list(segments, path, "segments").enumerate().peekable();
     let mut segments = Vec::with_capacity(elements.len());
     while let Some((index, element)) = elements.next() {
         let raw = parsed.raw(element, elements.peek().map(|(_, next)| *next));
-        segments.extend(items::segment(&mut findings, &path.item("segments", index), element, raw));
+        let faults = findings.faults();
+        let segment = items::segment(&mut findings, &path.item("segments", index), element, raw);
+        if findings.leave_out(faults, &mut left_out) {
+            left_out.segments.push(dump::lost(element, None, "id"));
+        } else {
+            segments.extend(segment);
+        }
     }
     findings.finish()?;
-    Ok(ServerMessage::Change { flags, segments })
+    Ok(ServerMessage::Change { flags, segments, left_out })
 }
 
 fn fail<'a>(findings: Findings) -> Result<ServerMessage<'a>, MessageError> {

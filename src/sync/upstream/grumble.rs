@@ -5,6 +5,7 @@
 use std::hash::Hash;
 
 use crate::ingest::Ingest;
+use crate::model::dataset::LeftOut;
 use crate::protocol::status::SyncState;
 use crate::telemetry::metrics::DialFault;
 use crate::telemetry::once::RateLimits;
@@ -24,12 +25,20 @@ pub(super) struct Grumble {
     /// The last error, until it is told elsewhere.
     error: Option<(i64, String)>,
     connected_before: bool,
+    /// That a status report is cut short was told.
+    told_cut: bool,
 }
 
 impl Grumble {
     /// About the server at this address.
     pub fn new(server: String) -> Self {
-        Self { server, limits: RateLimits::new(AGAIN_MS, 256), error: None, connected_before: false }
+        Self {
+            server,
+            limits: RateLimits::new(AGAIN_MS, 256),
+            error: None,
+            connected_before: false,
+            told_cut: false,
+        }
     }
 
     /// The last error since this was last asked, with its time.
@@ -50,6 +59,28 @@ impl Grumble {
     /// FeatBit's word for where the agent stands has changed.
     pub fn stands(&self, state: SyncState) {
         tracing::info!(server = self.server, "the state of the synchronization is now {}", state.as_str());
+    }
+
+    /// A status report is sent that leaves out so many names of environments, or none is, as it would be too long: said
+    /// once, until one is whole again.
+    pub fn reports(&mut self, left_out: Option<usize>) {
+        let is_cut = left_out != Some(0);
+        if !is_cut || std::mem::replace(&mut self.told_cut, is_cut) {
+            self.told_cut = is_cut;
+            return;
+        }
+        match left_out {
+            Some(left_out) => tracing::info!(
+                server = self.server,
+                left_out,
+                "the status that is reported to the server does not name all environments: it would be longer than \
+                 servers take. Data is not affected"
+            ),
+            None => tracing::warn!(
+                server = self.server,
+                "no status is reported to the server: the AgentId is longer than servers take. Choose a shorter one"
+            ),
+        }
     }
 
     /// The registration failed, which does not keep from following.
@@ -91,6 +122,22 @@ impl Grumble {
         }
     }
 
+    /// The other end of a stream is an agent that is not in touch with what it follows itself.
+    pub fn above(&mut self, ingest: &Ingest, state: SyncState, now_ms: i64) {
+        let told = format!(
+            "the agent above, or one further up, is not in touch with what it follows (it says {})",
+            state.as_str()
+        );
+        if let Some(others) = self.note(("above", state.as_str()), now_ms, &told) {
+            tracing::warn!(
+                server = self.server,
+                others_like_it = others,
+                "{told}: changes do not come until it is. Look at that one{}",
+                served(ingest)
+            );
+        }
+    }
+
     /// A stream was given up.
     pub fn lost(&mut self, ingest: &Ingest, told: &str, now_ms: i64) {
         if let Some(others) = self.note(told, now_ms, told) {
@@ -104,7 +151,7 @@ impl Grumble {
     }
 
     /// A stream ended.
-    pub fn ended(&mut self, ended: &Ended, bytes_max: u64, now_ms: i64) {
+    pub fn ended(&mut self, ingest: &Ingest, ended: &Ended, bytes_max: u64, now_ms: i64) {
         let told = match ended {
             Ended::Closed(code) => format!("the server closed the connection with code {code}"),
             Ended::TooLarge(bytes) => format!(
@@ -119,13 +166,19 @@ impl Grumble {
                 others_like_it = others,
                 "the server refuses the agent: it closed the connection with code 4003. Either it does not know the \
                  ApiKey, or the relay proxy has no environment with a server secret. The agent goes on asking until that \
-                 is mended"
+                 is mended{}",
+                served(ingest)
             ),
             Ended::TooLarge(_) => {
                 tracing::error!(server = self.server, others_like_it = others, "{told}");
             }
             _ => {
-                tracing::warn!(server = self.server, others_like_it = others, "{told}; another one is opened")
+                tracing::warn!(
+                    server = self.server,
+                    others_like_it = others,
+                    "{told}; another one is opened{}",
+                    served(ingest)
+                )
             }
         }
     }
@@ -138,6 +191,22 @@ impl Grumble {
                 server = self.server,
                 others_like_it = others,
                 "{told}. The data in service stays; everything is asked for again"
+            );
+        }
+    }
+
+    /// Something of a message cannot be read.
+    pub fn left_out(&mut self, left_out: &LeftOut<'_>, now_ms: i64) {
+        let count = left_out.count();
+        let faults = left_out.to_string();
+        let told = format!(
+            "{count} flags, segments or secrets of the server cannot be read and were left out: {faults}"
+        );
+        if let Some(others) = self.note(&faults, now_ms, &told) {
+            tracing::error!(
+                server = self.server,
+                others_like_it = others,
+                "{told}. What is held of them stays in service, and all else of the message counts"
             );
         }
     }

@@ -10,8 +10,9 @@
 //! | `dials` | the threads on which that happens |
 //! | `connection`, `wire` | an open stream |
 //! | `request` | what the agent says on it |
-//! | `take`, `overlay` | what becomes of what the server says |
+//! | `take`, `overlay`, `keep` | what becomes of what the server says |
 //! | `pull` | everything once, for a dump |
+//! | `tell` | what others are told of where the agent stands |
 //! | `grumble` | what is logged, and how often |
 
 mod connection;
@@ -20,12 +21,14 @@ mod dials;
 mod endpoint;
 mod follow;
 mod grumble;
+mod keep;
 mod overlay;
 mod pull;
 mod register;
 mod request;
 mod retry;
 mod take;
+mod tell;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +42,6 @@ use mio::{Interest, Registry, Token};
 
 use crate::config;
 use crate::ingest::{Ingest, Wish};
-use crate::protocol::status::{Status, SyncState};
 use crate::telemetry::metrics::{DialFault, Metrics, StreamEnd, UpstreamMetrics};
 
 use super::{TOKENS, Waiting};
@@ -49,7 +51,8 @@ use dials::{Dials, Outcome};
 use follow::{Action, Fault, Follow, Options, Why};
 use grumble::Grumble;
 use overlay::Overlay;
-use request::{Held, PING, report};
+use request::{Held, PING};
+use tell::Told;
 
 pub use dial::Caller;
 pub use pull::{PullError, pull};
@@ -93,15 +96,6 @@ struct Line {
     opened_wall_ms: i64,
     /// When it is let go of, if it was closed.
     closing_ms: Option<u64>,
-}
-
-/// What was last told of where the agent stands.
-#[derive(PartialEq, Eq)]
-struct Told {
-    state: SyncState,
-    connected_since_ms: Option<i64>,
-    failed_attempts: u64,
-    opened: u64,
 }
 
 impl Upstream {
@@ -219,13 +213,13 @@ impl Upstream {
                 if full {
                     self.overlay.clear();
                 }
-                self.send(now_ms, line, text);
+                self.send(ingest, now_ms, line, text);
             }
-            Action::Ping { line } => self.send(now_ms, line, PING.to_owned()),
+            Action::Ping { line } => self.send(ingest, now_ms, line, PING.to_owned()),
             Action::Report { line } => {
-                let status = self.status(ingest);
-                let text = report(&self.agent_id, &status);
-                self.send(now_ms, line, text);
+                if let Some(text) = self.report(ingest) {
+                    self.send(ingest, now_ms, line, text);
+                }
             }
             Action::Close { line } => {
                 self.metrics.ended(StreamEnd::Replaced);
@@ -348,10 +342,10 @@ impl Upstream {
 
     // Streams.
 
-    fn send(&mut self, now_ms: u64, number: u64, text: String) {
+    fn send(&mut self, ingest: &Ingest, now_ms: u64, number: u64, text: String) {
         let Some(line) = self.lines.get_mut(&number) else { return };
         if let Err(ended) = line.connection.send(text) {
-            self.ended(now_ms, number, &ended);
+            self.ended(ingest, now_ms, number, &ended);
         }
     }
 
@@ -360,7 +354,7 @@ impl Upstream {
         let Some(mut line) = self.lines.remove(&number) else { return };
         if let Err(ended) = line.connection.flush() {
             self.lines.insert(number, line);
-            return self.ended(now_ms, number, &ended);
+            return self.ended(ingest, now_ms, number, &ended);
         }
         let mut messages = 0;
         let end = loop {
@@ -387,13 +381,13 @@ impl Upstream {
         };
         self.lines.insert(number, line);
         match end {
-            Some(ended) => self.ended(now_ms, number, &ended),
+            Some(ended) => self.ended(ingest, now_ms, number, &ended),
             None if self.ring.take() == Some(number) => self.leave_ring(now_ms, number),
             None => {}
         }
     }
 
-    fn ended(&mut self, now_ms: u64, number: u64, ended: &Ended) {
+    fn ended(&mut self, ingest: &Ingest, now_ms: u64, number: u64, ended: &Ended) {
         let closing = self.lines.get(&number).is_some_and(|line| line.closing_ms.is_some());
         self.forget(number);
         if closing {
@@ -406,7 +400,7 @@ impl Upstream {
             Ended::Broken(_) => (StreamEnd::Broken, Fault::Failed),
         };
         self.metrics.ended(how);
-        self.grumble.ended(ended, self.caller.message_bytes_max, (self.wall_ms)());
+        self.grumble.ended(ingest, ended, self.caller.message_bytes_max, (self.wall_ms)());
         self.follow.ended(now_ms, number, fault);
     }
 
@@ -427,51 +421,6 @@ impl Upstream {
         for number in over {
             self.forget(number);
         }
-    }
-
-    // What others are told.
-
-    fn status(&self, ingest: &Ingest) -> String {
-        let snapshot = ingest.snapshot();
-        Status {
-            serves: &snapshot.serves(),
-            data_version: snapshot.data_version(),
-            sync_state: self.follow.state(),
-            last_synced_at_ms: ingest.following().standing().last_synced_ms,
-            reported_at_ms: (self.wall_ms)(),
-        }
-        .to_json()
-    }
-
-    /// Tells operators and health checks where the agent stands, if that has changed.
-    fn tell(&mut self, ingest: &Ingest) {
-        let open = self.lines.values().filter(|line| line.closing_ms.is_none());
-        let told = Told {
-            state: self.follow.state(),
-            connected_since_ms: open.map(|line| line.opened_wall_ms).max(),
-            failed_attempts: self.follow.failed_attempts(),
-            opened: self.metrics.opened.get(),
-        };
-        let error = self.grumble.take_error();
-        self.metrics.streams.set(self.lines.len() as u64);
-        self.metrics.stable.set(u64::from(told.state == SyncState::Stable));
-        self.metrics.failed_attempts.set(told.failed_attempts);
-        if self.told.as_ref() == Some(&told) && error.is_none() {
-            return;
-        }
-        if self.told.as_ref().is_some_and(|before| before.state != told.state) {
-            self.grumble.stands(told.state);
-        }
-        ingest.following().update(|standing| {
-            standing.state = told.state;
-            standing.connected_since_ms = told.connected_since_ms;
-            standing.failed_attempts = told.failed_attempts;
-            standing.reconnects = told.opened.saturating_sub(1);
-            if error.is_some() {
-                standing.last_error = error;
-            }
-        });
-        self.told = Some(told);
     }
 }
 

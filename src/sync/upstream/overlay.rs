@@ -54,14 +54,14 @@ pub(super) fn merge<'a>(messages: &'a mut [DatasetText], dataset: &mut Dataset<'
     let mut strange = false;
     let mut merging = Merging::default();
     for message in messages {
-        // They were read before, without a fault.
+        // They were read before; what cannot be read of them was reported then.
         match message.parse_message() {
             Ok(ServerMessage::Patch(patch)) => {
                 for environment in patch.environments {
                     strange |= merging.merge(dataset, environment.flags, environment.segments);
                 }
             }
-            Ok(ServerMessage::Change { flags, segments }) => {
+            Ok(ServerMessage::Change { flags, segments, .. }) => {
                 strange |= merging.merge(dataset, flags, segments);
             }
             _ => {}

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::model::dataset::LeftOut;
 use crate::model::parse::{DatasetError, DatasetText, MessageError, MessageKind, ServerMessage};
 use crate::store::{Writer, WriterOptions};
 
@@ -83,6 +84,11 @@ pub fn pull(caller: &Caller, patience: Duration) -> Result<Vec<u8>, PullError> {
 fn dump_of(message: &mut DatasetText) -> Result<Option<Vec<u8>>, PullError> {
     match message.parse_message() {
         Ok(ServerMessage::Full { dataset, .. }) => {
+            if !dataset.left_out.is_empty() {
+                // Nobody would miss in a dump what it does not hold.
+                let LeftOut { faults, more, .. } = dataset.left_out;
+                return Err(PullError::Unusable(DatasetError { faults, more }));
+            }
             if dataset.environments.iter().all(|environment| environment.secrets.is_empty()) {
                 return Err(PullError::Empty);
             }

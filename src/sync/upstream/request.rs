@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::ingest::Ingest;
+use crate::protocol::status::Status;
 use crate::store::{Scope, Snapshot};
 use crate::telemetry::metrics::UpstreamMetrics;
 
@@ -66,14 +67,43 @@ fn since(held: &Snapshot, source: &str) -> Option<String> {
     (text.len() <= REQUEST_BYTES_MAX).then_some(text)
 }
 
-/// The report of a status, which is JSON itself.
-pub(super) fn report(agent_id: &str, status: &str) -> String {
+/// A report of the agent's status.
+pub(super) struct Report {
+    pub text: String,
+    /// Names of environments that had no room in it.
+    pub left_out: usize,
+}
+
+/// The report of a status, no longer than the server takes: of the names of what is served, those that have no room
+/// are left out and counted. `None` if the agent's own name alone has none.
+pub(super) fn report(agent_id: &str, status: &Status<'_>) -> Option<Report> {
+    let fits = |text: &String| text.len() <= REQUEST_BYTES_MAX;
+    let whole = report_of(agent_id, status);
+    if fits(&whole) {
+        return Some(Report { text: whole, left_out: 0 });
+    }
+    let names: Vec<&str> = status.serves.split(',').collect();
+    let cut = |kept: usize| {
+        let serves = format!("{},… ({} more)", names[..kept].join(","), names.len() - kept);
+        report_of(agent_id, &Status { serves: serves.trim_start_matches(','), ..*status })
+    };
+    // Kept are as many as fit: a little less than this many have room.
+    let (mut fit, mut too_many) = (0, names.len().min(REQUEST_BYTES_MAX));
+    while fit + 1 < too_many {
+        let middle = fit.midpoint(too_many);
+        if fits(&cut(middle)) { fit = middle } else { too_many = middle }
+    }
+    Some(Report { text: cut(fit), left_out: names.len() - fit }).filter(|report| fits(&report.text))
+}
+
+/// The message; the status in it is JSON in a text.
+fn report_of(agent_id: &str, status: &Status<'_>) -> String {
     // Texts, escaped: this cannot fail.
     let text = |text: &str| serde_json::to_string(text).unwrap_or_default();
     format!(
         r#"{{"messageType":"rp-agent-status","data":{{"agentId":{},"status":{}}}}}"#,
         text(agent_id),
-        text(status)
+        text(&status.to_json())
     )
 }
 
@@ -81,6 +111,8 @@ pub(super) fn report(agent_id: &str, status: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::parse::DatasetText;
+    use crate::model::timestamp::parse_iso8601_ms;
+    use crate::protocol::status::SyncState;
     use crate::store::{Writer, WriterOptions};
 
     fn held(environments: usize, second: u8) -> Writer {
@@ -133,7 +165,55 @@ mod tests {
             recorded["streaming"].as_array().unwrap().iter().find(|part| part["what"] == "status report");
         let said = said.unwrap()["send"].as_str().unwrap();
         let parsed: serde_json::Value = serde_json::from_str(said).unwrap();
-        let status = parsed["data"]["status"].as_str().unwrap();
-        assert_eq!(report("agent-1", status), said);
+        let status: serde_json::Value =
+            serde_json::from_str(parsed["data"]["status"].as_str().unwrap()).unwrap();
+        let at = |field: &str| status[field].as_str().and_then(parse_iso8601_ms);
+        let status = Status {
+            serves: status["serves"].as_str().unwrap(),
+            data_version: status["dataVersion"].as_i64().unwrap(),
+            sync_state: SyncState::Stable,
+            last_synced_at_ms: at("lastSyncedAt"),
+            reported_at_ms: at("reportedAt").unwrap(),
+        };
+        let report = report("agent-1", &status).unwrap();
+        // This one says milliseconds.
+        assert_eq!((report.text, report.left_out), (said.replace(":00Z", ":00.000Z"), 0));
+    }
+
+    #[test]
+    fn a_report_of_many_environments_is_no_longer_than_the_server_takes() {
+        let status = |serves: &str, agent_id: &str| {
+            let status = Status {
+                serves,
+                data_version: i64::MAX,
+                sync_state: SyncState::Interrupted,
+                last_synced_at_ms: None,
+                reported_at_ms: 0,
+            };
+            report(agent_id, &status).map(|report| {
+                let text: serde_json::Value = serde_json::from_str(&report.text).unwrap();
+                let status: serde_json::Value =
+                    serde_json::from_str(text["data"]["status"].as_str().unwrap()).unwrap();
+                (report.text.len(), report.left_out, status["serves"].as_str().unwrap().to_owned())
+            })
+        };
+        let names: Vec<String> = (0..1400).map(|number| format!("webshop-{number}:\"prod\"-é")).collect();
+        let (bytes, left_out, serves) = status(&names.join(","), "agent-1").unwrap();
+        assert!((7_900..=8_000).contains(&bytes), "{bytes}");
+        let kept = names.len() - left_out;
+        assert_eq!(serves, format!("{},… ({left_out} more)", names[..kept].join(",")));
+        // One that fits is whole, at every length around the limit.
+        for length in 7_700..8_000 {
+            let (bytes, left_out, serves) = status(&format!("a:b,{}", "x".repeat(length)), "a").unwrap();
+            assert!(bytes <= 8_000);
+            assert_eq!(left_out == 0, serves.len() == length + 4);
+            assert!(left_out <= 1);
+        }
+        let one = "x".repeat(9_000);
+        assert_eq!(
+            status(&one, "a").map(|(_, left_out, serves)| (left_out, serves)),
+            Some((1, "… (1 more)".into()))
+        );
+        assert_eq!(status("a:b", &one), None);
     }
 }

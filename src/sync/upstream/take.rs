@@ -5,15 +5,16 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::ingest::Ingest;
-use crate::model::dataset::Dataset;
+use crate::model::dataset::{Dataset, LeftOut};
 use crate::model::flag::FlagDef;
-use crate::model::parse::{DatasetText, MessageError, ServerMessage};
+use crate::model::parse::{DatasetError, DatasetText, MessageError, MessageKind, ServerMessage};
 use crate::model::segment::SegmentDef;
 use crate::store::Snapshot;
-use crate::telemetry::metrics::{Unused, UpstreamSync};
+use crate::telemetry::metrics::{LeftOutKind, Unused, UpstreamSync};
 
 use super::Upstream;
 use super::follow::{Brought, Coverage, Take};
+use super::keep::keep;
 use super::overlay::merge;
 
 impl Upstream {
@@ -26,7 +27,7 @@ impl Upstream {
             Ok(ServerMessage::Full { dataset, provisional }) => {
                 self.take_full(ingest, now_ms, line, dataset, provisional, arrived);
             }
-            Ok(ServerMessage::Patch(Dataset { environments, .. })) => {
+            Ok(ServerMessage::Patch(Dataset { environments, left_out, .. })) => {
                 let ids: Vec<_> = environments.iter().map(|one| one.id).collect();
                 let strange = ids.iter().any(|id| !ingest.snapshot().holds(*id));
                 let brought = Brought::Patch { environments: &ids, strange };
@@ -38,8 +39,11 @@ impl Upstream {
                 }
                 let items = Items { flags, segments, arrived };
                 self.take_items(ingest, take, UpstreamSync::Patch, items, &message);
+                if self.report_left_out(&left_out) {
+                    self.follow.lost_some(now_ms);
+                }
             }
-            Ok(ServerMessage::Change { flags, segments }) => {
+            Ok(ServerMessage::Change { flags, segments, left_out }) => {
                 let ids = flags.iter().map(|flag| flag.env_id).chain(segments.iter().map(|one| one.env_id));
                 let environments: Vec<_> = ids.collect();
                 let strange = environments.iter().any(|id| !ingest.snapshot().holds(*id));
@@ -47,6 +51,9 @@ impl Upstream {
                 let take = self.follow.message(now_ms, line, brought);
                 let items = Items { flags, segments, arrived };
                 self.take_items(ingest, take, UpstreamSync::Change, items, &message);
+                if self.report_left_out(&left_out) {
+                    self.follow.lost_some(now_ms);
+                }
             }
             Ok(ServerMessage::Verified(number)) => {
                 if let Take::Certain { answered } =
@@ -56,19 +63,35 @@ impl Upstream {
                 }
             }
             Ok(ServerMessage::Path(path)) => self.path_changed(ingest, line, path),
+            Ok(ServerMessage::State(word)) => self.above_stands(ingest, line, word),
             Ok(ServerMessage::Other(kind)) => {
                 if kind != "pong" {
                     self.metrics.unused(Unused::Unknown);
                 }
                 self.follow.message(now_ms, line, Brought::Other);
             }
-            Err(MessageError { kind, faults }) => {
-                self.metrics.unused(Unused::Faulty);
-                ingest.rejected();
-                self.grumble.faulty(&faults.to_string(), (self.wall_ms)());
-                self.follow.message(now_ms, line, Brought::Broken(kind));
-            }
+            Err(error) => self.refuse(ingest, now_ms, line, error),
         }
+    }
+
+    /// A message cannot be used.
+    fn refuse(&mut self, ingest: &Ingest, now_ms: u64, line: u64, error: MessageError) {
+        self.metrics.unused(Unused::Faulty);
+        ingest.rejected();
+        self.grumble.faulty(&error.faults.to_string(), (self.wall_ms)());
+        self.follow.message(now_ms, line, Brought::Broken(error.kind));
+    }
+
+    /// Reports what of a message could not be read; true if there is any.
+    fn report_left_out(&mut self, left_out: &LeftOut<'_>) -> bool {
+        if left_out.is_empty() {
+            return false;
+        }
+        self.metrics.left_out(LeftOutKind::Flag, left_out.flags.len());
+        self.metrics.left_out(LeftOutKind::Segment, left_out.segments.len());
+        self.metrics.left_out(LeftOutKind::Secret, left_out.secrets.len());
+        self.grumble.left_out(left_out, (self.wall_ms)());
+        true
     }
 
     fn take_full(
@@ -80,6 +103,31 @@ impl Upstream {
         provisional: bool,
         arrived: Instant,
     ) {
+        let lost = self.report_left_out(&full.left_out);
+        let left_out = full.left_out.count();
+        // A secret that cannot be read may be any that an SDK shows.
+        let provisional = provisional || !full.left_out.secrets.is_empty();
+        let mut held = match lost {
+            true => {
+                let concerned =
+                    ingest.snapshot().backup_of(|environment| full.left_out.concerns(environment));
+                DatasetText::new(concerned.to_vec())
+            }
+            false => DatasetText::new(Vec::new()),
+        };
+        let (mut full, kind) = (full, Some(MessageKind::Full));
+        if lost {
+            match held.parse() {
+                Ok(held) => keep(held, &mut full),
+                Err(faults) => return self.refuse(ingest, now_ms, line, MessageError { kind, faults }),
+            }
+            let LeftOut { flags, segments, faults, more, .. } = &full.left_out;
+            if !has_items(&full) && flags.len() + segments.len() > 0 {
+                // Whatever it says, this agent does not understand it.
+                let faults = DatasetError { faults: faults.clone(), more: *more };
+                return self.refuse(ingest, now_ms, line, MessageError { kind, faults });
+            }
+        }
         let coverage = Coverage::of(&full);
         let empty = would_empty(ingest.snapshot(), &full);
         let brought = Brought::Full { coverage: &coverage, empty, provisional };
@@ -90,6 +138,7 @@ impl Upstream {
                 let strange = merge(&mut remembered, &mut dataset);
                 let changed = ingest.load_full(&dataset, answered, arrived);
                 self.synced(UpstreamSync::Full);
+                self.metrics.full_left_out(left_out);
                 self.source = self.path.first().cloned().unwrap_or_default();
                 self.follow.in_service(now_ms, line, coverage, &changed, strange);
                 if !self.follow.full_under_way() {
@@ -144,11 +193,15 @@ struct Items<'a> {
     arrived: Instant,
 }
 
+/// Whether there is any flag or segment in it.
+fn has_items(full: &Dataset<'_>) -> bool {
+    full.environments.iter().any(|one| !one.flags.is_empty() || !one.segments.is_empty())
+}
+
 /// Whether a full would leave environments that have flags or segments without any: a server that has lost its data
 /// says that, nobody means it. Going over to other environments, which have none yet, is no such thing.
 fn would_empty(held: &Snapshot, full: &Dataset<'_>) -> bool {
-    let has_items = full.environments.iter().any(|one| !one.flags.is_empty() || !one.segments.is_empty());
-    if has_items {
+    if has_items(full) {
         return false;
     }
     let mut filled = held.environments().filter(|one| one.flag_count() + one.segment_count() > 0);

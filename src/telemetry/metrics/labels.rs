@@ -324,6 +324,18 @@ labels! {
 }
 
 labels! {
+    /// What of a server's message could not be read, and was left out.
+    LeftOutKind {
+        /// A flag.
+        Flag => "flag",
+        /// A segment.
+        Segment => "segment",
+        /// A secret.
+        Secret => "secret",
+    }
+}
+
+labels! {
     /// Why a message of the server was not used.
     Unused {
         /// It has faults.

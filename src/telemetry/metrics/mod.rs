@@ -22,8 +22,8 @@ use prometheus_client::registry::Registry;
 
 pub use cell::{Counter, Gauge, Histogram};
 pub use labels::{
-    Closed, Connection, DialFault, Handshake, HandshakeFailure, Limit, Refusal, Reload, Route, Source,
-    Status, StreamEnd, Sync, Unused, UpstreamSync,
+    Closed, Connection, DialFault, Handshake, HandshakeFailure, LeftOutKind, Limit, Refusal, Reload, Route,
+    Source, Status, StreamEnd, Sync, Unused, UpstreamSync,
 };
 pub use reactor::{EnvironmentConnections, ReactorMetrics};
 pub use tls::TlsMetrics;

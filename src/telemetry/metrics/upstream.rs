@@ -5,7 +5,7 @@
 use std::fmt::Error;
 
 use super::cell::{Counter, Gauge};
-use super::labels::{DialFault, StreamEnd, Unused, UpstreamSync};
+use super::labels::{DialFault, LeftOutKind, StreamEnd, Unused, UpstreamSync};
 use super::page::Page;
 
 /// The numbers of the one server that is followed.
@@ -30,6 +30,9 @@ pub struct UpstreamMetrics {
     pub synced_unix_s: Gauge,
     /// Attempts that failed since the last one that did not.
     pub failed_attempts: Gauge,
+    /// What of the last full sync could not be read.
+    full_left_out: Gauge,
+    left_out: [Counter; LeftOutKind::COUNT],
     dial_faults: [Counter; DialFault::COUNT],
     ends: [Counter; StreamEnd::COUNT],
     syncs: [Counter; UpstreamSync::COUNT],
@@ -55,6 +58,16 @@ impl UpstreamMetrics {
     /// A message was not used.
     pub fn unused(&self, why: Unused) {
         self.unused[why as usize].add(1);
+    }
+
+    /// Something of a message could not be read.
+    pub fn left_out(&self, kind: LeftOutKind, count: usize) {
+        self.left_out[kind as usize].add(count as u64);
+    }
+
+    /// So much of a full sync that was taken in could not be read.
+    pub fn full_left_out(&self, count: usize) {
+        self.full_left_out.set(count as u64);
     }
 
     pub(super) fn encode(&self, page: &mut Page<'_>) -> Result<(), Error> {
@@ -84,6 +97,13 @@ impl UpstreamMetrics {
         let unused =
             Unused::ALL.iter().map(|why| ([("reason", why.as_str())], self.unused[*why as usize].get()));
         page.counters("upstream_messages_unused", "Messages of the server that were not used.", unused)?;
+        let left_out = LeftOutKind::ALL
+            .iter()
+            .map(|kind| ([("kind", kind.as_str())], self.left_out[*kind as usize].get()));
+        let help = "Flags, segments and secrets of the server that could not be read and were left out.";
+        page.counters("upstream_items_left_out", help, left_out)?;
+        let help = "Flags, segments and secrets of the last full sync that could not be read.";
+        page.gauge("upstream_full_left_out", help, self.full_left_out.get() as f64)?;
         page.counter("upstream_messages", "Messages of the server.", self.messages.get())?;
         page.counter("upstream_received_bytes", "Bytes read from the server.", self.received_bytes.get())?;
         let name = "upstream_last_heard_timestamp_seconds";

@@ -25,6 +25,16 @@ struct Fragments {
     /// How many of `bytes` are known to be whole characters of UTF-8; only text is checked.
     checked: usize,
     bytes: Vec<u8>,
+    passed_over: Option<PassedOver>,
+}
+
+/// The frame at hand of a message that is passed over.
+#[derive(Debug)]
+struct PassedOver {
+    /// Bytes of its payload that are still to come.
+    left: u64,
+    /// Whether the message ends with it.
+    is_last: bool,
 }
 
 /// Something a client sent.
@@ -61,7 +71,7 @@ pub enum Step<'b> {
         /// How many bytes at the start of the buffer are done with.
         consumed: usize,
     },
-    /// A fragment was taken in; so many bytes at the start of the buffer are done with.
+    /// A fragment was taken in, or a part of a message passed over; so many bytes at the start of the buffer are done with.
     Consumed(usize),
 }
 
@@ -159,11 +169,17 @@ impl Reader {
         max_message_bytes: usize,
     ) -> Result<Step<'b>, Violation> {
         self.settle();
+        if let Some(step) = self.pass(buf.len()) {
+            return Ok(step);
+        }
         let header = match Header::parse(buf) {
             Ok(header) => header,
             Err(Ok(needed)) => return Ok(Step::Incomplete { needed }),
             Err(Err(violation)) => return Err(violation),
         };
+        if header.opcode == OpCode::Data(Data::Continue) && self.passes_over() {
+            return Ok(Step::Consumed(self.drop_frame(&header)));
+        }
         let frame_len = self.admit(&header, max_message_bytes)?;
         let Some(payload) = buf.get_mut(header.len..frame_len) else {
             return Ok(Step::Incomplete { needed: frame_len });
@@ -184,6 +200,7 @@ impl Reader {
                         is_finished: false,
                         checked: 0,
                         bytes: Vec::new(),
+                        passed_over: None,
                     })
                 });
                 fragments.append(payload, header.is_final)?;
@@ -219,6 +236,45 @@ impl Reader {
             Ok(payload_len) if payload_len <= room => payload_len.checked_add(header.len).ok_or(TOO_BIG),
             _ => Err(TOO_BIG),
         }
+    }
+
+    /// Goes on after [`Self::step`] refused the message at the start of `buf` as too big: all of it is dropped as it
+    /// comes in, by further steps, and what comes between its fragments or after it is read as ever. Gives the bytes
+    /// that are done with.
+    pub fn pass_over(&mut self, buf: &[u8]) -> usize {
+        match Header::parse(buf) {
+            Ok(header) => self.drop_frame(&header),
+            Err(_) => 0,
+        }
+    }
+
+    fn passes_over(&self) -> bool {
+        self.fragments.as_ref().is_some_and(|fragments| fragments.passed_over.is_some())
+    }
+
+    /// Notes that a frame's payload is to be dropped; the bytes of its header.
+    fn drop_frame(&mut self, header: &Header) -> usize {
+        self.fragments = Some(Box::new(Fragments {
+            is_text: false,
+            is_finished: header.is_final && header.payload_len == 0,
+            checked: 0,
+            bytes: Vec::new(),
+            passed_over: Some(PassedOver { left: header.payload_len, is_last: header.is_final }),
+        }));
+        header.len
+    }
+
+    /// Drops what there is of a frame that is passed over, if one is at hand.
+    fn pass(&mut self, held: usize) -> Option<Step<'static>> {
+        let fragments = self.fragments.as_mut()?;
+        let frame = fragments.passed_over.as_mut().filter(|frame| frame.left > 0)?;
+        let passed = usize::try_from(frame.left).map_or(held, |left| left.min(held));
+        if passed == 0 {
+            return Some(Step::Incomplete { needed: 1 });
+        }
+        frame.left -= passed as u64;
+        fragments.is_finished = frame.left == 0 && frame.is_last;
+        Some(Step::Consumed(passed))
     }
 
     /// Lets go of a message that was put together of fragments and has been dealt with, and says what is still held:

@@ -187,6 +187,75 @@ fn plain_event(
     Ok(Some(if is_text { Seen::Text(bytes) } else { Seen::Binary(bytes) }))
 }
 
+/// As [`read`], but passes over what is too big; with how often.
+fn read_passing(pieces: &[&[u8]], max: usize) -> (Vec<Seen>, usize) {
+    let (mut reader, mut buffer, mut seen, mut passed_over) = (Reader::new(), Vec::new(), Vec::new(), 0);
+    for piece in pieces {
+        buffer.extend_from_slice(piece);
+        loop {
+            let held = buffer.len();
+            let done = match reader.step(&mut buffer, max) {
+                Ok(Step::Incomplete { needed }) => {
+                    assert!(needed > held && needed <= max.max(125) + 14, "{needed} of {held}");
+                    break;
+                }
+                Ok(Step::Consumed(consumed)) => consumed,
+                Ok(Step::Event { event, consumed }) => {
+                    seen.push(event.into());
+                    consumed
+                }
+                Err(violation) if violation.code == 1009 => {
+                    passed_over += 1;
+                    reader.pass_over(&buffer)
+                }
+                Err(violation) => {
+                    seen.push(Seen::Violation(violation.code));
+                    return (seen, passed_over);
+                }
+            };
+            assert!(done > 0 && done <= held);
+            buffer.drain(..done);
+        }
+        reader.settle();
+    }
+    assert_eq!((buffer.len(), reader.memory_bytes()), (0, 0), "nothing is kept");
+    (seen, passed_over)
+}
+
+#[test]
+fn what_is_too_big_can_be_passed_over_without_the_bytes_around_it() {
+    let (long, half) = (client_frame(0x81, &[b'x'; 70_000]), [b'y'; 600]);
+    let frames = [
+        client_frame(0x81, b"before"),
+        long,
+        client_frame(0x89, b"p"),
+        // Too big by its second fragment, with a ping within it, a third fragment, and one of nothing.
+        client_frame(0x01, &half),
+        client_frame(0x00, &half),
+        client_frame(0x89, b"q"),
+        client_frame(0x00, &half),
+        client_frame(0x80, b""),
+        client_frame(0x81, b"after"),
+        // Its second message begins within the first, which is not allowed however long that is.
+        client_frame(0x01, &[b'z'; 2000]),
+        client_frame(0x81, b"never"),
+    ];
+    let expected = vec![
+        Seen::Text(b"before".to_vec()),
+        Seen::Ping(b"p".to_vec()),
+        Seen::Ping(b"q".to_vec()),
+        Seen::Text(b"after".to_vec()),
+        Seen::Violation(1002),
+    ];
+    let bytes = frames.concat();
+    for size in [1, 7, 4096, bytes.len()] {
+        let pieces: Vec<&[u8]> = bytes.chunks(size).collect();
+        assert_eq!(read_passing(&pieces, MAX), (expected.clone(), 3), "pieces of {size}");
+    }
+    let whole = frames[..9].concat();
+    assert_eq!(read_passing(&[&whole], MAX), (expected[..4].to_vec(), 2));
+}
+
 #[test]
 fn an_idle_reader_is_one_pointer() {
     assert_eq!(size_of::<Reader>(), 8);

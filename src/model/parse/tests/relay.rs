@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::model::dataset::LEFT_OUT_FAULTS_MAX;
 use crate::model::environment_id::EnvironmentId;
 use crate::model::parse::{DatasetText, MessageError, MessageKind, ServerMessage};
 
@@ -83,7 +84,7 @@ fn a_real_servers_patch_names_an_environment_once_for_each_server_secret() {
 fn a_real_servers_push_is_one_item_word_for_word() {
     for answer in answers("a flag changes at the server (published on Redis)") {
         let mut text = DatasetText::new(answer.clone().into_bytes());
-        let ServerMessage::Change { flags, segments } = text.parse_message().unwrap() else {
+        let ServerMessage::Change { flags, segments, .. } = text.parse_message().unwrap() else {
             panic!("no change")
         };
         assert_eq!((flags.len(), segments.len()), (1, 0));
@@ -91,7 +92,7 @@ fn a_real_servers_push_is_one_item_word_for_word() {
     }
     for answer in answers("a segment changes at the server") {
         let mut text = DatasetText::new(answer.clone().into_bytes());
-        let ServerMessage::Change { flags, segments } = text.parse_message().unwrap() else {
+        let ServerMessage::Change { flags, segments, .. } = text.parse_message().unwrap() else {
             panic!("no change")
         };
         assert_eq!((flags.len(), segments.len()), (0, 1));
@@ -116,10 +117,6 @@ fn what_is_of_no_known_kind_is_not_broken() {
 
 #[test]
 fn what_is_broken_is_told_with_its_place() {
-    let mut no_key = dump();
-    no_key["items"][0]["featureFlags"][0].as_object_mut().unwrap().remove("key");
-    let full = message_of(no_key);
-    let change = message_of(json!({"eventType": "patch", "segments": [{"id": 1}]}));
     for (text, path, part) in [
         ("", "line 1, column 1 (byte 0)", "empty"),
         ("[]", "the message", "an object"),
@@ -134,8 +131,16 @@ fn what_is_broken_is_told_with_its_place() {
             "data.items[0]",
             "number",
         ),
-        (&full, "data.items[0].featureFlags[0].key", "missing"),
-        (&change, "data.segments[0].id", "a number"),
+        (
+            r#"{"messageType":"data-sync","data":{"eventType":"rp_full","items":[{"envId":7}]}}"#,
+            "data.items[0].envId",
+            "number",
+        ),
+        (
+            r#"{"messageType":"data-sync","data":{"eventType":"patch","segments":7}}"#,
+            "data.segments",
+            "a number",
+        ),
     ] {
         let error = error_of(text);
         assert_eq!(error.faults.faults[0].path, path, "{text}");
@@ -158,8 +163,73 @@ fn what_is_broken_is_told_with_its_kind_if_that_can_be_read() {
 fn a_secret_is_never_repeated_in_a_fault() {
     let mut broken = dump();
     broken["items"][0]["secrets"][0]["value"] = json!("a-secret-of-the-wrong-length");
-    let error = error_of(message_of(broken)).to_string();
-    assert!(error.contains("data.items[0].secrets[0].value") && !error.contains("a-secret"), "{error}");
+    let mut text = DatasetText::new(message_of(broken).into_bytes());
+    let ServerMessage::Full { dataset, .. } = text.parse_message().unwrap() else { panic!("no full") };
+    let told = dataset.left_out.to_string();
+    assert!(told.contains("data.items[0].secrets[0].value") && !told.contains("a-secret"), "{told}");
+    assert!(dataset.environments[0].secrets.is_empty());
+}
+
+/// One that cannot be read kept every environment from syncing.
+#[test]
+fn a_flag_segment_or_secret_that_cannot_be_read_is_left_out_and_the_rest_counts() {
+    let home = EnvironmentId::parse(ENV);
+    for (list, broken, name) in [
+        ("featureFlags", json!(null), None),
+        ("featureFlags", json!({"id": 7, "envId": ENV}), None),
+        ("featureFlags", json!({"id": "broken", "envId": "nowhere"}), Some("broken")),
+        ("featureFlags", json!({"id": "broken", "variations": null}), Some("broken")),
+        ("segments", json!({"id": "broken", "updatedAt": "yesterday"}), Some("broken")),
+        ("secrets", json!({"type": "mobile", "value": "short"}), None),
+    ] {
+        for event_type in ["rp_full", "rp_patch"] {
+            let mut data = dump();
+            data["eventType"] = json!(event_type);
+            data["items"][0][list].as_array_mut().unwrap().push(broken.clone());
+            let mut text = DatasetText::new(message_of(data).into_bytes());
+            let dataset = match text.parse_message().unwrap() {
+                ServerMessage::Full { dataset, .. } | ServerMessage::Patch(dataset) => dataset,
+                other => panic!("{other:?}"),
+            };
+            let [environment] = &dataset.environments[..] else { panic!("one environment") };
+            let counts = (environment.flags.len(), environment.segments.len(), environment.secrets.len());
+            assert_eq!(counts, (1, 1, 1), "{broken}");
+            let left_out = &dataset.left_out;
+            let [ref lost] =
+                [&left_out.flags, &left_out.segments, &left_out.secrets].map(|one| &one[..]).concat()[..]
+            else {
+                panic!("one is left out: {left_out:?}")
+            };
+            assert_eq!((lost.env_id, lost.name, lost.at), (home, name, 1));
+            assert!(left_out.to_string().contains(&format!("data.items[0].{list}[1]")), "{left_out}");
+        }
+        // A dump with it is refused as ever.
+        let mut data = dump();
+        data["items"][0][list].as_array_mut().unwrap().push(broken);
+        assert!(DatasetText::new(data.to_string().into_bytes()).parse().is_err());
+    }
+    let flag = dump()["items"][0]["featureFlags"][0].clone();
+    let change = json!({"eventType": "patch", "featureFlags": [null, flag], "segments": [{"id": 1}]});
+    let mut text = DatasetText::new(message_of(change).into_bytes());
+    let ServerMessage::Change { flags, segments, left_out } = text.parse_message().unwrap() else {
+        panic!("no change")
+    };
+    assert_eq!((flags.len(), segments.len()), (1, 0));
+    assert_eq!((left_out.flags.len(), left_out.segments.len()), (1, 1));
+    assert!(left_out.to_string().contains("data.segments[0].id: is a number"), "{left_out}");
+}
+
+#[test]
+fn of_many_faults_the_first_are_told_and_the_rest_counted() {
+    let mut data = dump();
+    let flags = data["items"][0]["featureFlags"].as_array_mut().unwrap();
+    flags.extend(vec![json!({}); 50]);
+    let mut text = DatasetText::new(message_of(data).into_bytes());
+    let ServerMessage::Full { dataset, .. } = text.parse_message().unwrap() else { panic!("no full") };
+    let left_out = dataset.left_out;
+    assert_eq!((left_out.count(), left_out.faults.len()), (50, LEFT_OUT_FAULTS_MAX));
+    assert!(left_out.more >= 50 - LEFT_OUT_FAULTS_MAX, "{left_out}");
+    assert!(left_out.to_string().ends_with(&format!("; and {} more", left_out.more)), "{left_out}");
 }
 
 #[test]
@@ -179,6 +249,22 @@ fn of_two_items_of_one_id_the_newer_counts() {
     assert_eq!((environment.segments.len(), environment.segments[0].id), (1, SEGMENT_ID));
     assert!(environment.segments[0].raw.contains("the newer one"));
     assert_eq!(environment.secrets.len(), 1);
+}
+
+#[test]
+fn a_state_is_a_word() {
+    let read = |data: &str| {
+        let mut text =
+            DatasetText::new(format!(r#"{{"messageType":"rp-state","data":{data}}}"#).into_bytes());
+        match text.parse_message().unwrap() {
+            ServerMessage::State(word) => Some(word.to_owned()),
+            _ => None,
+        }
+    };
+    assert_eq!(read(r#"{"state":"Interrupted"}"#).as_deref(), Some("Interrupted"));
+    for strange in [r#"{"state":1}"#, r#"{"state":null}"#, "{}", "[]", "null"] {
+        assert_eq!(read(strange), None, "{strange}");
+    }
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub(super) struct Line {
     /// The number of the dial that opened it.
     pub number: u64,
     pub request: Option<Request>,
+    /// Whether its other end is in touch with what it follows itself: so until it says otherwise.
+    pub is_above_current: bool,
     /// When its first sync was answered.
     pub synced_ms: Option<u64>,
     /// The number of the last full that it was asked for.
@@ -55,6 +57,7 @@ impl Line {
         Self {
             number,
             request: None,
+            is_above_current: true,
             synced_ms: None,
             last_full: 0,
             answers_full: false,

@@ -200,7 +200,7 @@ impl Follow {
     pub fn state(&self) -> SyncState {
         if !self.loaded {
             SyncState::Starting
-        } else if self.trouble || !self.lines.iter().any(Line::is_synced) {
+        } else if self.trouble || !self.lines.iter().any(|line| line.is_synced() && line.is_above_current) {
             SyncState::Interrupted
         } else {
             SyncState::Stable
@@ -337,22 +337,33 @@ impl Follow {
         }
     }
 
-    /// A line ended.
-    pub fn ended(&mut self, now_ms: u64, number: u64, fault: Fault) {
-        if self.forget(number) {
-            self.lost(now_ms, fault);
+    /// The other end of a line, an agent of our make, says whether it is in touch with what it follows itself. The
+    /// line stays as good as any: what comes on it is all there is.
+    pub fn above(&mut self, number: u64, is_current: bool) {
+        if let Some(line) = self.line(number) {
+            line.is_above_current = is_current;
         }
     }
 
-    /// Takes a line out; false if it is not there.
-    fn forget(&mut self, number: u64) -> bool {
-        let Some(at) = self.lines.iter().position(|line| line.number == number) else { return false };
+    /// A line ended.
+    pub fn ended(&mut self, now_ms: u64, number: u64, fault: Fault) {
+        let Some(line) = self.forget(number) else { return };
+        if !line.is_synced() {
+            // As a server refuses a key: it lets the agent in, and closes at once.
+            self.failed_attempts += 1;
+        }
+        self.lost(now_ms, fault);
+    }
+
+    /// Takes a line out, if it is there.
+    fn forget(&mut self, number: u64) -> Option<Line> {
+        let at = self.lines.iter().position(|line| line.number == number)?;
         let line = self.lines.remove(at);
         if line.full_asked().is_some() {
             // Whatever it was asked for, nobody has answered it.
             self.full_ms.get_or_insert(0);
         }
-        true
+        Some(line)
     }
 
     fn lost(&mut self, now_ms: u64, fault: Fault) {

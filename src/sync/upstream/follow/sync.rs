@@ -199,6 +199,13 @@ impl Follow {
         Take::Everything { answered: asked.filter(|_| !provisional) }
     }
 
+    /// Of something that was pushed, not all could be read: a full may tell it better.
+    pub fn lost_some(&mut self, now_ms: u64) {
+        if !self.full_under_way() {
+            self.want_full(now_ms);
+        }
+    }
+
     /// What was pushed while a full is under way could not be remembered: it would take some of it back.
     pub fn overflowed(&mut self) {
         self.spoilt = true;

@@ -175,6 +175,46 @@ fn it_tries_again_for_ever_whatever_the_failure_and_registers_until_that_is_done
 }
 
 #[test]
+fn lines_that_end_before_they_are_synced_count_as_failed_attempts() {
+    let mut bench = Bench::new();
+    bench.actions();
+    for number in 1..=5 {
+        bench.dialled(number, Ok(()));
+        assert_eq!(bench.follow.failed_attempts(), number - 1);
+        bench.follow.ended(bench.now_ms, number, Fault::Refused);
+        assert_eq!(bench.follow.failed_attempts(), number);
+        bench.until(is_dial);
+    }
+    bench.dialled(6, Ok(()));
+    bench.full(6, &home(), &[HOME]);
+    assert_eq!(bench.follow.failed_attempts(), 0);
+    bench.follow.ended(bench.now_ms, 6, Fault::Failed);
+    assert_eq!(bench.follow.failed_attempts(), 0, "that one had done");
+}
+
+#[test]
+fn what_is_out_of_touch_further_up_changes_the_word_and_nothing_else() {
+    let mut bench = Bench::stable();
+    let deadline_ms = bench.follow.deadline_ms();
+    for (is_current, state) in [(false, SyncState::Interrupted), (true, SyncState::Stable)] {
+        bench.follow.above(1, is_current);
+        assert_eq!(bench.follow.state(), state);
+        assert_eq!(bench.actions(), [Action::Report { line: 1 }]);
+        assert_eq!(bench.follow.deadline_ms(), deadline_ms);
+    }
+    // Of one that is gone it says nothing.
+    bench.follow.above(7, false);
+    assert_eq!((bench.follow.state(), bench.actions()), (SyncState::Stable, vec![]));
+    // Another line knows nothing of it.
+    bench.follow.above(1, false);
+    bench.follow.ended(bench.now_ms, 1, Fault::Failed);
+    assert_eq!(bench.until(is_dial), Action::Dial { number: 2, register: false });
+    bench.dialled(2, Ok(()));
+    bench.patch(2, &[HOME]);
+    assert_eq!(bench.follow.state(), SyncState::Stable);
+}
+
+#[test]
 fn a_dial_that_says_nothing_is_given_up_and_comes_too_late() {
     let mut bench = Bench::new();
     bench.actions();

@@ -1,0 +1,85 @@
+//! What a full sync holds but cannot be read stays as it is held: that it is not there is not what the server says.
+//!
+//! Must not keep what the server can be understood to have removed. Where it cannot be told which flag, segment or
+//! secret is meant, all of its kind that are held of the environment stay.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::model::dataset::{Dataset, Lost};
+
+/// Puts what is held of what `full` left out into it.
+pub(super) fn keep<'a>(held: Dataset<'a>, full: &mut Dataset<'a>) {
+    // A secret opens one environment: one that was moved does not stay where it was.
+    let secrets = full.environments.iter().flat_map(|one| &one.secrets);
+    let listed: HashSet<&str> = secrets.map(|secret| secret.value).collect();
+    for held in held.environments {
+        let Some(now) = full.environments.iter_mut().find(|one| one.id == held.id) else { continue };
+        let of = |lost: &[Lost<'a>]| -> Vec<Lost<'a>> {
+            lost.iter().filter(|lost| lost.env_id == Some(held.id)).cloned().collect()
+        };
+        let unlisted = held.secrets.into_iter().filter(|secret| !listed.contains(secret.value)).collect();
+        stay(&mut now.secrets, unlisted, &of(&full.left_out.secrets), |secret| secret.value);
+        stay(&mut now.flags, held.flags, &of(&full.left_out.flags), |flag| flag.id);
+        stay(&mut now.segments, held.segments, &of(&full.left_out.segments), |segment| segment.id);
+    }
+}
+
+/// Puts those of `held` that are `lost` where they stood, or all that are not there if one has no name.
+fn stay<'a, T>(now: &mut Vec<T>, held: Vec<T>, lost: &[Lost<'a>], name: impl Fn(&T) -> &'a str) {
+    if lost.is_empty() {
+        return;
+    }
+    let there: HashSet<&str> = now.iter().map(&name).collect();
+    let held = held.into_iter().filter(|one| !there.contains(name(one)));
+    let mut missing: HashMap<&str, (usize, T)> =
+        held.enumerate().map(|(place, one)| (name(&one), (place, one))).collect();
+    let mut before = std::mem::take(now).into_iter();
+    let mut taken = 0;
+    for lost in lost {
+        let Some((_, one)) = lost.name.and_then(|name| missing.remove(name)) else { continue };
+        let count = lost.at.saturating_sub(taken);
+        now.extend(before.by_ref().take(count));
+        taken += count;
+        now.push(one);
+    }
+    now.extend(before);
+    if lost.iter().any(|lost| lost.name.is_none()) {
+        let mut rest: Vec<_> = missing.into_values().collect();
+        rest.sort_unstable_by_key(|(place, _)| *place);
+        now.extend(rest.into_iter().map(|(_, one)| one));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost(name: Option<&'static str>, at: usize) -> Lost<'static> {
+        Lost { env_id: None, name, at }
+    }
+
+    fn stays(now: &[&'static str], held: &[&'static str], lost: &[Lost<'static>]) -> Vec<&'static str> {
+        let mut now = now.to_vec();
+        stay(&mut now, held.to_vec(), lost, |one| one);
+        now
+    }
+
+    #[test]
+    fn what_cannot_be_read_stays_in_its_place_and_what_is_gone_goes() {
+        let held = ["a", "b", "c", "d", "e"];
+        assert_eq!(stays(&["a", "e"], &held, &[]), ["a", "e"]);
+        assert_eq!(stays(&["a", "e"], &held, &[lost(Some("c"), 1)]), ["a", "c", "e"]);
+        let two = [lost(Some("a"), 0), lost(Some("e"), 2)];
+        assert_eq!(stays(&["b", "c"], &held, &two), ["a", "b", "c", "e"]);
+        // Not held before, or said once more in a way that can be read.
+        assert_eq!(stays(&["a", "b"], &held, &[lost(Some("x"), 1), lost(Some("a"), 2)]), ["a", "b"]);
+        // Said in vain twice.
+        assert_eq!(stays(&["a"], &held, &[lost(Some("b"), 1), lost(Some("b"), 1)]), ["a", "b"]);
+    }
+
+    #[test]
+    fn where_it_cannot_be_told_what_is_meant_all_stay() {
+        let lost = [lost(None, 0), lost(Some("d"), 1)];
+        assert_eq!(stays(&["c", "new"], &["a", "b", "c", "d"], &lost), ["c", "d", "new", "a", "b"]);
+    }
+}

@@ -1,0 +1,193 @@
+//! What a server sends and cannot be read: it stays as it was, and everything else goes on.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod common;
+
+use common::agent::{API_KEY, Agent, Builder};
+use common::dataset::{Dataset, Kind, boolean_flag, touch};
+use common::following::{GRACE, set, set_unseen, two_flags};
+use common::server::Server;
+use common::server::model::flag_patch;
+use common::server::script::Answer;
+use common::watcher::Watcher;
+use common::{SOON, wait_until};
+use serde_json::{Value, json};
+
+fn server() -> Server {
+    Server::start(&Dataset::of([two_flags(1), two_flags(2)]))
+}
+
+fn hurried(server: &Server) -> Builder {
+    Builder::following(server).env("Upstream__RetrySeconds", "200ms")
+}
+
+fn in_touch(server: &Server) -> (Agent, Watcher, Watcher) {
+    let agent = hurried(server).start();
+    agent.wait_stable();
+    server.wait_in_touch();
+    let [one, other] = [1, 2].map(|number| Watcher::server(&agent, &two_flags(number).secret(Kind::Server)));
+    (agent, one, other)
+}
+
+/// What the server would answer now, with something in the item of the first environment changed.
+fn full(server: &Server, change: impl FnOnce(&mut Value)) -> Answer {
+    let mut full: Value = serde_json::from_str(&server.full(API_KEY)).unwrap();
+    let items = full["data"]["items"].as_array_mut().unwrap();
+    change(items.iter_mut().find(|item| item["envId"] == json!(two_flags(1).id)).unwrap());
+    Answer::Text(full.to_string())
+}
+
+fn left_out(agent: &Agent) -> f64 {
+    agent.metric("featbit_agent_upstream_full_left_out", "")
+}
+
+#[test]
+fn a_flag_that_cannot_be_read_does_not_keep_the_others_from_syncing() {
+    let server = server();
+    let (agent, mut one, mut other) = in_touch(&server);
+    set_unseen(&server, &two_flags(1), "b", "v1", 1000);
+    set_unseen(&server, &two_flags(2), "a", "v1", 1000);
+    server.create_secret(&two_flags(2).id, Kind::Server, 1);
+    let broken = |server: &Server| {
+        full(server, |item| {
+            item["featureFlags"][0]["variations"] = Value::Null;
+            touch(&mut item["featureFlags"][0], 5000);
+        })
+    };
+    server.next_answers([broken(&server)]);
+    agent.resync();
+    other.wait_variation("a", "v1");
+    one.wait_variation("b", "v1");
+    // As it was, for those who come now too.
+    assert_eq!(one.variation("a"), Some("v0"));
+    let late = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
+    assert_eq!((late.flags.len(), late.variation("a")), (2, Some("v0")));
+    Watcher::server(&agent, &common::dataset::secret_text(&two_flags(2).id, Kind::Server, 1));
+
+    agent.wait_stable();
+    assert_eq!(left_out(&agent), 1.0);
+    assert!(agent.metric("featbit_agent_upstream_items_left_out_total", r#"kind="flag""#) >= 1.0);
+    let place = "data.items[0].featureFlags[0].variations";
+    let error = agent.status()["agent"]["upstream"]["lastError"]["message"].to_string();
+    assert!(error.contains(place), "{error}");
+    // Again, and it is not said again, nor asked for in a loop.
+    let fulls = server.fulls();
+    set_unseen(&server, &two_flags(2), "b", "v1", 2000);
+    server.next_answers([broken(&server)]);
+    agent.resync();
+    other.wait_variation("b", "v1");
+    assert_eq!(server.fulls(), fulls + 1);
+    let log = agent.log();
+    assert_eq!(log.lines().filter(|line| line.contains("ERROR")).count(), 1, "{log}");
+    assert!(log.contains(place), "{log}");
+
+    // Once it can be read, all is as the server has it.
+    set(&server, &two_flags(1), "a", "v1", 6000);
+    one.wait_variation("a", "v1");
+    server.script(|script| script.answers.clear());
+    agent.resync();
+    wait_until("all can be read", SOON, || (left_out(&agent) == 0.0).then_some(()));
+    one.expect_nothing_new();
+    other.expect_nothing_new();
+}
+
+#[test]
+fn what_the_server_removed_goes_though_something_else_cannot_be_read() {
+    let server = server();
+    let (agent, mut one, _other) = in_touch(&server);
+    server.next_answers([full(&server, |item| {
+        let flags = item["featureFlags"].as_array_mut().unwrap();
+        let mut broken = flags[0].clone();
+        broken["isEnabled"] = json!("true");
+        *flags = vec![broken];
+    })]);
+    agent.resync();
+    one.wait_gone("b");
+    assert_eq!(one.variation("a"), Some("v0"));
+    // Which one is meant cannot be told: both stay.
+    server.next_answers([full(&server, |item| item["featureFlags"] = json!([null, boolean_flag_of("c")]))]);
+    agent.resync();
+    one.take_until("the new one", |one| one.flags.contains_key("c"));
+    assert_eq!(one.flags.len(), 2);
+    assert_eq!(one.variation("a"), Some("v0"));
+}
+
+fn boolean_flag_of(key: &str) -> Value {
+    let mut flag = boolean_flag(key);
+    flag["envId"] = json!(two_flags(1).id);
+    flag
+}
+
+#[test]
+fn a_pushed_flag_that_cannot_be_read_stays_as_it_is_and_is_asked_for_once() {
+    let server = server();
+    let (agent, mut one, _other) = in_touch(&server);
+    let relay = server.wait_request(0);
+    let mut broken = server.flag(&two_flags(1).id, "a");
+    broken["rules"] = json!(7);
+    touch(&mut broken, 1000);
+    relay.send(&flag_patch(&broken));
+    wait_until("a full sync", SOON, || (server.fulls() == 2).then_some(()));
+    set(&server, &two_flags(1), "b", "v1", 2000);
+    one.wait_variation("b", "v1");
+    assert_eq!(one.variation("a"), Some("v0"));
+    agent.wait_stable();
+    assert_eq!(server.open_relays().len(), 1);
+    assert_eq!(agent.metric("featbit_agent_upstream_items_left_out_total", r#"kind="flag""#), 1.0);
+}
+
+#[test]
+fn a_flag_that_cannot_be_read_at_the_start_is_the_only_one_that_is_missing() {
+    let server = server();
+    let mut broken = boolean_flag("broken");
+    broken["isEnabled"] = json!("true");
+    server.change_unseen(|model| model.environment(&two_flags(1).id).add_flag(broken));
+    let agent = hurried(&server).start();
+    agent.wait_stable();
+    let one = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
+    assert_eq!((one.flags.len(), one.variation("b")), (2, Some("v0")));
+    assert_eq!(left_out(&agent), 1.0);
+    let other = Watcher::server(&agent, &two_flags(2).secret(Kind::Server));
+    assert_eq!(other.flags.len(), 2);
+}
+
+#[test]
+fn a_full_sync_of_which_no_flag_can_be_read_is_refused_whole() {
+    let server = Server::start(&Dataset::of([two_flags(1)]));
+    server.next_answers([full(&server, |item| item["featureFlags"] = json!([null, null]))]);
+    let agent = hurried(&server).start();
+    agent.wait_stable();
+    assert_eq!(server.fulls(), 2);
+    assert_eq!(Watcher::server(&agent, &two_flags(1).secret(Kind::Server)).flags.len(), 2);
+    assert_eq!(agent.metric("featbit_agent_upstream_messages_unused_total", r#"reason="faulty""#), 1.0);
+}
+
+#[test]
+fn a_secret_that_cannot_be_read_is_not_revoked_for_that() {
+    let server = server();
+    let made = server.create_secret(&two_flags(1).id, Kind::Server, 1);
+    let agent = hurried(&server)
+        .env("RevocationGraceSeconds", &GRACE.as_secs().to_string())
+        .env("Limits__VerdictWait", "1")
+        .start();
+    agent.wait_stable();
+    server.wait_in_touch();
+    let mut first = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
+    let mut second = Watcher::server(&agent, &made);
+    // A type that this agent does not know, and another secret is revoked.
+    let of_type = |value: &str| json!({ "type": "mobile", "value": value, "projectKey": "p", "envKey": "e" });
+    server.next_answers([full(&server, |item| item["secrets"] = json!([of_type(&made)]))]);
+    agent.resync();
+    assert_eq!(first.expect_close(SOON), Some(4003));
+    second.expect_nothing_new();
+    assert!(agent.metric("featbit_agent_upstream_items_left_out_total", r#"kind="secret""#) >= 1.0);
+    // Where it cannot be told which one it is, none is revoked, and none that is unknown is sent away for good.
+    server.script(|script| script.answers.clear());
+    server.next_answers([full(&server, |item| item["secrets"] = json!([null]))]);
+    agent.resync();
+    wait_until("the answer", SOON, || (left_out(&agent) == 1.0).then_some(()));
+    let mut made_up = Watcher::knock(&agent, &two_flags(9).secret(Kind::Server));
+    assert_eq!(made_up.expect_close(SOON), Some(1011));
+    second.expect_nothing_new();
+}
