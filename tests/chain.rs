@@ -213,8 +213,7 @@ fn a_revoked_secret_and_an_environment_out_of_scope_end_at_the_bottom() {
 #[test]
 fn a_key_whose_last_environment_leaves_its_scope_empties_the_edge_and_leaves_it_stable() {
     let (first, second) = (two_flags(1), two_flags(2));
-    let chain =
-        Chain::start(&Dataset::of([first.clone(), second.clone()]), "=project-2:production", "1");
+    let chain = Chain::start(&Dataset::of([first.clone(), second.clone()]), "=project-2:production", "1");
     let mut sdk = Stream::connect(&chain.edge, Kind::Server, &second.secret(Kind::Server));
     sdk.request_data(0);
     assert_eq!(sdk.next_data()["eventType"], "full");

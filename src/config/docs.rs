@@ -22,8 +22,8 @@ Highest precedence first:
 
 1. **Command line**: `--limits-verdict-wait 5s`. A command line is visible to every user of the machine, so do not put
    the ApiKey there.
-2. **Environment**: the names below in any case, `__` or `:` between levels: `Limits__VerdictWait=5s`. These are the
-   names of FeatBit's own agent, so its compose files and service units work as they are. A variable that is spelt
+2. **Environment**: the names below in upper or lower case, `__` or `:` between levels: `Limits__VerdictWait=5s`. These
+   are the names of FeatBit's own agent, so its compose files and service units work as they are. A variable that is spelt
    nearly like a setting gets a warning; all others are ignored.
 3. **File**: `--config FILE`, or the environment variable `FEATBIT_AGENT_CONFIG`. A name ending in `.toml` is TOML, one
    ending in `.json` is an `appsettings.json` with comments and trailing commas as .NET takes them. Levels are tables

@@ -125,13 +125,17 @@ pub(super) fn read<'a>(parsed: &Parsed<'a>) -> Result<ServerMessage<'a>, Message
     }
     let (kind, message) = match event_type {
         "rp_full" => {
-            let is_said = |said: Option<Value<'_, '_>>| said.and_then(|value| value.as_bool()).unwrap_or(false);
+            let is_said =
+                |said: Option<Value<'_, '_>>| said.and_then(|value| value.as_bool()).unwrap_or(false);
             let provisional = is_said(provisional);
             let dataset = dump::read_at(parsed, data, &path, Findings::default(), Twice::NewerCounts);
-            (MessageKind::Full, dataset.map(|dataset| {
-                let out_of_scope = is_said(out_of_scope) && dataset.environments.is_empty();
-                ServerMessage::Full { dataset, provisional, out_of_scope }
-            }))
+            (
+                MessageKind::Full,
+                dataset.map(|dataset| {
+                    let out_of_scope = is_said(out_of_scope) && dataset.environments.is_empty();
+                    ServerMessage::Full { dataset, provisional, out_of_scope }
+                }),
+            )
         }
         "rp_patch" => {
             let dataset = dump::read_at(parsed, data, &path, findings, Twice::NewerCounts);

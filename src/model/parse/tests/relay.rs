@@ -34,7 +34,8 @@ fn error_of(text: impl Into<Vec<u8>>) -> MessageError {
 fn a_real_servers_first_answer_is_everything_it_holds() {
     let [answer] = &answers("first sync")[..] else { panic!("one answer") };
     let mut text = DatasetText::new(answer.clone().into_bytes());
-    let ServerMessage::Full { dataset, provisional, out_of_scope: false } = text.parse_message().unwrap() else {
+    let ServerMessage::Full { dataset, provisional, out_of_scope: false } = text.parse_message().unwrap()
+    else {
         panic!("no full")
     };
     assert!(!provisional);
