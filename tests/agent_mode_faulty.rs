@@ -179,7 +179,8 @@ fn a_secret_that_cannot_be_read_is_not_revoked_for_that() {
     let mut second = Watcher::server(&agent, &made);
     // A type that this agent does not know, and another secret is revoked.
     let of_type = |value: &str| json!({ "type": "mobile", "value": value, "projectKey": "p", "envKey": "e" });
-    server.next_answers([full(&server, |item| item["secrets"] = json!([of_type(&made)]))]);
+    // One for the call, one for the end of the grace.
+    server.next_answers([0, 1].map(|_| full(&server, |item| item["secrets"] = json!([of_type(&made)]))));
     agent.resync();
     assert_eq!(first.expect_close(SOON), Some(4003));
     second.expect_nothing_new();

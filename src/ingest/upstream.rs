@@ -80,6 +80,13 @@ impl Ingest {
         self.publish(&published, arrived);
     }
 
+    /// What the full sync of this number did not bring, which has just been taken in, is gone for certain.
+    pub fn prove(&mut self, answered: Option<u64>) {
+        if let Some(number) = answered {
+            self.writer.set_proved(number);
+        }
+    }
+
     /// What is in service answers the full sync of this number for certain.
     pub fn confirm(&mut self, number: u64) {
         if let Some(change) = self.writer.confirm(number) {

@@ -124,6 +124,8 @@ pub struct Writer {
     grace: Grace,
     /// The number of the full sync that the next publish answers.
     answered: u64,
+    /// The number of the full sync that proves at least what of the data is gone.
+    proved: u64,
 }
 
 impl Writer {
@@ -139,6 +141,7 @@ impl Writer {
             resolution: Resolution::default(),
             grace: Grace::default(),
             answered: 0,
+            proved: 0,
         }
     }
 
@@ -150,6 +153,11 @@ impl Writer {
     /// What [`Self::replace`] takes in next is the answer to the full sync of this number.
     pub fn set_answered(&mut self, number: u64) {
         self.answered = number;
+    }
+
+    /// What the full sync of this number lacked, which was taken in last, is gone for certain; what is unknown may not be.
+    pub fn set_proved(&mut self, number: u64) {
+        self.proved = self.proved.max(number);
     }
 
     /// What is in service is the answer to the full sync of this number. Returns the publish, if that is news.
@@ -277,7 +285,7 @@ impl Writer {
 
     /// What graces are judged by.
     fn now(&self, now_ms: i64) -> Now {
-        Now { now_ms, answered: self.options.follows.then(|| self.current.answered()) }
+        Now { now_ms, answered: self.options.follows.then(|| self.current.answered().max(self.proved)) }
     }
 
     /// What compiled regular expressions take.

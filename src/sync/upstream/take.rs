@@ -109,8 +109,10 @@ impl Upstream {
     ) {
         let lost = self.report_left_out(&full.left_out);
         let left_out = full.left_out.count();
-        // A secret that cannot be read may be any that an SDK shows.
-        let provisional = terms.provisional || !full.left_out.secrets.is_empty();
+        // A secret that cannot be read may be any that an SDK shows, or one that is gone unless its text can be told.
+        let certain = full.left_out.secrets.is_empty();
+        let nameless = full.left_out.secrets.iter().any(|secret| secret.name.is_none());
+        let provisional = terms.provisional || nameless;
         let mut held = match lost {
             true => {
                 let concerned =
@@ -140,7 +142,8 @@ impl Upstream {
                 let mut remembered = self.overlay.texts();
                 let mut dataset = full;
                 let strange = merge(&mut remembered, &mut dataset);
-                let changed = ingest.load_full(&dataset, answered, arrived);
+                let changed = ingest.load_full(&dataset, answered.filter(|_| certain), arrived);
+                ingest.prove(answered);
                 self.synced(UpstreamSync::Full);
                 self.metrics.full_left_out(left_out);
                 self.source = self.path.first().cloned().unwrap_or_default();
