@@ -115,6 +115,7 @@ impl Upstream {
             ping_ms: millis(settings.ping),
             silence_ms: millis(settings.silence),
             sync_ms: millis(settings.sync),
+            sync_bytes: settings.read_min_bytes_per_second.saturating_mul(millis(settings.sync)) / 1000,
             resync_ms: settings.resync.map_or(0, millis),
             unknown_secret_ms: millis(settings.unknown_secret_resync),
             retry_ms: millis(settings.retry),
@@ -235,6 +236,10 @@ impl Upstream {
                     Why::Unanswered => {
                         (StreamEnd::Unanswered, "the server did not answer a request for data")
                     }
+                    Why::Slow => (
+                        StreamEnd::Slow,
+                        "a message of the server came more slowly than Upstream__ReadMinBytesPerSecond",
+                    ),
                     Why::Unreadable => (StreamEnd::Unreadable, "the server's answer cannot be read"),
                     Why::Late => (StreamEnd::Replaced, "the connection was opened too late"),
                 };
@@ -368,7 +373,7 @@ impl Upstream {
             if read_bytes > 0 {
                 self.metrics.received_bytes.add(read_bytes);
                 self.metrics.heard_unix_s.set(u64::try_from((self.wall_ms)() / 1000).unwrap_or(0));
-                self.follow.heard(now_ms, number, line.connection.is_unfinished());
+                self.follow.heard(now_ms, number, read_bytes, line.connection.is_unfinished());
             }
             match next {
                 Next::Message(message) => {
