@@ -4,7 +4,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tungstenite::error::CapacityError;
@@ -92,6 +92,11 @@ impl Connection {
     /// Reads and writes block as long as something comes in at least every `patience`.
     pub fn set_patience(&mut self, patience: Duration) {
         self.socket.get_mut().set_patience(patience);
+    }
+
+    /// Reads and writes block until `deadline`, or as long as something comes in from now on.
+    pub fn set_deadline(&mut self, deadline: Instant) {
+        self.socket.get_mut().set_deadline(deadline);
     }
 
     /// Reads and writes do not wait from now on.

@@ -65,7 +65,7 @@ pub(super) struct Options {
 /// What is to be done, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Open a connection, and say so with this number; register first if told.
+    /// Open a connection, and say so with this number; register too if told, and say what became of that.
     Dial { number: u64, register: bool },
     /// Register, and say what became of it.
     Register,
@@ -263,6 +263,9 @@ impl Follow {
         let known = self.loaded.then(|| self.coverage.clone());
         self.dial = Some(Dial { number, give_up_ms, known });
         let register = self.registration.is_wanted();
+        if register {
+            self.registration.begun();
+        }
         self.actions.push_back(Action::Dial { number, register });
     }
 
