@@ -211,6 +211,38 @@ fn a_revoked_secret_and_an_environment_out_of_scope_end_at_the_bottom() {
 }
 
 #[test]
+fn a_key_whose_last_environment_leaves_its_scope_empties_the_edge_and_leaves_it_stable() {
+    let (first, second) = (two_flags(1), two_flags(2));
+    let chain = Chain::start(&Dataset::of([first.clone(), second.clone()]), "=project-2:production", "1");
+    let mut sdk = Stream::connect(&chain.edge, Kind::Server, &second.secret(Kind::Server));
+    sdk.request_data(0);
+    assert_eq!(sdk.next_data()["eventType"], "full");
+    let rename = |to: &str| {
+        chain.server.change_unseen(|model| {
+            for secret in &mut model.environment(&second.id).secrets {
+                secret["projectKey"] = json!(to);
+            }
+        });
+        resync(&chain.central);
+    };
+    rename("renamed");
+    assert_eq!(sdk.expect_close(SOON), Some(4003));
+    chain.settle();
+    assert_eq!(status(&chain.edge, EDGE_KEY)["serves"], "");
+    assert_eq!(status(&chain.central, API_KEY)["serves"], "project-1:production,renamed:production");
+    let refused = r#"reason="empty""#;
+    assert_eq!(chain.edge.metric("featbit_agent_upstream_messages_unused_total", refused), 0.0);
+    // And back.
+    rename("project-2");
+    wait_until("it is served again", SOON, || {
+        (status(&chain.edge, EDGE_KEY)["serves"] == "project-2:production").then_some(())
+    });
+    let mut sdk = Stream::connect(&chain.edge, Kind::Server, &second.secret(Kind::Server));
+    sdk.request_data(0);
+    assert_eq!(sdk.next_data()["eventType"], "full");
+}
+
+#[test]
 fn a_removal_while_the_agent_above_was_down_is_told_when_it_is_back() {
     let environment = two_flags(1);
     let mut chain = Chain::start(&Dataset::of([environment.clone()]), "", "60");

@@ -75,7 +75,7 @@ fn bad_settings_end_the_start_with_78_and_all_errors_at_once() {
 fn what_auto_mode_lacks_ends_with_78() {
     let output = agent(&[], &[]);
     assert_eq!(code(&output), 78);
-    for name in ["ApiKey", "AgentId", "StreamingUri", "EventUri"] {
+    for name in ["ApiKey", "AgentId", "StreamingUri"] {
         assert!(stderr(&output).contains(&format!("\n  {name}: is needed")), "{}", stderr(&output));
     }
 }

@@ -409,7 +409,7 @@ fn a_newcomer_needs_nothing_but_a_mode_and_a_file() {
         agent.log().lines().find(|line| line.contains("featbit-agent is running")).unwrap().to_owned();
     for part in [
         "mode=\"offline\"",
-        "addresses=http://127.0.0.1:",
+        "addresses=\"http://127.0.0.1:",
         "webshop:dev,webshop:prod,mobile:prod",
         "data_version=",
     ] {
@@ -523,7 +523,7 @@ fn several_addresses_serve_the_same() {
     let ports: Vec<SocketAddr> = line
         .split("http://")
         .skip(1)
-        .map(|rest| rest.split([',', ' ']).next().unwrap().parse().unwrap())
+        .map(|rest| rest.split([',', '"']).next().unwrap().parse().unwrap())
         .collect();
     assert_eq!(ports.len(), 2, "{line}");
     for address in ports {

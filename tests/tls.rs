@@ -145,7 +145,10 @@ fn who_does_not_trust_the_certificate_tells_so() {
     let left = place.agent.metric("featbit_agent_tls_certificate_expires_in_seconds", "");
     assert!((-200.0..-99.0).contains(&left), "{left}");
     wait_until("the log says that it has expired", SOON, || {
-        place.agent.log().contains("a certificate has expired at").then_some(())
+        let log = place.agent.log();
+        let line = log.lines().find(|line| line.contains("a certificate has expired at"))?;
+        assert!(line.contains("server.pem"), "{line}");
+        Some(())
     });
 }
 
@@ -176,6 +179,16 @@ fn clients_show_certificates_as_they_are_asked_to() {
         }
         let refused = f64::from(u8::from(!without)) * 2.0 + f64::from(u8::from(!with_other)) * 2.0;
         place.wait_for_failure("client_certificate", refused);
+        // Once a minute, with the reason of the first.
+        let why = match (without, with_other) {
+            (true, true) => None,
+            (false, _) => Some("it showed none"),
+            (true, false) => Some("nobody in Tls__ClientCaFile has issued it"),
+        };
+        let log = place.agent.log();
+        let told: Vec<_> = log.lines().filter(|line| line.contains("refused for its certificate")).collect();
+        assert_eq!(told.len(), usize::from(why.is_some()), "{wanted}: {told:?}");
+        assert!(why.is_none_or(|why| told[0].contains(why)), "{wanted}: {told:?}");
     }
 }
 

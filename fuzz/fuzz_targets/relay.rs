@@ -31,7 +31,10 @@ fn apply(writer: &mut Writer, message: &ServerMessage<'_>) -> bool {
             writer.upsert(&flags, &segments, 0)
         }
         ServerMessage::Change { flags, segments, .. } => writer.upsert(flags, segments, 0),
-        ServerMessage::Verified(_) | ServerMessage::Path(_) | ServerMessage::Other(_) => return false,
+        ServerMessage::Verified(_)
+        | ServerMessage::Path(_)
+        | ServerMessage::State(_)
+        | ServerMessage::Other(_) => return false,
     };
     published.change.is_some()
 }

@@ -23,7 +23,7 @@ pub(super) fn watch(
 ) -> Result<(), StartError> {
     let Some(poll) = settings.tls.as_ref().map(|tls| tls.poll) else { return Ok(()) };
     let (hangup, hangups) = bounded(1);
-    on_hangup.add(move || {
+    on_hangup.add("the files of TLS are read again", move || {
         // One that waits already covers this one too.
         let _ = hangup.try_send(());
     });

@@ -2,8 +2,9 @@
 //!
 //! Must not parse arguments (`cli`), nor know what a message means.
 //!
-//! Threads: one a reactor, `sync` (the single writer and its sources), `encode` (heavy encoding for reactors),
-//! `certificates` (if TLS is spoken), `log`, `signals`, and the main one, which waits for their end.
+//! Threads: one a reactor, `sync` (the single writer and its sources), `dial` (for a while, whatever may block in
+//! reaching the server), `encode` (heavy encoding for reactors), `certificates` (if TLS is spoken), `log`,
+//! `signals`, and the main one, which waits for their end.
 
 mod certificates;
 pub mod limits;
@@ -161,7 +162,13 @@ impl Agent {
         let jobs = Jobs::new(sender, Some(waiting.waker()));
         let handle = Handle::new(jobs.clone(), offload, current.clone(), following.clone());
         let wishing = handle.clone();
-        on_hangup.add(move || wishing.wish(Wish::Operator));
+        let source_again = match settings.mode {
+            Mode::Agent(_) => Some("the server is asked for everything again"),
+            Mode::Offline => settings.data_file.as_ref().map(|_| "the data file is read again"),
+        };
+        if let Some(what) = source_again {
+            on_hangup.add(what, move || wishing.wish(Wish::Operator));
+        }
         let shared = Shared::new(serve_options(settings, instance), handle.clone(), metrics.clone(), wall_ms);
         let sdks = Allowance::new(connections_max);
         let operators = Allowance::new(METRICS_CONNECTIONS_MAX);
@@ -259,7 +266,7 @@ impl Agent {
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             mode = settings.mode.as_str(),
-            addresses = %self.listening,
+            addresses = self.listening.to_string(),
             follows = settings.mode.upstream().map(|upstream| upstream.streaming_uri.to_string()),
             serves = snapshot.serves(),
             data_version = snapshot.data_version(),

@@ -12,21 +12,26 @@ use crate::telemetry::log;
 
 type Reread = Box<dyn Fn() + Send>;
 
-/// What is done at each SIGHUP.
+/// What is done at each SIGHUP, each with its name.
 #[derive(Clone, Default)]
-pub(super) struct OnHangup(Arc<Mutex<Vec<Reread>>>);
+pub(super) struct OnHangup(Arc<Mutex<Vec<(&'static str, Reread)>>>);
 
 impl OnHangup {
-    /// Calls `reread` at each SIGHUP from now on. It must not take long: it holds up the signals behind it.
-    pub fn add(&self, reread: impl Fn() + Send + 'static) {
-        self.0.lock().push(Box::new(reread));
+    /// Calls `reread` at each SIGHUP from now on, which `what` says in the log. It must not take long: it holds up the
+    /// signals behind it.
+    pub fn add(&self, what: &'static str, reread: impl Fn() + Send + 'static) {
+        self.0.lock().push((what, Box::new(reread)));
     }
 
     fn call(&self) {
         let all = self.0.lock();
-        tracing::info!("SIGHUP: everything is asked for again, and the files of TLS are read again");
-        all.iter().for_each(|reread| reread());
+        tracing::info!("SIGHUP: {}", told(&all.iter().map(|(what, _)| *what).collect::<Vec<_>>()));
+        all.iter().for_each(|(_, reread)| reread());
     }
+}
+
+fn told(done: &[&str]) -> String {
+    if done.is_empty() { "there is nothing to read again".into() } else { done.join(", and ") }
 }
 
 /// Catches the signals from now on. Of those that end the process, the first is handed on, the second ends it at once.
@@ -59,4 +64,23 @@ pub(super) fn catch(on_hangup: OnHangup) -> Result<Receiver<i32>, StartError> {
 /// The name of a signal that ends the process.
 pub(super) fn name_of(signal: i32) -> &'static str {
     if signal == SIGTERM { "SIGTERM" } else { "SIGINT" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hangup_does_and_tells_what_there_is_to_do() {
+        assert_eq!(told(&[]), "there is nothing to read again");
+        assert_eq!(told(&["the data file is read again"]), "the data file is read again");
+        assert_eq!(told(&["a", "b"]), "a, and b");
+        let (done, on_hangup) = (Arc::new(Mutex::new(Vec::new())), OnHangup::default());
+        for name in ["first", "second"] {
+            let done = done.clone();
+            on_hangup.add(name, move || done.lock().push(name));
+        }
+        on_hangup.call();
+        assert_eq!(*done.lock(), ["first", "second"]);
+    }
 }

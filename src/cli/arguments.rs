@@ -80,7 +80,7 @@ pub(super) fn command() -> clap::Command {
         .subcommand_precedence_over_arg(true)
         .args_override_self(true)
         .arg(config_file())
-        .args(DEFINITIONS.iter().map(option))
+        .args(DEFINITIONS.iter().map(|definition| option(definition, definition.common)))
         .subcommand(clap::Command::new("run").about("Run the agent (the default)"))
         .subcommand(
             clap::Command::new("check")
@@ -89,13 +89,24 @@ pub(super) fn command() -> clap::Command {
         .subcommand(
             clap::Command::new("health")
                 .about("Ask a running agent whether it is ready; exit 0 if so, else 1")
-                .arg(health_url()),
+                .arg(health_url())
+                .args(options(&[Key::Urls])),
         )
         .subcommand(
             clap::Command::new("pull")
                 .about("Ask a FeatBit server for everything once, and write the dump that offline mode takes")
-                .arg(pull_out()),
+                .arg(pull_out())
+                .args(options(&PULL)),
         )
+}
+
+/// What `pull` looks at first.
+const PULL: [Key; 5] =
+    [Key::ApiKey, Key::ApiKeyFile, Key::StreamingUri, Key::UpstreamCaFile, Key::UpstreamProxy];
+
+/// Every option once more, for a command whose short help shows these instead of the common ones.
+fn options(shown: &[Key]) -> impl Iterator<Item = Arg> {
+    DEFINITIONS.iter().map(|definition| option(definition, shown.contains(&definition.key)))
 }
 
 fn config_file() -> Arg {
@@ -120,7 +131,7 @@ fn pull_out() -> Arg {
     )
 }
 
-fn option(definition: &'static Definition) -> Arg {
+fn option(definition: &'static Definition, short_help: bool) -> Arg {
     let plain = |text: &str| text.replace('`', "");
     let notes = format!("[default: {}] [env: {}]", plain(&definition.default_text()), definition.name);
     let mut long = plain(definition.help);
@@ -134,7 +145,7 @@ fn option(definition: &'static Definition) -> Arg {
         .action(ArgAction::Set)
         .global(true)
         .allow_negative_numbers(true)
-        .hide_short_help(!definition.common)
+        .hide_short_help(!short_help)
         .help_heading(definition.section.title())
         .help(format!("{} {notes}", plain(definition.summary())))
         .long_help(format!("{long}\n[takes: {takes}]\n{notes}"));
@@ -249,5 +260,27 @@ mod tests {
         for part in ["Examples:", "Exit codes:", "Signals:", "SIGTERM", "  78  "] {
             assert!(long.contains(part), "{part}");
         }
+    }
+    #[test]
+    fn the_short_help_of_a_command_shows_what_that_command_needs() {
+        let shown = |line: &str| {
+            let (code, text) = refused(line);
+            assert_eq!(code, 0, "{line}");
+            let is_shown = |definition: &&Definition| text.contains(&format!("--{} ", definition.flag()));
+            DEFINITIONS.iter().filter(is_shown).map(|definition| definition.key).collect::<Vec<_>>()
+        };
+        assert_eq!(shown("featbit-agent pull -h"), PULL);
+        assert_eq!(shown("featbit-agent health -h"), [Key::Urls]);
+        for key in [Key::Mode, Key::StreamingUri, Key::AgentId, Key::ApiKeyFile] {
+            assert!(
+                shown("featbit-agent -h").contains(&key) && shown("featbit-agent check -h").contains(&key)
+            );
+        }
+        let asked = parsed("featbit-agent --api-key-file k pull --out - --streaming-uri ws://els");
+        assert_eq!(asked.command, Command::Pull { out: "-".into() });
+        assert_eq!(
+            asked.command_line,
+            [(Key::ApiKeyFile, "k".into()), (Key::StreamingUri, "ws://els".into())]
+        );
     }
 }

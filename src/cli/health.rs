@@ -54,7 +54,24 @@ pub(super) fn health(inputs: &Inputs<'_>, url: Option<String>) -> u8 {
 fn ask(url: &str) -> Result<(u16, String), String> {
     match url.strip_prefix("https://") {
         Some(rest) => ask_by_tls(rest),
-        None => ask_plainly(url).map_err(|error| error.to_string()),
+        None => ask_plainly(url).map_err(|error| match error {
+            ureq::Error::Io(error) => failed(&error),
+            other => other.to_string(),
+        }),
+    }
+}
+
+/// Why there is no answer, and what to do.
+fn failed(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => format!(
+            "cannot be connected to ({error}). Check that the agent runs, and that this is one of its Urls; --url \
+             names another"
+        ),
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+            format!("no answer within {} s", TIMEOUT.as_secs())
+        }
+        _ => error.to_string(),
     }
 }
 
@@ -78,7 +95,7 @@ fn ask_by_tls(rest: &str) -> Result<(u16, String), String> {
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
         Ok(answer)
     };
-    let answer = exchange().map_err(|error| error.to_string())?;
+    let answer = exchange().map_err(|error| failed(&error))?;
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut head = httparse::Response::new(&mut headers);
     match head.parse(&answer) {
@@ -144,6 +161,20 @@ fn with_path(url: &str) -> String {
 mod tests {
     use super::*;
     use crate::config::listen::parse;
+
+    #[test]
+    fn an_agent_that_is_not_there_is_told_with_what_to_do() {
+        let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        for scheme in ["http", "https"] {
+            let told = ask(&format!("{scheme}://127.0.0.1:{port}/x")).unwrap_err();
+            assert!(
+                told.starts_with("cannot be connected to (") && told.contains("one of its Urls"),
+                "{told}"
+            );
+        }
+    }
 
     #[test]
     fn the_agent_is_asked_on_its_first_address() {

@@ -7,13 +7,15 @@ pub(super) const ABOUT: &str = "A relay between a FeatBit server and FeatBit SDK
 pub(super) const LONG_ABOUT: &str = "A relay between a FeatBit server and FeatBit SDKs: it keeps flags in memory and \
 serves them over WebSocket streaming and HTTP polling. Without a command it runs.
 
-Every option below is also an environment variable (the name after env:, in any case) and a name in the file that \
+Every option below is also an environment variable (the name after env:, in upper or lower case) and a name in the file that \
 --config names. The command line goes over the environment, the environment over the file.";
 
 pub(super) const SHORT_END: &str = "--help shows every setting, examples, exit codes and signals.";
 
 pub(super) const LONG_END: &str = "\
 Examples:
+  featbit-agent --streaming-uri ws://evaluation-server:5100 --agent-id edge-1 --api-key-file key
+      Follow a FeatBit server (agent mode, the default).
   featbit-agent --mode offline --data-file examples/demo.json
       Serve a dump, and every change of it.
   Mode=offline ApiKey__File=/run/secrets/key ASPNETCORE_URLS=http://+:6100 featbit-agent

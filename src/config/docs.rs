@@ -22,9 +22,9 @@ Highest precedence first:
 
 1. **Command line**: `--limits-verdict-wait 5s`. A command line is visible to every user of the machine, so do not put
    the ApiKey there.
-2. **Environment**: the names below in any case, `__` or `:` between levels: `Limits__VerdictWait=5s`. These are the
-   names of FeatBit's own agent, so its compose files and service units work as they are. A variable that is spelt
-   nearly like a setting gets a warning; all others are ignored.
+2. **Environment**: the names below in upper or lower case, `__` or `:` between levels: `Limits__VerdictWait=5s`.
+   These are the names of FeatBit's own agent, so its compose files and service units work as they are. A variable that
+   is spelt nearly like a setting gets a warning; all others are ignored.
 3. **File**: `--config FILE`, or the environment variable `FEATBIT_AGENT_CONFIG`. A name ending in `.toml` is TOML, one
    ending in `.json` is an `appsettings.json` with comments and trailing commas as .NET takes them. Levels are tables
    or objects. What .NET's host reads (`Logging:LogLevel`, `AllowedHosts`, `Kestrel` …) is accepted; any other unknown
@@ -61,7 +61,7 @@ pub fn markdown() -> String {
 
 fn entry(page: &mut String, definition: &Definition) {
     let _ = write!(page, "\n### `{}`\n\n", definition.name);
-    wrap(page, definition.help);
+    wrap(page, definition.help, "");
     let _ = write!(page, "\n- Option: `--{}`\n- Takes: {}", definition.flag(), definition.kind.describe());
     if definition.secret() {
         page.push_str("; never shown");
@@ -71,7 +71,7 @@ fn entry(page: &mut String, definition: &Definition) {
         let _ = writeln!(page, "- Needed by: {}", definition.needed);
     }
     if !definition.aliases.is_empty() {
-        let _ = writeln!(page, "- Also: {}", aliases(definition));
+        wrap(page, &format!("- Also: {}", aliases(definition)), "  ");
     }
 }
 
@@ -91,14 +91,15 @@ fn aliases(definition: &Definition) -> String {
     definition.aliases.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// Appends `text` in lines of at most 118 characters.
-fn wrap(page: &mut String, text: &str) {
+/// Appends `text` in lines of at most 118 characters, the second and further ones behind `indent`.
+fn wrap(page: &mut String, text: &str, indent: &str) {
     let mut width = 0;
     for word in text.split_whitespace() {
         let length = word.chars().count();
         if width > 0 && width + 1 + length > 118 {
             page.push('\n');
-            width = 0;
+            page.push_str(indent);
+            width = indent.len();
         } else if width > 0 {
             page.push(' ');
             width += 1;

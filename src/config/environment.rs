@@ -1,4 +1,4 @@
-//! Settings from environment variables: .NET's names in any case, `__` or `:` between levels.
+//! Settings from environment variables: .NET's names in upper or lower case, `__` or `:` between levels.
 //!
 //! Must not complain about variables that are not the agent's: they are everybody's.
 
@@ -11,6 +11,7 @@ use super::listen;
 use super::source::{Raw, is_kestrel};
 use super::suggest;
 use super::table::DEFINITIONS;
+use super::value;
 
 /// A value that one variable proposes for a setting.
 struct Proposal {
@@ -33,7 +34,7 @@ pub(super) fn collect(raw: &mut Raw, environment: &[(OsString, OsString)]) {
                 take_kestrel(raw, name, &normalized, value);
                 continue;
             }
-            warn_if_misspelt(raw, name, &normalized);
+            warn_if_misspelt(raw, name, &normalized, value);
             continue;
         };
         let Some(value) = value.to_str() else {
@@ -136,7 +137,7 @@ fn choose(raw: &mut Raw, key: Key, mut proposals: Vec<Proposal>) {
 }
 
 /// Warns of a variable that is meant for the agent but does not reach it.
-fn warn_if_misspelt(raw: &mut Raw, name: &str, normalized: &str) {
+fn warn_if_misspelt(raw: &mut Raw, name: &str, normalized: &str, value: &OsStr) {
     let ours = normalized.split_once(':').is_some_and(|(section, rest)| {
         let known = DEFINITIONS.iter().any(|definition| {
             let own = normalize(definition.name);
@@ -145,7 +146,13 @@ fn warn_if_misspelt(raw: &mut Raw, name: &str, normalized: &str) {
         // .NET's own logging is set by nested names (`Logging__LogLevel__Microsoft`).
         known && !(section == "logging" && rest.contains(':'))
     });
-    let suggestion = if ours { suggest::nearest(name) } else { suggest::misspelt(name) };
+    // A name as short as `Mode` is near to many that are not meant for the agent; what it says tells them apart.
+    let mode = || value.to_str().is_some_and(|value| value::mode(value.trim()).is_ok());
+    let suggestion = if ours {
+        suggest::nearest(name)
+    } else {
+        suggest::misspelt(name).or_else(|| suggest::nearest(name).filter(|known| *known == "Mode" && mode()))
+    };
     if !ours && suggestion.is_none() {
         return;
     }

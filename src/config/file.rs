@@ -104,7 +104,9 @@ fn apply(raw: &mut Raw, path: &Path, entries: Vec<Entry>) {
                 Some(known) => format!("Did you mean {known}?"),
                 None => "Take it out; docs/configuration.md lists every setting".to_string(),
             };
-            raw.faults.push(Fault::at(entry.name, origin, "is no setting of the agent", remedy));
+            // As settings are written everywhere else; TOML and JSON only know levels.
+            let name = entry.name.replace(':', "__");
+            raw.faults.push(Fault::at(name, origin, "is no setting of the agent", remedy));
         }
     }
     for (key, (list, line)) in lists {
@@ -234,9 +236,9 @@ mod tests {
             faults(&raw),
             [
                 "Moed (a.toml:2): is no setting of the agent. Did you mean Mode?",
-                "Limits:Bananas (a.toml:4): is no setting of the agent. Take it out; docs/configuration.md lists \
+                "Limits__Bananas (a.toml:4): is no setting of the agent. Take it out; docs/configuration.md lists \
                  every setting.",
-                "Logging:Levle (a.toml:6): is no setting of the agent. Did you mean Logging__Level?",
+                "Logging__Levle (a.toml:6): is no setting of the agent. Did you mean Logging__Level?",
             ]
         );
     }

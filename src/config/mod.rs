@@ -24,6 +24,8 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_modes;
+#[cfg(test)]
 mod tests_tls;
 pub mod uri;
 mod validate;

@@ -12,42 +12,55 @@ const KEY_CHARS_MAX: usize = 200;
 /// Parses `key;key=shop:dev,shop:prod`, with line ends in the place of `;` too.
 ///
 /// # Errors
-/// Says which entry is wrong by its place, since it is secret.
-pub(super) fn parse(text: &str, api_key: Option<&Secret>) -> Result<Vec<RelayKey>, Unfit> {
+/// Every entry that is wrong, by its place, since it is secret.
+pub(super) fn parse(text: &str, api_key: Option<&Secret>) -> Result<Vec<RelayKey>, Vec<Unfit>> {
     let mut keys: Vec<RelayKey> = Vec::new();
+    let mut unfits = Vec::new();
     let entries = text.split([';', '\n']).map(str::trim).filter(|entry| !entry.is_empty());
     for (index, entry) in entries.enumerate() {
-        let place = index + 1;
-        let (key, names) = match entry.split_once('=') {
-            Some((key, names)) => (key.trim(), Some(names)),
-            None => (entry, None),
-        };
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        if !(KEY_CHARS_MIN..=KEY_CHARS_MAX).contains(&key.len()) || !key.bytes().all(plain) {
-            return Err(unfit(
-                format!("has an entry, number {place}, that does not begin with a key"),
-                "Write keys of 20 to 200 letters, digits, `-` and `_`",
-            ));
+        match parse_entry(entry, index + 1, &keys, api_key) {
+            Ok(key) => keys.push(key),
+            Err(unfit) => unfits.push(unfit),
         }
-        if api_key.is_some_and(|api_key| api_key.matches(key.as_bytes())) {
-            return Err(unfit(
-                format!("has ApiKey as its entry number {place}"),
-                "Give relays a key of their own: ApiKey opens the management calls",
-            ));
-        }
-        if keys.iter().any(|other| other.key.matches(key.as_bytes())) {
-            return Err(unfit(format!("has one key twice, again as number {place}"), "Keep one of the two"));
-        }
-        let environments = names.map(|names| names.split(',').map(|name| name.trim().to_owned()).collect());
-        if environments.as_ref().is_some_and(|names: &Vec<String>| names.iter().any(String::is_empty)) {
-            return Err(unfit(
-                format!("has an empty environment in its entry number {place}"),
-                "Write key=project:environment,project:environment, or the key alone for all of them",
-            ));
-        }
-        keys.push(RelayKey { key: Secret::new(key.to_owned()), environments });
     }
-    Ok(keys)
+    if unfits.is_empty() { Ok(keys) } else { Err(unfits) }
+}
+
+/// One entry, at `place` counted from 1, behind those in `before`.
+fn parse_entry(
+    entry: &str,
+    place: usize,
+    before: &[RelayKey],
+    api_key: Option<&Secret>,
+) -> Result<RelayKey, Unfit> {
+    let (key, names) = match entry.split_once('=') {
+        Some((key, names)) => (key.trim(), Some(names)),
+        None => (entry, None),
+    };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if !(KEY_CHARS_MIN..=KEY_CHARS_MAX).contains(&key.len()) || !key.bytes().all(plain) {
+        return Err(unfit(
+            format!("has an entry, number {place}, that does not begin with a key"),
+            "Write keys of 20 to 200 letters, digits, `-` and `_`",
+        ));
+    }
+    if api_key.is_some_and(|api_key| api_key.matches(key.as_bytes())) {
+        return Err(unfit(
+            format!("has ApiKey as its entry number {place}"),
+            "Give relays a key of their own: ApiKey opens the management calls",
+        ));
+    }
+    if before.iter().any(|other| other.key.matches(key.as_bytes())) {
+        return Err(unfit(format!("has one key twice, again as number {place}"), "Keep one of the two"));
+    }
+    let environments = names.map(|names| names.split(',').map(|name| name.trim().to_owned()).collect());
+    if environments.as_ref().is_some_and(|names: &Vec<String>| names.iter().any(String::is_empty)) {
+        return Err(unfit(
+            format!("has an empty environment in its entry number {place}"),
+            "Write key=project:environment,project:environment, or the key alone for all of them",
+        ));
+    }
+    Ok(RelayKey { key: Secret::new(key.to_owned()), environments })
 }
 
 #[cfg(test)]
@@ -79,9 +92,24 @@ mod tests {
             (format!("{TWO}="), "empty environment in its entry number 1"),
             (format!("{TWO}=a:b,,c:d"), "empty environment in its entry number 1"),
         ] {
-            let unfit = parse(&text, Some(&api_key)).unwrap_err();
+            let unfits = parse(&text, Some(&api_key)).unwrap_err();
+            let [unfit] = &unfits[..] else { panic!("{unfits:?}") };
             assert!(unfit.problem.contains(problem), "{unfit:?}");
             assert!(!unfit.problem.contains("0123") && !unfit.problem.contains("9876"), "{unfit:?}");
         }
+    }
+    #[test]
+    fn all_that_is_wrong_is_told_at_once() {
+        let api_key = Secret::new(ONE.into());
+        let unfits = parse(&format!("{ONE};{TWO};short;{TWO}"), Some(&api_key)).unwrap_err();
+        let told: Vec<_> = unfits.iter().map(|unfit| unfit.problem.as_str()).collect();
+        assert_eq!(
+            told,
+            [
+                "has ApiKey as its entry number 1",
+                "has an entry, number 3, that does not begin with a key",
+                "has one key twice, again as number 4",
+            ]
+        );
     }
 }

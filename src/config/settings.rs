@@ -58,6 +58,9 @@ pub struct Settings {
     pub effective: Vec<Effective>,
 }
 
+/// The column of values in [`Settings::describe`]: room for every default. What is longer moves its source on.
+const VALUE_CHARS: usize = 48;
+
 impl Settings {
     /// How the server that is followed is reached; `None` if there is none, or no key for it.
     pub fn access(&self) -> Option<Access> {
@@ -74,7 +77,8 @@ impl Settings {
     /// One line for each setting: its name, its value (secrets masked) and where that came from.
     pub fn describe(&self) -> Vec<String> {
         let names = self.effective.iter().map(|line| line.name.len()).max().unwrap_or(0);
-        let values = self.effective.iter().map(|line| line.value.chars().count()).max().unwrap_or(0).min(40);
+        let values =
+            self.effective.iter().map(|line| line.value.chars().count()).max().unwrap_or(0).min(VALUE_CHARS);
         let line =
             |line: &Effective| format!("{:names$}  {:values$}  ({})", line.name, line.value, line.origin);
         self.effective.iter().map(line).collect()

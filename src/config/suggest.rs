@@ -2,6 +2,7 @@
 //!
 //! Must not decide what is an error; it only compares spellings.
 
+use super::definition::normalize;
 use super::table::DEFINITIONS;
 
 /// The setting whose name is spelt nearly like `name`, whatever the case and the separators.
@@ -13,6 +14,23 @@ pub(super) fn nearest(name: &str) -> Option<&'static str> {
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
+        .or_else(|| shortened(name))
+}
+
+/// The setting of which `name` leaves out letters, in the same section (`Tls__CertFile`, `Streaming:TokenExpiry`): the
+/// one that lacks fewest.
+fn shortened(name: &str) -> Option<&'static str> {
+    let wanted = normalize(name);
+    let (section, rest) = wanted.split_once(':')?;
+    let rest = squeeze(rest);
+    let fits = |known: &&str| {
+        let known = normalize(known);
+        let Some((own, known)) = known.split_once(':') else { return false };
+        // A letter that is found takes all before it away.
+        let mut letters = known.chars().filter(|letter| *letter != '_');
+        own == section && rest.chars().all(|letter| letters.any(|other| other == letter))
+    };
+    if rest.chars().count() < 4 { None } else { names().filter(fits).min_by_key(|known| known.len()) }
 }
 
 /// The setting that `name` certainly means: the same letters with other separators (`API_KEY`), or one slip of
@@ -87,6 +105,11 @@ mod tests {
         assert_eq!(nearest("Limits__VerdictWiat"), Some("Limits__VerdictWait"));
         assert_eq!(nearest("data-file"), Some("DataFile"));
         assert_eq!(nearest("Mod"), Some("Mode"));
+        assert_eq!(nearest("Tls__CertFile"), Some("Tls__CertificateFile"));
+        assert_eq!(nearest("Streaming:TokenExpiry"), Some("Streaming__TokenExpirySeconds"));
+        assert_eq!(nearest("upstream__resync"), Some("Upstream__ResyncSeconds"));
+        assert_eq!(nearest("Limits:Bananas"), None);
+        assert_eq!(nearest("Tls__Key"), None);
         assert_eq!(nearest("ConnectionStrings"), None);
         assert_eq!(nearest(""), None);
     }

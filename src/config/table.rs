@@ -22,6 +22,7 @@ pub const DEFINITIONS: &[Definition] = &[
              is visible to every user of the machine: prefer the environment or ApiKey__File.",
         ),
     define(Key::ApiKeyFile, "ApiKey__File", Kind::Path, "", Section::Data)
+        .common()
         .help("A file that holds the ApiKey, as container secrets do. Blanks and line ends around it are cut off."),
     define(Key::RelayKeys, "RelayKeys", Kind::Secret, "", Section::Data)
         .default_note("no relays")
@@ -53,11 +54,16 @@ pub const DEFINITIONS: &[Definition] = &[
     )
     .help("How often the data file is looked at. A change is taken in when two looks in a row agree."),
     define(Key::AgentId, "AgentId", Kind::Text, "", Section::Data)
+        .common()
         .needed("auto mode")
         .help("The name under which this agent registers with the FeatBit server."),
     define(Key::StreamingUri, "StreamingUri", Kind::Uri(&["ws", "wss", "http", "https"]), "", Section::Data)
+        .common()
         .needed("auto mode")
-        .help("The FeatBit evaluation server to follow, such as `ws://evaluation-server:5100`."),
+        .help(
+            "The FeatBit evaluation server to follow, such as `ws://evaluation-server:5100`; one behind a path as \
+             `wss://featbit.example/els`.",
+        ),
     define(Key::Urls, "Urls", Kind::Urls, "http://*:6100", Section::Listening)
         .common()
         .aliases(&[
@@ -170,11 +176,11 @@ pub const DEFINITIONS: &[Definition] = &[
             "A path that opens a plain WebSocket echo without a token, for conformance suites. Not for production.",
         ),
     define(Key::ForwardEvents, "ForwardEvents", Kind::Flag, "true", Section::Events).help(
-        "Whether usage events go to EventUri. In offline mode without EventUri they are dropped with one warning, \
-         unless this is said explicitly. This version counts and drops them.",
+        "Whether usage events go to EventUri. Without EventUri they are dropped with one warning, unless this is said \
+         explicitly. This version counts and drops them all.",
     ),
     define(Key::EventUri, "EventUri", Kind::Uri(&["http", "https"]), "", Section::Events)
-        .needed("ForwardEvents in auto mode, or said explicitly in offline mode")
+        .needed("ForwardEvents, if that is said explicitly")
         .help("Where usage events go, such as `http://evaluation-server:5100`."),
     define(Key::UpstreamCaFile, "Upstream__CaFile", Kind::Path, "", Section::Upstream).help(
         "Certificates (PEM) that are trusted beside those of the system when the agent connects to a server by `wss` or \

@@ -33,7 +33,7 @@ impl Given<'_> {
         })
     }
 
-    fn load(&self) -> Result<Loaded, Rejected> {
+    pub(super) fn load(&self) -> Result<Loaded, Rejected> {
         self.with(load)
     }
 
@@ -215,149 +215,6 @@ fn lists_are_taken_whole_or_by_index() {
     assert_eq!(settings(&[("Cors__Origins", "https://a.example,*")]).cors.origins, Origins::Any);
 }
 
-/// FeatBit's compose file, word for word but for the mode.
-const COMPOSE: [(&str, &str); 7] = [
-    ("ASPNETCORE_ENVIRONMENT", "Production"),
-    ("ASPNETCORE_URLS", "http://+:6100"),
-    ("AgentId", "docker-agent-001"),
-    ("StreamingUri", "ws://evaluation-server:5100"),
-    ("ApiKey", "your-api-key-here"),
-    ("ForwardEvents", "true"),
-    ("EventUri", "http://evaluation-server:5100"),
-];
-
-#[test]
-fn featbits_compose_file_starts_offline_mode() {
-    let environment: Vec<_> =
-        [("Mode", "manual"), ("AllowedHosts", "*")].into_iter().chain(COMPOSE).collect();
-    let settings = Settings::from_pairs(&environment).unwrap();
-    assert_eq!(settings.mode, Mode::Offline);
-    assert!(settings.api_key.unwrap().matches(b"your-api-key-here"));
-    let Events::Forward(uri) = settings.events else { panic!("{:?}", settings.events) };
-    assert_eq!((uri.scheme(), uri.host(), uri.port()), ("http", "evaluation-server", Some(5100)));
-}
-
-#[test]
-fn featbits_compose_file_starts_agent_mode() {
-    let environment: Vec<_> = [("Mode", "auto")].into_iter().chain(COMPOSE).collect();
-    let settings = Settings::from_pairs(&environment).unwrap();
-    let Mode::Agent(upstream) = &settings.mode else { panic!("{:?}", settings.mode) };
-    assert_eq!(upstream.agent_id, "docker-agent-001");
-    assert_eq!(upstream.streaming_uri.as_str(), "ws://evaluation-server:5100");
-    assert_eq!((upstream.ping.as_secs(), upstream.silence.as_secs(), upstream.sync.as_secs()), (15, 45, 60));
-    assert_eq!(upstream.resync.map(|resync| resync.as_secs()), Some(600));
-    assert_eq!((upstream.retry.as_secs(), upstream.status.as_secs()), (60, 60));
-    assert_eq!(upstream.unknown_secret_resync.as_secs(), 30);
-    assert_eq!(upstream.read_min_bytes_per_second, 256);
-}
-
-#[test]
-fn what_cannot_work_in_agent_mode_is_told() {
-    let faults = |more: &[(&str, &str)]| {
-        let given = |name: &str| more.iter().any(|(other, _)| *other == name);
-        let rest = COMPOSE.into_iter().filter(|(name, _)| !given(name));
-        let environment: Vec<_> =
-            [("Mode", "auto")].into_iter().chain(rest).chain(more.iter().copied()).collect();
-        Given { environment: &environment, ..Given::default() }.faults().join("\n")
-    };
-    assert!(
-        faults(&[("Upstream__SilenceSeconds", "15")]).contains("is not longer than Upstream__PingSeconds")
-    );
-    assert!(faults(&[("Upstream__ResyncSeconds", "5ms")]).contains("is too short"));
-    let key = faults(&[("ApiKey", "rp-a\r\nX-Evil: 1")]);
-    assert!(key.contains("ApiKey: holds blanks") && !key.contains("Evil"), "{key}");
-    let environment: Vec<_> = [("Mode", "auto"), ("DataFile", "d")].into_iter().chain(COMPOSE).collect();
-    assert!(
-        warnings(&environment).iter().any(|line| line.starts_with("DataFile: is not looked at in auto mode"))
-    );
-}
-
-#[test]
-fn asking_a_server_needs_its_address_and_a_key_whatever_the_mode() {
-    let access = |environment: &[(&str, &str)]| {
-        let environment = environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        let inputs =
-            Inputs { command_line: Vec::new(), config_file: None, environment, read: &|_| Ok(Vec::new()) };
-        super::access(&inputs).map(|(access, _)| access).map_err(|rejected| rejected.to_string())
-    };
-    let both = [("StreamingUri", "wss://els/x"), ("ApiKey", "rp-1"), ("Upstream__SyncSeconds", "7")];
-    for mode in ["offline", "auto"] {
-        let given: Vec<_> = both.into_iter().chain([("Mode", mode)]).collect();
-        let access = access(&given).unwrap();
-        assert_eq!((access.streaming_uri.path(), access.sync.as_secs()), ("/x", 7));
-        assert_eq!((access.api_key.expose(), access.message_bytes_max), ("rp-1", 536_870_912));
-    }
-    let told = access(&[]).unwrap_err();
-    assert!(told.contains("ApiKey: is needed") && told.contains("StreamingUri: is needed"), "{told}");
-    let told = access(&[("StreamingUri", "els"), ("ApiKey", "a b")]).unwrap_err();
-    assert!(told.contains("no absolute URI") && told.contains("ApiKey: holds blanks"), "{told}");
-}
-
-#[test]
-fn what_agent_mode_lacks_is_told_all_at_once() {
-    assert_eq!(
-        Given::default().faults(),
-        [
-            "EventUri: is needed by ForwardEvents (true by default). Set it, or set ForwardEvents=false.",
-            "ApiKey: is needed in auto mode. Set it, or set Mode=offline.",
-            "AgentId: is needed in auto mode. Set it, or set Mode=offline.",
-            "StreamingUri: is needed in auto mode. Set it, or set Mode=offline.",
-        ]
-    );
-    let environment =
-        [("ForwardEvents", "false"), ("StreamingUri", "els:5100"), ("Mode", "agent"), ("AgentId", "a")];
-    assert_eq!(
-        Given { environment: &environment, ..Given::default() }.faults(),
-        [
-            "StreamingUri (environment variable StreamingUri): \"els:5100\" is no absolute URI. Write one such as \
-             ws://evaluation-server:5100 (schemes: ws, wss, http, https).",
-            "ApiKey: is needed in auto mode. Set it, or set Mode=offline.",
-        ]
-    );
-}
-
-#[test]
-fn offline_mode_needs_a_source_of_data() {
-    let given = Given { environment: &[("Mode", "manual")], ..Given::default() };
-    assert_eq!(
-        given.faults(),
-        [
-            "DataFile, ApiKey: offline mode has neither, so no data could ever reach it. Set DataFile to a dump, or \
-             ApiKey to the key with which FeatBit sends one."
-        ]
-    );
-    for source in [("ApiKey", "rp-1"), ("DataFile", "d")] {
-        assert_eq!(Settings::from_pairs(&[("MODE", "Offline"), source]).unwrap().mode, Mode::Offline);
-    }
-}
-
-#[test]
-fn offline_mode_tells_once_what_will_not_work() {
-    let quiet = offline(&[("ApiKey", "k"), ("ForwardEvents", "false")]);
-    assert_eq!(warnings(&quiet), [""; 0]);
-    assert_eq!(
-        warnings(&offline(&[])),
-        [
-            "EventUri: is not set, so usage events are dropped. Set it, or set ForwardEvents=false to say that this \
-             is meant.",
-            "ApiKey: is not set, so the management calls (bootstrap, backup, status) answer 401. Set it if they are \
-             needed.",
-        ]
-    );
-}
-
-#[test]
-fn events_that_must_be_forwarded_need_to_know_where() {
-    assert_eq!(
-        fault("ForwardEvents", "true"),
-        "EventUri: is needed by ForwardEvents=true. Set it, or set ForwardEvents=false."
-    );
-    assert_eq!(settings(&[("ForwardEvents", "false"), ("EventUri", "http://e")]).events, Events::Drop);
-    let forwarding = offline(&[("EventUri", "http://e"), ("ApiKey", "k")]);
-    assert!(warnings(&forwarding)[0].contains("does not forward usage events yet"));
-    assert!(fault("EventUri", "ws://e").contains("has the scheme \"ws\""));
-}
-
 #[test]
 fn every_error_says_where_it_came_from_and_what_to_do() {
     for (name, value, expected) in [
@@ -458,6 +315,7 @@ fn variables_that_look_like_ours_get_a_warning_and_others_none() {
         ("Streaming:Bananas", "is no setting of the agent and is ignored."),
         ("API_KEY", "Did you mean ApiKey?"),
         ("Logging__Levle", "Did you mean Logging__Level?"),
+        ("Tls__CertFile", "Did you mean Tls__CertificateFile?"),
     ] {
         let mut environment = offline(&quiet);
         assert_eq!(warnings(&environment), [""; 0]);
@@ -467,6 +325,9 @@ fn variables_that_look_like_ours_get_a_warning_and_others_none() {
         assert!(warnings[0].starts_with(&format!("{name} (environment variable {name}): ")), "{warnings:?}");
         assert!(warnings[0].contains(expected), "{warnings:?}");
     }
+    let short = |value| warnings(&[offline(&quiet), vec![("Mod", value)]].concat());
+    assert!(short("offline")[0].ends_with("Did you mean Mode?"), "{:?}", short("offline"));
+    assert_eq!(short("0755"), [""; 0]);
 }
 
 #[cfg(unix)]
@@ -486,49 +347,6 @@ fn a_value_that_is_not_text_is_an_error_only_if_it_is_ours() {
         faults[0].to_string(),
         "DataFile (environment variable DataFile): is not UTF-8. Write it in UTF-8."
     );
-}
-
-#[test]
-fn no_secret_is_ever_shown() {
-    let secrets = [
-        ("ApiKey", "sesame-1"),
-        ("EventUri", "http://user:sesame-2@host/?key=sesame-3"),
-        ("StreamingUri", "ws://sesame-4@host"),
-    ];
-    let loaded = Given { environment: &offline(&secrets), ..Given::default() }.load().unwrap();
-    let shown = format!("{loaded:#?}\n{}", loaded.settings.describe().join("\n"));
-    assert!(!shown.contains("sesame"), "{shown}");
-    assert!(
-        loaded.settings.describe().iter().any(|line| line.starts_with("ApiKey ") && line.contains("****"))
-    );
-    for (name, value) in [
-        ("EventUri", "ws://user:sesame@host"),
-        ("EventUri", "http://user:sesame@host:99999"),
-        ("Urls", "ftp://user:sesame@host"),
-    ] {
-        let fault = fault(name, value);
-        assert!(!fault.contains("sesame"), "{fault}");
-    }
-    let twice = [("ApiKey", "sesame"), ("APIKEY", "sesame-5"), ("Mode", "offline"), ("ApiKey__File", "key")];
-    let given = Given { environment: &twice, files: &[("key", "sesame-6")], ..Given::default() };
-    let shown = format!("{:?} {:?}", given.faults(), given.load());
-    assert!(!shown.contains("sesame"), "{shown}");
-}
-
-#[test]
-fn the_api_key_may_come_from_a_file() {
-    let environment = [("Mode", "offline"), ("ApiKey__File", "/run/key")];
-    let with = |files| Given { environment: &environment, files, ..Given::default() };
-    let settings = with(&[("/run/key", " rp-123\r\n")]).load().unwrap().settings;
-    assert!(settings.api_key.unwrap().matches(b"rp-123"));
-    let start = "ApiKey__File (environment variable ApiKey__File): ";
-    assert!(with(&[]).faults()[0].starts_with(&format!("{start}cannot read /run/key: ")));
-    assert!(
-        with(&[("/run/key", "\n")]).faults()[0].starts_with(&format!("{start}the file /run/key is empty."))
-    );
-    let both = [("Mode", "offline"), ("ApiKey", "a"), ("ApiKey__File", "/run/key")];
-    let faults = Given { environment: &both, files: &[("/run/key", "b")], ..Given::default() }.faults();
-    assert_eq!(faults, [format!("{start}is given beside ApiKey. Keep one of the two.")]);
 }
 
 #[test]
@@ -593,6 +411,10 @@ fn describe_has_one_line_for_every_setting_with_its_source() {
     let line = |name: &str| lines.iter().find(|line| line.starts_with(name)).unwrap();
     assert!(line("Reactors").ends_with("(environment variable Reactors)"));
     assert!(line("Limits__Connections").contains("0 (what the descriptor limit allows)"));
+    // In columns, whatever the defaults are.
+    let source = |line: &String| line.rfind('(').unwrap();
+    let place = source(&lines[0]);
+    assert!(lines.iter().all(|line| source(line) == place), "{lines:#?}");
 }
 
 #[test]

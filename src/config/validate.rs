@@ -105,8 +105,8 @@ impl Check<'_> {
         let addresses = |wanted: Vec<Wanted>| wanted.into_iter().map(|(listen, _)| listen).collect();
         let offline = self.offline();
         let forward = self.flag(Key::ForwardEvents);
-        // With a mode that nobody understands, only that is complained about; offline mode needs least.
-        let events = self.events(offline.unwrap_or(true), forward, event_uri);
+        let events = self.events(forward, event_uri);
+        // With a mode that nobody understands, only that is complained about.
         let mode = match offline {
             Some(true) => self.offline_mode(data_file.is_some()),
             Some(false) => self.agent_mode(streaming_uri, api_key.as_ref(), data_file.is_some()),
@@ -175,11 +175,7 @@ impl Check<'_> {
     // What a mode needs.
 
     fn offline(&mut self) -> Option<bool> {
-        self.parsed(Key::Mode, |text| match text.to_ascii_lowercase().as_str() {
-            "manual" | "offline" => Ok(true),
-            "auto" | "agent" => Ok(false),
-            _ => Err(unfit("is no mode", "Write auto (or agent), or manual (or offline)")),
-        })
+        self.parsed(Key::Mode, value::mode)
     }
 
     /// Whether a value was given, right or wrong: a wrong one is not missing too.
@@ -205,7 +201,7 @@ impl Check<'_> {
         Mode::Offline
     }
 
-    fn events(&mut self, offline: bool, forward: bool, uri: Option<AbsoluteUri>) -> Events {
+    fn events(&mut self, forward: bool, uri: Option<AbsoluteUri>) -> Events {
         if !forward {
             return Events::Drop;
         }
@@ -217,17 +213,16 @@ impl Check<'_> {
             ));
             return Events::Forward(uri);
         }
-        let said = self.tried(Key::ForwardEvents);
         if self.tried(Key::EventUri) {
             // It was given and is wrong, which has been told.
-        } else if said || !offline {
-            let why = if said { "ForwardEvents=true" } else { "ForwardEvents (true by default)" };
+        } else if self.tried(Key::ForwardEvents) {
             self.raw.lack(Fault::missing(
                 "EventUri",
-                format!("is needed by {why}"),
+                "is needed by ForwardEvents=true",
                 "Set it, or set ForwardEvents=false",
             ));
         } else {
+            // Not an error in agent mode either: this version forwards nothing, with an address or without.
             self.raw.warnings.push(Fault::missing(
                 "EventUri",
                 "is not set, so usage events are dropped",
@@ -270,9 +265,12 @@ impl Check<'_> {
         let from = if self.tried(Key::RelayKeys) { Key::RelayKeys } else { Key::RelayKeysFile };
         match relay_keys::parse(&text, api_key) {
             Ok(keys) => keys,
-            Err(Unfit { problem, remedy }) => {
+            Err(unfits) => {
                 let origin = self.raw.origin(from);
-                self.raw.faults.push(Fault::at(from.definition().name, origin, problem, remedy));
+                let fault = |unfit: Unfit| {
+                    Fault::at(from.definition().name, origin.clone(), unfit.problem, unfit.remedy)
+                };
+                self.raw.faults.extend(unfits.into_iter().map(fault));
                 Vec::new()
             }
         }

@@ -243,11 +243,16 @@ impl Check<'_> {
                 format!("is needed by {listen}"),
                 "Set it and Tls__KeyFile to PEM files, or listen on http://",
             )),
-            None if certificates.is_empty() && tried => self.raw.warnings.push(Fault::missing(
-                Key::TlsCertificateFile.definition().name,
-                "is set, but no address begins with https://",
-                "Write https:// in Urls, or take it out",
-            )),
+            None if certificates.is_empty() && tried => {
+                let certificate = self.tried(Key::TlsCertificateFile);
+                let key = if certificate { Key::TlsCertificateFile } else { Key::TlsKeyFile };
+                self.raw.warnings.push(Fault::at(
+                    key.definition().name,
+                    self.raw.origin(key),
+                    "is set, but no address begins with https://",
+                    "Write https:// in Urls, or take it out",
+                ));
+            }
             _ => {}
         }
         let client_ca = self.text(Key::TlsClientCaFile).map(Into::into);

@@ -23,7 +23,16 @@ pub(super) fn unfit(problem: impl Into<String>, remedy: impl Into<String>) -> Un
 /// The longest duration taken: a hundred years, so that sums with clocks cannot overflow.
 const LONGEST_MS: u128 = 100 * 365 * 24 * 3600 * 1000;
 
-/// `true` or `false` in any case, as .NET reads them.
+/// A mode: `true` if it is offline mode.
+pub(super) fn mode(text: &str) -> Result<bool, Unfit> {
+    match text.to_ascii_lowercase().as_str() {
+        "manual" | "offline" => Ok(true),
+        "auto" | "agent" => Ok(false),
+        _ => Err(unfit("is no mode", "Write auto (or agent), or manual (or offline)")),
+    }
+}
+
+/// `true` or `false` in upper or lower case, as .NET reads them.
 pub fn flag(text: &str) -> Result<bool, Unfit> {
     if text.eq_ignore_ascii_case("true") {
         Ok(true)

@@ -1,5 +1,6 @@
 //! The writer's work on one thread: parse, merge, publish, announce, report.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -139,7 +140,7 @@ impl Ingest {
             Ok(bytes) => bytes,
             Err(fault) => return answer(fault.status(), error_body(&fault.to_string())),
         };
-        match self.load(bytes, Source::Bootstrap, Instant::now()) {
+        match self.load(bytes, Source::Bootstrap, None, Instant::now()) {
             Ok((loaded, change, arrived)) => {
                 let body = status::bootstrap_json(&loaded.serves, loaded.data_version).into_bytes();
                 match change {
@@ -161,9 +162,9 @@ impl Ingest {
         }
     }
 
-    /// Loads the content of the data file.
-    pub fn load_file(&mut self, bytes: Vec<u8>) -> Result<Loaded, DatasetError> {
-        let (loaded, change, arrived) = self.load(bytes, Source::File, Instant::now())?;
+    /// Loads the content of the data file at `path`, which is named in the log.
+    pub fn load_file(&mut self, bytes: Vec<u8>, path: &Path) -> Result<Loaded, DatasetError> {
+        let (loaded, change, arrived) = self.load(bytes, Source::File, Some(path), Instant::now())?;
         if let Some(change) = change {
             self.announce(&change, arrived, None);
         }
@@ -174,6 +175,7 @@ impl Ingest {
         &mut self,
         bytes: Vec<u8>,
         source: Source,
+        path: Option<&Path>,
         arrived: Instant,
     ) -> Result<(Loaded, Option<Arc<Change>>, Instant), DatasetError> {
         let mut text = DatasetText::new(bytes);
@@ -184,6 +186,7 @@ impl Ingest {
                 self.metrics.rejected(source);
                 tracing::error!(
                     source = source.as_str(),
+                    path = path.map(|path| path.display().to_string()),
                     "a dataset was refused, and the data in service stays: {error}"
                 );
                 return Err(error);

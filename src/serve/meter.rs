@@ -39,6 +39,8 @@ pub(super) struct Meter {
 
 /// Says once a minute that somebody speaks plain HTTP where TLS is spoken.
 static PLAIN_HTTP: RateLimit = RateLimit::new(60_000);
+/// Says once a minute why a client's certificate was refused.
+static CLIENT_CERTIFICATE: RateLimit = RateLimit::new(60_000);
 
 /// Says once a minute that connections are turned away, or that there are no descriptors.
 static OVER_LIMIT: RateLimit = RateLimit::new(60_000);
@@ -194,12 +196,21 @@ impl Meter {
         for _ in seen.put_off..now.put_off {
             self.own.limit_hit(Limit::HandshakesPerTurn);
         }
-        let plain = HandshakeFailure::PlainHttp as usize;
-        if now.failed[plain] > seen.failed[plain]
+        let failed = |why: HandshakeFailure| now.failed[why as usize] > seen.failed[why as usize];
+        if failed(HandshakeFailure::ClientCertificate)
+            && let Some(held_back) = CLIENT_CERTIFICATE.allow(self.now_ms())
+        {
+            tracing::warn!(
+                others_like_it = held_back,
+                "a client was refused for its certificate: {}. Tls__ClientCaFile names who issues the right ones",
+                now.complaint.unwrap_or("it cannot be used")
+            );
+        }
+        if failed(HandshakeFailure::PlainHttp)
             && let Some(held_back) = PLAIN_HTTP.allow(self.now_ms())
         {
             tracing::warn!(
-                held_back,
+                others_like_it = held_back,
                 "a client speaks plain HTTP where TLS is spoken, and was refused. Let it use https:// or wss://, or add \
                  an http:// address to Urls"
             );

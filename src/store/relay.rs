@@ -43,8 +43,10 @@ pub struct NeedsFull;
 const FULL_START: &str = r#"{"messageType":"data-sync","data":{"eventType":"rp_full","items":["#;
 const PATCH_START: &str = r#"{"messageType":"data-sync","data":{"eventType":"rp_patch","items":["#;
 const END: &str = "]}}";
-/// What ends a dataset that may lack what exists: a server is followed, and its news may be under way.
-const PROVISIONAL_END: &str = r#"],"provisional":true}}"#;
+/// Says that a dataset may lack what exists: a server is followed, and its news may be under way.
+const PROVISIONAL: &str = r#","provisional":true"#;
+/// Says that a dataset has no environments since none of those that are served is of the relay's scope.
+const OUT_OF_SCOPE: &str = r#","outOfScope":true"#;
 
 impl Snapshot {
     /// The environments of a scope that a secret opens.
@@ -75,7 +77,8 @@ impl Snapshot {
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// All of a scope as an `rp_full`, a whole WebSocket frame; marked as provisional unless it is certain. Shares what full payloads share; takes its time for
+    /// All of a scope as an `rp_full`, a whole WebSocket frame; marked as provisional unless it is certain, and as meant if
+    /// it is empty while other environments are served. Shares what full payloads share; takes its time for
     /// large data.
     pub fn relay_full(&self, scope: &Scope, certain: bool) -> Payload {
         let mut runs = vec![Arc::from(&b""[..])];
@@ -86,7 +89,14 @@ impl Snapshot {
             }
             environment.append_backup(&mut text, &mut runs);
         }
-        text.extend_from_slice(if certain { END } else { PROVISIONAL_END }.as_bytes());
+        text.push(b']');
+        if self.relayed(scope).next().is_none() && self.served().next().is_some() {
+            text.extend_from_slice(OUT_OF_SCOPE.as_bytes());
+        }
+        if !certain {
+            text.extend_from_slice(PROVISIONAL.as_bytes());
+        }
+        text.extend_from_slice(b"}}");
         runs.push(Arc::from(text));
         let mut header = Vec::new();
         append_header(runs.iter().map(|run| run.len()).sum(), &mut header);

@@ -6,7 +6,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::{Key, files};
@@ -93,6 +93,11 @@ impl DataFile {
         }
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// How often [`DataFile::poll`] wants to be called.
     pub fn poll_every(&self) -> Duration {
         self.poll_every
@@ -105,7 +110,7 @@ impl DataFile {
         match self.look() {
             Ok(content) => {
                 if self.taken.is_some() && self.complaint.take().is_some() {
-                    tracing::info!(path = %self.path.display(), "the data file can be read again");
+                    tracing::info!(path = self.path.display().to_string(), "the data file can be read again");
                 }
                 content
             }
@@ -113,7 +118,7 @@ impl DataFile {
                 let complaint = error.to_string();
                 if self.complaint.as_ref() != Some(&complaint) {
                     tracing::error!(
-                        path = %self.path.display(),
+                        path = self.path.display().to_string(),
                         "the data file cannot be read ({complaint}); what is in service stays. Put the file there, \
                          readable for the agent: it is taken in as soon as it can be read"
                     );
@@ -158,7 +163,7 @@ impl DataFile {
         }
         if self.moving == MOVING_LOOKS {
             tracing::warn!(
-                path = %self.path.display(),
+                path = self.path.display().to_string(),
                 "the data file is written at every look, and was not whole when it was read; what is in service stays \
                  until it is. Write a new file and rename it over this one"
             );

@@ -136,7 +136,7 @@ fn look_at_file(source: &mut Source, ingest: &mut Ingest) {
         && let Some(bytes) = file.poll()
     {
         // Why a dataset was refused has been logged; the data in service stays.
-        let _ = ingest.load_file(bytes);
+        let _ = ingest.load_file(bytes, file.path());
     }
 }
 

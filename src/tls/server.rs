@@ -197,6 +197,14 @@ impl Certificates {
         ends.map(|validity| validity.not_after_s).min()
     }
 
+    /// The file of that certificate.
+    fn first_to_end(&self) -> Option<String> {
+        let end_s = |current: &Current| current.validity.map(|validity| validity.not_after_s);
+        let all = self.settings.certificates.iter().zip(&self.current);
+        let ends = all.filter_map(|(files, current)| Some((end_s(current)?, files)));
+        ends.min_by_key(|(end_s, _)| *end_s).map(|(_, files)| files.files.certificate.display().to_string())
+    }
+
     fn tell_validity(&self) {
         // One that cannot be read counts as one that does not end: TLS itself does not look at it.
         self.metrics.not_after_s(self.not_after_s().unwrap_or(i64::MAX - 1));
@@ -215,7 +223,7 @@ impl Certificates {
             format!("a certificate expires at {end}: renew it before, or clients will refuse the agent")
         };
         if self.warned_of.as_ref() != Some(&what) {
-            tracing::warn!("{what}");
+            tracing::warn!(certificate = self.first_to_end(), "{what}");
             self.warned_of = Some(what);
         }
     }

@@ -25,6 +25,9 @@ pub enum ServerMessage<'a> {
         /// The sender does not vouch that secrets it leaves out do not exist: it was not asked for this, or has
         /// not asked its own server since it was. Only agents of our make say so.
         provisional: bool,
+        /// It holds nothing, and the sender says why: nothing of what it has itself is open to this relay. Only agents
+        /// of our make say so.
+        out_of_scope: bool,
     },
     /// `rp_patch`: what is newer than what was asked for, and no secrets. An environment stands in it even if it
     /// has nothing new.
@@ -115,16 +118,24 @@ pub(super) fn read<'a>(parsed: &Parsed<'a>) -> Result<ServerMessage<'a>, Message
     let Some(fields) = findings.required_object(data, &path) else {
         return fail(findings);
     };
-    pick!(fields => event_type: "eventType", provisional: "provisional");
+    pick!(fields => event_type: "eventType", provisional: "provisional", out_of_scope: "outOfScope");
     let event_type = findings.required_text(event_type, &path, "eventType");
     if findings.faults() > 0 {
         return fail(findings);
     }
     let (kind, message) = match event_type {
         "rp_full" => {
-            let provisional = provisional.and_then(|value| value.as_bool()).unwrap_or(false);
+            let is_said =
+                |said: Option<Value<'_, '_>>| said.and_then(|value| value.as_bool()).unwrap_or(false);
+            let provisional = is_said(provisional);
             let dataset = dump::read_at(parsed, data, &path, Findings::default(), Twice::NewerCounts);
-            (MessageKind::Full, dataset.map(|dataset| ServerMessage::Full { dataset, provisional }))
+            (
+                MessageKind::Full,
+                dataset.map(|dataset| {
+                    let out_of_scope = is_said(out_of_scope) && dataset.environments.is_empty();
+                    ServerMessage::Full { dataset, provisional, out_of_scope }
+                }),
+            )
         }
         "rp_patch" => {
             let dataset = dump::read_at(parsed, data, &path, findings, Twice::NewerCounts);

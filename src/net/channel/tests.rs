@@ -171,8 +171,9 @@ fn failures_are_told_apart_and_the_peer_is_told() {
         });
         (failure, pair)
     };
-    let (failure, _) = told(server(true), client(VERSIONS[1]));
+    let (failure, pair) = told(server(true), client(VERSIONS[1]));
     assert_eq!(failure, Some(Failure::ClientCertificate));
+    assert_eq!(pair.channel.complaint(), Some("it showed none"));
     let strangers = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .unwrap()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{Error, HandshakeKind, ServerConfig};
+use rustls::{CertificateError, Error, HandshakeKind, ServerConfig};
 
 use super::{Channel, Established, Failure, Outgoing, Received};
 
@@ -23,6 +23,7 @@ pub struct RustlsChannel {
     pub(super) kept: Vec<u8>,
     established: bool,
     failed: bool,
+    complaint: Option<&'static str>,
 }
 
 impl fmt::Debug for RustlsChannel {
@@ -44,12 +45,17 @@ impl RustlsChannel {
     /// If the configuration cannot be used.
     pub fn new(configuration: Arc<ServerConfig>) -> Result<Self, Error> {
         let connection = UnbufferedServerConnection::new(configuration)?;
-        Ok(Self { connection, kept: Vec::new(), established: false, failed: false })
+        Ok(Self { connection, kept: Vec::new(), established: false, failed: false, complaint: None })
     }
 
     /// Bytes that are kept until the rest of their record has come.
     pub fn kept_bytes(&self) -> usize {
         self.kept.capacity()
+    }
+
+    /// What was wrong with the certificate of a client that was refused for it.
+    pub fn complaint(&self) -> Option<&'static str> {
+        self.complaint
     }
 
     /// Works through `bytes`. Returns how many of them are done with.
@@ -94,6 +100,7 @@ impl RustlsChannel {
                 Ok(_) => return Err(Failure::Internal),
                 Err(error) => {
                     done += discard;
+                    self.complaint = complaint(&error);
                     self.alert(&mut bytes[done..], out);
                     return Err(failure(&error));
                 }
@@ -240,6 +247,28 @@ fn encode<E: NeedsRoom>(
                 _ => return Err(Failure::Internal),
             },
         }
+    }
+}
+
+/// What is wrong with a client's certificate; nothing of what it says itself, which is the peer's.
+fn complaint(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::NoCertificatesPresented => Some("it showed none"),
+        Error::InvalidCertificate(error) => Some(match error {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired",
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "it is not valid yet; compare the clocks"
+            }
+            CertificateError::UnknownIssuer => {
+                "nobody in Tls__ClientCaFile has issued it, or it came without its intermediate certificates"
+            }
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+                "it is not meant for clients (extended key usage clientAuth)"
+            }
+            CertificateError::BadSignature => "its signature is wrong",
+            _ => "it is malformed, or of a kind that is not taken",
+        }),
+        _ => None,
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Handshakes {
     pub done: [u64; Established::COUNT],
     /// Not, by [`Failure`].
     pub failed: [u64; Failure::COUNT],
+    /// What was wrong with the last certificate of a client that was refused for it.
+    pub complaint: Option<&'static str>,
     /// Turns of the loop that left some waiting, since their budget was used up.
     pub put_off: u64,
 }
@@ -104,6 +106,10 @@ impl Secure {
     /// Whether TLS cannot go on.
     pub(super) fn has_failed(&self) -> bool {
         self.failed.is_some()
+    }
+
+    fn complaint(&self) -> Option<&'static str> {
+        self.channel.complaint()
     }
 
     /// Encrypted bytes that wait for the socket.
@@ -320,7 +326,10 @@ impl<T: Socket, S> Io<T, S> {
         let received = secure.receive(bytes, scratch);
         match received {
             Ok(Some(how)) => counters.handshakes.done[how as usize] += 1,
-            Err(failure) if was_shaking_hands => counters.handshakes.failed[failure as usize] += 1,
+            Err(failure) if was_shaking_hands => {
+                counters.handshakes.failed[failure as usize] += 1;
+                counters.handshakes.complaint = secure.complaint().or(counters.handshakes.complaint);
+            }
             Ok(None) | Err(_) => {}
         }
         match secure.write_out(&mut connection.socket, scratch) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::support::*;
 use super::twin::{Edit, apply, edit};
@@ -42,7 +42,7 @@ impl Relay {
             }
             "rp_patch" => {
                 for item in data["items"].as_array().unwrap() {
-                    assert_eq!(item["secrets"], serde_json::json!([]));
+                    assert_eq!(item["secrets"], json!([]));
                     self.upsert(item);
                 }
             }
@@ -165,6 +165,25 @@ fn a_dataset_says_that_it_is_provisional_where_it_is() {
     let snapshot = change(&mut writer, &[world(1, vec![], vec![])]).snapshot.clone();
     assert_eq!(messages(&[snapshot.relay_full(&Scope::All, false)])[0]["data"]["provisional"], true);
     assert_eq!(messages(&[snapshot.relay_full(&Scope::All, true)])[0]["data"].get("provisional"), None);
+}
+
+#[test]
+fn a_dataset_says_that_it_is_empty_by_its_scope_and_not_by_a_loss() {
+    let mut writer = writer();
+    let data = |snapshot: &Snapshot, scope: &Scope, certain| {
+        messages(&[snapshot.relay_full(scope, certain)])[0]["data"].clone()
+    };
+    let nowhere = Scope::Only(["no:where".into()].into());
+    let lost = writer.current().clone();
+    for scope in [&Scope::All, &nowhere] {
+        assert_eq!(data(&lost, scope, true).get("outOfScope"), None, "nothing is served at all");
+    }
+    let snapshot = change(&mut writer, &[world(1, vec![], vec![])]).snapshot.clone();
+    assert_eq!(data(&snapshot, &Scope::All, true).get("outOfScope"), None);
+    let empty = data(&snapshot, &nowhere, false);
+    assert_eq!(empty["items"], json!([]));
+    assert_eq!((&empty["outOfScope"], &empty["provisional"]), (&json!(true), &json!(true)));
+    assert_eq!(data(&snapshot, &nowhere, true)["outOfScope"], true);
 }
 
 proptest! {

@@ -58,7 +58,7 @@ impl Grumble {
 
     /// FeatBit's word for where the agent stands has changed.
     pub fn stands(&self, state: SyncState) {
-        tracing::info!(server = self.server, state = state.as_str(), "state");
+        tracing::info!(server = self.server, "the state of the synchronization is now {}", state.as_str());
     }
 
     /// A status report is sent that leaves out so many names of environments, or none is, as it would be too long: said

@@ -24,8 +24,11 @@ impl Upstream {
         let arrived = Instant::now();
         let mut text = DatasetText::new(message.clone());
         match text.parse_message() {
-            Ok(ServerMessage::Full { dataset, provisional }) => {
-                self.take_full(ingest, now_ms, line, dataset, provisional, arrived);
+            Ok(ServerMessage::Full { dataset, provisional, out_of_scope }) => {
+                // Whoever holds nothing was perhaps never meant to be given nothing.
+                let meant = out_of_scope && ingest.snapshot().loaded();
+                let terms = Terms { provisional, meant };
+                self.take_full(ingest, now_ms, line, dataset, terms, arrived);
             }
             Ok(ServerMessage::Patch(Dataset { environments, left_out, .. })) => {
                 let ids: Vec<_> = environments.iter().map(|one| one.id).collect();
@@ -100,13 +103,13 @@ impl Upstream {
         now_ms: u64,
         line: u64,
         full: Dataset<'_>,
-        provisional: bool,
+        terms: Terms,
         arrived: Instant,
     ) {
         let lost = self.report_left_out(&full.left_out);
         let left_out = full.left_out.count();
         // A secret that cannot be read may be any that an SDK shows.
-        let provisional = provisional || !full.left_out.secrets.is_empty();
+        let provisional = terms.provisional || !full.left_out.secrets.is_empty();
         let mut held = match lost {
             true => {
                 let concerned =
@@ -129,7 +132,7 @@ impl Upstream {
             }
         }
         let coverage = Coverage::of(&full);
-        let empty = would_empty(ingest.snapshot(), &full);
+        let empty = !terms.meant && would_empty(ingest.snapshot(), &full);
         let brought = Brought::Full { coverage: &coverage, empty, provisional };
         match self.follow.message(now_ms, line, brought) {
             Take::Everything { answered } => {
@@ -184,6 +187,15 @@ impl Upstream {
         self.metrics.synced(kind);
         self.metrics.synced_unix_s.set(u64::try_from((self.wall_ms)() / 1000).unwrap_or(0));
     }
+}
+
+/// What the sender says of a full.
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    /// It does not vouch that what it leaves out does not exist.
+    provisional: bool,
+    /// If it empties what is in service, that is meant.
+    meant: bool,
 }
 
 /// Items of a message.

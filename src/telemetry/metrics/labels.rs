@@ -371,4 +371,46 @@ mod tests {
             assert_eq!(Status::of(status).as_str(), class);
         }
     }
+
+    /// The row of a metric in the table of metrics.
+    fn documented(metric: &str) -> &'static str {
+        let rows = include_str!("../../../docs/operations.md").lines().filter(|line| line.starts_with("| `"));
+        let name = format!("`{metric}`");
+        let mut of_metric = rows.filter(|row| row.split('|').nth(1).is_some_and(|cell| cell.contains(&name)));
+        of_metric.next().unwrap_or_else(|| panic!("docs/operations.md has no row for {metric}"))
+    }
+
+    #[test]
+    fn the_documentation_names_every_metric_and_every_label() {
+        let metrics = super::super::Metrics::new();
+        // Those of a server that is followed are there only where one is.
+        metrics.upstream();
+        let page = metrics.render();
+        for name in page.lines().filter_map(|line| line.strip_prefix("# TYPE featbit_agent_")) {
+            documented(name.split(' ').next().unwrap());
+        }
+        fn texts<T: Copy>(all: &[T], text: fn(T) -> &'static str) -> Vec<&'static str> {
+            all.iter().map(|member| text(*member)).collect()
+        }
+        for (metric, labels) in [
+            ("connections", texts(Connection::ALL, Connection::as_str)),
+            ("connections_closed", texts(Closed::ALL, Closed::as_str)),
+            ("syncs", texts(Sync::ALL, Sync::as_str)),
+            ("http_responses", texts(Route::ALL, Route::as_str)),
+            ("refusals", texts(Refusal::ALL, Refusal::as_str)),
+            ("tls_handshakes", texts(Handshake::ALL, Handshake::as_str)),
+            ("tls_handshake_failures", texts(HandshakeFailure::ALL, HandshakeFailure::as_str)),
+            ("tls_certificate_reloads", texts(Reload::ALL, Reload::as_str)),
+            ("datasets_rejected", texts(Source::ALL, Source::as_str)),
+            ("upstream_dial_failures", texts(DialFault::ALL, DialFault::as_str)),
+            ("upstream_streams_ended", texts(StreamEnd::ALL, StreamEnd::as_str)),
+            ("upstream_syncs", texts(UpstreamSync::ALL, UpstreamSync::as_str)),
+            ("upstream_messages_unused", texts(Unused::ALL, Unused::as_str)),
+        ] {
+            let row = documented(metric);
+            for label in labels {
+                assert!(row.contains(&format!("`{label}`")), "docs/operations.md: {metric} lacks {label}");
+            }
+        }
+    }
 }

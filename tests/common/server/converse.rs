@@ -58,7 +58,6 @@ fn take(shared: &Shared, relay: &Arc<Relay>, message: Incoming) {
             if !data["timestamp"].is_i64() {
                 fault("a data-sync request without a timestamp");
             }
-            relay.saw_request(json.clone());
             answer(shared, relay, json);
         }
         "rp-agent-status" => {
@@ -79,7 +78,10 @@ fn take(shared: &Shared, relay: &Arc<Relay>, message: Incoming) {
 fn answer(shared: &Shared, relay: &Arc<Relay>, request: Value) {
     let mut state = shared.state();
     let honest = |state: &super::State| state.model.answer(&relay.key, &relay.mapped, &request);
-    match state.script.answers.pop_front().unwrap_or(Answer::Honest) {
+    let next = state.script.answers.pop_front().unwrap_or(Answer::Honest);
+    // Whoever sees the request and has an answer for the next one must not find it given to this one.
+    relay.saw_request(request.clone());
+    match next {
         Answer::Honest => match state.script.holding {
             None => relay.respond(honest(&state)),
             Some(holding) => {

@@ -34,7 +34,8 @@ fn error_of(text: impl Into<Vec<u8>>) -> MessageError {
 fn a_real_servers_first_answer_is_everything_it_holds() {
     let [answer] = &answers("first sync")[..] else { panic!("one answer") };
     let mut text = DatasetText::new(answer.clone().into_bytes());
-    let ServerMessage::Full { dataset, provisional } = text.parse_message().unwrap() else {
+    let ServerMessage::Full { dataset, provisional, out_of_scope: false } = text.parse_message().unwrap()
+    else {
         panic!("no full")
     };
     assert!(!provisional);
@@ -299,6 +300,25 @@ fn a_full_may_be_provisional() {
     let mut text = DatasetText::new(message_of(data).into_bytes());
     let message = text.parse_message().unwrap();
     assert!(matches!(message, ServerMessage::Full { provisional: true, .. }), "{message:?}");
+}
+
+#[test]
+fn a_full_without_environments_may_be_meant() {
+    let read = |data: Value| {
+        let mut text = DatasetText::new(message_of(data).into_bytes());
+        match text.parse_message().unwrap() {
+            ServerMessage::Full { out_of_scope, .. } => out_of_scope,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(read(json!({ "eventType": "rp_full", "items": [], "outOfScope": true })));
+    for strange in [json!(false), json!(null), json!("true"), json!(1)] {
+        assert!(!read(json!({ "eventType": "rp_full", "items": [], "outOfScope": strange })));
+    }
+    assert!(!read(json!({ "eventType": "rp_full", "items": [] })));
+    let mut full = dump();
+    full["outOfScope"] = json!(true);
+    assert!(!read(full), "it holds something");
 }
 
 #[test]
