@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::time::SystemTime;
+
 use common::agent::{API_KEY, Agent, Builder};
 use common::dataset::{Dataset, Environment, Kind, START_MS, boolean_flag, touch, user};
 use common::following::{set, set_unseen, two_flags};
@@ -62,6 +64,31 @@ fn changes_meanwhile_arrive(losses: &[Loss<'_>]) {
         (&sdk.events, &client.events),
         (&expected.iter().map(|&e| e.to_owned()).collect(), &sdk.events)
     );
+}
+
+/// What was newer than now hid every change that was made while the connection was lost, until the next full sync.
+#[test]
+fn an_item_from_the_future_hides_no_change_that_is_made_while_the_connection_is_lost() {
+    let server = server();
+    let (agent, mut sdk, mut client) = in_touch(&server);
+    let now_ms = || {
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        since_epoch.as_millis() as i64 - START_MS
+    };
+    server.wait_in_touch();
+    set(&server, &two_flags(1), "b", "v1", now_ms() + 86_400_000);
+    sdk.wait_variation("b", "v1");
+    client.wait_variation("b", "v1");
+    let relay = server.wait_request(0);
+    server.leave();
+    relay.reset();
+    relay.wait_for_end();
+    set_unseen(&server, &two_flags(1), "a", "v1", now_ms());
+    server.come();
+    sdk.wait_variation("a", "v1");
+    client.wait_variation("a", "v1");
+    agent.wait_stable();
+    assert_eq!(server.fulls(), 1);
 }
 
 #[test]

@@ -14,11 +14,12 @@ use common::following::{GRACE, set, set_unseen, two_flags};
 use common::sdk::{Fleet, Mode};
 use common::server::Server;
 use common::server::held::Holding;
+use common::server::model::data_sync;
 use common::server::relay::Relay;
-use common::server::script::Opening;
+use common::server::script::{Answer, Opening};
 use common::watcher::Watcher;
 use common::{SOON, wait_until};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Two environments exist; the key opens the first.
 fn server() -> Server {
@@ -351,6 +352,30 @@ fn a_scope_that_becomes_empty_is_not_believed_at_once() {
     set(&server, &two_flags(1), "a", "v1", 1000);
     first.wait_variation("a", "v1");
     first.expect_nothing_new();
+}
+
+/// A server that answers before it has read its data made the agent healthy, and it sent every SDK away for good.
+#[test]
+fn a_first_full_without_any_secret_is_no_data() {
+    let server = server();
+    let mut locked: Value = serde_json::from_str(&server.full(API_KEY)).unwrap();
+    locked["data"]["items"][0]["secrets"] = json!([]);
+    let empty = data_sync("rp_full", std::iter::empty());
+    server.next_answers([Answer::Text(empty), Answer::Text(locked.to_string())]);
+    server.hold(Holding::New);
+    let agent = hurried(&server).start();
+    wait_until("both are refused", SOON, || (server.held() == 1).then_some(()));
+    assert_eq!(agent.readiness().0, 503);
+    let status = agent.status();
+    assert_eq!((&status["syncState"], &status["serves"]), (&json!("Starting"), &json!("")), "{status}");
+    assert_eq!(agent.metric("featbit_agent_upstream_messages_unused_total", r#"reason="empty""#), 2.0);
+    let logged = |part: &str| agent.log().lines().filter(|line| line.contains(part)).count();
+    wait_until("the report", SOON, || (logged("ERROR") == 1).then_some(()));
+    assert_eq!(logged("without any secret"), 1, "{}", agent.log());
+    let mut early = Watcher::knock(&agent, &two_flags(1).secret(Kind::Server));
+    server.release();
+    early.expect_full();
+    agent.wait_stable();
 }
 
 #[test]

@@ -4,16 +4,17 @@
 
 mod common;
 
-use common::agent::{Agent, Builder};
+use common::agent::{API_KEY, Agent, Builder};
 use common::dataset::{Dataset, Kind, secret_text, user};
 use common::following::{GRACE, set, two_flags};
 use common::raw::SERVER_POLL;
 use common::sdk::{Fleet, Mode};
 use common::server::Server;
 use common::server::held::Holding;
+use common::server::script::Answer;
 use common::watcher::Watcher;
 use common::{SOON, wait_until};
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn server() -> Server {
     Server::start(&Dataset::of([two_flags(1), two_flags(2)]))
@@ -203,6 +204,99 @@ fn a_secret_taken_away_ends_its_sdks_after_the_grace_and_nobody_elses() {
         other.expect_nothing_new();
         assert_eq!(other.events, ["full"]);
     }
+}
+
+/// One full sync that lacks a secret, from a server that was behind, closed its SDKs for good although every later one
+/// listed it.
+#[test]
+fn one_full_sync_that_lacks_a_secret_ends_nobody() {
+    let server = server();
+    let id = two_flags(1).id;
+    server.create_secret(&id, Kind::Server, 1);
+    let taken = server.revoke_secret(&id, &secret(1));
+    let behind = server.full(API_KEY);
+    server.restore_secret(&id, taken);
+    let agent = hurried(&server).env("RevocationGraceSeconds", "100ms").start();
+    agent.wait_stable();
+    server.wait_in_touch();
+    let mut sdk = Watcher::server(&agent, &secret(1));
+    server.next_answers([Answer::Text(behind)]);
+    agent.resync();
+    wait_until("it asks by itself before it ends the grace", SOON, || (server.fulls() >= 3).then_some(()));
+    set(&server, &two_flags(1), "a", "v1", 1000);
+    sdk.wait_variation("a", "v1");
+    // By then the one that it asked for has been taken in.
+    agent.resync();
+    wait_until("one more", SOON, || (server.fulls() >= 4).then_some(()));
+    set(&server, &two_flags(1), "a", "v0", 2000);
+    sdk.wait_variation("a", "v0");
+    sdk.expect_nothing_new();
+    wait_until("the log", SOON, || agent.log().contains("is due; they stay in service").then_some(()));
+    Watcher::server(&agent, &secret(1));
+    assert_eq!(agent.metric("featbit_agent_secrets", ""), 5.0, "none is gone");
+}
+
+#[test]
+fn a_grace_that_is_due_while_the_server_is_away_ends_nobody_until_it_is_back() {
+    let server = server();
+    server.create_secret(&two_flags(1).id, Kind::Server, 1);
+    let agent = hurried(&server).env("RevocationGraceSeconds", "100ms").start();
+    agent.wait_stable();
+    server.wait_in_touch();
+    let mut sdk = Watcher::server(&agent, &secret(1));
+    let mut other = Watcher::server(&agent, &secret(0));
+    server.revoke_secret(&two_flags(1).id, &secret(1));
+    server.next_answers([Answer::Honest, Answer::None]);
+    agent.resync();
+    wait_until("it asks by itself", SOON, || (server.fulls() == 3).then_some(()));
+    server.die();
+    agent.wait_readiness(200, "Degraded");
+    sdk.expect_nothing_new();
+    // As within the grace.
+    let mut late = Watcher::server(&agent, &secret(1));
+    poll(&agent, &secret(1)).expect(200);
+    late.expect_nothing_new();
+    server.come();
+    assert_eq!(sdk.expect_close(SOON), Some(4003));
+    assert_eq!(late.expect_close(SOON), Some(4003));
+    other.expect_nothing_new();
+}
+
+/// What a full sync did not say of secrets was taken for: there are none any more.
+#[test]
+fn a_full_sync_that_says_nothing_of_secrets_revokes_none() {
+    let server = server();
+    let agent = hurried(&server).env("RevocationGraceSeconds", "0").start();
+    agent.wait_stable();
+    server.wait_in_touch();
+    let mut sdk = Watcher::server(&agent, &secret(0));
+    let full: Value = serde_json::from_str(&server.full(API_KEY)).unwrap();
+    let saying = |secrets: Option<Value>| {
+        let mut full = full.clone();
+        for item in full["data"]["items"].as_array_mut().unwrap() {
+            let item = item.as_object_mut().unwrap();
+            item.remove("secrets");
+            item.extend(secrets.clone().map(|secrets| ("secrets".to_owned(), secrets)));
+        }
+        Answer::Text(full.to_string())
+    };
+    for (number, said) in [None, Some(Value::Null), Some(json!([]))].into_iter().enumerate() {
+        let fulls = server.fulls();
+        // Twice, so that no second one confirms it.
+        server.next_answers([saying(said.clone()), saying(said)]);
+        agent.resync();
+        wait_until("an honest answer", SOON, || (server.fulls() >= fulls + 3).then_some(()));
+        agent.wait_stable();
+        let (variation, at) = (if number % 2 == 0 { "v1" } else { "v0" }, 1000 * (number as i64 + 1));
+        set(&server, &two_flags(1), "a", variation, at);
+        sdk.wait_variation("a", variation);
+        sdk.expect_nothing_new();
+    }
+    let unused = |reason: &str| {
+        agent.metric("featbit_agent_upstream_messages_unused_total", &format!(r#"reason="{reason}""#))
+    };
+    assert_eq!((unused("faulty"), unused("empty")), (4.0, 2.0));
+    wait_until("the log", SOON, || agent.log().contains("data.items[0].secrets").then_some(()));
 }
 
 #[test]

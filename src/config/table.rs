@@ -151,7 +151,8 @@ pub const DEFINITIONS: &[Definition] = &[
     .help("Taken from existing configurations and ignored. The agent never looks up the names of its clients."),
     define(Key::RevocationGraceSeconds, "RevocationGraceSeconds", seconds(0, true), "60", Section::Sdks).help(
         "How long connections stay after their secret is gone from the data, or has another type in it, before they \
-         are closed with 4003, which ends an SDK for good. A mistaken dump put right within this time costs nobody.",
+         are closed with 4003, which ends an SDK for good. A mistaken dump put right within this time costs nobody. Where a server is \
+         followed, it is asked once more when the time is over, and they stay until it has answered.",
     ),
     define(
         Key::PollingAllowClientSecretForServer,

@@ -103,14 +103,24 @@ impl Ingest {
         self.writer.next_expiry_ms()
     }
 
-    /// Ends the grace of revoked secrets whose time has come.
-    pub fn expire(&mut self) {
+    /// Ends the grace of revoked secrets whose time has come. Says whether there are some left whose time has come, but
+    /// which only a full sync ends that is yet to be asked for, or answered.
+    pub fn expire(&mut self) -> bool {
         let now_ms = self.now_ms();
         if let Some(change) = self.writer.expire(now_ms) {
             tracing::info!("the grace of revoked secrets is over; their connections are closed");
             self.count(&change.snapshot);
             self.announce(&change, Instant::now(), None);
         }
+        let held_on = self.writer.hold_on(now_ms, self.following.asked());
+        if held_on.new > 0 {
+            tracing::info!(
+                due = held_on.new,
+                "the grace of revoked secrets or environments is due; they stay in service until a full sync, which is \
+                 asked for now, confirms that they are gone"
+            );
+        }
+        held_on.all > 0
     }
 
     /// Frees snapshots that no reactor uses any more.

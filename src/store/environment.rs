@@ -179,6 +179,11 @@ impl Environment {
         full_len(self.flags.encoded_bytes() + self.segments.encoded_bytes())
     }
 
+    /// Whether the dataset lists a secret that opens it.
+    pub fn has_secrets(&self) -> bool {
+        !self.secrets.is_empty()
+    }
+
     /// How many flags it has.
     pub fn flag_count(&self) -> usize {
         self.flags.len()

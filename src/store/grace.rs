@@ -2,7 +2,8 @@
 //!
 //! Must not read a clock. One mistaken dump must not stop a fleet of SDKs for ever (they take 4003 as final),
 //! so that a secret, or an environment, that is gone stays in service until its grace ends, and nobody
-//! notices if it is put right before.
+//! notices if it is put right before. Where a server is followed, the clock alone ends nothing: what is due is held
+//! until a full sync that was asked for after that has been answered for certain, and still lacks it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,13 +12,52 @@ use super::environment::EnvironmentSlot;
 use super::snapshot::Secrets;
 use crate::protocol::secret::Secret;
 
-/// What is still in service and no longer listed, each with the time at which that ends.
+/// What is still in service and no longer listed, each with what ends that.
 #[derive(Default)]
 pub(super) struct Grace {
-    secrets: HashMap<Secret, i64>,
+    secrets: HashMap<Secret, Ends>,
     /// Secrets of which the type changed: how long they serve SDKs of the former one too.
-    kinds: HashMap<Secret, i64>,
-    environments: HashMap<EnvironmentSlot, i64>,
+    kinds: HashMap<Secret, Ends>,
+    environments: HashMap<EnvironmentSlot, Ends>,
+}
+
+/// What ends a grace.
+#[derive(Clone, Copy)]
+struct Ends {
+    until_ms: i64,
+    /// How many full syncs had been asked for when that time was over, if a server is followed and it is.
+    asked: Option<u64>,
+}
+
+/// What graces are judged by.
+#[derive(Clone, Copy)]
+pub(super) struct Now {
+    pub now_ms: i64,
+    /// The full sync that the data answers for certain, if a server is followed.
+    pub answered: Option<u64>,
+}
+
+impl Ends {
+    fn at(until_ms: i64) -> Self {
+        Self { until_ms, asked: None }
+    }
+
+    fn is_over(&self, now: Now) -> bool {
+        match now.answered {
+            None => self.until_ms <= now.now_ms,
+            // What such a full sync lists has no grace any more.
+            Some(answered) => self.asked.is_some_and(|asked| answered > asked),
+        }
+    }
+}
+
+/// What is due and waits for a full sync.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeldOn {
+    /// How many secrets and environments do.
+    pub all: usize,
+    /// How many of them have become due since this was last asked.
+    pub new: usize,
 }
 
 /// The secrets of which a grace has begun, by the environment that they opened.
@@ -37,18 +77,18 @@ impl Grace {
             let Some(now) = listed.get_mut(secret) else {
                 self.secrets.entry(*secret).or_insert_with(|| {
                     begun.gone.push(before.slot);
-                    until_ms
+                    Ends::at(until_ms)
                 });
                 listed.insert(*secret, *before);
                 continue;
             };
             // One that comes back as something else than it was has had a part of its grace.
-            let until_ms = self.secrets.remove(secret).unwrap_or(until_ms);
+            let ends = self.secrets.remove(secret).unwrap_or(Ends::at(until_ms));
             if now.kind == before.kind {
                 now.former = before.former;
             } else {
                 now.former = Some((before.kind, before.slot));
-                self.kinds.insert(*secret, until_ms);
+                self.kinds.insert(*secret, ends);
                 begun.retyped.push(before.slot);
             }
         }
@@ -65,25 +105,25 @@ impl Grace {
         match self.environments.entry(slot) {
             Entry::Occupied(_) => false,
             Entry::Vacant(entry) => {
-                entry.insert(until_ms);
+                entry.insert(Ends::at(until_ms));
                 true
             }
         }
     }
 
-    /// Takes the secrets out whose time has come, and from others what they no longer open; says whether there were
+    /// Takes the secrets out whose grace is over, and from others what they no longer open; says whether there were
     /// any.
-    pub fn expire_secrets(&mut self, secrets: &mut Secrets, now_ms: i64) -> bool {
+    pub fn expire_secrets(&mut self, secrets: &mut Secrets, now: Now) -> bool {
         let before = self.secrets.len() + self.kinds.len();
-        self.secrets.retain(|secret, until_ms| {
-            let stays = *until_ms > now_ms;
+        self.secrets.retain(|secret, ends| {
+            let stays = !ends.is_over(now);
             if !stays {
                 secrets.remove(secret);
             }
             stays
         });
-        self.kinds.retain(|secret, until_ms| {
-            let stays = *until_ms > now_ms;
+        self.kinds.retain(|secret, ends| {
+            let stays = !ends.is_over(now);
             if !stays && let Some(entry) = secrets.get_mut(secret) {
                 entry.former = None;
             }
@@ -92,18 +132,37 @@ impl Grace {
         self.secrets.len() + self.kinds.len() < before
     }
 
-    /// Takes out and returns the environments whose time has come.
-    pub fn expire_environments(&mut self, now_ms: i64) -> Vec<EnvironmentSlot> {
-        self.environments.extract_if(|_, until_ms| *until_ms <= now_ms).map(|(slot, _)| slot).collect()
+    /// Takes out and returns the environments whose grace is over.
+    pub fn expire_environments(&mut self, now: Now) -> Vec<EnvironmentSlot> {
+        self.environments.extract_if(|_, ends| ends.is_over(now)).map(|(slot, _)| slot).collect()
     }
 
-    /// Whether anything's time has come.
-    pub fn due(&self, now_ms: i64) -> bool {
-        self.next_ms().is_some_and(|until_ms| until_ms <= now_ms)
+    /// Notes what is due and is to be held on to until a full sync of a number above `asked` is answered.
+    pub fn hold_on(&mut self, now_ms: i64, asked: u64) -> HeldOn {
+        let mut held = HeldOn::default();
+        let Self { secrets, kinds, environments } = self;
+        let all = secrets.values_mut().chain(kinds.values_mut()).chain(environments.values_mut());
+        for ends in all {
+            if ends.asked.is_none() && ends.until_ms <= now_ms {
+                ends.asked = Some(asked);
+                held.new += 1;
+            }
+            held.all += usize::from(ends.asked.is_some());
+        }
+        held
     }
 
-    /// When the next grace ends.
+    /// Whether any grace is over.
+    pub fn is_over(&self, now: Now) -> bool {
+        self.all().any(|ends| ends.is_over(now))
+    }
+
+    /// When the next one is due that is not held on to yet.
     pub fn next_ms(&self) -> Option<i64> {
-        self.secrets.values().chain(self.kinds.values()).chain(self.environments.values()).copied().min()
+        self.all().filter(|ends| ends.asked.is_none()).map(|ends| ends.until_ms).min()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Ends> {
+        self.secrets.values().chain(self.kinds.values()).chain(self.environments.values())
     }
 }

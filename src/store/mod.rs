@@ -38,6 +38,7 @@ mod writer;
 
 pub use client::SyncOutcome;
 pub use environment::{Environment, EnvironmentSlot};
+pub use grace::HeldOn;
 pub use relay::{NeedsFull, Scope};
 pub use server::{PatchForm, Poll, SyncKind};
 pub use snapshot::{SecretEntry, Snapshot};

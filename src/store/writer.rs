@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::environment::{EnvironmentSlot, ListedSecret};
-use super::grace::Grace;
+use super::grace::{Grace, HeldOn, Now};
 use super::merge::Incoming;
 use super::publish::Round;
 use super::resolution::Resolution;
@@ -25,12 +25,12 @@ use crate::protocol::secret::Secret;
 #[derive(Clone, Copy, Debug)]
 pub struct WriterOptions {
     /// How long a secret that the dataset no longer lists, or lists with another type, goes on opening what it
-    /// opened, in milliseconds.
+    /// opened at least, in milliseconds.
     pub revocation_grace_ms: i64,
     /// What patterns of regular expressions may cost.
     pub regex_limits: RegexLimits,
     /// Whether there is a server to follow: a dataset is then all there is only as far as a full sync says so
-    /// ([`Writer::set_answered`]).
+    /// ([`Writer::set_answered`]), and a grace ends only by another one ([`Writer::hold_on`]).
     pub follows: bool,
 }
 
@@ -187,7 +187,7 @@ impl Writer {
         report.secrets_gone = self.ending(&begun.gone);
         report.secrets_retyped = self.ending(&begun.retyped);
         report.grace_ms = self.options.revocation_grace_ms;
-        self.grace.expire_secrets(&mut secrets, now_ms);
+        self.grace.expire_secrets(&mut secrets, self.now(now_ms));
         round.set_secrets(secrets);
         for slot in round.slots() {
             if !slots.contains(&slot)
@@ -241,7 +241,7 @@ impl Writer {
         }
 
         let mut round = Round::new(&self.current);
-        let expired = self.grace.due(now_ms);
+        let expired = self.grace.is_over(self.now(now_ms));
         self.expire_in(&mut round, now_ms);
         for (slot, _, segments) in &groups {
             round.merge_segments(self, *slot, Incoming::Some(segments), &mut report);
@@ -256,11 +256,11 @@ impl Writer {
         self.finish(round, report)
     }
 
-    /// Ends the grace of secrets and environments whose time has come; to be called at
-    /// [`Self::next_expiry_ms`]. Returns the publish, if there was any.
+    /// Ends the graces that are over; to be called at [`Self::next_expiry_ms`], and when a full sync was answered.
+    /// Returns the publish, if there was any.
     pub fn expire(&mut self, now_ms: i64) -> Option<Arc<Change>> {
         self.sweep();
-        if !self.grace.due(now_ms) {
+        if !self.grace.is_over(self.now(now_ms)) {
             return None;
         }
         let mut round = Round::new(&self.current);
@@ -269,12 +269,23 @@ impl Writer {
         self.finish(round, Report::default()).change
     }
 
+    /// Where a server is followed, holds on to what is due: its grace is over when a full sync of a number above `asked`,
+    /// as many as have been asked for, is answered for certain and still lacks it.
+    pub fn hold_on(&mut self, now_ms: i64, asked: u64) -> HeldOn {
+        if self.options.follows { self.grace.hold_on(now_ms, asked) } else { HeldOn::default() }
+    }
+
+    /// What graces are judged by.
+    fn now(&self, now_ms: i64) -> Now {
+        Now { now_ms, answered: self.options.follows.then(|| self.current.answered()) }
+    }
+
     /// What compiled regular expressions take.
     pub fn pattern_usage(&self) -> &Arc<PatternUsage> {
         self.compiler.pattern_usage()
     }
 
-    /// When the next grace ends, by the clock of `now_ms`.
+    /// When the next grace is due, by the clock of `now_ms`, that is not held on to.
     pub fn next_expiry_ms(&self) -> Option<i64> {
         self.grace.next_ms()
     }
@@ -333,9 +344,10 @@ impl Writer {
     }
 
     fn expire_in(&mut self, round: &mut Round, now_ms: i64) {
-        if self.grace.due(now_ms) {
+        let now = self.now(now_ms);
+        if self.grace.is_over(now) {
             let mut secrets = (*round.next.secrets).clone();
-            if self.grace.expire_secrets(&mut secrets, now_ms) {
+            if self.grace.expire_secrets(&mut secrets, now) {
                 round.set_secrets(secrets);
             }
             self.remove_due(round, now_ms);
@@ -343,7 +355,7 @@ impl Writer {
     }
 
     fn remove_due(&mut self, round: &mut Round, now_ms: i64) {
-        for slot in self.grace.expire_environments(now_ms) {
+        for slot in self.grace.expire_environments(self.now(now_ms)) {
             if let Some(gone) = round.remove(slot) {
                 let kept = &mut self.kept[slot.0 as usize];
                 kept.server_highest_ms = gone.server.highest_ms;

@@ -95,13 +95,16 @@ pub fn run(
             return Ok(());
         }
         match &mut source {
+            // It may have to ask before a grace ends, so it ends them itself.
             Source::Upstream(upstream) => upstream.turn(&mut ingest),
-            Source::Nothing | Source::File(_) => look_at_file(&mut source, &mut ingest),
+            Source::Nothing | Source::File(_) => {
+                look_at_file(&mut source, &mut ingest);
+                ingest.expire();
+            }
         }
         if let Some(looked) = looked.take() {
             looked();
         }
-        ingest.expire();
         if Instant::now() >= next_sweep {
             ingest.sweep();
             memory.look();

@@ -128,7 +128,9 @@ pub(super) fn read<'a>(parsed: &Parsed<'a>) -> Result<ServerMessage<'a>, Message
             let is_said =
                 |said: Option<Value<'_, '_>>| said.and_then(|value| value.as_bool()).unwrap_or(false);
             let provisional = is_said(provisional);
-            let dataset = dump::read_at(parsed, data, &path, Findings::default(), Twice::NewerCounts);
+            let mut findings = Findings::default();
+            require_secrets(&mut findings, data, &path);
+            let dataset = dump::read_at(parsed, data, &path, findings, Twice::NewerCounts);
             (
                 MessageKind::Full,
                 dataset.map(|dataset| {
@@ -145,6 +147,22 @@ pub(super) fn read<'a>(parsed: &Parsed<'a>) -> Result<ServerMessage<'a>, Message
         other => return Ok(ServerMessage::Other(other)),
     };
     message.map_err(|faults| MessageError { kind: Some(kind), faults })
+}
+
+/// Notes a fault where an item has no list of secrets: a server says what opens an environment, and nothing said must not
+/// be taken for nothing opens it. What else is wrong is found by whoever reads the items.
+fn require_secrets(findings: &mut Findings, data: Value<'_, '_>, path: &Path<'_>) {
+    let items = data.fields().and_then(|fields| {
+        pick!(fields => items: "items");
+        items?.elements()
+    });
+    for (index, item) in items.into_iter().flatten().enumerate() {
+        let Some(fields) = item.fields() else { continue };
+        pick!(fields => secrets: "secrets");
+        if secrets.is_none_or(|secrets| secrets.is_null()) {
+            findings.required_list(secrets, &path.item("items", index), "secrets");
+        }
+    }
 }
 
 /// The number that is verified.

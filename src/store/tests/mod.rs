@@ -1,6 +1,7 @@
 //! Tests of the room as a whole.
 
 mod client;
+mod grace;
 mod relay;
 mod server;
 mod support;

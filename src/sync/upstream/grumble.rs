@@ -14,6 +14,7 @@ use super::FOLLOWS_ITSELF;
 use super::connection::Ended;
 use super::dial::Failure;
 use super::follow::Fault;
+use super::take::Lack;
 
 /// Between two lines about the same trouble.
 const AGAIN_MS: u64 = 600_000;
@@ -211,15 +212,30 @@ impl Grumble {
         }
     }
 
-    /// A full sync without a flag or segment came.
-    pub fn empty(&mut self, now_ms: i64) {
-        let told = "the server sent an rp_full without any flag or segment";
-        if let Some(others) = self.note("empty", now_ms, told) {
+    /// A full sync came that lacks what it should have.
+    pub fn empty(&mut self, ingest: &Ingest, lack: Lack, now_ms: i64) {
+        let told = match lack {
+            Lack::Secrets => {
+                "the server sent an rp_full without any secret of the environments, by which no SDK could be let in"
+            }
+            Lack::Items => {
+                "the server sent an rp_full without any flag or segment, while there are some in service"
+            }
+        };
+        let mend = match (lack, ingest.snapshot().loaded()) {
+            (Lack::Items, _) => ". If they are gone on purpose, start the agent again",
+            (Lack::Secrets, true) => ". If no SDK is to be served any more, stop the agent",
+            (Lack::Secrets, false) => {
+                ". Look whether the server has read its data, and whether the scope of the relay proxy (or of the key, if \
+                 the server is an agent) has an environment"
+            }
+        };
+        if let Some(others) = self.note(("empty", lack, mend), now_ms, told) {
             tracing::error!(
                 server = self.server,
                 others_like_it = others,
-                "{told}, while there are some in service: it was not taken in, and is asked for again. If they are gone on \
-                 purpose, start the agent again"
+                "{told}: it was not taken in, and is asked for again{}{mend}",
+                served(ingest)
             );
         }
     }

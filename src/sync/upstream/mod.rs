@@ -88,6 +88,8 @@ pub struct Upstream {
     /// The stream on which a ring was found, until it is let go of.
     ring: Option<u64>,
     told: Option<Told>,
+    /// When something was last heard on a stream that had brought all there was (Unix milliseconds).
+    heard_wall_ms: i64,
 }
 
 /// An open stream.
@@ -142,6 +144,7 @@ impl Upstream {
             source: String::new(),
             ring: None,
             told: None,
+            heard_wall_ms: 0,
         })
     }
 
@@ -177,6 +180,7 @@ impl Upstream {
         for number in std::mem::take(&mut self.ready) {
             self.read(ingest, now_ms, number);
         }
+        self.follow.doubt(now_ms, ingest.expire());
         let following = ingest.following();
         if following.take_wish(Wish::Operator) {
             self.follow.resync();
@@ -184,7 +188,9 @@ impl Upstream {
         if following.take_wish(Wish::UnknownSecret) {
             self.follow.wish();
         }
-        self.follow.tick(now_ms, &mut Held { ingest, metrics: &self.metrics, source: &self.source });
+        let heard_ms = self.heard_wall_ms;
+        self.follow
+            .tick(now_ms, &mut Held { ingest, metrics: &self.metrics, source: &self.source, heard_ms });
         while let Some(action) = self.follow.next_action() {
             self.act(ingest, now_ms, action);
         }
@@ -292,7 +298,8 @@ impl Upstream {
                 Err(failure.fault)
             }
         };
-        let data = &mut Held { ingest, metrics: &self.metrics, source: &self.source };
+        let heard_ms = self.heard_wall_ms;
+        let data = &mut Held { ingest, metrics: &self.metrics, source: &self.source, heard_ms };
         self.follow.dialled(now_ms, number, result, data);
     }
 
@@ -364,7 +371,8 @@ impl Upstream {
             self.lines.insert(number, line);
             return self.ended(ingest, now_ms, number, &ended);
         }
-        let mut messages = 0;
+        let read_wall_ms = (self.wall_ms)();
+        let (mut messages, mut heard) = (0, false);
         let end = loop {
             if messages == MESSAGES_A_TURN {
                 self.ready.insert(number);
@@ -374,6 +382,7 @@ impl Upstream {
             let next = line.connection.next();
             let read_bytes = line.connection.read_bytes() - before;
             if read_bytes > 0 {
+                heard = true;
                 self.metrics.received_bytes.add(read_bytes);
                 self.metrics.heard_unix_s.set(u64::try_from((self.wall_ms)() / 1000).unwrap_or(0));
                 self.follow.heard(now_ms, number, read_bytes, line.connection.is_unfinished());
@@ -388,6 +397,9 @@ impl Upstream {
             }
         };
         self.lines.insert(number, line);
+        if heard && self.follow.is_synced(number) {
+            self.heard_wall_ms = read_wall_ms;
+        }
         match end {
             Some(ended) => self.ended(ingest, now_ms, number, &ended),
             None if self.ring.take() == Some(number) => self.leave_ring(now_ms, number),

@@ -20,17 +20,23 @@ const REQUEST_BYTES_MAX: usize = 8_000;
 /// comes twice changes nothing.
 const OVERLAP_MS: i64 = 5_000;
 
+/// How much older than the last word of the server what is asked for again is at least, in milliseconds. An item whose
+/// time is in the future must not hide what has changed since, and the server's clock may be another.
+const CLOCK_SLACK_MS: i64 = 60_000;
+
 /// The data in service, as the state machine asks of it.
 pub(super) struct Held<'a> {
     pub ingest: &'a Ingest,
     pub metrics: &'a UpstreamMetrics,
     /// The process that the last full came from, if it is an agent of our make.
     pub source: &'a str,
+    /// When the server was last heard on a stream that had brought all there was, in Unix milliseconds; 0 for never.
+    pub heard_ms: i64,
 }
 
 impl Data for Held<'_> {
     fn since(&self) -> Option<String> {
-        since(self.ingest.snapshot(), self.source)
+        since(self.ingest.snapshot(), self.source, self.heard_ms)
     }
 
     fn begin_full(&mut self) -> u64 {
@@ -39,15 +45,17 @@ impl Data for Held<'_> {
     }
 }
 
-/// The request for what is newer than `held`, with a digest of its environments and secrets for an agent of our make (a
+/// The request for what is newer than `held`, and than what was told when the server was last heard, with a digest of its environments and secrets for an agent of our make (a
 /// server passes over it); `None` if nothing is, or if it would be too long for the server.
-fn since(held: &Snapshot, source: &str) -> Option<String> {
+fn since(held: &Snapshot, source: &str, heard_ms: i64) -> Option<String> {
+    let heard_ms = heard_ms.saturating_sub(CLOCK_SLACK_MS);
+    let before = |newest_ms: i64| newest_ms.saturating_sub(OVERLAP_MS).min(heard_ms);
     let mut newest_ms = i64::MIN;
     let mut text = String::new();
     for environment in held.environments() {
         let own_ms = environment.newest_updated_at_ms();
         newest_ms = newest_ms.max(own_ms.unwrap_or(i64::MIN));
-        let since_ms = own_ms.map_or(0, |ms| ms.saturating_sub(OVERLAP_MS).max(0));
+        let since_ms = own_ms.map_or(0, |ms| before(ms).max(0));
         let comma = if text.is_empty() { "" } else { "," };
         // Writing to a string cannot fail.
         let _ = write!(text, r#"{comma}{{"envId":"{}","timestamp":{since_ms}}}"#, environment.id());
@@ -56,7 +64,7 @@ fn since(held: &Snapshot, source: &str) -> Option<String> {
         }
     }
     // 0 would ask for everything.
-    let since_ms = newest_ms.saturating_sub(OVERLAP_MS);
+    let since_ms = before(newest_ms);
     if since_ms <= 0 {
         return None;
     }
@@ -115,6 +123,9 @@ mod tests {
     use crate::protocol::status::SyncState;
     use crate::store::{Writer, WriterOptions};
 
+    /// Long after all that is held.
+    const HEARD_MS: i64 = 1_000_000_000;
+
     fn held(environments: usize, second: u8) -> Writer {
         let items: Vec<String> = (0..environments)
             .map(|number| {
@@ -141,18 +152,28 @@ mod tests {
             r#"{"envId":"84e8a446-59bc-49f5-bd3a-000000000000","timestamp":25000},"#,
             r#"{"envId":"84e8a446-59bc-49f5-bd3a-000000000001","timestamp":0}]}}"#
         );
-        assert_eq!(since(held(2, 30).current(), "").as_deref(), Some(expected));
+        assert_eq!(since(held(2, 30).current(), "", HEARD_MS).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn an_item_from_the_future_does_not_hide_what_changed_since_the_server_was_heard() {
+        let heard_ms = 5_000 + CLOCK_SLACK_MS;
+        let request = since(held(2, 30).current(), "", heard_ms).unwrap();
+        assert!(request.contains(r#""timestamp":5000,"#), "{request}");
+        assert!(request.contains(r#"000000","timestamp":5000}"#), "{request}");
+        assert!(!request.contains("25000"), "{request}");
+        assert_eq!(since(held(2, 30).current(), "", 0), None, "never heard: everything");
     }
 
     #[test]
     fn what_the_server_would_drop_or_take_for_a_full_is_not_asked() {
-        assert_eq!(since(&Snapshot::empty(), ""), None);
-        assert_eq!(since(held(1, 5).current(), ""), None);
-        let fits = since(held(100, 30).current(), "").unwrap();
+        assert_eq!(since(&Snapshot::empty(), "", HEARD_MS), None);
+        assert_eq!(since(held(1, 5).current(), "", HEARD_MS), None);
+        let fits = since(held(100, 30).current(), "", HEARD_MS).unwrap();
         assert!(fits.len() < 8_000);
         let longest = (100..200).find_map(|count| {
-            let text = since(held(count + 1, 30).current(), "");
-            if text.is_none() { since(held(count, 30).current(), "") } else { None }
+            let text = since(held(count + 1, 30).current(), "", HEARD_MS);
+            if text.is_none() { since(held(count, 30).current(), "", HEARD_MS) } else { None }
         });
         assert!((7_900..=8_000).contains(&longest.unwrap().len()));
     }

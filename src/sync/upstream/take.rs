@@ -1,11 +1,12 @@
 //! What becomes of what the server says.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use crate::ingest::Ingest;
-use crate::model::dataset::{Dataset, LeftOut};
+use crate::model::dataset::{Dataset, EnvironmentDef, LeftOut};
 use crate::model::flag::FlagDef;
 use crate::model::parse::{DatasetError, DatasetText, MessageError, MessageKind, ServerMessage};
 use crate::model::segment::SegmentDef;
@@ -132,8 +133,8 @@ impl Upstream {
             }
         }
         let coverage = Coverage::of(&full);
-        let empty = !terms.meant && would_empty(ingest.snapshot(), &full);
-        let brought = Brought::Full { coverage: &coverage, empty, provisional };
+        let lack = if terms.meant { None } else { lack_of(ingest.snapshot(), &full) };
+        let brought = Brought::Full { coverage: &coverage, empty: lack.is_some(), provisional };
         match self.follow.message(now_ms, line, brought) {
             Take::Everything { answered } => {
                 let mut remembered = self.overlay.texts();
@@ -151,7 +152,7 @@ impl Upstream {
             Take::Refuse => {
                 self.metrics.unused(Unused::Empty);
                 ingest.rejected();
-                self.grumble.empty((self.wall_ms)());
+                self.grumble.empty(ingest, lack.unwrap_or(Lack::Items), (self.wall_ms)());
             }
             _ => self.metrics.unused(Unused::Overtaken),
         }
@@ -210,12 +211,104 @@ fn has_items(full: &Dataset<'_>) -> bool {
     full.environments.iter().any(|one| !one.flags.is_empty() || !one.segments.is_empty())
 }
 
-/// Whether a full would leave environments that have flags or segments without any: a server that has lost its data
-/// says that, nobody means it. Going over to other environments, which have none yet, is no such thing.
+/// What a full has none of, if that is not to be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Lack {
+    /// Secrets.
+    Secrets,
+    /// Flags and segments.
+    Items,
+}
+
+/// What a full lacks that nobody means it to lack: a server that has lost its data, or is still reading it, says that.
+/// Without data, its word would stop every SDK that knocks.
+fn lack_of(held: &Snapshot, full: &Dataset<'_>) -> Option<Lack> {
+    if would_lock(held, full) {
+        return Some(Lack::Secrets);
+    }
+    would_empty(held, full).then_some(Lack::Items)
+}
+
+/// Whether a full has no secret at all (the server lets nobody follow who has none), or takes all of theirs from the
+/// environments that are held and names some of them all the same. Going over to other environments is no such thing.
+fn would_lock(held: &Snapshot, full: &Dataset<'_>) -> bool {
+    let open = |one: &&EnvironmentDef<'_>| !one.secrets.is_empty();
+    if !full.environments.iter().any(|one| open(&one)) {
+        return true;
+    }
+    let had: HashSet<_> = held.environments().filter(|one| one.has_secrets()).map(|one| one.id()).collect();
+    let mut named = full.environments.iter().filter(|one| had.contains(&one.id)).peekable();
+    named.peek().is_some() && !named.any(|one| open(&one))
+}
+
+/// Whether a full would leave environments that have flags or segments without any. Going over to other environments,
+/// which have none yet, is no such thing.
 fn would_empty(held: &Snapshot, full: &Dataset<'_>) -> bool {
     if has_items(full) {
         return false;
     }
     let mut filled = held.environments().filter(|one| one.flag_count() + one.segment_count() > 0);
     filled.any(|held| full.environments.is_empty() || full.environments.iter().any(|one| one.id == held.id()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::environment_id::EnvironmentId;
+    use crate::store::{Writer, WriterOptions};
+
+    /// An environment by its number, with a flag or not, and a secret or not.
+    type Environment = (u8, bool, bool);
+
+    fn dump(environments: &[Environment]) -> DatasetText {
+        let items: Vec<_> = environments
+            .iter()
+            .map(|(number, has_flag, has_secret)| {
+                let id = EnvironmentId::from_bytes([*number; 16]);
+                let flag = format!(
+                    r#"{{"id":"f","envId":"{id}","key":"k","variations":[],"updatedAt":"2025-01-01T00:00:00Z"}}"#
+                );
+                let value = crate::protocol::secret::Secret::build([*number; 16], id);
+                let secret = format!(r#"{{"type":"server","value":"{}"}}"#, value.as_str());
+                let (flag, secret) = (if *has_flag { &*flag } else { "" }, if *has_secret { &*secret } else { "" });
+                format!(r#"{{"envId":"{id}","secrets":[{secret}],"featureFlags":[{flag}],"segments":[]}}"#)
+            })
+            .collect();
+        DatasetText::new(format!(r#"{{"eventType":"rp_full","items":[{}]}}"#, items.join(",")).into_bytes())
+    }
+
+    fn lack(held: Option<&[Environment]>, full: &[Environment]) -> Option<Lack> {
+        let mut writer = Writer::new(WriterOptions::default());
+        if let Some(held) = held {
+            writer.replace(&dump(held).parse().unwrap(), 0, false);
+        }
+        lack_of(writer.current(), &dump(full).parse().unwrap())
+    }
+
+    #[test]
+    fn a_full_without_any_secret_is_no_data_whatever_is_held() {
+        for held in [None, Some(&[][..]), Some(&[(1, true, true)][..]), Some(&[(1, true, false)][..])] {
+            assert_eq!(lack(held, &[]), Some(Lack::Secrets), "{held:?}");
+            assert_eq!(lack(held, &[(1, true, false), (2, false, false)]), Some(Lack::Secrets), "{held:?}");
+        }
+        assert_eq!(lack(None, &[(1, false, true)]), None);
+    }
+
+    #[test]
+    fn a_full_that_takes_the_secrets_of_all_that_is_held_is_not_believed() {
+        let held = Some(&[(1, true, true), (2, true, true)][..]);
+        assert_eq!(lack(held, &[(1, true, false), (2, true, false), (3, true, true)]), Some(Lack::Secrets));
+        assert_eq!(lack(held, &[(1, true, false), (3, true, true)]), Some(Lack::Secrets));
+        // The last secret of one environment, and another scope.
+        assert_eq!(lack(held, &[(1, true, false), (2, true, true)]), None);
+        assert_eq!(lack(held, &[(3, true, true)]), None);
+        assert_eq!(lack(Some(&[(1, true, false)]), &[(1, true, false), (3, true, true)]), None);
+    }
+
+    #[test]
+    fn a_full_that_takes_all_flags_and_segments_is_not_believed() {
+        let held = Some(&[(1, true, true)][..]);
+        assert_eq!(lack(held, &[(1, false, true)]), Some(Lack::Items));
+        assert_eq!(lack(held, &[(2, false, true)]), None);
+    }
 }

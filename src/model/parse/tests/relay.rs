@@ -133,7 +133,7 @@ fn what_is_broken_is_told_with_its_place() {
             "number",
         ),
         (
-            r#"{"messageType":"data-sync","data":{"eventType":"rp_full","items":[{"envId":7}]}}"#,
+            r#"{"messageType":"data-sync","data":{"eventType":"rp_full","items":[{"envId":7,"secrets":[]}]}}"#,
             "data.items[0].envId",
             "number",
         ),
@@ -146,6 +146,24 @@ fn what_is_broken_is_told_with_its_place() {
         let error = error_of(text);
         assert_eq!(error.faults.faults[0].path, path, "{text}");
         assert!(error.faults.faults[0].message.contains(part), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_full_that_says_nothing_of_secrets_is_no_word_that_there_are_none() {
+    for secrets in [None, Some(json!(null))] {
+        let mut full = dump();
+        let item = full["items"][0].as_object_mut().unwrap();
+        item.remove("secrets");
+        item.extend(secrets.map(|secrets| ("secrets".to_owned(), secrets)));
+        let error = error_of(message_of(full.clone()));
+        assert_eq!((error.kind, error.faults.faults.len()), (Some(MessageKind::Full), 1), "{error}");
+        assert_eq!(error.faults.faults[0].path, "data.items[0].secrets");
+        // What is newer never says anything of them, and who writes a dump may leave them out.
+        full["eventType"] = json!("rp_patch");
+        assert!(DatasetText::new(message_of(full.clone()).into_bytes()).parse_message().is_ok());
+        full["eventType"] = json!("rp_full");
+        assert!(DatasetText::new(full.to_string().into_bytes()).parse().is_ok());
     }
 }
 

@@ -11,6 +11,8 @@
 #[cfg(test)]
 mod cover_tests;
 mod coverage;
+#[cfg(test)]
+mod doubt_tests;
 mod line;
 mod registration;
 mod sync;
@@ -52,7 +54,7 @@ pub(super) struct Options {
     pub sync_bytes: u64,
     /// Between full syncs; 0 for none.
     pub resync_ms: u64,
-    /// Between full syncs for secrets that are not known.
+    /// Between full syncs for secrets that are not known, or whose grace is due.
     pub unknown_secret_ms: u64,
     /// The longest delay between attempts.
     pub retry_ms: u64,
@@ -149,6 +151,11 @@ pub(super) struct Follow {
     /// Unknown secrets were shown.
     wish: bool,
     next_wish_ms: u64,
+    /// Something is to end that only a full ends.
+    doubt: bool,
+    next_doubt_ms: u64,
+    doubt_pause_ms: u64,
+    doubt_gate: Gate,
     next_resync_ms: u64,
     /// When a line may be replaced again that hears no pushes, or is not told of the environments that its predecessor
     /// was not told of.
@@ -184,6 +191,10 @@ impl Follow {
             gate: Gate::new(options.retry_ms),
             wish: false,
             next_wish_ms: 0,
+            doubt: false,
+            next_doubt_ms: 0,
+            doubt_pause_ms: options.unknown_secret_ms,
+            doubt_gate: Gate::new(options.retry_ms),
             next_resync_ms: u64::MAX,
             next_deaf_ms: 0,
             untold: HashSet::new(),
@@ -209,6 +220,11 @@ impl Follow {
         } else {
             SyncState::Stable
         }
+    }
+
+    /// Whether nothing that the server has told this line of is missing.
+    pub fn is_synced(&self, number: u64) -> bool {
+        self.lines.iter().any(|line| line.number == number && line.is_synced())
     }
 
     /// Attempts that failed since the last one that did not.

@@ -12,6 +12,9 @@ use super::{Action, Data, FULL_REQUEST, Fault, Follow, Request, Why};
 /// Between two lines that replace one that hears no pushes, if there are no full syncs by time.
 const DEAF_MS: u64 = 600_000;
 
+/// The longest pause between two fulls that are to end a grace, as a multiple of the first.
+const DOUBT_PAUSES_MAX: u64 = 16;
+
 /// A message, as far as it matters what is done with it.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::sync::upstream) enum Brought<'a> {
@@ -278,6 +281,17 @@ impl Follow {
         self.wish = true;
     }
 
+    /// Whether the grace of something is due, so that only a full ends it that is asked for after that. To be said
+    /// whenever it may have changed.
+    pub fn doubt(&mut self, now_ms: u64, doubt: bool) {
+        if doubt && !self.doubt {
+            let random = self.random.next();
+            self.next_doubt_ms = self.doubt_gate.pass_ms(now_ms, random);
+            self.doubt_pause_ms = self.options.unknown_secret_ms;
+        }
+        self.doubt = doubt;
+    }
+
     /// A line has had its answer.
     fn synced(&mut self, now_ms: u64, number: u64) {
         let Some(line) = self.line(number) else { return };
@@ -309,7 +323,8 @@ impl Follow {
     /// When a full is to be asked for.
     pub(super) fn full_due_ms(&self) -> u64 {
         let wish_ms = if self.wish { self.next_wish_ms } else { u64::MAX };
-        self.full_ms.unwrap_or(u64::MAX).min(wish_ms).min(self.next_resync_ms)
+        let doubt_ms = if self.doubt { self.next_doubt_ms } else { u64::MAX };
+        self.full_ms.unwrap_or(u64::MAX).min(wish_ms).min(doubt_ms).min(self.next_resync_ms)
     }
 
     /// The line on which a full can be asked for.
@@ -359,8 +374,14 @@ impl Follow {
         let request = if full { Request::Full(data.begin_full()) } else { Request::Since };
         let mut text = since.unwrap_or_else(|| FULL_REQUEST.to_owned());
         if let Request::Full(asked) = request {
-            if self.wish {
+            if self.wish || self.doubt {
                 text = verified_request(asked);
+            }
+            if self.doubt {
+                // Down a chain the answer takes its time, and whoever asks again meanwhile makes it take longer.
+                self.next_doubt_ms = now_ms + self.doubt_pause_ms;
+                let longest_ms = self.options.unknown_secret_ms.saturating_mul(DOUBT_PAUSES_MAX);
+                self.doubt_pause_ms = self.doubt_pause_ms.saturating_mul(2).min(longest_ms);
             }
             self.full_ms = None;
             self.next_resync_ms = u64::MAX;

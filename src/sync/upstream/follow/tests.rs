@@ -5,7 +5,7 @@ use crate::model::parse::MessageKind;
 
 use super::*;
 
-const OPTIONS: Options = Options {
+pub(super) const OPTIONS: Options = Options {
     ping_ms: 15_000,
     silence_ms: 45_000,
     sync_ms: 60_000,
@@ -117,6 +117,12 @@ impl Bench {
     /// One that has had its first full.
     pub(super) fn stable() -> Self {
         let mut bench = Self::new();
+        bench.make_stable();
+        bench
+    }
+
+    pub(super) fn make_stable(&mut self) {
+        let bench = self;
         assert_eq!(bench.actions(), [Action::Dial { number: 1, register: true }]);
         bench.follow.registered();
         let asks = bench.dialled(1, Ok(()));
@@ -131,7 +137,6 @@ impl Bench {
         bench.patch(1, &[HOME]);
         assert_eq!(bench.actions(), []);
         assert_eq!(bench.follow.state(), SyncState::Stable);
-        bench
     }
 
     /// The answer to a request for what is newer: nothing, of these environments.
