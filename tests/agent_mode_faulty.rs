@@ -177,7 +177,8 @@ fn a_secret_that_cannot_be_read_is_not_revoked_for_that() {
     server.wait_in_touch();
     let mut first = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
     let mut second = Watcher::server(&agent, &made);
-    // A type that this agent does not know, and another secret is revoked.
+    // A type that this agent does not know, and another secret is revoked; the full that ends its grace can be read.
+    server.revoke_secret(&two_flags(1).id, &two_flags(1).secret(Kind::Server));
     let of_type = |value: &str| json!({ "type": "mobile", "value": value, "projectKey": "p", "envKey": "e" });
     // One for the call, one for the end of the grace.
     server.next_answers([0, 1].map(|_| full(&server, |item| item["secrets"] = json!([of_type(&made)]))));

@@ -351,3 +351,23 @@ fn three_thousand_flags_in_many_frames_with_pings_between_drop_in() {
     let relay = server.wait_relay(0);
     assert!(relay.protocol_pongs() > 0, "pings between frames are answered");
 }
+
+/// It waited for it as long as a connection may take, at the start and whenever it came back.
+#[test]
+fn a_registration_that_hangs_keeps_no_sdk_waiting() {
+    let server = server();
+    server.script(|script| script.register_always = Some(Register::Never));
+    let agent = Builder::following(&server)
+        .env("Upstream__RetrySeconds", "200ms")
+        .env("Upstream__ConnectSeconds", "30")
+        .start();
+    let registration = server.wait_registrations(1)[0].clone();
+    agent.wait_stable();
+    serves(&agent, &server, 1000);
+    server.open_relays()[0].close(1001);
+    server.wait_request(1);
+    agent.wait_stable();
+    serves(&agent, &server, 2000);
+    let registrations = server.registrations();
+    assert_eq!((registrations.len(), registrations[0].at), (1, registration.at), "once at a time");
+}

@@ -390,3 +390,25 @@ fn real_sdks_see_every_change_and_removal() {
         sdk.wait_gone("b", &ann);
     });
 }
+
+/// A byte a second of a huge frame held the agent for ever, which said that it was up to date.
+#[test]
+fn a_message_that_drips_for_ever_does_not_hold_the_agent() {
+    let server = server();
+    let agent = hurried(&server)
+        .env("Upstream__SyncSeconds", "1")
+        .env("Upstream__PingSeconds", "300ms")
+        .env("Upstream__ReadMinBytesPerSecond", "2000")
+        .start();
+    agent.wait_stable();
+    server.wait_in_touch();
+    let mut sdk = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
+    let relay = server.wait_request(0);
+    relay.shape(Shape { drip: Some((1, Duration::from_millis(100))), ..Shape::default() });
+    set(&server, &two_flags(1), "a", "v1", 1000);
+    sdk.wait_variation("a", "v1");
+    assert!(server.relays().len() > 1, "by another connection");
+    assert!(agent.metric("featbit_agent_upstream_streams_ended_total", r#"reason="slow""#) >= 1.0);
+    agent.wait_stable();
+    assert!(agent.log().contains("Upstream__ReadMinBytesPerSecond"), "{}", agent.log());
+}

@@ -7,11 +7,14 @@ mod common;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use common::agent::{API_KEY, Builder};
 use common::dataset::{Dataset, Environment, Kind};
 use common::following::two_flags;
 use common::server::Server;
+use common::server::model::flag_patch;
 use common::server::script::{Answer, Opening, Shape};
 use common::watcher::Watcher;
 use serde_json::{Value, json};
@@ -137,4 +140,30 @@ fn whatever_goes_wrong_is_told_by_the_code_and_the_old_dump_stays() {
     check(pull("els", API_KEY, &path), 78, "StreamingUri");
     let output = pull(&server.url(), API_KEY, &folder.path().join("no/such/folder.json"));
     assert_eq!(output.status.code(), Some(73), "{}", said(&output));
+}
+
+/// Each message moved its deadline, so that it never ended.
+#[test]
+fn pushes_are_no_answer() {
+    const PUSHES_MAX: usize = 200;
+    let server = server().lenient();
+    server.next_answers([Answer::None]);
+    let (_folder, path) = place();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let pushing = scope.spawn(|| {
+            (0..PUSHES_MAX).find(|_| {
+                let push = flag_patch(&server.flag(&two_flags(1).id, "a"));
+                server.open_relays().iter().for_each(|relay| relay.send(&push));
+                std::thread::sleep(Duration::from_millis(100));
+                over.load(Ordering::Acquire)
+            })
+        });
+        let output = pull(&server.url(), API_KEY, &path);
+        over.store(true, Ordering::Release);
+        assert_eq!(output.status.code(), Some(69), "{}", said(&output));
+        assert!(said(&output).contains("did not answer"), "{}", said(&output));
+        assert!(pushing.join().unwrap().is_some(), "it ends while the server still pushes");
+    });
+    assert!(!path.exists());
 }

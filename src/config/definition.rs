@@ -47,6 +47,7 @@ pub enum Key {
     UpstreamPingSeconds,
     UpstreamSilenceSeconds,
     UpstreamSyncSeconds,
+    UpstreamReadMinBytesPerSecond,
     UpstreamResyncSeconds,
     UpstreamUnknownSecretResyncSeconds,
     UpstreamStatusSeconds,

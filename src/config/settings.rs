@@ -138,6 +138,8 @@ pub struct Upstream {
     pub silence: Duration,
     /// How long an answer, or its next part, may take.
     pub sync: Duration,
+    /// What has to arrive of a message that has begun, on average over `sync`; 0 asks for nothing.
+    pub read_min_bytes_per_second: u64,
     /// Between full syncs; `None` is never.
     pub resync: Option<Duration>,
     /// At least between full syncs for secrets that are not known.

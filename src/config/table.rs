@@ -239,6 +239,17 @@ pub const DEFINITIONS: &[Definition] = &[
         "How long the FeatBit server may take to answer a request for data, or for the next part of an answer, before \
          the connection is given up and another one opened.",
     ),
+    define(
+        Key::UpstreamReadMinBytesPerSecond,
+        "Upstream__ReadMinBytesPerSecond",
+        bytes(0, 1 << 30),
+        "256",
+        Section::Upstream,
+    )
+    .help(
+        "How much of a message that the FeatBit server has begun has to arrive each second, on average over \
+         Upstream__SyncSeconds, or the connection is given up and another one opened. 0 asks for nothing.",
+    ),
     define(Key::UpstreamResyncSeconds, "Upstream__ResyncSeconds", seconds(10, true), "600", Section::Upstream).help(
         "How often everything is asked for again, on the open connection; 0 is never. Environments that came into the \
          scope of the relay proxy or left it, new and revoked secrets, and deleted flags arrive in no other way, but for \

@@ -36,6 +36,7 @@ fn featbits_compose_file_starts_agent_mode() {
     assert_eq!(upstream.resync.map(|resync| resync.as_secs()), Some(600));
     assert_eq!((upstream.retry.as_secs(), upstream.status.as_secs()), (60, 60));
     assert_eq!(upstream.unknown_secret_resync.as_secs(), 30);
+    assert_eq!(upstream.read_min_bytes_per_second, 256);
 }
 
 #[test]

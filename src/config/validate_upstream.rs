@@ -85,6 +85,7 @@ impl Check<'_> {
             ping,
             silence,
             sync: check.duration(Key::UpstreamSyncSeconds),
+            read_min_bytes_per_second: check.bytes(Key::UpstreamReadMinBytesPerSecond),
             resync: if resync.is_zero() { None } else { Some(resync) },
             unknown_secret_resync: check.duration(Key::UpstreamUnknownSecretResyncSeconds),
             status: check.duration(Key::UpstreamStatusSeconds),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustls::{ClientConnection, StreamOwned};
 
+use crate::config::Key;
 use crate::tls::explain;
 
 /// A connection to a server. Blocking at first, without time-outs.
@@ -137,8 +138,17 @@ fn in_words(error: io::Error) -> io::Error {
         Some(explain::Explained { problem, remedy }) => {
             io::Error::new(error.kind(), format!("{problem}. {remedy}"))
         }
+        // rustls tells that with a page of its manual.
+        None if error.kind() == io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), cut_short()),
         None => error,
     }
+}
+
+fn cut_short() -> String {
+    format!(
+        "the server ended it without a word of TLS; if it asks for a client certificate, set {}",
+        Key::UpstreamClientCertificateFile.definition().name
+    )
 }
 
 /// Lets no single read or write go past the deadline.
@@ -152,4 +162,19 @@ pub(super) fn limit_time(socket: &TcpStream, deadline: Instant) -> io::Result<()
     }
     socket.set_read_timeout(Some(left))?;
     socket.set_write_timeout(Some(left))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Some servers that want a client certificate just hang up.
+    #[test]
+    fn a_server_that_hangs_up_is_told_with_the_setting_and_without_a_page_of_a_manual() {
+        let error = io::Error::new(io::ErrorKind::UnexpectedEof, "peer closed: https://docs.rs/rustls");
+        let told = in_words(error);
+        assert_eq!(told.kind(), io::ErrorKind::UnexpectedEof);
+        assert!(told.to_string().contains("set Upstream__ClientCertificateFile"), "{told}");
+        assert!(!told.to_string().contains("docs.rs"), "{told}");
+    }
 }

@@ -4,7 +4,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tungstenite::error::CapacityError;
@@ -76,7 +76,8 @@ impl Connection {
             Ok((socket, answer)) => {
                 let field = answer.headers().get(PATH_FIELD).and_then(|value| value.to_str().ok());
                 let path = field.map(parse_path).unwrap_or_default();
-                Ok(Self { socket, path, complete_bytes: 0 })
+                let complete_bytes = socket.get_ref().read_bytes;
+                Ok(Self { socket, path, complete_bytes })
             }
             Err(tungstenite::HandshakeError::Interrupted(_)) => {
                 Err(Refused::Failed("it did not answer the WebSocket handshake in time".into()))
@@ -91,6 +92,11 @@ impl Connection {
     /// Reads and writes block as long as something comes in at least every `patience`.
     pub fn set_patience(&mut self, patience: Duration) {
         self.socket.get_mut().set_patience(patience);
+    }
+
+    /// Reads and writes block until `deadline`, or as long as something comes in from now on.
+    pub fn set_deadline(&mut self, deadline: Instant) {
+        self.socket.get_mut().set_deadline(deadline);
     }
 
     /// Reads and writes do not wait from now on.
@@ -117,9 +123,14 @@ impl Connection {
     pub fn next(&mut self) -> Next {
         loop {
             let read = self.socket.read();
-            if read.is_ok() {
-                self.complete_bytes = self.read_bytes();
-            }
+            self.complete_bytes = match &read {
+                // One may stand between the frames of a message: its own two bytes and payload are complete, no more.
+                Ok(Message::Ping(payload) | Message::Pong(payload)) => {
+                    (self.complete_bytes + 2 + payload.len() as u64).min(self.read_bytes())
+                }
+                Ok(_) => self.read_bytes(),
+                Err(_) => self.complete_bytes,
+            };
             match read {
                 Ok(Message::Text(text)) => return Next::Message(text.into()),
                 Ok(Message::Binary(bytes)) => return Next::Message(bytes),

@@ -1,5 +1,5 @@
-//! Opens a stream of the server: registers if that is to be done, connects, shakes hands. Blocks, each step within a
-//! deadline, and so has a thread of its own.
+//! Opens a stream of the server: connects, shakes hands; and registers. Blocks, each step within a deadline, and so has
+//! a thread of its own.
 //!
 //! Must not decide when, or whether again.
 
@@ -25,15 +25,6 @@ pub struct Caller {
     answer_time: Duration,
     /// The longest message.
     pub(super) message_bytes_max: u64,
-}
-
-/// What became of a dial.
-#[derive(Debug)]
-pub(super) struct Dialled {
-    /// The answer to the registration, if it was tried.
-    pub registered: Option<Result<String, Failure>>,
-    /// The stream.
-    pub stream: Result<Connection, Failure>,
 }
 
 /// Why something did not work.
@@ -73,18 +64,13 @@ impl Caller {
         Self { endpoint, dialer, answer_time: dial.connect, message_bytes_max }
     }
 
-    /// Registers first if `register`. A server that refuses that is not asked for a stream; one that cannot do it is.
-    pub(super) fn dial(&self, register: bool) -> Dialled {
-        let registered = register.then(|| self.register());
-        if let Some(Err(failure)) = &registered
-            && failure.fault == Fault::Refused
-        {
-            return Dialled { stream: Err(failure.clone()), registered };
-        }
-        Dialled { registered, stream: self.stream() }
+    /// How long a stream waits for a registration: a server that does not take this agent says so within it, and one that
+    /// hangs costs SDKs no more.
+    pub(super) fn head_start(&self) -> Duration {
+        self.answer_time / 10
     }
 
-    /// The longest that [`Self::dial`] takes, if every step takes as long as it may.
+    /// The longest that a dial takes, if every step takes as long as it may.
     pub(super) fn longest(&self) -> Duration {
         6 * self.answer_time
     }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use crossbeam::channel::{Receiver, Sender, unbounded};
+use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use mio::Waker;
 
 use crate::telemetry::metrics::DialFault;
 
-use super::dial::{Caller, Dialled, Failure};
+use super::connection::Connection;
+use super::dial::{Caller, Failure};
 use super::follow::Fault;
 
 /// Dials that may be under way, those that were given up included.
@@ -28,9 +29,9 @@ pub(super) struct Dials {
 /// What became of something that might block.
 pub(super) enum Outcome {
     /// A dial of this number.
-    Dialled(u64, Box<Dialled>),
-    /// A registration on its own.
-    Registered(Result<String, Failure>),
+    Dialled(u64, Box<Result<Connection, Failure>>),
+    /// A registration. `told`: a dial that waited for it fails for the same reason, and tells it.
+    Registered { registered: Result<String, Failure>, told: bool },
 }
 
 impl Dials {
@@ -45,18 +46,41 @@ impl Dials {
         self.results.try_recv().ok()
     }
 
-    /// Opens a stream; registers first if `register`.
+    /// Opens a stream; registers if `register`. A server that refuses that at once is not asked for a stream; one that
+    /// takes its time, or cannot do it, is: SDKs wait for data, and the stream does without.
     pub fn dial(&self, caller: &Arc<Caller>, number: u64, register: bool) {
-        let dial = move |caller: &Caller| Outcome::Dialled(number, Box::new(caller.dial(register)));
-        self.on_a_thread(caller, dial, move |failure| {
-            Outcome::Dialled(number, Box::new(Dialled { registered: None, stream: Err(failure) }))
-        });
+        let registering = register.then(|| self.register(caller));
+        let dial = move |caller: &Caller| {
+            let refused = registering.and_then(|answer| answer.recv_timeout(caller.head_start()).ok()?.err());
+            let stream = refused.map_or_else(|| caller.stream(), Err);
+            Outcome::Dialled(number, Box::new(stream))
+        };
+        self.on_a_thread(caller, dial, move |failure| Outcome::Dialled(number, Box::new(Err(failure))));
     }
 
-    /// Registers.
-    pub fn register(&self, caller: &Arc<Caller>) {
-        let register = |caller: &Caller| Outcome::Registered(caller.register());
-        self.on_a_thread(caller, register, |failure| Outcome::Registered(Err(failure)));
+    /// Registers, whoever waits for the answer or not. Not to be called again before there is an outcome.
+    pub fn register(&self, caller: &Arc<Caller>) -> Receiver<Result<(), Failure>> {
+        // Without room: what is taken is taken by somebody who waits.
+        let (answer, waiting) = bounded(0);
+        let (of_thread, sender, waker) = (Arc::clone(caller), self.sender.clone(), Arc::clone(&self.waker));
+        let thread = thread::Builder::new().name("register".into()).spawn(move || {
+            let registered = of_thread.register();
+            let refused =
+                registered.as_ref().err().filter(|failure| failure.fault == Fault::Refused).cloned();
+            let told = refused.is_some_and(|failure| answer.send(Err(failure)).is_ok());
+            // Nobody waits for it when the agent ends.
+            let _ = sender.send(Outcome::Registered { registered, told });
+            let _ = waker.wake();
+            // Behind it: the agent is to know its name when the stream is open.
+            let _ = answer.send(Ok(()));
+        });
+        if let Err(error) = thread {
+            let told = format!("{}: a thread cannot be started ({error})", caller.endpoint);
+            let failure = Failure { fault: Fault::Failed, reason: DialFault::Abandoned, told };
+            let _ = self.sender.send(Outcome::Registered { registered: Err(failure), told: false });
+            let _ = self.waker.wake();
+        }
+        waiting
     }
 
     /// Does something that may block where it holds nobody up.

@@ -46,7 +46,7 @@ use crate::telemetry::metrics::{DialFault, Metrics, StreamEnd, UpstreamMetrics};
 
 use super::{TOKENS, Waiting};
 use connection::{Connection, Ended, Next};
-use dial::{Dialled, Failure};
+use dial::Failure;
 use dials::{Dials, Outcome};
 use follow::{Action, Fault, Follow, Options, Why};
 use grumble::Grumble;
@@ -117,6 +117,7 @@ impl Upstream {
             ping_ms: millis(settings.ping),
             silence_ms: millis(settings.silence),
             sync_ms: millis(settings.sync),
+            sync_bytes: settings.read_min_bytes_per_second.saturating_mul(millis(settings.sync)) / 1000,
             resync_ms: settings.resync.map_or(0, millis),
             unknown_secret_ms: millis(settings.unknown_secret_resync),
             retry_ms: millis(settings.retry),
@@ -170,8 +171,10 @@ impl Upstream {
         let now_ms = self.now_ms();
         while let Some(outcome) = self.dials.outcome() {
             match outcome {
-                Outcome::Dialled(number, dialled) => self.dialled(ingest, now_ms, number, *dialled),
-                Outcome::Registered(registered) => self.registered(ingest, now_ms, registered),
+                Outcome::Dialled(number, stream) => self.dialled(ingest, now_ms, number, *stream),
+                Outcome::Registered { registered, told } => {
+                    self.registered(ingest, now_ms, registered, told);
+                }
             }
         }
         for number in std::mem::take(&mut self.ready) {
@@ -214,7 +217,7 @@ impl Upstream {
     fn act(&mut self, ingest: &mut Ingest, now_ms: u64, action: Action) {
         match action {
             Action::Dial { number, register } => self.dials.dial(&self.caller, number, register),
-            Action::Register => self.dials.register(&self.caller),
+            Action::Register => drop(self.dials.register(&self.caller)),
             Action::Ask { line, text, full } => {
                 if full {
                     self.overlay.clear();
@@ -241,6 +244,10 @@ impl Upstream {
                     Why::Unanswered => {
                         (StreamEnd::Unanswered, "the server did not answer a request for data")
                     }
+                    Why::Slow => (
+                        StreamEnd::Slow,
+                        "a message of the server came more slowly than Upstream__ReadMinBytesPerSecond",
+                    ),
                     Why::Unreadable => (StreamEnd::Unreadable, "the server's answer cannot be read"),
                     Why::Late => (StreamEnd::Replaced, "the connection was opened too late"),
                 };
@@ -251,14 +258,13 @@ impl Upstream {
         }
     }
 
-    fn dialled(&mut self, ingest: &mut Ingest, now_ms: u64, number: u64, dialled: Dialled) {
-        let Dialled { registered, stream } = dialled;
-        match registered {
-            // Told below: there is no stream either.
-            Some(Err(failure)) if failure.fault == Fault::Refused => {}
-            Some(registered) => self.registered(ingest, now_ms, registered),
-            None => {}
-        }
+    fn dialled(
+        &mut self,
+        ingest: &mut Ingest,
+        now_ms: u64,
+        number: u64,
+        stream: Result<Connection, Failure>,
+    ) {
         let stream = stream.and_then(|connection| match self.is_ring(&connection.path) {
             true => Err(Failure {
                 fault: Fault::Refused,
@@ -297,15 +303,17 @@ impl Upstream {
         self.follow.dialled(now_ms, number, result, data);
     }
 
-    fn registered(&mut self, ingest: &Ingest, now_ms: u64, registered: Result<String, Failure>) {
+    fn registered(&mut self, ingest: &Ingest, now_ms: u64, registered: Result<String, Failure>, told: bool) {
         match registered {
             Ok(id) => {
                 self.follow.registered();
                 self.agent_id = id;
             }
             Err(failure) => {
-                self.metrics.dial_failed(failure.reason);
-                self.grumble.not_registered(ingest, &failure, (self.wall_ms)());
+                if !told {
+                    self.metrics.dial_failed(failure.reason);
+                    self.grumble.not_registered(ingest, &failure, (self.wall_ms)());
+                }
                 self.follow.not_registered(now_ms, failure.fault);
             }
         }
@@ -377,7 +385,7 @@ impl Upstream {
                 heard = true;
                 self.metrics.received_bytes.add(read_bytes);
                 self.metrics.heard_unix_s.set(u64::try_from((self.wall_ms)() / 1000).unwrap_or(0));
-                self.follow.heard(now_ms, number, line.connection.is_unfinished());
+                self.follow.heard(now_ms, number, read_bytes, line.connection.is_unfinished());
             }
             match next {
                 Next::Message(message) => {

@@ -3,7 +3,7 @@
 //! Must not register, and must not leave anything running.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::model::dataset::LeftOut;
 use crate::model::parse::{DatasetError, DatasetText, MessageError, MessageKind, ServerMessage};
@@ -12,6 +12,9 @@ use crate::store::{Writer, WriterOptions};
 use super::connection::{Ended, Next};
 use super::dial::{Caller, Failure};
 use super::follow::{FULL_REQUEST, Fault};
+
+/// What is wrong with a server that only pushes.
+const UNANSWERED: &str = "the server did not answer, whatever else it sent";
 
 /// Why there is no dump.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,8 +52,8 @@ impl From<Failure> for PullError {
     }
 }
 
-/// Asks for everything and returns it as a dump that offline mode takes. Waits as long as something comes in at least
-/// every `patience`.
+/// Asks for everything and returns it as a dump that offline mode takes. The answer has to begin within `patience`, and
+/// to go on at least as often; what else the server says is no part of it.
 ///
 /// # Errors
 /// See [`PullError`].
@@ -61,6 +64,7 @@ pub fn pull(caller: &Caller, patience: Duration) -> Result<Vec<u8>, PullError> {
     if let Err(ended) = connection.send(FULL_REQUEST.to_owned()) {
         return Err(unavailable(told(&ended, caller.message_bytes_max)));
     }
+    let (deadline, mut pushed) = (Instant::now() + patience, false);
     loop {
         match connection.next() {
             Next::Message(message) => {
@@ -68,6 +72,14 @@ pub fn pull(caller: &Caller, patience: Duration) -> Result<Vec<u8>, PullError> {
                     connection.close();
                     return Ok(dump);
                 }
+                if Instant::now() >= deadline {
+                    return Err(unavailable(UNANSWERED.into()));
+                }
+                pushed = true;
+                connection.set_deadline(deadline);
+            }
+            Next::Ended(Ended::Broken(_)) if pushed && Instant::now() >= deadline => {
+                return Err(unavailable(UNANSWERED.into()));
             }
             Next::Ended(Ended::Closed(4003)) => {
                 let told = "the server refuses the ApiKey (it closed the connection with code 4003): either it does not \

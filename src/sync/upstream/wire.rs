@@ -30,6 +30,11 @@ impl Wire {
         self.deadline = Some(Instant::now() + patience);
     }
 
+    /// Reads and writes block until `deadline`, or as long as something comes in from now on.
+    pub fn set_deadline(&mut self, deadline: Instant) {
+        self.deadline = Some(deadline);
+    }
+
     /// Reads and writes do not wait from now on.
     pub fn set_nonblocking(&mut self) -> io::Result<()> {
         (self.deadline, self.patience) = (None, None);

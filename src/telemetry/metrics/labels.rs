@@ -302,6 +302,8 @@ labels! {
         Silent => "silent",
         /// A request was not answered for `Upstream__SyncSeconds`.
         Unanswered => "unanswered",
+        /// A message came more slowly than `Upstream__ReadMinBytesPerSecond`.
+        Slow => "slow",
         /// Something that cannot be read came where an answer was awaited.
         Unreadable => "unreadable",
         /// A message was longer than `Limits__BootstrapBytes`.

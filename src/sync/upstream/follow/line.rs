@@ -18,6 +18,16 @@ pub(super) enum Request {
     Since,
 }
 
+/// A message that is not complete.
+#[derive(Debug)]
+struct Part {
+    began_ms: u64,
+    /// When it began, or enough of it had come in since this was last set.
+    progress_ms: u64,
+    /// What has come in since.
+    bytes: u64,
+}
+
 /// An open connection.
 #[derive(Debug)]
 pub(super) struct Line {
@@ -45,8 +55,14 @@ pub(super) struct Line {
     /// Whether failures before it have been forgotten, as it has held for a while.
     forgiven: bool,
     heard_ms: u64,
-    /// When the answer was asked for, or a part of a message last came in.
+    /// The message that has begun and is not complete.
+    part: Option<Part>,
+    asked_ms: u64,
+    /// When the answer was asked for, or a message last began or made progress.
     progress_ms: u64,
+    /// Whether an answer, or the end of a message behind which others wait, has been awaited for too long to say that what
+    /// is held is up to date.
+    overdue: bool,
     next_ping_ms: u64,
     /// The first ping since something was heard.
     unanswered_ping_ms: Option<u64>,
@@ -68,7 +84,10 @@ impl Line {
             heard_of: HashSet::new(),
             forgiven: false,
             heard_ms: now_ms,
+            part: None,
+            asked_ms: now_ms,
             progress_ms: now_ms,
+            overdue: false,
             next_ping_ms: now_ms + options.ping_ms,
             unanswered_ping_ms: None,
         }
@@ -76,6 +95,11 @@ impl Line {
 
     pub fn is_synced(&self) -> bool {
         self.synced_ms.is_some()
+    }
+
+    /// Whether what it has brought is what the server holds, but for what is on its way.
+    pub fn is_up_to_date(&self) -> bool {
+        self.is_synced() && self.is_above_current && !self.overdue
     }
 
     /// The number of the full that it was asked for.
@@ -91,16 +115,37 @@ impl Line {
             self.last_full = number;
         }
         self.request = Some(request);
+        self.asked_ms = now_ms;
         self.progress_ms = now_ms;
     }
 
-    /// Bytes came in; `unfinished` if they are of a message that is not complete.
-    pub fn heard(&mut self, unfinished: bool, now_ms: u64) {
+    /// Bytes came in; `unfinished` if the last are of a message that is not complete. `least` of them are progress.
+    pub fn heard(&mut self, bytes: u64, unfinished: bool, least: u64, now_ms: u64) {
         self.heard_ms = now_ms;
         self.unanswered_ping_ms = None;
-        if unfinished {
-            self.progress_ms = now_ms;
+        if !unfinished {
+            self.part = None;
+            return;
         }
+        let part = self.part.get_or_insert_with(|| {
+            self.progress_ms = now_ms;
+            Part { began_ms: now_ms, progress_ms: now_ms, bytes: 0 }
+        });
+        part.bytes = part.bytes.saturating_add(bytes);
+        if part.bytes >= least {
+            (part.bytes, part.progress_ms, self.progress_ms) = (0, now_ms, now_ms);
+        }
+    }
+
+    /// Sees whether something has been awaited for too long.
+    pub fn see_overdue(&mut self, now_ms: u64, options: &Options) {
+        self.overdue = now_ms >= self.overdue_ms(options);
+    }
+
+    fn overdue_ms(&self, options: &Options) -> u64 {
+        let part_ms = self.part.as_ref().map(|part| part.began_ms);
+        let asked_ms = self.request.map(|_| self.asked_ms);
+        part_ms.into_iter().chain(asked_ms).min().map_or(u64::MAX, |since_ms| since_ms + options.sync_ms)
     }
 
     /// Whether a ping is due; it then counts as sent.
@@ -132,6 +177,9 @@ impl Line {
         if now_ms >= self.silent_ms(options) {
             return Some(Why::Silent);
         }
+        if now_ms >= self.slow_ms(options) {
+            return Some(Why::Slow);
+        }
         (now_ms >= self.unanswered_ms(options)).then_some(Why::Unanswered)
     }
 
@@ -145,13 +193,18 @@ impl Line {
         }
     }
 
+    fn slow_ms(&self, options: &Options) -> u64 {
+        self.part.as_ref().map_or(u64::MAX, |part| part.progress_ms + options.sync_ms)
+    }
+
     fn unanswered_ms(&self, options: &Options) -> u64 {
         if self.request.is_some() { self.progress_ms + options.sync_ms } else { u64::MAX }
     }
 
     /// When one of these is due.
     pub fn deadline_ms(&self, options: &Options) -> u64 {
-        let ends_ms = self.silent_ms(options).min(self.unanswered_ms(options));
-        self.next_ping_ms.min(ends_ms).min(self.forgiven_ms(options))
+        let ends_ms = self.silent_ms(options).min(self.unanswered_ms(options)).min(self.slow_ms(options));
+        let overdue_ms = if self.overdue { u64::MAX } else { self.overdue_ms(options) };
+        self.next_ping_ms.min(ends_ms).min(overdue_ms).min(self.forgiven_ms(options))
     }
 }

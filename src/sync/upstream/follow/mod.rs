@@ -50,6 +50,8 @@ pub(super) struct Options {
     pub silence_ms: u64,
     /// Without progress of an answer, after which a connection is given up.
     pub sync_ms: u64,
+    /// Bytes of a message that has begun that have to come in that time.
+    pub sync_bytes: u64,
     /// Between full syncs; 0 for none.
     pub resync_ms: u64,
     /// Between full syncs for secrets that are not known, or whose grace is due.
@@ -65,7 +67,7 @@ pub(super) struct Options {
 /// What is to be done, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Open a connection, and say so with this number; register first if told.
+    /// Open a connection, and say so with this number; register too if told, and say what became of that.
     Dial { number: u64, register: bool },
     /// Register, and say what became of it.
     Register,
@@ -88,6 +90,8 @@ pub(super) enum Why {
     Silent,
     /// The answer did not come, or came no further.
     Unanswered,
+    /// A message came, but too slowly ever to end.
+    Slow,
     /// Something else came where an answer was awaited.
     Unreadable,
     /// It came after its dial had been given up.
@@ -211,7 +215,7 @@ impl Follow {
     pub fn state(&self) -> SyncState {
         if !self.loaded {
             SyncState::Starting
-        } else if self.trouble || !self.lines.iter().any(|line| line.is_synced() && line.is_above_current) {
+        } else if self.trouble || !self.lines.iter().any(Line::is_up_to_date) {
             SyncState::Interrupted
         } else {
             SyncState::Stable
@@ -275,6 +279,9 @@ impl Follow {
         let known = self.loaded.then(|| self.coverage.clone());
         self.dial = Some(Dial { number, give_up_ms, known });
         let register = self.registration.is_wanted();
+        if register {
+            self.registration.begun();
+        }
         self.actions.push_back(Action::Dial { number, register });
     }
 
@@ -347,9 +354,10 @@ impl Follow {
     // Lines.
 
     /// Bytes came in on a line; `unfinished` if the last of them are of a message that is not complete.
-    pub fn heard(&mut self, now_ms: u64, number: u64, unfinished: bool) {
+    pub fn heard(&mut self, now_ms: u64, number: u64, bytes: u64, unfinished: bool) {
+        let least = self.options.sync_bytes;
         if let Some(line) = self.line(number) {
-            line.heard(unfinished, now_ms);
+            line.heard(bytes, unfinished, least, now_ms);
         }
     }
 
@@ -401,6 +409,7 @@ impl Follow {
             } else if line.take_ping(now_ms, options) {
                 actions.push_back(Action::Ping { line: line.number });
             }
+            line.see_overdue(now_ms, options);
             if line.take_forgiveness(now_ms, options) {
                 retry.reset();
             }

@@ -1,5 +1,5 @@
 //! When to register: with each dial until it is done, and, where a server could not do it then, while its stream is
-//! open.
+//! open. Once at a time.
 
 use super::super::retry::{Random, Retry};
 use super::Fault;
@@ -29,7 +29,7 @@ impl Registration {
         if self.is_wanted() { self.next_ms } else { u64::MAX }
     }
 
-    /// It is tried on its own.
+    /// It is tried.
     pub fn begun(&mut self) {
         self.under_way = true;
     }

@@ -9,6 +9,7 @@ pub(super) const OPTIONS: Options = Options {
     ping_ms: 15_000,
     silence_ms: 45_000,
     sync_ms: 60_000,
+    sync_bytes: 6_000,
     resync_ms: 600_000,
     unknown_secret_ms: 30_000,
     retry_ms: 60_000,
@@ -81,7 +82,7 @@ impl Bench {
         let until_ms = self.now_ms + for_ms;
         let mut actions = Vec::new();
         while self.now_ms < until_ms {
-            self.follow.heard(self.now_ms, line, false);
+            self.follow.heard(self.now_ms, line, 6, false);
             self.now_ms = self.follow.deadline_ms().min(until_ms).max(self.now_ms + 1);
             actions.extend(self.actions());
         }
@@ -166,6 +167,7 @@ fn it_tries_again_for_ever_whatever_the_failure_and_registers_until_that_is_done
         let mut bench = Bench::new();
         bench.actions();
         for number in 1..=200 {
+            bench.follow.not_registered(bench.now_ms, fault);
             assert_eq!(bench.dialled(number, Err(fault)), []);
             let before_ms = bench.now_ms;
             let dial = bench.until(is_dial);
@@ -223,7 +225,8 @@ fn what_is_out_of_touch_further_up_changes_the_word_and_nothing_else() {
 fn a_dial_that_says_nothing_is_given_up_and_comes_too_late() {
     let mut bench = Bench::new();
     bench.actions();
-    assert_eq!(bench.until(is_dial), Action::Dial { number: 2, register: true });
+    // Its registration is still under way.
+    assert_eq!(bench.until(is_dial), Action::Dial { number: 2, register: false });
     assert!(bench.now_ms >= 15_000);
     assert_eq!(bench.dialled(1, Ok(())), [Action::Drop { line: 1, why: Why::Late }]);
     assert!(bench.dialled(2, Ok(())).iter().any(is_full));
@@ -254,7 +257,7 @@ fn whoever_was_too_busy_to_ask_does_not_call_the_server_silent() {
     // As while a large dataset is compiled.
     bench.now_ms += 300_000;
     assert!(!bench.actions().iter().any(|action| matches!(action, Action::Drop { .. })));
-    bench.follow.heard(bench.now_ms, 1, false);
+    bench.follow.heard(bench.now_ms, 1, 6, false);
     assert!(!bench.hear(1, 200_000).iter().any(|action| matches!(action, Action::Drop { .. })));
 }
 
@@ -265,11 +268,45 @@ fn pongs_are_no_answer_but_a_slow_one_is() {
     bench.dialled(1, Ok(()));
     for _ in 0..20 {
         bench.now_ms += 20_000;
-        bench.follow.heard(bench.now_ms, 1, true);
+        bench.follow.heard(bench.now_ms, 1, 2_000, true);
         assert!(!bench.actions().iter().any(|action| matches!(action, Action::Drop { .. })));
     }
     let actions = bench.hear(1, 60_000);
     assert!(actions.contains(&Action::Drop { line: 1, why: Why::Unanswered }), "{actions:?}");
+}
+
+/// It held the agent for ever, which said all the while that it was up to date.
+#[test]
+fn a_message_that_drips_for_ever_ends_the_line() {
+    let mut bench = Bench::stable();
+    for second in 0..60 {
+        assert_eq!(bench.follow.state(), SyncState::Stable, "{second}");
+        bench.follow.heard(bench.now_ms, 1, 1, true);
+        bench.now_ms += 1_000;
+        let ended = bench.actions().contains(&Action::Drop { line: 1, why: Why::Slow });
+        assert_eq!(ended, second == 59);
+    }
+    assert_eq!(bench.follow.state(), SyncState::Interrupted);
+    // One that is slow but gets there goes on for as long as it takes; nothing else can get through meanwhile.
+    let mut bench = Bench::stable();
+    for second in 0..3_600 {
+        bench.follow.heard(bench.now_ms, 1, 150, true);
+        bench.now_ms += 1_000;
+        let dropped = |action: &Action| matches!(action, Action::Drop { .. });
+        assert!(!bench.actions().iter().any(dropped), "{second}");
+        let expected = if second < 59 { SyncState::Stable } else { SyncState::Interrupted };
+        assert_eq!(bench.follow.state(), expected, "{second}");
+    }
+    bench.follow.heard(bench.now_ms, 1, 150, false);
+    bench.follow.message(
+        bench.now_ms,
+        1,
+        Brought::Full { coverage: &home(), empty: false, provisional: false },
+    );
+    let data = home();
+    bench.follow.in_service(bench.now_ms, 1, data, &[], false);
+    bench.actions();
+    assert_eq!(bench.follow.state(), SyncState::Stable);
 }
 
 #[test]

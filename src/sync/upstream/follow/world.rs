@@ -164,6 +164,7 @@ const OPTIONS: Options = Options {
     ping_ms: 15_000,
     silence_ms: 45_000,
     sync_ms: 60_000,
+    sync_bytes: 6_000,
     resync_ms: 600_000,
     unknown_secret_ms: 30_000,
     retry_ms: 60_000,
@@ -226,7 +227,7 @@ impl World {
             due.then(|| served.out.pop_front()).flatten().map(|(_, message)| (*line, message))
         });
         if let Some((line, message)) = ready {
-            self.follow.heard(self.now_ms, line, false);
+            self.follow.heard(self.now_ms, line, 100, false);
             self.deliver(line, message);
         }
         self.follow.tick(self.now_ms, &mut self.agent);
