@@ -41,7 +41,7 @@ fn start() -> Unread {
     let port = loop {
         let mut line = String::new();
         assert_ne!(out.read_line(&mut line).unwrap(), 0, "it ended");
-        if let Some((_, address)) = line.split_once("addresses=http://127.0.0.1:") {
+        if let Some((_, address)) = line.split_once("addresses=\"http://127.0.0.1:") {
             let digits: String = address.chars().take_while(char::is_ascii_digit).collect();
             break digits.parse().unwrap();
         }
