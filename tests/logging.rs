@@ -12,7 +12,7 @@ use common::dataset::{Dataset, Environment, START_MS, boolean_flag, iso};
 use common::raw::BOOTSTRAP;
 use common::{SOON, http, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 
 struct Unread {
     child: Child,
@@ -34,18 +34,18 @@ impl Drop for Unread {
 fn start() -> Unread {
     let dir = tempfile::tempdir().unwrap();
     let args = ["--mode", "offline", "--urls", "http://127.0.0.1:0"].map(str::to_owned);
-    let env = [("ApiKey".to_owned(), API_KEY.to_owned())];
+    let env =
+        [("ApiKey", API_KEY), ("Logging__Format", "json")].map(|(name, value)| (name.into(), value.into()));
     let mut child = command(&args, &env, dir.path()).stdout(Stdio::piped()).spawn().unwrap();
     let out = child.stdout.take().unwrap();
     let mut out = BufReader::with_capacity(1, out);
-    let port = loop {
-        let mut line = String::new();
+    let mut line = String::new();
+    while !line.contains("featbit-agent is running") {
+        line.clear();
         assert_ne!(out.read_line(&mut line).unwrap(), 0, "it ended");
-        if let Some((_, address)) = line.split_once("addresses=\"http://127.0.0.1:") {
-            let digits: String = address.chars().take_while(char::is_ascii_digit).collect();
-            break digits.parse().unwrap();
-        }
-    };
+    }
+    let told: Value = serde_json::from_str(&line).unwrap();
+    let port = told["addresses"].as_str().unwrap().rsplit(':').next().unwrap().parse().unwrap();
     Unread { child, _out: out, port, _dir: dir }
 }
 
