@@ -59,6 +59,34 @@ fn agent_mode_starts_with_its_three_settings_alone() {
     );
 }
 
+/// Five settings were not looked at while another one was wrong.
+#[test]
+fn what_is_wrong_beside_a_wrong_address_is_told_at_once() {
+    let wrong = [
+        "Upstream__SyncSeconds",
+        "Upstream__RetrySeconds",
+        "Upstream__StatusSeconds",
+        "Upstream__UnknownSecretResyncSeconds",
+        "Upstream__ReadMinBytesPerSecond",
+        "Upstream__SilenceSeconds",
+    ];
+    for address in [("StreamingUri", "htp://x"), ("AgentId", "")] {
+        let mut environment = vec![("Mode", "auto"), ("ApiKey", "rp-1")];
+        environment
+            .extend([("AgentId", "a"), ("StreamingUri", "ws://els")].iter().filter(|one| one.0 != address.0));
+        environment.push(address);
+        environment.extend(wrong.map(|name| (name, "x")));
+        let faults = Given { environment: &environment, ..Given::default() }.faults();
+        for name in wrong.into_iter().chain([address.0]) {
+            assert_eq!(
+                faults.iter().filter(|fault| fault.starts_with(name)).count(),
+                1,
+                "{name}: {faults:#?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn what_cannot_work_in_agent_mode_is_told() {
     let faults = |more: &[(&str, &str)]| {

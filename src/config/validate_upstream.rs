@@ -67,9 +67,10 @@ impl Check<'_> {
                 "Leave it out, or set Mode=offline",
             ));
         }
+        let faults = self.raw.faults.len();
         let (ping, silence) =
             (self.duration(Key::UpstreamPingSeconds), self.duration(Key::UpstreamSilenceSeconds));
-        if silence <= ping {
+        if silence <= ping && self.raw.faults.len() == faults {
             self.raw.faults.push(Fault::at(
                 Key::UpstreamSilenceSeconds.definition().name,
                 self.raw.origin(Key::UpstreamSilenceSeconds),
@@ -78,23 +79,26 @@ impl Check<'_> {
             ));
         }
         let resync = self.duration(Key::UpstreamResyncSeconds);
-        let upstream = |agent_id, streaming_uri, check: &mut Self| Upstream {
+        // All are read whatever else is missing, so that everything wrong is told at once.
+        let retry = self.duration(Key::UpstreamRetrySeconds);
+        let sync = self.duration(Key::UpstreamSyncSeconds);
+        let read_min_bytes_per_second = self.bytes(Key::UpstreamReadMinBytesPerSecond);
+        let unknown_secret_resync = self.duration(Key::UpstreamUnknownSecretResyncSeconds);
+        let status = self.duration(Key::UpstreamStatusSeconds);
+        let (Some(agent_id), Some(streaming_uri)) = (agent_id, streaming_uri) else {
+            return Mode::Offline;
+        };
+        Mode::Agent(Box::new(Upstream {
             agent_id,
             streaming_uri,
-            retry: check.duration(Key::UpstreamRetrySeconds),
+            retry,
             ping,
             silence,
-            sync: check.duration(Key::UpstreamSyncSeconds),
-            read_min_bytes_per_second: check.bytes(Key::UpstreamReadMinBytesPerSecond),
+            sync,
+            read_min_bytes_per_second,
             resync: if resync.is_zero() { None } else { Some(resync) },
-            unknown_secret_resync: check.duration(Key::UpstreamUnknownSecretResyncSeconds),
-            status: check.duration(Key::UpstreamStatusSeconds),
-        };
-        match (agent_id, streaming_uri) {
-            (Some(agent_id), Some(streaming_uri)) => {
-                Mode::Agent(Box::new(upstream(agent_id, streaming_uri, self)))
-            }
-            _ => Mode::Offline,
-        }
+            unknown_secret_resync,
+            status,
+        }))
     }
 }
