@@ -12,7 +12,7 @@ use common::dataset::{Dataset, Environment, Kind, boolean_flag, everybody, touch
 use common::raw::{request, send};
 use common::sdk::{Fleet, Mode};
 use common::server::Server;
-use common::ws::Stream;
+use common::ws::{Next, Stream};
 use common::{SOON, wait_until};
 use serde_json::{Value, json};
 
@@ -184,6 +184,37 @@ fn a_secret_that_was_just_made_is_let_in_at_the_bottom_and_a_made_up_one_refused
         }
     });
     assert_eq!(refused, Some(4003));
+}
+
+/// The edge kept what it had, and took the central agent's word for all of that: SDKs with the secret were lost.
+#[test]
+fn what_the_edge_refused_to_take_in_makes_no_secret_unknown() {
+    let environment = two_flags(1);
+    let mut chain = Chain::start(&Dataset::of([environment.clone()]), "", "60");
+    let flags = ["a", "b"].map(|key| chain.server.flag(&environment.id, key));
+    // The server has lost all flags, which the central agent takes for granted after a restart, and the edge does not.
+    chain.server.change_unseen(|model| model.environment(&environment.id).flags.clear());
+    chain.central.kill();
+    chain.central.start_again();
+    wait_until("the edge refuses what the central agent has", SOON, || {
+        let refused = r#"reason="empty""#;
+        (chain.edge.metric("featbit_agent_upstream_messages_unused_total", refused) > 0.0).then_some(())
+    });
+    let secret = chain.server.create_secret(&environment.id, Kind::Server, 77);
+    let mut above = Stream::connect(&chain.central, Kind::Server, &secret);
+    above.request_data(0);
+    assert_eq!(above.next_data()["eventType"], "full");
+    let mut sdk = Stream::connect(&chain.edge, Kind::Server, &secret);
+    assert_eq!(sdk.expect_close(Duration::from_secs(60)), Some(1011));
+    for mut flag in flags {
+        touch(&mut flag, 1000);
+        chain.server.upsert_flag(&environment.id, flag);
+    }
+    wait_until("it is let in", SOON, || {
+        let mut sdk = Stream::connect(&chain.edge, Kind::Server, &secret);
+        sdk.request_data(0);
+        matches!(sdk.next_within(Duration::from_secs(30)), Next::Message(_)).then_some(())
+    });
 }
 
 #[test]

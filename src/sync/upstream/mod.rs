@@ -397,7 +397,7 @@ impl Upstream {
             }
         };
         self.lines.insert(number, line);
-        if heard && self.follow.is_synced(number) {
+        if heard && self.follow.is_up_to_date(number) {
             self.heard_wall_ms = read_wall_ms;
         }
         match end {

@@ -14,7 +14,7 @@ use crate::store::Snapshot;
 use crate::telemetry::metrics::{LeftOutKind, Unused, UpstreamSync};
 
 use super::Upstream;
-use super::follow::{Brought, Coverage, Take};
+use super::follow::{Brought, Coverage, Take, Vouches};
 use super::keep::keep;
 use super::overlay::merge;
 
@@ -60,10 +60,10 @@ impl Upstream {
                 }
             }
             Ok(ServerMessage::Verified(number)) => {
-                if let Take::Certain { answered } =
-                    self.follow.message(now_ms, line, Brought::Verified(number))
-                {
-                    ingest.confirm(answered);
+                match self.follow.message(now_ms, line, Brought::Verified(number)) {
+                    Take::Certain { answered } => ingest.confirm(answered),
+                    Take::Proved { answered } => ingest.prove(Some(answered)),
+                    _ => {}
                 }
             }
             Ok(ServerMessage::Path(path)) => self.path_changed(ingest, line, path),
@@ -147,7 +147,12 @@ impl Upstream {
                 self.synced(UpstreamSync::Full);
                 self.metrics.full_left_out(left_out);
                 self.source = self.path.first().cloned().unwrap_or_default();
-                self.follow.in_service(now_ms, line, coverage, &changed, strange);
+                let vouches = match (certain, nameless) {
+                    (true, _) => Vouches::All,
+                    (_, false) => Vouches::Gone,
+                    _ => Vouches::Nothing,
+                };
+                self.follow.in_service(now_ms, line, coverage, &changed, strange, vouches);
                 if !self.follow.full_under_way() {
                     self.overlay.clear();
                 }

@@ -28,6 +28,17 @@ struct Part {
     bytes: u64,
 }
 
+/// What a word of the other end, that it has told all there was, makes certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sync::upstream) enum Vouches {
+    /// Nothing: the last full was not taken in, or not on this line.
+    Nothing,
+    /// That what the last full lacks is gone. Some secret of it could be told but not read, and is not unknown.
+    Gone,
+    /// That there is nothing but what it brought.
+    All,
+}
+
 /// An open connection.
 #[derive(Debug)]
 pub(super) struct Line {
@@ -42,6 +53,8 @@ pub(super) struct Line {
     pub last_full: u64,
     /// Whether the last full that came was asked for.
     pub answers_full: bool,
+    /// What the other end may make certain of what is held.
+    pub vouches: Vouches,
     /// What the server is known to push on it; `None` until its first full tells.
     pub known: Option<Coverage>,
     /// The environments that the server says it tells this line of.
@@ -58,7 +71,8 @@ pub(super) struct Line {
     /// The message that has begun and is not complete.
     part: Option<Part>,
     asked_ms: u64,
-    /// When the answer was asked for, or a message last began or made progress.
+    /// When the answer was asked for, or a message last made progress: that one begins is none, since it may be another
+    /// one, and so may those after it.
     progress_ms: u64,
     /// Whether an answer, or the end of a message behind which others wait, has been awaited for too long to say that what
     /// is held is up to date.
@@ -77,6 +91,7 @@ impl Line {
             synced_ms: None,
             last_full: 0,
             answers_full: false,
+            vouches: Vouches::Nothing,
             known,
             told: None,
             probed: false,
@@ -127,10 +142,7 @@ impl Line {
             self.part = None;
             return;
         }
-        let part = self.part.get_or_insert_with(|| {
-            self.progress_ms = now_ms;
-            Part { began_ms: now_ms, progress_ms: now_ms, bytes: 0 }
-        });
+        let part = self.part.get_or_insert(Part { began_ms: now_ms, progress_ms: now_ms, bytes: 0 });
         part.bytes = part.bytes.saturating_add(bytes);
         if part.bytes >= least {
             (part.bytes, part.progress_ms, self.progress_ms) = (0, now_ms, now_ms);
@@ -198,7 +210,9 @@ impl Line {
     }
 
     fn unanswered_ms(&self, options: &Options) -> u64 {
-        if self.request.is_some() { self.progress_ms + options.sync_ms } else { u64::MAX }
+        // A message that is on its way has its own time.
+        let part_ms = self.part.as_ref().map_or(0, |part| part.progress_ms);
+        if self.request.is_some() { self.progress_ms.max(part_ms) + options.sync_ms } else { u64::MAX }
     }
 
     /// When one of these is due.

@@ -31,6 +31,7 @@ use crate::protocol::status::SyncState;
 use super::retry::{Gate, Random, Retry};
 
 pub(super) use coverage::Coverage;
+pub(super) use line::Vouches;
 use line::{Line, Request};
 use registration::Registration;
 pub(super) use sync::{Brought, Take};
@@ -222,9 +223,9 @@ impl Follow {
         }
     }
 
-    /// Whether nothing that the server has told this line of is missing.
-    pub fn is_synced(&self, number: u64) -> bool {
-        self.lines.iter().any(|line| line.number == number && line.is_synced())
+    /// Whether what is held is what the server holds, as far as this line tells.
+    pub fn is_up_to_date(&self, number: u64) -> bool {
+        self.lines.iter().any(|line| line.number == number && line.is_up_to_date())
     }
 
     /// Attempts that failed since the last one that did not.

@@ -6,7 +6,7 @@ use crate::model::environment_id::EnvironmentId;
 use crate::model::parse::MessageKind;
 
 use super::coverage::Coverage;
-use super::line::Line;
+use super::line::{Line, Vouches};
 use super::{Action, Data, FULL_REQUEST, Fault, Follow, Request, Why};
 
 /// Between two lines that replace one that hears no pushes, if there are no full syncs by time.
@@ -51,6 +51,8 @@ pub(in crate::sync::upstream) enum Take {
     Everything { answered: Option<u64> },
     /// What is in service answers the full of this number for certain.
     Certain { answered: u64 },
+    /// What the full of this number lacks is gone for certain; what is unknown may not be.
+    Proved { answered: u64 },
     /// Its items are to be taken in as far as their environments are held. `remember`: and kept for the full that
     /// is under way.
     Items { remember: bool },
@@ -65,7 +67,12 @@ impl Follow {
             Brought::Other => Take::Nothing,
             Brought::Verified(answered) => match self.line(number) {
                 // Whoever verifies what was not asked for on this line means somebody else.
-                Some(line) if answered <= line.last_full => Take::Certain { answered },
+                Some(line) if answered <= line.last_full => match line.vouches {
+                    Vouches::All => Take::Certain { answered },
+                    Vouches::Gone => Take::Proved { answered },
+                    // What is held is not what was told.
+                    Vouches::Nothing => Take::Nothing,
+                },
                 _ => Take::Nothing,
             },
             Brought::Broken(kind) => {
@@ -149,6 +156,9 @@ impl Follow {
     fn broken(&mut self, now_ms: u64, number: u64, kind: Option<MessageKind>) {
         self.troubled(now_ms);
         let Some(line) = self.line(number) else { return };
+        if matches!(kind, Some(MessageKind::Full) | None) {
+            line.vouches = Vouches::Nothing;
+        }
         match (line.request, kind) {
             (Some(Request::Full(_)), Some(MessageKind::Full))
             | (Some(Request::Since), Some(MessageKind::Full | MessageKind::Patch)) => line.request = None,
@@ -185,6 +195,7 @@ impl Follow {
         let Some(line) = self.line(number) else { return Take::Nothing };
         let asked = line.full_asked();
         line.answers_full = asked.is_some();
+        line.vouches = Vouches::Nothing;
         if line.known.is_none() || asked.is_some() && !line.is_synced() {
             line.known = Some(coverage.clone());
         }
@@ -215,7 +226,8 @@ impl Follow {
     }
 
     /// A full is in service. `changed`: the environments of which it brought something new; `strange`: what was
-    /// pushed since it was asked for names an environment that it lacks.
+    /// pushed since it was asked for names an environment that it lacks. `vouches`: what the other end may make certain
+    /// of it later.
     pub fn in_service(
         &mut self,
         now_ms: u64,
@@ -223,6 +235,7 @@ impl Follow {
         coverage: Coverage,
         changed: &[EnvironmentId],
         strange: bool,
+        vouches: Vouches,
     ) {
         let first = self.line(number).is_some_and(|line| !line.is_synced());
         self.loaded = true;
@@ -240,6 +253,9 @@ impl Follow {
         self.synced(now_ms, number);
         if let Some(line) = self.line(number) {
             line.brought_full = true;
+        }
+        for line in &mut self.lines {
+            line.vouches = if line.number == number { vouches } else { Vouches::Nothing };
         }
         let deaf = |line: &Line| {
             let silent = |environment: &&EnvironmentId| {

@@ -106,7 +106,7 @@ impl Bench {
         let brought = Brought::Full { coverage, empty: false, provisional: false };
         match self.follow.message(self.now_ms, line, brought) {
             Take::Everything { answered } => {
-                self.follow.in_service(self.now_ms, line, coverage.clone(), changed, false);
+                self.follow.in_service(self.now_ms, line, coverage.clone(), changed, false, Vouches::All);
                 self.data.since = Some("since".into());
                 answered
             }
@@ -304,7 +304,7 @@ fn a_message_that_drips_for_ever_ends_the_line() {
         Brought::Full { coverage: &home(), empty: false, provisional: false },
     );
     let data = home();
-    bench.follow.in_service(bench.now_ms, 1, data, &[], false);
+    bench.follow.in_service(bench.now_ms, 1, data, &[], false, Vouches::All);
     bench.actions();
     assert_eq!(bench.follow.state(), SyncState::Stable);
 }
@@ -427,7 +427,7 @@ fn a_provisional_full_is_taken_in_but_answers_only_when_it_is_verified() {
     assert!(bench.actions().contains(&Action::Ask { line: 1, text, full: true }));
     let provisional = Brought::Full { coverage: &home(), empty: false, provisional: true };
     assert_eq!(bench.follow.message(bench.now_ms, 1, provisional), Take::Everything { answered: None });
-    bench.follow.in_service(bench.now_ms, 1, home(), &[], false);
+    bench.follow.in_service(bench.now_ms, 1, home(), &[], false, Vouches::All);
     let take = bench.follow.message(bench.now_ms, 1, Brought::Verified(2));
     assert_eq!(take, Take::Certain { answered: 2 });
     // What was never asked for is not verified, and a full that nobody asked for answers nothing.

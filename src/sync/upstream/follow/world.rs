@@ -344,7 +344,7 @@ impl World {
             before.as_ref().and_then(|before| before.get(environment)) != Some(items)
         });
         let changed: Vec<_> = changed.map(|(environment, _)| id(*environment)).collect();
-        self.follow.in_service(self.now_ms, line, coverage, &changed, strange);
+        self.follow.in_service(self.now_ms, line, coverage, &changed, strange, Vouches::All);
     }
 
     /// What must hold at any time.
