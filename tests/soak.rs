@@ -197,6 +197,7 @@ fn soak(seed: u64, mut goes_on: impl FnMut(i64) -> bool) {
         }
         // However this ends, the others must.
         let _end = OnDrop(|| over.store(true, Ordering::Relaxed));
+        let mut pinged = Instant::now();
         while goes_on(changes) {
             changes += 1;
             let item = data.environments[0].flag_mut("marker");
@@ -207,6 +208,11 @@ fn soak(seed: u64, mut goes_on: impl FnMut(i64) -> bool) {
                 let message = stream.next_data();
                 assert_eq!(message["eventType"], "patch");
                 assert_eq!(marker(&message, *kind), format!("marker-{changes}"), "out of order, or twice");
+            }
+            // Who says nothing for two minutes is closed, and real SDKs ping.
+            if pinged.elapsed() > Duration::from_secs(10) {
+                healthy.iter_mut().for_each(|(_, stream)| stream.expect_nothing_new());
+                pinged = Instant::now();
             }
             peak = peak.max(resident_bytes(&agent));
         }
