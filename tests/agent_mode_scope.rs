@@ -115,8 +115,7 @@ fn changed_a_moment_after_it_was_added_it_ends_in_the_last_state() {
             set(&server, &two_flags(2), "a", "v1", 1000);
             set(&server, &two_flags(1), "a", "v1", 1000);
         }
-        server.release();
-        server.hold(if moment % 2 == 0 { Holding::Old } else { Holding::New });
+        server.release_and_hold(if moment % 2 == 0 { Holding::Old } else { Holding::New });
         wait_until("the request on the second connection", SOON, || (server.held() == 1).then_some(()));
         assert_eq!(
             server.open_relays().len(),
@@ -209,8 +208,7 @@ fn the_first_connection_may_break_while_the_second_is_opened() {
     server.hold(Holding::New);
     agent.resync();
     wait_until("the first request", SOON, || (server.held() == 1).then_some(()));
-    server.release();
-    server.hold(Holding::New);
+    server.release_and_hold(Holding::New);
     wait_until("the request on the second connection", SOON, || (server.held() == 1).then_some(()));
     server.relays()[0].reset();
     set(&server, &two_flags(1), "a", "v1", 1000);

@@ -249,8 +249,17 @@ impl Server {
 
     /// Lets waiting answers go, and holds no more.
     pub fn release(&self) {
+        self.release_and(None);
+    }
+
+    /// Lets waiting answers go, and holds those to whatever is asked after that.
+    pub fn release_and_hold(&self, holding: Holding) {
+        self.release_and(Some(holding));
+    }
+
+    fn release_and(&self, holding: Option<Holding>) {
         let mut state = self.state();
-        state.script.holding = None;
+        state.script.holding = holding;
         for Held { relay, request, answer } in std::mem::take(&mut state.held) {
             let answer = answer.unwrap_or_else(|| state.model.answer(&relay.key, &relay.mapped, &request));
             relay.respond(answer);
