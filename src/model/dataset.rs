@@ -85,16 +85,25 @@ impl LeftOut<'_> {
     }
 }
 
+/// Writes the first faults of something, and how many more there are, in one line.
+pub(super) fn list_faults(
+    faults: &[Finding],
+    more: usize,
+    f: &mut std::fmt::Formatter<'_>,
+) -> std::fmt::Result {
+    for (index, fault) in faults.iter().enumerate() {
+        let separator = if index == 0 { "" } else { "; " };
+        write!(f, "{separator}{}: {}", fault.path, fault.message)?;
+    }
+    match more {
+        0 => Ok(()),
+        more => write!(f, "; and {more} more"),
+    }
+}
+
 /// Its faults in one line, as a log line takes them.
 impl std::fmt::Display for LeftOut<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (index, fault) in self.faults.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "; " };
-            write!(f, "{separator}{}: {}", fault.path, fault.message)?;
-        }
-        match self.more {
-            0 => Ok(()),
-            more => write!(f, "; and {more} more"),
-        }
+        list_faults(&self.faults, self.more, f)
     }
 }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::model::dataset::{Finding, LEFT_OUT_FAULTS_MAX, LeftOut};
+use crate::model::dataset::{Finding, LEFT_OUT_FAULTS_MAX, LeftOut, list_faults};
 
 /// Faults that a [`DatasetError`] tells; further ones are counted.
 pub const FAULTS_MAX: usize = 20;
@@ -32,14 +32,7 @@ impl DatasetError {
 /// All faults in one line, as a log line or an HTTP answer takes them.
 impl fmt::Display for DatasetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, fault) in self.faults.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "; " };
-            write!(f, "{separator}{}: {}", fault.path, fault.message)?;
-        }
-        match self.more {
-            0 => Ok(()),
-            more => write!(f, "; and {more} more"),
-        }
+        list_faults(&self.faults, self.more, f)
     }
 }
 
