@@ -11,6 +11,7 @@ pub mod message;
 pub mod relay;
 #[cfg(test)]
 mod samples;
+pub mod sdk;
 pub mod secret;
 pub mod status;
 pub mod token;

@@ -4,8 +4,8 @@ use crate::model::secret::SecretKind;
 use crate::net::io::{Io, Socket};
 use crate::net::service::Link;
 use crate::net::slab::Key;
+use crate::protocol::sdk::Sdk;
 use crate::protocol::secret::Secret;
-use crate::store::PatchForm;
 use crate::telemetry::once::RateLimit;
 
 use super::meter::{Limit, Refusal};
@@ -35,7 +35,7 @@ pub(super) mod close_code {
 #[derive(Debug)]
 pub(super) enum HeldStream {
     /// For data by which its secret can be judged.
-    Verdict { secret: Secret, kind: SecretKind, form: PatchForm },
+    Verdict { secret: Secret, kind: SecretKind, sdk: Sdk },
     /// For its end: the token is too old or too young, and what the SDK tries next may be neither.
     OutOfTime,
 }
@@ -69,8 +69,8 @@ impl Server {
         match std::mem::replace(&mut session.state, State::Over) {
             State::Parked(parked) => self.ask_again(link, session, *parked),
             State::Held(held) => match *held {
-                HeldStream::Verdict { secret, kind, form } => {
-                    self.decide_held(link, session, secret, kind, form);
+                HeldStream::Verdict { secret, kind, sdk } => {
+                    self.decide_held(link, session, secret, kind, sdk);
                 }
                 HeldStream::OutOfTime => session.state = State::Held(held),
             },
@@ -85,9 +85,9 @@ impl Server {
         session: &mut Session,
         secret: Secret,
         kind: SecretKind,
-        form: PatchForm,
+        sdk: Sdk,
     ) {
-        if !self.decided(link, session, secret, kind, form) {
+        if !self.decided(link, session, secret, kind, sdk) {
             link.set_deadline(link.now().after(self.shared.options.verdict_wait));
             link.pause();
         }
@@ -100,9 +100,9 @@ impl Server {
         session: &mut Session,
         secret: Secret,
         kind: SecretKind,
-        form: PatchForm,
+        sdk: Sdk,
     ) {
-        if self.decided(link, session, secret, kind, form) {
+        if self.decided(link, session, secret, kind, sdk) {
             link.resume();
         }
     }
@@ -114,18 +114,18 @@ impl Server {
         session: &mut Session,
         secret: Secret,
         kind: SecretKind,
-        form: PatchForm,
+        sdk: Sdk,
     ) -> bool {
         match self.judge(&secret, Wanted::Only(kind), link.now()) {
             Verdict::Accepted { slot, .. } => {
-                self.let_in(link, session, secret, slot, kind, form);
+                self.let_in(link, session, secret, slot, kind, sdk);
             }
             Verdict::Refused(refused) => {
                 self.meter.refused(refused.into());
                 self.close_refused(link, session);
             }
             Verdict::Undecided => {
-                let held = HeldStream::Verdict { secret, kind, form };
+                let held = HeldStream::Verdict { secret, kind, sdk };
                 session.state = State::Held(Box::new(held));
                 self.hold(link.key());
                 return false;

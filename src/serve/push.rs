@@ -8,7 +8,7 @@ use crate::model::secret::SecretKind;
 use crate::net::io::{Io, Socket};
 use crate::net::service::Link;
 use crate::payload::Payload;
-use crate::store::{Change, EnvironmentSlot, Snapshot};
+use crate::store::{Change, EnvironmentSlot, PatchForm, Snapshot};
 use crate::telemetry::metrics::Closed;
 use crate::wire::ws::frame;
 
@@ -155,7 +155,7 @@ impl Server {
             }
             None => {
                 self.frames.clear();
-                let kind = environment.server_since(from, stream.form, &mut self.frames);
+                let kind = environment.server_since(from, PatchForm::of(stream.sdk), &mut self.frames);
                 if !self.fits(link, self.frames.iter().map(Payload::private_bytes).sum()) {
                     return self.starve(link, stream);
                 }

@@ -3,8 +3,8 @@
 use crate::fanout::index::Place;
 use crate::fanout::secrets::SecretId;
 use crate::model::user::User;
+use crate::protocol::sdk::Sdk;
 use crate::protocol::secret::Secret;
-use crate::store::PatchForm;
 use crate::telemetry::metrics::{Closed, Connection};
 use crate::wire::ws::reader::Reader;
 
@@ -74,8 +74,7 @@ pub(super) struct Stream {
     pub reader: Reader,
     pub place: Place,
     pub secret: SecretId,
-    /// What its SDK takes in of patches.
-    pub form: PatchForm,
+    pub sdk: Sdk,
     /// A request that waits until the peer reads, or until memory is free.
     pub asked: Option<i64>,
     /// On the list of those who wait for memory.

@@ -6,6 +6,7 @@ use crate::net::service::{Close, Link};
 use crate::payload::Payload;
 use crate::protocol::message::{self, DataSync, Incoming};
 use crate::protocol::relay::PATH_FIELD;
+use crate::protocol::sdk::Sdk;
 use crate::protocol::secret::Secret;
 use crate::protocol::token;
 use crate::store::{EnvironmentSlot, PatchForm};
@@ -79,7 +80,7 @@ impl Server {
         if u128::from(ahead_ms.unsigned_abs()) > self.shared.options.token_expiry.as_millis() {
             return self.hold_out_of_time(link, session, ahead_ms);
         }
-        self.decide_stream(link, session, token.secret, kind, patch_form(head));
+        self.decide_stream(link, session, token.secret, kind, Sdk::of(head.user_agent));
     }
 
     fn refuse_malformed(&mut self, link: &mut Link<'_>, session: &mut Session) {
@@ -95,7 +96,7 @@ impl Server {
         secret: Secret,
         slot: EnvironmentSlot,
         kind: SecretKind,
-        form: PatchForm,
+        sdk: Sdk,
     ) {
         let place = self.index.add(slot, kind, link.key());
         let secret = self.secrets.enter(Entrance { secret, slot, kind });
@@ -108,7 +109,7 @@ impl Server {
             reader: Reader::new(),
             place,
             secret,
-            form,
+            sdk,
             asked: None,
             starving: false,
             user: None,
@@ -199,7 +200,7 @@ impl Server {
             None if stream.place.kind == SecretKind::Client => return,
             None => {
                 self.frames.clear();
-                let kind = environment.server_sync(timestamp_ms, stream.form, &mut self.frames);
+                let kind = environment.server_sync(timestamp_ms, PatchForm::of(stream.sdk), &mut self.frames);
                 self.meter.synced(kind);
                 for payload in self.frames.drain(..) {
                     link.send(payload);
@@ -292,18 +293,6 @@ impl Server {
         if matches!(session.state, State::Head { .. } | State::Held(_)) {
             session.state = State::Over;
         }
-    }
-}
-
-/// Python, Java and Go SDKs lose or refuse items that others take. They say who they are; the others say nothing, or
-/// other names.
-fn patch_form(head: &Head<'_>) -> PatchForm {
-    let agent = head.user_agent.unwrap_or_default().as_bytes();
-    let is = |name: &[u8]| agent.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
-    match () {
-        () if is(b"fb-java") || is(b"fb-go") => PatchForm::Strict,
-        () if is(b"fb-") => PatchForm::OnePerItem,
-        () => PatchForm::Batch,
     }
 }
 

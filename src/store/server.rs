@@ -14,6 +14,7 @@ use super::message::{
 use super::ring::Push;
 use super::table::Table;
 use crate::payload::{Parts, Payload};
+use crate::protocol::sdk::Sdk;
 use crate::wire::ws::frame::MAX_HEADER_BYTES;
 
 /// Up to this size a full payload is one run of bytes, so that it goes out in one system call; beyond it
@@ -44,6 +45,17 @@ pub enum PatchForm {
     OnePerItem,
     /// The same, and an item that is not newer than all it has makes it close the connection and come back (Java, Go).
     Strict,
+}
+
+impl PatchForm {
+    /// What an SDK takes in.
+    pub fn of(sdk: Sdk) -> Self {
+        match sdk {
+            Sdk::Java | Sdk::Go => Self::Strict,
+            Sdk::Python => Self::OnePerItem,
+            Sdk::Ruby | Sdk::Android | Sdk::Other => Self::Batch,
+        }
+    }
 }
 
 /// The answer to a poll of a server SDK.
