@@ -54,6 +54,15 @@ fn every_sdk_can_read_it() {
     });
 }
 
+/// fb-python-sdk 1.2.1 logs `KeyError: 'cat'` for each archived flag that it is given.
+#[test]
+fn the_environment_that_the_readme_tries_has_no_archived_flag() {
+    with_demo(|demo| {
+        let archived = |at: usize| demo.environments[at].flags.iter().any(|flag| flag.is_archived);
+        assert_eq!((archived(0), archived(1)), (false, true));
+    });
+}
+
 #[test]
 fn shows_everything_that_flags_can_do() {
     let mut shown = BTreeSet::new();
