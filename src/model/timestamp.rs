@@ -42,6 +42,33 @@ pub(super) fn has_offset(text: &str) -> bool {
     text.as_bytes().get(10..).is_some_and(|time| time.iter().any(|byte| matches!(byte, b'Z' | b'+' | b'-')))
 }
 
+/// Whether every SDK reads `text` as the moment that [`parse_iso8601_ms`] takes it for: date and time with seconds, a
+/// fraction of at most 9 digits, and `Z` or an offset `±hh:mm`.
+///
+/// Without offset or seconds, with an offset of hours alone, or as a date alone it stops Go's and Java's SDKs for
+/// good, and Rust's loses the whole message. Java's knows no `-00:00`. Whoever serves such an item writes its moment
+/// anew ([`format_iso8601`]).
+pub fn is_safe_for_all_sdks(text: &str) -> bool {
+    let Some((_, [b':', _, _, rest @ ..])) = text.as_bytes().split_at_checked("2025-01-01T00:00".len())
+    else {
+        return false;
+    };
+    let (digits, offset) = match rest {
+        [b'.', rest @ ..] => {
+            let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            (digits, rest.get(digits..).unwrap_or_default())
+        }
+        _ => (0, rest),
+    };
+    let offset_is_safe = match offset {
+        b"Z" => true,
+        b"-00:00" => false,
+        [b'+' | b'-', _, _, b':', _, _] => true,
+        _ => false,
+    };
+    digits <= 9 && offset_is_safe && parse_iso8601_ms(text).is_some()
+}
+
 /// `ms` since the Unix epoch as `2025-01-01T00:00:00.123Z`, the form in which FeatBit's SDKs all read it.
 ///
 /// Years beyond 9999 or before 0001 come out with as many digits as they need; no text of theirs parses.
@@ -145,7 +172,7 @@ mod tests {
     use time::format_description::well_known::Rfc3339;
     use time::{Date, Month, OffsetDateTime, Time, UtcOffset};
 
-    use super::{MAX_MS, MIN_MS, format_iso8601, has_offset, parse_iso8601_ms};
+    use super::{MAX_MS, MIN_MS, format_iso8601, has_offset, is_safe_for_all_sdks, parse_iso8601_ms};
 
     #[test]
     fn takes_every_form_that_dotnet_takes() {
@@ -235,6 +262,39 @@ mod tests {
     }
 
     #[test]
+    fn a_form_that_stops_an_sdk_is_not_safe() {
+        for (text, safe) in [
+            ("2026-01-01T00:00:00Z", true),
+            ("2026-01-01T00:00:00.1Z", true),
+            ("2026-01-01T00:00:00.123Z", true),
+            ("2026-01-01T00:00:00.123456Z", true),
+            ("2026-01-01T00:00:00.1234567Z", true),
+            ("2026-01-01T00:00:00.123456789Z", true),
+            ("2026-01-01T00:00:00+02:00", true),
+            ("2026-01-01T00:00:00.123-08:30", true),
+            ("2026-01-01T00:00:00+00:00", true),
+            // Go and Java stop for good, Rust loses the message.
+            ("2026-01-01", false),
+            ("2026-01-01T00:00", false),
+            ("2026-01-01T00:00Z", false),
+            ("2026-01-01T00:00+02:00", false),
+            ("2026-01-01T00:00:00", false),
+            ("2026-01-01T00:00:00.123", false),
+            ("2026-01-01T00:00:00+02", false),
+            ("2026-01-01T00:00:00-00:00", false),
+            ("2026-01-01T00:00:00.1234567891Z", false),
+            // No moment at all.
+            ("", false),
+            ("2026-02-30T00:00:00Z", false),
+            ("2026-01-01T00:00:00+15:00", false),
+            ("2026-01-01T00:00:0éZ", false),
+            ("2026-01-01T00:00é00Z", false),
+        ] {
+            assert_eq!(is_safe_for_all_sdks(text), safe, "{text}");
+        }
+    }
+
+    #[test]
     fn formats_the_ends_of_the_range_without_panic() {
         assert_eq!(format_iso8601(1_735_689_600_123), "2025-01-01T00:00:00.123Z");
         assert_eq!(format_iso8601(-1), "1969-12-31T23:59:59.999Z");
@@ -307,6 +367,11 @@ mod tests {
         #[test]
         fn agrees_with_the_time_crate_near_the_grammar(text in near_timestamps()) {
             prop_assert_eq!(parse_iso8601_ms(&text), twin(&text), "{}", text);
+            // What is safe is RFC 3339 to the letter, and the same moment there.
+            if is_safe_for_all_sdks(&text) {
+                let moment = OffsetDateTime::parse(&text, &Rfc3339).unwrap().unix_timestamp_nanos();
+                prop_assert_eq!(parse_iso8601_ms(&text).map(i128::from), Some(moment.div_euclid(1_000_000)));
+            }
         }
 
         #[test]
@@ -331,6 +396,7 @@ mod tests {
         #[test]
         fn parses_what_it_formats(ms in MIN_MS..=MAX_MS) {
             let text = format_iso8601(ms);
+            prop_assert!(is_safe_for_all_sdks(&text));
             prop_assert_eq!(parse_iso8601_ms(&text), Some(ms));
             let parsed = OffsetDateTime::parse(&text, &Rfc3339).unwrap();
             prop_assert_eq!(parsed.unix_timestamp_nanos(), i128::from(ms) * 1_000_000);
