@@ -56,6 +56,33 @@ fn next_item(stream: &mut Stream) -> String {
     name.as_str().or(item["id"].as_str()).unwrap().to_owned()
 }
 
+/// What went wrong: the Android SDK passes over an item whose variation is null, and kept the old value of an archived flag.
+#[test]
+fn the_android_sdk_learns_that_a_flag_was_archived() {
+    let mut environment = environment(1);
+    let agent = started(&Dataset::of([environment.clone()]));
+    let secret = environment.secret(Kind::Client);
+    let mut android = Stream::connect_as(&agent, Kind::Client, &secret, "FeatBit-Android-SDK/1.0");
+    android.request_data_for(0, &user("ann", &[]));
+    assert_eq!(android.next_data()["featureFlags"][0]["id"], "plain");
+    let mut browser = client(&agent, &environment, "bob");
+    let plain = environment.flag_mut("plain");
+    plain["isArchived"] = json!(true);
+    touch(plain, 1000);
+    agent.write_data(&Dataset::of([environment.clone()]));
+    let archived = android.next_data()["featureFlags"][0].take();
+    assert_eq!((&archived["id"], &archived["matchReason"]), (&json!("plain"), &json!("flag archived")));
+    assert_eq!((&archived["variation"], &archived["variationId"]), (&json!(""), &Value::Null));
+    assert_eq!(browser.next_data()["featureFlags"][0]["variation"], Value::Null);
+    for (field, variation) in
+        [("User-Agent", json!("")), ("X-User-Agent", json!("")), ("X-Other", Value::Null)]
+    {
+        let headers = [("Authorization", secret.as_str()), (field, "FeatBit-Android-SDK/1.0")];
+        let poll = agent.post("/api/public/sdk/client/latest-all", &headers, &user("ann", &[])).expect(200);
+        assert_eq!(poll.json()["data"]["featureFlags"][0]["variation"], variation, "{field}");
+    }
+}
+
 #[test]
 fn a_data_file_that_is_rewritten_renamed_or_swapped_by_a_link_is_pushed() {
     let mut data = Dataset::of([environment(1)]);

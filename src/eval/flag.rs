@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::audience::Audience;
 use super::compile::{Compiler, Place};
 use super::condition::{Attribute, Condition, is_blank};
 use super::keys::{KeySet, KeySetBuilder};
@@ -180,15 +181,21 @@ impl Flag {
     }
 
     /// Evaluates the flag and appends its object of the client payload.
-    pub fn append_client_json(&self, user: &User, segments: &Segments, out: &mut Vec<u8>) {
+    pub fn append_client_json<'u>(
+        &self,
+        audience: impl Into<Audience<'u>>,
+        segments: &Segments,
+        out: &mut Vec<u8>,
+    ) {
+        let Audience { user, no_variation } = audience.into();
         let outcome = self.decide(user, segments);
         let arena = &*self.arena;
         let (id, value): (&[u8], &[u8]) = match outcome.pick {
-            Pick::Missing => (b"null", b"null"),
+            Pick::Missing => (b"null", no_variation.json()),
             Pick::Unshared => (br#""""#, br#""""#),
             Pick::Variation(number) => match self.variations.get(number as usize) {
                 Some(variation) => (variation.id.json.bytes_of(arena), variation.value.json.bytes_of(arena)),
-                None => (b"null", b"null"),
+                None => (b"null", no_variation.json()),
             },
         };
         let reason = match outcome.reason {

@@ -8,6 +8,7 @@
 //!
 //! | Where | What |
 //! |---|---|
+//! | `audience` | the user, and what only some SDKs need |
 //! | `compile` | definitions → compiled; findings; the cache of patterns |
 //! | `flag` | the order of decisions; the client payload |
 //! | `segment` | membership; slots; the table of segments |
@@ -21,6 +22,7 @@
 //! compare ordinally, as SDKs do, not by culture. And where the original fails the whole payload (an unknown
 //! segment, an invalid pattern or list), the condition is false, or the user not in the segment.
 
+mod audience;
 mod compile;
 mod condition;
 mod flag;
@@ -31,6 +33,7 @@ mod rollout;
 mod segment;
 mod text;
 
+pub use audience::{Audience, NoVariation};
 pub use compile::Compiler;
 pub use flag::{Decision, Flag};
 pub use pattern::{PatternUsage, RegexLimits};

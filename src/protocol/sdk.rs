@@ -1,7 +1,8 @@
 //! Which SDK is at the other end, as far as that decides what it is sent.
 //!
 //! Must not grow into a list of all SDKs: most take whatever FeatBit's server sends. The others say who they are in
-//! `User-Agent`; an SDK that says nothing, or another name, is treated as one of the many.
+//! `User-Agent`, or in a field that stands in for it; an SDK that says nothing, or another name, is treated as one of the
+//! many.
 
 /// An SDK that needs something of its own, or one of the many that do not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,8 +23,13 @@ pub enum Sdk {
 }
 
 impl Sdk {
-    /// The SDK that a `User-Agent` names, in any letter case.
-    pub fn of(user_agent: Option<&str>) -> Self {
+    /// The SDK that the first of some `User-Agent`s names that names a known one, in any letter case.
+    pub fn of<'a>(user_agents: impl IntoIterator<Item = Option<&'a str>>) -> Self {
+        let named = |agent: Option<&str>| Self::named(agent?);
+        user_agents.into_iter().find_map(named).unwrap_or_default()
+    }
+
+    fn named(agent: &str) -> Option<Self> {
         const NAMES: [(&str, Sdk); 5] = [
             ("fb-java", Sdk::Java),
             ("fb-go", Sdk::Go),
@@ -31,10 +37,10 @@ impl Sdk {
             ("featbit-ruby-server-sdk", Sdk::Ruby),
             ("featbit-android-sdk", Sdk::Android),
         ];
-        let agent = user_agent.unwrap_or_default().as_bytes();
+        let agent = agent.as_bytes();
         let begins =
             |name: &str| agent.get(..name.len()).is_some_and(|a| a.eq_ignore_ascii_case(name.as_bytes()));
-        NAMES.into_iter().find(|(name, _)| begins(name)).map_or(Sdk::Other, |(_, sdk)| sdk)
+        NAMES.into_iter().find(|(name, _)| begins(name)).map(|(_, sdk)| sdk)
     }
 }
 
@@ -56,8 +62,18 @@ mod tests {
             ("", Sdk::Other),
             ("fb", Sdk::Other),
         ] {
-            assert_eq!(Sdk::of(Some(agent)), sdk, "{agent}");
+            assert_eq!(Sdk::of([Some(agent)]), sdk, "{agent}");
         }
-        assert_eq!(Sdk::of(None), Sdk::Other);
+        assert_eq!(Sdk::of([None]), Sdk::Other);
+    }
+
+    /// What went wrong: where `User-Agent` is not an SDK's to set, it was one of the many.
+    #[test]
+    fn the_first_field_that_names_a_known_sdk_counts() {
+        let (ruby, android) = (Some("featbit-ruby-server-sdk/1"), Some("FeatBit-Android-SDK/1"));
+        assert_eq!(Sdk::of([Some("okhttp/4"), None, android]), Sdk::Android);
+        assert_eq!(Sdk::of([None, ruby, android]), Sdk::Ruby);
+        assert_eq!(Sdk::of([android, ruby, None]), Sdk::Android);
+        assert_eq!(Sdk::of([Some("Mozilla/5.0"), None, Some("Browser-Client-SDK/4")]), Sdk::Other);
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::net::ticks::Tick;
+use crate::protocol::sdk::Sdk;
 use crate::protocol::secret::Secret;
 use crate::wire::http1::Refusal;
 use crate::wire::http1::chunked::Chunked;
@@ -26,11 +27,19 @@ pub(super) enum Purpose {
     /// A dataset. The permit counts against the number of those under way.
     Bootstrap(BootstrapPermit),
     /// The user of a polling client SDK.
-    ClientPoll { secret: Secret, timestamp_ms: i64 },
+    ClientPoll(ClientPoll),
     /// The name of a relay that registers.
     Register,
     /// Usage events.
     Track { secret: Secret },
+}
+
+/// What the head of a client SDK's poll said.
+#[derive(Debug)]
+pub(super) struct ClientPoll {
+    pub secret: Secret,
+    pub timestamp_ms: i64,
+    pub sdk: Sdk,
 }
 
 #[derive(Debug)]

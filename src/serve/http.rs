@@ -143,9 +143,7 @@ impl Server {
         let Body { exchange, purpose, gzip, bytes, .. } = body;
         match purpose {
             Purpose::Bootstrap(permit) => self.bootstrap(link, session, exchange, bytes, gzip, permit),
-            Purpose::ClientPoll { secret, timestamp_ms } => {
-                self.client_poll(link, session, exchange, secret, timestamp_ms, bytes, gzip)
-            }
+            Purpose::ClientPoll(poll) => self.client_poll(link, session, exchange, poll, bytes, gzip),
             Purpose::Register => self.register(link, session, exchange, bytes, gzip),
             Purpose::Track { secret } => self.track(link, session, exchange, secret, bytes, gzip),
         }

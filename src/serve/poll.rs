@@ -6,11 +6,12 @@ use crate::protocol::secret::Secret;
 use crate::protocol::user::{UserFault, parse_http};
 use crate::store::{Environment, Poll, SyncKind};
 
+use super::body::ClientPoll;
 use super::exchange::{Answer, Exchange};
 use super::meter::Limit;
 use super::request::{inflate, text, unauthorized};
 use super::server::Server;
-use super::session::{Asked, Parked, Question, Session, State, Wait};
+use super::session::{Asked, Parked, Question, Session, State, Wait, audience};
 use super::verdict::{Verdict, Wanted};
 
 /// Bytes that a compressed body from an SDK may unfold to: it is unfolded on the reactor.
@@ -112,9 +113,11 @@ impl Server {
             Question::ServerPoll { timestamp_ms } => {
                 self.server_payload(exchange, &environment, *timestamp_ms)
             }
-            Question::ClientPoll { timestamp_ms, user } => {
+            Question::ClientPoll { timestamp_ms, user, sdk } => {
                 let mut body = Vec::new();
-                let outcome = environment.client_sync(self.view.segments(), user, *timestamp_ms, &mut body);
+                let audience = audience(user, *sdk);
+                let outcome =
+                    environment.client_sync(self.view.segments(), audience, *timestamp_ms, &mut body);
                 if outcome.kind == SyncKind::Patch && outcome.flags == 0 {
                     return (Answer::empty(200), None);
                 }
@@ -153,14 +156,12 @@ impl Server {
     }
 
     /// The body of a client's poll has come.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one request")]
     pub(super) fn client_poll(
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,
         exchange: Exchange,
-        secret: Secret,
-        timestamp_ms: i64,
+        poll: ClientPoll,
         bytes: Vec<u8>,
         gzip: bool,
     ) {
@@ -178,15 +179,10 @@ impl Server {
         });
         match user {
             Ok(user) => {
+                let ClientPoll { secret, timestamp_ms, sdk } = poll;
                 let wanted = self.wanted_for_poll(crate::model::secret::SecretKind::Client);
-                self.ask(
-                    link,
-                    session,
-                    exchange,
-                    secret,
-                    wanted,
-                    Question::ClientPoll { timestamp_ms, user },
-                );
+                let question = Question::ClientPoll { timestamp_ms, user, sdk };
+                self.ask(link, session, exchange, secret, wanted, question);
             }
             Err(answer) => self.answer(link, session, &exchange, answer),
         }

@@ -14,7 +14,7 @@ use crate::wire::ws::frame;
 
 use super::hold::close_code;
 use super::server::Server;
-use super::session::{Session, State, Stream};
+use super::session::{Session, State, Stream, audience};
 
 /// Connections closed between two looks at the sockets.
 const EVICT_SLICE: usize = 256;
@@ -144,7 +144,8 @@ impl Server {
         let sent = match &stream.user {
             Some(user) => {
                 self.text.clear();
-                let kind = environment.client_since(self.view.segments(), user, from, &mut self.text);
+                let audience = audience(user, stream.sdk);
+                let kind = environment.client_since(self.view.segments(), audience, from, &mut self.text);
                 if kind.is_some() {
                     if !self.fits(link, self.text.len()) {
                         return self.starve(link, stream);

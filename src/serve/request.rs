@@ -7,11 +7,12 @@ use crate::net::service::Link;
 use crate::net::ticks::Tick;
 use crate::payload::Payload;
 use crate::protocol::http::{is_json_content_type, timestamp_ms};
+use crate::protocol::sdk::Sdk;
 use crate::protocol::secret::Secret;
 use crate::wire::http1::head::{BodyLength, ContentEncoding, Head, Method};
 use crate::wire::http1::response::Connection;
 
-use super::body::{Body, Purpose};
+use super::body::{Body, ClientPoll, Purpose};
 use super::cors;
 use super::exchange::{Answer, Exchange};
 use super::meter::Refusal as Reason;
@@ -153,7 +154,8 @@ impl Server {
             let purpose = match exchange.route {
                 Route::ClientPoll => {
                     let timestamp_ms = timestamp_ms(head.query).map_err(|_| bad_timestamp())?;
-                    Purpose::ClientPoll { secret, timestamp_ms }
+                    let sdk = Sdk::of(head.user_agents);
+                    Purpose::ClientPoll(ClientPoll { secret, timestamp_ms, sdk })
                 }
                 _ => Purpose::Track { secret },
             };
@@ -163,7 +165,7 @@ impl Server {
             Ok((purpose, gzip)) => {
                 let options = &self.shared.options;
                 let max = match purpose {
-                    Purpose::ClientPoll { .. } => options.body_bytes_max.min(options.user_bytes_max),
+                    Purpose::ClientPoll(_) => options.body_bytes_max.min(options.user_bytes_max),
                     _ => options.body_bytes_max,
                 };
                 let body =

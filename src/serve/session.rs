@@ -1,5 +1,6 @@
 //! What is kept for a connection. Idle ones hold no buffer and, but for a client's user, no memory of their own.
 
+use crate::eval::{Audience, NoVariation};
 use crate::fanout::index::Place;
 use crate::fanout::secrets::SecretId;
 use crate::model::user::User;
@@ -113,6 +114,15 @@ pub(super) struct Asked {
 #[derive(Debug)]
 pub(super) enum Question {
     ServerPoll { timestamp_ms: i64 },
-    ClientPoll { timestamp_ms: i64, user: User },
+    ClientPoll { timestamp_ms: i64, user: User, sdk: Sdk },
     Track { events: crate::protocol::insight::Counts },
+}
+
+/// A user, and what their SDK needs.
+pub(super) fn audience(user: &User, sdk: Sdk) -> Audience<'_> {
+    let no_variation = match sdk {
+        Sdk::Android => NoVariation::EmptyText,
+        Sdk::Java | Sdk::Go | Sdk::Python | Sdk::Ruby | Sdk::Other => NoVariation::Null,
+    };
+    Audience { user, no_variation }
 }

@@ -22,7 +22,7 @@ use super::hold::close_code;
 use super::meter::{Limit, Refusal};
 use super::routes::Route;
 use super::server::Server;
-use super::session::{Session, State, Stream};
+use super::session::{Session, State, Stream, audience};
 
 /// What FeatBit's server says when it refuses an SDK.
 const REFUSED: &str = "invalid request, close by server";
@@ -80,7 +80,7 @@ impl Server {
         if u128::from(ahead_ms.unsigned_abs()) > self.shared.options.token_expiry.as_millis() {
             return self.hold_out_of_time(link, session, ahead_ms);
         }
-        self.decide_stream(link, session, token.secret, kind, Sdk::of(head.user_agent));
+        self.decide_stream(link, session, token.secret, kind, Sdk::of(head.user_agents));
     }
 
     fn refuse_malformed(&mut self, link: &mut Link<'_>, session: &mut Session) {
@@ -145,6 +145,8 @@ impl Server {
                 match event {
                     Event::Text(text) | Event::Binary(text) => {
                         match message::parse(text, self.shared.options.user_properties_max) {
+                            // To the Ruby SDK it is an invalid message, which ends the connection.
+                            Incoming::Ping if stream.sdk == Sdk::Ruby => {}
                             Incoming::Ping => link.send(Payload::Static(message::PONG_FRAME)),
                             Incoming::Echo => link.send(Payload::private(frame::text_frame(text))),
                             Incoming::DataSync(asked) => self.asked(link, stream, asked),
@@ -208,8 +210,9 @@ impl Server {
             }
             Some(user) => {
                 self.text.clear();
+                let audience = audience(user, stream.sdk);
                 let outcome =
-                    environment.client_sync(self.view.segments(), user, timestamp_ms, &mut self.text);
+                    environment.client_sync(self.view.segments(), audience, timestamp_ms, &mut self.text);
                 if !self.fits(link, self.text.len()) {
                     stream.asked = Some(timestamp_ms);
                     return self.starve(link, stream);

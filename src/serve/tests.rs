@@ -239,13 +239,18 @@ impl Bench {
 
     /// Upgrades, with room for whatever comes.
     pub(super) fn connect(&mut self, kind: SecretKind) -> (Key, Fake) {
+        self.connect_as(kind, "")
+    }
+
+    /// The same, with these header lines.
+    pub(super) fn connect_as(&mut self, kind: SecretKind, headers: &str) -> (Key, Fake) {
         let wire = Fake::default();
         wire.give_room(usize::MAX);
         let key = self.io.insert(wire.clone(), Origin(0), &mut self.server);
         let token = token::encode(&secret(kind), NOW_MS, 5);
         let request = format!(
             "GET /streaming?type={}&token={token} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n",
             name(kind)
         );
         self.receive(key, &wire, request.as_bytes());
@@ -342,6 +347,24 @@ fn a_silent_stream_may_stay_for_ever_by_setting() {
     let (_, wire) = bench.connect(SecretKind::Client);
     bench.later(Duration::from_secs(100_000));
     assert_eq!((wire.close_code(), bench.io.len()), (None, 1));
+}
+
+/// What went wrong: the Ruby SDK takes a `pong` for an invalid message, and came back every ten seconds.
+#[test]
+fn the_ruby_sdk_is_sent_no_pong() {
+    let mut bench = Bench::new(|_| {});
+    bench.load(&[("flag", 1)], "v");
+    for (headers, pongs) in [
+        ("User-Agent: featbit-ruby-server-sdk/1.0\r\n", 0),
+        ("X-FeatBit-User-Agent: featbit-ruby-server-sdk/1.0\r\n", 0),
+        ("User-Agent: fb-python-server-sdk\r\n", 1),
+    ] {
+        let (key, wire) = bench.connect_as(SecretKind::Server, headers);
+        bench.message(key, &wire, &json!({ "messageType": "ping", "data": null }));
+        assert_eq!(wire.frames().len(), pongs, "{headers}");
+        bench.message(key, &wire, &ask("anna"));
+        assert_eq!(wire.only_data()["eventType"], "full");
+    }
 }
 
 #[test]

@@ -8,8 +8,7 @@ use super::item::FlagData;
 use super::message::{CLIENT_END, append_client_start};
 use super::server::SyncKind;
 use super::table::{Chunk, Entry};
-use crate::eval::Segments;
-use crate::model::user::User;
+use crate::eval::{Audience, Segments};
 
 /// What was appended for a client SDK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,21 +23,22 @@ impl Environment {
     /// Answers a `data-sync` or poll of a client SDK that has everything up to `timestamp_ms`: 0 asks for
     /// all, a negative one for a patch with all. A flag counts as newer also when a segment that it uses is.
     /// `segments` are those of this environment's snapshot.
-    pub fn client_sync(
+    pub fn client_sync<'u>(
         &self,
         segments: &Segments,
-        user: &User,
+        audience: impl Into<Audience<'u>>,
         timestamp_ms: i64,
         out: &mut Vec<u8>,
     ) -> SyncOutcome {
+        let audience = audience.into();
         if self.client.needs_full(timestamp_ms) {
-            let flags = self.evaluate(SyncKind::Full, segments, user, out, |_| true, |_| true);
+            let flags = self.evaluate(SyncKind::Full, segments, audience, out, |_| true, |_| true);
             return SyncOutcome { kind: SyncKind::Full, flags };
         }
         let flags = self.evaluate(
             SyncKind::Patch,
             segments,
-            user,
+            audience,
             out,
             |chunk| chunk.newest.client_version_ms > timestamp_ms,
             |entry| entry.client_version_ms > timestamp_ms,
@@ -48,24 +48,25 @@ impl Environment {
 
     /// Brings a client SDK from `from_sequence` to now; `None`, with nothing appended, if no flag can have
     /// changed for it. `segments` are those of this environment's snapshot.
-    pub fn client_since(
+    pub fn client_since<'u>(
         &self,
         segments: &Segments,
-        user: &User,
+        audience: impl Into<Audience<'u>>,
         from_sequence: u64,
         out: &mut Vec<u8>,
     ) -> Option<SyncKind> {
+        let audience = audience.into();
         if from_sequence >= self.client.changed {
             return None;
         }
         if self.client.removed > from_sequence {
-            self.evaluate(SyncKind::Full, segments, user, out, |_| true, |_| true);
+            self.evaluate(SyncKind::Full, segments, audience, out, |_| true, |_| true);
             return Some(SyncKind::Full);
         }
         self.evaluate(
             SyncKind::Patch,
             segments,
-            user,
+            audience,
             out,
             |chunk| chunk.newest.client_sequence > from_sequence,
             |entry| entry.client_sequence > from_sequence,
@@ -78,19 +79,19 @@ impl Environment {
         &self,
         kind: SyncKind,
         segments: &Segments,
-        user: &User,
+        audience: Audience<'_>,
         out: &mut Vec<u8>,
         within: impl Fn(&Chunk<FlagData>) -> bool,
         found: impl Fn(&Entry<FlagData>) -> bool,
     ) -> usize {
-        append_client_start(kind == SyncKind::Full, user.key_id(), out);
+        append_client_start(kind == SyncKind::Full, audience.user.key_id(), out);
         let mut flags = 0;
         for chunk in self.flags.chunks().iter().filter(|chunk| within(chunk)) {
             for entry in chunk.entries().iter().filter(|entry| found(entry)) {
                 if flags > 0 {
                     out.push(b',');
                 }
-                entry.data.flag.append_client_json(user, segments, out);
+                entry.data.flag.append_client_json(audience, segments, out);
                 flags += 1;
             }
         }

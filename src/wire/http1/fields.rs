@@ -29,7 +29,7 @@ pub(super) struct Fields<'b> {
     content_encoding: Option<ContentEncoding>,
     gzip_allowed: Option<bool>,
     anything_allowed: Option<bool>,
-    user_agent: Option<&'b str>,
+    user_agents: [Option<&'b str>; 3],
     access_control_request_method: Option<&'b str>,
     access_control_request_headers: Option<&'b str>,
 }
@@ -54,7 +54,11 @@ impl<'b> Fields<'b> {
                 Ok(())
             }
             10 if is("user-agent") => {
-                self.user_agent = std::str::from_utf8(value).ok();
+                self.user_agents[0] = std::str::from_utf8(value).ok();
+                Ok(())
+            }
+            12 if is("x-user-agent") => {
+                self.user_agents[2] = std::str::from_utf8(value).ok();
                 Ok(())
             }
             12 if is("content-type") => {
@@ -80,6 +84,10 @@ impl<'b> Fields<'b> {
             }
             17 if is("sec-websocket-key") => {
                 self.websocket_key_repeated |= self.websocket_key.replace(value).is_some();
+                Ok(())
+            }
+            20 if is("x-featbit-user-agent") => {
+                self.user_agents[1] = std::str::from_utf8(value).ok();
                 Ok(())
             }
             21 if is("sec-websocket-version") => {
@@ -195,7 +203,7 @@ impl<'b> Fields<'b> {
             content_type: self.content_type,
             content_encoding: self.content_encoding.unwrap_or(ContentEncoding::Identity),
             accepts_gzip: self.gzip_allowed.or(self.anything_allowed).unwrap_or(false),
-            user_agent: self.user_agent,
+            user_agents: self.user_agents,
             access_control_request_method: self.access_control_request_method,
             access_control_request_headers: self.access_control_request_headers,
             len,

@@ -132,8 +132,9 @@ pub struct Head<'b> {
     pub content_encoding: ContentEncoding,
     /// Whether `Accept-Encoding` allows gzip.
     pub accepts_gzip: bool,
-    /// `User-Agent`, unless it is not UTF-8.
-    pub user_agent: Option<&'b str>,
+    /// `User-Agent`, then `X-FeatBit-User-Agent` and `X-User-Agent`, which SDKs send where they may not set the first;
+    /// without those that are not UTF-8.
+    pub user_agents: [Option<&'b str>; 3],
     /// `Access-Control-Request-Method`, visible ASCII.
     pub access_control_request_method: Option<&'b str>,
     /// `Access-Control-Request-Headers`, visible ASCII.

@@ -52,10 +52,17 @@ fn reads_a_poll() {
     assert_eq!(head.content_type, Some("application/json"));
     assert_eq!(head.content_encoding, ContentEncoding::Gzip);
     assert_eq!(head.origin, Some("https://example.com"));
-    assert_eq!(head.user_agent, Some("Browser-Client-SDK/4"));
+    assert_eq!(head.user_agents, [Some("Browser-Client-SDK/4"), None, None]);
     assert!(head.accepts_gzip);
     assert_eq!((head.websocket, head.websocket_fault), (None, None));
     assert_eq!(&text[head.len..], "body");
+}
+
+#[test]
+fn reads_who_asks_where_the_user_agent_is_not_theirs_to_set() {
+    let text =
+        "GET / HTTP/1.1\r\nHost: h\r\nX-User-Agent: c\r\nX-FeatBit-User-Agent: b\r\nUser-Agent: a\r\n\r\n";
+    assert_eq!(head(text).user_agents, [Some("a"), Some("b"), Some("c")]);
 }
 
 #[test]
@@ -351,7 +358,7 @@ fn limits_are_answered_with_431() {
 fn fields_that_nobody_reads_may_hold_any_text() {
     let bytes = b"GET / HTTP/1.1\r\nHost: h\r\nX-Name: \xE9\r\nUser-Agent: \xFF\r\n\r\n";
     let head = parse(bytes, &LIMITS).unwrap().unwrap();
-    assert_eq!(head.user_agent, None);
+    assert_eq!(head.user_agents, [None; 3]);
     assert_eq!(
         parse(b"GET / HTTP/1.1\r\nHost: h\r\nAuthorization: \xE9\r\n\r\n", &LIMITS).unwrap_err().status,
         400
