@@ -64,6 +64,21 @@ fn the_environment_that_the_readme_tries_has_no_archived_flag() {
 }
 
 #[test]
+fn the_readme_names_only_secrets_and_values_that_are_in_it() {
+    let readme = include_str!("../../../../README.md");
+    let secrets = readme
+        .split(|c: char| !c.is_ascii_alphanumeric() && !"-_".contains(c))
+        .filter(|word| word.len() == 44)
+        .collect::<BTreeSet<_>>();
+    assert_eq!(secrets.len(), 2);
+    for text in secrets.into_iter().chain(["Grüezi!", "banner-text", "2025-01-06T12:14:53.727Z"]) {
+        assert!(DEMO.contains(text), "{text}");
+    }
+    // The highest version of the data, which the lines of the log in the README show.
+    assert!(readme.contains("data_version=1736165693727"));
+}
+
+#[test]
 fn shows_everything_that_flags_can_do() {
     let mut shown = BTreeSet::new();
     let mut homes = std::collections::BTreeMap::<String, BTreeSet<String>>::new();
