@@ -31,9 +31,17 @@ fn apply(writer: &mut Writer, message: &ServerMessage<'_>) -> bool {
             writer.upsert(&flags, &segments, 0)
         }
         ServerMessage::Change { flags, segments, .. } => writer.upsert(flags, segments, 0),
+        ServerMessage::Environment(Dataset { environments, .. }) => {
+            let mut changed = false;
+            for environment in environments {
+                changed |= writer.replace_items(environment, 0).change.is_some();
+            }
+            return changed;
+        }
         ServerMessage::Verified(_)
         | ServerMessage::Path(_)
         | ServerMessage::State(_)
+        | ServerMessage::OtherSync(_)
         | ServerMessage::Other(_) => return false,
     };
     published.change.is_some()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::model::ahead::find_ahead;
-use crate::model::dataset::Dataset;
+use crate::model::dataset::{Dataset, EnvironmentDef};
 use crate::model::environment_id::EnvironmentId;
 use crate::model::flag::FlagDef;
 use crate::model::segment::SegmentDef;
@@ -57,6 +57,28 @@ impl Ingest {
             tracing::debug!(source = Source::Upstream.as_str(), "full sync; nothing in it is new");
         }
         changed
+    }
+
+    /// Puts in service that an environment, which is, holds exactly these flags and segments. Its secrets stay.
+    pub fn load_environment(&mut self, environment: &EnvironmentDef<'_>, arrived: Instant) {
+        let now_ms = self.now_ms();
+        let published = self.writer.replace_items(environment, now_ms);
+        self.synced();
+        let changed = self.publish(&published, arrived);
+        let (snapshot, report) = (self.snapshot(), &published.report);
+        tracing::info!(
+            source = Source::Upstream.as_str(),
+            environment = &*snapshot.label_of(environment.id),
+            data_version = snapshot.data_version(),
+            added = report.added,
+            changed = report.changed,
+            removed = report.removed,
+            took_ms = arrived.elapsed().as_millis() as u64,
+            "the server sent the whole of one environment unasked, as it does after a recovery{}",
+            if changed.is_empty() { "; nothing in it is new" } else { "" }
+        );
+        let (flags, segments) = (environment.flags.iter(), environment.segments.iter());
+        warn_of_ahead(find_ahead(flags, segments, (self.wall_ms)(), |id| snapshot.label_of(id)));
     }
 
     /// Puts single items in service. One that is older than what is in service, or the same, changes nothing.

@@ -264,6 +264,22 @@ impl Writer {
         self.finish(round, report)
     }
 
+    /// Puts in service that an environment holds exactly these flags and segments, in this order. Its secrets stay as they
+    /// are, whatever the definition says of them, and so does every other environment.
+    pub fn replace_items(&mut self, def: &EnvironmentDef<'_>, now_ms: i64) -> Published {
+        let mut report = Report::default();
+        // What nobody reads any more must not count against what is compiled now.
+        self.sweep();
+        self.compiler.begin_change();
+        let slot = self.slot_of(def.id);
+        let mut round = Round::new(&self.current);
+        self.expire_in(&mut round, now_ms);
+        round.merge_segments(self, slot, Incoming::All(&def.segments), &mut report);
+        round.resolve_all(self);
+        round.merge_flags(self, slot, Incoming::All(&def.flags), &mut report);
+        self.finish(round, report)
+    }
+
     /// Ends the graces that are over; to be called at [`Self::next_expiry_ms`], and when a full sync was answered.
     /// Returns the publish, if there was any.
     pub fn expire(&mut self, now_ms: i64) -> Option<Arc<Change>> {

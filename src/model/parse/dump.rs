@@ -48,15 +48,7 @@ pub(super) fn read_at<'a>(
     twice: Twice,
 ) -> Result<Dataset<'a>, DatasetError> {
     let items = read_items(&mut findings, value, root);
-    let mut reader = Reader {
-        parsed,
-        findings,
-        twice,
-        segments: index_segments(&items),
-        environments: Environments::default(),
-        secrets: Map::default(),
-        left_out: LeftOut::default(),
-    };
+    let mut reader = Reader::new(parsed, findings, twice, &items);
     for (index, item) in items.iter().enumerate() {
         reader.environments.named_by(item.env_id, index);
     }
@@ -67,6 +59,42 @@ pub(super) fn read_at<'a>(
         reader.read_segments(&path, index, &item);
     }
     reader.finish(root)
+}
+
+/// Reads the flags and segments in `value`, at `path`, which a server says are all there are of the environment that they
+/// name. Those that cannot be read are left out.
+pub(super) fn read_environment<'a>(
+    parsed: &Parsed<'a>,
+    value: Value<'_, 'a>,
+    path: &Path<'_>,
+    mut findings: Findings,
+) -> Result<Dataset<'a>, DatasetError> {
+    findings.quiet = true;
+    pick!(findings.object(value, path) => flags: "featureFlags", segments: "segments");
+    // A list that is not there is not one that is empty: it would take everything of its kind out of service.
+    let flags = findings.required_list(flags, path, "featureFlags");
+    let segments = findings.required_list(segments, path, "segments");
+    let mut named =
+        flags.clone().chain(segments.clone()).filter_map(|element| lost(element, None, "id").env_id);
+    let env_id = named.next();
+    if env_id.is_none() && flags.len() + segments.len() > 0 {
+        findings.fault(path, "holds flags or segments, none of which names its environment");
+    }
+    let items: Vec<_> = env_id
+        .into_iter()
+        .map(|env_id| Item {
+            env_id,
+            secrets: Elements::default(),
+            flags: flags.clone(),
+            segments: segments.clone(),
+        })
+        .collect();
+    let mut reader = Reader::new(parsed, findings, Twice::NewerCounts, &items);
+    for item in &items {
+        reader.read_flags(path, 0, item);
+        reader.read_segments(path, 0, item);
+    }
+    reader.finish(path)
 }
 
 /// An element of `items`, its lists not yet read.
@@ -196,7 +224,19 @@ struct Reader<'p, 'a> {
     left_out: LeftOut<'a>,
 }
 
-impl<'a> Reader<'_, 'a> {
+impl<'p, 'a> Reader<'p, 'a> {
+    fn new(parsed: &'p Parsed<'a>, findings: Findings, twice: Twice, items: &[Item<'_, 'a>]) -> Self {
+        Self {
+            parsed,
+            findings,
+            twice,
+            segments: index_segments(items),
+            environments: Environments::default(),
+            secrets: Map::default(),
+            left_out: LeftOut::default(),
+        }
+    }
+
     fn read_secrets(&mut self, item_path: &Path<'_>, item: usize, list: &Item<'_, 'a>) {
         for (index, element) in list.secrets.clone().enumerate() {
             let path = item_path.item("secrets", index);

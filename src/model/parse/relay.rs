@@ -41,6 +41,9 @@ pub enum ServerMessage<'a> {
         /// Those that cannot be read.
         left_out: LeftOut<'a>,
     },
+    /// `full`, which FeatBit 6 sends unasked: all flags and segments of the environment that they name, and no secrets. No
+    /// environment if there are none, and several if they name several, which no server is known to do.
+    Environment(Dataset<'a>),
     /// `rp-verified`, of agents of our make only: what was sent before is certainly all there was when the full sync
     /// of this number was asked for.
     Verified(u64),
@@ -48,7 +51,9 @@ pub enum ServerMessage<'a> {
     Path(Vec<String>),
     /// `rp-state`, of agents of our make only: FeatBit's word for where the sender stands with what it follows itself.
     State(&'a str),
-    /// Anything else, by its `messageType`, or by the `eventType` of a `data-sync` of an unknown one.
+    /// A `data-sync` of an unknown `eventType`, which is this.
+    OtherSync(&'a str),
+    /// Anything else, by its `messageType`.
     Other(&'a str),
 }
 
@@ -61,6 +66,8 @@ pub enum MessageKind {
     Patch,
     /// `patch`.
     Change,
+    /// `full`.
+    Environment,
 }
 
 /// Why a message was refused whole.
@@ -144,7 +151,11 @@ pub(super) fn read<'a>(parsed: &Parsed<'a>) -> Result<ServerMessage<'a>, Message
             (MessageKind::Patch, dataset.map(ServerMessage::Patch))
         }
         "patch" => (MessageKind::Change, change(parsed, data, &path, findings)),
-        other => return Ok(ServerMessage::Other(other)),
+        "full" => {
+            let dataset = dump::read_environment(parsed, data, &path, findings);
+            (MessageKind::Environment, dataset.map(ServerMessage::Environment))
+        }
+        other => return Ok(ServerMessage::OtherSync(other)),
     };
     message.map_err(|faults| MessageError { kind: Some(kind), faults })
 }

@@ -2,6 +2,7 @@
 //!
 //! Must not show a key, nor a byte of a message.
 
+use std::collections::HashSet;
 use std::hash::Hash;
 
 use crate::ingest::Ingest;
@@ -19,6 +20,11 @@ use super::take::Lack;
 /// Between two lines about the same trouble.
 const AGAIN_MS: u64 = 600_000;
 
+/// Kinds of unknown messages that are told; further ones are counted only.
+const UNKNOWN_MAX: usize = 32;
+/// The longest word of the server in a log line.
+const SHOWN_CHARS_MAX: usize = 60;
+
 /// See the module.
 pub(super) struct Grumble {
     server: String,
@@ -28,6 +34,8 @@ pub(super) struct Grumble {
     connected_before: bool,
     /// That a status report is cut short was told.
     told_cut: bool,
+    /// Kinds of messages that are not known, of which that was told.
+    unknown: HashSet<(String, String)>,
 }
 
 impl Grumble {
@@ -39,6 +47,7 @@ impl Grumble {
             error: None,
             connected_before: false,
             told_cut: false,
+            unknown: HashSet::new(),
         }
     }
 
@@ -196,6 +205,41 @@ impl Grumble {
         }
     }
 
+    /// A message of a kind that nobody here knows, by what this field of it says: told once of each kind.
+    pub fn unknown(&mut self, field: &str, kind: &str) {
+        if self.unknown.len() == UNKNOWN_MAX || !self.unknown.insert((field.to_owned(), shown(kind))) {
+            return;
+        }
+        tracing::warn!(
+            server = self.server,
+            "the server sends a message that this agent does not know ({field} {}): it is passed over, and everything is \
+             asked for instead. Look for a newer version of the agent. This is said once of each kind",
+            shown(kind)
+        );
+    }
+
+    /// All of an environment came, but it cannot be told of which.
+    pub fn vague(&mut self, environments: usize, now_ms: i64) {
+        let now_ms = u64::try_from(now_ms).unwrap_or(0);
+        let Some(others) = self.limits.allow(("vague", environments == 0), now_ms) else { return };
+        if environments == 0 {
+            tracing::info!(
+                server = self.server,
+                others_like_it = others,
+                "the server sent the whole of an environment unasked, and nothing is in it that names one: everything is \
+                 asked for"
+            );
+        } else {
+            tracing::warn!(
+                server = self.server,
+                others_like_it = others,
+                environments,
+                "the server sent the whole of one environment unasked, but its flags and segments name several: everything \
+                 is asked for instead"
+            );
+        }
+    }
+
     /// Something of a message cannot be read.
     pub fn left_out(&mut self, left_out: &LeftOut<'_>, now_ms: i64) {
         let count = left_out.count();
@@ -244,6 +288,14 @@ impl Grumble {
     fn note(&mut self, key: impl Hash, now_ms: i64, told: &str) -> Option<u64> {
         self.error = Some((now_ms, told.to_owned()));
         self.limits.allow(key, u64::try_from(now_ms).unwrap_or(0))
+    }
+}
+
+/// A word of the server in a log line: quoted, without control characters, and not too long.
+fn shown(word: &str) -> String {
+    match word.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{:?}…", &word[..end]),
+        None => format!("{word:?}"),
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) fn merge<'a>(messages: &'a mut [DatasetText], dataset: &mut Dataset<'
     for message in messages {
         // They were read before; what cannot be read of them was reported then.
         match message.parse_message() {
-            Ok(ServerMessage::Patch(patch)) => {
+            Ok(ServerMessage::Patch(patch) | ServerMessage::Environment(patch)) => {
                 for environment in patch.environments {
                     strange |= merging.merge(dataset, environment.flags, environment.segments);
                 }

@@ -109,7 +109,11 @@ fn dump_of(message: &mut DatasetText) -> Result<Option<Vec<u8>>, PullError> {
             Ok(Some(writer.current().backup().to_vec()))
         }
         // Pushes, pongs.
-        Ok(_) | Err(MessageError { kind: Some(MessageKind::Change | MessageKind::Patch), .. }) => Ok(None),
+        Ok(_)
+        | Err(MessageError {
+            kind: Some(MessageKind::Change | MessageKind::Patch | MessageKind::Environment),
+            ..
+        }) => Ok(None),
         Err(MessageError { faults, .. }) => Err(PullError::Unusable(faults)),
     }
 }

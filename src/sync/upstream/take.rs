@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::ingest::Ingest;
 use crate::model::dataset::{Dataset, EnvironmentDef, LeftOut};
+use crate::model::environment_id::EnvironmentId;
 use crate::model::flag::FlagDef;
 use crate::model::parse::{DatasetError, DatasetText, MessageError, MessageKind, ServerMessage};
 use crate::model::segment::SegmentDef;
@@ -59,6 +60,9 @@ impl Upstream {
                     self.follow.lost_some(now_ms);
                 }
             }
+            Ok(ServerMessage::Environment(environment)) => {
+                self.take_environment(ingest, now_ms, line, environment, arrived, &message);
+            }
             Ok(ServerMessage::Verified(number)) => {
                 match self.follow.message(now_ms, line, Brought::Verified(number)) {
                     Take::Certain { answered } => ingest.confirm(answered),
@@ -68,12 +72,9 @@ impl Upstream {
             }
             Ok(ServerMessage::Path(path)) => self.path_changed(ingest, line, path),
             Ok(ServerMessage::State(word)) => self.above_stands(ingest, line, word),
-            Ok(ServerMessage::Other(kind)) => {
-                if kind != "pong" {
-                    self.metrics.unused(Unused::Unknown);
-                }
-                self.follow.message(now_ms, line, Brought::Other);
-            }
+            Ok(ServerMessage::Other("pong")) => drop(self.follow.message(now_ms, line, Brought::Other)),
+            Ok(ServerMessage::Other(kind)) => self.pass_over(now_ms, line, "messageType", kind),
+            Ok(ServerMessage::OtherSync(kind)) => self.pass_over(now_ms, line, "eventType", kind),
             Err(error) => self.refuse(ingest, now_ms, line, error),
         }
     }
@@ -84,6 +85,13 @@ impl Upstream {
         ingest.rejected();
         self.grumble.faulty(&error.faults.to_string(), (self.wall_ms)());
         self.follow.message(now_ms, line, Brought::Broken(error.kind));
+    }
+
+    /// The server says something that this agent does not know: it may change data, so that everything is asked for.
+    fn pass_over(&mut self, now_ms: u64, line: u64, field: &str, kind: &str) {
+        self.metrics.unused(Unused::Unknown);
+        self.grumble.unknown(field, kind);
+        self.follow.message(now_ms, line, Brought::Unknown);
     }
 
     /// Reports what of a message could not be read; true if there is any.
@@ -166,6 +174,49 @@ impl Upstream {
         }
     }
 
+    /// All of one environment came, unasked and without its secrets.
+    fn take_environment(
+        &mut self,
+        ingest: &mut Ingest,
+        now_ms: u64,
+        line: u64,
+        all: Dataset<'_>,
+        arrived: Instant,
+        message: &[u8],
+    ) {
+        let lost = self.report_left_out(&all.left_out);
+        let environment = match &all.environments[..] {
+            [one] => Some(one.id),
+            _ => None,
+        };
+        if environment.is_none() {
+            self.metrics.unused(Unused::Empty);
+            self.grumble.vague(all.environments.len(), (self.wall_ms)());
+        }
+        let held = environment.filter(|id| ingest.snapshot().holds(*id));
+        let brought = Brought::Environment { environment, strange: held.is_none() };
+        let remember = match self.follow.message(now_ms, line, brought) {
+            Take::Items { remember } => {
+                if let Some(held) = held {
+                    if let Err(faults) = load_environment(ingest, held, all, arrived) {
+                        let kind = Some(MessageKind::Environment);
+                        return self.refuse(ingest, now_ms, line, MessageError { kind, faults });
+                    }
+                    self.synced(UpstreamSync::Environment);
+                }
+                remember
+            }
+            Take::Remember => true,
+            _ => false,
+        };
+        if remember && !self.overlay.remember(message) {
+            self.follow.overflowed();
+        }
+        if lost {
+            self.follow.lost_some(now_ms);
+        }
+    }
+
     fn take_items(
         &mut self,
         ingest: &mut Ingest,
@@ -212,6 +263,24 @@ struct Items<'a> {
     flags: Vec<FlagDef<'a>>,
     segments: Vec<SegmentDef<'a>>,
     arrived: Instant,
+}
+
+/// Puts all of one environment in service, and what is held of it that could not be read.
+fn load_environment(
+    ingest: &mut Ingest,
+    environment: EnvironmentId,
+    all: Dataset<'_>,
+    arrived: Instant,
+) -> Result<(), DatasetError> {
+    if all.left_out.is_empty() {
+        all.environments.iter().for_each(|one| ingest.load_environment(one, arrived));
+        return Ok(());
+    }
+    let mut held = DatasetText::new(ingest.snapshot().backup_of(|one| one == environment).to_vec());
+    let mut all = all;
+    keep(held.parse()?, &mut all);
+    all.environments.iter().for_each(|one| ingest.load_environment(one, arrived));
+    Ok(())
 }
 
 /// Whether there is any flag or segment in it.
@@ -262,7 +331,6 @@ fn would_empty(held: &Snapshot, full: &Dataset<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::environment_id::EnvironmentId;
     use crate::store::{Writer, WriterOptions};
 
     /// An environment by its number, with a flag or not, and a secret or not.

@@ -322,6 +322,8 @@ labels! {
         Patch => "patch",
         /// Items that changed just then.
         Change => "change",
+        /// All of one environment, unasked.
+        Environment => "environment",
     }
 }
 
@@ -342,7 +344,7 @@ labels! {
     Unused {
         /// It has faults.
         Faulty => "faulty",
-        /// A full sync without a flag or segment.
+        /// A full sync without a flag or segment, or all of an environment that is not named.
         Empty => "empty",
         /// A full sync, since more was pushed while it was under way than could be remembered.
         Overtaken => "overtaken",

@@ -42,6 +42,13 @@ impl Server {
         self.state().model.environment(environment_id).flag_mut(key).clone()
     }
 
+    /// Sends everybody the whole of an environment, as FeatBit 6 does when it has recovered.
+    pub fn push_whole(&self, environment_id: &str) {
+        let mut state = self.state();
+        let whole = model::environment_full(state.model.environment(environment_id));
+        push(&state, environment_id, &whole);
+    }
+
     /// Deletes a flag. Nobody is told.
     pub fn delete_flag(&self, environment_id: &str, key: &str) {
         self.state().model.environment(environment_id).remove_flag(key);

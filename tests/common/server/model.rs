@@ -109,6 +109,12 @@ pub fn flag_patch(flag: &Value) -> String {
     message(&json!({ "eventType": "patch", "featureFlags": [flag], "segments": [] }).to_string())
 }
 
+/// What FeatBit 6 pushes of a whole environment, unasked, after a recovery.
+pub fn environment_full(environment: &Environment) -> String {
+    let (flags, segments) = (newer(&environment.flags, i64::MIN), newer(&environment.segments, i64::MIN));
+    message(&format!(r#"{{"eventType":"full","featureFlags":[{flags}],"segments":[{segments}]}}"#))
+}
+
 /// What is pushed of a changed segment.
 pub fn segment_patch(segment: &Value) -> String {
     message(&json!({ "eventType": "patch", "featureFlags": [], "segments": [segment] }).to_string())

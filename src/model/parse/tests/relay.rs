@@ -104,15 +104,68 @@ fn a_real_servers_push_is_one_item_word_for_word() {
 #[test]
 fn what_is_of_no_known_kind_is_not_broken() {
     let [pong] = &answers("ping")[..] else { panic!("one answer") };
-    for (text, expected) in [
-        (pong.as_str(), "pong"),
-        (r#"{"messageType":"nonsense"}"#, "nonsense"),
-        (r#"{"data":{"eventType":"rp_more"},"messageType":"data-sync"}"#, "rp_more"),
-        (r#"{"messageType":"DATA-SYNC","data":{"eventType":"full","featureFlags":7}}"#, "full"),
-    ] {
+    for (text, expected) in [(pong.as_str(), "pong"), (r#"{"messageType":"nonsense"}"#, "nonsense")] {
         let mut parsed = DatasetText::new(text.as_bytes().to_vec());
         let ServerMessage::Other(kind) = parsed.parse_message().unwrap() else { panic!("{text}") };
         assert_eq!(kind, expected);
+    }
+    for (text, expected) in [
+        (r#"{"data":{"eventType":"rp_more"},"messageType":"data-sync"}"#, "rp_more"),
+        (r#"{"messageType":"DATA-SYNC","data":{"eventType":"Full","featureFlags":7}}"#, "Full"),
+    ] {
+        let mut parsed = DatasetText::new(text.as_bytes().to_vec());
+        let ServerMessage::OtherSync(kind) = parsed.parse_message().unwrap() else { panic!("{text}") };
+        assert_eq!(kind, expected);
+    }
+}
+
+/// A flag of an environment, as far as this is about it.
+fn item(environment: &str, id: &str, second: u8) -> Value {
+    json!({"id": id, "envId": environment, "key": id, "variations": [],
+        "updatedAt": format!("2026-01-01T00:00:{second:02}Z")})
+}
+
+/// What went wrong: what FeatBit 6 sends unasked was of no known kind.
+#[test]
+fn an_unasked_full_is_all_of_the_environment_that_its_items_name() {
+    let data = |flags: Value, segments: Value| json!({"eventType": "full", "featureFlags": flags, "segments": segments});
+    let other = "7c689106-35df-4d9f-b4d8-cb3d7342e4c3";
+    for (flags, segments, expected) in [
+        (json!([item(ENV, "a", 1), item(ENV, "b", 2)]), json!([item(ENV, "s", 1)]), vec![(ENV, 2, 1)]),
+        (json!([]), json!([item(other, "s", 1)]), vec![(other, 0, 1)]),
+        // The newer of two counts, as everywhere in a server's messages.
+        (json!([item(ENV, "a", 2), item(ENV, "a", 1)]), json!([]), vec![(ENV, 1, 0)]),
+        (json!([item(ENV, "a", 1)]), json!([item(other, "s", 1)]), vec![(ENV, 1, 0), (other, 0, 1)]),
+        (json!([]), json!([]), vec![]),
+    ] {
+        let mut text = DatasetText::new(message_of(data(flags, segments)).into_bytes());
+        let ServerMessage::Environment(all) = text.parse_message().unwrap() else { panic!("another kind") };
+        let found: Vec<_> = all
+            .environments
+            .iter()
+            .map(|one| (one.id.to_string(), one.flags.len(), one.segments.len()))
+            .collect();
+        let expected: Vec<_> = expected.into_iter().map(|(id, a, b)| (id.to_owned(), a, b)).collect();
+        assert_eq!(found, expected);
+        assert!(all.environments.iter().all(|one| one.secrets.is_empty()) && all.warnings.is_empty());
+    }
+    // What cannot be read is left out, in the environment that it or the others name.
+    let flags = json!([{"id": "x", "updatedAt": 7}, item(ENV, "a", 1)]);
+    let mut text = DatasetText::new(message_of(data(flags, json!([]))).into_bytes());
+    let ServerMessage::Environment(all) = text.parse_message().unwrap() else { panic!("another kind") };
+    assert_eq!((all.environments.len(), all.environments[0].flags.len()), (1, 1));
+    assert_eq!(all.left_out.flags[0].env_id, EnvironmentId::parse(ENV));
+}
+
+#[test]
+fn an_unasked_full_without_a_list_or_an_environment_is_broken() {
+    for (data, path) in [
+        (json!({"eventType": "full", "featureFlags": [item(ENV, "a", 1)]}), "data.segments"),
+        (json!({"eventType": "full", "featureFlags": null, "segments": []}), "data.featureFlags"),
+        (json!({"eventType": "full", "featureFlags": [7, {"id": "a"}], "segments": []}), "data"),
+    ] {
+        let error = error_of(message_of(data));
+        assert_eq!((error.kind, &*error.faults.faults[0].path), (Some(MessageKind::Environment), path));
     }
 }
 

@@ -39,6 +39,9 @@ pub(super) use sync::{Brought, Take};
 /// The request for everything.
 pub(super) const FULL_REQUEST: &str = r#"{"messageType":"data-sync","data":{"timestamp":0}}"#;
 
+/// Between two things that are done rarely, if there are no full syncs by time, in milliseconds.
+const PAUSE_MS: u64 = 600_000;
+
 /// How long after its own deadline a dial is given up that says nothing, in milliseconds.
 const DIAL_SLACK_MS: u64 = 5_000;
 
@@ -63,6 +66,13 @@ pub(super) struct Options {
     pub status_ms: u64,
     /// A dial's own deadline.
     pub dial_ms: u64,
+}
+
+impl Options {
+    /// How rarely is rare: the time between full syncs, or what is used in its place if there are none by time.
+    fn pause_ms(&self) -> u64 {
+        if self.resync_ms == 0 { PAUSE_MS } else { self.resync_ms }
+    }
 }
 
 /// What is to be done, in order.
@@ -149,6 +159,9 @@ pub(super) struct Follow {
     /// A full is wanted, from this time on.
     full_ms: Option<u64>,
     gate: Gate,
+    /// A full is wanted for what the server said that is not understood, from this time on.
+    puzzle_ms: Option<u64>,
+    puzzle_gate: Gate,
     /// Unknown secrets were shown.
     wish: bool,
     next_wish_ms: u64,
@@ -190,6 +203,8 @@ impl Follow {
             trouble: false,
             full_ms: None,
             gate: Gate::new(options.retry_ms),
+            puzzle_ms: None,
+            puzzle_gate: Gate::new(options.pause_ms()),
             wish: false,
             next_wish_ms: 0,
             doubt: false,

@@ -9,9 +9,6 @@ use super::coverage::Coverage;
 use super::line::{Line, Vouches};
 use super::{Action, Data, FULL_REQUEST, Fault, Follow, Request, Why};
 
-/// Between two lines that replace one that hears no pushes, if there are no full syncs by time.
-const DEAF_MS: u64 = 600_000;
-
 /// The longest pause between two fulls that are to end a grace, as a multiple of the first.
 const DOUBT_PAUSES_MAX: u64 = 16;
 
@@ -31,10 +28,15 @@ pub(in crate::sync::upstream) enum Brought<'a> {
     Patch { environments: &'a [EnvironmentId], strange: bool },
     /// Items that changed, of these environments.
     Change { environments: &'a [EnvironmentId], strange: bool },
+    /// All that this environment holds, unasked. `None` if it cannot be told which environment that is. `strange`: it is
+    /// not held.
+    Environment { environment: Option<EnvironmentId>, strange: bool },
     /// What was sent before is certainly all there was when the full of this number was asked for.
     Verified(u64),
     /// It cannot be used; of this kind, as far as that could be read.
     Broken(Option<MessageKind>),
+    /// It may say anything.
+    Unknown,
     /// It says nothing about data.
     Other,
 }
@@ -65,6 +67,16 @@ impl Follow {
     pub fn message(&mut self, now_ms: u64, number: u64, brought: Brought<'_>) -> Take {
         match brought {
             Brought::Other => Take::Nothing,
+            Brought::Unknown | Brought::Environment { environment: None, .. } => {
+                self.puzzled(now_ms);
+                Take::Nothing
+            }
+            Brought::Environment { environment: Some(environment), strange } => {
+                if let Some(line) = self.line(number) {
+                    line.heard_of.insert(environment);
+                }
+                self.items(now_ms, strange)
+            }
             Brought::Verified(answered) => match self.line(number) {
                 // Whoever verifies what was not asked for on this line means somebody else.
                 Some(line) if answered <= line.last_full => match line.vouches {
@@ -142,8 +154,7 @@ impl Follow {
     }
 
     fn replace_deaf(&mut self, now_ms: u64) {
-        let resync_ms = if self.options.resync_ms == 0 { DEAF_MS } else { self.options.resync_ms };
-        self.next_deaf_ms = now_ms + resync_ms;
+        self.next_deaf_ms = now_ms + self.options.pause_ms();
         self.cover_all();
     }
 
@@ -331,6 +342,15 @@ impl Follow {
         }
     }
 
+    /// The server says something of which nobody can tell what it changes, so that a full has to. One that says it again and
+    /// again, or with each full, is asked ever more rarely, at last as rarely as by time.
+    fn puzzled(&mut self, now_ms: u64) {
+        if self.puzzle_ms.is_none() {
+            let random = self.random.next();
+            self.puzzle_ms = Some(self.puzzle_gate.pass_ms(now_ms, random));
+        }
+    }
+
     /// Whether a full was asked for and not yet answered.
     pub fn full_under_way(&self) -> bool {
         self.lines.iter().any(|line| line.full_asked().is_some())
@@ -340,7 +360,8 @@ impl Follow {
     pub(super) fn full_due_ms(&self) -> u64 {
         let wish_ms = if self.wish { self.next_wish_ms } else { u64::MAX };
         let doubt_ms = if self.doubt { self.next_doubt_ms } else { u64::MAX };
-        self.full_ms.unwrap_or(u64::MAX).min(wish_ms).min(doubt_ms).min(self.next_resync_ms)
+        let wanted_ms = self.full_ms.into_iter().chain(self.puzzle_ms).min().unwrap_or(u64::MAX);
+        wanted_ms.min(wish_ms).min(doubt_ms).min(self.next_resync_ms)
     }
 
     /// The line on which a full can be asked for.
@@ -400,6 +421,7 @@ impl Follow {
                 self.doubt_pause_ms = self.doubt_pause_ms.saturating_mul(2).min(longest_ms);
             }
             self.full_ms = None;
+            self.puzzle_ms = None;
             self.next_resync_ms = u64::MAX;
             self.disturbed = false;
             self.spoilt = false;

@@ -464,6 +464,52 @@ fn a_patch_for_a_strange_environment_asks_for_everything() {
     assert_eq!(bench.follow.message(bench.now_ms, 1, change), Take::Items { remember: true });
 }
 
+/// What went wrong: what the server said and the agent does not know was counted, and data stayed stale.
+#[test]
+fn what_is_not_understood_asks_for_everything_once_more_while_one_is_under_way() {
+    let vague = Brought::Environment { environment: None, strange: true };
+    for brought in [Brought::Unknown, vague] {
+        let mut bench = Bench::stable();
+        assert_eq!(bench.follow.message(bench.now_ms, 1, brought), Take::Nothing);
+        assert!(bench.actions().iter().any(is_full));
+        assert_eq!(bench.follow.state(), SyncState::Stable);
+        // The answer that is under way may be older than what is said now.
+        assert_eq!(bench.follow.message(bench.now_ms, 1, brought), Take::Nothing);
+        assert!(!bench.actions().iter().any(is_full));
+        bench.full(1, &home(), &[]);
+        assert!(bench.hear(1, 1_001).iter().any(is_full));
+    }
+}
+
+#[test]
+fn a_server_that_says_what_is_not_understood_with_each_full_is_not_asked_in_a_loop() {
+    let mut bench = Bench::stable();
+    let begin_ms = bench.now_ms;
+    let mut fulls = 0;
+    while bench.now_ms < begin_ms + 86_400_000 {
+        bench.follow.message(bench.now_ms, 1, Brought::Unknown);
+        if bench.actions().iter().any(is_full) || bench.hear(1, 1_000).iter().any(is_full) {
+            fulls += 1;
+            bench.full(1, &home(), &[]);
+        }
+    }
+    // As by time, of which there are 144, and as many more or a little.
+    assert!(fulls < 3 * 144, "{fulls}");
+}
+
+#[test]
+fn all_of_an_environment_is_taken_as_its_items_are() {
+    let mut bench = Bench::stable();
+    let all = |environment, strange| Brought::Environment { environment: Some(environment), strange };
+    let take = bench.follow.message(bench.now_ms, 1, all(HOME, false));
+    assert_eq!(take, Take::Items { remember: false });
+    assert!(!bench.actions().iter().any(is_full));
+    bench.follow.message(bench.now_ms, 1, all(OTHER, true));
+    assert!(bench.actions().iter().any(is_full));
+    let take = bench.follow.message(bench.now_ms, 1, all(HOME, false));
+    assert_eq!(take, Take::Items { remember: true });
+}
+
 #[test]
 fn before_there_is_data_pushes_are_only_remembered() {
     let mut bench = Bench::new();

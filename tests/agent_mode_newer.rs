@@ -1,0 +1,182 @@
+//! A server that is newer than the agent: what it sends unasked, and what the agent does not know.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod common;
+
+use common::agent::{Agent, Builder};
+use common::dataset::{Dataset, Environment, Kind, boolean_flag, serve, touch, user};
+use common::following::{set, set_unseen, two_flags};
+use common::server::Server;
+use common::server::model::{data_sync, environment_full};
+use common::server::relay::Relay;
+use common::watcher::Watcher;
+use common::{SOON, wait_until};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+fn server() -> Server {
+    Server::start(&Dataset::of([two_flags(1), two_flags(2)]))
+}
+
+/// An agent in touch with its server, a server and a client SDK of the first environment at it, and its connection.
+fn in_touch(server: &Server) -> (Agent, Watcher, Watcher, Arc<Relay>) {
+    let agent = Builder::following(server).env("Upstream__RetrySeconds", "200ms").start();
+    agent.wait_stable();
+    server.wait_in_touch();
+    let sdk = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
+    let client = Watcher::client(&agent, &two_flags(1).secret(Kind::Client), &user("ann", &[]));
+    let relay = server.wait_request(0);
+    (agent, sdk, client, relay)
+}
+
+fn unused(agent: &Agent, reason: &str) -> f64 {
+    agent.metric("featbit_agent_upstream_messages_unused_total", &format!(r#"reason="{reason}""#))
+}
+
+/// What went wrong: FeatBit 6 sends the whole of an environment after a recovery, which was counted as unknown, and the
+/// agent stayed Stable on stale data.
+#[test]
+fn the_whole_of_an_environment_that_comes_unasked_is_taken_in() {
+    let server = server();
+    let (agent, mut sdk, mut client, _) = in_touch(&server);
+    let mut elsewhere = Watcher::server(&agent, &two_flags(2).secret(Kind::Server));
+    set_unseen(&server, &two_flags(1), "a", "v1", 1000);
+    server.delete_flag(&two_flags(1).id, "b");
+    server.push_whole(&two_flags(1).id);
+    for sdk in [&mut sdk, &mut client] {
+        sdk.wait_variation("a", "v1");
+        sdk.wait_gone("b");
+        sdk.expect_nothing_new();
+    }
+    elsewhere.expect_nothing_new();
+    // Secrets are not touched: who connects now is let in as before.
+    let again = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
+    assert!(!again.is_client());
+    assert_eq!(server.fulls(), 1, "nothing was asked for");
+    assert_eq!(agent.metric("featbit_agent_upstream_syncs_total", r#"kind="environment""#), 1.0);
+    assert!(agent.log().contains("the whole of one environment"), "{}", agent.log());
+    // And single changes go on.
+    set(&server, &two_flags(1), "a", "v0", 2000);
+    sdk.wait_variation("a", "v0");
+}
+
+#[test]
+fn an_environment_that_comes_unasked_and_empty_or_with_another_asks_for_everything() {
+    let server = server();
+    let (agent, mut sdk, mut client, relay) = in_touch(&server);
+    set_unseen(&server, &two_flags(1), "a", "v1", 1000);
+    relay.send(&environment_full(&Environment::new(1)));
+    for sdk in [&mut sdk, &mut client] {
+        sdk.wait_variation("a", "v1");
+        assert_eq!(sdk.variation("b"), Some("v0"), "nothing was taken away");
+    }
+    assert_eq!(server.fulls(), 2);
+    // Of several environments only one is half there: neither counts.
+    let mut mixed = two_flags(1);
+    mixed.flags[1]["envId"] = two_flags(2).id.into();
+    set_unseen(&server, &two_flags(1), "a", "v0", 2000);
+    relay.send(&environment_full(&mixed));
+    for sdk in [&mut sdk, &mut client] {
+        sdk.wait_variation("a", "v0");
+        assert_eq!(sdk.variation("b"), Some("v0"));
+    }
+    assert_eq!(unused(&agent, "empty"), 2.0);
+    assert_eq!(unused(&agent, "unknown"), 0.0);
+}
+
+#[test]
+fn an_environment_that_comes_unasked_and_is_not_held_asks_for_everything() {
+    let server = server();
+    let (agent, mut sdk, _, relay) = in_touch(&server);
+    server.create_environment(two_flags(3));
+    server.add_to_scope(common::agent::API_KEY, &two_flags(3).id);
+    relay.send(&environment_full(&two_flags(3)));
+    wait_until("the new environment", SOON, || {
+        agent.status()["serves"].as_str().is_some_and(|serves| serves.split(',').count() == 3).then_some(())
+    });
+    sdk.expect_nothing_new();
+    Watcher::server(&agent, &two_flags(3).secret(Kind::Server));
+}
+
+#[test]
+fn what_cannot_be_read_of_an_environment_that_comes_unasked_stays_as_it_is_held() {
+    let server = server();
+    let (agent, mut sdk, mut client, relay) = in_touch(&server);
+    let mut whole = two_flags(1);
+    let mut flag = boolean_flag("c");
+    serve(&mut flag, "v1");
+    touch(&mut flag, 1000);
+    whole = whole.flag(flag);
+    whole.flags[1]["variations"] = 7.into();
+    relay.send(&environment_full(&whole));
+    for sdk in [&mut sdk, &mut client] {
+        sdk.wait_variation("c", "v1");
+        assert_eq!(sdk.variation("b"), Some("v0"), "held");
+    }
+    assert_eq!(agent.metric("featbit_agent_upstream_items_left_out_total", r#"kind="flag""#), 1.0);
+}
+
+/// What went wrong: what the agent did not know was counted and passed over, whatever it would have changed.
+#[test]
+fn messages_of_unknown_kinds_are_named_once_and_answered_by_a_full_sync() {
+    let server = server();
+    let (agent, mut sdk, mut client, relay) = in_touch(&server);
+    set_unseen(&server, &two_flags(1), "a", "v1", 1000);
+    relay.send(r#"{"messageType":"data-sync","data":{"eventType":"commit\n7","items":[]}}"#);
+    for sdk in [&mut sdk, &mut client] {
+        sdk.wait_variation("a", "v1");
+    }
+    set_unseen(&server, &two_flags(1), "a", "v0", 2000);
+    relay.send(&format!(r#"{{"messageType":"{}"}}"#, "x".repeat(1000)));
+    for sdk in [&mut sdk, &mut client] {
+        sdk.wait_variation("a", "v0");
+    }
+    for _ in 0..50 {
+        relay.send(r#"{"messageType":"data-sync","data":{"eventType":"commit\n7"}}"#);
+    }
+    relay.send(&data_sync("rp_patch", std::iter::empty()));
+    wait_until("the last message", SOON, || (unused(&agent, "unknown") >= 52.0).then_some(()));
+    let log = agent.log();
+    let told = |part: &str| log.lines().filter(|line| line.contains(part)).count();
+    assert_eq!(told("does not know"), 2, "{log}");
+    assert_eq!((told("(eventType"), told("(messageType"), told("commit")), (1, 1, 1), "{log}");
+    assert!(!log.contains(&"x".repeat(61)), "{log}");
+    assert!(server.fulls() < 10, "{}", server.fulls());
+    agent.wait_stable();
+}
+
+/// A flag as FeatBit 6 tells it: with a change that is not committed yet.
+fn with_pending(variation: &str, later_ms: i64) -> Value {
+    let mut flag = boolean_flag("a");
+    flag["envId"] = json!(two_flags(1).id);
+    serve(&mut flag, variation);
+    touch(&mut flag, later_ms);
+    let mut pending = flag.clone();
+    serve(&mut pending, if variation == "v0" { "v1" } else { "v0" });
+    pending["isEnabled"] = json!(false);
+    pending["updatedAt"] = json!("0001-01-01T00:00:00");
+    flag["committedVersion"] = json!(7);
+    flag["insightsEnabled"] = json!(false);
+    flag["pending"] = json!({ "version": 8, "value": pending });
+    flag
+}
+
+#[test]
+fn what_is_pending_decides_nothing_and_brings_no_warning() {
+    let server = server();
+    server.change_unseen(|model| {
+        model.environment(&two_flags(1).id).flags[0] = with_pending("v0", 0);
+    });
+    let (agent, mut sdk, mut client, _) = in_touch(&server);
+    assert_eq!((sdk.variation("a"), client.variation("a")), (Some("v0"), Some("v0")));
+    server.upsert_flag(&two_flags(1).id, with_pending("v1", 1000));
+    for sdk in [&mut sdk, &mut client] {
+        sdk.wait_variation("a", "v1");
+    }
+    assert_eq!(server.fulls(), 1);
+    let log = agent.log();
+    let warned = log.lines().filter(|line| line.contains("WARN") && !line.contains("somaxconn"));
+    assert_eq!(warned.collect::<Vec<_>>(), [""; 0]);
+    assert!(log.contains("warnings=0"), "{log}");
+}
