@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,7 +61,10 @@ fn the_dump_is_what_offline_mode_takes_and_for_its_owner_alone() {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert!(said(&output).contains("environments 3, flags 4"), "{}", said(&output));
     assert!(output.stdout.is_empty());
-    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let written = std::fs::metadata(&path).unwrap();
+    assert_eq!(written.permissions().mode() & 0o777, 0o600);
+    // The unit's user could not read it, and nothing said so.
+    assert_eq!(said(&output).contains("chmod 640"), written.uid() == 0, "{}", said(&output));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     assert!(server.registrations().is_empty(), "nothing is registered");
     assert_eq!(server.wait_relay(0).wait_for_end().code, Some(1000));

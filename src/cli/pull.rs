@@ -5,7 +5,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::dataset::{self, Report};
@@ -48,6 +48,12 @@ pub(super) fn pull(inputs: &Inputs<'_>, out: &Path) -> u8 {
         return exit::CANNOT_WRITE;
     }
     complain(&format!("{} ({} bytes):", out.display(), dump.len()));
+    if out != Path::new("-") && fs::metadata(out).is_ok_and(|metadata| metadata.uid() == 0) {
+        complain(
+            "  root alone can read it, since it holds secrets. If the agent runs as another user, as in the example \
+             unit for systemd, let a group read it: chgrp GROUP FILE, chmod 640 FILE, SupplementaryGroups=GROUP",
+        );
+    }
     let (lines, code) = match dataset::report(dump, wall_ms()) {
         Report::Usable(lines) => (lines, exit::OK),
         Report::Faulty(lines) => (lines, exit::DATA),
