@@ -328,6 +328,41 @@ fn what_featbit_tolerates_is_taken() {
     wait_until("it is logged", SOON, || agent.log().contains("warnings").then_some(()));
 }
 
+/// What went wrong: data that stops SDKs for good was served without a word.
+#[test]
+fn what_stops_sdks_is_named_in_the_answer_and_in_the_log_and_the_agent_decides_every_flag() {
+    let agent = empty_agent();
+    let dump = include_str!("cases/hurts-sdks.json");
+    let answer = push(&agent, dump.as_bytes()).expect(200).json();
+    let warnings = answer["warnings"].as_array().unwrap();
+    let told = |part: &str| warnings.iter().any(|warning| warning.as_str().unwrap().contains(part));
+    assert!(
+        told("items[0].featureFlags[0].variations[1].id: is the id of variations[0] too"),
+        "{warnings:#?}"
+    );
+    for part in
+        ["the Java SDK stops for good", "(flag \"gap-in-rollout\")", "the process of the Node SDK ends"]
+    {
+        assert!(told(part), "{part}: {warnings:#?}");
+        wait_until("it is logged", SOON, || agent.log().contains(part).then_some(()));
+    }
+    let secret = "caseclientxxxxxxxxxxxxUmoPOx18fk-aVS9PbwwaEQ";
+    let values = agent.evaluate(secret, &user("anna", &[]));
+    assert_eq!(values.len(), 6);
+    assert_eq!(values["null-key"]["variation"], "two");
+    // Nothing to say, nothing said.
+    let good = push(&agent, two_environments().to_text().as_bytes()).expect(200).json();
+    assert!(good.get("warnings").is_none(), "{good}");
+}
+
+#[test]
+fn a_message_of_the_wire_is_refused_with_what_it_is() {
+    let agent = empty_agent();
+    let answer = push(&agent, include_bytes!("cases/saved-from-the-wire.json"));
+    let reason = assert_error(&answer, 400);
+    assert!(reason.contains("is what a server SDK is sent") && reason.contains("secrets"), "{reason}");
+}
+
 #[test]
 fn one_bootstrap_at_a_time() {
     let agent = Builder::offline().api_key().env("Limits__Bootstraps", "1").start();
@@ -473,7 +508,7 @@ fn a_secret_whose_type_is_swapped_stops_nobody_at_once() {
 fn an_updated_at_of_the_far_future_is_told_of_once() {
     let agent = empty_agent();
     let mut data = two_environments();
-    data.environments[1].flag_mut("a")["updatedAt"] = json!("9999-12-31T23:59:59Z");
+    data.environments[1].flag_mut("a")["updatedAt"] = json!("2262-04-10T23:59:59Z");
     agent.bootstrap(&data);
     let says = "more than a day ahead of this machine's clock";
     let log = wait_until("the log tells", SOON, || Some(agent.log()).filter(|log| log.contains(says)));

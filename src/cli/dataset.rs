@@ -32,10 +32,7 @@ pub(super) fn report(bytes: Vec<u8>, now_ms: i64) -> Report {
 }
 
 fn told(kind: &str, finding: &Finding) -> String {
-    match finding.path.as_str() {
-        "" => format!("{kind}: {}", finding.message),
-        path => format!("{kind}: {path}: {}", finding.message),
-    }
+    format!("{kind}: {finding}")
 }
 
 fn summary(dataset: &Dataset<'_>) -> Vec<String> {

@@ -26,6 +26,17 @@ pub(super) fn warn_of_dataset(dataset: &Dataset<'_>, now_ms: i64) {
     warn_of_ahead(dataset.find_ahead(now_ms));
 }
 
+/// Says what stops or breaks SDKs, by name.
+pub(super) fn warn_of_harm(dataset: &Dataset<'_>) {
+    for Finding { path, message } in dataset.harms().take(LOGGED_MAX) {
+        tracing::warn!(path, "{message}");
+    }
+    let more = dataset.harmful.len().saturating_sub(LOGGED_MAX);
+    if more > 0 {
+        tracing::warn!("{more} more places of the dataset stop or break SDKs");
+    }
+}
+
 /// Says of an `updatedAt` in the future.
 pub(super) fn warn_of_ahead(ahead: Option<Finding>) {
     if let Some(Finding { path, message }) = ahead {

@@ -13,7 +13,7 @@ use crate::model::segment::SegmentDef;
 use crate::store::{Published, Snapshot};
 use crate::telemetry::metrics::Source;
 
-use super::report::{report_findings, warn_of_ahead};
+use super::report::{report_findings, warn_of_ahead, warn_of_harm};
 use super::writer::Ingest;
 
 impl Ingest {
@@ -52,6 +52,7 @@ impl Ingest {
                 took_ms = arrived.elapsed().as_millis() as u64,
                 "data loaded"
             );
+            warn_of_harm(dataset);
             warn_of_ahead(dataset.find_ahead((self.wall_ms)()));
         } else {
             tracing::debug!(source = Source::Upstream.as_str(), "full sync; nothing in it is new");

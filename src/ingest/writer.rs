@@ -18,7 +18,7 @@ use crate::wire::http1::response::error_body;
 use super::following::{Following, Standing};
 use super::handle::Submission;
 use super::inflate::inflate;
-use super::report::{LOGGED_MAX, report_findings, warn_of_dataset};
+use super::report::{LOGGED_MAX, report_findings, warn_of_dataset, warn_of_harm};
 
 /// What the writer is asked to do.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub struct Loaded {
     pub serves: String,
     /// The highest `updatedAt` ever seen.
     pub data_version: i64,
+    /// The first things in it that stop or break SDKs.
+    pub harms: Vec<String>,
 }
 
 /// The single writer.
@@ -152,7 +154,8 @@ impl Ingest {
         };
         match self.load(bytes, Source::Bootstrap, None, Instant::now()) {
             Ok((loaded, change, arrived)) => {
-                let body = status::bootstrap_json(&loaded.serves, loaded.data_version).into_bytes();
+                let body =
+                    status::bootstrap_json(&loaded.serves, loaded.data_version, &loaded.harms).into_bytes();
                 match change {
                     // The last reactor to serve from the new data sends the answer.
                     Some(change) => {
@@ -206,7 +209,8 @@ impl Ingest {
         let now_ms = (self.wall_ms)();
         self.following.update(|standing| standing.last_synced_ms = Some(now_ms));
         let snapshot = self.writer.current();
-        let loaded = Loaded { serves: snapshot.serves(), data_version: snapshot.data_version() };
+        let harms = dataset.harms().take(LOGGED_MAX).map(ToString::to_string).collect();
+        let loaded = Loaded { serves: snapshot.serves(), data_version: snapshot.data_version(), harms };
         self.metrics.loaded(u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX));
         self.count(snapshot);
         self.report(&published, &dataset, source, &loaded, arrived);
@@ -259,8 +263,9 @@ impl Ingest {
         }
         if warnings > 0 && published.change.is_some() {
             tracing::warn!(
-                "the dataset has {warnings} warnings; `featbit-agent check --data-file FILE` shows them"
+                "the dataset has {warnings} warnings; `featbit-agent check --data-file FILE` shows all of them"
             );
+            warn_of_harm(dataset);
         }
         for forgotten in report.forgotten_updated_at.iter().take(LOGGED_MAX) {
             tracing::warn!(

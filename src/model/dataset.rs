@@ -12,8 +12,17 @@ pub struct Dataset<'a> {
     pub environments: Vec<EnvironmentDef<'a>>,
     /// What the dump's reader should know but does not stand in the way of serving it.
     pub warnings: Vec<Finding>,
+    /// Which of the warnings tell of what stops or breaks SDKs.
+    pub harmful: Vec<usize>,
     /// What a server's message holds beside that, and cannot be read. Empty for a dump, which is refused instead.
     pub left_out: LeftOut<'a>,
+}
+
+impl Dataset<'_> {
+    /// The warnings that tell of what stops or breaks SDKs.
+    pub fn harms(&self) -> impl Iterator<Item = &Finding> {
+        self.harmful.iter().filter_map(|index| self.warnings.get(*index))
+    }
 }
 
 /// One environment of a dataset.
@@ -36,6 +45,16 @@ pub struct Finding {
     pub path: String,
     /// What is wrong and what to do. Never contains a secret.
     pub message: String,
+}
+
+/// In one line.
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.path.as_str() {
+            "" => f.write_str(&self.message),
+            path => write!(f, "{path}: {}", self.message),
+        }
+    }
 }
 
 /// Faults that [`LeftOut`] tells; further ones are counted.

@@ -80,9 +80,17 @@ impl Status<'_> {
     }
 }
 
-/// The answer to `POST /api/public/proxy/bootstrap`.
-pub fn bootstrap_json(serves: &str, data_version: i64) -> String {
-    format!("{{\"serves\":{},\"dataVersion\":{data_version}}}", json_string(serves))
+/// The answer to `POST /api/public/proxy/bootstrap`. `warnings`, which FeatBit's agent does not know, are left out where
+/// there are none.
+pub fn bootstrap_json(serves: &str, data_version: i64, warnings: &[String]) -> String {
+    let warnings = match warnings {
+        [] => String::new(),
+        some => {
+            let some: Vec<String> = some.iter().map(|warning| json_string(warning)).collect();
+            format!(",\"warnings\":[{}]", some.join(","))
+        }
+    };
+    format!("{{\"serves\":{},\"dataVersion\":{data_version}{warnings}}}", json_string(serves))
 }
 
 /// `text` as a JSON string, quotes included.
@@ -158,7 +166,11 @@ mod tests {
 
     #[test]
     fn bootstrap_answers_what_is_served() {
-        assert_eq!(bootstrap_json("a:b,c:d", 7), r#"{"serves":"a:b,c:d","dataVersion":7}"#);
+        assert_eq!(bootstrap_json("a:b,c:d", 7, &[]), r#"{"serves":"a:b,c:d","dataVersion":7}"#);
+        assert_eq!(
+            bootstrap_json("", 7, &["x: is \"odd\"".into(), "y".into()]),
+            r#"{"serves":"","dataVersion":7,"warnings":["x: is \"odd\"","y"]}"#
+        );
     }
 
     #[test]

@@ -14,7 +14,8 @@ use crate::model::flag::FlagDef;
 use crate::model::secret::{SecretDef, SecretKind, encoded_env_id};
 use crate::model::segment::SegmentDef;
 
-use super::findings::{DatasetError, Findings, Path};
+use super::findings::{DatasetError, Findings, Path, Quoted};
+use super::foreign;
 use super::items;
 use super::lint::SegmentIndex;
 use super::secrets;
@@ -36,6 +37,9 @@ pub(super) enum Twice {
 /// Reads the dump.
 pub(super) fn read<'a>(parsed: &Parsed<'a>) -> Result<Dataset<'a>, DatasetError> {
     let root = Path::Root("the dump");
+    if let Some(what) = foreign::what_it_is(parsed.root()) {
+        return Err(DatasetError::single(root.to_string(), what));
+    }
     read_at(parsed, parsed.root(), &root, Findings::default(), Twice::Fault)
 }
 
@@ -162,6 +166,12 @@ fn index_segments<'a>(items: &[Item<'_, 'a>]) -> SegmentIndex<'a> {
 /// Where in the dump something stands: the item, and the place in its list.
 type Place = (usize, usize);
 
+/// A flag that counts among those of its key: where it is, and what ranks it.
+struct Counting {
+    place: Place,
+    rank: (bool, i64),
+}
+
 /// The environments so far, and what of each was seen where.
 #[derive(Default)]
 struct Environments<'a> {
@@ -176,7 +186,8 @@ struct Seen<'a> {
     /// The item that first names the environment.
     item: usize,
     flag_ids: Map<&'a str, Place>,
-    flag_keys: Map<&'a str, Place>,
+    /// Of each key, the flag that counts.
+    flag_keys: Map<&'a str, Counting>,
     segment_ids: Map<&'a str, Place>,
 }
 
@@ -298,9 +309,11 @@ impl<'p, 'a> Reader<'p, 'a> {
         let mut index = 0;
         while let Some(element) = elements.next() {
             let path = item_path.item("featureFlags", index);
-            let faults = self.findings.faults();
+            let (faults, mark) = (self.findings.faults(), self.findings.mark());
             let raw = self.parsed.raw(element, elements.peek().copied());
             let flag = items::flag(&mut self.findings, &path, element, raw, &self.segments);
+            let key = flag.as_ref().map_or("", |flag| flag.key);
+            self.findings.add_since(mark, || format!("flag {}", Quoted(key)));
             if let Some(flag) = flag
                 && self.findings.faults() == faults
             {
@@ -319,7 +332,7 @@ impl<'p, 'a> Reader<'p, 'a> {
                     "featureFlags",
                     (item, index),
                 );
-                check_key(&mut self.findings, &path, &mut seen.flag_keys, flag.key, (item, index));
+                check_key(&mut self.findings, &path, &mut seen.flag_keys, &flag, (item, index));
                 environment.flags.push(flag);
             } else if self.leave_out(faults) {
                 let mut lost = lost(element, Some(list.env_id), "id");
@@ -336,9 +349,11 @@ impl<'p, 'a> Reader<'p, 'a> {
         let mut index = 0;
         while let Some(element) = elements.next() {
             let path = item_path.item("segments", index);
-            let faults = self.findings.faults();
+            let (faults, mark) = (self.findings.faults(), self.findings.mark());
             let raw = self.parsed.raw(element, elements.peek().copied());
             let segment = items::segment(&mut self.findings, &path, element, raw);
+            let id = segment.as_ref().map_or("", |segment| segment.id);
+            self.findings.add_since(mark, || format!("segment {}", Quoted(id)));
             if let Some(segment) = segment
                 && self.findings.faults() == faults
             {
@@ -382,8 +397,8 @@ impl<'p, 'a> Reader<'p, 'a> {
                 );
             }
         }
-        let warnings = self.findings.finish()?;
-        Ok(Dataset { environments: list, warnings, left_out: self.left_out })
+        let (warnings, harmful) = self.findings.finish()?;
+        Ok(Dataset { environments: list, warnings, harmful, left_out: self.left_out })
     }
 }
 
@@ -491,24 +506,34 @@ fn check_unique<'a>(
     }
 }
 
+/// SDKs are given one flag of each key: the newest that is not archived, of equally new ones the last.
 fn check_key<'a>(
     findings: &mut Findings,
     path: &Path<'_>,
-    keys: &mut Map<&'a str, Place>,
-    key: &'a str,
+    keys: &mut Map<&'a str, Counting>,
+    flag: &FlagDef<'a>,
     place: Place,
 ) {
-    match keys.entry(key) {
+    let rank = (!flag.is_archived, flag.updated_at_ms);
+    match keys.entry(flag.key) {
         Entry::Vacant(entry) => {
-            entry.insert(place);
+            entry.insert(Counting { place, rank });
         }
-        Entry::Occupied(entry) => {
-            let (item, index) = *entry.get();
+        Entry::Occupied(mut entry) => {
+            let (item, index) = entry.get().place;
+            let left_out = if rank >= entry.get().rank {
+                entry.insert(Counting { place, rank });
+                "that one is left out"
+            } else {
+                "this one is left out"
+            };
+            // Not noted as harm: whoever serves one of them says so itself.
             findings.warn(
                 &path.key("key"),
                 format_args!(
-                    "is the key of items[{item}].featureFlags[{index}] too: both are sent, and which one an SDK \
-                     evaluates is up to it; change one"
+                    "is the key of items[{item}].featureFlags[{index}] too, and SDKs are given only the newest that is \
+                     not archived: {left_out}. With both, the Java SDK would never be ready, and the Android SDK would \
+                     drop the message; remove one, or change its key"
                 ),
             );
         }

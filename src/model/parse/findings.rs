@@ -93,6 +93,8 @@ pub(super) struct Findings {
     faults_more: usize,
     warnings: Vec<Finding>,
     warnings_more: usize,
+    /// Which of the warnings tell of harm to SDKs.
+    harmful: Vec<usize>,
     /// Whether nobody asks for warnings.
     pub quiet: bool,
 }
@@ -146,8 +148,31 @@ impl Findings {
         count > 0
     }
 
-    /// The warnings if there was no fault, else the faults.
-    pub fn finish(mut self) -> Result<Vec<Finding>, DatasetError> {
+    /// Notes what stops or breaks SDKs that are given the dump as it is. The message names them.
+    #[cold]
+    pub fn harms(&mut self, path: &Path<'_>, message: impl fmt::Display) {
+        let before = self.warnings.len();
+        self.warn(path, message);
+        if self.warnings.len() > before {
+            self.harmful.push(before);
+        }
+    }
+
+    /// How far it is, for [`Self::add_since`].
+    pub fn mark(&self) -> (usize, usize) {
+        (self.faults.len(), self.warnings.len())
+    }
+
+    /// Says of what is noted since the mark which item it is in: people know its name, not its place.
+    pub fn add_since(&mut self, (faults, warnings): (usize, usize), item: impl Fn() -> String) {
+        let new = self.faults.iter_mut().skip(faults).chain(self.warnings.iter_mut().skip(warnings));
+        for finding in new {
+            finding.message = format!("{} ({})", finding.message, item());
+        }
+    }
+
+    /// The warnings if there was no fault, and which of them tell of harm to SDKs; else the faults.
+    pub fn finish(mut self) -> Result<(Vec<Finding>, Vec<usize>), DatasetError> {
         if !self.faults.is_empty() {
             return Err(DatasetError { faults: self.faults, more: self.faults_more });
         }
@@ -155,7 +180,7 @@ impl Findings {
             let message = format!("and {} more warnings", self.warnings_more);
             self.warnings.push(Finding { path: String::from("the dump"), message });
         }
-        Ok(self.warnings)
+        Ok((self.warnings, self.harmful))
     }
 }
 
@@ -195,9 +220,21 @@ mod tests {
         for index in 0..WARNINGS_MAX + 5 {
             findings.warn(&root.item("items", index), "odd");
         }
-        let warnings = findings.finish().unwrap();
+        let (warnings, harmful) = findings.finish().unwrap();
+        assert!(harmful.is_empty());
         assert_eq!(warnings.len(), WARNINGS_MAX + 1);
         assert_eq!(warnings[WARNINGS_MAX].message, "and 5 more warnings");
+
+        let mut findings = Findings::default();
+        for index in 0..WARNINGS_MAX + 2 {
+            match index % 2 {
+                0 => findings.warn(&root.item("items", index), "odd"),
+                _ => findings.harms(&root.item("items", index), "breaks something"),
+            }
+        }
+        let (warnings, harmful) = findings.finish().unwrap();
+        assert_eq!((harmful.len(), harmful[1]), (WARNINGS_MAX / 2, 3));
+        assert!(harmful.iter().all(|index| warnings[*index].message == "breaks something"));
 
         let mut findings = Findings::default();
         for index in 0..FAULTS_MAX + 2 {

@@ -8,7 +8,7 @@ use crate::model::segment::{Condition, SegmentDef, SegmentRule};
 
 use super::findings::{Findings, Path};
 use super::lint::{self, Owner, SegmentIndex, VariationIds};
-use super::property::Property;
+use super::property::{self, Property};
 use super::tape::{Value, pick};
 
 /// Reads the flag at `path`, whose own JSON is `raw`; `None`, with a fault, if it is no object.
@@ -37,14 +37,17 @@ pub(super) fn flag<'a>(
     let id = findings.item_id(id, path);
     let env_id = findings.environment(env_id, path, "envId");
     let key = findings.required_text(key, path, "key");
-    let variation_type = findings.text(variation_type, path, "variationType").unwrap_or("string");
+    let variation_type = findings.plain_text(variation_type, path, "variationType").unwrap_or("string");
     let updated_at_ms = findings.updated_at_ms(updated_at, path);
     let is_archived = findings.is_archived(is_archived, path);
     let is_enabled = findings.boolean(is_enabled, path, "isEnabled");
     let disabled_variation_id =
-        findings.text(disabled_variation_id, path, "disabledVariationId").unwrap_or("");
+        findings.plain_text(disabled_variation_id, path, "disabledVariationId").unwrap_or("");
     let variations = self::variations(findings, path, variations);
     lint::flag_names(findings, path, key, variation_type, &variations);
+    if !is_archived {
+        lint::variation_ids(findings, path, &variations);
+    }
     let known = VariationIds::new(&variations);
     lint::variation_reference(findings, &path.key("disabledVariationId"), disabled_variation_id, &known);
     let targets = targets(findings, path, target_users, &known);
@@ -81,11 +84,18 @@ fn variations<'a>(
         let path = path.item("variations", index);
         pick!(findings.object(element, &path) => id: "id", value: "value");
         let id = findings.text(id, &path, "id").unwrap_or_else(|| {
-            findings.warn(&path.key("id"), "is absent: nothing can refer to the variation; give it an id");
+            findings.harms(
+                &path.key("id"),
+                "is absent: nothing can refer to the variation, and the Java SDK stops for good; give it an id",
+            );
             ""
         });
         let value = findings.text(value, &path, "value").unwrap_or_else(|| {
-            findings.warn(&path.key("value"), "is absent: the agent serves the empty text; give it a value");
+            findings.harms(
+                &path.key("value"),
+                "is absent: the agent serves the empty text to client SDKs, server SDKs give what they make of \
+                 nothing, and at null the Rust SDK discards the whole message; give it a value",
+            );
             ""
         });
         variations.push(Variation { id, value });
@@ -99,13 +109,13 @@ fn targets<'a>(
     property: Property<'_, 'a>,
     known: &VariationIds<'_, 'a>,
 ) -> Vec<Target<'a>> {
-    let elements = findings.list(property, path, "targetUsers");
+    let elements = findings.needed_list(property, path, "targetUsers");
     let mut targets = Vec::with_capacity(elements.len());
     for (index, element) in elements.enumerate() {
         let path = path.item("targetUsers", index);
         pick!(findings.object(element, &path) => key_ids: "keyIds", variation_id: "variationId");
         let key_ids = findings.texts(key_ids, &path, "keyIds");
-        let variation_id = findings.text(variation_id, &path, "variationId").unwrap_or("");
+        let variation_id = findings.plain_text(variation_id, &path, "variationId").unwrap_or("");
         lint::variation_reference(findings, &path.key("variationId"), variation_id, known);
         targets.push(Target { key_ids, variation_id });
     }
@@ -119,7 +129,7 @@ fn rules<'a>(
     known: &VariationIds<'_, 'a>,
     owner: Owner<'_, 'a>,
 ) -> Vec<Rule<'a>> {
-    let elements = findings.list(property, path, "rules");
+    let elements = findings.needed_list(property, path, "rules");
     let mut rules = Vec::with_capacity(elements.len());
     for (index, element) in elements.enumerate() {
         let path = path.item("rules", index);
@@ -131,7 +141,7 @@ fn rules<'a>(
             variations: "variations",
         );
         rules.push(Rule {
-            name: findings.text(name, &path, "name").unwrap_or(""),
+            name: findings.plain_text(name, &path, "name").unwrap_or(""),
             conditions: self::conditions(findings, &path, conditions, owner),
             rollout: rollout(findings, &path, dispatch_key, included_in_expt, variations, known),
         });
@@ -147,9 +157,13 @@ fn fallthrough<'a>(
 ) -> Rollout<'a> {
     let path = path.key("fallthrough");
     let Some(value) = property.filter(|value| !value.is_null()) else {
-        findings.warn(
+        let rust = if property.is_some() { ", and the Rust SDK discards the whole message" } else { "" };
+        findings.harms(
             &path,
-            "is absent: users whom no target and no rule matches get no variation; add it with a rollout",
+            format_args!(
+                "is absent: users whom no target and no rule matches get no variation, the Go SDK panics in the \
+                 application for them{rust}; add it with a rollout"
+            ),
         );
         return Rollout::default();
     };
@@ -171,7 +185,7 @@ fn rollout<'a>(
 ) -> Rollout<'a> {
     let dispatch_key = findings.text(dispatch_key, path, "dispatchKey");
     let included_in_expt = findings.boolean(included_in_expt, path, "includedInExpt");
-    let elements = findings.list(variations, path, "variations");
+    let (variations_property, elements) = (variations, findings.list(variations, path, "variations"));
     let mut variations = Vec::with_capacity(elements.len());
     for (index, element) in elements.enumerate() {
         let path = path.item("variations", index);
@@ -180,13 +194,13 @@ fn rollout<'a>(
             rollout: "rollout",
             expt_rollout: "exptRollout",
         );
-        let id = findings.text(id, &path, "id").unwrap_or("");
+        let id = findings.plain_text(id, &path, "id").unwrap_or("");
         lint::variation_reference(findings, &path.key("id"), id, known);
         let range = range(findings, &path, rollout);
         let expt_rollout = findings.number(expt_rollout, &path.key("exptRollout"));
         variations.push(RolloutVariation { id, range, expt_rollout });
     }
-    lint::rollout(findings, &path.key("variations"), &variations);
+    lint::rollout(findings, &path.key("variations"), variations_property, &variations);
     Rollout { dispatch_key, included_in_expt, variations }
 }
 
@@ -209,10 +223,18 @@ fn range(findings: &mut Findings, path: &Path<'_>, property: Property<'_, '_>) -
     match count {
         2 => range,
         0 | 1 => {
-            findings.warn(
+            // Node indexes what is null, Go and Java what is too short.
+            let harm = match property {
+                Some(value) if !value.is_null() => "the Go and Java SDKs panic and throw in the application",
+                Some(_) => {
+                    "Go, Java and Node SDKs panic and throw in the application, and Rust's discards the message"
+                }
+                None => "the Go, Java and Node SDKs panic and throw in the application",
+            };
+            findings.harms(
                 &path.key("rollout"),
                 format_args!(
-                    "holds {count} numbers instead of two: the share serves nobody; write [from, to]"
+                    "holds {count} numbers instead of two: the share serves nobody, and {harm}; write [from, to]"
                 ),
             );
             [0.0; 2]
@@ -236,9 +258,10 @@ fn conditions<'a>(
     owner: Owner<'_, 'a>,
 ) -> Vec<Condition<'a>> {
     if property.is_none_or(|value| value.is_null()) {
-        findings.warn(
+        let harm = property::absence_of_a_list(property);
+        findings.harms(
             &path.key("conditions"),
-            "is absent: a rule without conditions matches every user; write [] if that is meant",
+            format_args!("{harm}; a rule without conditions matches every user: write [] if that is meant"),
         );
     }
     let elements = findings.list(property, path, "conditions");
@@ -247,7 +270,7 @@ fn conditions<'a>(
         let path = path.item("conditions", index);
         pick!(findings.object(element, &path) => property: "property", op: "op", value: "value");
         let condition = Condition {
-            property: findings.text(property, &path, "property").unwrap_or(""),
+            property: findings.plain_text(property, &path, "property").unwrap_or(""),
             op: findings.text(op, &path, "op").unwrap_or(""),
             value: findings.text(value, &path, "value"),
         };
@@ -291,7 +314,7 @@ fn segment_rules<'a>(
     path: &Path<'_>,
     property: Property<'_, 'a>,
 ) -> Vec<SegmentRule<'a>> {
-    let elements = findings.list(property, path, "rules");
+    let elements = findings.needed_list(property, path, "rules");
     let mut rules = Vec::with_capacity(elements.len());
     for (index, element) in elements.enumerate() {
         let path = path.item("rules", index);

@@ -4,7 +4,7 @@
 //! Must not refuse anything, and must not know what evaluation makes of a pattern or a number: it checks that
 //! names name something. Each message says what is wrong, what the agent does about it, and what to do.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
@@ -111,6 +111,32 @@ pub(super) fn flag_names(
     }
 }
 
+/// The ids of a flag's variations, which SDKs find them by. For a flag that is archived nobody does.
+pub(super) fn variation_ids(findings: &mut Findings, path: &Path<'_>, variations: &[Variation<'_>]) {
+    if findings.quiet {
+        return;
+    }
+    let many = variations.len() > VARIATIONS_SEARCHED_MAX;
+    let mut first_of: HashMap<&str, usize, RandomState> = HashMap::default();
+    for (index, Variation { id, .. }) in variations.iter().enumerate() {
+        let first = if many {
+            *first_of.entry(id).or_insert(index)
+        } else {
+            variations.iter().position(|variation| variation.id == *id).unwrap_or(index)
+        };
+        // What has no id has been told.
+        if first < index && !id.is_empty() {
+            findings.harms(
+                &path.item("variations", index).key("id"),
+                format_args!(
+                    "is the id of variations[{first}] too: the Java SDK stops for good, and others find one of the two; \
+                     give each its own"
+                ),
+            );
+        }
+    }
+}
+
 /// A condition. `op` and `value` are its texts, the properties tell null from missing.
 pub(super) fn condition(
     findings: &mut Findings,
@@ -126,14 +152,20 @@ pub(super) fn condition(
     if matches!(property, "User is in segment" | "User is not in segment") {
         match owner {
             Owner::Flag(segments, env_id) => {
-                segment_references(findings, &path.key("value"), value, segments, env_id);
+                segment_references(findings, &path.key("value"), (value, value_property), segments, env_id);
                 return;
             }
-            Owner::Segment => findings.warn(
-                &path.key("property"),
-                "refers to segments from within a segment: FeatBit and the agent take it for the name of a plain \
-                 attribute; put the condition into the rules of the flag",
-            ),
+            Owner::Segment => {
+                findings.warn(
+                    &path.key("property"),
+                    "refers to segments from within a segment: FeatBit and the agent take it for the name of a plain \
+                     attribute; put the condition into the rules of the flag",
+                );
+                // The Node SDK looks at the list all the same.
+                if value_property.is_none() || value.is_some_and(|value| !is_list_or_null(value)) {
+                    findings.harms(&path.key("value"), ENDS_NODE);
+                }
+            }
         }
     }
     match op_property.filter(|op| !op.is_null()) {
@@ -148,10 +180,11 @@ pub(super) fn condition(
         Some(_) => {}
     }
     match value {
-        None => never_true(findings, &path.key("value"), value_property, "set a value; it may be \"\""),
-        Some("null") if op == "NotOneOf" => findings.warn(
+        None => no_value(findings, &path.key("value"), value_property),
+        Some("null") if op == "NotOneOf" => findings.harms(
             &path.key("value"),
-            "is the text of a JSON null: no value is one of none, so the condition always holds",
+            "is the text of a JSON null: no value is one of none, so the condition always holds, and the Java SDK \
+             throws in the application; write \"[]\"",
         ),
         Some(value) if matches!(op, "IsOneOf" | "NotOneOf") && !each_string(value, |_| {}) => findings.warn(
             &path.key("value"),
@@ -166,7 +199,7 @@ pub(super) fn condition(
 fn never_true(findings: &mut Findings, path: &Path<'_>, property: Property<'_, '_>, advice: &str) {
     match property {
         None => findings.warn(path, format_args!("is missing: the condition is never true; {advice}")),
-        Some(_) => findings.warn(
+        Some(_) => findings.harms(
             path,
             format_args!(
                 "is null: the condition is never true, and the Rust SDK discards the whole message that holds it; \
@@ -174,6 +207,21 @@ fn never_true(findings: &mut Findings, path: &Path<'_>, property: Property<'_, '
             ),
         ),
     }
+}
+
+#[cold]
+fn no_value(findings: &mut Findings, path: &Path<'_>, property: Property<'_, '_>) {
+    let (is, rust) = match property {
+        None => ("is missing", ""),
+        Some(_) => ("is null", ", and the Rust SDK discards the whole message that holds it"),
+    };
+    findings.harms(
+        path,
+        format_args!(
+            "{is}: the condition is never true, the Java SDK throws in the application{rust}; set a value; it may be \
+             \"\""
+        ),
+    );
 }
 
 fn is_operator(op: &str) -> bool {
@@ -201,15 +249,33 @@ fn is_operator(op: &str) -> bool {
 fn segment_references(
     findings: &mut Findings,
     path: &Path<'_>,
-    value: Option<&str>,
+    (value, property): (Option<&str>, Property<'_, '_>),
     segments: &SegmentIndex<'_>,
     env_id: EnvironmentId,
 ) {
-    let value = value.unwrap_or("null");
+    let value = match (value, property) {
+        (Some(value), _) => value,
+        // What is no text is a fault, which has been told.
+        (None, Some(property)) if !property.is_null() => return,
+        (None, None) => return findings.harms(path, ENDS_NODE),
+        (None, Some(_)) => {
+            return findings.harms(
+                path,
+                "is null and names no segment, so nobody is in any: the Java SDK throws in the application, and the \
+                 Rust SDK discards the whole message; write it like \"[\\\"<id>\\\"]\"",
+            );
+        }
+    };
     let mut dangling = false;
     let good = each_string(value, |id| dangling |= !segments.homes.contains(&(env_id, id)));
     if value.trim() == "null" {
-        findings.warn(path, "names no segment, so nobody is in any; write it like \"[\\\"<id>\\\"]\"");
+        findings.harms(
+            path,
+            "names no segment, so nobody is in any, and the Java SDK throws in the application; write it like \
+             \"[\\\"<id>\\\"]\"",
+        );
+    } else if !is_list_or_null(value) {
+        findings.harms(path, ENDS_NODE);
     } else if !good {
         findings.warn(
             path,
@@ -247,6 +313,16 @@ fn dangling_segment(
             ),
         );
     }
+}
+
+/// What a list of segments does that is none.
+const ENDS_NODE: &str = "is not the text of a JSON array of segment ids, so the condition is never true: the process of the \
+                         Node SDK ends, and the Java SDK stops for good if the application listens to changes; write it \
+                         like \"[\\\"<id>\\\"]\"";
+
+/// Whether the Node SDK reads `text` as a list of segments, whatever the elements, or as none.
+fn is_list_or_null(text: &str) -> bool {
+    serde_json::from_str::<Option<Vec<serde::de::IgnoredAny>>>(text).is_ok()
 }
 
 /// Calls `each` with every element of the JSON array of strings that `text` is; false if it is something
@@ -303,14 +379,29 @@ impl<'de, F: FnMut(&str)> Visitor<'de> for One<'_, F> {
 }
 
 /// The shares of one rollout; `path` is the list. Shares of no width serve nobody and are common.
-pub(super) fn rollout(findings: &mut Findings, path: &Path<'_>, shares: &[RolloutVariation<'_>]) {
+pub(super) fn rollout(
+    findings: &mut Findings,
+    path: &Path<'_>,
+    property: Property<'_, '_>,
+    shares: &[RolloutVariation<'_>],
+) {
     if findings.quiet || is_partition(shares) {
         return;
     }
     if shares.is_empty() {
-        findings.warn(
+        let (is, others) = match property {
+            None => ("is missing", ", the Node SDK throws in the application"),
+            Some(value) if value.is_null() => (
+                "is null",
+                ", the Node SDK throws in the application, the Rust SDK discards the whole message that holds it",
+            ),
+            Some(_) => ("is empty", ""),
+        };
+        findings.harms(
             path,
-            "is missing or empty: users who come to it get no variation; add one with \"rollout\": [0, 1]",
+            format_args!(
+                "{is}: users who come to it get no variation{others}, {NO_SHARE}; add one with \"rollout\": [0, 1]"
+            ),
         );
         return;
     }
@@ -350,12 +441,15 @@ pub(super) fn rollout(findings: &mut Findings, path: &Path<'_>, shares: &[Rollou
     gap(findings, path, covered, 1.0);
 }
 
+/// What SDKs do for a user whom no share of a rollout holds.
+const NO_SHARE: &str = "the Go SDK panics and the Python SDK throws in the application";
+
 fn gap(findings: &mut Findings, path: &Path<'_>, from: f64, to: f64) {
     if to > from + RANGE_TOLERANCE {
-        findings.warn(
+        findings.harms(
             path,
             format_args!(
-                "no range covers {from} to {to}: users who fall there get no variation; close the gap"
+                "no range covers {from} to {to}: users who fall there get no variation, {NO_SHARE}; close the gap"
             ),
         );
     }

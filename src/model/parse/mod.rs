@@ -5,10 +5,12 @@
 //! and secrets that cannot be read are left out, and told. What a FeatBit server tolerates is
 //! tolerated, with a warning. simd-json finds the tokens (`text`), `tape` walks them, `property` reads one
 //! property as one type, `secrets` and `items` secrets, flags and segments, `dump` the whole with its
-//! environments, `relay` the messages in which a server sends one; `lint` looks for what was hardly meant.
+//! environments, `relay` the messages in which a server sends one; `lint` looks for what was hardly meant and for what
+//! harms SDKs, `foreign` for what is no dump at all.
 
 mod dump;
 mod findings;
+mod foreign;
 mod items;
 mod lint;
 mod property;

@@ -6,7 +6,7 @@
 use crate::model::environment_id::EnvironmentId;
 use crate::model::timestamp;
 
-use super::findings::{Findings, Path};
+use super::findings::{Findings, Path, Quoted};
 use super::tape::{Elements, Fields, Value};
 
 /// A property as found: `None` if it is missing.
@@ -15,6 +15,49 @@ pub(super) type Property<'t, 'a> = Option<Value<'t, 'a>>;
 /// `null` or missing: .NET leaves the default of the type in both cases.
 fn absent(property: Property<'_, '_>) -> bool {
     property.is_none_or(|value| value.is_null())
+}
+
+/// What the absence of a list does to SDKs.
+pub(super) fn absence_of_a_list(property: Property<'_, '_>) -> &'static str {
+    match property {
+        None => "is missing: the agent reads it as [], but the Node SDK throws in the application",
+        Some(_) => {
+            "is null: the agent reads it as [], but the Node SDK throws in the application, and the Rust SDK discards \
+             the whole message that holds it"
+        }
+    }
+}
+
+/// Seconds since the epoch below this are from before the year 5138, and as milliseconds would be before 1974: what is
+/// below was counted in seconds.
+const SECONDS_MAX: f64 = 1e11;
+
+/// The date that a number, or what MongoDB exports for a date, stands for.
+fn date_meant(value: Value<'_, '_>) -> Option<String> {
+    let mut value = value;
+    // `{"$date": "…"}`, `{"$date": 1}`, `{"$date": {"$numberLong": "1"}}`.
+    for name in ["$date", "$numberLong"] {
+        if let Some(mut fields) = value.fields() {
+            value = fields.find(|(key, _)| *key == name)?.1;
+        }
+    }
+    let ms = match (value.as_f64(), value.as_str()) {
+        (Some(seconds), _) if seconds.abs() < SECONDS_MAX => Some(seconds * 1000.0),
+        (Some(ms), _) => Some(ms),
+        (None, Some(text)) => match timestamp::parse_iso8601_ms(text) {
+            Some(ms) => return in_range(ms).then(|| timestamp::format_iso8601(ms)),
+            None => text.parse().ok(),
+        },
+        (None, None) => None,
+    }?;
+    // A number beyond the range becomes the nearest end of it, which is out of range too.
+    let ms = ms as i64;
+    in_range(ms).then(|| timestamp::format_iso8601(ms))
+}
+
+/// Whether a date is one that is taken without a word.
+fn in_range(ms: i64) -> bool {
+    (timestamp::FIRST_MS..=timestamp::LAST_MS).contains(&ms)
 }
 
 impl Findings {
@@ -64,9 +107,21 @@ impl Findings {
         self.text(property, path, name).unwrap_or("")
     }
 
+    /// A text that may be absent, but that the Rust SDK does not take as null.
+    pub fn plain_text<'a>(
+        &mut self,
+        property: Property<'_, 'a>,
+        path: &Path<'_>,
+        name: &'static str,
+    ) -> Option<&'a str> {
+        self.null_breaks_rust(property, path, name);
+        self.text(property, path, name)
+    }
+
     /// `true` or `false`; absent is `false`, as .NET's default.
     pub fn boolean(&mut self, property: Property<'_, '_>, path: &Path<'_>, name: &'static str) -> bool {
         let Some(value) = property.filter(|value| !value.is_null()) else {
+            self.null_breaks_rust(property, path, name);
             return false;
         };
         value.as_bool().unwrap_or_else(|| {
@@ -102,6 +157,20 @@ impl Findings {
         })
     }
 
+    /// An array that may be absent for the agent, but not for all SDKs.
+    pub fn needed_list<'t, 'a>(
+        &mut self,
+        property: Property<'t, 'a>,
+        path: &Path<'_>,
+        name: &'static str,
+    ) -> Elements<'t, 'a> {
+        if absent(property) {
+            let harm = absence_of_a_list(property);
+            self.harms(&path.key(name), format_args!("{harm}; write []"));
+        }
+        self.list(property, path, name)
+    }
+
     /// An array that must be there.
     pub fn required_list<'t, 'a>(
         &mut self,
@@ -115,20 +184,25 @@ impl Findings {
         self.list(property, path, name)
     }
 
-    /// An array of texts. A null among them, which .NET reads as well, equals no user's key and is left out.
+    /// An array of texts that SDKs need. A null among them, which .NET reads as well, equals no user's key and is left
+    /// out.
     pub fn texts<'a>(
         &mut self,
         property: Property<'_, 'a>,
         path: &Path<'_>,
         name: &'static str,
     ) -> Vec<&'a str> {
-        let elements = self.list(property, path, name);
+        let elements = self.needed_list(property, path, name);
         let mut texts = Vec::with_capacity(elements.len());
         for (index, element) in elements.enumerate() {
             match element.as_str() {
                 Some(text) => texts.push(text),
                 None if element.is_null() => {
-                    self.warn(&path.item(name, index), "is null and never matches anybody; remove it");
+                    self.harms(
+                        &path.item(name, index),
+                        "is null and never matches anybody: the Rust SDK discards the whole message that holds it, \
+                         and among keyIds the Java SDK throws in the application; remove it",
+                    );
                 }
                 None => {
                     self.wrong_type(element, &path.item(name, index), "a string; put it in quotes");
@@ -160,6 +234,13 @@ impl Findings {
 
     /// `updatedAt`, which must be there.
     pub fn updated_at_ms(&mut self, property: Property<'_, '_>, path: &Path<'_>) -> i64 {
+        if let Some(value) = property
+            && value.as_str().is_none()
+            && !value.is_null()
+        {
+            self.no_date(value, &path.key("updatedAt"));
+            return 0;
+        }
         let faults = self.faults();
         let text = self.required_text(property, path, "updatedAt");
         let path = path.key("updatedAt");
@@ -169,11 +250,28 @@ impl Findings {
             }
             return 0;
         };
-        if !timestamp::has_offset(text) {
+        if ms > timestamp::LAST_MS {
+            self.fault(
+                &path,
+                "is after 2262-04-10: the Go SDK counts nanoseconds, and reconnects hundreds of times a second from \
+                 there on; write when the item was last changed",
+            );
+        } else if ms < timestamp::FIRST_MS {
+            self.harms(
+                &path,
+                "is before 1970: several SDKs take no version below 0, and the Go SDK reads one before 1678 as a date \
+                 that can be far in the future; write when the item was last changed",
+            );
+        }
+        if !timestamp::is_safe_for_all_sdks(text) {
             self.warn(
                 &path,
-                "has no offset: the agent reads it as UTC, but the Rust SDK discards the whole message that holds \
-                 it; end it with Z",
+                format_args!(
+                    "{} is not of the form that all SDKs take (Go's and Java's stop for good, Rust's discards the \
+                     whole message): the agent serves {}; write it so",
+                    Quoted(text),
+                    timestamp::format_iso8601(ms)
+                ),
             );
         }
         ms
@@ -182,7 +280,7 @@ impl Findings {
     /// `isArchived`; absent is `false`, but one SDK needs it.
     pub fn is_archived(&mut self, property: Property<'_, '_>, path: &Path<'_>) -> bool {
         if property.is_none() {
-            self.warn(
+            self.harms(
                 &path.key("isArchived"),
                 "is missing: the agent reads it as false, but the Python SDK 1.2.1 loses the whole message that \
                  holds the item; add \"isArchived\": false",
@@ -196,12 +294,37 @@ impl Findings {
         let faults = self.faults();
         let id = self.required_text(property, path, "id");
         if self.faults() == faults && EnvironmentId::parse(id).is_none() {
-            self.warn(
+            self.harms(
                 &path.key("id"),
                 "is no GUID: the agent takes it as it is, but the .NET SDK cannot read it; use a GUID",
             );
         }
         id
+    }
+
+    /// `updatedAt` is something else than a text; says which date it stands for, if it stands for one.
+    #[cold]
+    fn no_date(&mut self, value: Value<'_, '_>, path: &Path<'_>) {
+        let kind = value.kind();
+        match date_meant(value) {
+            Some(date) => self.fault(path, format_args!("is {kind}, but must be a string; write \"{date}\"")),
+            None => self.fault(
+                path,
+                format_args!(
+                    "is {kind}, but must be a string with an ISO 8601 date and time such as \
+                     \"2025-01-31T08:00:00.000Z\""
+                ),
+            ),
+        }
+    }
+
+    fn null_breaks_rust(&mut self, property: Property<'_, '_>, path: &Path<'_>, name: &'static str) {
+        if !self.quiet && property.is_some_and(|value| value.is_null()) {
+            self.harms(
+                &path.key(name),
+                "is null: the Rust SDK discards the whole message that holds it; give it a value or leave it out",
+            );
+        }
     }
 
     #[cold]

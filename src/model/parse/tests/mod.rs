@@ -1,5 +1,6 @@
 //! Whole dumps through the public entry points.
 
+mod cases;
 mod demo;
 mod faults;
 mod forms;

@@ -1,5 +1,7 @@
 //! What is tolerated, and what is said about it.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{ENV, OTHER_ENV, OTHER_SECRET, SECRET, SEGMENT_ID, dump, warnings_of, with, without};
@@ -55,10 +57,15 @@ fn tolerates_absent_optional_properties_as_dotnets_defaults() {
         let segment = &environment.segments[0];
         assert!(segment.included.is_empty() && segment.excluded.is_empty() && segment.rules.is_empty());
         assert_eq!(environment.secrets[0].env_id.to_string(), ENV);
-        let paths = dataset.warnings.iter().map(|warning| warning.path.as_str()).collect::<Vec<_>>();
+        let names = |prefix| {
+            let paths = dataset.warnings.iter().filter_map(move |warning| warning.path.strip_prefix(prefix));
+            paths.collect::<BTreeSet<_>>()
+        };
+        let of_flag = ["disabledVariationId", "fallthrough", "rules", "targetUsers"];
+        assert!(names("items[0].featureFlags[0].").is_superset(&of_flag.into()));
         assert_eq!(
-            paths,
-            ["items[0].featureFlags[0].disabledVariationId", "items[0].featureFlags[0].fallthrough"]
+            names("items[0].segments[0]."),
+            [".excluded", ".included", ".rules"].map(|name| &name[1..]).into()
         );
     }
 }
@@ -131,11 +138,19 @@ fn tells_of_dangling_segment_references() {
     let id = "00000000-0000-0000-0000-000000000001";
     assert_warns(&value(json!(format!("[\"{SEGMENT_ID}\", \"{id}\"]"))), path, id);
     for none in [json!(null), json!("null")] {
-        assert_warns(&value(none), path, "names no segment");
+        assert_warns(&value(none), path, "names no segment, so nobody is in any");
     }
-    for bad in [json!(""), json!("[1]"), json!("[null]"), json!("{}"), json!("[\"a\""), json!(SEGMENT_ID)] {
+    for bad in [json!("[1]"), json!("[null]")] {
         assert_warns(&value(bad), path, "not the text of a JSON array");
     }
+    for bad in [json!(""), json!("{}"), json!("[\"a\""), json!(SEGMENT_ID)] {
+        assert_warns(&value(bad), path, "the process of the Node SDK ends");
+    }
+    assert_warns(
+        &without(&format!("{FLAG}/rules/0/conditions/0/value")),
+        path,
+        "the process of the Node SDK ends",
+    );
     assert_eq!(warnings_of(&value(json!("[]"))), []);
     let mut negated = value(json!(format!("[\"{id}\"]")));
     negated["items"][0]["featureFlags"][0]["rules"][0]["conditions"][0]["property"] =
@@ -179,7 +194,12 @@ fn looks_at_the_conditions_of_segments_too() {
     assert_warns(&with(&format!("{condition}/op"), json!("Like")), &path("op"), "\"Like\" is no operator");
     assert_warns(&with(&format!("{condition}/value"), Value::Null), &path("value"), "Rust SDK discards");
     let nested = with(&format!("{condition}/property"), json!("User is in segment"));
-    assert_warns(&nested, &path("property"), "from within a segment");
+    let warnings = warnings_of(&nested);
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert_eq!(warnings[0].0, path("property"));
+    assert!(warnings[0].1.contains("from within a segment"), "{warnings:?}");
+    assert_eq!(warnings[1].0, path("value"));
+    assert!(warnings[1].1.contains("Node SDK ends"), "{warnings:?}");
 }
 
 #[test]
@@ -218,7 +238,10 @@ fn tells_of_references_to_variations_that_are_not_there() {
     ] {
         let path = format!("items[0].featureFlags[0].{path}");
         assert_warns(&flag_with(pointer, json!("gone")), &path, "that the flag lacks");
-        assert_warns(&flag_with(pointer, Value::Null), &path, "names no variation");
+        let null = warnings_of(&flag_with(pointer, Value::Null));
+        assert!(null.iter().all(|(place, _)| *place == path), "{null:?}");
+        assert!(null.iter().any(|(_, says)| says.contains("names no variation")), "{null:?}");
+        assert!(null.iter().any(|(_, says)| says.contains("Rust SDK discards")), "{null:?}");
     }
     // Many variations are looked up in another way.
     let many = (0..40).map(|index| json!({"id": format!("v{index}"), "value": ""}));
@@ -256,7 +279,7 @@ fn tells_of_odd_rollouts() {
         (&[[0.0, 1.0], [1.0, 0.5]], "[1, 0.5] is reversed"),
         (&[[0.0, 1.5]], "[0, 1.5] leaves 0 to 1"),
         (&[[-0.5, 1.0]], "[-0.5, 1] leaves 0 to 1"),
-        (&[], "missing or empty"),
+        (&[], "is empty: users who come to it get no variation, the Go SDK panics"),
         (&[[0.0, 0.0]], "no range covers 0 to 1:"),
     ] {
         assert_warns(&rollouts(odd), path, says);
@@ -297,15 +320,21 @@ fn tells_of_what_single_sdks_cannot_read() {
         "Python SDK 1.2.1",
     );
     assert_warns(&flag_with("/id", json!("flag-1")), &format!("{flag}.id"), ".NET SDK");
-    for text in ["2025-03-01", "2025-03-01T00:00:04.078"] {
-        assert_warns(
-            &flag_with("/updatedAt", json!(text)),
-            &format!("{flag}.updatedAt"),
-            "Rust SDK discards",
-        );
+    for (text, served) in [
+        ("2025-03-01", "2025-03-01T00:00:00.000Z"),
+        ("2025-03-01T00:00:04.078", "2025-03-01T00:00:04.078Z"),
+        ("2025-03-01T02:00+02", "2025-03-01T00:00:00.000Z"),
+    ] {
+        let path = format!("{flag}.updatedAt");
+        assert_warns(&flag_with("/updatedAt", json!(text)), &path, &format!("serves {served}"));
     }
     let dump = with("/items/0/segments/0/updatedAt", json!("2025-03-01T00:00"));
-    assert_warns(&dump, "items[0].segments[0].updatedAt", "Rust SDK discards");
+    assert_warns(&dump, "items[0].segments[0].updatedAt", "Go's and Java's stop for good");
+    assert_warns(
+        &flag_with("/updatedAt", json!("1969-12-31T00:00:00Z")),
+        &format!("{flag}.updatedAt"),
+        "before 1970",
+    );
 }
 
 #[test]
@@ -333,14 +362,61 @@ fn tells_of_names_that_mean_nothing() {
 }
 
 #[test]
-fn two_flags_of_one_key_are_told_and_kept() {
-    let mut dump = dump();
-    let mut flag = dump["items"][0]["featureFlags"][0].clone();
-    flag["id"] = json!(OTHER_ENV);
-    dump["items"][0]["featureFlags"].as_array_mut().unwrap().push(flag);
-    assert_warns(&dump, "items[0].featureFlags[1].key", "items[0].featureFlags[0]");
-    let mut text = DatasetText::new(dump.to_string().into_bytes());
-    assert_eq!(text.parse().unwrap().environments[0].flags.len(), 2);
+fn of_two_flags_of_one_key_the_one_that_is_left_out_is_told() {
+    let newest = "2025-03-02T00:00:00Z";
+    for (updated_at, archived, left_out) in [
+        (newest, false, "that one is left out"),
+        // As old as the first: the last counts.
+        ("2025-03-01T00:00:04.0782311Z", false, "that one is left out"),
+        ("2025-02-01T00:00:00Z", false, "this one is left out"),
+        (newest, true, "this one is left out"),
+    ] {
+        let mut dump = dump();
+        let mut flag = dump["items"][0]["featureFlags"][0].clone();
+        flag["id"] = json!(OTHER_ENV);
+        flag["updatedAt"] = json!(updated_at);
+        flag["isArchived"] = json!(archived);
+        dump["items"][0]["featureFlags"].as_array_mut().unwrap().push(flag);
+        let path = "items[0].featureFlags[1].key";
+        assert_warns(&dump, path, "is the key of items[0].featureFlags[0] too");
+        assert_warns(&dump, path, left_out);
+        let mut text = DatasetText::new(dump.to_string().into_bytes());
+        assert_eq!(text.parse().unwrap().environments[0].flags.len(), 2);
+    }
+}
+
+#[test]
+fn a_variation_id_twice_is_told_however_many_there_are() {
+    for count in [2, 40] {
+        let mut variations: Vec<_> =
+            (0..count).map(|index| json!({"id": format!("v{index}"), "value": ""})).collect();
+        variations.extend([json!({"id": "on", "value": "1"}), json!({"id": "off", "value": "0"})]);
+        variations.push(json!({"id": "v1", "value": "again"}));
+        let path = format!("items[0].featureFlags[0].variations[{}].id", count + 2);
+        let mut dump = flag_with("/variations", variations.into());
+        assert_warns(&dump, &path, "is the id of variations[1] too: the Java SDK stops for good");
+        assert_warns(&dump, &path, "(flag \"checkout\")");
+        // Java does not look at the variations of an archived flag.
+        dump["items"][0]["featureFlags"][0]["isArchived"] = json!(true);
+        assert_eq!(warnings_of(&dump), []);
+    }
+}
+
+#[test]
+fn a_null_that_the_rust_sdk_does_not_take_is_told() {
+    for name in [
+        "/isEnabled",
+        "/isArchived",
+        "/exptIncludeAllTargets",
+        "/variationType",
+        "/rules/0/name",
+        "/rules/0/includedInExpt",
+        "/rules/0/conditions/1/property",
+    ] {
+        let warnings = warnings_of(&flag_with(name, Value::Null));
+        assert_eq!(warnings.len(), 1, "{name}: {warnings:?}");
+        assert!(warnings[0].1.contains("Rust SDK discards"), "{name}: {warnings:?}");
+    }
 }
 
 #[test]

@@ -1,0 +1,113 @@
+//! Tells a text that is no dump for what it is.
+//!
+//! Must not look at more than names: people save what they see on the wire, and what is meant for SDKs or for FeatBit's
+//! first agent. Each is told by its shape, with what it lacks.
+
+use super::tape::{Value, pick};
+
+/// What `root` is, if it is known and no dump, and what to do.
+pub(super) fn what_it_is(root: Value<'_, '_>) -> Option<String> {
+    let (what, remedy) =
+        if let Some(mut elements) = root.elements() { a_list(elements.next()?)? } else { an_object(root)? };
+    Some(format!("{what}, and no dump, which is {{\"eventType\":\"rp_full\",\"items\":[…]}}. {remedy}"))
+}
+
+type Told = (&'static str, &'static str);
+
+/// From where to get a dump.
+const GET_ONE: &str =
+    "Get a dump with `featbit-agent pull`, or from GET /api/public/proxy/backup of a running agent";
+
+const OF_A_CLIENT: Told = (
+    "is what a client SDK is sent or bootstrapped with: what the flags came to for one user, without rules, segments \
+     and secrets",
+    GET_ONE,
+);
+
+const OF_A_SERVER_SDK: Told = (
+    "is what a server SDK is sent: the flags and segments of one environment, without its envId and secrets, so that no \
+     SDK could connect",
+    GET_ONE,
+);
+
+fn an_object(root: Value<'_, '_>) -> Option<Told> {
+    pick!(root.fields()? =>
+        message_type: "messageType",
+        data: "data",
+        items: "items",
+        env_id: "envId",
+        flags: "featureFlags",
+    );
+    if items.is_some() {
+        return None;
+    }
+    if message_type.is_some() && data.is_some() {
+        return Some(a_message(data?));
+    }
+    match (flags, env_id) {
+        (Some(_), Some(_)) => Some((
+            "is one environment of a dump",
+            "Put it between {\"eventType\":\"rp_full\",\"items\":[ and ]}; it needs \"secrets\" too",
+        )),
+        (Some(flags), None) => Some(of_an_sdk(flags)),
+        (None, _) => None,
+    }
+}
+
+/// What a message with this `data` is.
+fn a_message(data: Value<'_, '_>) -> Told {
+    const UNKNOWN: Told = ("is a message between FeatBit and an SDK", GET_ONE);
+    let Some(fields) = data.fields() else { return UNKNOWN };
+    pick!(fields => event_type: "eventType", items: "items", flags: "featureFlags");
+    match (event_type.and_then(|value| value.as_str()), items, flags) {
+        (Some("rp_patch"), ..) => (
+            "is a message of a FeatBit server with what changed, without secrets and all that did not change",
+            GET_ONE,
+        ),
+        (_, Some(_), _) => {
+            ("is a message of a FeatBit server around a dump", "Keep what is in \"data\", and nothing else")
+        }
+        (_, None, Some(flags)) => of_an_sdk(flags),
+        (_, None, None) => UNKNOWN,
+    }
+}
+
+/// What a list of flags is: client SDKs get a flag's `variation`, server SDKs all its `variations`.
+fn of_an_sdk(flags: Value<'_, '_>) -> Told {
+    let first = flags.elements().and_then(|mut flags| flags.next());
+    if first.is_some_and(is_result) { OF_A_CLIENT } else { OF_A_SERVER_SDK }
+}
+
+fn is_result(flag: Value<'_, '_>) -> bool {
+    let Some(fields) = flag.fields() else { return false };
+    pick!(fields => variation: "variation", variations: "variations");
+    variation.is_some() && variations.is_none()
+}
+
+/// What a list is whose first element is `first`.
+fn a_list(first: Value<'_, '_>) -> Option<Told> {
+    if is_result(first) {
+        return Some(OF_A_CLIENT);
+    }
+    pick!(first.fields()? =>
+        env_id: "envId",
+        of_v1: "flags",
+        flags: "featureFlags",
+        variations: "variations",
+    );
+    match (env_id, of_v1, flags, variations) {
+        (Some(_), Some(_), ..) => Some((
+            "is a bootstrap or backup of FeatBit's agent v1: its lists are called \"flags\", and it has no secrets, so that \
+             no SDK could connect",
+            GET_ONE,
+        )),
+        (Some(_), None, Some(_), _) => Some((
+            "is the list of a dump's environments alone",
+            "Put it between {\"eventType\":\"rp_full\",\"items\": and }",
+        )),
+        (_, None, None, Some(_)) => {
+            Some(("is a list of flags alone, without segments and the secrets of their environment", GET_ONE))
+        }
+        _ => None,
+    }
+}
