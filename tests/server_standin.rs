@@ -128,7 +128,7 @@ fn unknown_keys_and_keys_that_open_no_server_secret_are_refused_after_the_upgrad
     let client_only = server.create_secret(&first.id, Kind::Client, 4);
     server.set_key("rp-empty", &[]);
     for key in ["rp-unknown", "rp-empty", "", client_only.as_str()] {
-        let (code, reason) = open(&server, key).expect_close();
+        let (code, reason) = open(&server, key).expect_close_and_end();
         assert_eq!(u64::from(code), recorded["refused"]["code"], "{key}");
         assert_eq!(reason, text(&recorded["refused"]["reason"]));
     }
@@ -136,7 +136,7 @@ fn unknown_keys_and_keys_that_open_no_server_secret_are_refused_after_the_upgrad
         server.revoke_secret(&first.id, text(&secret["value"]));
     }
     server.set_key("rp-clients", &[&first.id]);
-    assert_eq!(open(&server, "rp-clients").expect_close().0, 4003);
+    assert_eq!(open(&server, "rp-clients").expect_close_and_end().0, 4003);
 }
 
 #[test]

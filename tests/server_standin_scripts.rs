@@ -98,7 +98,7 @@ fn scripted_handshakes() {
     assert!(server.relays().is_empty(), "nothing was opened");
 
     server.next_openings([Opening::Close(1012), Opening::ResetAfterUpgrade]);
-    assert_eq!(open(&server, API_KEY).expect_close().0, 1012);
+    assert_eq!(open(&server, API_KEY).expect_close_and_end().0, 1012);
     assert_eq!(end_of(open(&server, API_KEY)), Some(ErrorKind::ConnectionReset));
 
     server.next_openings([Opening::ResetAtRequest, Opening::EndAfterAnswer, Opening::Silent]);
@@ -194,7 +194,7 @@ fn the_agents_close_is_answered_and_seen() {
     let mut socket = open(&server, API_KEY);
     full(&mut socket);
     socket.send(&whole(CLOSE, &1001u16.to_be_bytes()));
-    assert_eq!(socket.expect_close().0, 1001);
+    assert_eq!(socket.expect_close_and_end().0, 1001);
     drop(socket);
     assert_eq!(server.wait_relay(0).wait_for_end().code, Some(1001));
     // Each code that a server may send.
@@ -202,7 +202,7 @@ fn the_agents_close_is_answered_and_seen() {
         [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 4000, 4003, 4999]
     {
         server.next_openings([Opening::Close(code)]);
-        assert_eq!(open(&server, API_KEY).expect_close().0, code);
+        assert_eq!(open(&server, API_KEY).expect_close_and_end().0, code);
     }
 }
 

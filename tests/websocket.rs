@@ -21,7 +21,11 @@ fn environment() -> Environment {
 }
 
 fn agent() -> Agent {
-    Builder::offline().data_file(&Dataset::of([environment()])).env("EchoPath", "/echo").start()
+    Builder::offline()
+        .data_file(&Dataset::of([environment()]))
+        .env("EchoPath", "/echo")
+        .env("Limits__CloseSeconds", "500ms")
+        .start()
 }
 
 fn target() -> String {
@@ -133,11 +137,11 @@ fn a_closing_handshake_ends_with_the_peers_own_code() {
         for code in [1000u16, 1001, 1007, 3000, 4003, 4999] {
             let mut socket = path(&agent);
             socket.send(&whole(CLOSE, &[&code.to_be_bytes()[..], "bye €".as_bytes()].concat()));
-            assert_eq!(socket.expect_close().0, code);
+            assert_eq!(socket.expect_close_and_end().0, code);
         }
         let mut socket = path(&agent);
         socket.send(&whole(CLOSE, b""));
-        assert_eq!(socket.expect_close().0, 1005, "no code for no code");
+        assert_eq!(socket.expect_close_and_end().0, 1005, "no code for no code");
     }
 }
 
@@ -150,7 +154,7 @@ fn what_was_asked_before_a_close_is_answered_and_nothing_after_it() {
     bytes.extend(whole(TEXT, ASK_PING));
     socket.send(&bytes);
     socket.expect_text(PONG_MESSAGE);
-    assert_eq!(socket.expect_close().0, 1000);
+    assert_eq!(socket.expect_close_and_end().0, 1000);
 }
 
 #[test]

@@ -395,6 +395,7 @@ fn serve_options(settings: &Settings, instance: String) -> Options {
         head_time: limits.head,
         body_time: limits.body,
         keep_alive: limits.keep_alive,
+        close: limits.close,
         stream_idle: limits.stream_idle.unwrap_or_default(),
     }
 }

@@ -306,7 +306,8 @@ pub const DEFINITIONS: &[Definition] = &[
          Limits__WriteStallSeconds, or it is dropped. 0 asks for nothing.",
     ),
     define(Key::LimitsCloseSeconds, "Limits__CloseSeconds", seconds(10, false), "5", Section::Limits)
-        .help("How long a closed connection waits for the peer's own close, so that a close code is not lost."),
+        .help("How long the peer's part of a close is waited for: on a WebSocket its own close frame, before TCP is ended, so that \
+              the code reaches SDKs behind proxies too; on HTTP its end."),
     define(Key::LimitsHeaderBytes, "Limits__HeaderBytes", bytes(1024, 1 << 20), "32768", Section::Limits)
         .help("The longest head of a request. Then 431."),
     define(Key::LimitsHeaders, "Limits__Headers", count(16, 128), "100", Section::Limits)

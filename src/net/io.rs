@@ -179,6 +179,7 @@ impl<T: Socket, S> Io<T, S> {
             progress: Tick::NEVER,
             phase: Phase::Open,
             paused: false,
+            closing: false,
             unread: false,
             offer_again: false,
             queued: false,

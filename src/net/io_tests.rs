@@ -141,7 +141,7 @@ impl Service for Lines {
         link.send(Payload::Static(b"late"));
     }
 
-    fn shed(&mut self, link: &mut Link<'_>, _: &mut ()) {
+    fn shed(&mut self, link: &mut Link<'_>, _: &mut (), _: &[u8]) {
         link.send(Payload::Static(b"sorry"));
         link.close(Close::Linger);
     }

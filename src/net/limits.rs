@@ -19,7 +19,7 @@ const TAKEN_AT_ONCE: u64 = 64 * 1024;
 const BEGUN_BYTES_MAX: usize = 16 * 1024;
 
 /// What a close frame takes.
-const GOODBYE_BYTES: usize = 256;
+const CLOSE_FRAME_BYTES: usize = 256;
 
 /// Ticks before which nobody counts as slow.
 const TRIAL_TICKS: u64 = 10;
@@ -91,9 +91,9 @@ impl Core {
         u64::from(now.since(self.progress)) >= IDLE_TICKS || self.ticks_to_go(now) >= PATIENCE_TICKS
     }
 
-    /// Nothing but the goodbye is left to be sent.
-    fn has_said_goodbye(&self) -> bool {
-        self.phase != Phase::Open && self.counted_private_bytes <= GOODBYE_BYTES
+    /// Nothing but a close frame is left to be sent.
+    fn is_nearly_done(&self) -> bool {
+        (self.closing || self.phase != Phase::Open) && self.counted_private_bytes <= CLOSE_FRAME_BYTES
     }
 }
 
@@ -137,7 +137,7 @@ impl<T: Socket, S> Io<T, S> {
         for slot in 0..self.slab.slots() {
             if let Some((key, Connection { core, .. })) = self.slab.at_mut(slot)
                 && core.counted_private_bytes > 0
-                && !core.has_said_goodbye()
+                && !core.is_nearly_done()
                 && (!only_slow || core.is_slow(now))
             {
                 holders.push((core.ticks_to_go(now), core.counted_private_bytes, key));
@@ -160,13 +160,18 @@ impl<T: Socket, S> Io<T, S> {
     fn shed_one(&mut self, key: Key, service: &mut impl Service<Session = S>) {
         let Some(connection) = self.slab.get_mut(key) else { return };
         let core = &mut connection.core;
-        core.input = None;
+        let input = core.input.take();
         let left = core.outbox.as_mut().map_or(0, |outbox| {
             outbox.drop_unsent();
             outbox.private_bytes()
         });
         self.memory.count(connection, self.now);
-        if left <= BEGUN_BYTES_MAX && self.visit(key, |link, session| service.shed(link, session)).is_some() {
+        let is_closing = self.slab.get_mut(key).is_none_or(|connection| connection.core.closing);
+        let input = input.as_deref().map_or(&[][..], Vec::as_slice);
+        if !is_closing
+            && left <= BEGUN_BYTES_MAX
+            && self.visit(key, |link, session| service.shed(link, session, input)).is_some()
+        {
             return;
         }
         if let Some(connection) = self.slab.get_mut(key) {
@@ -194,8 +199,8 @@ impl<T: Socket, S> Io<T, S> {
             } else if core.deadline.has_come(self.now) {
                 core.deadline = Tick::NEVER;
                 match core.phase {
-                    Phase::Lingering => {
-                        self.counters.linger_timeouts += 1;
+                    Phase::Lingering { brief } => {
+                        self.counters.linger_timeouts += u64::from(!brief);
                         self.kill(key, Ended::Closed);
                     }
                     _ => {

@@ -58,6 +58,9 @@ pub enum Close {
     /// Send what is pending, shut down writing, and discard input until the peer is done too: the peer is sure to
     /// get what was sent last (a `close` with unread input makes the kernel reset the connection).
     Linger,
+    /// The same where the service has seen to it that the peer has what was sent last: the peer's end is waited for
+    /// only briefly.
+    LingerBriefly,
     /// Send what is pending and close: right when the peer has said that it sends nothing more.
     Flush,
     /// Close now; pending output is lost.
@@ -69,7 +72,9 @@ pub enum Close {
 pub(super) enum Phase {
     Open,
     Flushing(Close),
-    Lingering,
+    Lingering {
+        brief: bool,
+    },
     /// Given up by the service; not yet on the list of the dead.
     Dead,
     /// On the list of the dead.
@@ -89,6 +94,8 @@ pub(super) struct Core {
     pub progress: Tick,
     pub phase: Phase,
     pub paused: bool,
+    /// The service has begun to close: what it has left to send is short.
+    pub closing: bool,
     /// Input may be waiting that no event will announce again.
     pub unread: bool,
     /// The kept input has to be offered again.
@@ -172,6 +179,13 @@ impl Link<'_> {
         self.core.deadline = deadline;
     }
 
+    /// Calls it at that time at the latest: a deadline that comes earlier stays.
+    pub fn deadline_at_latest(&mut self, deadline: Tick) {
+        if self.core.deadline.is_never() || self.core.deadline > deadline {
+            self.core.deadline = deadline;
+        }
+    }
+
     /// Takes no more input until [`Link::resume`]: the peer is held back by its own socket.
     pub fn pause(&mut self) {
         self.core.paused = true;
@@ -194,6 +208,12 @@ impl Link<'_> {
     /// Whether the peer has said that it sends nothing more.
     pub fn input_ended(&self) -> bool {
         self.core.end_of_input
+    }
+
+    /// Says that nothing but what is pending is still sent, and that the service waits for the peer's part: the
+    /// connection is not asked for its memory any more, as long as that is little.
+    pub fn begin_close(&mut self) {
+        self.core.closing = true;
     }
 
     /// Ends the connection. No callback but [`Service::closed`] follows.
@@ -235,9 +255,10 @@ pub trait Service {
     /// The deadline has come; it is cleared before the call.
     fn deadline(&mut self, link: &mut Link<'_>, session: &mut Self::Session);
 
-    /// Memory is short, and this connection is to give up its own: its input and what was not yet begun to be sent
-    /// are gone. The service says goodbye in a few bytes, and closes.
-    fn shed(&mut self, link: &mut Link<'_>, session: &mut Self::Session);
+    /// Memory is short, and this connection is to give up its own: what was not yet begun to be sent is gone, and so
+    /// will be `input`, which was kept. The service sends a few bytes at most, and closes or [begins
+    /// to](Link::begin_close).
+    fn shed(&mut self, link: &mut Link<'_>, session: &mut Self::Session, input: &[u8]);
 
     /// The connection is gone.
     fn closed(&mut self, key: Key, session: Self::Session, ended: Ended);

@@ -42,6 +42,15 @@ impl Sdk {
             |name: &str| agent.get(..name.len()).is_some_and(|a| a.eq_ignore_ascii_case(name.as_bytes()));
         NAMES.into_iter().find(|(name, _)| begins(name)).map(|(_, sdk)| sdk)
     }
+
+    /// Whether it takes no notice of a close frame, and of nothing that comes after it, until its own next ping fails.
+    /// At the end of TCP without a close frame it comes back at once.
+    pub fn waits_after_close(self) -> bool {
+        match self {
+            Sdk::Java => true,
+            Sdk::Go | Sdk::Python | Sdk::Ruby | Sdk::Android | Sdk::Other => false,
+        }
+    }
 }
 
 #[cfg(test)]

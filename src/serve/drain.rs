@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::net::io::{Io, Socket};
-use crate::net::service::{Close, Link};
+use crate::net::service::Link;
 use crate::net::slab::Key;
 
 use super::exchange::Answer;
@@ -17,6 +17,8 @@ use super::session::{Session, State, Wait};
 const DRAIN_SLICE: usize = 256;
 /// How long the last closing handshakes may take once every connection has been sent away.
 const LAST_WAIT: Duration = Duration::from_secs(5);
+/// The last part of that, which is for the end of TCP.
+const LAST_END: Duration = Duration::from_millis(2500);
 
 /// A drain under way.
 #[derive(Debug)]
@@ -36,6 +38,11 @@ impl Drain {
             (self.begun.elapsed().as_secs_f64() / self.over.as_secs_f64()).min(1.0)
         };
         (self.total as f64 * share).ceil() as usize
+    }
+
+    /// How long a peer may take for its part of the closing handshake.
+    fn close_wait(&self) -> Duration {
+        (self.over + LAST_WAIT - LAST_END).saturating_sub(self.begun.elapsed())
     }
 
     /// Whether some should have been sent away that were not.
@@ -88,12 +95,19 @@ impl Server {
         }
     }
 
+    /// How long a peer may take for its part of the closing handshake.
+    pub(super) fn close_wait(&self) -> Duration {
+        let close = self.shared.options.close;
+        self.draining.as_ref().map_or(close, |drain| close.min(drain.close_wait()))
+    }
+
     fn send_away(&mut self, link: &mut Link<'_>, session: &mut Session) {
         match &session.state {
             State::Stream(_) | State::Held(_) | State::Relay(_) | State::Echo(_) => {
                 self.close_stream(link, session, close_code::GOING_AWAY, "the agent is shutting down");
             }
-            State::Head { begun: false } => link.close(Close::Linger),
+            State::Head { begun: false } => link.close(crate::net::service::Close::Linger),
+            State::Closing(_) => link.deadline_at_latest(link.now().after(self.close_wait())),
             // Data will not come any more: whoever takes over may have some.
             State::Parked(parked) if matches!(parked.wait, Wait::Verdict(_)) => {
                 if let State::Parked(parked) = std::mem::replace(&mut session.state, State::Over) {

@@ -37,7 +37,7 @@ pub(super) enum HeldStream {
     /// For data by which its secret can be judged.
     Verdict { secret: Secret, kind: SecretKind, sdk: Sdk },
     /// For its end: the token is too old or too young, and what the SDK tries next may be neither.
-    OutOfTime,
+    OutOfTime { sdk: Sdk },
 }
 
 impl Server {
@@ -72,7 +72,7 @@ impl Server {
                 HeldStream::Verdict { secret, kind, sdk } => {
                     self.decide_held(link, session, secret, kind, sdk);
                 }
-                HeldStream::OutOfTime => session.state = State::Held(held),
+                HeldStream::OutOfTime { .. } => session.state = State::Held(held),
             },
             other => session.state = other,
         }
@@ -135,7 +135,13 @@ impl Server {
     }
 
     /// Keeps a connection with a token out of time, and says, at most once a minute, how far the clocks differ.
-    pub(super) fn hold_out_of_time(&mut self, link: &mut Link<'_>, session: &mut Session, ahead_ms: i64) {
+    pub(super) fn hold_out_of_time(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        ahead_ms: i64,
+        sdk: Sdk,
+    ) {
         self.meter.refused(Refusal::Expired);
         let now_ms = (self.shared.wall_ms)();
         if let Some(held_back) = OUT_OF_TIME.allow(u64::try_from(now_ms).unwrap_or(0)) {
@@ -147,28 +153,27 @@ impl Server {
                  it gets no data until they agree. Check the time synchronisation of both"
             );
         }
-        session.state = State::Held(Box::new(HeldStream::OutOfTime));
+        session.state = State::Held(Box::new(HeldStream::OutOfTime { sdk }));
         link.set_deadline(link.now().after(self.shared.options.token_hold));
         link.pause();
     }
 
     /// The wait of a held connection is over.
-    pub(super) fn held_too_long(&mut self, link: &mut Link<'_>, session: &mut Session, held: HeldStream) {
-        match held {
-            HeldStream::Verdict { .. } => {
-                self.meter.limit_hit(Limit::VerdictWait);
-                let (reason, why) = self.undecided();
-                self.meter.refused(reason);
-                self.close_stream(link, session, close_code::TRY_AGAIN, why);
-            }
-            HeldStream::OutOfTime => {
-                self.close_stream(
-                    link,
-                    session,
-                    close_code::POLICY,
-                    "the token is out of time: check the clock",
-                );
-            }
+    pub(super) fn held_too_long(
+        &mut self,
+        link: &mut Link<'_>,
+        session: &mut Session,
+        held: Box<HeldStream>,
+    ) {
+        let is_out_of_time = matches!(*held, HeldStream::OutOfTime { .. });
+        session.state = State::Held(held);
+        if is_out_of_time {
+            let why = "the token is out of time: check the clock";
+            return self.close_stream(link, session, close_code::POLICY, why);
         }
+        self.meter.limit_hit(Limit::VerdictWait);
+        let (reason, why) = self.undecided();
+        self.meter.refused(reason);
+        self.close_stream(link, session, close_code::TRY_AGAIN, why);
     }
 }

@@ -213,7 +213,7 @@ impl Server {
                 self.meter.refused(reason);
                 self.answer_after_wait(link, session, &parked.exchange, Answer::later(why));
             }
-            State::Held(held) => self.held_too_long(link, session, *held),
+            State::Held(held) => self.held_too_long(link, session, held),
             State::Stream(stream) => {
                 self.meter.limit_hit(Limit::StreamIdleSeconds);
                 session.state = State::Stream(stream);
@@ -227,6 +227,10 @@ impl Server {
             State::Echo(reader) => {
                 session.state = State::Echo(reader);
                 self.close_silent(link, session);
+            }
+            State::Closing(rest) => {
+                session.state = State::Closing(rest);
+                self.end_of_close(link);
             }
             State::Over => link.close(Close::Linger),
         }

@@ -5,13 +5,10 @@
 use std::time::Duration;
 
 use crate::net::io::{Io, Socket};
-use crate::net::service::{Close, Link};
+use crate::net::service::Link;
 use crate::net::slab::Key;
 use crate::net::ticks::Tick;
-use crate::telemetry::metrics::Closed;
-use crate::wire::ws::frame;
 
-use super::hold::close_code;
 use super::meter::Limit;
 use super::server::Server;
 use super::session::{Session, State, Stream, Wait};
@@ -90,23 +87,6 @@ impl Server {
                 }
             }
             _ => {}
-        }
-    }
-
-    /// Gives a connection up so that others can be served. Its SDK comes back.
-    pub(super) fn give_up(&mut self, link: &mut Link<'_>, session: &mut Session) {
-        self.meter.limit_hit(Limit::PendingBytes);
-        session.why = Some(Closed::Memory);
-        match &session.state {
-            State::Stream(_) | State::Held(_) | State::Echo(_) | State::Relay(_) => {
-                let reason = "memory for output is short, try again later";
-                link.send(crate::payload::Payload::private(frame::close_frame(
-                    close_code::OVERLOADED,
-                    reason,
-                )));
-                link.close(Close::Linger);
-            }
-            _ => link.close(Close::Abort),
         }
     }
 }

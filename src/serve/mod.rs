@@ -5,12 +5,15 @@
 //! reactor's thread.
 //!
 //! Start at [`Server`]: one a reactor. `http` is the conversation up to a request, `routes` says who answers it, and
-//! `stream` is what becomes of a connection after the upgrade. `verdict` decides, for all of them, what a secret
+//! `stream` is what becomes of a connection after the upgrade, `closing` its end. `verdict` decides, for all of them, what a secret
 //! opens.
 
 mod admin;
 mod body;
 mod children;
+mod closing;
+#[cfg(test)]
+mod closing_tests;
 mod cors;
 mod drain;
 mod exchange;

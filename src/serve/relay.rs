@@ -18,12 +18,12 @@ use crate::wire::ws::frame;
 use crate::wire::ws::reader::{Event, Reader, Step};
 
 use super::children::ChildId;
+use super::closing::close_by_peer;
 use super::exchange::{Answer, Exchange};
 use super::hold::close_code;
 use super::request::{inflate, text};
 use super::server::Server;
 use super::session::{Session, State};
-use super::stream::close_by_peer;
 
 /// Relays looked at between two looks at the sockets.
 const RELAY_SLICE: usize = 64;
@@ -50,6 +50,13 @@ pub(super) struct Relay {
     waits_for_data: bool,
     /// It wants to be told, with this number, when the data answers a full sync of a higher number than that.
     verify: Option<(u64, u64)>,
+}
+
+impl Relay {
+    /// Bytes of a message that are being passed over.
+    pub(super) fn left_to_pass(&self) -> u64 {
+        self.reader.left_to_pass()
+    }
 }
 
 impl Server {
@@ -165,6 +172,7 @@ impl Server {
             }
             Err(violation) => {
                 self.close_violated(link, session, violation);
+                self.drop_rest(link, session, bytes);
                 length
             }
         };

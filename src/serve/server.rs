@@ -134,6 +134,10 @@ impl Service for Server {
             if link.is_closing() {
                 return bytes.len();
             }
+            if matches!(session.state, State::Closing(_)) {
+                self.drop_rest(link, session, &bytes[at..]);
+                return bytes.len();
+            }
             if link.is_blocked() {
                 link.pause();
                 return at;
@@ -154,7 +158,7 @@ impl Service for Server {
                     link.pause();
                     return at;
                 }
-                State::Over => return bytes.len(),
+                State::Closing(_) | State::Over => return bytes.len(),
             };
             if consumed == 0 {
                 return at;
@@ -184,7 +188,13 @@ impl Service for Server {
         match &session.state {
             State::Stream(_) => self.catch_up(link, session),
             State::Relay(_) => self.bring_relay(link, session),
-            _ => {}
+            State::Closing(_) => self.close_frame_sent(link),
+            State::Head { .. }
+            | State::Body(_)
+            | State::Parked(_)
+            | State::Held(_)
+            | State::Echo(_)
+            | State::Over => {}
         }
         if !matches!(session.state, State::Parked(_) | State::Held(_)) {
             link.resume();
@@ -195,8 +205,8 @@ impl Service for Server {
         self.out_of_time(link, session);
     }
 
-    fn shed(&mut self, link: &mut Link<'_>, session: &mut Session) {
-        self.give_up(link, session);
+    fn shed(&mut self, link: &mut Link<'_>, session: &mut Session, input: &[u8]) {
+        self.give_up(link, session, input);
     }
 
     fn closed(&mut self, key: Key, session: Session, ended: Ended) {

@@ -8,6 +8,7 @@ use crate::protocol::sdk::Sdk;
 use crate::protocol::secret::Secret;
 use crate::telemetry::metrics::{Closed, Connection};
 use crate::wire::ws::reader::Reader;
+use crate::wire::ws::rest::Rest;
 
 use super::body::Body;
 use super::exchange::Exchange;
@@ -52,8 +53,8 @@ impl Session {
 }
 
 /// LIFECYCLE: every connection begins as `Head`. A request with a body makes it `Body`, an answer that has to be
-/// waited for `Parked`; both go back to `Head`. An upgrade makes it `Held` (no verdict yet) or `Stream`, or `Relay`, or `Echo`, for
-/// the rest of its life. `Over` takes no input: the connection is being closed.
+/// waited for `Parked`; both go back to `Head`. An upgrade makes it `Held` (no verdict yet) or `Stream`, or `Relay`, or `Echo`.
+/// `Closing` was sent a close frame, and waits for the peer's. `Over` takes no input: the connection is being closed.
 #[derive(Debug)]
 pub(super) enum State {
     /// Between requests, or within a head: `begun` once its first byte has come.
@@ -66,6 +67,7 @@ pub(super) enum State {
     Stream(Stream),
     Relay(Box<Relay>),
     Echo(Reader),
+    Closing(Rest),
     Over,
 }
 

@@ -64,6 +64,8 @@ pub struct Options {
     pub body_time: Duration,
     /// Time between two requests.
     pub keep_alive: Duration,
+    /// Time that a peer may take to end a connection that is being closed.
+    pub close: Duration,
     /// Time a streaming connection may be silent; zero for ever.
     pub stream_idle: Duration,
 }

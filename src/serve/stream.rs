@@ -2,7 +2,7 @@
 
 use crate::fanout::secrets::Entrance;
 use crate::model::secret::SecretKind;
-use crate::net::service::{Close, Link};
+use crate::net::service::Link;
 use crate::payload::Payload;
 use crate::protocol::message::{self, DataSync, Incoming};
 use crate::protocol::relay::PATH_FIELD;
@@ -10,22 +10,19 @@ use crate::protocol::sdk::Sdk;
 use crate::protocol::secret::Secret;
 use crate::protocol::token;
 use crate::store::{EnvironmentSlot, PatchForm};
-use crate::telemetry::metrics::{Closed, Connection};
+use crate::telemetry::metrics::Connection;
 use crate::telemetry::once::RateLimit;
 use crate::wire::http1::head::Head;
 use crate::wire::http1::target::query_param;
 use crate::wire::ws::frame;
 use crate::wire::ws::handshake;
-use crate::wire::ws::reader::{Event, Reader, Step, Violation};
+use crate::wire::ws::reader::{Event, Reader, Step};
 
-use super::hold::close_code;
+use super::closing::close_by_peer;
 use super::meter::{Limit, Refusal};
 use super::routes::Route;
 use super::server::Server;
 use super::session::{Session, State, Stream, audience};
-
-/// What FeatBit's server says when it refuses an SDK.
-const REFUSED: &str = "invalid request, close by server";
 
 /// Bytes of an echoed message: conformance suites send 16 MiB.
 const ECHO_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -78,7 +75,7 @@ impl Server {
         let Some(token) = decoded else { return self.refuse_malformed(link, session) };
         let ahead_ms = token.issued_at_ms.saturating_sub((self.shared.wall_ms)());
         if u128::from(ahead_ms.unsigned_abs()) > self.shared.options.token_expiry.as_millis() {
-            return self.hold_out_of_time(link, session, ahead_ms);
+            return self.hold_out_of_time(link, session, ahead_ms, Sdk::of(head.user_agents));
         }
         self.decide_stream(link, session, token.secret, kind, Sdk::of(head.user_agents));
     }
@@ -161,6 +158,8 @@ impl Server {
             }
             Err(violation) => {
                 self.close_violated(link, session, violation);
+                // From the start of the frame that broke the protocol.
+                self.drop_rest(link, session, bytes);
                 return length;
             }
         };
@@ -250,57 +249,12 @@ impl Server {
             }
             Err(violation) => {
                 self.close_violated(link, session, violation);
+                // From the start of the frame that broke the protocol.
+                self.drop_rest(link, session, bytes);
                 return length;
             }
         };
         link.hold_memory(reader.settle());
         consumed
     }
-
-    pub(super) fn close_violated(
-        &mut self,
-        link: &mut Link<'_>,
-        session: &mut Session,
-        violation: Violation,
-    ) {
-        if violation.code == 1009 {
-            self.meter.limit_hit(Limit::MessageBytes);
-        }
-        self.close_stream(link, session, violation.code, violation.reason);
-    }
-
-    /// Closes for good: the SDK never comes back.
-    pub(super) fn close_refused(&mut self, link: &mut Link<'_>, session: &mut Session) {
-        self.close_stream(link, session, close_code::REFUSED, REFUSED);
-    }
-
-    /// Begins the closing handshake, and lingers so that the code is not lost.
-    pub(super) fn close_stream(
-        &mut self,
-        link: &mut Link<'_>,
-        session: &mut Session,
-        code: u16,
-        reason: &str,
-    ) {
-        session.why = Some(match code {
-            close_code::REFUSED => session.why.unwrap_or(Closed::Refused),
-            close_code::GOING_AWAY => Closed::Shutdown,
-            close_code::POLICY => Closed::Expired,
-            close_code::TRY_AGAIN => Closed::Undecided,
-            1009 => Closed::Limit,
-            _ => Closed::Protocol,
-        });
-        link.send(Payload::private(frame::close_frame(code, reason)));
-        link.close(Close::Linger);
-        // Streams keep their state: what they hold in the index is given back when they are gone.
-        if matches!(session.state, State::Head { .. } | State::Held(_)) {
-            session.state = State::Over;
-        }
-    }
-}
-
-/// The peer begins the closing handshake: its code goes back, and nothing more is to come from it.
-pub(super) fn close_by_peer(link: &mut Link<'_>, code: Option<u16>, was_the_last: bool) {
-    link.send(Payload::private(frame::close_reply(code)));
-    link.close(if was_the_last { Close::Flush } else { Close::Linger });
 }

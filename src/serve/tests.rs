@@ -41,7 +41,7 @@ pub(super) struct Wire {
     incoming: VecDeque<Vec<u8>>,
     room: usize,
     pub(super) written: Vec<u8>,
-    shut_down: bool,
+    pub(super) shut_down: bool,
 }
 
 /// One end of a connection whose other end is the test.
@@ -164,6 +164,7 @@ impl Bench {
             head_time: Duration::from_secs(15),
             body_time: Duration::from_secs(30),
             keep_alive: Duration::from_secs(130),
+            close: Duration::from_secs(5),
             stream_idle: IDLE,
         };
         change(&mut options);
@@ -327,9 +328,10 @@ fn a_silent_stream_is_closed_with_1001_and_any_message_is_a_sign_of_life() {
     assert_eq!(wire.close_code(), None);
     bench.later(Duration::from_secs(2));
     assert_eq!(wire.close_code(), Some(1001));
-    assert!(wire.0.borrow().shut_down);
     bench.later(Duration::from_secs(6));
-    assert!(bench.io.is_empty(), "nobody answers the closing handshake");
+    assert!(wire.0.borrow().shut_down, "nobody answers the closing handshake");
+    bench.later(Duration::from_secs(2));
+    assert!(bench.io.is_empty());
     assert_eq!(
         bench
             .server

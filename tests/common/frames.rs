@@ -203,9 +203,20 @@ impl RawSocket {
         assert_eq!((frame.opcode, frame.text()), (TEXT, text));
     }
 
-    /// A close frame comes next, and after it the end; returns its code and reason.
+    /// A close frame comes next, and after it was answered the end; returns its code and reason.
     pub fn expect_close(&mut self) -> (u16, String) {
         let frame = self.next();
+        self.send(&whole(CLOSE, &frame.payload));
+        self.end_after(&frame)
+    }
+
+    /// The same without answering it: this side has sent its own, or the peer does not wait.
+    pub fn expect_close_and_end(&mut self) -> (u16, String) {
+        let frame = self.next();
+        self.end_after(&frame)
+    }
+
+    fn end_after(&mut self, frame: &Frame) -> (u16, String) {
         let (code, reason) = frame.close();
         assert_eq!(self.next_or_end().expect("an orderly end"), None, "nothing follows a close frame");
         (code, reason.to_owned())

@@ -319,6 +319,15 @@ impl Connection {
             "ended without a close frame: {:?}",
             self.sdk
         );
+        // The answer to a close frame is on its way still: TCP's end does not come before its time.
+        let early = wire.shut_down && wire.shut_down_at_ms + 200 < wire.written_at_ms + CLOSE_MS;
+        let unanswered = self.closed.is_some() && !self.leaving && !self.flight.is_empty();
+        assert!(
+            !(early && unanswered) || self.draining || self.may_be_shed || wire.in_closed,
+            "TCP's end did not wait for the answer to the close frame {:?}: {:?}",
+            self.closed,
+            self.sdk
+        );
     }
 
     /// At rest: everything that was asked was answered.

@@ -100,6 +100,7 @@ fn shared() -> Arc<Shared> {
         head_time: Duration::from_millis(HEAD_MS),
         body_time: Duration::from_millis(HEAD_MS),
         keep_alive: Duration::from_millis(HEAD_MS),
+        close: Duration::from_millis(CLOSE_MS),
         stream_idle: Duration::from_millis(IDLE_MS),
     };
     let (jobs, _) = crossbeam::channel::bounded(1);

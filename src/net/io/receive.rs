@@ -78,7 +78,7 @@ impl<T: Socket, S> Io<T, S> {
                     connection.core.unread = true;
                     return;
                 }
-                Phase::Lingering => return self.discard(key, buffer),
+                Phase::Lingering { .. } => return self.discard(key, buffer),
                 Phase::Dead | Phase::Gone => return,
             }
             connection.core.unread = false;

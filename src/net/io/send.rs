@@ -1,9 +1,14 @@
 //! Writing, and the steps of closing.
 
+use std::time::Duration;
+
 use super::super::outbox::{Flush, Outbox};
 use super::super::service::{Close, Ended, Phase};
 use super::super::slab::Key;
 use super::{Connection, Io, Socket, ended_by};
+
+/// How long the end of a peer is waited for that has all that was sent.
+const BRIEFLY: Duration = Duration::from_secs(1);
 
 impl<T: Socket, S> Io<T, S> {
     /// Sends what a visit left, and takes the next step of closing.
@@ -72,7 +77,7 @@ impl<T: Socket, S> Io<T, S> {
         if let Some(connection) = self.slab.get_mut(key)
             && connection.core.unread
             && !connection.core.paused
-            && matches!(connection.core.phase, Phase::Open | Phase::Lingering)
+            && matches!(connection.core.phase, Phase::Open | Phase::Lingering { .. })
             && !std::mem::replace(&mut connection.core.queued, true)
         {
             self.runnable.push(key);
@@ -96,11 +101,13 @@ impl<T: Socket, S> Io<T, S> {
         {
             return self.kill(key, Ended::Closed);
         }
-        connection.core.phase = Phase::Lingering;
+        let brief = how == Close::LingerBriefly;
+        connection.core.phase = Phase::Lingering { brief };
         connection.core.input = None;
         connection.core.paused = false;
         connection.core.unread = true;
-        connection.core.deadline = self.now.after(self.limits.close);
+        let within = if brief { self.limits.close.min(BRIEFLY) } else { self.limits.close };
+        connection.core.deadline = self.now.after(within);
     }
 
     /// Something waits for the socket that is in no outbox: the end of a record.

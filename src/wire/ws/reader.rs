@@ -277,6 +277,12 @@ impl Reader {
         Some(Step::Consumed(passed))
     }
 
+    /// Bytes of a frame that is passed over which are still to come.
+    pub fn left_to_pass(&self) -> u64 {
+        let fragments = self.fragments.as_ref();
+        fragments.and_then(|fragments| fragments.passed_over.as_ref()).map_or(0, |frame| frame.left)
+    }
+
     /// Lets go of a message that was put together of fragments and has been dealt with, and says what is still held:
     /// [`Reader::memory_bytes`].
     pub fn settle(&mut self) -> usize {
