@@ -295,6 +295,41 @@ fn closing_handshakes_of_a_drain_end_within_its_5_seconds() {
     assert!(bench.io.is_empty());
 }
 
+/// What went wrong: when a drain began, connections on which nothing was asked yet were closed under the feet of
+/// requests that were on their way, and a proxy in front answered those with 502.
+#[test]
+fn a_request_that_is_on_its_way_when_a_drain_begins_is_answered() {
+    const REQUEST: &str = "GET /health/liveness HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut bench = Bench::loaded();
+    let (fresh_key, fresh) = bench.with_request("");
+    let (used_key, used) = bench.with_request(REQUEST);
+    assert!(used.0.borrow().written.starts_with(b"HTTP/1.1 200 "));
+    used.0.borrow_mut().written.clear();
+    let (_, silent) = bench.with_request("");
+    bench.mailbox.post(Mail::Drain(Duration::ZERO));
+    bench.turns();
+    // Taken in while the listener was being closed.
+    let (late_key, late) = bench.with_request("");
+    for _ in 0..3 {
+        bench.later(Duration::from_millis(500));
+        crate::net::reactor::Driver::<Fake>::tick(&mut bench.server, &mut bench.io);
+        bench.turns();
+    }
+    for (key, wire) in [(fresh_key, fresh), (used_key, used), (late_key, late)] {
+        assert!(!wire.is_shut_down());
+        bench.receive(key, &wire, REQUEST.as_bytes());
+        let written = String::from_utf8(wire.0.borrow().written.clone()).unwrap();
+        assert!(
+            written.starts_with("HTTP/1.1 200 ") && written.contains("\r\nConnection: close\r\n"),
+            "{written}"
+        );
+        assert!(wire.is_shut_down());
+    }
+    assert!(!silent.is_shut_down());
+    bench.later(Duration::from_millis(600));
+    assert!(silent.is_shut_down() && silent.0.borrow().written.is_empty());
+}
+
 #[test]
 fn what_is_kept_of_a_closed_stream_is_small() {
     let mut bench = Bench::loaded();

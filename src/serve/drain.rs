@@ -19,6 +19,8 @@ const DRAIN_SLICE: usize = 256;
 const LAST_WAIT: Duration = Duration::from_secs(5);
 /// The last part of that, which is for the end of TCP.
 const LAST_END: Duration = Duration::from_millis(2500);
+/// How long a request may still be on its way on a connection where nothing is asked.
+const LAST_REQUEST: Duration = Duration::from_secs(2);
 
 /// A drain under way.
 #[derive(Debug)]
@@ -106,7 +108,8 @@ impl Server {
             State::Stream(_) | State::Held(_) | State::Relay(_) | State::Echo(_) => {
                 self.close_stream(link, session, close_code::GOING_AWAY, "the agent is shutting down");
             }
-            State::Head { begun: false } => link.close(crate::net::service::Close::Linger),
+            // A request may be on its way: its answer says that it was the last one.
+            State::Head { begun: false } => link.deadline_at_latest(link.now().after(LAST_REQUEST)),
             State::Closing(_) => link.deadline_at_latest(link.now().after(self.close_wait())),
             // Data will not come any more: whoever takes over may have some.
             State::Parked(parked) if matches!(parked.wait, Wait::Verdict(_)) => {

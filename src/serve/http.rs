@@ -190,6 +190,7 @@ impl Server {
     pub(super) fn out_of_time(&mut self, link: &mut Link<'_>, session: &mut Session) {
         match std::mem::replace(&mut session.state, State::Over) {
             // Nothing was asked: nothing is owed.
+            State::Head { begun: false } if self.draining.is_some() => link.close(Close::Linger),
             State::Head { begun: false } => {
                 self.meter.limit_hit(if session.has_asked {
                     Limit::KeepAliveSeconds
