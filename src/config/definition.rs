@@ -195,6 +195,14 @@ impl Unit {
         }
     }
 
+    /// The sign behind a number.
+    pub fn short(self) -> &'static str {
+        match self {
+            Unit::Seconds => "s",
+            Unit::Milliseconds => "ms",
+        }
+    }
+
     /// `ms` milliseconds as a user would write them.
     pub(super) fn written(self, ms: u64) -> String {
         match self {

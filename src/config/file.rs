@@ -43,6 +43,14 @@ pub(super) fn collect(raw: &mut Raw, path: &Path, text: &[u8]) {
         raw.cannot_read(fault(1, "the file is not UTF-8".into()));
         return;
     };
+    if is_yaml(path, text) {
+        return raw.cannot_read(Fault::at(
+            "--config",
+            Origin::File(path.into(), 1),
+            "the file is YAML, which the agent does not read",
+            "Write it as TOML (`Name = \"value\"`) or as JSON",
+        ));
+    }
     let is_json = is_json(path, text);
     let entries = if is_json { json::flatten(text) } else { flatten_toml(text) };
     match entries {
@@ -61,6 +69,26 @@ fn is_json(path: &Path, text: &str) -> bool {
         Some(extension) if extension.eq_ignore_ascii_case("toml") => false,
         _ => matches!(text.trim_start_matches('\u{feff}').trim_start().bytes().next(), Some(b'{' | b'/')),
     }
+}
+
+/// By the name's ending, or by the first line that says something: `---`, or a name with `:` behind it. No line of TOML
+/// begins so, and JSON begins with a brace.
+fn is_yaml(path: &Path, text: &str) -> bool {
+    if is_json(path, text) {
+        return false;
+    }
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("");
+    if ["yaml", "yml"].iter().any(|yaml| extension.eq_ignore_ascii_case(yaml)) {
+        return true;
+    }
+    let mut lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
+    let first = lines.find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or("");
+    let is_name = |name: &str| {
+        let name = name.trim_matches('"');
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+    };
+    let (name, rest) = first.split_once(':').unwrap_or_default();
+    first == "---" || is_name(name) && (rest.is_empty() || rest.starts_with(' '))
 }
 
 fn apply(raw: &mut Raw, path: &Path, entries: Vec<Entry>) {
@@ -254,6 +282,38 @@ mod tests {
             let raw = read("a.json", text);
             assert_eq!(faults(&raw), [""; 0]);
             assert_eq!(raw.given(Key::LoggingLevel).unwrap().value, "debug");
+        }
+    }
+
+    /// What went wrong: it was said that a key with no value was expected in line 1.
+    #[test]
+    fn a_yaml_file_is_called_that() {
+        for (name, text) in [
+            ("a.yaml", "Mode = 'offline'"),
+            ("a.yml", ""),
+            ("settings", "Mode: offline\nApiKey: sesame\n"),
+            ("settings", "# ours\n\n\"Mode\": offline"),
+            ("a.toml", "\u{feff}---\nMode: offline"),
+            ("settings", "Limits:\n  HeadSeconds: 5\n"),
+        ] {
+            let raw = read(name, text);
+            assert_eq!(
+                faults(&raw),
+                [format!(
+                    "--config ({name}:1): the file is YAML, which the agent does not read. Write it as TOML (`Name = \
+                     \"value\"`) or as JSON."
+                )],
+                "{text}"
+            );
+        }
+        for (name, text) in [
+            ("a.toml", "# Mode: offline\nMode = 'offline'"),
+            ("a.toml", "\u{feff}Mode = 'offline'"),
+            ("settings", "{\"Mode\": \"offline\"}"),
+            ("a.yaml", "{\"Mode\": \"offline\"}"),
+            ("settings", ""),
+        ] {
+            assert_eq!(faults(&read(name, text)), [""; 0], "{text}");
         }
     }
 

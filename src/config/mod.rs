@@ -15,6 +15,7 @@ pub mod fault;
 mod file;
 pub mod files;
 mod json;
+pub mod key_files;
 pub mod listen;
 mod relay_keys;
 pub mod settings;

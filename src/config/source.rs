@@ -91,6 +91,13 @@ impl Raw {
         }
     }
 
+    /// Something that should be known is missing, unless a source could not be read that may say it.
+    pub(super) fn warn_of_lack(&mut self, warning: Fault) {
+        if !self.unread {
+            self.warnings.push(warning);
+        }
+    }
+
     /// Gives `key` a value, over what an earlier source gave.
     pub(super) fn set(&mut self, key: Key, value: &str, origin: Origin) {
         self.given[key as usize] = Some(Given { value: value.trim().to_string(), origin });

@@ -23,7 +23,8 @@ pub const DEFINITIONS: &[Definition] = &[
         ),
     define(Key::ApiKeyFile, "ApiKey__File", Kind::Path, "", Section::Data)
         .common()
-        .help("A file that holds the ApiKey, as container secrets do. Blanks and line ends around it are cut off."),
+        .help("A file that holds the ApiKey and nothing else, as container secrets do. A byte order mark, and blanks and line \
+             ends around it, are cut off; within it they are refused."),
     define(Key::RelayKeys, "RelayKeys", Kind::Secret, "", Section::Data)
         .default_note("no relays")
         .help(
@@ -33,7 +34,7 @@ pub const DEFINITIONS: &[Definition] = &[
              call here, and ApiKey must not be among them. Whoever has one can read every secret of its environments.",
         ),
     define(Key::RelayKeysFile, "RelayKeys__File", Kind::Path, "", Section::Data)
-        .help("A file that holds RelayKeys, as container secrets do; line ends count as `;`."),
+        .help("A file that holds RelayKeys, as container secrets do; line ends count as `;`, and a byte order mark is cut off."),
     define(Key::DataFile, "DataFile", Kind::Path, "", Section::Data)
         .common()
         .needed("offline mode without an ApiKey")

@@ -101,7 +101,9 @@ fn what_cannot_work_in_agent_mode_is_told() {
     );
     assert!(faults(&[("Upstream__ResyncSeconds", "5ms")]).contains("is too short"));
     let key = faults(&[("ApiKey", "rp-a\r\nX-Evil: 1")]);
-    assert!(key.contains("ApiKey: holds blanks") && !key.contains("Evil"), "{key}");
+    assert!(key.contains("holds 2 lines") && !key.contains("Evil"), "{key}");
+    let key = faults(&[("ApiKey", "rp-ä")]);
+    assert!(key.contains("ApiKey: holds characters that no key of FeatBit has"), "{key}");
     let environment: Vec<_> = [("Mode", "auto"), ("DataFile", "d")].into_iter().chain(COMPOSE).collect();
     assert!(
         warnings(&environment).iter().any(|line| line.starts_with("DataFile: is not looked at in auto mode"))
@@ -126,7 +128,7 @@ fn asking_a_server_needs_its_address_and_a_key_whatever_the_mode() {
     let told = access(&[]).unwrap_err();
     assert!(told.contains("ApiKey: is needed") && told.contains("StreamingUri: is needed"), "{told}");
     let told = access(&[("StreamingUri", "els"), ("ApiKey", "a b")]).unwrap_err();
-    assert!(told.contains("no absolute URI") && told.contains("ApiKey: holds blanks"), "{told}");
+    assert!(told.contains("no absolute URI") && told.contains("holds a blank within"), "{told}");
 }
 
 #[test]
@@ -228,10 +230,88 @@ fn the_api_key_may_come_from_a_file() {
     assert!(settings.api_key.unwrap().matches(b"rp-123"));
     let start = "ApiKey__File (environment variable ApiKey__File): ";
     assert!(with(&[]).faults()[0].starts_with(&format!("{start}cannot read /run/key: ")));
-    assert!(
-        with(&[("/run/key", "\n")]).faults()[0].starts_with(&format!("{start}the file /run/key is empty."))
-    );
+    assert!(with(&[("/run/key", "\n")]).faults()[0].starts_with(&format!("{start}the file is empty.")));
     let both = [("Mode", "offline"), ("ApiKey", "a"), ("ApiKey__File", "/run/key")];
     let faults = Given { environment: &both, files: &[("/run/key", "b")], ..Given::default() }.faults();
     assert_eq!(faults, [format!("{start}is given beside ApiKey. Keep one of the two.")]);
+}
+
+/// What went wrong: offline, the agent started with such a key and answered 401 for ever.
+#[test]
+fn a_key_that_no_client_can_send_is_refused_in_every_mode() {
+    let agent =
+        [("Mode", "auto"), ("AgentId", "a"), ("StreamingUri", "ws://els"), ("ForwardEvents", "false")];
+    let offline = [("Mode", "offline"), ("DataFile", "d.json")];
+    for mode in [&agent[..], &offline[..]] {
+        let from_file = [mode, &[("ApiKey__File", "/run/key")]].concat();
+        let with =
+            |text| Given { environment: &from_file, files: &[("/run/key", text)], ..Given::default() }.load();
+        assert!(with("\u{feff}rp-sesame\r\n").unwrap().settings.api_key.unwrap().matches(b"rp-sesame"));
+        for (text, says) in [("rp-sesame\nrp-sesame", "holds 2 lines"), ("rp sesame", "holds a blank within")]
+        {
+            let faults: Vec<_> = with(text).unwrap_err().faults.iter().map(Fault::to_string).collect();
+            assert_eq!(faults.len(), 1, "{faults:?}");
+            assert!(
+                faults[0].starts_with("ApiKey__File (environment variable ApiKey__File): "),
+                "{faults:?}"
+            );
+            assert!(faults[0].contains(says) && !faults[0].contains("sesame"), "{faults:?}");
+        }
+        let direct = [mode, &[("ApiKey", "rp sesame")]].concat();
+        let faults = Given { environment: &direct, ..Given::default() }.faults();
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].contains("holds a blank within") && !faults[0].contains("sesame"), "{faults:?}");
+    }
+}
+
+/// What went wrong: "ApiKey is not set" and "usage events are dropped" stood beside a file that could not be read, and that
+/// sets both.
+#[test]
+fn a_settings_file_that_cannot_be_read_brings_no_warning_on_what_may_be_in_it() {
+    let environment = [("Mode", "offline"), ("DataFile", "d.json")];
+    for (files, is) in [(&[][..], "cannot read"), (&[("a.toml", "ApiKey = ")][..], "no valid TOML")] {
+        let given = Given { environment: &environment, config: Some("a.toml"), files, ..Given::default() };
+        let rejected = given.load().unwrap_err();
+        assert!(rejected.faults.len() == 1 && rejected.faults[0].problem.contains(is), "{rejected:?}");
+        assert_eq!(rejected.warnings, []);
+    }
+    assert_eq!(warnings(&environment).len(), 2);
+}
+
+/// What went wrong: `check` showed `Limits__BodySeconds  30` and `DataFilePollMilliseconds  500`, and byte counts of nine
+/// digits.
+#[test]
+fn numbers_are_described_with_their_units() {
+    let settings = settings(&[
+        ("Limits__HeadSeconds", "7"),
+        ("Limits__BodySeconds", "1m"),
+        ("Limits__KeepAliveSeconds", "00:02:00"),
+        ("Limits__UserBytes", "100000"),
+        ("Limits__MessageBytes", "64KB"),
+        ("Limits__BodyBytes", "2097152"),
+    ]);
+    let value = |name: &str| settings.effective.iter().find(|line| line.name == name).unwrap().value.clone();
+    assert_eq!(value("Limits__HeadSeconds"), "7 s");
+    assert_eq!(value("Limits__BodySeconds"), "1m");
+    assert_eq!(value("Limits__KeepAliveSeconds"), "00:02:00");
+    assert_eq!(value("Limits__UserBytes"), "100000 B");
+    assert_eq!(value("Limits__MessageBytes"), "64KB");
+    assert_eq!(value("Limits__BodyBytes"), "2 MB");
+    assert_eq!(value("DataFilePollMilliseconds"), "500 ms");
+    // None is left out, and all can be read as they are shown.
+    for line in &settings.effective {
+        let kind = DEFINITIONS.iter().find(|definition| definition.name == line.name).unwrap().kind;
+        let (number, _) = line.value.split_once(" (").unwrap_or((&line.value, ""));
+        match kind {
+            Kind::Duration { unit, .. } => {
+                assert!(number.parse::<u64>().is_err(), "{line:?}");
+                assert!(value::duration(number, unit, 0, true).is_ok(), "{line:?}");
+            }
+            Kind::Bytes { .. } => {
+                assert!(number.parse::<u64>().is_err(), "{line:?}");
+                assert!(value::bytes(number, 0, u64::MAX).is_ok(), "{line:?}");
+            }
+            _ => {}
+        }
+    }
 }

@@ -12,6 +12,7 @@ use tracing::level_filters::LevelFilter;
 use super::definition::{Key, Kind};
 use super::fault::{Fault, Rejected};
 use super::files;
+use super::key_files;
 use super::listen::Listen;
 use super::relay_keys;
 use super::settings::{
@@ -192,7 +193,7 @@ impl Check<'_> {
                 "Set DataFile to a dump, or ApiKey to the key with which FeatBit sends one",
             ));
         } else if !api_key {
-            self.raw.warnings.push(Fault::missing(
+            self.raw.warn_of_lack(Fault::missing(
                 "ApiKey",
                 "is not set, so the management calls (bootstrap, backup, status) answer 401",
                 "Set it if they are needed",
@@ -223,7 +224,7 @@ impl Check<'_> {
             ));
         } else {
             // Not an error in agent mode either: this version forwards nothing, with an address or without.
-            self.raw.warnings.push(Fault::missing(
+            self.raw.warn_of_lack(Fault::missing(
                 "EventUri",
                 "is not set, so usage events are dropped",
                 "Set it, or set ForwardEvents=false to say that this is meant",
@@ -235,45 +236,53 @@ impl Check<'_> {
     // Settings with a form of their own.
 
     pub(super) fn api_key(&mut self) -> Option<Secret> {
-        self.text_or_file(Key::ApiKey, Key::ApiKeyFile).map(Secret::new)
-    }
-
-    /// A secret that is given as it is, or by the file that holds it.
-    fn text_or_file(&mut self, text: Key, file: Key) -> Option<String> {
-        let given = self.text(text);
-        let Some(path) = self.text(file) else { return given };
-        let name = file.definition().name;
-        let origin = self.raw.origin(file);
-        if given.is_some() {
-            let problem = format!("is given beside {}", text.definition().name);
-            self.raw.faults.push(Fault::at(name, origin, problem, "Keep one of the two"));
-            return None;
+        if let Some(content) = self.content_instead_of(Key::ApiKeyFile, Key::ApiKey)? {
+            return self.fitting(Key::ApiKeyFile, key_files::api_key(&content));
         }
-        let problem = match (self.read)(Path::new(&path)).map(String::from_utf8) {
-            Ok(Ok(text)) if !text.trim().is_empty() => return Some(text.trim().to_string()),
-            Ok(Ok(_)) => format!("the file {path} is empty"),
-            Ok(Err(_)) => format!("the file {path} is not UTF-8"),
-            Err(error) => format!("cannot read {path}: {error}"),
-        };
-        let remedy = "Name a readable file that holds it alone";
-        self.raw.faults.push(Fault::at(name, origin, problem, remedy));
-        None
+        let text = self.text(Key::ApiKey)?;
+        let fits = key_files::one_key(&text).map(|()| Secret::new(text));
+        self.fitting(Key::ApiKey, fits)
     }
 
     fn relay_keys(&mut self, api_key: Option<&Secret>) -> Vec<RelayKey> {
-        let Some(text) = self.text_or_file(Key::RelayKeys, Key::RelayKeysFile) else { return Vec::new() };
-        let from = if self.tried(Key::RelayKeys) { Key::RelayKeys } else { Key::RelayKeysFile };
-        match relay_keys::parse(&text, api_key) {
-            Ok(keys) => keys,
-            Err(unfits) => {
-                let origin = self.raw.origin(from);
-                let fault = |unfit: Unfit| {
-                    Fault::at(from.definition().name, origin.clone(), unfit.problem, unfit.remedy)
-                };
-                self.raw.faults.extend(unfits.into_iter().map(fault));
-                Vec::new()
+        let (from, keys) = match self.content_instead_of(Key::RelayKeysFile, Key::RelayKeys) {
+            None => return Vec::new(),
+            Some(Some(content)) => (Key::RelayKeysFile, key_files::relay_keys(&content, api_key)),
+            Some(None) => match self.text(Key::RelayKeys) {
+                Some(text) => (Key::RelayKeys, relay_keys::parse(&text, api_key)),
+                None => return Vec::new(),
+            },
+        };
+        keys.unwrap_or_else(|unfits| {
+            for unfit in unfits {
+                self.fitting::<()>(from, Err(unfit));
             }
-        }
+            Vec::new()
+        })
+    }
+
+    /// The content of the file that `file` names, which stands in the place of `text`: `Some(None)` if it names none, and
+    /// `None` if it cannot be used, which has been told.
+    fn content_instead_of(&mut self, file: Key, text: Key) -> Option<Option<Vec<u8>>> {
+        let Some(path) = self.text(file) else { return Some(None) };
+        let remedy = "Name a readable file that holds it alone";
+        let problem = match (self.read)(Path::new(&path)) {
+            _ if self.tried(text) => {
+                unfit(format!("is given beside {}", text.definition().name), "Keep one of the two")
+            }
+            Ok(content) => return Some(Some(content)),
+            Err(error) => unfit(format!("cannot read {path}: {error}"), remedy),
+        };
+        self.fitting(file, Err(problem))
+    }
+
+    /// A value of `key`; `None` if it does not fit, which is told without the value.
+    fn fitting<T>(&mut self, key: Key, fits: Result<T, Unfit>) -> Option<T> {
+        fits.map_err(|Unfit { problem, remedy }| {
+            let (name, origin) = (key.definition().name, self.raw.origin(key));
+            self.raw.faults.push(Fault::at(name, origin, problem, remedy));
+        })
+        .ok()
     }
 
     fn data_file(&mut self) -> Option<DataFile> {
@@ -381,13 +390,28 @@ impl Check<'_> {
         let line = |definition: &super::Definition| {
             let given = self.raw.given(definition.key).map(|given| given.value.as_str());
             let value = match given {
-                None => definition.default_text().replace('`', ""),
+                None => with_unit(definition.kind, &definition.default_text().replace('`', "")),
                 Some(_) if definition.secret() => "****".to_string(),
-                Some(text) => shown(definition.kind, text),
+                Some(text) => with_unit(definition.kind, &shown(definition.kind, text)),
             };
             Effective { name: definition.name, value, origin: self.raw.origin(definition.key) }
         };
         DEFINITIONS.iter().map(line).collect()
+    }
+}
+
+/// `text` with the unit of the number at its start, if it has none: `10 (more words)` is `10 s (more words)`.
+fn with_unit(kind: Kind, text: &str) -> String {
+    let end = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let (number, rest) = text.split_at(end);
+    let is_bare = !number.is_empty() && (rest.is_empty() || rest.starts_with(" ("));
+    match kind {
+        Kind::Duration { unit, .. } if is_bare => format!("{number} {}{rest}", unit.short()),
+        Kind::Bytes { .. } if is_bare => match number.parse() {
+            Ok(bytes) => format!("{}{rest}", value::written_bytes(bytes)),
+            Err(_) => text.to_string(),
+        },
+        _ => text.to_string(),
     }
 }
 

@@ -32,7 +32,7 @@ impl Check<'_> {
         if api_key.is_some_and(|key| !key.expose().bytes().all(|byte| byte.is_ascii_graphic())) {
             self.raw.faults.push(Fault::missing(
                 "ApiKey",
-                "holds blanks or other characters that no key of FeatBit has",
+                "holds characters that no key of FeatBit has",
                 "Copy the key of the relay proxy from FeatBit again",
             ));
         }

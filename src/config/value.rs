@@ -76,6 +76,15 @@ pub fn bytes(text: &str, min: u64, max: u64) -> Result<u64, Unfit> {
     Ok(bytes)
 }
 
+/// A number of bytes in the largest unit that needs no fraction, as [`bytes`] reads it.
+pub(super) fn written_bytes(bytes: u64) -> String {
+    let units = [(1_u64 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")];
+    match units.into_iter().find(|(unit, _)| bytes != 0 && bytes.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{} {name}", bytes / unit),
+        None => format!("{bytes} B"),
+    }
+}
+
 /// A duration: `10` (in `unit`), `10s`, `500ms`, `2m`, `1.5h`, `1d`, or .NET's `[d.]hh:mm:ss[.fffffff]`.
 pub fn duration(text: &str, unit: Unit, min_ms: u64, zero: bool) -> Result<Duration, Unfit> {
     let remedy = || {

@@ -1,0 +1,123 @@
+//! Files that hold keys: `ApiKey__File` and `RelayKeys__File`.
+//!
+//! Must not show a key, nor a part of one: what is wrong is told by what surrounds it.
+
+use super::relay_keys;
+use super::settings::{RelayKey, Secret};
+use super::value::{Unfit, unfit};
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// What editors and shells of Windows put before UTF-16, in either order of bytes.
+const UTF16_BOMS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
+
+/// The key in the content of an `ApiKey__File`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn api_key(content: &[u8]) -> Result<Secret, Unfit> {
+    let text = text(content)?;
+    one_key(&text)?;
+    Ok(Secret::new(text))
+}
+
+/// The keys in the content of a `RelayKeys__File`. None of them may be `api_key`.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn relay_keys(content: &[u8], api_key: Option<&Secret>) -> Result<Vec<RelayKey>, Vec<Unfit>> {
+    let text = text(content).map_err(|unfit| vec![unfit])?;
+    relay_keys::parse(&text, api_key)
+}
+
+/// The text of a file, without a byte order mark and blanks around it.
+fn text(content: &[u8]) -> Result<String, Unfit> {
+    if UTF16_BOMS.iter().any(|bom| content.starts_with(bom)) {
+        return Err(unfit("the file is UTF-16", "Save it as UTF-8"));
+    }
+    let content = content.strip_prefix(BOM).unwrap_or(content);
+    let Ok(text) = std::str::from_utf8(content) else {
+        return Err(unfit("the file is not UTF-8", "Save it as UTF-8, with the key alone"));
+    };
+    match text.trim() {
+        "" => Err(unfit("the file is empty", "Put the key into it")),
+        text => Ok(text.to_owned()),
+    }
+}
+
+/// Whether `text` is one key: with blanks or line breaks within, no client could ever send it.
+///
+/// # Errors
+/// What it is instead.
+pub(super) fn one_key(text: &str) -> Result<(), Unfit> {
+    let lines = text.lines().filter(|line| !line.trim().is_empty()).count();
+    if lines > 1 {
+        return Err(unfit(
+            format!("holds {lines} lines, where there must be one key and nothing else"),
+            "Leave the key alone, without a comment, a name or a second key",
+        ));
+    }
+    if text.starts_with('\u{feff}') {
+        return Err(unfit("begins with a byte order mark", "Save it without one"));
+    }
+    let what = match text.chars().find(|character| character.is_whitespace() || character.is_control()) {
+        None => return Ok(()),
+        Some(' ') => "holds a blank within",
+        Some('\t') => "holds a tab within",
+        Some(_) => "holds a control character or a blank of another kind within",
+    };
+    let is_named = text.contains('=') || text.to_ascii_lowercase().starts_with("bearer ");
+    let remedy = if is_named {
+        "Leave the key alone, without a name or `Bearer` before it"
+    } else {
+        "Copy the key again, and nothing else"
+    };
+    Err(unfit(what, remedy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "rp-0123456789abcdefghij";
+
+    /// What went wrong: a key file that an editor of Windows had saved answered 401 for ever.
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_key() {
+        for content in [format!("\u{feff}{KEY}"), format!("\u{feff} {KEY}\r\n"), format!("{KEY}\n\n")] {
+            assert!(api_key(content.as_bytes()).unwrap().matches(KEY.as_bytes()), "{content:?}");
+            let keys = relay_keys(content.as_bytes(), None).unwrap();
+            assert!(keys.len() == 1 && keys[0].key.matches(KEY.as_bytes()), "{content:?}");
+        }
+        let two = format!("\u{feff}{KEY}\r\n{KEY}2=shop:dev\r\n");
+        assert_eq!(relay_keys(two.as_bytes(), None).unwrap().len(), 2);
+        let api_key = Secret::new(KEY.into());
+        let unfits = relay_keys(two.as_bytes(), Some(&api_key)).unwrap_err();
+        assert_eq!(unfits[0].problem, "has ApiKey as its entry number 1");
+    }
+
+    #[test]
+    fn what_is_no_key_is_told_without_the_key() {
+        let utf16: Vec<u8> = [0xff, 0xfe].into_iter().chain(KEY.bytes().flat_map(|byte| [byte, 0])).collect();
+        for (content, says) in [
+            (format!("{KEY}\n{KEY}").into_bytes(), "holds 2 lines"),
+            (format!("# our key\n\n{KEY}\n").into_bytes(), "holds 2 lines"),
+            (format!("{KEY} {KEY}").into_bytes(), "holds a blank within"),
+            (format!("Bearer {KEY}").into_bytes(), "without a name or `Bearer` before it"),
+            (format!("ApiKey = {KEY}").into_bytes(), "without a name or `Bearer` before it"),
+            (format!("{KEY}\t{KEY}").into_bytes(), "holds a tab within"),
+            (format!("{KEY}\u{a0}{KEY}").into_bytes(), "of another kind within"),
+            (format!("{KEY}\0{KEY}").into_bytes(), "of another kind within"),
+            (format!("\u{feff}\u{feff}{KEY}").into_bytes(), "begins with a byte order mark"),
+            (utf16, "the file is UTF-16"),
+            (vec![b'r', 0xe9], "the file is not UTF-8"),
+            (b"\xef\xbb\xbf \n".to_vec(), "the file is empty"),
+            (Vec::new(), "the file is empty"),
+        ] {
+            let unfit = api_key(&content).unwrap_err();
+            let told = format!("{}. {}", unfit.problem, unfit.remedy);
+            assert!(told.contains(says), "{told} without {says}");
+            assert!(!told.contains("0123"), "{told}");
+        }
+    }
+}
