@@ -135,18 +135,19 @@ fn who_does_not_trust_the_certificate_tells_so() {
     assert!(unknown.contains("UnknownIssuer"), "{unknown}");
     let other = why("other.test", &place.client());
     assert!(other.contains("not valid for name"), "{other}");
-    place.replace_certificate(&place.authority.issue(&hosts().valid_s(-200, -100)));
-    place.hang_up();
-    let expired = wait_until("the old certificate is shown", SOON, || {
-        connect(place.port, NAME, &place.client()).err().map(|error| error.to_string())
+    place.wait_for_failure("alert", 2.0);
+    let place = Place::with(|builder, authority, folder| {
+        authority.issue(&hosts().valid_s(-200, -100)).write(folder.path(), "server");
+        builder
     });
+    let expired = connect(place.port, NAME, &place.client()).expect_err("it has expired").to_string();
     assert!(expired.contains("expired"), "{expired}");
-    place.wait_for_failure("alert", 3.0);
+    place.wait_for_failure("alert", 1.0);
     let left = place.agent.metric("featbit_agent_tls_certificate_expires_in_seconds", "");
     assert!((-200.0..-99.0).contains(&left), "{left}");
     wait_until("the log says that it has expired", SOON, || {
         let log = place.agent.log();
-        let line = log.lines().find(|line| line.contains("a certificate has expired at"))?;
+        let line = log.lines().find(|line| line.contains("has expired at"))?;
         assert!(line.contains("server.pem"), "{line}");
         Some(())
     });
@@ -273,6 +274,40 @@ fn a_certificate_that_cannot_be_used_changes_nothing_and_is_told_once() {
         (shown(&stream) == other.chain()[0]).then_some(())
     });
     wait_until("the reload is counted", SOON, || (count("done") == 1.0).then_some(()));
+}
+
+/// What went wrong: a certificate that had expired, or was for tomorrow, took the place of a valid one, and no client came
+/// in any more.
+#[test]
+fn a_new_certificate_that_is_not_valid_does_not_replace_a_valid_one() {
+    let place = Place::start();
+    let first = shown(&connect(place.port, NAME, &place.client()).unwrap());
+    let count = |outcome: &str| {
+        let label = format!("outcome=\"{outcome}\"");
+        place.agent.metric("featbit_agent_tls_certificate_reloads_total", &label)
+    };
+    let day_s = 24 * 3600;
+    for (wish, says, failed) in [
+        (hosts().valid_s(-200, -100), "has expired at", 1.0),
+        (hosts().valid_s(day_s, 2 * day_s), "is not valid before", 2.0),
+    ] {
+        place.replace_certificate(&place.authority.issue(&wish));
+        let line = wait_until(says, SOON, || {
+            place.agent.log().lines().find(|line| line.contains(says)).map(str::to_owned)
+        });
+        assert!(line.contains("server.pem") && line.contains("the one before stays in use"), "{line}");
+        place.hang_up();
+        wait_until("it is counted", SOON, || (count("failed") >= failed).then_some(()));
+        assert_eq!(shown(&connect(place.port, NAME, &place.client()).unwrap()), first);
+    }
+    assert_eq!(count("done"), 0.0);
+    // It is taken in as soon as it is valid.
+    let soon = place.authority.issue(&hosts().valid_s(3, day_s));
+    place.replace_certificate(&soon);
+    wait_until("the new certificate is shown", SOON, || {
+        let stream = connect(place.port, NAME, &place.client()).unwrap();
+        (shown(&stream) == soon.chain()[0]).then_some(())
+    });
 }
 
 #[test]
@@ -541,5 +576,43 @@ fn files_that_cannot_be_used_end_the_start_and_the_check_with_all_that_is_wrong(
         let (code, text) = run_to_end(&[command], &environment, SOON);
         assert_eq!(code, Some(78), "{text}");
         assert!(text.contains("Tls__ClientCaFile: cannot read"), "{text}");
+    }
+}
+
+/// What went wrong: `check` said only until when a certificate is valid, and nothing of a chain with a gap.
+#[test]
+fn check_warns_of_a_certificate_that_is_not_valid_and_of_a_chain_with_a_gap() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("CA of the test");
+    let check = |pair: &Pair| {
+        let (certificate, key) = pair.write(folder.path(), "server");
+        let environment = [
+            ("Mode", "offline"),
+            ("ApiKey", "k"),
+            ("ForwardEvents", "false"),
+            ("Urls", "https://127.0.0.1:0"),
+            ("Tls__CertificateFile", certificate.to_str().unwrap()),
+            ("Tls__KeyFile", key.to_str().unwrap()),
+        ];
+        let (code, text) = run_to_end(&["check"], &environment, SOON);
+        assert_eq!(code, Some(0), "{text}");
+        assert!(text.contains("server.pem: belongs to its key, valid until"), "{text}");
+        text
+    };
+    let good = authority.issue(&hosts().valid_s(-100, 30 * 24 * 3600));
+    assert!(!check(&good).contains("Warning"));
+    let gap = Pair { certificate: good.certificate.clone() + Authority::new("other").certificate(), ..good };
+    for (pair, says) in [
+        (authority.issue(&hosts().valid_s(-200, -100)), "has expired at"),
+        (authority.issue(&hosts().valid_s(1000, 2000)), "is not valid before"),
+        (authority.issue(&hosts().valid_s(-200, 1000)), "expires at"),
+        (gap, "its certificate 1 was issued by \"CA of the test\""),
+    ] {
+        let text = check(&pair);
+        let line = text
+            .lines()
+            .find(|line| line.contains("Warning: the certificate"))
+            .unwrap_or_else(|| panic!("{text}"));
+        assert!(line.contains(says), "{line}");
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn watch(
         loop {
             certificates.look(wall_ms() / 1000);
             match hangups.recv_timeout(poll) {
-                Ok(()) => certificates.reload(),
+                Ok(()) => certificates.reload(wall_ms() / 1000),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }

@@ -50,7 +50,7 @@ fn judge(inputs: &Inputs<'_>, answer: &mut Answer) -> u8 {
     }
     let addresses: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();
     answer.say(&format!("Addresses: {}", addresses.join(", ")));
-    for line in certificates.iter().flat_map(Certificates::describe) {
+    for line in certificates.iter().flat_map(|certificates| certificates.describe(wall_ms() / 1000)) {
         answer.say(&line);
     }
     let Some(file) = &settings.data_file else {

@@ -3,9 +3,10 @@
 //! Must not touch a socket or start a thread: it turns files into configurations of rustls, and errors of rustls into
 //! words. No private key leaves it in a text.
 //!
-//! [`pem`] reads files, [`client`] and [`server`] make configurations of the two sides, [`explain`] says what went wrong.
+//! [`pem`] reads files, `chain` and [`validity`] look into certificates, [`client`] and [`server`] make configurations of the two sides, [`explain`] says what went wrong.
 //! The cryptography is ring's: it builds with a C compiler alone.
 
+mod chain;
 pub mod client;
 pub mod explain;
 pub mod pem;

@@ -11,6 +11,9 @@ use rustls::sign::CertifiedKey;
 
 use crate::config::{Fault, KeyPairFiles, files};
 
+/// What editors of Windows put before UTF-8.
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
 /// The contents of the files of a certificate and its key, not looked into yet.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyPairText {
@@ -83,7 +86,14 @@ impl KeyPairText {
 /// # Errors
 /// When it is no readable file of a sensible size.
 pub fn read(setting: &str, path: &Path) -> Result<Vec<u8>, Fault> {
-    files::read_small(path).map_err(|error| {
+    let content = files::read_small(path).map(|mut content| {
+        // With a byte order mark before it, the first section would not be seen for one.
+        if content.starts_with(BOM) {
+            content.drain(..BOM.len());
+        }
+        content
+    });
+    content.map_err(|error| {
         let problem = format!("cannot read {}: {error}", path.display());
         Fault::missing(setting, problem, "Name a file in PEM form that the agent's user may read")
     })
@@ -183,9 +193,11 @@ mod tests {
         let folder = Folder(tempfile::tempdir().unwrap());
         let (certificate, key) = pair();
         let both = folder.put("both.pem", format!("{key}\n# a comment\n{certificate}"));
+        let marked = folder.put("marked.pem", format!("\u{feff}{certificate}\n{key}"));
         let (certificate, key) = (folder.put("cert.pem", certificate), folder.put("key.pem", key));
         assert!(faults(certificate, key).is_empty());
         assert!(faults(both.clone(), both).is_empty());
+        assert_eq!(faults(marked.clone(), marked), [""; 0]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use rustls::{RootCertStore, ServerConfig};
 use crate::config::{CertificateFiles, ClientCertificate, Fault, Key, Tls};
 use crate::telemetry::metrics::{Reload, TlsMetrics};
 
+use super::chain;
 use super::pem::{self, KeyPairNames, KeyPairText};
 use super::provider;
 use super::validity::Validity;
@@ -30,13 +31,15 @@ pub struct Certificates {
     settling: Option<Texts>,
     /// What was last complained of.
     complaint: Option<String>,
-    /// What was last said of certificates that end soon.
-    warned_of: Option<String>,
+    /// What was last said of certificates that are not valid, end soon, or lack others.
+    warned_of: Vec<String>,
 }
 
 struct Current {
     text: KeyPairText,
     validity: Option<Validity>,
+    /// What seems to lack in the file.
+    hint: Option<String>,
     configuration: Arc<ArcSwap<ServerConfig>>,
 }
 
@@ -66,9 +69,10 @@ impl Certificates {
             .pairs
             .into_iter()
             .zip(made)
-            .map(|(text, (configuration, validity))| Current {
+            .map(|(text, Made { configuration, validity, hint })| Current {
                 text,
                 validity,
+                hint,
                 configuration: Arc::new(ArcSwap::from_pointee(configuration)),
             })
             .collect();
@@ -80,14 +84,15 @@ impl Certificates {
             metrics,
             settling: None,
             complaint: None,
-            warned_of: None,
+            warned_of: Vec::new(),
         };
         own.tell_validity();
         Ok(own)
     }
 
-    /// One line for each certificate: where it is and until when it is valid.
-    pub fn describe(&self) -> Vec<String> {
+    /// For each certificate a line with where it is and until when it is valid, then what is wrong with them at this time
+    /// in Unix seconds.
+    pub fn describe(&self, now_s: i64) -> Vec<String> {
         let one = |(files, current): (&CertificateFiles, &Current)| {
             let path = files.files.certificate.display();
             match current.validity {
@@ -98,7 +103,8 @@ impl Certificates {
                 None => format!("Certificate {path}: belongs to its key"),
             }
         };
-        self.settings.certificates.iter().zip(&self.current).map(one).collect()
+        let lines = self.settings.certificates.iter().zip(&self.current).map(one);
+        lines.chain(self.warnings(now_s).into_iter().map(|warning| format!("Warning: {warning}"))).collect()
     }
 
     /// The configuration of the certificate at this place in the settings, as it is at any moment.
@@ -109,7 +115,7 @@ impl Certificates {
     /// Looks at the files: a change is taken in when two looks in a row agree, so that no file is read that is being
     /// written. `now_s` is the time in Unix seconds.
     pub fn look(&mut self, now_s: i64) {
-        self.warn_of_the_end(now_s);
+        self.warn(now_s);
         match read(&self.settings) {
             Ok(texts) if self.is_current(&texts) => {
                 self.settling = None;
@@ -117,20 +123,20 @@ impl Certificates {
                     tracing::info!("the files of TLS can be read again, and hold what is in use");
                 }
             }
-            Ok(texts) if self.settling.as_ref() == Some(&texts) => self.take_in(texts),
+            Ok(texts) if self.settling.as_ref() == Some(&texts) => self.take_in(texts, now_s),
             Ok(texts) => self.settling = Some(texts),
             Err(faults) => self.complain(&faults),
         }
     }
 
-    /// Reads the files at once, as asked by the operator.
-    pub fn reload(&mut self) {
+    /// Reads the files at once, as asked by the operator. `now_s` is the time in Unix seconds.
+    pub fn reload(&mut self, now_s: i64) {
         match read(&self.settings) {
             Ok(texts) if self.is_current(&texts) => tracing::info!("the files of TLS have not changed"),
             Ok(texts) => {
                 // Asked for again, it is told again.
                 self.complaint = None;
-                self.take_in(texts);
+                self.take_in(texts, now_s);
             }
             Err(faults) => {
                 self.complaint = None;
@@ -144,15 +150,17 @@ impl Certificates {
             && texts.pairs.iter().eq(self.current.iter().map(|current| &current.text))
     }
 
-    fn take_in(&mut self, texts: Texts) {
+    /// Puts what was read in the place of what is in use, except for certificates that are not valid in the place of
+    /// valid ones.
+    fn take_in(&mut self, texts: Texts, now_s: i64) {
         let tickets = if texts.client_ca == self.client_ca {
             Ok(self.tickets.clone())
         } else {
             // Who was let in by an authority that is gone must not come back by a ticket.
             new_tickets()
         };
-        let made = tickets
-            .and_then(|tickets| make(&self.settings, &texts, tickets.clone()).map(|made| (made, tickets)));
+        let make = |texts: &Texts, tickets: Arc<dyn ProducesTickets>| make(&self.settings, texts, tickets);
+        let made = tickets.and_then(|tickets| make(&texts, tickets.clone()).map(|made| (made, tickets)));
         let (made, tickets) = match made {
             Ok(made) => made,
             Err(faults) => {
@@ -160,14 +168,31 @@ impl Certificates {
                 return self.complain(&faults);
             }
         };
-        for ((current, text), (configuration, validity)) in self.current.iter_mut().zip(texts.pairs).zip(made)
-        {
+        let (usable, held) = self.hold_valid(&texts, &made, now_s);
+        let made = match held.is_empty() {
+            true => Ok(made),
+            false => make(&usable, tickets.clone()),
+        };
+        let made = match made {
+            Ok(made) if !self.is_current(&usable) => made,
+            Ok(_) => {
+                // Only those that are held have changed.
+                self.settling = Some(texts);
+                return self.complain_of_held(&held);
+            }
+            Err(faults) => {
+                self.settling = Some(texts);
+                return self.complain(&faults);
+            }
+        };
+        for ((current, text), made) in self.current.iter_mut().zip(usable.pairs).zip(made) {
             current.text = text;
-            current.validity = validity;
-            current.configuration.store(Arc::new(configuration));
+            current.validity = made.validity;
+            current.hint = made.hint;
+            current.configuration.store(Arc::new(made.configuration));
         }
         self.tickets = tickets;
-        self.client_ca = texts.client_ca;
+        self.client_ca = usable.client_ca;
         self.settling = None;
         self.complaint = None;
         self.metrics.reloaded(Reload::Done);
@@ -176,6 +201,45 @@ impl Certificates {
             valid_until = self.not_after_s().map(super::explain::written_s),
             "certificates were read again: new connections get them"
         );
+        if !held.is_empty() {
+            // Looked at again, it is taken in as soon as it is valid.
+            self.settling = Some(texts);
+            self.complain_of_held(&held);
+        }
+    }
+
+    /// What was read, with the pair in use in the place of each new one that is not valid while that one is; and what is
+    /// to be said of those.
+    fn hold_valid(&self, texts: &Texts, made: &[Made], now_s: i64) -> (Texts, Vec<String>) {
+        let mut usable = texts.clone();
+        let mut held = Vec::new();
+        let all = self.settings.certificates.iter().zip(&self.current).zip(made).zip(&mut usable.pairs);
+        for (((files, current), made), text) in all {
+            let complaint = made.validity.and_then(|validity| validity.complaint(now_s));
+            let in_use = current.validity.filter(|validity| validity.complaint(now_s).is_none());
+            if let (Some(complaint), Some(in_use)) = (complaint, in_use)
+                && *text != current.text
+            {
+                held.push(format!(
+                    "the new certificate in {} {complaint}: the one before stays in use, which is valid until {}. Put a valid \
+                     one there",
+                    files.files.certificate.display(),
+                    super::explain::written_s(in_use.not_after_s)
+                ));
+                *text = current.text.clone();
+            }
+        }
+        (usable, held)
+    }
+
+    /// Says once of new certificates that they are not taken in.
+    fn complain_of_held(&mut self, held: &[String]) {
+        let complaint = held.join("; ");
+        if self.complaint.as_ref() != Some(&complaint) {
+            self.metrics.reloaded(Reload::Failed);
+            tracing::warn!("{complaint}");
+            self.complaint = Some(complaint);
+        }
     }
 
     fn complain(&mut self, faults: &[Fault]) {
@@ -197,35 +261,42 @@ impl Certificates {
         ends.map(|validity| validity.not_after_s).min()
     }
 
-    /// The file of that certificate.
-    fn first_to_end(&self) -> Option<String> {
-        let end_s = |current: &Current| current.validity.map(|validity| validity.not_after_s);
-        let all = self.settings.certificates.iter().zip(&self.current);
-        let ends = all.filter_map(|(files, current)| Some((end_s(current)?, files)));
-        ends.min_by_key(|(end_s, _)| *end_s).map(|(_, files)| files.files.certificate.display().to_string())
-    }
-
     fn tell_validity(&self) {
         // One that cannot be read counts as one that does not end: TLS itself does not look at it.
         self.metrics.not_after_s(self.not_after_s().unwrap_or(i64::MAX - 1));
     }
 
-    /// Says once for each certificate that it ends soon, and once that it has ended.
-    fn warn_of_the_end(&mut self, now_s: i64) {
-        let Some(not_after_s) = self.not_after_s().filter(|end_s| *end_s < now_s + ENDS_SOON_S) else {
-            self.warned_of = None;
-            return;
-        };
-        let end = super::explain::written_s(not_after_s);
-        let what = if not_after_s < now_s {
-            format!("a certificate has expired at {end}: clients refuse the agent. Renew it")
-        } else {
-            format!("a certificate expires at {end}: renew it before, or clients will refuse the agent")
-        };
-        if self.warned_of.as_ref() != Some(&what) {
-            tracing::warn!(certificate = self.first_to_end(), "{what}");
-            self.warned_of = Some(what);
+    /// What is to be known of the certificates in use: which have ended or not begun, end soon, or lack others.
+    fn warnings(&self, now_s: i64) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (files, current) in self.settings.certificates.iter().zip(&self.current) {
+            let path = files.files.certificate.display();
+            if let Some(validity) = current.validity {
+                if let Some(complaint) = validity.complaint(now_s) {
+                    warnings.push(format!(
+                        "the certificate {path} {complaint}: clients refuse the agent. Renew it"
+                    ));
+                } else if validity.not_after_s < now_s + ENDS_SOON_S {
+                    let end = super::explain::written_s(validity.not_after_s);
+                    warnings.push(format!(
+                        "the certificate {path} expires at {end}: renew it before, or clients will refuse the agent"
+                    ));
+                }
+            }
+            if let Some(hint) = &current.hint {
+                warnings.push(format!("the certificate {path}: {hint}"));
+            }
         }
+        warnings
+    }
+
+    /// Says each of them once.
+    fn warn(&mut self, now_s: i64) {
+        let warnings = self.warnings(now_s);
+        for warning in warnings.iter().filter(|warning| !self.warned_of.contains(warning)) {
+            tracing::warn!("{warning}");
+        }
+        self.warned_of = warnings;
     }
 }
 
@@ -262,13 +333,14 @@ fn read(settings: &Tls) -> Result<Texts, Vec<Fault>> {
     }
 }
 
-type Configurations = Vec<(ServerConfig, Option<Validity>)>;
+/// What a certificate and its key come to.
+struct Made {
+    configuration: ServerConfig,
+    validity: Option<Validity>,
+    hint: Option<String>,
+}
 
-fn make(
-    settings: &Tls,
-    texts: &Texts,
-    tickets: Arc<dyn ProducesTickets>,
-) -> Result<Configurations, Vec<Fault>> {
+fn make(settings: &Tls, texts: &Texts, tickets: Arc<dyn ProducesTickets>) -> Result<Vec<Made>, Vec<Fault>> {
     let mut faults = Vec::new();
     let mut identities = Vec::new();
     for (certificate, text) in settings.certificates.iter().zip(&texts.pairs) {
@@ -319,7 +391,8 @@ fn configuration(
     identity: CertifiedKey,
     clients: Option<Arc<dyn ClientCertVerifier>>,
     tickets: Arc<dyn ProducesTickets>,
-) -> Result<(ServerConfig, Option<Validity>), Vec<Fault>> {
+) -> Result<Made, Vec<Fault>> {
+    let hint = chain::hint(&identity.cert);
     let validity = identity.cert.first().and_then(|certificate| Validity::of(certificate));
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
@@ -333,5 +406,5 @@ fn configuration(
     // Sessions are in the tickets, which every reactor can read, and take no memory here.
     configuration.session_storage = Arc::new(NoServerSessionStorage {});
     configuration.ticketer = tickets;
-    Ok((configuration, validity))
+    Ok(Made { configuration, validity, hint })
 }

@@ -11,24 +11,27 @@ pub struct Validity {
     pub not_after_s: i64,
 }
 
-const SEQUENCE: u8 = 0x30;
+pub(super) const SEQUENCE: u8 = 0x30;
 const INTEGER: u8 = 0x02;
 const VERSION: u8 = 0xA0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
 impl Validity {
+    /// What is wrong with it at a time in Unix seconds: a phrase that goes on from the certificate.
+    pub fn complaint(&self, now_s: i64) -> Option<String> {
+        if self.not_after_s < now_s {
+            Some(format!("has expired at {}", super::explain::written_s(self.not_after_s)))
+        } else if self.not_before_s > now_s {
+            Some(format!("is not valid before {}", super::explain::written_s(self.not_before_s)))
+        } else {
+            None
+        }
+    }
+
     /// Reads it from a certificate in DER; `None` if that is no certificate.
     pub fn of(certificate: &[u8]) -> Option<Self> {
-        // RFC 5280, 4.1: version, serial number, signature algorithm and issuer come before it.
-        let (content, _) = element(certificate, SEQUENCE)?;
-        let (mut rest, _) = element(content, SEQUENCE)?;
-        if rest.first() == Some(&VERSION) {
-            rest = element(rest, VERSION)?.1;
-        }
-        for tag in [INTEGER, SEQUENCE, SEQUENCE] {
-            rest = element(rest, tag)?.1;
-        }
+        let (_issuer, rest) = element(fields(certificate)?, SEQUENCE)?;
         let (validity, _) = element(rest, SEQUENCE)?;
         let (not_before_s, rest) = time(validity)?;
         let (not_after_s, _) = time(rest)?;
@@ -36,8 +39,22 @@ impl Validity {
     }
 }
 
+/// What a certificate says from its issuer on.
+pub(super) fn fields(certificate: &[u8]) -> Option<&[u8]> {
+    // RFC 5280, 4.1: version, serial number and signature algorithm come before it.
+    let (content, _) = element(certificate, SEQUENCE)?;
+    let (mut rest, _) = element(content, SEQUENCE)?;
+    if rest.first() == Some(&VERSION) {
+        rest = element(rest, VERSION)?.1;
+    }
+    for tag in [INTEGER, SEQUENCE] {
+        rest = element(rest, tag)?.1;
+    }
+    Some(rest)
+}
+
 /// The content of the element at the start of `bytes`, and what comes after it.
-fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+pub(super) fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&[own_tag, first], rest) = bytes.split_first_chunk::<2>()?;
     if own_tag != tag {
         return None;
