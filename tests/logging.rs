@@ -18,7 +18,7 @@ struct Unread {
     child: Child,
     /// Of the lines up to the first one that says that it runs, nothing more is read. With no buffer of a test's own
     /// in between, the pipe fills.
-    _out: BufReader<std::process::ChildStdout>,
+    out: Option<BufReader<std::process::ChildStdout>>,
     port: u16,
     _dir: tempfile::TempDir,
 }
@@ -46,7 +46,7 @@ fn start() -> Unread {
     }
     let told: Value = serde_json::from_str(&line).unwrap();
     let port = told["addresses"].as_str().unwrap().rsplit(':').next().unwrap().parse().unwrap();
-    Unread { child, _out: out, port, _dir: dir }
+    Unread { child, out: Some(out), port, _dir: dir }
 }
 
 /// Has it log more than the pipe takes; every call is answered.
@@ -71,6 +71,33 @@ fn signal(agent: &Unread, signal: Signal) {
 fn an_output_that_nobody_reads_stops_neither_data_nor_answers_nor_the_end() {
     let mut agent = start();
     log_much(&agent);
+    signal(&agent, Signal::TERM);
+    let status = wait_until("it ends", SOON, || agent.child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0), "{status}");
+}
+
+/// What went wrong: what was logged into a pipe that nobody holds any more was lost without being counted.
+#[test]
+fn lines_for_a_closed_pipe_are_counted() {
+    let mut agent = start();
+    let port = agent.port;
+    let lost = || {
+        let answer = http::get(port, "/metrics", &[]).unwrap();
+        let page = answer.text();
+        let line = page.lines().find(|line| line.starts_with("featbit_agent_log_lines_dropped_total "));
+        line.unwrap().rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+    };
+    assert_eq!(lost(), 0.0);
+    drop(agent.out.take());
+    let key = [("Authorization", API_KEY), ("Content-Type", "application/json")];
+    let answer = http::request(port, "POST", BOOTSTRAP, &key, Some(b"{}")).unwrap();
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    wait_until("a line is counted", SOON, || (lost() >= 1.0).then_some(()));
+    // To tell of it would lose a line each time.
+    let counted = lost();
+    for _ in 0..20 {
+        assert!(lost() < counted + 5.0);
+    }
     signal(&agent, Signal::TERM);
     let status = wait_until("it ends", SOON, || agent.child.try_wait().unwrap());
     assert_eq!(status.code(), Some(0), "{status}");

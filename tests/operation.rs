@@ -245,14 +245,37 @@ fn a_file_that_is_missing_at_the_start_is_taken_when_it_appears() {
     let errors = lines(&agent, "ERROR");
     assert_eq!(errors.len(), 1, "{errors:?}");
     assert!(errors[0].contains("data.json") && errors[0].contains("No such file"), "{errors:?}");
+    // What went wrong: "what is in service stays" was said, where nothing was.
+    assert!(errors[0].contains("there is no data yet") && !errors[0].contains("stays"), "{errors:?}");
     write_atomically(&path, &Dataset::of([one_flag()]).to_text());
     ready(&agent);
     assert_eq!(lines(&agent, "ERROR").len(), 1);
     // Gone again: what is in service stays.
     std::fs::remove_file(&path).unwrap();
     wait_until("the loss is told", SOON, || (lines(&agent, "ERROR").len() == 2).then_some(()));
+    assert!(lines(&agent, "ERROR")[1].contains("what is in service stays"), "{}", agent.log());
     agent.get("/health/readiness", &[]).expect(200);
     agent.get(SERVER_POLL, &[("Authorization", &one_flag().secret(Kind::Server))]).expect(200);
+}
+
+/// What went wrong: a file that was mounted into a container alone was replaced outside, and the agent served the old one for
+/// ever without a word.
+#[test]
+fn a_data_file_that_is_in_no_folder_any_more_is_told_with_what_to_do() {
+    use std::os::fd::AsRawFd;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data.json");
+    write_atomically(&path, &Dataset::of([one_flag()]).to_text());
+    let open = std::fs::File::open(&path).unwrap();
+    // A path that leads to the file itself, as a mount does.
+    let alone = format!("/proc/{}/fd/{}", std::process::id(), open.as_raw_fd());
+    let agent = from_file(std::path::Path::new(&alone), |agent| agent);
+    ready(&agent);
+    assert!(!agent.log().contains("Mount the folder"), "{}", agent.log());
+    write_atomically(&path, &Dataset::of([one_flag()]).to_text());
+    wait_for_line(&agent, "Mount the folder");
+    agent.get("/health/readiness", &[]).expect(200);
+    assert_eq!(lines(&agent, "WARN").iter().filter(|line| line.contains("Mount the folder")).count(), 1);
 }
 
 /// Opening a named pipe waits for who writes into it: the agent neither served nor took a bootstrap meanwhile.

@@ -197,10 +197,15 @@ impl Ingest {
             Ok(dataset) => dataset,
             Err(error) => {
                 self.metrics.rejected(source);
+                let meanwhile = if self.writer.current().loaded() {
+                    "the data in service stays"
+                } else {
+                    "there is no data yet: SDKs are held, and asked to come back"
+                };
                 tracing::error!(
                     source = source.as_str(),
                     path = path.map(|path| path.display().to_string()),
-                    "a dataset was refused, and the data in service stays: {error}"
+                    "a dataset was refused, and {meanwhile}: {error}"
                 );
                 return Err(error);
             }

@@ -75,6 +75,8 @@ pub struct DataFile {
     content: Option<u64>,
     /// What was last complained of.
     complaint: Option<String>,
+    /// It was told that the file is in no folder any more.
+    told_alone: bool,
 }
 
 impl DataFile {
@@ -90,6 +92,7 @@ impl DataFile {
             read_again: None,
             content: None,
             complaint: None,
+            told_alone: false,
         }
     }
 
@@ -106,8 +109,10 @@ impl DataFile {
     /// Looks at the file; returns its content if it is new. The first look returns what there is; later changes
     /// are taken when two looks in a row agree, so that a file is not read while it is being written. One that is
     /// written more often than that is taken after ten looks, if it stayed as it was while it was read and is whole.
-    pub fn poll(&mut self) -> Option<Vec<u8>> {
-        match self.look() {
+    ///
+    /// `has_data`: something is in service, from here or from elsewhere.
+    pub fn poll(&mut self, has_data: bool) -> Option<Vec<u8>> {
+        match self.look(has_data) {
             Ok(content) => {
                 if self.taken.is_some() && self.complaint.take().is_some() {
                     tracing::info!(path = self.path.display().to_string(), "the data file can be read again");
@@ -119,8 +124,9 @@ impl DataFile {
                 if self.complaint.as_ref() != Some(&complaint) {
                     tracing::error!(
                         path = self.path.display().to_string(),
-                        "the data file cannot be read ({complaint}); what is in service stays. Put the file there, \
-                         readable for the agent: it is taken in as soon as it can be read"
+                        "the data file cannot be read ({complaint}); {}. Put the file there, readable for the agent: \
+                         it is taken in as soon as it can be read",
+                        meanwhile(has_data)
                     );
                     self.complaint = Some(complaint);
                 }
@@ -136,8 +142,10 @@ impl DataFile {
         self.complaint = None;
     }
 
-    fn look(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let stamp = Stamp::of(&fs::metadata(&self.path)?);
+    fn look(&mut self, has_data: bool) -> io::Result<Option<Vec<u8>>> {
+        let metadata = fs::metadata(&self.path)?;
+        self.warn_of_the_link(metadata.nlink());
+        let stamp = Stamp::of(&metadata);
         if self.taken == Some(stamp) {
             (self.settling, self.moving) = (None, 0);
             return match self.read_again {
@@ -150,11 +158,26 @@ impl DataFile {
             return self.read().map(|reading| self.take(reading));
         }
         self.moving += 1;
-        if self.moving < MOVING_LOOKS { Ok(None) } else { self.look_at_moving() }
+        if self.moving < MOVING_LOOKS { Ok(None) } else { self.look_at_moving(has_data) }
+    }
+
+    /// Says once of a file that is in no folder any more that it will not change: a container to which it was given alone
+    /// goes on seeing the old one when another is renamed over it.
+    fn warn_of_the_link(&mut self, links: u64) {
+        let is_alone = links == 0;
+        if is_alone && !self.told_alone {
+            tracing::warn!(
+                path = self.path.display().to_string(),
+                "the data file was replaced or removed where it comes from, and the agent still sees the old one: it was \
+                 mounted into the container alone, and later changes will not be seen either. Mount the folder that holds \
+                 it instead of the file, then start the container anew"
+            );
+        }
+        self.told_alone = is_alone;
     }
 
     /// Reads a file that was found in another state at each look.
-    fn look_at_moving(&mut self) -> io::Result<Option<Vec<u8>>> {
+    fn look_at_moving(&mut self, has_data: bool) -> io::Result<Option<Vec<u8>>> {
         let reading = self.read()?;
         // Half of a file is no JSON, wherever it was cut.
         let is_whole = || serde_json::from_slice::<serde::de::IgnoredAny>(&reading.content).is_ok();
@@ -164,8 +187,9 @@ impl DataFile {
         if self.moving == MOVING_LOOKS {
             tracing::warn!(
                 path = self.path.display().to_string(),
-                "the data file is written at every look, and was not whole when it was read; what is in service stays \
-                 until it is. Write a new file and rename it over this one"
+                "the data file is written at every look, and was not whole when it was read; until it is, {}. Write a \
+                 new file and rename it over this one",
+                meanwhile(has_data)
             );
         }
         Ok(None)
@@ -193,6 +217,15 @@ impl DataFile {
     }
 }
 
+/// What SDKs get while the file is of no use.
+fn meanwhile(has_data: bool) -> &'static str {
+    if has_data {
+        "what is in service stays"
+    } else {
+        "there is no data yet, and SDKs are held until there is"
+    }
+}
+
 fn foldhash_of(content: &[u8]) -> u64 {
     use std::hash::BuildHasher;
     foldhash::quality::FixedState::default().hash_one(content)
@@ -209,7 +242,7 @@ mod tests {
 
     /// Looks until something comes, or the file has held still for a few looks.
     fn next(file: &mut DataFile) -> Option<Vec<u8>> {
-        (0..4).find_map(|_| file.poll())
+        (0..4).find_map(|_| file.poll(true))
     }
 
     #[test]
@@ -218,7 +251,7 @@ mod tests {
         let path = folder.path().join("data.json");
         fs::write(&path, "one").unwrap();
         let mut file = watched(path.clone());
-        assert_eq!(file.poll().as_deref(), Some(&b"one"[..]));
+        assert_eq!(file.poll(true).as_deref(), Some(&b"one"[..]));
         assert_eq!(next(&mut file), None);
         fs::write(&path, "three").unwrap();
         assert_eq!(next(&mut file).as_deref(), Some(&b"three"[..]));
@@ -230,12 +263,12 @@ mod tests {
         let path = folder.path().join("data.json");
         fs::write(&path, "one").unwrap();
         let mut file = watched(path.clone());
-        file.poll();
+        file.poll(true);
         fs::write(&path, "half").unwrap();
-        assert_eq!(file.poll(), None);
+        assert_eq!(file.poll(true), None);
         fs::write(&path, "half, then whole").unwrap();
-        assert_eq!(file.poll(), None);
-        assert_eq!(file.poll().as_deref(), Some(&b"half, then whole"[..]));
+        assert_eq!(file.poll(true), None);
+        assert_eq!(file.poll(true).as_deref(), Some(&b"half, then whole"[..]));
     }
 
     /// What went wrong: a file that was written more often than it was looked at twice was never taken in.
@@ -246,7 +279,7 @@ mod tests {
         fs::write(&path, "[0]").unwrap();
         for rename in [true, false] {
             let mut file = watched(path.clone());
-            assert!(file.poll().is_some());
+            assert!(file.poll(true).is_some());
             let write = |text: String| match rename {
                 true => fs::write(&other, text).and_then(|()| fs::rename(&other, &path)).unwrap(),
                 false => fs::write(&path, text).unwrap(),
@@ -254,14 +287,14 @@ mod tests {
             for round in 0..3 {
                 for look in 1..MOVING_LOOKS {
                     write(format!("[{round},{}]", "1".repeat(look as usize)));
-                    assert_eq!(file.poll(), None, "look {look}");
+                    assert_eq!(file.poll(true), None, "look {look}");
                 }
                 // Longer with each look: a file system may give two writes the same time.
                 write(format!("[{round},\"half of it {}", "x".repeat(20)));
-                assert_eq!(file.poll(), None, "half of a file");
+                assert_eq!(file.poll(true), None, "half of a file");
                 let whole = format!("[{round},\"whole {}\"]", "x".repeat(30));
                 write(whole.clone());
-                assert_eq!(file.poll().as_deref(), Some(whole.as_bytes()));
+                assert_eq!(file.poll(true).as_deref(), Some(whole.as_bytes()));
             }
         }
     }
@@ -278,10 +311,10 @@ mod tests {
         };
         write("one");
         let mut file = watched(path.clone());
-        assert_eq!(file.poll().as_deref(), Some(&b"one"[..]));
+        assert_eq!(file.poll(true).as_deref(), Some(&b"one"[..]));
         assert!(file.read_again.is_some(), "it may have been written again within the same tick");
         file.read_again = Some(Instant::now());
-        assert_eq!(file.poll(), None);
+        assert_eq!(file.poll(true), None);
         assert_eq!(file.read_again, None, "once is enough");
         write("three");
         assert_eq!(next(&mut file).as_deref(), Some(&b"three"[..]));
@@ -293,12 +326,12 @@ mod tests {
         let path = folder.path().join("data.json");
         fs::write(&path, "one").unwrap();
         let mut file = watched(path.clone());
-        file.poll();
+        file.poll(true);
         fs::write(&path, "two").unwrap();
         // As if the file system had given both writes the same times.
         file.taken = Some(Stamp::of(&fs::metadata(&path).unwrap()));
         file.read_again = Some(Instant::now());
-        assert_eq!(file.poll().as_deref(), Some(&b"two"[..]));
+        assert_eq!(file.poll(true).as_deref(), Some(&b"two"[..]));
     }
 
     #[test]
@@ -308,7 +341,7 @@ mod tests {
         let other = folder.path().join("other.json");
         fs::write(&path, "one").unwrap();
         let mut file = watched(path.clone());
-        file.poll();
+        file.poll(true);
         fs::write(&other, "two").unwrap();
         fs::rename(&other, &path).unwrap();
         assert_eq!(next(&mut file).as_deref(), Some(&b"two"[..]));
@@ -339,10 +372,31 @@ mod tests {
         let path = folder.path().join("data.json");
         fs::write(&path, "one").unwrap();
         let mut file = watched(path.clone());
-        file.poll();
+        file.poll(true);
         let other = folder.path().join("other");
         fs::write(&other, "one").unwrap();
         fs::rename(&other, &path).unwrap();
         assert_eq!(next(&mut file), None);
+    }
+
+    /// What went wrong: a file that was given to a container alone never changed again, without a word.
+    #[test]
+    fn a_file_that_is_in_no_folder_any_more_is_told_once() {
+        use std::os::fd::AsRawFd;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.json");
+        fs::write(&path, "one").unwrap();
+        // As a file that is mounted alone: it can be read by a path of its own when it is gone from its folder.
+        let open = fs::File::open(&path).unwrap();
+        let mut file = watched(format!("/proc/self/fd/{}", open.as_raw_fd()).into());
+        assert_eq!(file.poll(true).as_deref(), Some(&b"one"[..]));
+        assert!(!file.told_alone);
+        fs::remove_file(&path).unwrap();
+        file.poll(true);
+        assert!(file.told_alone);
+        file.path = path.clone();
+        fs::write(&path, "two").unwrap();
+        file.poll(true);
+        assert!(!file.told_alone, "it would be told again");
     }
 }

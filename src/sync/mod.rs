@@ -136,9 +136,9 @@ pub fn run(
 /// Takes in what is new in the data file, if there is one.
 fn look_at_file(source: &mut Source, ingest: &mut Ingest) {
     if let Source::File(file) = source
-        && let Some(bytes) = file.poll()
+        && let Some(bytes) = file.poll(ingest.snapshot().loaded())
     {
-        // Why a dataset was refused has been logged; the data in service stays.
+        // Why a dataset was refused has been logged.
         let _ = ingest.load_file(bytes, file.path());
     }
 }

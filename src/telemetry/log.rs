@@ -148,6 +148,20 @@ mod tests {
     }
 
     #[test]
+    fn a_number_of_others_that_is_none_is_left_out() {
+        let limit = crate::telemetry::once::RateLimit::new(1000);
+        let text = written(LevelFilter::INFO, Format::Text { colour: false }, || {
+            for now_ms in [0, 1, 1000] {
+                if let Some(others) = limit.allow(now_ms) {
+                    tracing::info!(others_like_it = others, "told");
+                }
+            }
+        });
+        let lines: Vec<_> = text.lines().map(|line| line.split_once("told").unwrap().1).collect();
+        assert_eq!(lines, ["", " others_like_it=1"]);
+    }
+
+    #[test]
     fn a_text_line_has_colour_only_where_it_is_wanted() {
         let log = || tracing::warn!(flags = 3, "loaded");
         let plain = written(LevelFilter::INFO, Format::Text { colour: false }, log);

@@ -3,7 +3,11 @@
 //! Must not read a clock: the time is an argument.
 
 use std::hash::{BuildHasher, Hash};
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// How many were held back since one was last let through. As a field of a log line it is left out if there were none.
+pub type Others = Option<NonZeroU64>;
 
 /// Lets one event through per interval.
 #[derive(Debug)]
@@ -23,9 +27,9 @@ impl RateLimit {
     /// Whether an event at `now_ms` passes: `Some` of how many were held back since the last one that did. Of
     /// several threads at the same moment, one passes. A clock that was set back far lets one pass and starts
     /// anew.
-    pub fn allow(&self, now_ms: u64) -> Option<u64> {
+    pub fn allow(&self, now_ms: u64) -> Option<Others> {
         if self.is_due(now_ms) {
-            return Some(self.held_back.swap(0, Relaxed));
+            return Some(NonZeroU64::new(self.held_back.swap(0, Relaxed)));
         }
         self.held_back.fetch_add(1, Relaxed);
         None
@@ -62,7 +66,7 @@ impl RateLimits {
     }
 
     /// As [`RateLimit::allow`], for `key`.
-    pub fn allow(&self, key: impl Hash, now_ms: u64) -> Option<u64> {
+    pub fn allow(&self, key: impl Hash, now_ms: u64) -> Option<Others> {
         let place = self.hash.hash_one(key) % self.places.len() as u64;
         self.places[place as usize].allow(now_ms)
     }
@@ -75,12 +79,12 @@ mod tests {
     #[test]
     fn one_passes_per_interval_and_tells_how_many_did_not() {
         let limit = RateLimit::new(1000);
-        assert_eq!(limit.allow(0), Some(0));
+        assert_eq!(limit.allow(0), Some(None));
         assert_eq!(limit.allow(1), None);
         assert_eq!(limit.allow(999), None);
-        assert_eq!(limit.allow(1000), Some(2));
+        assert_eq!(limit.allow(1000), Some(NonZeroU64::new(2)));
         assert_eq!(limit.allow(1001), None);
-        assert_eq!(limit.allow(5000), Some(1));
+        assert_eq!(limit.allow(5000), Some(NonZeroU64::new(1)));
     }
 
     #[test]
@@ -96,8 +100,8 @@ mod tests {
     #[test]
     fn a_clock_set_back_does_not_silence_it() {
         let limit = RateLimit::new(1000);
-        assert_eq!(limit.allow(1_000_000), Some(0));
-        assert_eq!(limit.allow(5), Some(0));
+        assert_eq!(limit.allow(1_000_000), Some(None));
+        assert_eq!(limit.allow(5), Some(None));
         assert_eq!(limit.allow(6), None);
     }
 
@@ -111,7 +115,7 @@ mod tests {
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
         assert_eq!(passed, 1);
-        assert_eq!(limit.allow(2000), Some(3999));
+        assert_eq!(limit.allow(2000), Some(NonZeroU64::new(3999)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::ingest::Ingest;
 use crate::model::dataset::LeftOut;
 use crate::protocol::status::SyncState;
 use crate::telemetry::metrics::DialFault;
-use crate::telemetry::once::RateLimits;
+use crate::telemetry::once::{Others, RateLimits};
 
 use super::FOLLOWS_ITSELF;
 use super::connection::Ended;
@@ -285,7 +285,7 @@ impl Grumble {
     }
 
     /// Notes an error; says how many like it were kept back, if it is to be logged.
-    fn note(&mut self, key: impl Hash, now_ms: i64, told: &str) -> Option<u64> {
+    fn note(&mut self, key: impl Hash, now_ms: i64, told: &str) -> Option<Others> {
         self.error = Some((now_ms, told.to_owned()));
         self.limits.allow(key, u64::try_from(now_ms).unwrap_or(0))
     }

@@ -39,7 +39,11 @@ impl Collector for Own {
             upstream.encode(page)?;
         }
         let dropped = crate::telemetry::log::lines_dropped();
-        page.counter("log_lines_dropped", "Log lines that standard output did not take in time.", dropped)?;
+        page.counter(
+            "log_lines_dropped",
+            "Log lines that standard output did not take in time, or at all.",
+            dropped,
+        )?;
         let version = [[("version", env!("CARGO_PKG_VERSION"))]];
         page.gauges("build_info", "The version of the agent.", version.into_iter().map(|label| (label, 1)))
     }
