@@ -10,7 +10,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use featbit_agent::model::user::User;
-use featbit_agent::store::{EnvironmentSlot, PatchForm};
+use featbit_agent::store::{EnvironmentSlot, Moment, PatchForm};
 use fixtures::dump::{BORN_MS, FLAGS, build, dump, flag, load, tape, upsert};
 
 fn benches(c: &mut Criterion) {
@@ -31,7 +31,7 @@ fn benches(c: &mut Criterion) {
     group.bench_function("the same dump again", |b| {
         b.iter(|| {
             let dataset = text.parse().expect("the dump is valid");
-            assert!(writer.replace(&dataset, 0, false).change.is_none());
+            assert!(writer.replace(&dataset, Moment::default()).change.is_none());
         });
     });
     group.sample_size(100);

@@ -10,7 +10,7 @@ use std::os::unix::fs::symlink;
 use common::agent::{API_KEY, Agent, Builder};
 use common::dataset::{
     Dataset, Environment, Kind, START_MS, boolean_flag, everybody, guid_of, rule, segment, segment_condition,
-    serve, touch, user,
+    serve, told, touch, user,
 };
 use common::ws::Stream;
 use common::{SOON, wait_until};
@@ -163,8 +163,14 @@ fn environments_without_a_change_and_identical_data_are_not_pushed() {
     silent.expect_nothing_new();
 }
 
+/// The highest version that a payload tells.
+fn version_of(data: &Value) -> i64 {
+    let items = ["featureFlags", "segments"].map(|list| data[list].as_array().cloned().unwrap_or_default());
+    items.iter().flatten().map(told).max().unwrap_or(0)
+}
+
 #[test]
-fn what_a_patch_cannot_tell_is_pushed_as_a_full() {
+fn a_removal_is_pushed_as_a_full_and_what_went_back_as_a_patch_each_newer_than_all_before() {
     let mut data = Dataset::of([environment(1)]);
     touch(data.environments[0].flag_mut("plain"), 50);
     let agent = started(&data);
@@ -172,16 +178,21 @@ fn what_a_patch_cannot_tell_is_pushed_as_a_full() {
     // Something removed.
     data.environments[0].remove_flag("guarded");
     agent.bootstrap(&data);
-    for stream in &mut streams {
+    let mut versions = [0, 1].map(|_| START_MS + 50);
+    for (stream, version) in streams.iter_mut().zip(&mut versions) {
         let data = stream.next_data();
         assert_eq!((&data["eventType"], data["featureFlags"].as_array().unwrap().len()), (&json!("full"), 1));
+        assert!(version_of(&data) > *version, "SDKs that take only what is newer ignore {data}");
+        *version = version_of(&data);
         stream.expect_nothing_new();
     }
     // Something older than it was.
     touch(data.environments[0].flag_mut("plain"), 40);
     agent.bootstrap(&data);
-    for stream in &mut streams {
-        assert_eq!(stream.next_data()["eventType"], "full");
+    for (stream, version) in streams.iter_mut().zip(&mut versions) {
+        let data = stream.next_data();
+        assert_eq!(data["eventType"], "patch");
+        assert!(version_of(&data) > *version, "SDKs that take only what is newer ignore {data}");
         stream.expect_nothing_new();
     }
     // A segment removed that no flag uses concerns server SDKs only.
@@ -193,30 +204,61 @@ fn what_a_patch_cannot_tell_is_pushed_as_a_full() {
 }
 
 #[test]
-fn who_comes_back_from_before_a_removal_gets_a_full_and_who_was_there_a_patch() {
+fn after_a_removal_who_is_up_to_date_gets_nothing_and_who_was_away_a_full() {
     let mut data = Dataset::of([environment(1)]);
     touch(data.environments[0].flag_mut("plain"), 50);
     let agent = started(&data);
+    let mut streams = [server(&agent, &data.environments[0]), client(&agent, &data.environments[0], "anna")];
     data.environments[0].remove_flag("guarded");
     agent.bootstrap(&data);
-    let mut new = boolean_flag("new");
-    touch(&mut new, 60);
-    data.environments[0].add_flag(new);
-    agent.bootstrap(&data);
+    let versions = streams.each_mut().map(|stream| version_of(&stream.next_data()));
     let mut server = Stream::connect(&agent, Kind::Server, &data.environments[0].secret(Kind::Server));
     let mut client = Stream::connect(&agent, Kind::Client, &data.environments[0].secret(Kind::Client));
-    for (timestamp, event_type, count) in
-        [(1, "full", 2), (50, "full", 2), (51, "patch", 1), (59, "patch", 1), (60, "patch", 0)]
-    {
-        let timestamp_ms = if timestamp == 1 { 1 } else { START_MS + timestamp };
-        server.request_data(timestamp_ms);
-        client.request_data_for(timestamp_ms, &user("anna", &[]));
+    for (server_ms, client_ms, event_type, count) in [
+        (1, 1, "full", 1),
+        (START_MS + 50, START_MS + 50, "full", 1),
+        (versions[0] - 1, versions[1] - 1, "full", 1),
+        (versions[0], versions[1], "patch", 0),
+    ] {
+        server.request_data(server_ms);
+        client.request_data_for(client_ms, &user("anna", &[]));
         for stream in [&mut server, &mut client] {
             let data = stream.next_data();
-            assert_eq!(data["eventType"], event_type, "{timestamp}");
-            assert_eq!(data["featureFlags"].as_array().unwrap().len(), count, "{timestamp}");
+            assert_eq!(data["eventType"], event_type, "{server_ms}");
+            assert_eq!(data["featureFlags"].as_array().unwrap().len(), count, "{server_ms}");
         }
     }
+    let secret = data.environments[0].secret(Kind::Server);
+    let poll = |timestamp_ms: i64| {
+        let path = format!("/api/public/sdk/server/latest-all?timestamp={timestamp_ms}");
+        agent.get(&path, &[("Authorization", &secret)]).expect(200).body.len()
+    };
+    assert!(poll(versions[0] - 1) > 0);
+    assert_eq!(poll(versions[0]), 0, "a poll of who is up to date");
+}
+
+#[test]
+fn the_next_change_is_told_above_the_version_that_an_sdk_had_from_before_a_restart() {
+    let mut data = Dataset::of([environment(1)]);
+    let mut agent = Builder::offline().data_file(&data).start();
+    let secret = data.environments[0].secret(Kind::Server);
+    serve(data.environments[0].flag_mut("plain"), "v1");
+    let mut stream = server(&agent, &data.environments[0]);
+    agent.write_data(&data);
+    let version = version_of(&stream.next_data());
+    // After a restart the agent does not know what it told; the SDK does, and asks with it.
+    assert!(agent.stop().success());
+    agent.start_again();
+    let mut stream = Stream::connect(&agent, Kind::Server, &secret);
+    stream.request_data(version);
+    let answer = stream.next_data();
+    assert_eq!((&answer["eventType"], &answer["featureFlags"]), (&json!("patch"), &json!([])));
+    serve(data.environments[0].flag_mut("plain"), "v0");
+    touch(data.environments[0].flag_mut("plain"), 70);
+    agent.write_data(&data);
+    let patch = stream.next_data();
+    assert_eq!(patch["featureFlags"][0]["fallthrough"]["variations"][0]["id"], "v0");
+    assert!(version_of(&patch) > version, "the SDK would not take {patch}");
 }
 
 #[test]
@@ -241,7 +283,7 @@ fn a_segment_s_change_reaches_the_clients_whose_flags_use_it() {
     assert_eq!(patch["featureFlags"].as_array().unwrap().len(), 1);
     assert_eq!(patch["featureFlags"][0]["id"], "guarded");
     assert_eq!(patch["featureFlags"][0]["variation"], "false", "anna is in the segment now");
-    assert_eq!(patch["featureFlags"][0]["timestamp"], START_MS, "the flag itself did not change");
+    assert_eq!(patch["featureFlags"][0]["timestamp"], START_MS + 5, "told as of the segment's change");
     using.expect_nothing_new();
     not_using.expect_nothing_new();
     assert_eq!(next_item(&mut server), "people");
@@ -250,6 +292,9 @@ fn a_segment_s_change_reaches_the_clients_whose_flags_use_it() {
     back.request_data_for(START_MS, &user("anna", &[]));
     let patch = back.next_data();
     assert_eq!((&patch["eventType"], &patch["featureFlags"][0]["id"]), (&json!("patch"), &json!("guarded")));
+    // And nothing for who has it.
+    back.request_data_for(START_MS + 5, &user("anna", &[]));
+    assert_eq!(back.next_data()["featureFlags"], json!([]));
 }
 
 #[test]
@@ -280,8 +325,8 @@ fn a_bad_dump_is_refused_with_a_path_and_what_is_in_service_stays() {
 }
 
 #[test]
-fn a_forgotten_updated_at_is_named_and_with_data_file_stamp_raised() {
-    for (stamp, event_types) in [("false", ["full", "patch"]), ("true", ["patch", "patch"])] {
+fn a_forgotten_updated_at_is_named_and_raised() {
+    for stamp in ["false", "true", ""] {
         let mut data = Dataset::of([environment(1)]);
         let agent = Builder::offline()
             .data_file(&data)
@@ -292,12 +337,15 @@ fn a_forgotten_updated_at_is_named_and_with_data_file_stamp_raised() {
         serve(data.environments[0].flag_mut("plain"), "v1");
         agent.write_data(&data);
         let pushed = stream.next_data();
-        assert!(event_types.contains(&pushed["eventType"].as_str().unwrap()), "{pushed}");
-        let flags = pushed["featureFlags"].as_array().unwrap();
-        let flag = flags.iter().find(|flag| flag["key"] == "plain").unwrap();
+        assert_eq!(
+            (&pushed["eventType"], pushed["featureFlags"].as_array().unwrap().len()),
+            (&json!("patch"), 1)
+        );
+        let flag = &pushed["featureFlags"][0];
         assert_eq!(flag["fallthrough"]["variations"][0]["id"], "v1");
-        let raised = flag["updatedAt"] != data.environments[0].flags[0]["updatedAt"];
-        assert_eq!(raised, stamp == "true", "{flag}");
+        assert!(told(flag) > START_MS, "{flag}");
+        // The setting that once asked for it says that it is always so.
+        assert_eq!(agent.log().contains("DataFileStamp"), !stamp.is_empty());
         wait_until("it is logged", SOON, || {
             let log = agent.log();
             log.lines().any(|line| line.contains("WARN") && line.contains("key=\"plain\"")).then_some(())

@@ -13,7 +13,7 @@ use featbit_agent::model::environment_id::EnvironmentId;
 use featbit_agent::model::parse::DatasetText;
 use featbit_agent::model::user::User;
 use featbit_agent::protocol::secret::Secret;
-use featbit_agent::store::{PatchForm, Poll, Snapshot, Writer, WriterOptions};
+use featbit_agent::store::{Moment, PatchForm, Poll, Snapshot, Writer, WriterOptions};
 use rng::Rng;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -310,7 +310,7 @@ fn serve(snapshot: &Snapshot, before_sequence: u64, users: &[User]) -> (usize, u
             }
         }
         let mut out = Vec::new();
-        environment.server_since(before_sequence, PatchForm::Strict, &mut out);
+        environment.server_since(before_sequence, PatchForm::OnePerItem, &mut out);
         messages(&out.iter().flat_map(|payload| payload.to_vec()).collect::<Vec<u8>>());
         for user in users {
             let mut text = Vec::new();
@@ -345,7 +345,7 @@ fn load(writer: &mut Writer, bytes: Vec<u8>, now_ms: i64, users: &[User]) -> boo
     let items = dataset.environments.iter();
     let expected = items.fold((0, 0), |sum, one| (sum.0 + one.flags.len(), sum.1 + one.segments.len()));
     let secrets: Vec<_> = dataset.environments.iter().flat_map(|one| &one.secrets).collect();
-    writer.replace(&dataset, now_ms, now_ms % 2 == 0);
+    writer.replace(&dataset, Moment { steady_ms: now_ms, wall_ms: now_ms });
     let snapshot = writer.current();
     assert!(snapshot.loaded());
     assert_eq!(serve(snapshot, before.sequence(), users), expected, "served in part");
@@ -378,7 +378,7 @@ fn run(seed: u64, good: &Value, users: &[User]) -> bool {
     // Some follow on good data, others come first.
     if rng.percent(30) {
         let mut text = DatasetText::new(good.to_string().into_bytes());
-        writer.replace(&text.parse().expect("the good dataset"), 0, false);
+        writer.replace(&text.parse().expect("the good dataset"), Moment::default());
     }
     let bytes = dataset(&mut rng, good);
     let shown = bytes.clone();

@@ -9,7 +9,7 @@ use std::io::Write;
 use common::agent::{API_KEY, Agent, Builder};
 use common::dataset::{
     Dataset, Environment, Kind, START_MS, boolean_flag, condition, everybody, flag, rule, segment, serve,
-    touch, user,
+    told, touch, user,
 };
 use common::http::{Connection, Response};
 use common::raw::{
@@ -430,9 +430,14 @@ fn the_data_version_never_goes_down() {
         agent.get(&format!("{SERVER_POLL}?timestamp={timestamp}"), &[("Authorization", &secret)]).expect(200)
     };
     let flag = poll(0).json()["data"]["featureFlags"][0].clone();
-    assert_eq!(flag, data.environments[1].flags[0]);
-    // Who had the newer one gets the whole, since no patch can take it back.
-    assert_eq!(poll(START_MS + 5000).json()["data"]["eventType"], "full");
+    // Who had the newer one gets it too: SDKs are told a version above all that was told before.
+    let patch = poll(START_MS + 5000).json();
+    assert_eq!((&patch["data"]["eventType"], &patch["data"]["featureFlags"][0]), (&json!("patch"), &flag));
+    assert!(told(&flag) > START_MS + 5000);
+    assert_eq!(flag["fallthrough"], data.environments[1].flags[0]["fallthrough"]);
+    // What is backed up is what the source said.
+    let backup = agent.get(BACKUP, &[KEY]).expect(200).json();
+    assert_eq!(backup["items"][1]["featureFlags"][0], data.environments[1].flags[0]);
     data.environments.clear();
     assert_eq!(agent.bootstrap(&data), json!({ "serves": "", "dataVersion": START_MS + 5000 }));
 }

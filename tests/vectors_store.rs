@@ -8,7 +8,7 @@ use featbit_agent::model::parse::DatasetText;
 use featbit_agent::model::user::User;
 use featbit_agent::payload::Payload;
 use featbit_agent::protocol::user::parse_http;
-use featbit_agent::store::{Environment, PatchForm, Poll, Snapshot, SyncKind, Writer, WriterOptions};
+use featbit_agent::store::{Environment, Moment, PatchForm, Poll, Snapshot, SyncKind, Writer, WriterOptions};
 use serde_json::Value;
 
 /// Between the versions of the dump's items; the recorded patches were asked for with it.
@@ -27,7 +27,7 @@ fn recorded() -> Recorded {
     let conversation: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let mut text = DatasetText::new(conversation["dump"].to_string().into_bytes());
     let mut writer = Writer::new(WriterOptions::default());
-    writer.replace(&text.parse().unwrap(), 0, false);
+    writer.replace(&text.parse().unwrap(), Moment::default());
     let snapshot = Arc::clone(writer.current());
     let environment = Arc::clone(snapshot.environments().next().unwrap());
     Recorded { conversation, snapshot, environment }

@@ -7,7 +7,7 @@ use featbit_agent::eval::{Flag, Segments};
 use featbit_agent::model::dataset::Dataset;
 use featbit_agent::model::parse::DatasetText;
 use featbit_agent::model::user::User;
-use featbit_agent::store::{Writer, WriterOptions};
+use featbit_agent::store::{Moment, Writer, WriterOptions};
 use md5::{Digest, Md5};
 
 use crate::fixtures::{dump, flags};
@@ -196,7 +196,7 @@ impl Work for Build {
     }
     fn run(&mut self) {
         let mut writer = Writer::new(WriterOptions::default());
-        black_box(writer.replace(&self.dataset, 0, false).change.is_some());
+        black_box(writer.replace(&self.dataset, Moment::default()).change.is_some());
         self.made = Some(writer);
     }
 }

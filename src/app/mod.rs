@@ -228,7 +228,6 @@ impl Agent {
                     ..RegexLimits::default()
                 },
             },
-            settings.data_file.as_ref().is_some_and(|file| file.stamp),
             mailboxes.clone(),
             current.clone(),
             following,

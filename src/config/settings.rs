@@ -238,8 +238,6 @@ pub enum ProxyChoice {
 pub struct DataFile {
     /// Where it is.
     pub path: PathBuf,
-    /// Whether `updatedAt` of changed items is raised.
-    pub stamp: bool,
     /// How often it is looked at where the system reports no changes.
     pub poll: Duration,
 }

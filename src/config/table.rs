@@ -43,8 +43,7 @@ pub const DEFINITIONS: &[Definition] = &[
              `GET /api/public/proxy/backup` answers it. Offline mode only.",
         ),
     define(Key::DataFileStamp, "DataFileStamp", Kind::Flag, "false", Section::Data).help(
-        "Raise `updatedAt` of flags and segments whose content changed, in the data file or by a bootstrap call, \
-         without a newer `updatedAt`. For files edited by hand: several SDKs ignore a change that is not newer.",
+        "Accepted, without effect: SDKs are always told a newer `updatedAt` for what changed without one.",
     ),
     define(
         Key::DataFilePollMilliseconds,

@@ -71,7 +71,7 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(settings.api_key, None);
     assert_eq!(
         settings.data_file,
-        Some(DataFile { path: "data.json".into(), stamp: false, poll: Duration::from_millis(500) })
+        Some(DataFile { path: "data.json".into(), poll: Duration::from_millis(500) })
     );
     assert_eq!(settings.events, Events::Drop);
     let dial = Dial {

@@ -286,10 +286,25 @@ impl Check<'_> {
     }
 
     fn data_file(&mut self) -> Option<DataFile> {
-        let stamp = self.flag(Key::DataFileStamp);
+        self.stamp();
         let poll = self.duration(Key::DataFilePollMilliseconds);
         let path = PathBuf::from(self.text(Key::DataFile)?);
-        Some(DataFile { path, stamp, poll })
+        Some(DataFile { path, poll })
+    }
+
+    /// Raising versions was a choice once.
+    fn stamp(&mut self) {
+        let is_on = self.flag(Key::DataFileStamp);
+        if self.tried(Key::DataFileStamp) {
+            let origin = self.raw.origin(Key::DataFileStamp);
+            let problem = match is_on {
+                true => {
+                    "is no longer needed: SDKs are always told a newer updatedAt for what changed without one"
+                }
+                false => "has no effect: SDKs are always told a newer updatedAt for what changed without one",
+            };
+            self.raw.warnings.push(Fault::at("DataFileStamp", origin, problem, "Leave it out"));
+        }
     }
 
     fn echo_path(&mut self) -> Option<String> {

@@ -285,6 +285,7 @@ mod tests {
             id: "s",
             env_id: EnvironmentId::from_bytes([0; 16]),
             updated_at_ms: 0,
+            suits_all_sdks: true,
             is_archived: false,
             included: Vec::new(),
             excluded: Vec::new(),

@@ -3,6 +3,7 @@
 //! Must not look at anything but the flag, the user and the segments; evaluating allocates nothing. The order is
 //! FeatBit's: archived, disabled, targeted users, rules, fallthrough.
 
+use std::io::Write;
 use std::ops::Range;
 
 use super::audience::Audience;
@@ -30,6 +31,7 @@ pub struct Flag {
     rules: Box<[Rule]>,
     fallthrough: Rollout,
     segment_slots: Box<[u32]>,
+    updated_at_ms: i64,
 }
 
 /// What is the same in the client payload for every user, in the order of its appearance.
@@ -41,7 +43,7 @@ struct Fragments {
     kind: Text,
     /// From the reason to `sendToExperiment`.
     options: Text,
-    /// From there to the closing brace.
+    /// From there to the closing brace, with the flag's own version.
     tail: Text,
 }
 
@@ -180,14 +182,30 @@ impl Flag {
         Decision { variation, reason, send_to_experiment: outcome.send_to_experiment }
     }
 
-    /// Evaluates the flag and appends its object of the client payload.
+    /// Whether it is archived.
+    pub fn is_archived(&self) -> bool {
+        self.switch == Switch::Archived
+    }
+
+    /// Evaluates the flag and appends its object of the client payload, with the flag's own version.
     pub fn append_client_json<'u>(
         &self,
         audience: impl Into<Audience<'u>>,
         segments: &Segments,
         out: &mut Vec<u8>,
     ) {
-        let Audience { user, no_variation } = audience.into();
+        self.append_client_json_as(audience.into(), segments, self.updated_at_ms, out);
+    }
+
+    /// The same with another version.
+    pub fn append_client_json_as(
+        &self,
+        audience: Audience<'_>,
+        segments: &Segments,
+        version_ms: i64,
+        out: &mut Vec<u8>,
+    ) {
+        let Audience { user, no_variation } = audience;
         let outcome = self.decide(user, segments);
         let arena = &*self.arena;
         let (id, value): (&[u8], &[u8]) = match outcome.pick {
@@ -202,6 +220,7 @@ impl Flag {
             Reason::Fixed(reason) => reason.json().as_bytes(),
             Reason::Rule(number) => self.rule_name(number).json.bytes_of(arena),
         };
+        let is_own = version_ms == self.updated_at_ms;
         let parts = [
             self.json.head.bytes_of(arena),
             value,
@@ -211,11 +230,15 @@ impl Flag {
             reason,
             self.json.options.bytes_of(arena),
             if outcome.send_to_experiment { b"true" } else { b"false" },
-            self.json.tail.bytes_of(arena),
+            if is_own { self.json.tail.bytes_of(arena) } else { b"" },
         ];
         out.reserve(parts.iter().map(|part| part.len()).sum());
         for part in parts {
             out.extend_from_slice(part);
+        }
+        if !is_own {
+            // A vector takes whatever is written to it.
+            let _ = write!(out, r#","timestamp":{version_ms}}}"#);
         }
     }
 
@@ -323,6 +346,7 @@ impl Flag {
             rules: rules.into_boxed_slice(),
             fallthrough: Rollout::new(&def.fallthrough, def, variation, &mut texts),
             segment_slots: segment_slots.into_boxed_slice(),
+            updated_at_ms: def.updated_at_ms,
             arena: texts.finish(),
         }
     }

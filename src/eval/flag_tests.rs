@@ -20,6 +20,7 @@ fn def() -> FlagDef<'static> {
         key: "a \"flag\"",
         variation_type: "boolean",
         updated_at_ms: -5,
+        suits_all_sdks: true,
         is_archived: false,
         is_enabled: true,
         disabled_variation_id: "off",

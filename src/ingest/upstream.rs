@@ -34,8 +34,7 @@ impl Ingest {
             self.writer.set_answered(number);
         }
         let first = !self.snapshot().loaded();
-        let now_ms = self.now_ms();
-        let published = self.writer.replace(dataset, now_ms, false);
+        let published = self.writer.replace(dataset, self.now());
         self.synced();
         self.metrics.loaded(u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX));
         let changed = self.publish(&published, arrived);
@@ -62,8 +61,7 @@ impl Ingest {
 
     /// Puts in service that an environment, which is, holds exactly these flags and segments. Its secrets stay.
     pub fn load_environment(&mut self, environment: &EnvironmentDef<'_>, arrived: Instant) {
-        let now_ms = self.now_ms();
-        let published = self.writer.replace_items(environment, now_ms);
+        let published = self.writer.replace_items(environment, self.now());
         self.synced();
         let changed = self.publish(&published, arrived);
         let (snapshot, report) = (self.snapshot(), &published.report);
@@ -84,8 +82,7 @@ impl Ingest {
 
     /// Puts single items in service. One that is older than what is in service, or the same, changes nothing.
     pub fn take_items(&mut self, flags: &[FlagDef<'_>], segments: &[SegmentDef<'_>], arrived: Instant) {
-        let now_ms = self.now_ms();
-        let published = self.writer.upsert(flags, segments, now_ms);
+        let published = self.writer.upsert(flags, segments, self.now());
         self.synced();
         let report = &published.report;
         if published.change.is_some() {

@@ -11,7 +11,7 @@ use crate::model::dataset::Dataset;
 use crate::model::parse::{DatasetError, DatasetText};
 use crate::payload::Payload;
 use crate::protocol::status;
-use crate::store::{Change, Published, Snapshot, Writer, WriterOptions};
+use crate::store::{Change, Moment, Published, Snapshot, Writer, WriterOptions};
 use crate::telemetry::metrics::{Metrics, Source, WriterMetrics};
 use crate::wire::http1::response::error_body;
 
@@ -49,16 +49,14 @@ pub struct Ingest {
     current: Arc<ArcSwap<Snapshot>>,
     pub(super) following: Arc<Following>,
     pub(super) metrics: Arc<WriterMetrics>,
-    stamp: bool,
     started: Instant,
     pub(super) wall_ms: fn() -> i64,
 }
 
 impl Ingest {
-    /// A writer that announces to `reactors` and publishes in `current`. `stamp`: raise forgotten `updatedAt`s.
+    /// A writer that announces to `reactors` and publishes in `current`.
     pub fn new(
         options: WriterOptions,
-        stamp: bool,
         reactors: Vec<Mailbox>,
         current: Arc<ArcSwap<Snapshot>>,
         following: Arc<Following>,
@@ -68,7 +66,7 @@ impl Ingest {
         let writer = Writer::new(options);
         current.store(writer.current().clone());
         let metrics = metrics.writer();
-        Self { writer, reactors, current, following, metrics, stamp, started: Instant::now(), wall_ms }
+        Self { writer, reactors, current, following, metrics, started: Instant::now(), wall_ms }
     }
 
     /// The time by which grace periods are measured, in milliseconds.
@@ -100,6 +98,11 @@ impl Ingest {
         &self.following
     }
 
+    /// The time at which data is taken in.
+    pub(super) fn now(&self) -> Moment {
+        Moment { steady_ms: self.now_ms(), wall_ms: (self.wall_ms)() }
+    }
+
     /// When [`Ingest::expire`] has something to do, by [`Ingest::now_ms`].
     pub fn next_expiry_ms(&self) -> Option<i64> {
         self.writer.next_expiry_ms()
@@ -109,7 +112,7 @@ impl Ingest {
     /// which only a full sync ends that is yet to be asked for, or answered.
     pub fn expire(&mut self) -> bool {
         let now_ms = self.now_ms();
-        if let Some(change) = self.writer.expire(now_ms) {
+        if let Some(change) = self.writer.expire(self.now()) {
             tracing::info!("the grace of revoked secrets is over; their connections are closed");
             self.count(&change.snapshot);
             self.announce(&change, Instant::now(), None);
@@ -192,7 +195,6 @@ impl Ingest {
         arrived: Instant,
     ) -> Result<(Loaded, Option<Arc<Change>>, Instant), DatasetError> {
         let mut text = DatasetText::new(bytes);
-        let now_ms = self.now_ms();
         let dataset = match text.parse() {
             Ok(dataset) => dataset,
             Err(error) => {
@@ -210,7 +212,7 @@ impl Ingest {
                 return Err(error);
             }
         };
-        let published = self.writer.replace(&dataset, now_ms, self.stamp);
+        let published = self.writer.replace(&dataset, self.now());
         let now_ms = (self.wall_ms)();
         self.following.update(|standing| standing.last_synced_ms = Some(now_ms));
         let snapshot = self.writer.current();
@@ -276,12 +278,8 @@ impl Ingest {
             tracing::warn!(
                 environment = &*forgotten.environment,
                 key = &*forgotten.key,
-                "the content changed but `updatedAt` is not newer: {}",
-                if self.stamp {
-                    "it was raised, so that every SDK takes the change"
-                } else {
-                    "several SDKs ignore such a change; raise it, or set DataFileStamp=true"
-                }
+                "the content changed but `updatedAt` is not newer: SDKs of this agent are told a newer one, so that all of \
+                 them take the change; raise it in the data, since FeatBit's server and other agents do not"
             );
         }
         let more = report.forgotten_updated_at.len().saturating_sub(LOGGED_MAX);

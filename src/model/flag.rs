@@ -6,7 +6,7 @@ use super::segment::Condition;
 /// A feature flag, borrowed from the text of its dataset.
 #[derive(Clone, Debug)]
 pub struct FlagDef<'a> {
-    /// The flag's own JSON object, word for word, as server SDKs receive it.
+    /// The flag's own JSON object, word for word.
     pub raw: &'a str,
     /// The flag's id; unique within its environment.
     pub id: &'a str,
@@ -18,6 +18,9 @@ pub struct FlagDef<'a> {
     pub variation_type: &'a str,
     /// When the flag was last changed, in Unix milliseconds, truncated.
     pub updated_at_ms: i64,
+    /// Whether every SDK takes `raw` as it is: it has no `pending`, and its `updatedAt` is of the form that all of them
+    /// read. Else they get a text of their own.
+    pub suits_all_sdks: bool,
     /// An archived flag has no variation.
     pub is_archived: bool,
     /// A disabled flag serves `disabled_variation_id`.

@@ -5,7 +5,7 @@ use super::environment_id::EnvironmentId;
 /// A segment, borrowed from the text of its dataset.
 #[derive(Clone, Debug)]
 pub struct SegmentDef<'a> {
-    /// The segment's own JSON object, word for word, as server SDKs receive it.
+    /// The segment's own JSON object, word for word.
     pub raw: &'a str,
     /// The segment's id; a shared segment has the same id in several environments.
     pub id: &'a str,
@@ -13,6 +13,9 @@ pub struct SegmentDef<'a> {
     pub env_id: EnvironmentId,
     /// When the segment was last changed, in Unix milliseconds, truncated.
     pub updated_at_ms: i64,
+    /// Whether every SDK takes `raw` as it is: it has no `pending`, and its `updatedAt` is of the form that all of them
+    /// read. Else they get a text of their own.
+    pub suits_all_sdks: bool,
     /// Reported to server SDKs; evaluation does not look at it (as in FeatBit's evaluation server).
     pub is_archived: bool,
     /// `keyId`s that are in the segment.

@@ -109,6 +109,9 @@ impl Server {
         let Some(environment) = self.view.environment(slot).cloned() else {
             return (Answer::later("the environment is being replaced"), None);
         };
+        if let Question::ServerPoll { timestamp_ms } | Question::ClientPoll { timestamp_ms, .. } = question {
+            environment.note_asked(*timestamp_ms, self.shared.wall_ms);
+        }
         match question {
             Question::ServerPoll { timestamp_ms } => {
                 self.server_payload(exchange, &environment, *timestamp_ms)

@@ -197,6 +197,7 @@ impl Server {
     /// Sends what was asked for, or notes it until there is memory for it.
     pub(super) fn answer_sync(&mut self, link: &mut Link<'_>, stream: &mut Stream, timestamp_ms: i64) {
         let Some(environment) = self.view.environment(stream.place.slot) else { return };
+        environment.note_asked(timestamp_ms, self.shared.wall_ms);
         match &stream.user {
             None if stream.place.kind == SecretKind::Client => return,
             None => {

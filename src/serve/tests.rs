@@ -289,7 +289,7 @@ impl Bench {
             json!({ "envId": id().to_string(), "secrets": secrets, "featureFlags": flags, "segments": [] });
         let dump = json!({ "eventType": "rp_full", "items": [item] }).to_string();
         let mut text = DatasetText::new(dump.into_bytes());
-        let published = self.writer.replace(&text.parse().unwrap(), 0, false);
+        let published = self.writer.replace(&text.parse().unwrap(), crate::store::Moment::default());
         if let Some(change) = published.change {
             self.mailbox.post(Mail::Change { change, arrived: Instant::now(), in_service: None });
         }

@@ -21,7 +21,7 @@ pub struct SyncOutcome {
 
 impl Environment {
     /// Answers a `data-sync` or poll of a client SDK that has everything up to `timestamp_ms`: 0 asks for
-    /// all, a negative one for a patch with all. A flag counts as newer also when a segment that it uses is.
+    /// all, a negative one for a patch with all. A flag's version also rises with the segments that it uses.
     /// `segments` are those of this environment's snapshot.
     pub fn client_sync<'u>(
         &self,
@@ -87,11 +87,11 @@ impl Environment {
         append_client_start(kind == SyncKind::Full, audience.user.key_id(), out);
         let mut flags = 0;
         for chunk in self.flags.chunks().iter().filter(|chunk| within(chunk)) {
-            for entry in chunk.entries().iter().filter(|entry| found(entry)) {
+            for entry in chunk.entries().iter().filter(|entry| entry.is_served() && found(entry)) {
                 if flags > 0 {
                     out.push(b',');
                 }
-                entry.data.flag.append_client_json(audience, segments, out);
+                entry.data.flag.append_client_json_as(audience, segments, entry.client_version_ms, out);
                 flags += 1;
             }
         }

@@ -1,93 +1,228 @@
 //! What one publish did to one environment, and what that means for its SDKs.
 //!
-//! Must not change an item: tables have taken everything in before.
+//! Must not take in new data: tables have done that before. It may only raise the version of an item, where nothing else
+//! would tell SDKs that something is gone.
 
-use super::environment::{Environment, History, Lateness};
-use super::item::{FlagData, SegmentData};
-use super::message::Changed;
+use std::collections::HashMap;
+
+use super::environment::{Cache, Environment, Told};
+use super::item::{FlagData, Item, Served};
 use super::resolution::Resolved;
 use super::ring::{Push, Ring};
+use super::served::served_text;
 use super::server::push_of;
-use super::table::Entry;
+use super::table::{Entry, Table};
+use super::version::Versions;
+
+/// What became of the flags or of the segments.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Counts {
+    /// Whether anything was added, changed or removed.
+    pub differs: bool,
+    /// How many are gone.
+    pub gone: usize,
+    /// How many of these SDKs had got.
+    pub served_gone: usize,
+    /// Whether an item took the place of one that was as new or newer.
+    pub goes_back: bool,
+    /// Whether something came that was not newer than all that ever was in service.
+    pub late: bool,
+}
 
 /// What happened to one environment. Its tables have taken it in already, its history has not.
-#[derive(Default)]
 pub(super) struct Edit {
     /// It was not in service before.
     pub created: bool,
-    pub flags: Vec<(Entry<FlagData>, Option<i64>)>,
-    pub segments: Vec<(Entry<SegmentData>, Option<i64>)>,
-    pub flags_gone: usize,
-    pub flags_back: bool,
-    pub segments_gone: usize,
-    pub segments_back: bool,
-    /// Flags that did not change but use a segment that did.
-    pub restamped: Vec<Entry<FlagData>>,
-    /// The last `updatedAt` given to an item that was changed without one, if they are to get one.
-    pub stamp_ms: Option<i64>,
+    pub flags: Counts,
+    pub segments: Counts,
+    /// The versions of segments that changed, by their slot.
+    pub segment_versions: HashMap<u32, i64>,
+    /// Gives out versions.
+    pub versions: Versions,
+    /// The highest version told before.
+    before_ms: i64,
+}
+
+/// What a publish means to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Means {
+    /// Server SDKs lack something now.
+    pub server: bool,
+    /// Client SDKs can lack something now.
+    pub client: bool,
 }
 
 impl Edit {
-    /// Whether server SDKs lack anything now.
-    pub fn changes_server(&self) -> bool {
-        self.changes_flags() || !self.segments.is_empty() || self.segments_gone > 0
+    pub fn new(environment: &Environment, wall_ms: i64) -> Self {
+        let before_ms = environment.told_or_asked_ms();
+        Self {
+            created: false,
+            flags: Counts::default(),
+            segments: Counts::default(),
+            segment_versions: HashMap::new(),
+            versions: Versions::above(before_ms, wall_ms),
+            before_ms,
+        }
     }
 
-    /// Whether client SDKs can lack anything now.
-    pub fn changes_client(&self) -> bool {
-        self.changes_flags() || !self.restamped.is_empty()
+    /// Whether anything happened that SDKs or other agents may have to be told.
+    pub fn differs(&self, environment: &Environment, sequence: u64) -> bool {
+        let stamped = || environment.flags.newest.client_sequence == sequence;
+        self.created || self.flags.differs || self.segments.differs || stamped()
     }
 
-    fn changes_flags(&self) -> bool {
-        self.created || !self.flags.is_empty() || self.flags_gone > 0
+    /// The versions of items that changed, given their own `updatedAt`s. What comes with the environment keeps its own:
+    /// nobody has any of it.
+    pub fn versions_of(&mut self, updated_at_ms: &[i64]) -> Vec<i64> {
+        if !self.created {
+            return self.versions.of(updated_at_ms);
+        }
+        updated_at_ms.iter().for_each(|version_ms| self.versions.tell(*version_ms));
+        updated_at_ms.to_vec()
     }
 
-    /// Writes into the environment's history what happened to it.
-    pub fn settle(&self, environment: &mut Environment, resolved: &Resolved, sequence: u64) {
-        let (server, client) = (environment.server, environment.client);
-        let late = |ms: i64, before: History| ms <= before.highest_ms;
-        let newest_ms = environment.flags.newest.updated_at_ms;
-        if self.changes_server() {
-            let flags_late = self.flags.iter().any(|(entry, _)| late(entry.data.text.updated_at_ms, server));
-            let segments_late =
-                self.segments.iter().any(|(entry, _)| late(entry.data.text.updated_at_ms, server));
-            let gone = self.flags_gone + self.segments_gone > 0 || self.flags_back || self.segments_back;
-            environment.server = server.after(
-                sequence,
-                self.created || gone,
-                flags_late || segments_late,
-                newest_ms.max(environment.segments.newest.updated_at_ms),
-            );
-            if self.created {
-                // Who was connected to an environment of this id before is gone: nobody lacks anything.
-                environment.lateness = Lateness::default();
-            } else {
-                let newer = environment.server.highest_ms > server.highest_ms;
-                let all_newer = !(gone || flags_late || segments_late);
-                environment.lateness = environment.lateness.after(sequence, newer, all_newer);
+    /// Gives the flags that use a segment of which another copy counts now a newer version for client SDKs.
+    pub fn restamp(
+        &mut self,
+        environment: &Environment,
+        resolved: &Resolved,
+        sequence: u64,
+    ) -> Option<Table<FlagData>> {
+        let mut raised_ms = None;
+        resolved.restamp(&environment.flags, sequence, |slots| {
+            let mut own_ms = i64::MIN;
+            for slot in slots.iter().filter(|slot| resolved.holds(**slot)) {
+                match self.segment_versions.get(slot) {
+                    Some(version_ms) => own_ms = own_ms.max(*version_ms),
+                    // What counts now did not change in this environment.
+                    None => return *raised_ms.get_or_insert_with(|| self.versions.raise()),
+                }
             }
-            environment.ring = self.ring(environment, gone, sequence);
-        }
-        if self.changes_client() {
-            let mut entries = self.flags.iter().map(|(entry, _)| entry).chain(&self.restamped);
-            let flags_late = entries.clone().any(|entry| late(entry.client_version_ms, client));
-            let segments_back = entries.any(|entry| resolved.went_back(entry.data.flag.segment_slots()));
-            let gone = self.flags_gone > 0 || self.flags_back || segments_back;
-            environment.client = client.after(sequence, self.created || gone, flags_late, newest_ms);
-        }
+            own_ms
+        })
     }
 
-    fn ring(&self, environment: &Environment, gone: bool, sequence: u64) -> Ring {
-        if self.created {
-            return Ring::begun_at(sequence);
+    /// Writes into the environment's history what happened to it, and returns what that means.
+    pub fn settle(&mut self, environment: &mut Environment, sequence: u64) -> Means {
+        let comes_back = self.created && self.before_ms != i64::MIN;
+        let flags_gone = self.flags.served_gone > 0 || comes_back;
+        let gone = flags_gone || self.segments.served_gone > 0;
+        self.tell_removal(environment, gone, flags_gone, sequence);
+        let (flags, segments) = (environment.flags.newest, environment.segments.newest);
+        let newest_ms = flags.version_ms.max(segments.version_ms);
+        for version_ms in [newest_ms, flags.client_version_ms] {
+            self.versions.tell(version_ms);
         }
-        let push = if gone {
-            Push::Full
-        } else {
-            let flags = self.flags.iter().map(|(entry, _)| Changed::Flag(&entry.data));
-            let segments = self.segments.iter().map(|(entry, _)| Changed::Segment(&entry.data));
-            push_of(environment, flags.chain(segments).collect(), sequence)
+        environment.told_ms = self.versions.told_ms();
+
+        let told_ms = |newest_ms: i64| if newest_ms == i64::MIN { environment.told_ms } else { newest_ms };
+        let means = Means {
+            server: self.changes_server(environment, gone, sequence),
+            client: self.changes_client(environment, flags_gone, sequence),
         };
-        environment.ring.with(sequence, push)
+        let removal = |told: &mut Told, gone: bool, newest_ms: i64| {
+            told.changed = sequence;
+            if gone {
+                told.removed(sequence, told_ms(newest_ms));
+            } else if self.created {
+                told.removed(sequence, i64::MIN);
+            }
+        };
+        let (mut server, mut client) = (environment.server, environment.client);
+        if means.server {
+            removal(&mut server, gone, newest_ms);
+        }
+        if means.client {
+            removal(&mut client, flags_gone, flags.client_version_ms);
+        }
+        (environment.server, environment.client) = (server, client);
+
+        let passes = self.created || self.flags.differs || self.segments.differs;
+        if passes {
+            let removed = self.created || self.either(|counts| counts.gone > 0 || counts.goes_back);
+            let late = self.either(|counts| counts.late);
+            let newest_ms = flags.updated_at_ms.max(segments.updated_at_ms);
+            environment.passed = environment.passed.after(sequence, removed, late, newest_ms);
+        }
+        if means.server || passes {
+            environment.ring = match (self.created, gone) {
+                (true, _) => Ring::begun_at(sequence),
+                (false, true) => environment.ring.with(sequence, Push::Full),
+                (false, false) => environment.ring.with(sequence, push_of(environment, sequence - 1)),
+            };
+        }
+        means
+    }
+
+    fn either(&self, is: impl Fn(&Counts) -> bool) -> bool {
+        is(&self.flags) || is(&self.segments)
+    }
+
+    fn changes_server(&self, environment: &Environment, gone: bool, sequence: u64) -> bool {
+        let changed = || !environment.changed_since(sequence - 1, |item| item.is_served()).is_empty();
+        self.created || gone || changed()
+    }
+
+    fn changes_client(&self, environment: &Environment, flags_gone: bool, sequence: u64) -> bool {
+        let is_new = |entry: &Entry<FlagData>| entry.client_sequence == sequence && entry.is_served();
+        let changed = || {
+            environment.flags.find(|chunk| chunk.newest.client_sequence >= sequence, is_new).next().is_some()
+        };
+        self.created || flags_gone || changed()
+    }
+
+    /// A removal has no version: one item of what is left gets a newer one, so that everything is newer than what any SDK
+    /// has, and every kind of SDK takes it.
+    fn tell_removal(&mut self, environment: &mut Environment, gone: bool, flags_gone: bool, sequence: u64) {
+        let (flags, segments) = (environment.flags.newest, environment.segments.newest);
+        let newest_ms = flags.version_ms.max(segments.version_ms);
+        let for_clients = flags_gone && flags.client_version_ms <= self.before_ms;
+        let for_servers = gone && newest_ms <= self.before_ms;
+        if !for_clients && !for_servers {
+            return;
+        }
+        let version_ms = self.versions.raise();
+        let raised =
+            if for_clients { None } else { raise_newest(&environment.segments, version_ms, sequence, false) };
+        if let Some(segments) = raised {
+            environment.segments = segments;
+        } else if let Some(flags) = raise_newest(&environment.flags, version_ms, sequence, for_clients) {
+            environment.flags = flags;
+        } else if let Some(segments) = raise_newest(&environment.segments, version_ms, sequence, false) {
+            environment.segments = segments;
+        }
+        environment.cache = Cache::default();
+    }
+}
+
+/// The table with a newer version of its newest item, for server SDKs and perhaps for client SDKs. `None` if it has none.
+fn raise_newest<T: Item>(
+    table: &Table<T>,
+    version_ms: i64,
+    sequence: u64,
+    for_clients: bool,
+) -> Option<Table<T>> {
+    let newest_ms = table.newest.version_ms;
+    let is_newest = |entry: &Entry<T>| entry.is_served() && entry.version_ms == newest_ms;
+    let (at, entry) = table.find(|chunk| chunk.newest.version_ms == newest_ms, is_newest).next()?;
+    let mut raised = raised(entry, version_ms, sequence);
+    if !for_clients {
+        raised.client_sequence = entry.client_sequence;
+        raised.client_version_ms = entry.client_version_ms;
+    }
+    Some(table.with(vec![(at, raised)], Vec::new()))
+}
+
+/// The item as it is told from this publish on, with this version.
+pub(super) fn raised<T: Item>(entry: &Entry<T>, version_ms: i64, sequence: u64) -> Entry<T> {
+    let served =
+        served_text(&entry.own().raw, version_ms).map_or(Served::AsItIs, |text| Served::Text(text.into()));
+    Entry {
+        sequence,
+        client_sequence: sequence,
+        version_ms,
+        client_version_ms: version_ms,
+        served,
+        data: entry.data.clone(),
     }
 }

@@ -3,6 +3,7 @@
 //! Must not change once published, nor know connections. It holds the items, what was removed and when, and
 //! the last changes as they go out; `server` and `client` answer SDKs from it, `writer` makes its successor.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
@@ -30,56 +31,57 @@ pub(super) struct ListedSecret {
     pub value: Secret,
 }
 
-/// When something changed for one kind of SDK, by publish sequence and by `updatedAt`.
+/// When something changed for one kind of SDK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct History {
-    /// When anything changed.
+pub(super) struct Told {
+    /// The publish at which anything changed.
     pub changed: u64,
-    /// When last something was removed or went back, which no patch can tell.
+    /// The publish at which something was last removed, which no patch can tell.
     pub removed: u64,
-    /// The highest version that ever was served, in Unix milliseconds; `i64::MIN` for none.
+    /// The version that was told with that: who asks for what is newer than less gets everything. `i64::MIN` for none.
+    pub removed_ms: i64,
+}
+
+impl Told {
+    pub const NONE: Self = Self { changed: 0, removed: 0, removed_ms: i64::MIN };
+
+    /// Something was removed at `sequence`, and told with this version.
+    pub fn removed(&mut self, sequence: u64, version_ms: i64) {
+        self.removed = sequence;
+        self.removed_ms = version_ms;
+    }
+
+    /// Whether a request for what is newer than `timestamp_ms` gets everything.
+    pub fn needs_full(&self, timestamp_ms: i64) -> bool {
+        timestamp_ms == 0 || timestamp_ms > 0 && timestamp_ms < self.removed_ms
+    }
+}
+
+/// When something changed for agents that follow this one. They merge by `updatedAt` as the source gave it, so some
+/// changes only a full sync can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Passed {
+    /// The publish at which anything changed.
+    pub changed: u64,
+    /// The publish at which something was last removed or went back.
+    pub removed: u64,
+    /// The highest `updatedAt` that ever was in service, in Unix milliseconds; `i64::MIN` for none.
     pub highest_ms: i64,
     /// Who asks for what is newer than this or less may lack something that is older, or hold something
-    /// that is gone: gets a full. `i64::MIN` for none.
+    /// that is gone: needs a full sync. `i64::MIN` for none.
     pub watermark_ms: i64,
 }
 
-impl History {
+impl Passed {
     pub const NONE: Self = Self { changed: 0, removed: 0, highest_ms: i64::MIN, watermark_ms: i64::MIN };
 
     /// After a change at `sequence` that removed something or took it back, or brought something that is not
-    /// newer than all that was served; `newest_ms` is the newest version there is now.
+    /// newer than all that was in service; `newest_ms` is the newest `updatedAt` there is now.
     pub fn after(self, sequence: u64, removed: bool, late: bool, newest_ms: i64) -> Self {
         let watermark_ms =
             if removed || late { self.highest_ms.max(self.watermark_ms) } else { self.watermark_ms };
         let removed = if removed { sequence } else { self.removed };
         Self { changed: sequence, removed, highest_ms: self.highest_ms.max(newest_ms), watermark_ms }
-    }
-
-    /// Whether a request for what is newer than `timestamp_ms` gets a full.
-    pub fn needs_full(&self, timestamp_ms: i64) -> bool {
-        timestamp_ms == 0 || timestamp_ms > 0 && timestamp_ms <= self.watermark_ms
-    }
-}
-
-/// When something came that is not newer than all that was served before. Python (before 1.2), Java and Go SDKs take
-/// only what is newer than all they have; what they lack, a full brings as soon as there is anything newer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Lateness {
-    /// When last nothing of a change was newer.
-    pub late: u64,
-    /// When last something was, and such an SDK could not be brought up to it by patches.
-    pub caught_up: u64,
-}
-
-impl Lateness {
-    /// After a change at `sequence`: `newer` if it brought anything newer, `all_newer` if nothing else.
-    pub fn after(self, sequence: u64, newer: bool, all_newer: bool) -> Self {
-        match (newer, all_newer && self.late <= self.caught_up) {
-            (false, _) => Self { late: sequence, ..self },
-            (true, false) => Self { caught_up: sequence, ..self },
-            (true, true) => self,
-        }
     }
 }
 
@@ -92,9 +94,13 @@ pub struct Environment {
     pub(super) secrets: Arc<[ListedSecret]>,
     pub(super) flags: Table<FlagData>,
     pub(super) segments: Table<SegmentData>,
-    pub(super) server: History,
-    pub(super) client: History,
-    pub(super) lateness: Lateness,
+    pub(super) server: Told,
+    pub(super) client: Told,
+    pub(super) passed: Passed,
+    /// The highest version that any SDK was told, in Unix milliseconds; `i64::MIN` for none.
+    pub(super) told_ms: i64,
+    /// The highest version above that which an SDK has asked with; shared by all generations of the environment.
+    pub(super) asked_ms: Arc<AtomicI64>,
     pub(super) ring: Ring,
     pub(super) cache: Cache,
 }
@@ -125,9 +131,11 @@ impl Environment {
             secrets: Arc::from([]),
             flags: Table::empty(),
             segments: Table::empty(),
-            server: History::NONE,
-            client: History::NONE,
-            lateness: Lateness::default(),
+            server: Told::NONE,
+            client: Told::NONE,
+            passed: Passed::NONE,
+            told_ms: i64::MIN,
+            asked_ms: Arc::new(AtomicI64::new(i64::MIN)),
             ring: Ring::default(),
             cache: Cache::default(),
         }
@@ -163,9 +171,23 @@ impl Environment {
         self.client.changed > from_sequence
     }
 
-    /// The highest `updatedAt` it ever served, in Unix milliseconds.
+    /// An SDK asks for what is newer than `timestamp_ms`. If that is more than anybody was told here (another agent told
+    /// it, or this one before a restart), the next change is told above it, unless it lies in the future: it is then
+    /// nobody's version.
+    pub fn note_asked(&self, timestamp_ms: i64, wall_ms: impl FnOnce() -> i64) {
+        if timestamp_ms > self.told_ms && timestamp_ms <= wall_ms() {
+            self.asked_ms.fetch_max(timestamp_ms, Ordering::Relaxed);
+        }
+    }
+
+    /// What the next change has to be told above; `i64::MIN` if nothing was told yet.
+    pub(super) fn told_or_asked_ms(&self) -> i64 {
+        self.told_ms.max(self.asked_ms.load(Ordering::Relaxed))
+    }
+
+    /// The highest `updatedAt` that ever was in service, in Unix milliseconds.
     pub fn highest_updated_at_ms(&self) -> Option<i64> {
-        Some(self.server.highest_ms).filter(|ms| *ms != i64::MIN)
+        Some(self.passed.highest_ms).filter(|ms| *ms != i64::MIN)
     }
 
     /// The highest `updatedAt` among the items it has now, in Unix milliseconds.

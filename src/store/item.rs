@@ -12,28 +12,48 @@ use crate::eval::{Flag, Segment};
 pub(super) struct Text {
     /// Shared with the writer's table of positions and with every later version of the item.
     pub id: Arc<str>,
-    /// The JSON that server SDKs receive, word for word.
+    /// The JSON as its source gave it, word for word: what is merged, backed up and passed on to other agents.
     pub raw: Box<str>,
-    /// The JSON as it came in, where `raw` got a newer `updatedAt` from us. A source that still holds the
-    /// same text has not changed, whatever we made of it.
-    pub original: Option<Box<str>>,
-    /// `updatedAt` of `raw`, in Unix milliseconds: the version that SDKs know the item by.
+    /// `updatedAt` of `raw`, in Unix milliseconds.
     pub updated_at_ms: i64,
 }
 
 impl Text {
-    /// Whether `raw` is the item as it is served, or as its source held it.
-    pub fn is(&self, raw: &str) -> bool {
-        *self.raw == *raw || self.original.as_deref() == Some(raw)
+    /// Whether `raw`, whose own `updatedAt` is given, says the same, in whatever form. Parses nothing where the bytes or
+    /// the times decide.
+    pub fn says(&self, raw: &str, updated_at_ms: i64) -> bool {
+        *self.raw == *raw || updated_at_ms == self.updated_at_ms && says_the_same(&self.raw, raw)
+    }
+}
+
+/// What SDKs get of an item.
+#[derive(Clone, Debug)]
+pub(super) enum Served {
+    /// The source's own words.
+    AsItIs,
+    /// Another text: with a version of ours, or without what they cannot take.
+    Text(Arc<str>),
+    /// Nothing: another flag of the same key counts.
+    Not,
+}
+
+impl Served {
+    /// The text that SDKs get of the item `own`, if any.
+    pub fn of<'a>(&'a self, own: &'a Text) -> Option<&'a str> {
+        match self {
+            Served::AsItIs => Some(&own.raw),
+            Served::Text(text) => Some(text),
+            Served::Not => None,
+        }
     }
 
-    /// Whether `raw`, whose own `updatedAt` is given, is one of the two or says the same in another form. Parses
-    /// nothing where the bytes or the versions decide.
-    pub fn says(&self, raw: &str, updated_at_ms: i64) -> bool {
-        if self.is(raw) || updated_at_ms == self.updated_at_ms && says_the_same(&self.raw, raw) {
-            return true;
+    /// Whether both are the same text of the same item. Two that were made apart are not.
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Served::AsItIs, Served::AsItIs) | (Served::Not, Served::Not) => true,
+            (Served::Text(one), Served::Text(other)) => Arc::ptr_eq(one, other),
+            _ => false,
         }
-        self.original.as_deref().is_some_and(|original| says_the_same(original, raw))
     }
 }
 

@@ -5,7 +5,8 @@
 
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use super::item::{FlagData, SegmentData, Text};
+use super::item::{FlagData, SegmentData, Served};
+use super::table::Entry;
 use crate::wire::ws::frame::{MAX_HEADER_BYTES, header};
 
 /// What a message begins with, up to its first flag.
@@ -35,54 +36,80 @@ pub(super) fn append_header(len: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&bytes[..used]);
 }
 
-/// A flag or a segment on its way to a server SDK.
+/// A flag or a segment on its way to server SDKs or to other agents.
 #[derive(Clone, Copy)]
 pub(super) enum Changed<'a> {
-    Flag(&'a FlagData),
-    Segment(&'a SegmentData),
+    Flag(&'a Entry<FlagData>),
+    Segment(&'a Entry<SegmentData>),
+}
+
+/// Whose text of an item goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Words {
+    /// That for SDKs.
+    Served,
+    /// The source's own, for other agents.
+    Own,
 }
 
 impl<'a> Changed<'a> {
-    pub fn text(self) -> &'a Text {
+    /// The item's JSON; `None` if SDKs get nothing of it.
+    pub fn text(self, words: Words) -> Option<&'a str> {
+        match (self, words) {
+            (Changed::Flag(flag), Words::Served) => flag.served_text(),
+            (Changed::Segment(segment), Words::Served) => segment.served_text(),
+            (Changed::Flag(flag), Words::Own) => Some(&flag.own().raw),
+            (Changed::Segment(segment), Words::Own) => Some(&segment.own().raw),
+        }
+    }
+
+    /// Whether SDKs get anything of it.
+    pub fn is_served(self) -> bool {
+        self.text(Words::Served).is_some()
+    }
+
+    /// Whether SDKs get the source's own words.
+    pub fn is_as_it_is(self) -> bool {
+        let (Changed::Flag(Entry { served, .. }) | Changed::Segment(Entry { served, .. })) = self;
+        matches!(served, Served::AsItIs)
+    }
+
+    /// The version that server SDKs are told.
+    pub fn version_ms(self) -> i64 {
         match self {
-            Changed::Flag(flag) => &flag.text,
-            Changed::Segment(segment) => &segment.text,
+            Changed::Flag(flag) => flag.version_ms,
+            Changed::Segment(segment) => segment.version_ms,
         }
     }
 
+    /// `updatedAt` as the source gave it, in Unix milliseconds.
     pub fn updated_at_ms(self) -> i64 {
-        self.text().updated_at_ms
+        match self {
+            Changed::Flag(flag) => flag.own().updated_at_ms,
+            Changed::Segment(segment) => segment.own().updated_at_ms,
+        }
     }
+}
 
-    /// Appends the frame of a patch that holds this item alone.
-    pub fn append_frame(self, out: &mut Vec<u8>) {
-        let raw = self.text().raw.as_bytes();
-        append_header(SERVER_PATCH.len() + raw.len() + SEGMENTS.len() + SERVER_END.len(), out);
-        out.extend_from_slice(SERVER_PATCH.as_bytes());
-        if let Changed::Flag(_) = self {
-            out.extend_from_slice(raw);
-        }
-        out.extend_from_slice(SEGMENTS.as_bytes());
-        if let Changed::Segment(_) = self {
-            out.extend_from_slice(raw);
-        }
-        out.extend_from_slice(SERVER_END.as_bytes());
+/// Appends the frame of a patch that holds one item alone, of which `text` is the JSON.
+fn append_frame(item: Changed<'_>, text: &str, out: &mut Vec<u8>) {
+    append_header(SERVER_PATCH.len() + text.len() + SEGMENTS.len() + SERVER_END.len(), out);
+    let (before, after) = match item {
+        Changed::Flag(_) => (text, ""),
+        Changed::Segment(_) => ("", text),
+    };
+    for part in [SERVER_PATCH, before, SEGMENTS, after, SERVER_END] {
+        out.extend_from_slice(part.as_bytes());
     }
 }
 
 /// The frames of one-item patches, in the given order.
-pub(super) fn frames(changed: &[Changed<'_>]) -> Vec<u8> {
+pub(super) fn frames(changed: &[Changed<'_>], words: Words) -> Vec<u8> {
     let around = MAX_HEADER_BYTES + SERVER_PATCH.len() + SEGMENTS.len() + SERVER_END.len();
-    let mut out = Vec::with_capacity(changed.iter().map(|item| around + item.text().raw.len()).sum());
-    changed.iter().for_each(|item| item.append_frame(&mut out));
+    let texts = || changed.iter().filter_map(|item| Some((*item, item.text(words)?)));
+    let mut out = Vec::with_capacity(texts().map(|(_, text)| around + text.len()).sum());
+    texts().for_each(|(item, text)| append_frame(item, text, &mut out));
     out
-}
-
-/// Sorts ascending by `updatedAt`, the order in which every SDK takes one-item patches in, and says
-/// whether two items share a millisecond, in which case some SDKs lose the second.
-pub(super) fn sort_by_version(changed: &mut [Changed<'_>]) -> bool {
-    changed.sort_by_key(|item| item.updated_at_ms());
-    changed.windows(2).any(|pair| pair[0].updated_at_ms() == pair[1].updated_at_ms())
 }
 
 /// Appends a message to a client SDK up to its first flag.

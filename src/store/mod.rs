@@ -13,10 +13,11 @@
 //! | `message`, `ring` | the texts and frames around items; the last changes, encoded |
 //! | `table`, `item` | items in chunks that generations of snapshots share |
 //! | `writer`, `grace` | what may change data; how long what is gone stays |
-//! | `publish`, `merge`, `same`, `resolution`, `edit` | one publish: diff, segments shared by environments, histories |
-//! | `stamp` | a newer `updatedAt` for what was changed without one |
+//! | `publish`, `merge`, `same`, `resolution`, `doubled`, `edit` | one publish: diff, segments shared by environments, keys used twice, histories |
+//! | `version`, `served` | the versions that SDKs are told, and the text of items that are told with another than their own |
 
 mod client;
+mod doubled;
 mod edit;
 mod environment;
 mod grace;
@@ -28,12 +29,13 @@ mod relay;
 mod resolution;
 mod ring;
 mod same;
+mod served;
 mod server;
 mod snapshot;
-mod stamp;
 mod table;
 #[cfg(test)]
 mod tests;
+mod version;
 mod writer;
 
 pub use client::SyncOutcome;
@@ -42,4 +44,4 @@ pub use grace::HeldOn;
 pub use relay::{NeedsFull, Scope};
 pub use server::{PatchForm, Poll, SyncKind};
 pub use snapshot::{SecretEntry, Snapshot};
-pub use writer::{Change, Ending, Forgotten, Published, Report, Writer, WriterOptions};
+pub use writer::{Change, Ending, Forgotten, Moment, Published, Report, Writer, WriterOptions};

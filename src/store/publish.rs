@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::edit::Edit;
+use super::doubled::{find_doubled, settle_doubled};
+use super::edit::{Counts, Edit};
 use super::environment::{Cache, Environment, EnvironmentSlot, ListedSecret};
-use super::item::{FlagData, Item, SegmentData, Text};
-use super::merge::{Definition, Incoming, Merged, id_of};
+use super::item::{FlagData, Item, SegmentData, Served, Text};
+use super::merge::{Definition, Incoming, Plan, id_of};
 use super::resolution::Resolved;
+use super::served::served_text;
 use super::snapshot::{SecretEntry, Secrets, Snapshot};
-use super::stamp::with_updated_at;
 use super::table::Entry;
 use super::writer::{Change, Forgotten, Kept, Report, Writer};
 use crate::model::dataset::Finding;
@@ -30,10 +31,17 @@ pub(super) struct Round {
     unresolved: bool,
     resolved: Resolved,
     edits: BTreeMap<EnvironmentSlot, Edit>,
+    wall_ms: i64,
+}
+
+/// The flags of one environment, planned: they are compiled when the segments of all environments are known.
+pub(super) struct PlannedFlags<'d, 'a> {
+    plan: Plan<'d, FlagDef<'a>>,
+    versions: Vec<i64>,
 }
 
 impl Round {
-    pub fn new(current: &Arc<Snapshot>) -> Self {
+    pub fn new(current: &Arc<Snapshot>, wall_ms: i64) -> Self {
         let next = Snapshot { sequence: current.sequence + 1, ..(**current).clone() };
         Self {
             next,
@@ -42,6 +50,7 @@ impl Round {
             unresolved: false,
             resolved: Resolved::default(),
             edits: BTreeMap::new(),
+            wall_ms,
         }
     }
 
@@ -115,10 +124,12 @@ impl Round {
             return;
         }
         let mut environment = Environment::empty(slot, kept.id);
-        environment.server.highest_ms = kept.server_highest_ms;
-        environment.client.highest_ms = kept.client_highest_ms;
+        environment.told_ms = kept.told_ms;
+        environment.passed.highest_ms = kept.passed_highest_ms;
+        let mut edit = Edit::new(&environment, self.wall_ms);
+        edit.created = true;
+        self.edits.insert(slot, edit);
         self.next.environments[at] = Some(Arc::new(environment));
-        self.edits.entry(slot).or_default().created = true;
     }
 
     /// Takes an environment out of service, and every secret that opens it.
@@ -143,49 +154,51 @@ impl Round {
         Some(gone)
     }
 
-    /// Gives an `updatedAt` to items of the environment that were changed without one: later than what it
-    /// served and than `newest_ms`, the latest among its new definitions.
-    pub fn stamp(&mut self, slot: EnvironmentSlot, newest_ms: i64) {
-        let Some(environment) = self.environment(slot) else { return };
-        let after_ms = environment.server.highest_ms.max(newest_ms);
-        self.edits.entry(slot).or_default().stamp_ms = Some(after_ms);
-    }
-
-    /// Takes in segments; to be done for all environments before their flags.
-    pub fn merge_segments(
+    /// Takes in segments and plans the flags, and gives all that changed its versions; to be done for all environments
+    /// before their flags are taken in.
+    pub fn merge_segments<'d, 'a>(
         &mut self,
         writer: &mut Writer,
         slot: EnvironmentSlot,
-        incoming: Incoming<'_, SegmentDef<'_>>,
+        flags: Incoming<'d, FlagDef<'a>>,
+        segments: Incoming<'_, SegmentDef<'_>>,
         report: &mut Report,
-    ) {
+    ) -> Option<PlannedFlags<'d, 'a>> {
         let Writer { compiler, kept, .. } = writer;
-        let Some(kept) = kept.get_mut(slot.0 as usize) else { return };
+        let kept = kept.get_mut(slot.0 as usize)?;
         self.create(slot, kept);
-        let sequence = self.next.sequence;
-        let Some(shared) = self.next.environments.get_mut(slot.0 as usize).and_then(Option::as_mut) else {
-            return;
-        };
-        let edit = self.edits.entry(slot).or_default();
+        let (sequence, wall_ms) = (self.next.sequence, self.wall_ms);
+        let shared = self.next.environments.get_mut(slot.0 as usize)?.as_mut()?;
+        let edit = self.edits.entry(slot).or_insert_with(|| Edit::new(shared, wall_ms));
+        let flag_plan = flags.plan(&shared.flags, &kept.flags);
+        let segment_plan = segments.plan(&shared.segments, &kept.segments);
+        let mut updated_at_ms: Vec<_> = flag_plan.iter().flat_map(Plan::updated_at_ms).collect();
+        let flag_count = updated_at_ms.len();
+        updated_at_ms.extend(segment_plan.iter().flat_map(Plan::updated_at_ms));
+        let mut versions = edit.versions_of(&updated_at_ms);
+        let highest_ms = shared.passed.highest_ms;
+        let late = |own_ms: &[i64]| own_ms.iter().any(|own_ms| *own_ms <= highest_ms);
+        if let Some(plan) = &flag_plan {
+            edit.flags = counts(plan, late(&updated_at_ms[..flag_count]), report);
+        }
+        let planned =
+            flag_plan.map(|plan| PlannedFlags { plan, versions: versions.drain(..flag_count).collect() });
+        let Some(plan) = segment_plan else { return planned };
+        edit.segments = counts(&plan, late(&updated_at_ms[flag_count..]), report);
+
         let label = Arc::clone(&shared.label);
-        let merged = incoming.merge(&shared.segments, &kept.segments, |def, old| {
-            let text = text_of(def, old, &mut edit.stamp_ms);
-            if forgotten(def, old) {
-                report
-                    .forgotten_updated_at
-                    .push(Forgotten { environment: label.clone(), key: def.id.into() });
-            }
+        let mut versions = versions.into_iter();
+        let merged = plan.build(&shared.segments, &kept.segments, |def, old| {
+            note_forgotten(def, def.id, old, &label, report);
             let segment = compile(report, &label, def.id, |findings| compiler.segment(def, findings));
             let slot = compiler.slots.slot(def.id);
-            let data = Arc::new(SegmentData { text, slot, segment: Arc::new(segment) });
-            Entry { data, sequence, client_sequence: 0, client_version_ms: i64::MIN }
+            let version_ms = versions.next().unwrap_or(def.updated_at_ms);
+            edit.segment_versions.insert(slot, version_ms);
+            let data = Arc::new(SegmentData { text: own(def, old), slot, segment: Arc::new(segment) });
+            let served = served(def, version_ms);
+            Entry { data, sequence, client_sequence: 0, version_ms, client_version_ms: i64::MIN, served }
         });
-        let Some(merged) = merged else { return };
-        merged.count(report);
         let environment = Arc::make_mut(shared);
-        edit.segments_gone = merged.gone;
-        edit.segments_back = merged.went_back();
-        edit.segments = merged.changed;
         environment.segments = merged.table;
         environment.cache = Cache::default();
         if let Some(positions) = merged.positions {
@@ -193,6 +206,7 @@ impl Round {
         }
         self.unresolved = true;
         self.differs = true;
+        planned
     }
 
     /// Takes in flags; to be done when segments are resolved.
@@ -200,46 +214,48 @@ impl Round {
         &mut self,
         writer: &mut Writer,
         slot: EnvironmentSlot,
-        incoming: Incoming<'_, FlagDef<'_>>,
+        planned: PlannedFlags<'_, '_>,
         report: &mut Report,
     ) {
         let Writer { compiler, kept, resolution, .. } = writer;
         let Some(kept) = kept.get_mut(slot.0 as usize) else { return };
-        self.create(slot, kept);
-        let sequence = self.next.sequence;
+        let (sequence, wall_ms) = (self.next.sequence, self.wall_ms);
         let Some(shared) = self.next.environments.get_mut(slot.0 as usize).and_then(Option::as_mut) else {
             return;
         };
-        let edit = self.edits.entry(slot).or_default();
+        let edit = self.edits.entry(slot).or_insert_with(|| Edit::new(shared, wall_ms));
         let label = Arc::clone(&shared.label);
-        let merged = incoming.merge(&shared.flags, &kept.flags, |def, old| {
-            let text = text_of(def, old, &mut edit.stamp_ms);
-            if forgotten(def, old) {
-                report
-                    .forgotten_updated_at
-                    .push(Forgotten { environment: label.clone(), key: def.key.into() });
-            }
-            let flag = compile(report, &label, def.key, |findings| match &text.original {
-                None => compiler.flag(def, findings),
-                Some(_) => {
-                    let updated_at_ms = text.updated_at_ms;
-                    compiler.flag(&FlagDef { raw: &text.raw, updated_at_ms, ..def.clone() }, findings)
-                }
-            });
-            let client_version_ms = resolution.client_version_ms(text.updated_at_ms, flag.segment_slots());
-            let data = Arc::new(FlagData { text, flag });
-            Entry { data, sequence, client_sequence: sequence, client_version_ms }
+        let mut versions = planned.versions.into_iter();
+        let mut keys_differ = false;
+        let merged = planned.plan.build(&shared.flags, &kept.flags, |def, old| {
+            note_forgotten(def, def.key, old, &label, report);
+            keys_differ |= old.is_some_and(|old| old.data.flag.key() != def.key);
+            let flag = compile(report, &label, def.key, |findings| compiler.flag(def, findings));
+            let version_ms = versions.next().unwrap_or(def.updated_at_ms);
+            let slots = flag.segment_slots();
+            let client_version_ms = match edit.created {
+                true => resolution.client_version_ms(version_ms, slots),
+                false => slots
+                    .iter()
+                    .filter_map(|slot| edit.segment_versions.get(slot))
+                    .fold(version_ms, |a, b| a.max(*b)),
+            };
+            let data = Arc::new(FlagData { text: own(def, old), flag });
+            let served = served(def, version_ms);
+            Entry { data, sequence, client_sequence: sequence, version_ms, client_version_ms, served }
         });
-        let Some(merged) = merged else { return };
-        merged.count(report);
         let environment = Arc::make_mut(shared);
-        edit.flags_gone = merged.gone;
-        edit.flags_back = merged.went_back();
-        edit.flags = merged.changed;
         environment.flags = merged.table;
         environment.cache = Cache::default();
         if let Some(positions) = merged.positions {
             kept.flags = positions;
+            keys_differ = true;
+        }
+        if keys_differ {
+            kept.doubled = find_doubled(&environment.flags);
+        }
+        if !kept.doubled.is_empty() {
+            settle_doubled(environment, kept, edit, sequence, report);
         }
         self.differs = true;
     }
@@ -261,7 +277,13 @@ impl Round {
         }
         let Writer { kept, resolution, .. } = writer;
         let environments = self.next.in_order();
-        for (entry, _) in self.edits.values().flat_map(|edit| &edit.segments) {
+        let sequence = self.next.sequence;
+        let changed = environments.iter().flat_map(|environment| {
+            environment
+                .segments
+                .find(|chunk| chunk.newest.sequence == sequence, |entry| entry.sequence == sequence)
+        });
+        for (_, entry) in changed {
             let copies = environments.iter().filter_map(|environment| {
                 let positions = &kept.get(environment.slot.0 as usize)?.segments;
                 let at = positions.get(&entry.data.text.id)?;
@@ -283,31 +305,35 @@ impl Round {
 
     /// Completes the snapshot; `None` if it would not differ from the one before.
     pub fn finish(mut self, writer: &Writer) -> Option<Change> {
-        let sequence = self.next.sequence;
-        for environment in self.next.environments.iter_mut().flatten() {
-            let restamped = self.resolved.restamp(&environment.flags, &writer.resolution, sequence);
-            if let Some((flags, entries)) = restamped {
-                self.edits.entry(environment.slot).or_default().restamped = entries;
-                Arc::make_mut(environment).flags = flags;
+        let (sequence, wall_ms) = (self.next.sequence, self.wall_ms);
+        if !self.resolved.is_empty() {
+            for environment in self.next.environments.iter_mut().flatten() {
+                let edit = self.edits.entry(environment.slot);
+                let edit = edit.or_insert_with(|| Edit::new(environment, wall_ms));
+                if let Some(flags) = edit.restamp(environment, &self.resolved, sequence) {
+                    Arc::make_mut(environment).flags = flags;
+                }
             }
         }
         let mut environments = Vec::new();
-        for (slot, edit) in std::mem::take(&mut self.edits) {
-            if !edit.changes_server() && !edit.changes_client() {
-                continue;
-            }
-            let before = writer.current.environment(slot).cloned();
+        for (slot, mut edit) in std::mem::take(&mut self.edits) {
             let place = self.next.environments.get_mut(slot.0 as usize);
             let Some(shared) = place.and_then(Option::as_mut) else { continue };
+            if !edit.differs(shared, sequence) {
+                continue;
+            }
             let environment = Arc::make_mut(shared);
-            edit.settle(environment, &self.resolved, sequence);
+            let means = edit.settle(environment, sequence);
+            self.differs = true;
+            self.next.data_version = self.next.data_version.max(environment.passed.highest_ms);
+            if !means.server && !means.client {
+                continue;
+            }
+            let before = writer.current.environment(slot);
             if before.is_some_and(|before| before.cache.full_frame.get().is_some()) {
                 // Somebody asked for the last one, so that somebody will ask for this one: not on a reactor.
                 environment.full_frame();
             }
-            let highest_ms = environment.server.highest_ms;
-            self.next.data_version = self.next.data_version.max(highest_ms);
-            self.differs = true;
             environments.push(slot);
         }
         if !self.differs {
@@ -317,22 +343,44 @@ impl Round {
     }
 }
 
-/// Whether an item's content changes without a newer `updatedAt`.
-fn forgotten<T: Item>(def: &impl Definition, old: Option<&Entry<T>>) -> bool {
-    old.is_some_and(|old| def.updated_at_ms() <= old.data.text().updated_at_ms)
+/// What a plan does, also for the report.
+fn counts<D: Definition>(plan: &Plan<'_, D>, late: bool, report: &mut Report) -> Counts {
+    report.added += plan.added;
+    report.changed += plan.changed;
+    report.removed += plan.gone;
+    Counts {
+        differs: plan.added + plan.changed + plan.gone > 0,
+        gone: plan.gone,
+        served_gone: plan.served_gone,
+        goes_back: plan.goes_back,
+        late,
+    }
 }
 
-/// The text of an item, with a newer `updatedAt` if it lacks one and `stamp_ms`, the last one given, is there.
-fn text_of<T: Item>(def: &impl Definition, old: Option<&Entry<T>>, stamp_ms: &mut Option<i64>) -> Text {
-    let id = id_of(def, old);
-    if forgotten(def, old)
-        && let Some(last_ms) = stamp_ms
-        && let Some(raw) = with_updated_at(def.raw(), last_ms.saturating_add(1))
-    {
-        *last_ms += 1;
-        return Text { id, raw: raw.into(), original: Some(def.raw().into()), updated_at_ms: *last_ms };
+/// Notes an item of which the content changes without a newer `updatedAt`.
+fn note_forgotten<T: Item>(
+    def: &impl Definition,
+    key: &str,
+    old: Option<&Entry<T>>,
+    label: &Arc<str>,
+    report: &mut Report,
+) {
+    if old.is_some_and(|old| def.updated_at_ms() <= old.own().updated_at_ms) {
+        report.forgotten_updated_at.push(Forgotten { environment: Arc::clone(label), key: key.into() });
     }
-    Text { id, raw: def.raw().into(), original: None, updated_at_ms: def.updated_at_ms() }
+}
+
+/// An item's own text.
+fn own<T: Item>(def: &impl Definition, old: Option<&Entry<T>>) -> Text {
+    Text { id: id_of(def, old), raw: def.raw().into(), updated_at_ms: def.updated_at_ms() }
+}
+
+/// What SDKs get of an item that is told with this version.
+fn served(def: &impl Definition, version_ms: i64) -> Served {
+    if version_ms == def.updated_at_ms() && def.suits_all_sdks() {
+        return Served::AsItIs;
+    }
+    served_text(def.raw(), version_ms).map_or(Served::AsItIs, |text| Served::Text(text.into()))
 }
 
 /// Compiles, and says of what is found where it was found.
@@ -343,13 +391,4 @@ fn compile<C>(report: &mut Report, label: &str, key: &str, make: impl FnOnce(&mu
         finding.path = format!("{label}/{key}.{}", finding.path);
     }
     compiled
-}
-
-impl<T: Item> Merged<T> {
-    fn count(&self, report: &mut Report) {
-        let added = self.added();
-        report.added += added;
-        report.changed += self.changed.len() - added;
-        report.removed += self.gone;
-    }
 }

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use md5::{Digest, Md5};
 
 use super::environment::Environment;
-use super::message::{Changed, append_header, frames, sort_by_version};
+use super::item::Item;
+use super::message::{Words, append_header, frames};
 use super::ring::Push;
 use super::snapshot::Snapshot;
+use super::table::Table;
 use crate::model::environment_id::EnvironmentId;
 use crate::payload::{Parts, Payload};
 use crate::protocol::relay::RelaySync;
@@ -117,7 +119,7 @@ impl Snapshot {
         for environment in self.relayed(scope) {
             let of = holds.environments.iter().find(|(id, _)| *id == environment.id());
             let after_ms = of.ok_or(NeedsFull)?.1;
-            if environment.server.watermark_ms != i64::MIN && after_ms <= environment.server.watermark_ms {
+            if environment.passed.watermark_ms != i64::MIN && after_ms <= environment.passed.watermark_ms {
                 return Err(NeedsFull);
             }
             if count > 0 {
@@ -151,8 +153,8 @@ impl Snapshot {
         if self.membership > from_sequence {
             return Err(NeedsFull);
         }
-        let changed = || self.relayed(scope).filter(|environment| environment.server.changed > from_sequence);
-        if changed().any(|environment| environment.server.removed > from_sequence) {
+        let changed = || self.relayed(scope).filter(|environment| environment.passed.changed > from_sequence);
+        if changed().any(|environment| environment.passed.removed > from_sequence) {
             return Err(NeedsFull);
         }
         for environment in changed() {
@@ -163,52 +165,44 @@ impl Snapshot {
 }
 
 impl Environment {
-    /// Its changes since `from_sequence`, one item a patch. As relays take items in that share a millisecond, no full is
-    /// needed where SDKs need one.
+    /// Its changes since `from_sequence`, one item a patch, in the source's own words.
     fn relay_since(&self, from_sequence: u64, out: &mut Vec<Payload>) {
         let steps = self.ring.since(from_sequence).unwrap_or_default();
         let shared: Option<Vec<_>> = steps
             .iter()
             .map(|(_, push)| match push {
-                Push::Patches(frames) | Push::Late(frames) | Push::CatchUp(frames) => {
-                    Some(Payload::Shared(Arc::clone(frames)))
-                }
-                Push::Full => None,
+                Push::Patches { frames, own_words: true, .. } => Some(Payload::Shared(Arc::clone(frames))),
+                Push::Patches { own_words: false, .. } | Push::Full => None,
             })
             .collect();
         if let Some(shared) = shared.filter(|shared| !shared.is_empty()) {
             return out.extend(shared);
         }
-        let flags = self.flags.chunks().iter().filter(|chunk| chunk.newest.sequence > from_sequence);
-        let flags = flags.flat_map(|chunk| chunk.entries()).filter(|entry| entry.sequence > from_sequence);
-        let segments = self.segments.chunks().iter().filter(|chunk| chunk.newest.sequence > from_sequence);
-        let segments =
-            segments.flat_map(|chunk| chunk.entries()).filter(|entry| entry.sequence > from_sequence);
-        let flags = flags.map(|entry| Changed::Flag(&entry.data));
-        let mut changed: Vec<_> = flags.chain(segments.map(|entry| Changed::Segment(&entry.data))).collect();
+        let mut changed = self.changed_since(from_sequence, |_| true);
         if !changed.is_empty() {
-            sort_by_version(&mut changed);
-            out.push(Payload::private(frames(&changed)));
+            changed.sort_by_key(|item| item.updated_at_ms());
+            out.push(Payload::private(frames(&changed, Words::Own)));
         }
     }
 
-    /// Appends its item of an `rp_patch`: what is newer than `after_ms`.
+    /// Appends its item of an `rp_patch`: what is newer than `after_ms` in the source's own words.
     fn append_newer(&self, after_ms: i64, text: &mut Vec<u8>) {
-        let mut lists = [Vec::new(), Vec::new()];
-        for item in self.newer_than(after_ms) {
-            let list = &mut lists[usize::from(matches!(item, Changed::Segment(_)))];
-            if !list.is_empty() {
-                list.push(b',');
+        fn list<T: Item>(table: &Table<T>, after_ms: i64, text: &mut Vec<u8>) {
+            let chunks = table.chunks().iter().filter(|chunk| chunk.newest.updated_at_ms > after_ms);
+            let entries = chunks.flat_map(|chunk| chunk.entries());
+            for (index, entry) in entries.filter(|entry| entry.own().updated_at_ms > after_ms).enumerate() {
+                if index > 0 {
+                    text.push(b',');
+                }
+                text.extend_from_slice(entry.own().raw.as_bytes());
             }
-            list.extend_from_slice(item.text().raw.as_bytes());
         }
-        let [flags, segments] = lists;
         text.extend_from_slice(
             format!(r#"{{"envId":"{}","secrets":[],"featureFlags":["#, self.id()).as_bytes(),
         );
-        text.extend_from_slice(&flags);
+        list(&self.flags, after_ms, text);
         text.extend_from_slice(br#"],"segments":["#);
-        text.extend_from_slice(&segments);
+        list(&self.segments, after_ms, text);
         text.extend_from_slice(b"]}");
     }
 }

@@ -4,7 +4,7 @@
 //! copy with the latest `updatedAt` over all environments, as in FeatBit's server; of equally new ones that of
 //! the first environment.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::item::{FlagData, Item, SegmentData};
@@ -19,8 +19,7 @@ pub(super) struct Resolution {
 /// Slots that resolve to another copy than before.
 #[derive(Default)]
 pub(super) struct Resolved {
-    /// Whether what counts now is older than what counted before, or nothing.
-    went_back: HashMap<u32, bool>,
+    slots: HashSet<u32>,
     mask: u64,
 }
 
@@ -81,59 +80,54 @@ impl Resolution {
 
 impl Resolved {
     fn exchange(&mut self, slot: u32, old: &mut Option<Arc<SegmentData>>, new: Option<&Arc<SegmentData>>) {
-        let back = match (&*old, new) {
-            (None, None) => return,
-            (Some(old), Some(new)) if Arc::ptr_eq(old, new) => return,
-            (Some(old), Some(new)) => new.text.updated_at_ms < old.text.updated_at_ms,
-            (Some(_), None) => true,
-            (None, Some(_)) => false,
+        let same = match (&*old, new) {
+            (None, None) => true,
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (Some(_), None) | (None, Some(_)) => false,
         };
-        *old = new.cloned();
-        self.went_back.insert(slot, back);
-        self.mask |= mask_of(slot);
+        if !same {
+            *old = new.cloned();
+            self.slots.insert(slot);
+            self.mask |= mask_of(slot);
+        }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.went_back.is_empty()
+        self.slots.is_empty()
     }
 
     /// The slots that changed.
     pub fn slots(&self) -> impl Iterator<Item = u32> {
-        self.went_back.keys().copied()
+        self.slots.iter().copied()
     }
 
-    /// Whether one of `slots` resolves to something older than before.
-    pub fn went_back(&self, slots: &[u32]) -> bool {
-        slots.iter().any(|slot| self.went_back.get(slot) == Some(&true))
+    /// Whether this slot changed.
+    pub fn holds(&self, slot: u32) -> bool {
+        self.slots.contains(&slot)
     }
 
-    /// The flags that refer to a slot that changed, stamped with `sequence`, unless they were changed at
-    /// `sequence` themselves, in a table that has taken them in; `None` if there are none.
+    /// The flags that refer to a slot that changed, stamped with `sequence` and the version that `version_of` their slots
+    /// gives, unless they were changed at `sequence` themselves, in a table that has taken them in; `None` if there are none.
     pub fn restamp(
         &self,
         table: &Table<FlagData>,
-        resolution: &Resolution,
         sequence: u64,
-    ) -> Option<(Table<FlagData>, Vec<Entry<FlagData>>)> {
+        mut version_of: impl FnMut(&[u32]) -> i64,
+    ) -> Option<Table<FlagData>> {
         if self.is_empty() {
             return None;
         }
         let refers = |entry: &Entry<FlagData>| {
-            entry.sequence != sequence
-                && entry.data.slots().iter().any(|slot| self.went_back.contains_key(slot))
+            entry.client_sequence != sequence
+                && entry.data.slots().iter().any(|slot| self.slots.contains(slot))
         };
         let stamped: Vec<_> = table
             .find(|chunk| chunk.may_refer(self.mask), refers)
             .map(|(at, entry)| {
-                let own_ms = entry.data.text.updated_at_ms;
-                let client_version_ms = resolution.client_version_ms(own_ms, entry.data.slots());
+                let client_version_ms = version_of(entry.data.slots());
                 (at, Entry { client_sequence: sequence, client_version_ms, ..entry.clone() })
             })
             .collect();
-        if stamped.is_empty() {
-            return None;
-        }
-        let entries = stamped.iter().map(|(_, entry)| entry.clone()).collect();
-        Some((table.with(stamped, Vec::new()), entries))
+        (!stamped.is_empty()).then(|| table.with(stamped, Vec::new()))
     }
 }

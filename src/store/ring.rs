@@ -12,17 +12,17 @@ const STEPS: usize = 64;
 /// connection is about to get it.
 const BYTES: usize = 256 * 1024;
 
-/// What one change means to a server SDK. Frames are one-item patches, ascending by `updatedAt`.
+/// What one change means to a server SDK.
 #[derive(Clone)]
 pub(super) enum Push {
-    /// All of it is newer than all that was served before.
-    Patches(Arc<[u8]>),
-    /// None of it is: who takes only what is newer than all it has gets a full, which it ignores rather than
-    /// refuses if that is not newer either.
-    Late(Arc<[u8]>),
-    /// Some of it is newer, but not all, or there was something before that was not: a full, which is newer, brings
-    /// all of it to who takes only what is newer than all it has.
-    CatchUp(Arc<[u8]>),
+    /// One-item patches, ascending by version: each is newer than everything told before it.
+    Patches {
+        frames: Arc<[u8]>,
+        /// How many there are.
+        count: usize,
+        /// Whether they hold all that changed, in the source's own words: other agents then get the same.
+        own_words: bool,
+    },
     /// The environment as it is.
     Full,
 }
@@ -30,7 +30,7 @@ pub(super) enum Push {
 impl Push {
     fn bytes(&self) -> usize {
         match self {
-            Push::Patches(frames) | Push::Late(frames) | Push::CatchUp(frames) => frames.len(),
+            Push::Patches { frames, .. } => frames.len(),
             Push::Full => 0,
         }
     }
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     fn patches(bytes: usize) -> Push {
-        Push::Patches(Arc::from(vec![0; bytes]))
+        Push::Patches { frames: Arc::from(vec![0; bytes]), count: 1, own_words: true }
     }
 
     #[test]

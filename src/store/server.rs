@@ -8,11 +8,10 @@ use std::sync::Arc;
 use super::environment::{Environment, SyncPatch};
 use super::item::Item;
 use super::message::{
-    Changed, EMPTY_PATCH_FRAME, SEGMENTS, SERVER_END, SERVER_FULL, SERVER_PATCH, append_header, frames,
-    sort_by_version,
+    Changed, EMPTY_PATCH_FRAME, SEGMENTS, SERVER_END, SERVER_FULL, SERVER_PATCH, Words, append_header, frames,
 };
 use super::ring::Push;
-use super::table::Table;
+use super::table::{Entry, Table};
 use crate::payload::{Parts, Payload};
 use crate::protocol::sdk::Sdk;
 use crate::wire::ws::frame::MAX_HEADER_BYTES;
@@ -20,10 +19,9 @@ use crate::wire::ws::frame::MAX_HEADER_BYTES;
 /// Up to this size a full payload is one run of bytes, so that it goes out in one system call; beyond it
 /// is a list of runs that it shares with the full payloads before and after it.
 const CONTIGUOUS_BYTES: usize = 64 * 1024;
-/// One-item patches that answer a `data-sync` at most; a full is taken in as well and costs less.
-const SYNC_PATCHES: usize = 64;
-/// Up to this many changed items are pushed one by one even if they are most of the environment.
-const PUSH_PATCHES: usize = 64;
+/// One-item patches in a row at most: a full is taken in as well and costs less, and beyond 100 the Go SDK's queue
+/// overflows, so that it loses flags for good. Everybody gets a full instead if most of the environment has changed.
+const PATCHES_MAX: usize = 64;
 
 /// Whether a payload replaces what the SDK has or is added to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,25 +32,22 @@ pub enum SyncKind {
     Patch,
 }
 
-/// What an SDK takes in of patches, which decides how they are cut into messages and what goes as a full instead.
+/// How a patch of several items is cut into messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatchForm {
-    /// Whatever is newer than what it has of the same item. A `data-sync` is answered by one message with all items,
-    /// in the environment's order, as FeatBit does it.
+    /// A `data-sync` is answered by one message with all items, in the environment's order, as FeatBit does it.
     Batch,
-    /// One item a message, ascending by `updatedAt` (Python). Before 1.2 it loses an item that is not newer than
-    /// all it has, and does not say which version it is.
+    /// One item a message, ascending by version, and a full instead of many: Python, Java and Go take an item only if it
+    /// is newer than all they have. Python before 1.2 loses others without a word, Java and Go close the connection and
+    /// come back, and Go takes the items of a batch in random order.
     OnePerItem,
-    /// The same, and an item that is not newer than all it has makes it close the connection and come back (Java, Go).
-    Strict,
 }
 
 impl PatchForm {
     /// What an SDK takes in.
     pub fn of(sdk: Sdk) -> Self {
         match sdk {
-            Sdk::Java | Sdk::Go => Self::Strict,
-            Sdk::Python => Self::OnePerItem,
+            Sdk::Java | Sdk::Go | Sdk::Python => Self::OnePerItem,
             Sdk::Ruby | Sdk::Android | Sdk::Other => Self::Batch,
         }
     }
@@ -78,8 +73,6 @@ impl Environment {
             out.push(Payload::Static(EMPTY_PATCH_FRAME));
             return SyncKind::Patch;
         }
-        // What is newer than all it has can be taken in by the strict too.
-        let form = if form == PatchForm::Batch { form } else { PatchForm::OnePerItem };
         let cached = self.cache.patch.load();
         if let Some(patch) =
             cached.as_ref().filter(|patch| (patch.timestamp_ms, patch.form) == (timestamp_ms, form))
@@ -89,8 +82,8 @@ impl Environment {
         }
         let frames = match form {
             PatchForm::Batch => self.patch(timestamp_ms, true),
-            PatchForm::OnePerItem | PatchForm::Strict => match self.few_newer_than(timestamp_ms) {
-                Some(newer) => frames(&newer),
+            PatchForm::OnePerItem => match self.few_newer_than(timestamp_ms) {
+                Some(newer) => frames(&newer, Words::Served),
                 None => return self.push_full(out),
             },
         };
@@ -100,16 +93,17 @@ impl Environment {
         SyncKind::Patch
     }
 
-    /// What is newer than `timestamp_ms`, ascending; `None` if that is too much for one-item patches, or two
-    /// items share a millisecond.
+    /// What is newer than `timestamp_ms`, ascending; `None` if that is too much for one-item patches, or two items share
+    /// a version, as they may in the first data.
     fn few_newer_than(&self, timestamp_ms: i64) -> Option<Vec<Changed<'_>>> {
-        let mut newer: Vec<_> = self.newer_than(timestamp_ms).take(SYNC_PATCHES + 1).collect();
-        let shared = sort_by_version(&mut newer);
-        (newer.len() <= SYNC_PATCHES && !shared).then_some(newer)
+        let mut newer: Vec<_> = self.newer_than(timestamp_ms).take(PATCHES_MAX + 1).collect();
+        newer.sort_by_key(|item| item.version_ms());
+        let shared = newer.windows(2).any(|pair| pair[0].version_ms() == pair[1].version_ms());
+        (newer.len() <= PATCHES_MAX && !shared).then_some(newer)
     }
 
     /// Brings a server SDK from `from_sequence` to now; `None` if nothing changed for it. Appends whole
-    /// WebSocket frames, one item a patch, ascending by `updatedAt` within a change.
+    /// WebSocket frames, one item a patch, ascending by version.
     pub fn server_since(
         &self,
         from_sequence: u64,
@@ -126,65 +120,51 @@ impl Environment {
             return Some(self.computed_since(from_sequence, form, out));
         };
         let before = out.len();
+        let mut messages = 0;
         for (_, push) in steps {
             let frames = match push {
-                Push::Patches(frames) => Some(frames),
-                Push::Late(frames) => (form != PatchForm::Strict).then_some(frames),
-                Push::CatchUp(frames) => (form == PatchForm::Batch).then_some(frames),
+                Push::Patches { frames, count, .. } => {
+                    messages += count;
+                    (form == PatchForm::Batch || messages <= PATCHES_MAX).then_some(frames)
+                }
                 Push::Full => None,
             };
             let Some(frames) = frames else {
                 out.truncate(before);
                 return Some(self.push_full(out));
             };
-            out.push(Payload::Shared(Arc::clone(frames)));
+            if !frames.is_empty() {
+                out.push(Payload::Shared(Arc::clone(frames)));
+            }
         }
         Some(SyncKind::Patch)
     }
 
     /// For who was left behind further than the ring reaches.
     fn computed_since(&self, from_sequence: u64, form: PatchForm, out: &mut Vec<Payload>) -> SyncKind {
-        let needs_full = match form {
-            PatchForm::Batch => false,
-            PatchForm::OnePerItem => self.lateness.caught_up > from_sequence,
-            PatchForm::Strict => self.lateness.caught_up.max(self.lateness.late) > from_sequence,
-        };
-        if needs_full {
+        let mut changed = self.changed_since(from_sequence, |item| item.is_served());
+        let items = self.flags.served() + self.segments.served();
+        if changed.len() * 2 > items || form == PatchForm::OnePerItem && changed.len() > PATCHES_MAX {
             return self.push_full(out);
         }
-        let mut unchanged_ms = i64::MIN;
-        let mut changed = Vec::new();
-        fn gather<'a, T: Item>(
-            table: &'a Table<T>,
-            from_sequence: u64,
-            unchanged_ms: &mut i64,
-            mut changed: impl FnMut(&'a T),
-        ) {
-            for chunk in table.chunks() {
-                if chunk.newest.sequence <= from_sequence {
-                    *unchanged_ms = chunk.newest.updated_at_ms.max(*unchanged_ms);
-                    continue;
-                }
-                for entry in chunk.entries() {
-                    if entry.sequence > from_sequence {
-                        changed(&entry.data);
-                    } else {
-                        *unchanged_ms = entry.data.text().updated_at_ms.max(*unchanged_ms);
-                    }
-                }
-            }
-        }
-        gather(&self.flags, from_sequence, &mut unchanged_ms, |flag| changed.push(Changed::Flag(flag)));
-        gather(&self.segments, from_sequence, &mut unchanged_ms, |segment| {
-            changed.push(Changed::Segment(segment));
-        });
-        let shared = sort_by_version(&mut changed);
-        let items = self.flags.len() + self.segments.len();
-        if changed.len() * 2 > items || shared && self.newest_ms() > unchanged_ms {
-            return self.push_full(out);
-        }
-        out.push(Payload::private(frames(&changed)));
+        changed.sort_by_key(|item| item.version_ms());
+        out.push(Payload::private(frames(&changed, Words::Served)));
         SyncKind::Patch
+    }
+
+    /// Flags, then segments, that changed after a publish and that `wanted` accepts.
+    pub(super) fn changed_since(
+        &self,
+        from_sequence: u64,
+        wanted: impl Fn(Changed<'_>) -> bool,
+    ) -> Vec<Changed<'_>> {
+        fn of<T: Item>(table: &Table<T>, from_sequence: u64) -> impl Iterator<Item = &Entry<T>> {
+            let chunks = table.chunks().iter().filter(move |chunk| chunk.newest.sequence > from_sequence);
+            chunks.flat_map(|chunk| chunk.entries()).filter(move |entry| entry.sequence > from_sequence)
+        }
+        let flags = of(&self.flags, from_sequence).map(Changed::Flag);
+        let segments = of(&self.segments, from_sequence).map(Changed::Segment);
+        flags.chain(segments).filter(|item| wanted(*item)).collect()
     }
 
     /// Answers a poll of a server SDK that has everything up to `timestamp_ms`. A full is always sent,
@@ -199,9 +179,9 @@ impl Environment {
         Poll::Body(Payload::private(self.patch(timestamp_ms, false)))
     }
 
-    /// The highest `updatedAt` among what it holds.
+    /// The highest version among what server SDKs get.
     fn newest_ms(&self) -> i64 {
-        self.flags.newest.updated_at_ms.max(self.segments.newest.updated_at_ms)
+        self.flags.newest.version_ms.max(self.segments.newest.version_ms)
     }
 
     /// Whether [`Self::server_poll`] answers `timestamp_ms` with the full payload, of which
@@ -285,7 +265,7 @@ impl Environment {
     }
 
     /// Flags, then segments, that are newer than `timestamp_ms`, each in the environment's order.
-    pub(super) fn newer_than(&self, timestamp_ms: i64) -> impl Iterator<Item = Changed<'_>> {
+    fn newer_than(&self, timestamp_ms: i64) -> impl Iterator<Item = Changed<'_>> {
         let flags = newer(&self.flags, timestamp_ms).map(Changed::Flag);
         flags.chain(newer(&self.segments, timestamp_ms).map(Changed::Segment))
     }
@@ -295,14 +275,14 @@ impl Environment {
         let mut flags = Vec::new();
         let mut segments = Vec::new();
         for item in self.newer_than(timestamp_ms) {
-            let (raw, into) = match item {
-                Changed::Flag(flag) => (&flag.text.raw, &mut flags),
-                Changed::Segment(segment) => (&segment.text.raw, &mut segments),
+            let into = match item {
+                Changed::Flag(_) => &mut flags,
+                Changed::Segment(_) => &mut segments,
             };
             if !into.is_empty() {
                 into.push(b',');
             }
-            into.extend_from_slice(raw.as_bytes());
+            into.extend_from_slice(item.text(Words::Served).unwrap_or_default().as_bytes());
         }
         let len = SERVER_PATCH.len() + flags.len() + SEGMENTS.len() + segments.len() + SERVER_END.len();
         let mut out = Vec::with_capacity(len + MAX_HEADER_BYTES);
@@ -316,24 +296,23 @@ impl Environment {
     }
 }
 
-fn newer<T: Item>(table: &Table<T>, timestamp_ms: i64) -> impl Iterator<Item = &T> {
-    let chunks = table.chunks().iter().filter(move |chunk| chunk.newest.updated_at_ms > timestamp_ms);
+fn newer<T: Item>(table: &Table<T>, timestamp_ms: i64) -> impl Iterator<Item = &Entry<T>> {
+    let chunks = table.chunks().iter().filter(move |chunk| chunk.newest.version_ms > timestamp_ms);
     let entries = chunks.flat_map(|chunk| chunk.entries());
-    entries.map(|entry| &*entry.data).filter(move |item| item.text().updated_at_ms > timestamp_ms)
+    entries.filter(move |entry| entry.version_ms > timestamp_ms && entry.is_served())
 }
 
-/// What a change at `sequence` means to the server SDKs of `environment`, which has it already: its changed items
-/// one by one, or a full where that is what every SDK takes in.
-pub(super) fn push_of(environment: &Environment, mut changed: Vec<Changed<'_>>, sequence: u64) -> Push {
-    let shared = sort_by_version(&mut changed);
-    if environment.lateness.late == sequence {
-        return Push::Late(Arc::from(frames(&changed)));
-    }
-    let items = environment.flags.len() + environment.segments.len();
-    let most = changed.len() > PUSH_PATCHES && changed.len() * 2 > items;
-    if shared || most {
+/// What a publish means to the server SDKs of `environment`, which has taken it in: what changed after the publish
+/// `from_sequence`, one by one, or a full if that is most of it.
+pub(super) fn push_of(environment: &Environment, from_sequence: u64) -> Push {
+    let all = environment.changed_since(from_sequence, |_| true);
+    let own_words = all.iter().all(|item| item.is_as_it_is());
+    let mut served: Vec<_> = all.into_iter().filter(|item| item.is_served()).collect();
+    let items = environment.flags.served() + environment.segments.served();
+    if served.len() > PATCHES_MAX && served.len() * 2 > items {
         return Push::Full;
     }
-    let frames = Arc::from(frames(&changed));
-    if environment.lateness.caught_up == sequence { Push::CatchUp(frames) } else { Push::Patches(frames) }
+    served.sort_by_key(|item| item.version_ms());
+    let frames = Arc::from(frames(&served, Words::Served));
+    Push::Patches { frames, count: served.len(), own_words }
 }

@@ -200,9 +200,9 @@ impl Environment {
         }
         text.extend_from_slice(br#"],"featureFlags":["#);
         runs.push(Arc::from(std::mem::take(text)));
-        self.flags.append_runs(runs);
+        self.flags.append_own_words(runs);
         runs.push(Arc::from(&br#"],"segments":["#[..]));
-        self.segments.append_runs(runs);
+        self.segments.append_own_words(runs);
         text.extend_from_slice(b"]}");
     }
 }

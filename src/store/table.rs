@@ -7,25 +7,28 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use super::item::Item;
+use super::item::{Item, Served, Text};
 
 /// Items a chunk holds at most.
 pub(super) const CHUNK_ITEMS: usize = 128;
 
-/// One item and the publish sequences at which it changed.
+/// One item: when it changed, and what SDKs are told of it.
 pub(super) struct Entry<T> {
     pub data: Arc<T>,
-    /// When its JSON last changed.
+    /// The publish at which its own JSON, or what server SDKs are told of it, last changed.
     pub sequence: u64,
-    /// When what clients are told of it last can have changed: the item, or a segment it refers to.
+    /// When what client SDKs are told of it last can have changed: the item, or a segment it refers to.
     pub client_sequence: u64,
-    /// The newest `updatedAt` among the item and the segments it refers to, in Unix milliseconds.
+    /// The version that server SDKs are told, in Unix milliseconds.
+    pub version_ms: i64,
+    /// The version that client SDKs are told: also rises with the segments that the item refers to.
     pub client_version_ms: i64,
+    pub served: Served,
 }
 
 impl<T> Clone for Entry<T> {
     fn clone(&self) -> Self {
-        Self { data: Arc::clone(&self.data), ..*self }
+        Self { data: Arc::clone(&self.data), served: self.served.clone(), ..*self }
     }
 }
 
@@ -35,29 +38,67 @@ impl<T> Entry<T> {
         Arc::ptr_eq(&self.data, &other.data)
             && self.sequence == other.sequence
             && self.client_sequence == other.client_sequence
+            && self.version_ms == other.version_ms
             && self.client_version_ms == other.client_version_ms
+            && self.served.is(&other.served)
+    }
+
+    /// Whether SDKs get anything of it.
+    pub fn is_served(&self) -> bool {
+        !matches!(self.served, Served::Not)
     }
 }
 
-/// What is newest among several items. Lets a reader skip what holds nothing new for it.
+impl<T: Item> Entry<T> {
+    /// The item's own text, as its source gave it.
+    pub fn own(&self) -> &Text {
+        self.data.text()
+    }
+
+    /// The JSON that server SDKs get, if any.
+    pub fn served_text(&self) -> Option<&str> {
+        self.served.of(self.data.text())
+    }
+}
+
+/// What is newest among several items. Lets a reader skip what holds nothing new for it. Versions are those of items that
+/// SDKs get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Newest {
     pub updated_at_ms: i64,
     pub sequence: u64,
-    pub client_version_ms: i64,
     pub client_sequence: u64,
+    pub version_ms: i64,
+    pub client_version_ms: i64,
 }
 
 impl Newest {
-    pub const NONE: Self =
-        Self { updated_at_ms: i64::MIN, sequence: 0, client_version_ms: i64::MIN, client_sequence: 0 };
+    pub const NONE: Self = Self {
+        updated_at_ms: i64::MIN,
+        sequence: 0,
+        client_sequence: 0,
+        version_ms: i64::MIN,
+        client_version_ms: i64::MIN,
+    };
+
+    fn of<T: Item>(entry: &Entry<T>) -> Self {
+        let told = |version_ms| if entry.is_served() { version_ms } else { i64::MIN };
+        Self {
+            updated_at_ms: entry.own().updated_at_ms,
+            sequence: entry.sequence,
+            client_sequence: entry.client_sequence,
+            version_ms: told(entry.version_ms),
+            client_version_ms: told(entry.client_version_ms),
+        }
+    }
 
     pub fn max(self, other: Self) -> Self {
         Self {
             updated_at_ms: self.updated_at_ms.max(other.updated_at_ms),
             sequence: self.sequence.max(other.sequence),
-            client_version_ms: self.client_version_ms.max(other.client_version_ms),
             client_sequence: self.client_sequence.max(other.client_sequence),
+            version_ms: self.version_ms.max(other.version_ms),
+            client_version_ms: self.client_version_ms.max(other.client_version_ms),
         }
     }
 }
@@ -68,9 +109,13 @@ pub(super) struct Chunk<T> {
     pub newest: Newest,
     /// Bit `slot % 64` is set for every segment that an item refers to.
     slot_mask: u64,
-    /// Bytes of the items' JSON, without commas.
-    raw_bytes: usize,
-    /// Whether it is the first of its table; decides whether its encoding begins with a comma.
+    /// How many items SDKs get.
+    served: usize,
+    /// Bytes of what they get of them, without commas.
+    served_bytes: usize,
+    /// Whether they get of all items the source's own words.
+    as_it_is: bool,
+    /// Whether no item before it in its table is served; decides whether its encoding begins with a comma.
     leads: bool,
     encoded: OnceLock<Arc<[u8]>>,
 }
@@ -79,19 +124,19 @@ impl<T: Item> Chunk<T> {
     fn new(entries: Vec<Entry<T>>, leads: bool) -> Self {
         let mut newest = Newest::NONE;
         let mut slot_mask = 0;
-        let mut raw_bytes = 0;
+        let (mut served, mut served_bytes) = (0, 0);
+        let mut as_it_is = true;
         for entry in &entries {
-            newest = newest.max(Newest {
-                updated_at_ms: entry.data.text().updated_at_ms,
-                sequence: entry.sequence,
-                client_version_ms: entry.client_version_ms,
-                client_sequence: entry.client_sequence,
-            });
+            newest = newest.max(Newest::of(entry));
             slot_mask |= entry.data.slots().iter().fold(0, |mask, slot| mask | mask_of(*slot));
-            raw_bytes += entry.data.text().raw.len();
+            as_it_is &= matches!(entry.served, Served::AsItIs);
+            if let Some(text) = entry.served_text() {
+                served += 1;
+                served_bytes += text.len();
+            }
         }
         let entries = entries.into_boxed_slice();
-        Self { entries, newest, slot_mask, raw_bytes, leads, encoded: OnceLock::new() }
+        Self { entries, newest, slot_mask, served, served_bytes, as_it_is, leads, encoded: OnceLock::new() }
     }
 
     pub fn entries(&self) -> &[Entry<T>] {
@@ -103,13 +148,13 @@ impl<T: Item> Chunk<T> {
         self.slot_mask & mask != 0
     }
 
-    /// The items' JSON joined by commas, with one before them unless the chunk is its table's first. Made
+    /// What SDKs get of the items, joined by commas, with one before them unless the chunk leads. Made
     /// when first asked for; whoever else asks meanwhile waits for tens of microseconds.
     fn encoded(&self) -> &Arc<[u8]> {
         self.encoded.get_or_init(|| {
-            let commas = self.entries.len() - usize::from(self.leads);
+            let commas = self.served.saturating_sub(usize::from(self.leads));
             // Zeroes first, because a vector would be copied once more to become shared.
-            let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, self.raw_bytes + commas).collect();
+            let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, self.served_bytes + commas).collect();
             let mut rest = Arc::get_mut(&mut bytes).unwrap_or_default();
             self.pieces(|piece| {
                 if let Some((to, after)) = std::mem::take(&mut rest).split_at_mut_checked(piece.len()) {
@@ -126,12 +171,28 @@ impl<T: Item> Chunk<T> {
     }
 
     fn pieces(&self, mut each: impl FnMut(&[u8])) {
-        for (index, entry) in self.entries.iter().enumerate() {
-            if index > 0 || !self.leads {
+        let mut leads = self.leads;
+        for text in self.entries.iter().filter_map(Entry::served_text) {
+            if !std::mem::take(&mut leads) {
                 each(b",");
             }
-            each(entry.data.text().raw.as_bytes());
+            each(text.as_bytes());
         }
+    }
+
+    /// The same items as their source gave them.
+    fn own_words(&self, leads: bool) -> Arc<[u8]> {
+        if self.as_it_is && self.leads == leads {
+            return Arc::clone(self.encoded());
+        }
+        let mut bytes = Vec::with_capacity(self.entries.iter().map(|entry| entry.own().raw.len() + 1).sum());
+        for (index, entry) in self.entries.iter().enumerate() {
+            if index > 0 || !leads {
+                bytes.push(b',');
+            }
+            bytes.extend_from_slice(entry.own().raw.as_bytes());
+        }
+        Arc::from(bytes)
     }
 }
 
@@ -154,7 +215,8 @@ pub(super) type Positions = HashMap<Arc<str>, Position, foldhash::fast::RandomSt
 pub(super) struct Table<T> {
     chunks: Arc<[Arc<Chunk<T>>]>,
     len: usize,
-    raw_bytes: usize,
+    served: usize,
+    served_bytes: usize,
     pub newest: Newest,
 }
 
@@ -169,10 +231,19 @@ impl<T: Item> Table<T> {
         Self::of(Vec::new())
     }
 
-    fn of(chunks: Vec<Arc<Chunk<T>>>) -> Self {
+    fn of(mut chunks: Vec<Arc<Chunk<T>>>) -> Self {
+        // Whether a chunk leads depends on what is served of those before it.
+        let mut served = 0;
+        for chunk in &mut chunks {
+            if chunk.leads != (served == 0) {
+                *chunk = Arc::new(Chunk::new(chunk.entries.to_vec(), served == 0));
+            }
+            served += chunk.served;
+        }
         Self {
             len: chunks.iter().map(|chunk| chunk.entries.len()).sum(),
-            raw_bytes: chunks.iter().map(|chunk| chunk.raw_bytes).sum(),
+            served,
+            served_bytes: chunks.iter().map(|chunk| chunk.served_bytes).sum(),
             newest: chunks.iter().fold(Newest::NONE, |newest, chunk| newest.max(chunk.newest)),
             chunks: chunks.into(),
         }
@@ -182,9 +253,14 @@ impl<T: Item> Table<T> {
         self.len
     }
 
-    /// Bytes of all items' JSON joined by commas.
+    /// How many items SDKs get.
+    pub fn served(&self) -> usize {
+        self.served
+    }
+
+    /// Bytes of what SDKs get of all items, joined by commas.
     pub fn encoded_bytes(&self) -> usize {
-        self.raw_bytes + self.len.saturating_sub(1)
+        self.served_bytes + self.served.saturating_sub(1)
     }
 
     pub fn chunks(&self) -> &[Arc<Chunk<T>>] {
@@ -195,11 +271,19 @@ impl<T: Item> Table<T> {
         self.chunks.iter().flat_map(|chunk| chunk.entries.iter())
     }
 
+    /// The places of all entries, in their order.
+    pub fn places(&self) -> impl Iterator<Item = Position> {
+        let chunks = self.chunks.iter().enumerate();
+        chunks.flat_map(|(chunk, entries)| {
+            (0..entries.entries.len()).map(move |index| Position { chunk: chunk as u32, index: index as u32 })
+        })
+    }
+
     pub fn get(&self, at: Position) -> Option<&Entry<T>> {
         self.chunks.get(at.chunk as usize)?.entries.get(at.index as usize)
     }
 
-    /// Appends all items' JSON joined by commas.
+    /// Appends what SDKs get of all items, joined by commas.
     pub fn append(&self, out: &mut Vec<u8>) {
         self.chunks.iter().for_each(|chunk| chunk.append(out));
     }
@@ -207,6 +291,11 @@ impl<T: Item> Table<T> {
     /// The same as shared runs, of which the next generation shares all but what changed.
     pub fn append_runs(&self, runs: &mut Vec<Arc<[u8]>>) {
         runs.extend(self.chunks.iter().map(|chunk| Arc::clone(chunk.encoded())));
+    }
+
+    /// All items as their source gave them, as runs that are shared where SDKs get the same.
+    pub fn append_own_words(&self, runs: &mut Vec<Arc<[u8]>>) {
+        runs.extend(self.chunks.iter().enumerate().map(|(index, chunk)| chunk.own_words(index == 0)));
     }
 
     /// The table with the entries at some positions replaced and others added at the end.
@@ -220,7 +309,8 @@ impl<T: Item> Table<T> {
             let mut entries = old.entries.to_vec();
             let mut same_text = true;
             while let Some((at, entry)) = rest.next_if(|(at, _)| at.chunk == of) {
-                same_text &= Arc::ptr_eq(&entries[at.index as usize].data, &entry.data);
+                let before = &entries[at.index as usize];
+                same_text &= Arc::ptr_eq(&before.data, &entry.data) && before.served.is(&entry.served);
                 entries[at.index as usize] = entry;
             }
             let mut chunk = Chunk::new(entries, old.leads);
@@ -239,8 +329,7 @@ impl<T: Item> Table<T> {
         }
         while added.peek().is_some() {
             let entries: Vec<_> = added.by_ref().take(CHUNK_ITEMS).collect();
-            let leads = chunks.is_empty();
-            chunks.push(Arc::new(Chunk::new(entries, leads)));
+            chunks.push(Arc::new(Chunk::new(entries, chunks.is_empty())));
         }
         Self::of(chunks)
     }
@@ -262,9 +351,8 @@ impl<T: Item> Table<T> {
             };
             Self::flush(&mut chunks, &entries[loose..at]);
             let run = &entries[at..at + old.entries.len()];
-            let leads = chunks.is_empty();
-            let same = old.leads == leads && old.entries.iter().zip(run).all(|(old, new)| old.is(new));
-            let chunk = if same { Arc::clone(old) } else { Arc::new(Chunk::new(run.to_vec(), leads)) };
+            let same = old.entries.iter().zip(run).all(|(old, new)| old.is(new));
+            let chunk = if same { Arc::clone(old) } else { Arc::new(Chunk::new(run.to_vec(), old.leads)) };
             chunks.push(chunk);
             at += run.len();
             loose = at;
@@ -275,8 +363,7 @@ impl<T: Item> Table<T> {
 
     fn flush(chunks: &mut Vec<Arc<Chunk<T>>>, loose: &[Entry<T>]) {
         if !loose.is_empty() {
-            let leads = chunks.is_empty();
-            chunks.push(Arc::new(Chunk::new(loose.to_vec(), leads)));
+            chunks.push(Arc::new(Chunk::new(loose.to_vec(), chunks.is_empty())));
         }
     }
 
@@ -314,7 +401,7 @@ impl<T: Item> Table<T> {
         for (chunk, entries) in self.chunks.iter().enumerate() {
             for (index, entry) in entries.entries.iter().enumerate() {
                 let at = Position { chunk: chunk as u32, index: index as u32 };
-                positions.insert(Arc::clone(&entry.data.text().id), at);
+                positions.insert(Arc::clone(&entry.own().id), at);
             }
         }
         Some(positions)

@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::doubled::Doubled;
 use super::environment::{EnvironmentSlot, ListedSecret};
 use super::grace::{Grace, HeldOn, Now};
 use super::merge::Incoming;
@@ -107,9 +108,21 @@ pub(super) struct Kept {
     pub id: EnvironmentId,
     pub flags: Positions,
     pub segments: Positions,
-    /// What it had served when it went out of service, should it come back.
-    pub server_highest_ms: i64,
-    pub client_highest_ms: i64,
+    /// Flags that share a key.
+    pub doubled: Doubled,
+    /// The highest version that SDKs were told when it went out of service, should it come back.
+    pub told_ms: i64,
+    /// The highest `updatedAt` that it then had had.
+    pub passed_highest_ms: i64,
+}
+
+/// The time at which new data is taken in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// By any clock that does not go back, in milliseconds: graces are measured by it.
+    pub steady_ms: i64,
+    /// By the clock of the wall, in Unix milliseconds: versions are raised to it.
+    pub wall_ms: i64,
 }
 
 /// The one writer.
@@ -166,22 +179,21 @@ impl Writer {
             return None;
         }
         self.answered = number;
-        let mut round = Round::new(&self.current);
+        let mut round = Round::new(&self.current, i64::MIN);
         round.set_answered(number);
         self.finish(round, Report::default()).change
     }
 
     /// Replaces everything by a dataset. It is diffed against what is in service: items that say the same, in
-    /// whatever form, stay as they are, environments and secrets that are gone stay until `now_ms` + grace. With `stamp`, an item
-    /// that was changed without a newer `updatedAt` gets one. `now_ms` may come from any clock that does not
-    /// go back.
-    pub fn replace(&mut self, dataset: &Dataset<'_>, now_ms: i64, stamp: bool) -> Published {
+    /// whatever form, stay as they are, environments and secrets that are gone stay until `now` + grace.
+    pub fn replace(&mut self, dataset: &Dataset<'_>, now: Moment) -> Published {
+        let now_ms = now.steady_ms;
         let mut report = Report::default();
         // What nobody reads any more must not count against what is compiled now.
         self.sweep();
         self.compiler.begin_change();
         let slots: Vec<_> = dataset.environments.iter().map(|def| self.slot_of(def.id)).collect();
-        let mut round = Round::new(&self.current);
+        let mut round = Round::new(&self.current, now.wall_ms);
         round.set_loaded();
         round.set_answered(if self.options.follows { self.answered } else { u64::MAX });
 
@@ -208,16 +220,16 @@ impl Writer {
         round.set_order(&slots);
         self.remove_due(&mut round, now_ms);
 
-        let defs = || slots.iter().zip(&dataset.environments);
-        for (slot, def) in defs() {
-            if stamp {
-                round.stamp(*slot, newest_of(def));
-            }
-            round.merge_segments(self, *slot, Incoming::All(&def.segments), &mut report);
+        let mut planned = Vec::with_capacity(slots.len());
+        for (slot, def) in slots.iter().zip(&dataset.environments) {
+            let (flags, segments) = (Incoming::All(&def.flags[..]), Incoming::All(&def.segments[..]));
+            planned.push((*slot, round.merge_segments(self, *slot, flags, segments, &mut report)));
         }
         round.resolve_all(self);
-        for (slot, def) in defs() {
-            round.merge_flags(self, *slot, Incoming::All(&def.flags), &mut report);
+        for (slot, flags) in planned {
+            if let Some(flags) = flags {
+                round.merge_flags(self, slot, flags, &mut report);
+            }
         }
         self.finish(round, report)
     }
@@ -225,7 +237,8 @@ impl Writer {
     /// Adds or replaces single items, as a patch from upstream has them: one that is older than what is in
     /// service, or says the same, changes nothing. An environment that is not known yet comes to be
     /// without secrets.
-    pub fn upsert(&mut self, flags: &[FlagDef<'_>], segments: &[SegmentDef<'_>], now_ms: i64) -> Published {
+    pub fn upsert(&mut self, flags: &[FlagDef<'_>], segments: &[SegmentDef<'_>], now: Moment) -> Published {
+        let now_ms = now.steady_ms;
         let mut report = Report::default();
         // What nobody reads any more must not count against what is compiled now.
         self.sweep();
@@ -248,46 +261,54 @@ impl Writer {
             groups[at].2.push(segment);
         }
 
-        let mut round = Round::new(&self.current);
+        let mut round = Round::new(&self.current, now.wall_ms);
         let expired = self.grace.is_over(self.now(now_ms));
         self.expire_in(&mut round, now_ms);
-        for (slot, _, segments) in &groups {
-            round.merge_segments(self, *slot, Incoming::Some(segments), &mut report);
+        let mut planned = Vec::with_capacity(groups.len());
+        for (slot, flags, segments) in &groups {
+            let (flags, segments) = (Incoming::Some(&flags[..]), Incoming::Some(&segments[..]));
+            planned.push((*slot, round.merge_segments(self, *slot, flags, segments, &mut report)));
         }
         match expired {
             true => round.resolve_all(self),
             false => round.resolve_changed(self),
         }
-        for (slot, flags, _) in &groups {
-            round.merge_flags(self, *slot, Incoming::Some(flags), &mut report);
+        for (slot, flags) in planned {
+            if let Some(flags) = flags {
+                round.merge_flags(self, slot, flags, &mut report);
+            }
         }
         self.finish(round, report)
     }
 
     /// Puts in service that an environment holds exactly these flags and segments, in this order. Its secrets stay as they
     /// are, whatever the definition says of them, and so does every other environment.
-    pub fn replace_items(&mut self, def: &EnvironmentDef<'_>, now_ms: i64) -> Published {
+    pub fn replace_items(&mut self, def: &EnvironmentDef<'_>, now: Moment) -> Published {
         let mut report = Report::default();
         // What nobody reads any more must not count against what is compiled now.
         self.sweep();
         self.compiler.begin_change();
         let slot = self.slot_of(def.id);
-        let mut round = Round::new(&self.current);
-        self.expire_in(&mut round, now_ms);
-        round.merge_segments(self, slot, Incoming::All(&def.segments), &mut report);
+        let mut round = Round::new(&self.current, now.wall_ms);
+        self.expire_in(&mut round, now.steady_ms);
+        let (flags, segments) = (Incoming::All(&def.flags[..]), Incoming::All(&def.segments[..]));
+        let flags = round.merge_segments(self, slot, flags, segments, &mut report);
         round.resolve_all(self);
-        round.merge_flags(self, slot, Incoming::All(&def.flags), &mut report);
+        if let Some(flags) = flags {
+            round.merge_flags(self, slot, flags, &mut report);
+        }
         self.finish(round, report)
     }
 
     /// Ends the graces that are over; to be called at [`Self::next_expiry_ms`], and when a full sync was answered.
     /// Returns the publish, if there was any.
-    pub fn expire(&mut self, now_ms: i64) -> Option<Arc<Change>> {
+    pub fn expire(&mut self, now: Moment) -> Option<Arc<Change>> {
+        let now_ms = now.steady_ms;
         self.sweep();
         if !self.grace.is_over(self.now(now_ms)) {
             return None;
         }
-        let mut round = Round::new(&self.current);
+        let mut round = Round::new(&self.current, now.wall_ms);
         self.expire_in(&mut round, now_ms);
         round.resolve_all(self);
         self.finish(round, Report::default()).change
@@ -329,8 +350,9 @@ impl Writer {
                 id,
                 flags: Positions::default(),
                 segments: Positions::default(),
-                server_highest_ms: i64::MIN,
-                client_highest_ms: i64::MIN,
+                doubled: Doubled::new(),
+                told_ms: i64::MIN,
+                passed_highest_ms: i64::MIN,
             });
             EnvironmentSlot(self.kept.len() as u32 - 1)
         })
@@ -382,8 +404,9 @@ impl Writer {
         for slot in self.grace.expire_environments(self.now(now_ms)) {
             if let Some(gone) = round.remove(slot) {
                 let kept = &mut self.kept[slot.0 as usize];
-                kept.server_highest_ms = gone.server.highest_ms;
-                kept.client_highest_ms = gone.client.highest_ms;
+                kept.told_ms = gone.told_or_asked_ms();
+                kept.passed_highest_ms = gone.passed.highest_ms;
+                kept.doubled = Doubled::new();
                 kept.flags = Positions::default();
                 kept.segments = Positions::default();
             }
@@ -400,10 +423,4 @@ impl Writer {
         self.sweep();
         Published { change, report }
     }
-}
-
-/// The latest `updatedAt` among an environment's definitions.
-fn newest_of(def: &EnvironmentDef<'_>) -> i64 {
-    let flags = def.flags.iter().map(|flag| flag.updated_at_ms);
-    flags.chain(def.segments.iter().map(|segment| segment.updated_at_ms)).max().unwrap_or(i64::MIN)
 }

@@ -212,7 +212,6 @@ mod tests {
         let current = Arc::new(ArcSwap::from(Snapshot::empty()));
         let ingest = Ingest::new(
             WriterOptions::default(),
-            false,
             Vec::new(),
             current.clone(),
             Following::new(),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
 /// When the items of a new dataset were last changed: 2024-02-01T00:00:00Z.
@@ -212,6 +213,16 @@ pub fn iso(at_ms: i64) -> String {
     let at =
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_ms) * 1_000_000).expect("a date of our time");
     at.format(format).expect("a date can be written")
+}
+
+/// The version that an item is told with: `updatedAt` of a server SDK's, `timestamp` of a client SDK's.
+pub fn told(item: &Value) -> i64 {
+    if let Some(timestamp_ms) = item["timestamp"].as_i64() {
+        return timestamp_ms;
+    }
+    let text = item["updatedAt"].as_str().unwrap_or_else(|| panic!("no updatedAt in {item}"));
+    let at = OffsetDateTime::parse(text, &Rfc3339).unwrap_or_else(|error| panic!("{text}: {error}"));
+    i64::try_from(at.unix_timestamp_nanos() / 1_000_000).expect("a time of this age")
 }
 
 /// Says that an item was changed `later_ms` after [`START_MS`].

@@ -15,7 +15,9 @@ use featbit_agent::model::secret::SecretKind;
 use featbit_agent::net::limits::Limits;
 use featbit_agent::net::reactor::Driver;
 use featbit_agent::serve::{Options, Shared};
-use featbit_agent::store::{self, Change, EnvironmentSlot, PatchForm, Snapshot, Writer, WriterOptions};
+use featbit_agent::store::{
+    self, Change, EnvironmentSlot, Moment, PatchForm, Snapshot, Writer, WriterOptions,
+};
 use featbit_agent::telemetry::metrics::Metrics;
 
 use crate::connection::{Connection, Entrance, Sdk};
@@ -39,7 +41,6 @@ struct Simulation {
     /// What was last published of each environment, in the order of the dump.
     published: Vec<Environment>,
     writer: Writer,
-    stamp: bool,
     grace_ms: i64,
     /// Posted, and put in service by every reactor.
     announced: usize,
@@ -128,7 +129,6 @@ impl Simulation {
             world,
             published: Vec::new(),
             writer: Writer::new(WriterOptions { revocation_grace_ms: grace_ms, ..WriterOptions::default() }),
-            stamp: rng.percent(20),
             grace_ms,
             announced: 0,
             in_service: Arc::default(),
@@ -145,6 +145,11 @@ impl Simulation {
 
     fn now_ms(&self) -> u64 {
         self.clock_ms.get()
+    }
+
+    /// The time at which data is taken in.
+    fn moment(&self) -> Moment {
+        Moment { steady_ms: self.now_ms() as i64, wall_ms: WALL_MS }
     }
 
     fn step(&mut self) {
@@ -217,9 +222,9 @@ impl Simulation {
 
     fn publish(&mut self) {
         let mut text = DatasetText::new(dump(&self.world.environments));
-        let now_ms = self.now_ms() as i64;
+        let now = self.moment();
         let dataset = text.parse().expect("a good dump");
-        let published = self.writer.replace(&dataset, now_ms, self.stamp);
+        let published = self.writer.replace(&dataset, now);
         let mut next = self.world.environments.clone();
         for old in &self.published {
             let new = next.iter().find(|new| new.number == old.number);
@@ -255,7 +260,7 @@ impl Simulation {
 
     /// A single item, as a patch from upstream has it.
     fn upsert(&mut self) {
-        if self.stamp || self.world.environments.is_empty() || self.writer.current().sequence() == 0 {
+        if self.world.environments.is_empty() || self.writer.current().sequence() == 0 {
             return;
         }
         let at = self.rng.below(self.world.environments.len());
@@ -289,15 +294,15 @@ impl Simulation {
         let mut text = DatasetText::new(dump(&[patch]));
         let dataset = text.parse().expect("a good patch");
         let [environment] = &dataset.environments[..] else { panic!("one environment") };
-        let now_ms = self.clock_ms.get() as i64;
-        let published = self.writer.upsert(&environment.flags, &environment.segments, now_ms);
+        let now = Moment { steady_ms: self.clock_ms.get() as i64, wall_ms: WALL_MS };
+        let published = self.writer.upsert(&environment.flags, &environment.segments, now);
         if let Some(change) = published.change {
             self.announce(&change);
         }
     }
 
     fn expire(&mut self) {
-        if let Some(change) = self.writer.expire(self.now_ms() as i64) {
+        if let Some(change) = self.writer.expire(self.moment()) {
             self.announce(&change);
         }
         self.writer.sweep();
@@ -457,7 +462,7 @@ impl Simulation {
             let alive = here.filter(|connection| !connection.wire.borrow().dropped).count();
             assert_eq!(reactor.io.len(), alive);
         }
-        let Self { connections, published, stamp, touched, segments_touched, .. } = self;
+        let Self { connections, published, touched, segments_touched, .. } = self;
         for connection in connections.iter_mut().filter(|connection| connection.is_open()) {
             assert!(!connection.wire.borrow().dropped, "dropped without a word");
             let Sdk { kind, environment: number, secret: own, entrance, user, .. } = connection.sdk;
@@ -470,11 +475,13 @@ impl Simulation {
                 if connection.asked {
                     let expected = if connection.is_client() {
                         evaluated(&snapshot, environment, user)
-                    } else if *stamp {
-                        full_content(environment)
                     } else {
+                        let served = full_content(environment);
                         let mut published = published.iter();
-                        published.find(|one| one.number == number).expect("it was published").content()
+                        let source =
+                            published.find(|one| one.number == number).expect("it was published").content();
+                        assert_eq!(said(&served), said(&source), "word for word, but for the version");
+                        served
                     };
                     assert_same(&connection.sdk, &expected);
                 }
@@ -491,8 +498,8 @@ impl Simulation {
 
     /// The graces of all secrets that are no longer listed end; what is left is what the dump says.
     fn end_graces(&mut self) {
-        let now_ms = self.now_ms() as i64 + self.grace_ms;
-        if let Some(change) = self.writer.expire(now_ms) {
+        let now = Moment { steady_ms: self.now_ms() as i64 + self.grace_ms, wall_ms: WALL_MS };
+        if let Some(change) = self.writer.expire(now) {
             self.announce(&change);
         }
         let snapshot = self.writer.current();
@@ -569,6 +576,17 @@ fn full_content(environment: &store::Environment) -> Content {
 fn content(text: &str) -> Content {
     let message = DataSync::parse(text);
     message.items.into_iter().map(|(kind, id, version_ms, raw)| ((kind, id), (version_ms, raw))).collect()
+}
+
+/// Items without their versions.
+fn said(content: &Content) -> Content {
+    const NAME: &str = r#""updatedAt":""#;
+    let without = |raw: &str| {
+        let (before, after) = raw.split_once(NAME).expect("a version");
+        let (_, after) = after.split_once('"').expect("the end of the version");
+        format!("{before}{after}")
+    };
+    content.iter().map(|(key, (_, raw))| (key.clone(), (0, without(raw)))).collect()
 }
 
 fn assert_same(sdk: &Sdk, expected: &Content) {

@@ -5,6 +5,7 @@
 
 use crate::model::flag::{FlagDef, Rollout, RolloutVariation, Rule, Target, Variation};
 use crate::model::segment::{Condition, SegmentDef, SegmentRule};
+use crate::model::timestamp;
 
 use super::findings::{Findings, Path};
 use super::lint::{self, Owner, SegmentIndex, VariationIds};
@@ -25,6 +26,7 @@ pub(super) fn flag<'a>(
         key: "key",
         variation_type: "variationType",
         updated_at: "updatedAt",
+        pending: "pending",
         is_archived: "isArchived",
         is_enabled: "isEnabled",
         disabled_variation_id: "disabledVariationId",
@@ -62,6 +64,7 @@ pub(super) fn flag<'a>(
         key,
         variation_type,
         updated_at_ms,
+        suits_all_sdks: suits_all_sdks(updated_at, pending),
         is_archived,
         is_enabled,
         disabled_variation_id,
@@ -71,6 +74,13 @@ pub(super) fn flag<'a>(
         variations,
         expt_include_all_targets,
     })
+}
+
+/// Whether every SDK takes an item with these properties as it is. `pending` is FeatBit 6's: a change that must not reach
+/// SDKs before its time.
+fn suits_all_sdks(updated_at: Property<'_, '_>, pending: Property<'_, '_>) -> bool {
+    pending.is_none()
+        && updated_at.and_then(|value| value.as_str()).is_some_and(timestamp::is_safe_for_all_sdks)
 }
 
 fn variations<'a>(
@@ -292,6 +302,7 @@ pub(super) fn segment<'a>(
         id: "id",
         env_id: "envId",
         updated_at: "updatedAt",
+        pending: "pending",
         is_archived: "isArchived",
         included: "included",
         excluded: "excluded",
@@ -302,6 +313,7 @@ pub(super) fn segment<'a>(
         id: findings.item_id(id, path),
         env_id: findings.environment(env_id, path, "envId"),
         updated_at_ms: findings.updated_at_ms(updated_at, path),
+        suits_all_sdks: suits_all_sdks(updated_at, pending),
         is_archived: findings.is_archived(is_archived, path),
         included: findings.texts(included, path, "included"),
         excluded: findings.texts(excluded, path, "excluded"),

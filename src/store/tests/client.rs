@@ -64,8 +64,24 @@ fn a_changed_segment_pushes_the_flags_that_use_it() {
     after.segments[0] = thing("s", 50, "other");
     let mut writer = writer();
     assert_eq!(pushed(&mut writer, &[small()], &[after]).unwrap(), "patch b=B");
-    // The flag's own timestamp stays, so that an SDK which was away still asks with 30.
-    assert_eq!(values(&client_sync(writer.current(), 1, "u", 30)), "patch b=B");
+    // The flag's timestamp is told as newer, so that an SDK which was away gets it, and gets it once.
+    let answer = client_sync(writer.current(), 1, "u", 30);
+    assert_eq!(values(&answer), "patch b=B");
+    assert_eq!(answer["data"]["featureFlags"][0]["timestamp"], 50);
+    assert_eq!(values(&client_sync(writer.current(), 1, "u", 50)), "patch");
+}
+
+#[test]
+fn a_poll_of_who_is_up_to_date_is_empty_though_a_segment_is_newer_than_its_flags() {
+    let mut newer = small();
+    newer.segments[0].version_ms = 99;
+    let mut writer = writer();
+    load(&mut writer, &[newer]);
+    let full = client_sync(writer.current(), 1, "u", 0);
+    let flags = full["data"]["featureFlags"].as_array().unwrap();
+    let cursor = flags.iter().map(|flag| flag["timestamp"].as_i64().unwrap()).max().unwrap();
+    assert_eq!(cursor, 99);
+    assert_eq!(values(&client_sync(writer.current(), 1, "u", cursor)), "patch");
 }
 
 #[test]
@@ -91,24 +107,30 @@ fn a_removed_flag_is_pushed_as_a_full_and_reconnects_from_before_get_one() {
 }
 
 #[test]
-fn a_flag_that_went_back_is_pushed_as_a_full() {
+fn a_flag_that_went_back_is_told_as_newer() {
     for version_ms in [19, 20] {
         let mut after = small();
         after.flags[1] = thing("b", version_ms, "B2");
-        assert_eq!(pushed(&mut writer(), &[small()], &[after]).unwrap(), "full a=A b=B2 c=C");
+        let mut writer = writer();
+        assert_eq!(pushed(&mut writer, &[small()], &[after]).unwrap(), "patch b=B2");
+        assert_eq!(values(&client_sync(writer.current(), 1, "u", 30)), "patch b=B2");
+        assert_eq!(values(&client_sync(writer.current(), 1, "u", 31)), "patch");
     }
 }
 
 #[test]
-fn a_segment_that_went_back_or_is_gone_is_pushed_as_a_full() {
+fn a_segment_that_went_back_or_is_gone_changes_the_flags_that_use_it() {
     let mut older = small();
     older.segments[0] = thing("s", 24, "other");
     let mut gone = small();
     gone.segments.clear();
     for after in [older, gone] {
         let mut writer = writer();
-        assert_eq!(pushed(&mut writer, &[small()], &[after]).unwrap(), "full a=A b=B c=C");
-        assert_eq!(values(&client_sync(writer.current(), 1, "u", 30)), "full a=A b=B c=C");
+        assert_eq!(pushed(&mut writer, &[small()], &[after]).unwrap(), "patch b=B");
+        let answer = client_sync(writer.current(), 1, "u", 30);
+        assert_eq!(values(&answer), "patch b=B");
+        let told = answer["data"]["featureFlags"][0]["timestamp"].as_i64().unwrap();
+        assert_eq!(values(&client_sync(writer.current(), 1, "u", told)), "patch");
     }
 }
 
@@ -118,7 +140,7 @@ fn a_segment_that_appears_pushes_its_flags_and_reaches_reconnects_even_if_it_is_
     before.segments.clear();
     let mut writer = writer();
     assert_eq!(pushed(&mut writer, &[before], &[small()]).unwrap(), "patch b=in");
-    assert_eq!(values(&client_sync(writer.current(), 1, "u", 30)), "full a=A b=in c=C");
+    assert_eq!(values(&client_sync(writer.current(), 1, "u", 30)), "patch b=in");
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn due() -> Writer {
     answer(&mut writer, 1, &[whole()], 0);
     answer(&mut writer, 2, &[without_secret()], 1_000);
     assert_eq!(writer.next_expiry_ms(), Some(1_100));
-    assert!(writer.expire(1_100).is_none(), "the clock ends nothing");
+    assert!(writer.expire(at(1_100)).is_none(), "the clock ends nothing");
     assert_eq!(writer.hold_on(1_099, 2), HeldOn::default());
     assert_eq!(writer.hold_on(1_100, 2), HeldOn { all: 1, new: 1 });
     assert_eq!(writer.hold_on(9_999, 7), HeldOn { all: 1, new: 0 }, "said once, and waits for no later one");
@@ -47,9 +47,9 @@ fn a_grace_that_is_due_ends_by_a_full_sync_asked_for_after_that_and_by_nothing_e
     // An item, and a full sync that was under way.
     upsert(&mut writer, 1, &[thing("a", 20, "B")], &[]);
     answer(&mut writer, 2, &[without_secret()], 5_000);
-    assert!(writer.expire(5_000).is_none() && is_known(&writer));
+    assert!(writer.expire(at(5_000)).is_none() && is_known(&writer));
     answer(&mut writer, 3, &[without_secret()], 5_000);
-    let change = writer.expire(5_000).unwrap();
+    let change = writer.expire(at(5_000)).unwrap();
     assert!(change.secrets_changed && !is_known(&writer));
     assert_eq!(writer.hold_on(9_999, 3), HeldOn::default());
 }
@@ -58,11 +58,11 @@ fn a_grace_that_is_due_ends_by_a_full_sync_asked_for_after_that_and_by_nothing_e
 fn a_secret_that_is_listed_again_has_no_grace_that_could_end() {
     let mut writer = due();
     answer(&mut writer, 3, &[whole()], 5_000);
-    assert!(writer.expire(5_000).is_none());
+    assert!(writer.expire(at(5_000)).is_none());
     assert_eq!(writer.hold_on(9_999, 3), HeldOn::default());
     // Gone once more: everything begins anew.
     answer(&mut writer, 4, &[without_secret()], 6_000);
-    assert!(writer.expire(6_000).is_none() && is_known(&writer));
+    assert!(writer.expire(at(6_000)).is_none() && is_known(&writer));
     assert_eq!(writer.next_expiry_ms(), Some(6_100));
 }
 
@@ -70,9 +70,9 @@ fn a_secret_that_is_listed_again_has_no_grace_that_could_end() {
 fn a_provisional_full_sync_ends_a_grace_only_when_it_is_verified() {
     let mut writer = due();
     load_at(&mut writer, &[without_secret()], 5_000);
-    assert!(writer.expire(5_000).is_none() && is_known(&writer));
+    assert!(writer.expire(at(5_000)).is_none() && is_known(&writer));
     writer.confirm(3).unwrap();
-    assert!(writer.expire(5_000).is_some() && !is_known(&writer));
+    assert!(writer.expire(at(5_000)).is_some() && !is_known(&writer));
 }
 
 #[test]
@@ -85,9 +85,9 @@ fn a_secret_of_another_type_serves_the_former_one_until_the_server_has_been_aske
     answer(&mut writer, 2, std::slice::from_ref(&other_type), 0);
     assert_eq!(writer.hold_on(100, 2), HeldOn { all: 1, new: 1 });
     let former = |writer: &Writer| writer.current().secret(&secret(GONE.0, GONE.1)).unwrap().former;
-    assert!(writer.expire(5_000).is_none() && former(&writer).is_some());
+    assert!(writer.expire(at(5_000)).is_none() && former(&writer).is_some());
     answer(&mut writer, 3, &[other_type], 5_000);
-    assert!(writer.expire(5_000).is_some() && former(&writer).is_none());
+    assert!(writer.expire(at(5_000)).is_some() && former(&writer).is_none());
     assert_eq!(writer.hold_on(9_999, 3), HeldOn::default());
 }
 
@@ -100,9 +100,9 @@ fn an_environment_that_is_gone_waits_for_the_server_too() {
     answer(&mut writer, 2, std::slice::from_ref(&other), 0);
     // Its two secrets, and itself.
     assert_eq!(writer.hold_on(0, 2), HeldOn { all: 3, new: 3 });
-    assert!(writer.expire(1).is_none() && is_known(&writer));
-    let at = slot(writer.current(), 1);
+    assert!(writer.expire(at(1)).is_none() && is_known(&writer));
+    let gone = slot(writer.current(), 1);
     answer(&mut writer, 3, &[other], 2);
-    writer.expire(2).unwrap();
-    assert!(writer.current().environment(at).is_none() && !is_known(&writer));
+    writer.expire(at(2)).unwrap();
+    assert!(writer.current().environment(gone).is_none() && !is_known(&writer));
 }

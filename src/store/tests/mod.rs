@@ -1,8 +1,10 @@
 //! Tests of the room as a whole.
 
 mod client;
+mod doubled;
 mod grace;
 mod relay;
+mod rounds;
 mod server;
 mod support;
 mod table;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::support::*;
 use crate::payload::Payload;
-use crate::store::PatchForm::{Batch, OnePerItem, Strict};
+use crate::store::PatchForm::{Batch, OnePerItem};
 use crate::store::{Environment, Poll, Writer};
 
 fn flags(range: std::ops::Range<i64>) -> Vec<Thing> {
@@ -113,52 +113,147 @@ fn a_change_is_pushed_item_by_item_ascending_by_version() {
     assert_eq!(push(&mut writer(), &[small()], &[after]), ["patch f9/", "patch /s1", "patch f1/"]);
 }
 
+/// The version that an item is told with.
+fn told(environment: &Environment, id: &str) -> i64 {
+    let full = poll(environment, 0).unwrap();
+    let items = ["featureFlags", "segments"].map(|list| full["data"][list].as_array().unwrap().clone());
+    version(items.iter().flatten().find(|item| item["id"] == id).unwrap())
+}
+
 #[test]
-fn a_late_item_is_pushed_as_a_patch_and_reconnects_from_before_get_a_full() {
+fn a_late_item_is_told_with_a_version_above_all_told_before() {
     let mut after = small();
     after.flags.push(thing("late", 5, "x"));
     let mut writer = writer();
     assert_eq!(push(&mut writer, &[small()], &[after]), ["patch late/"]);
     let environment = environment(writer.current(), 1);
-    assert_eq!(sync(&environment, 30, Batch), ["full f1 f2 f3 late/s1 s2"]);
-    assert_eq!(sync(&environment, 31, Batch), ["patch /"]);
+    assert_eq!(told(&environment, "late"), 31);
+    for form in [Batch, OnePerItem] {
+        assert_eq!(sync(&environment, 30, form), ["patch late/"]);
+        assert_eq!(sync(&environment, 31, form), ["patch /"]);
+    }
 }
 
 #[test]
-fn a_removal_is_pushed_as_a_full_and_reconnects_from_before_get_one() {
+fn after_a_removal_who_is_up_to_date_gets_nothing_and_who_is_not_gets_a_full() {
+    let mut after = small();
+    after.flags.remove(1);
+    let mut writer = writer();
+    assert_eq!(push(&mut writer, &[small()], &[after]), ["full f1 f3/s1 s2"]);
+    let environment = environment(writer.current(), 1);
+    // The newest of what is left was raised, so that everybody takes the full.
+    assert_eq!(told(&environment, "f3"), 31);
+    for form in [Batch, OnePerItem] {
+        assert_eq!(sync(&environment, 30, form), ["full f1 f3/s1 s2"]);
+        assert_eq!(sync(&environment, 31, form), ["patch /"]);
+    }
+    assert_eq!(brief(&poll(&environment, 30).unwrap()), "full f1 f3/s1 s2");
+    assert_eq!(poll(&environment, 31), None);
+}
+
+#[test]
+fn a_removal_beside_a_newer_change_raises_nothing() {
     let mut after = small();
     after.segments.remove(0);
     after.flags[0].version_ms = 90;
     let mut writer = writer();
     assert_eq!(push(&mut writer, &[small()], &[after]), ["full f1 f2 f3/s2"]);
     let environment = environment(writer.current(), 1);
-    assert_eq!(sync(&environment, 30, Batch), ["full f1 f2 f3/s2"]);
-    assert_eq!(sync(&environment, 31, Batch), ["patch f1/"]);
+    assert_eq!((told(&environment, "f1"), told(&environment, "f3")), (90, 30));
+    assert_eq!(sync(&environment, 89, Batch), ["full f1 f2 f3/s2"]);
+    assert_eq!(sync(&environment, 90, Batch), ["patch /"]);
     assert_eq!(sync(&environment, -1, Batch), ["patch f1 f2 f3/s2"]);
-    assert_eq!(brief(&poll(&environment, 30).unwrap()), "full f1 f2 f3/s2");
 }
 
 #[test]
-fn what_went_back_or_changed_at_the_same_version_is_pushed_as_a_full() {
+fn the_removal_of_the_last_item_leaves_nothing_to_raise_and_costs_an_empty_full() {
+    let mut writer = writer();
+    let before = world(1, flags(1..2), vec![]);
+    assert_eq!(push(&mut writer, &[before], &[world(1, vec![], vec![])]), ["full /"]);
+    let environment_1 = environment(writer.current(), 1);
+    assert_eq!(sync(&environment_1, 10, Batch), ["full /"]);
+    // What comes next is newer than what anybody had.
+    change(&mut writer, &[world(1, vec![thing("old", 3, "x")], vec![])]);
+    assert!(told(&environment(writer.current(), 1), "old") > 10);
+}
+
+#[test]
+fn what_went_back_or_changed_at_the_same_version_is_told_as_newer() {
     for version_ms in [19, 20] {
         let mut after = small();
         after.flags[1] = thing("f2", version_ms, "other");
         let mut writer = writer();
-        assert_eq!(push(&mut writer, &[small()], &[after]), ["full f1 f2 f3/s1 s2"]);
-        assert_eq!(sync(&environment(writer.current(), 1), 30, Batch), ["full f1 f2 f3/s1 s2"]);
+        assert_eq!(push(&mut writer, &[small()], &[after]), ["patch f2/"]);
+        let environment = environment(writer.current(), 1);
+        assert_eq!(told(&environment, "f2"), 31);
+        assert_eq!(sync(&environment, 30, Batch), ["patch f2/"]);
     }
 }
 
 #[test]
-fn items_of_one_millisecond_are_pushed_as_a_full_that_is_newer_else_one_by_one() {
+fn each_of_several_items_of_one_millisecond_gets_a_version_of_its_own() {
     let mut newer = small();
     newer.flags[0].version_ms = 40;
     newer.segments[0].version_ms = 40;
-    assert_eq!(push(&mut writer(), &[small()], &[newer]), ["full f1 f2 f3/s1 s2"]);
-    let mut not_newer = small();
-    not_newer.flags[0].version_ms = 26;
-    not_newer.segments[0].version_ms = 26;
-    assert_eq!(push(&mut writer(), &[small()], &[not_newer]), ["patch f1/", "patch /s1"]);
+    let mut writer = writer();
+    assert_eq!(push(&mut writer, &[small()], &[newer]), ["patch f1/", "patch /s1"]);
+    let environment = environment(writer.current(), 1);
+    assert_eq!((told(&environment, "f1"), told(&environment, "s1")), (40, 41));
+    assert_eq!(sync(&environment, 40, OnePerItem), ["patch /s1"]);
+}
+
+#[test]
+fn the_next_change_is_told_above_what_an_sdk_had_from_another_agent() {
+    let mut writer = writer();
+    let first = change(&mut writer, &[small()]);
+    let before = environment(&first.snapshot, 1);
+    before.note_asked(500, || 1_000);
+    // In the future: nobody's version.
+    before.note_asked(2_000, || 1_000);
+    assert_eq!(sync(&before, 500, Batch), ["patch /"]);
+    let mut after = small();
+    after.flags[0].version_ms = 400;
+    change(&mut writer, &[after]);
+    let after = environment(writer.current(), 1);
+    assert_eq!(told(&after, "f1"), 501);
+    assert_eq!(sync(&after, 500, OnePerItem), ["patch f1/"]);
+}
+
+#[test]
+fn an_environment_that_comes_back_is_told_above_what_it_was_before() {
+    let mut writer = writer();
+    load_at(&mut writer, &[small(), world(2, vec![], vec![])], 0);
+    load_at(&mut writer, &[world(2, vec![], vec![])], 0);
+    writer.expire(at(1_000)).unwrap();
+    let mut older = small();
+    older.flags.pop();
+    load_at(&mut writer, &[older, world(2, vec![], vec![])], 1_000);
+    let environment = environment(writer.current(), 1);
+    assert_eq!(sync(&environment, 30, OnePerItem), ["full f1 f2/s1 s2"]);
+    assert_eq!(told(&environment, "f2"), 31);
+    assert_eq!(sync(&environment, 31, OnePerItem), ["patch /"]);
+}
+
+#[test]
+fn no_sdk_is_sent_more_than_sixty_four_messages_in_a_row() {
+    let mut writer = writer();
+    let mut now = world(1, flags(1..401), vec![]);
+    let from = change(&mut writer, &[now.clone()]).snapshot.sequence();
+    // Go's queue overflows above a hundred, and it loses flags for good.
+    for (round, many) in [40, 24, 1].into_iter().enumerate() {
+        now.flags[..many].iter_mut().for_each(|flag| flag.version_ms += 10_000);
+        change(&mut writer, &[now.clone()]);
+        let environment = environment(writer.current(), 1);
+        let behind = since_as(&environment, from, OnePerItem);
+        assert_eq!(behind.len(), [40, 64, 1][round]);
+        assert_eq!(since_as(&environment, from, Batch).len(), [40, 64, 65][round]);
+    }
+    let from = writer.current().sequence();
+    now.flags[..65].iter_mut().for_each(|flag| flag.version_ms += 50_000);
+    change(&mut writer, &[now]);
+    let environment = environment(writer.current(), 1);
+    assert_eq!(since_as(&environment, from, OnePerItem).len(), 1);
+    assert_eq!(since_as(&environment, from, Batch).len(), 65);
 }
 
 #[test]
@@ -205,60 +300,6 @@ fn several_changes_are_pushed_one_after_the_other() {
     assert!(out.iter().all(|payload| matches!(payload, Payload::Shared(_))));
     assert_eq!(since(&environment, from), ["patch f1/"; 3]);
     assert_eq!(since(&environment, from + 1), ["patch f1/"; 2]);
-}
-
-/// What each kind of SDK is pushed since `from`.
-fn each_form(environment: &Environment, from: u64) -> [String; 3] {
-    [Batch, OnePerItem, Strict].map(|form| since_as(environment, from, form).join(", "))
-}
-
-#[test]
-fn a_strict_sdk_is_never_pushed_what_it_refuses_and_gets_it_with_the_next_newer_change() {
-    let mut writer = writer();
-    let mut now = small();
-    let start = change(&mut writer, &[now.clone()]).snapshot.sequence();
-    now.flags.push(thing("late", 5, "x"));
-    let late = change(&mut writer, &[now.clone()]).snapshot.sequence();
-    let full = "full f1 f2 f3 late/s1 s2";
-    assert_eq!(each_form(&environment(writer.current(), 1), start), ["patch late/", "patch late/", full]);
-    now.flags[0].version_ms = 60;
-    let newer = change(&mut writer, &[now.clone()]).snapshot.sequence();
-    let after = environment(writer.current(), 1);
-    assert_eq!(each_form(&after, late), ["patch f1/", full, full]);
-    assert_eq!(each_form(&after, start), ["patch late/, patch f1/", full, full]);
-    now.flags[1].version_ms = 70;
-    change(&mut writer, &[now]);
-    assert_eq!(each_form(&environment(writer.current(), 1), newer), ["patch f2/"; 3]);
-}
-
-#[test]
-fn a_late_item_beside_a_newer_one_goes_as_a_full_to_who_would_lose_it() {
-    let mut after = small();
-    after.flags.push(thing("late", 30, "x"));
-    after.segments[1].version_ms = 60;
-    let mut writer = writer();
-    let from = change(&mut writer, &[small()]).snapshot.sequence();
-    change(&mut writer, &[after]);
-    let environment = environment(writer.current(), 1);
-    let full = "full f1 f2 f3 late/s1 s2";
-    assert_eq!(each_form(&environment, from), ["patch late/, patch /s2", full, full]);
-}
-
-#[test]
-fn a_removal_reaches_who_ignored_it_with_the_next_newer_change() {
-    let mut writer = writer();
-    let mut now = small();
-    change(&mut writer, &[now.clone()]);
-    now.flags.remove(2);
-    // Not newer than f3 was, so the removal is ignored by who has f3.
-    let removed = change(&mut writer, &[now.clone()]).snapshot.sequence();
-    now.flags[0].version_ms = 29;
-    let late = change(&mut writer, &[now.clone()]).snapshot.sequence();
-    let full = "full f1 f2/s1 s2";
-    assert_eq!(each_form(&environment(writer.current(), 1), removed), ["patch f1/", "patch f1/", full]);
-    now.flags[1].version_ms = 31;
-    change(&mut writer, &[now]);
-    assert_eq!(each_form(&environment(writer.current(), 1), late), ["patch f2/", full, full]);
 }
 
 /// Seventy changes to f1, so that the ring has forgotten the first of them.

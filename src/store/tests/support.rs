@@ -12,7 +12,7 @@ use crate::model::user::User;
 use crate::payload::Payload;
 use crate::protocol::secret::Secret;
 use crate::store::{
-    Change, Environment, EnvironmentSlot, PatchForm, Poll, Published, Snapshot, SyncKind, Writer,
+    Change, Environment, EnvironmentSlot, Moment, PatchForm, Poll, Published, Snapshot, SyncKind, Writer,
     WriterOptions,
 };
 
@@ -125,13 +125,18 @@ pub fn writer() -> Writer {
     Writer::new(WriterOptions { revocation_grace_ms: 100, ..WriterOptions::default() })
 }
 
-pub fn load_text(writer: &mut Writer, dump: &str, now_ms: i64, stamp: bool) -> Published {
+/// A moment of the clock that does not go back; the clock of the wall stands still.
+pub fn at(steady_ms: i64) -> Moment {
+    Moment { steady_ms, wall_ms: 0 }
+}
+
+pub fn load_text(writer: &mut Writer, dump: &str, now: Moment) -> Published {
     let mut text = crate::model::parse::DatasetText::new(dump.as_bytes().to_vec());
-    writer.replace(&text.parse().unwrap(), now_ms, stamp)
+    writer.replace(&text.parse().unwrap(), now)
 }
 
 pub fn load_at(writer: &mut Writer, worlds: &[World], now_ms: i64) -> Published {
-    load_text(writer, &dump_json(worlds), now_ms, false)
+    load_text(writer, &dump_json(worlds), at(now_ms))
 }
 
 pub fn load(writer: &mut Writer, worlds: &[World]) -> Published {
@@ -140,11 +145,22 @@ pub fn load(writer: &mut Writer, worlds: &[World]) -> Published {
 
 /// Adds or replaces single items of the environment with this number.
 pub fn upsert(writer: &mut Writer, number: u8, flags: &[Thing], segments: &[Thing]) -> Published {
+    upsert_at(writer, number, flags, segments, 0)
+}
+
+/// The same at a time of day.
+pub fn upsert_at(
+    writer: &mut Writer,
+    number: u8,
+    flags: &[Thing],
+    segments: &[Thing],
+    wall_ms: i64,
+) -> Published {
     let patch = World { number, secrets: vec![], flags: flags.to_vec(), segments: segments.to_vec() };
     let mut text = crate::model::parse::DatasetText::new(dump_json(&[patch]).into_bytes());
     let dataset = text.parse().unwrap();
     let def = &dataset.environments[0];
-    writer.upsert(&def.flags, &def.segments, 0)
+    writer.upsert(&def.flags, &def.segments, Moment { steady_ms: 0, wall_ms })
 }
 
 /// Loads and returns the change.
@@ -280,7 +296,8 @@ impl Sdk {
     }
 }
 
-fn version(item: &Value) -> i64 {
+/// The version that an item is told with.
+pub fn version(item: &Value) -> i64 {
     match item.get("timestamp") {
         Some(timestamp) => timestamp.as_i64().unwrap(),
         None => crate::model::timestamp::parse_iso8601_ms(item["updatedAt"].as_str().unwrap()).unwrap(),

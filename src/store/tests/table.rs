@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use crate::store::item::{Item, Text};
+use crate::store::item::{Item, Served, Text};
 use crate::store::table::{CHUNK_ITEMS, Entry, Newest, Positions, Table, mask_of};
 
 struct Plain {
@@ -24,11 +24,17 @@ impl Item for Plain {
 
 fn entry(id: u16, sequence: u64) -> Entry<Plain> {
     let raw = format!(r#"{{"id":{id},"at":{sequence}}}"#);
-    let text =
-        Text { id: Arc::from(id.to_string()), raw: raw.into(), original: None, updated_at_ms: i64::from(id) };
+    let text = Text { id: Arc::from(id.to_string()), raw: raw.into(), updated_at_ms: i64::from(id) };
+    // Some items are not served, and some in other words.
+    let served = match id % 11 {
+        1 | 2 => Served::Not,
+        3 => Served::Text(format!(r#"{{"served":{id},"at":{sequence}}}"#).into()),
+        _ => Served::AsItIs,
+    };
     let slots = vec![u32::from(id % 70)];
     let data = Arc::new(Plain { text, slots });
-    Entry { data, sequence, client_sequence: sequence / 2, client_version_ms: i64::from(id) + 1 }
+    let (version_ms, client_version_ms) = (i64::from(id) + 2, i64::from(id) + 1);
+    Entry { data, sequence, client_sequence: sequence / 2, version_ms, client_version_ms, served }
 }
 
 /// A table with the positions that a writer would keep.
@@ -53,7 +59,7 @@ impl Kept {
             let at = self.positions[&entry.data.text.id];
             assert!(self.table.get(at).unwrap().is(entry));
         }
-        let raws: Vec<_> = expected.iter().map(|entry| &*entry.data.text.raw).collect();
+        let raws: Vec<_> = expected.iter().filter_map(Entry::served_text).collect();
         let mut appended = Vec::new();
         self.table.append(&mut appended);
         assert_eq!(String::from_utf8(appended).unwrap(), raws.join(","));
@@ -61,12 +67,18 @@ impl Kept {
         self.table.append_runs(&mut runs);
         assert_eq!(String::from_utf8(runs.concat()).unwrap(), raws.join(","));
         assert_eq!(self.table.encoded_bytes(), runs.concat().len());
+        assert_eq!(self.table.served(), raws.len());
+        let own: Vec<_> = expected.iter().map(|entry| &*entry.own().raw).collect();
+        let mut runs = Vec::new();
+        self.table.append_own_words(&mut runs);
+        assert_eq!(String::from_utf8(runs.concat()).unwrap(), own.join(","));
         let newest = expected.iter().fold(Newest::NONE, |newest, entry| {
             newest.max(Newest {
-                updated_at_ms: entry.data.text.updated_at_ms,
+                updated_at_ms: entry.own().updated_at_ms,
                 sequence: entry.sequence,
-                client_version_ms: entry.client_version_ms,
                 client_sequence: entry.client_sequence,
+                version_ms: if entry.is_served() { entry.version_ms } else { i64::MIN },
+                client_version_ms: if entry.is_served() { entry.client_version_ms } else { i64::MIN },
             })
         });
         assert_eq!(self.table.newest, newest);

@@ -6,7 +6,7 @@ use super::support::*;
 use crate::model::parse::with_flag;
 use crate::model::secret::SecretKind;
 use crate::model::timestamp::format_iso8601;
-use crate::store::{Ending, Forgotten, PatchForm, Published, Snapshot, Writer, WriterOptions};
+use crate::store::{Ending, Forgotten, Moment, PatchForm, Snapshot, Writer, WriterOptions};
 
 fn small() -> World {
     world(1, vec![thing("a", 10, "A"), thing("b", 20, "B").using(&["s"])], vec![thing("s", 25, "u")])
@@ -76,7 +76,7 @@ fn slots_stay_when_environments_are_reordered_removed_and_brought_back() {
     assert_eq!(slots(&second.snapshot), before);
     assert_eq!(second.snapshot.serves(), "project:env-2,project:env-1");
     load_at(&mut writer, std::slice::from_ref(&one), 0);
-    writer.expire(100).unwrap();
+    writer.expire(at(100)).unwrap();
     assert!(writer.current().environment(before.1).is_none());
     let last = change(&mut writer, &[one, two]);
     assert_eq!(slots(&last.snapshot), before);
@@ -128,18 +128,16 @@ fn reformatted(worlds: &[World]) -> String {
 fn the_same_data_in_other_formatting_is_no_change() {
     let mut after = small();
     after.flags[0].content = "stamped".to_owned();
-    for stamp in [false, true] {
-        let mut writer = writer();
-        load(&mut writer, &[small()]);
-        // With `stamp`, what is served is no longer what the source holds.
-        load_text(&mut writer, &dump_json(&[after.clone()]), 0, stamp);
-        let served = writer.current().backup().to_vec();
-        let published = load_text(&mut writer, &reformatted(&[after.clone()]), 0, stamp);
-        let report = &published.report;
-        assert!(published.change.is_none() && report.forgotten_updated_at.is_empty(), "{report:?}");
-        assert_eq!((report.added, report.changed, report.removed), (0, 0, 0));
-        assert_eq!(writer.current().backup().to_vec(), served, "word for word what it was");
-    }
+    let mut writer = writer();
+    load(&mut writer, &[small()]);
+    // What is served is no longer what the source holds: its version was raised.
+    load(&mut writer, &[after.clone()]);
+    let served = writer.current().backup().to_vec();
+    let published = load_text(&mut writer, &reformatted(&[after.clone()]), at(0));
+    let report = &published.report;
+    assert!(published.change.is_none() && report.forgotten_updated_at.is_empty(), "{report:?}");
+    assert_eq!((report.added, report.changed, report.removed), (0, 0, 0));
+    assert_eq!(writer.current().backup().to_vec(), served, "word for word what it was");
 }
 
 #[test]
@@ -149,11 +147,11 @@ fn one_item_changed_in_a_reformatted_dump_is_one_change() {
     let from = writer.current().sequence();
     let mut after = small();
     after.flags[1] = thing("b", 30, "B").using(&["s"]);
-    let published = load_text(&mut writer, &reformatted(&[after.clone()]), 0, false);
+    let published = load_text(&mut writer, &reformatted(&[after.clone()]), at(0));
     assert_eq!(published.report.changed, 1);
     assert_eq!(since(&environment(writer.current(), 1), from), ["patch b/"]);
     after.flags[0].content = "other".to_owned();
-    let report = load_text(&mut writer, &reformatted(&[after]), 0, false).report;
+    let report = load_text(&mut writer, &reformatted(&[after]), at(0)).report;
     assert_eq!((report.changed, report.forgotten_updated_at.len()), (1, 1));
 }
 
@@ -165,7 +163,7 @@ fn an_upsert_in_other_formatting_is_no_change() {
     let mut text = crate::model::parse::DatasetText::new(dump.into_bytes());
     let dataset = text.parse().unwrap();
     let def = &dataset.environments[0];
-    assert!(writer.upsert(&def.flags, &def.segments, 0).change.is_none());
+    assert!(writer.upsert(&def.flags, &def.segments, at(0)).change.is_none());
 }
 
 #[test]
@@ -195,8 +193,8 @@ fn a_secret_that_is_gone_is_known_until_its_grace_ends() {
     assert_eq!(writer.next_expiry_ms(), Some(1_100));
     // A second dataset without it does not prolong the grace.
     assert!(load_at(&mut writer, &[without], 1_050).change.is_none());
-    assert!(writer.expire(1_099).is_none());
-    let change = writer.expire(1_100).unwrap();
+    assert!(writer.expire(at(1_099)).is_none());
+    let change = writer.expire(at(1_100)).unwrap();
     assert!(change.secrets_changed && change.environments.is_empty());
     assert_eq!(change.snapshot.secret(&secret(1, 1)), None);
     assert!(change.snapshot.secret(&secret(101, 1)).is_some());
@@ -217,7 +215,7 @@ fn a_mistaken_dump_put_right_within_the_grace_is_noticed_by_nobody() {
     let right = load_at(&mut writer, &[small(), other], 1_099).change.unwrap();
     assert!(right.environments.is_empty() && !right.secrets_changed);
     assert!(since(&environment(&right.snapshot, 1), from).is_empty());
-    assert!(writer.expire(10_000).is_none());
+    assert!(writer.expire(at(10_000)).is_none());
 }
 
 #[test]
@@ -225,10 +223,10 @@ fn an_environment_whose_grace_has_ended_is_gone_with_its_secrets_and_segments() 
     let mut writer = writer();
     let other = world(2, vec![thing("c", 5, "C").using(&["s"])], vec![]);
     load(&mut writer, &[small(), other.clone()]);
-    let at = slot(writer.current(), 1);
+    let removed = slot(writer.current(), 1);
     load_at(&mut writer, &[other], 0);
-    let change = writer.expire(100).unwrap();
-    assert!(change.secrets_changed && change.snapshot.environment(at).is_none());
+    let change = writer.expire(at(100)).unwrap();
+    assert!(change.secrets_changed && change.snapshot.environment(removed).is_none());
     assert_eq!(change.snapshot.secret(&secret(1, 1)), None);
     // Its copy of the segment counted in the other environment too.
     assert_eq!(change.environments, [slot(&change.snapshot, 2)]);
@@ -275,8 +273,8 @@ fn a_secret_whose_type_is_swapped_opens_to_both_until_the_grace_ends() {
     other.flags[0].version_ms = 90;
     assert_eq!(load_at(&mut writer, &[other], 50).report.secrets_retyped, Ending::default());
     assert_eq!(opens_to(writer.current()), (true, true));
-    assert!(writer.expire(99).is_none());
-    assert!(writer.expire(100).unwrap().secrets_changed);
+    assert!(writer.expire(at(99)).is_none());
+    assert!(writer.expire(at(100)).unwrap().secrets_changed);
     assert_eq!(opens_to(writer.current()), (false, true));
     assert_eq!(writer.next_expiry_ms(), None);
 }
@@ -287,9 +285,9 @@ fn a_type_that_is_swapped_back_within_the_grace_stops_nobody_at_once() {
     load(&mut writer, &[with_secret_of(SecretKind::Server)]);
     load_at(&mut writer, &[with_secret_of(SecretKind::Client)], 0);
     load_at(&mut writer, &[with_secret_of(SecretKind::Server)], 60);
-    assert!(writer.expire(100).is_none());
+    assert!(writer.expire(at(100)).is_none());
     assert_eq!(opens_to(writer.current()), (true, true));
-    writer.expire(160).unwrap();
+    writer.expire(at(160)).unwrap();
     assert_eq!(opens_to(writer.current()), (true, false));
 }
 
@@ -300,7 +298,7 @@ fn a_secret_that_comes_back_with_another_type_has_the_rest_of_its_grace() {
     load_at(&mut writer, &[World { secrets: vec![], ..small() }], 0);
     load_at(&mut writer, &[with_secret_of(SecretKind::Client)], 60);
     assert_eq!(opens_to(writer.current()), (true, true));
-    writer.expire(100).unwrap();
+    writer.expire(at(100)).unwrap();
     assert_eq!(opens_to(writer.current()), (false, true));
 }
 
@@ -343,44 +341,52 @@ fn a_change_without_a_newer_updated_at_is_reported_by_label_and_key() {
     assert_eq!(report.forgotten_updated_at, [of("s"), of("key-a")]);
 }
 
-fn load_stamped(writer: &mut Writer, world: &World) -> Published {
-    load_text(writer, &dump_json(std::slice::from_ref(world)), 0, true)
-}
-
 #[test]
-fn stamping_raises_a_forgotten_updated_at_once_and_in_the_json_too() {
+fn a_forgotten_updated_at_is_raised_once_in_what_sdks_are_told_alone() {
     let mut writer = writer();
-    load_stamped(&mut writer, &small());
+    let load = |writer: &mut Writer, world: &World, wall_ms| {
+        load_text(writer, &dump_json(std::slice::from_ref(world)), Moment { steady_ms: 0, wall_ms })
+    };
+    load(&mut writer, &small(), 0);
     let from = writer.current().sequence();
     let mut after = small();
     after.flags[0].content = "other".to_owned();
     after.flags[1].content = "other too".to_owned();
     after.flags.push(thing("new", 30, "N"));
-    let published = load_stamped(&mut writer, &after);
+    let published = load(&mut writer, &after, 1_000);
     assert_eq!(published.report.forgotten_updated_at.len(), 2);
     let environment_1 = environment(writer.current(), 1);
     assert_eq!(since(&environment_1, from), ["patch new/", "patch a/", "patch b/"]);
     let full = poll(&environment_1, 0).unwrap();
     let flag = &full["data"]["featureFlags"][0];
-    assert_eq!(flag["updatedAt"], format_iso8601(31));
+    assert_eq!(flag["updatedAt"], format_iso8601(999));
     assert_eq!(flag["variations"][0]["value"], "other");
-    assert_eq!(writer.current().data_version(), 32);
-    let client = client_sync(writer.current(), 1, "x", 0);
-    assert_eq!(client["data"]["featureFlags"][0]["timestamp"], 31);
-
-    // The file itself still holds the old time.
-    assert!(load_stamped(&mut writer, &after).change.is_none());
-    // Nor is a backup news, in which it holds the new one.
-    let backup = String::from_utf8(writer.current().backup().to_vec()).unwrap();
-    assert!(load_text(&mut writer, &backup, 0, false).change.is_none());
-    after.flags[0].content = "third".to_owned();
-    load_stamped(&mut writer, &after);
     assert_eq!(
-        poll(&environment(writer.current(), 1), 0).unwrap()["data"]["featureFlags"][0]["updatedAt"],
-        format_iso8601(33)
+        full["data"]["featureFlags"][2]["updatedAt"],
+        format_iso8601(30),
+        "newer than all that was told"
     );
+    let client = client_sync(writer.current(), 1, "x", 0);
+    assert_eq!(client["data"]["featureFlags"][0]["timestamp"], 999);
+
+    // The source's own words are kept, so that the same file is no news, and no backup holds what is ours.
+    assert!(load(&mut writer, &after, 2_000).change.is_none());
+    let read = |text: &[u8]| serde_json::from_slice::<serde_json::Value>(text).unwrap();
+    assert_eq!(read(&writer.current().backup().to_vec()), read(dump_json(&[after.clone()]).as_bytes()));
+    assert_eq!(writer.current().data_version(), 30);
+    after.flags[0].content = "third".to_owned();
+    load(&mut writer, &after, 2_000);
+    let full = poll(&environment(writer.current(), 1), 0).unwrap();
+    assert_eq!(full["data"]["featureFlags"][0]["updatedAt"], format_iso8601(2_000));
+    // A newer date counts by itself, if it is newer than all that was told.
     after.flags[0] = thing("a", 50, "fourth");
-    assert!(load_stamped(&mut writer, &after).report.forgotten_updated_at.is_empty());
+    assert!(load(&mut writer, &after, 2_000).report.forgotten_updated_at.is_empty());
+    let full = poll(&environment(writer.current(), 1), 0).unwrap();
+    assert_eq!(full["data"]["featureFlags"][0]["updatedAt"], format_iso8601(2_001));
+    after.flags[0] = thing("a", 5_000, "fifth");
+    load(&mut writer, &after, 2_000);
+    let full = poll(&environment(writer.current(), 1), 0).unwrap();
+    assert_eq!(full["data"]["featureFlags"][0]["updatedAt"], format_iso8601(5_000));
 }
 
 #[test]
@@ -398,7 +404,7 @@ fn an_upsert_counts_unless_it_is_older_or_the_same() {
     // The new flag is found again, and one of the same version with other content counts.
     let from = writer.current().sequence();
     upsert(&mut writer, 1, &[thing("n", 50, "other")], &[]);
-    assert_eq!(since(&environment(writer.current(), 1), from), ["full a b n/s"]);
+    assert_eq!(since(&environment(writer.current(), 1), from), ["patch n/"]);
 }
 
 #[test]
@@ -408,7 +414,7 @@ fn of_several_upserts_of_one_flag_the_newest_counts() {
     let from = writer.current().sequence();
     let raw = |version_ms| flag_json(small().id(), &thing("a", version_ms, "A"));
     let change = with_flag(&raw(50), |newest| {
-        with_flag(&raw(40), |older| writer.upsert(&[newest, older.clone(), older], &[], 0).change)
+        with_flag(&raw(40), |older| writer.upsert(&[newest, older.clone(), older], &[], at(0)).change)
     });
     assert_eq!(change.unwrap().unwrap().unwrap().snapshot.data_version(), 50);
     assert_eq!(since(&environment(writer.current(), 1), from), ["patch a/"]);
@@ -450,7 +456,7 @@ fn a_backup_is_a_dump_that_makes_the_same_snapshot() {
     load(&mut writer_1, &[world(2, many, vec![thing("s", 4, "u")]), small(), secretless]);
     let backup = String::from_utf8(writer_1.current().backup().to_vec()).unwrap();
     let mut writer_2 = writer();
-    load_text(&mut writer_2, &backup, 0, false);
+    load_text(&mut writer_2, &backup, at(0));
     assert_eq!(String::from_utf8(writer_2.current().backup().to_vec()).unwrap(), backup);
     assert_eq!(writer_2.current().serves(), writer_1.current().serves());
     for number in [1, 2] {
@@ -461,7 +467,7 @@ fn a_backup_is_a_dump_that_makes_the_same_snapshot() {
             client_sync(writer_2.current(), number, "u", 0)
         );
     }
-    assert!(load_text(&mut writer_2, &backup, 0, false).change.is_none());
+    assert!(load_text(&mut writer_2, &backup, at(0)).change.is_none());
 }
 
 #[test]

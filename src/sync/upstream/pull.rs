@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::model::dataset::LeftOut;
 use crate::model::parse::{DatasetError, DatasetText, MessageError, MessageKind, ServerMessage};
-use crate::store::{Writer, WriterOptions};
+use crate::store::{Moment, Writer, WriterOptions};
 
 use super::connection::{Ended, Next};
 use super::dial::{Caller, Failure};
@@ -105,7 +105,7 @@ fn dump_of(message: &mut DatasetText) -> Result<Option<Vec<u8>>, PullError> {
                 return Err(PullError::Empty);
             }
             let mut writer = Writer::new(WriterOptions::default());
-            writer.replace(&dataset, 0, false);
+            writer.replace(&dataset, Moment::default());
             Ok(Some(writer.current().backup().to_vec()))
         }
         // Pushes, pongs.

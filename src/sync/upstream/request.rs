@@ -121,7 +121,7 @@ mod tests {
     use crate::model::parse::DatasetText;
     use crate::model::timestamp::parse_iso8601_ms;
     use crate::protocol::status::SyncState;
-    use crate::store::{Writer, WriterOptions};
+    use crate::store::{Moment, Writer, WriterOptions};
 
     /// Long after all that is held.
     const HEARD_MS: i64 = 1_000_000_000;
@@ -140,7 +140,7 @@ mod tests {
         let dump = format!(r#"{{"eventType":"rp_full","items":[{}]}}"#, items.join(","));
         let mut text = DatasetText::new(dump.into_bytes());
         let mut writer = Writer::new(WriterOptions::default());
-        writer.replace(&text.parse().unwrap(), 0, false);
+        writer.replace(&text.parse().unwrap(), Moment::default());
         writer
     }
 

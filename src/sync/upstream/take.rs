@@ -331,7 +331,7 @@ fn would_empty(held: &Snapshot, full: &Dataset<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Writer, WriterOptions};
+    use crate::store::{Moment, Writer, WriterOptions};
 
     /// An environment by its number, with a flag or not, and a secret or not.
     type Environment = (u8, bool, bool);
@@ -356,7 +356,7 @@ mod tests {
     fn lack(held: Option<&[Environment]>, full: &[Environment]) -> Option<Lack> {
         let mut writer = Writer::new(WriterOptions::default());
         if let Some(held) = held {
-            writer.replace(&dump(held).parse().unwrap(), 0, false);
+            writer.replace(&dump(held).parse().unwrap(), Moment::default());
         }
         lack_of(writer.current(), &dump(full).parse().unwrap())
     }

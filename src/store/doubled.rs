@@ -1,0 +1,73 @@
+//! Several flags of one key in an environment.
+//!
+//! Must not drop any: which one counts may change. A flag that was deleted and made anew is there twice until the next
+//! full sync. The Android SDK loses a message with both, and the Java SDK never becomes ready, so SDKs get one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::edit::{Edit, raised};
+use super::environment::{Cache, Environment};
+use super::item::{FlagData, Served};
+use super::table::{Entry, Table};
+use super::writer::{Kept, Report};
+use crate::model::dataset::Finding;
+
+/// The ids of flags that share a key, and of such that did until now.
+pub(super) type Doubled = Vec<Vec<Arc<str>>>;
+
+/// Finds the flags that share a key, or are not served though they share it no longer.
+pub(super) fn find_doubled(flags: &Table<FlagData>) -> Doubled {
+    let mut by_key: HashMap<&str, (bool, Vec<&Entry<FlagData>>), foldhash::fast::RandomState> =
+        HashMap::default();
+    by_key.reserve(flags.len());
+    for entry in flags.entries() {
+        let (look, entries) = by_key.entry(entry.data.flag.key()).or_default();
+        *look |= !entries.is_empty() || !entry.is_served();
+        entries.push(entry);
+    }
+    let mut groups: Doubled = by_key
+        .into_values()
+        .filter(|(look, _)| *look)
+        .map(|(_, entries)| entries.iter().map(|entry| Arc::clone(&entry.own().id)).collect())
+        .collect();
+    groups.sort_unstable();
+    groups
+}
+
+/// Serves one flag of each key: the newest that is not archived, of equally new ones the last.
+pub(super) fn settle_doubled(
+    environment: &mut Environment,
+    kept: &Kept,
+    edit: &mut Edit,
+    sequence: u64,
+    report: &mut Report,
+) {
+    let mut replaced = Vec::new();
+    for ids in &kept.doubled {
+        let places = ids.iter().filter_map(|id| kept.flags.get(id).copied());
+        let group: Vec<_> = places.filter_map(|at| Some((at, environment.flags.get(at)?))).collect();
+        let rank = |entry: &Entry<FlagData>| (!entry.data.flag.is_archived(), entry.own().updated_at_ms);
+        let Some(counts) = group.iter().max_by_key(|(_, entry)| rank(entry)).map(|(at, _)| *at) else {
+            continue;
+        };
+        for (at, entry) in group {
+            if at == counts && !entry.is_served() {
+                replaced.push((at, raised(entry, edit.versions.raise(), sequence)));
+            } else if at != counts && entry.is_served() {
+                replaced.push((at, Entry { served: Served::Not, ..entry.clone() }));
+                let path = format!("{}/{}", environment.label(), entry.data.flag.key());
+                let message = format!(
+                    "another flag of the environment has this key and is newer, or not archived: SDKs do not get the one \
+                     with the id {}, since the Java SDK would never become ready, and the Android SDK lose the message",
+                    entry.own().id
+                );
+                report.findings.push(Finding { path, message });
+            }
+        }
+    }
+    if !replaced.is_empty() {
+        environment.flags = environment.flags.with(replaced, Vec::new());
+        environment.cache = Cache::default();
+    }
+}

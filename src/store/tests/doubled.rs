@@ -1,0 +1,149 @@
+//! Several flags of one key in an environment, and other items that SDKs do not take as they are.
+
+use serde_json::Value;
+
+use super::support::*;
+use crate::model::parse::DatasetText;
+use crate::store::PatchForm::{Batch, OnePerItem};
+use crate::store::{Published, Writer};
+
+/// A dump of environment 1 with these flags: id, key, version, whether it is archived.
+fn dump(flags: &[(&str, &str, i64, bool)]) -> String {
+    let things: Vec<_> = flags.iter().map(|(id, _, version_ms, _)| thing(id, *version_ms, id)).collect();
+    let mut dump: Value = serde_json::from_str(&dump_json(&[world(1, things, vec![])])).unwrap();
+    for (flag, (_, key, _, is_archived)) in
+        dump["items"][0]["featureFlags"].as_array_mut().unwrap().iter_mut().zip(flags)
+    {
+        flag["key"] = (*key).into();
+        flag["isArchived"] = (*is_archived).into();
+    }
+    dump.to_string()
+}
+
+fn upsert_text(writer: &mut Writer, dump: &str) -> Published {
+    let mut text = DatasetText::new(dump.as_bytes().to_vec());
+    let dataset = text.parse().unwrap();
+    writer.upsert(&dataset.environments[0].flags, &[], at(0))
+}
+
+fn briefs(writer: &Writer) -> [String; 3] {
+    let environment = environment(writer.current(), 1);
+    [
+        sync(&environment, 0, Batch).join(", "),
+        brief(&poll(&environment, 0).unwrap()),
+        brief(&client_sync(writer.current(), 1, "u", 0)),
+    ]
+}
+
+#[test]
+fn two_flags_of_one_key_make_one_entry_in_every_payload() {
+    let mut writer = writer();
+    let dump = dump(&[("old", "k", 10, true), ("other", "o", 15, false), ("new", "k", 20, false)]);
+    let published = load_text(&mut writer, &dump, at(0));
+    assert_eq!(briefs(&writer), ["full other new/", "full other new/", "full o k"]);
+    let finding = &published.report.findings[0];
+    assert_eq!((published.report.findings.len(), &*finding.path), (1, "project:env-1/k"));
+    assert!(finding.message.contains("the id old"), "{}", finding.message);
+    let environment = environment(writer.current(), 1);
+    assert_eq!(sync(&environment, 5, OnePerItem), ["patch other/", "patch new/"]);
+    assert_eq!(sync(&environment, 20, Batch), ["patch /"]);
+    // What the source said is kept whole.
+    assert_eq!(
+        String::from_utf8(writer.current().backup().to_vec()).unwrap().matches("\"key\":\"k\"").count(),
+        2
+    );
+    assert!(load_text(&mut writer, &dump, at(0)).report.findings.is_empty(), "it is named once");
+}
+
+#[test]
+fn a_flag_made_anew_takes_the_place_of_the_one_that_was_deleted() {
+    let mut writer = writer();
+    load_text(&mut writer, &dump(&[("old", "k", 10, false), ("other", "o", 15, false)]), at(0));
+    let from = writer.current().sequence();
+    // It is older than what was told before, and arrives beside the deleted one.
+    assert_eq!(upsert_text(&mut writer, &dump(&[("new", "k", 12, false)])).report.findings.len(), 1);
+    let environment_1 = environment(writer.current(), 1);
+    assert_eq!(since(&environment_1, from), ["patch new/"]);
+    assert_eq!(briefs(&writer)[0], "full other new/");
+    let told = version(&poll(&environment_1, 0).unwrap()["data"]["featureFlags"][1]);
+    assert_eq!(told, 16);
+
+    // The next full sync lacks the deleted one: nobody had it, so nobody is told.
+    let from = writer.current().sequence();
+    load_text(&mut writer, &dump(&[("other", "o", 15, false), ("new", "k", 12, false)]), at(0));
+    let environment_1 = environment(writer.current(), 1);
+    assert!(since(&environment_1, from).is_empty());
+    assert_eq!(sync(&environment_1, told, Batch), ["patch /"]);
+}
+
+#[test]
+fn the_flag_that_counts_may_change_and_is_then_told_as_newer() {
+    let mut writer = writer();
+    load_text(&mut writer, &dump(&[("one", "k", 10, false), ("two", "k", 20, false)]), at(0));
+    let from = writer.current().sequence();
+    upsert_text(&mut writer, &dump(&[("two", "k", 30, true)]));
+    let environment_1 = environment(writer.current(), 1);
+    assert_eq!(since(&environment_1, from), ["patch one/"]);
+    assert_eq!(briefs(&writer)[0], "full one/");
+    let told = version(&poll(&environment_1, 0).unwrap()["data"]["featureFlags"][0]);
+    assert!(told > 20 && sync(&environment_1, 20, OnePerItem) == ["patch one/"]);
+
+    let from = writer.current().sequence();
+    load_text(&mut writer, &dump(&[("two", "k", 30, true)]), at(0));
+    let environment_1 = environment(writer.current(), 1);
+    assert_eq!(since(&environment_1, from), ["full two/"]);
+    assert_eq!(sync(&environment_1, told, OnePerItem), ["full two/"]);
+}
+
+#[test]
+fn agents_that_follow_get_flags_that_sdks_do_not() {
+    let mut writer = writer();
+    load_text(&mut writer, &dump(&[("one", "k", 10, false)]), at(0));
+    let from = writer.current().sequence();
+    upsert_text(&mut writer, &dump(&[("two", "k", 5, false)]));
+    assert!(since(&environment(writer.current(), 1), from).is_empty());
+    let mut out = Vec::new();
+    writer.current().relay_since(&crate::store::Scope::All, from, &mut out).unwrap();
+    let ids: Vec<_> = messages(&out).iter().map(brief).collect();
+    assert_eq!(ids, ["patch two/"]);
+}
+
+#[test]
+fn a_change_that_does_not_count_yet_reaches_agents_and_no_sdk() {
+    let mut dump: Value = serde_json::from_str(&dump(&[("a", "a", 10, false)])).unwrap();
+    let flag = &mut dump["items"][0]["featureFlags"][0];
+    flag["pending"] = serde_json::json!({"version": 99, "value": {"key": "a", "isEnabled": false}});
+    flag["committedVersion"] = 3.into();
+    flag["insightsEnabled"] = true.into();
+    let mut writer = writer();
+    let published = load_text(&mut writer, &dump.to_string(), at(0));
+    assert!(published.report.findings.is_empty());
+    let full = poll(&environment(writer.current(), 1), 0).unwrap();
+    let served = &full["data"]["featureFlags"][0];
+    assert_eq!((served.get("pending"), &served["committedVersion"]), (None, &Value::from(3)));
+    assert_eq!(version(served), 10);
+    assert!(String::from_utf8(writer.current().backup().to_vec()).unwrap().contains("pending"));
+}
+
+#[test]
+fn dates_that_stop_some_sdks_are_served_in_the_form_that_all_take() {
+    for (date, served) in [
+        ("2026-01-02T03:04:05", "2026-01-02T03:04:05.000Z"),
+        ("2026-01-02T03:04", "2026-01-02T03:04:00.000Z"),
+        ("2026-01-02", "2026-01-02T00:00:00.000Z"),
+        ("2026-01-02T03:04:05+02", "2026-01-02T01:04:05.000Z"),
+        // Those that all take stay word for word.
+        ("2026-01-02T03:04:05.123456Z", "2026-01-02T03:04:05.123456Z"),
+        ("2026-01-02T03:04:05+02:00", "2026-01-02T03:04:05+02:00"),
+    ] {
+        let mut dump: Value = serde_json::from_str(&dump(&[("a", "a", 10, false)])).unwrap();
+        dump["items"][0]["featureFlags"][0]["updatedAt"] = date.into();
+        let mut writer = writer();
+        load_text(&mut writer, &dump.to_string(), at(0));
+        let full = poll(&environment(writer.current(), 1), 0).unwrap();
+        assert_eq!(full["data"]["featureFlags"][0]["updatedAt"], served, "{date}");
+        assert!(
+            String::from_utf8(writer.current().backup().to_vec()).unwrap().contains(&format!("\"{date}\""))
+        );
+    }
+}
