@@ -10,7 +10,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use common::certificates::{Authority, Pair, Wish};
 use common::{SOON, wait_until};
@@ -286,6 +286,42 @@ fn files_are_read_again_when_they_change_and_a_bad_one_changes_nothing() {
     assert_eq!((works(&first_server), works(&second_server)), (true, false));
     std::fs::write(&ca, second.certificate()).expect("it can be written");
     assert_eq!((works(&first_server), works(&second_server)), (false, true));
+}
+
+/// What went wrong: a client certificate that had expired, or was for tomorrow, took the place of a valid one, and servers
+/// refused the agent.
+#[test]
+fn a_new_client_certificate_that_is_not_valid_does_not_replace_a_valid_one() {
+    let (authority, clients) = (Authority::new("CA"), Authority::new("clients"));
+    let folder = folder_of(&authority);
+    let ca = folder.path().join("ca.pem");
+    let server = tls_echo(&authority.issue(&Wish::server(&["127.0.0.1"])), Some(&clients));
+    let url = server.url("wss", "127.0.0.1");
+    let (certificate, key) = clients.issue(&Wish::client("edge-1")).write(folder.path(), "client");
+    let dialer =
+        dialer(Dial { client_certificate: Some(KeyPairFiles { certificate, key }), ..trusting(&ca) });
+    says_back(&mut dialer.connect(&url).expect("it shows who it is"));
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("the epoch is over");
+    let now_s = since.as_secs() as i64;
+    assert_eq!(dialer.warning(now_s), None);
+    for (valid_s, says) in [((-200, -100), "has expired at"), ((3600, 7200), "is not valid before")] {
+        clients.issue(&Wish::client("edge-1").valid_s(valid_s.0, valid_s.1)).write(folder.path(), "client");
+        for _ in 0..2 {
+            says_back(&mut dialer.connect(&url).expect("the one before is shown"));
+        }
+        let warning = dialer.warning(now_s).expect("it is told");
+        assert!(warning.contains(says) && warning.contains("client.pem"), "{warning}");
+    }
+    // A valid one is taken in: here one of an authority that the server does not know.
+    Authority::new("strangers").issue(&Wish::client("edge-1")).write(folder.path(), "client");
+    let refused = match dialer.connect(&url) {
+        Err(_) => true,
+        Ok(mut stream) => {
+            stream.set_read_timeout(Some(SOON)).expect("a socket option");
+            stream.read(&mut [0; 9]).is_err()
+        }
+    };
+    assert!(refused);
 }
 
 #[test]

@@ -28,6 +28,9 @@ pub(super) fn of(
     };
     let proxies = ProxyEnvironment::from_variables(std::env::vars_os());
     let dialer = Dialer::new(settings.dial.clone(), &proxies).map_err(StartError::Settings)?;
+    if let Some(warning) = dialer.warning(wall_ms() / 1000) {
+        tracing::warn!("{warning}");
+    }
     if let Some(proxy) = dialer.proxy_of(&upstream.streaming_uri) {
         tracing::info!(%proxy, "the server is reached through a proxy");
     }

@@ -32,7 +32,9 @@ fn judge(inputs: &Inputs<'_>, answer: &mut Answer) -> u8 {
     } else {
         ProxyEnvironment::default()
     };
-    let mut faults = Dialer::new(settings.dial.clone(), &proxies).err().unwrap_or_default();
+    let dialer = Dialer::new(settings.dial.clone(), &proxies);
+    let client_certificate = dialer.as_ref().ok().and_then(|dialer| dialer.warning(wall_ms() / 1000));
+    let mut faults = dialer.err().unwrap_or_default();
     let certificates = settings.tls.as_ref().map(|tls| Certificates::load(tls, Arc::default())).transpose();
     let certificates = certificates.unwrap_or_else(|more| {
         faults.extend(more);
@@ -52,6 +54,9 @@ fn judge(inputs: &Inputs<'_>, answer: &mut Answer) -> u8 {
     answer.say(&format!("Addresses: {}", addresses.join(", ")));
     for line in certificates.iter().flat_map(|certificates| certificates.describe(wall_ms() / 1000)) {
         answer.say(&line);
+    }
+    if let Some(warning) = client_certificate {
+        answer.say(&format!("Warning: {warning}"));
     }
     let Some(file) = &settings.data_file else {
         return exit::OK;

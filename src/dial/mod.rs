@@ -76,6 +76,12 @@ impl Dialer {
         }
     }
 
+    /// What is to be known of the client certificate that servers are shown, at this time in Unix seconds: that it has
+    /// expired, or is not valid yet.
+    pub fn warning(&self, now_s: i64) -> Option<String> {
+        self.trust.warning(now_s)
+    }
+
     /// The proxy through which a server is reached, to be named in a log line.
     pub fn proxy_of(&self, uri: &AbsoluteUri) -> Option<&Proxy> {
         let (encrypted, port) = way(uri);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 use rustls::ClientConfig;
@@ -12,6 +12,7 @@ use rustls::sign::CertifiedKey;
 use crate::config::{Dial, Fault, Key};
 use crate::tls::client::{Trust, configuration};
 use crate::tls::pem::{self, KeyPairNames, KeyPairText};
+use crate::tls::validity::Validity;
 
 /// How long the system's certificates are kept before they are read again.
 const SYSTEM_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -42,6 +43,7 @@ struct State {
 
 struct Current {
     texts: Texts,
+    identity: Option<CertifiedKey>,
     configuration: Arc<ClientConfig>,
     made: Instant,
 }
@@ -56,6 +58,26 @@ impl fmt::Debug for TrustFiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TrustFiles").field("settings", &self.settings).finish_non_exhaustive()
     }
+}
+
+impl State {
+    /// Says something once.
+    fn warn(&mut self, complaint: &str) {
+        if self.complaint.as_deref() != Some(complaint) {
+            tracing::warn!("{complaint}");
+            self.complaint = Some(complaint.to_owned());
+        }
+    }
+}
+
+fn validity_of(identity: &CertifiedKey) -> Option<Validity> {
+    identity.cert.first().and_then(|certificate| Validity::of(certificate))
+}
+
+/// Now in Unix seconds, as certificates count.
+fn now_s() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 impl TrustFiles {
@@ -82,18 +104,36 @@ impl TrustFiles {
         }
         let made = texts.and_then(|texts| self.parse(&texts).map(|parsed| (texts, parsed)));
         let failure = match made {
-            Ok((texts, (authorities, identity))) => match build(authorities, identity) {
-                Ok(configuration) => {
-                    if state.current.is_some() {
-                        tracing::info!("certificates for connections to servers were read again");
-                    }
-                    state.complaint = None;
-                    state.current =
-                        Some(Current { texts, configuration: configuration.clone(), made: Instant::now() });
+            Ok((mut texts, (authorities, mut identity))) => {
+                let held = self.hold_valid(state.current.as_ref(), &mut texts, &mut identity, now_s());
+                if let (Some(complaint), Some(current)) = (&held, &state.current)
+                    && current.texts == texts
+                    && current.made.elapsed() < SYSTEM_AGE_MAX
+                {
+                    let configuration = current.configuration.clone();
+                    state.warn(complaint);
                     return Ok(configuration);
                 }
-                Err(failure) => failure,
-            },
+                match build(authorities, identity.clone()) {
+                    Ok(configuration) => {
+                        if state.current.is_some() {
+                            tracing::info!("certificates for connections to servers were read again");
+                        }
+                        match held {
+                            Some(complaint) => state.warn(&complaint),
+                            None => state.complaint = None,
+                        }
+                        state.current = Some(Current {
+                            texts,
+                            identity,
+                            configuration: configuration.clone(),
+                            made: Instant::now(),
+                        });
+                        return Ok(configuration);
+                    }
+                    Err(failure) => failure,
+                }
+            }
             Err(faults) => {
                 let all = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
                 (format!("the files that TLS needs cannot be used: {all}"), String::new())
@@ -106,6 +146,38 @@ impl TrustFiles {
             state.complaint = Some(failure.0);
         }
         Ok(configuration)
+    }
+
+    /// Puts the client certificate in use in the place of a new one that is not valid while that one is; what is to be
+    /// said of it then.
+    fn hold_valid(
+        &self,
+        current: Option<&Current>,
+        texts: &mut Texts,
+        identity: &mut Option<CertifiedKey>,
+        now_s: i64,
+    ) -> Option<String> {
+        let current = current.filter(|current| current.texts.identity != texts.identity)?;
+        let in_use = validity_of(current.identity.as_ref()?)?;
+        let complaint = validity_of(identity.as_ref()?)?.complaint(now_s)?;
+        if in_use.complaint(now_s).is_some() {
+            return None;
+        }
+        texts.identity.clone_from(&current.texts.identity);
+        identity.clone_from(&current.identity);
+        let path = &self.settings.client_certificate.as_ref()?.certificate;
+        Some(format!(
+            "the new client certificate in {} {complaint}: the one before stays in use. Put a valid one there",
+            path.display()
+        ))
+    }
+
+    /// What is to be known of the client certificate at this time in Unix seconds.
+    pub fn warning(&self, now_s: i64) -> Option<String> {
+        let path = &self.settings.client_certificate.as_ref()?.certificate;
+        let (_, identity) = self.parse(&self.read().ok()?).ok()?;
+        let complaint = validity_of(&identity?)?.complaint(now_s)?;
+        Some(format!("the client certificate {} {complaint}: servers refuse it. Renew it", path.display()))
     }
 
     fn read(&self) -> Result<Texts, Vec<Fault>> {
