@@ -5,7 +5,7 @@
 mod common;
 
 use common::agent::{API_KEY, Agent, Builder};
-use common::dataset::{Dataset, Kind, boolean_flag, touch};
+use common::dataset::{Dataset, Kind, boolean_flag, serve, touch};
 use common::following::{GRACE, set, set_unseen, two_flags};
 use common::server::Server;
 use common::server::model::flag_patch;
@@ -137,6 +137,51 @@ fn a_pushed_flag_that_cannot_be_read_stays_as_it_is_and_is_asked_for_once() {
     agent.wait_stable();
     assert_eq!(server.open_relays().len(), 1);
     assert_eq!(agent.metric("featbit_agent_upstream_items_left_out_total", r#"kind="flag""#), 1.0);
+}
+
+/// What went wrong: a date that makes the Go SDK reconnect 800 times a second was passed on.
+#[test]
+fn a_pushed_flag_with_a_date_that_no_sdk_counts_is_left_out() {
+    let server = server();
+    let (agent, mut one, _other) = in_touch(&server);
+    let mut far = server.flag(&two_flags(1).id, "a");
+    serve(&mut far, "v1");
+    far["updatedAt"] = json!("2262-04-11T00:00:00.000Z");
+    server.wait_request(0).send(&flag_patch(&far));
+    wait_until("it is counted", SOON, || {
+        let left_out = agent.metric("featbit_agent_upstream_items_left_out_total", r#"kind="flag""#);
+        (left_out >= 1.0).then_some(())
+    });
+    assert!(agent.log().contains("is after 2262-04-10"), "{}", agent.log());
+    set(&server, &two_flags(1), "b", "v1", 2000);
+    one.wait_variation("b", "v1");
+    assert_eq!(one.variation("a"), Some("v0"));
+}
+
+/// What went wrong: data of a server that stops SDKs for good was passed on without a word.
+#[test]
+fn what_a_server_says_that_stops_sdks_is_served_and_named_in_the_log() {
+    let server = server();
+    let (agent, mut one, _other) = in_touch(&server);
+    let harm = |later_ms: i64| {
+        let mut flag = server.flag(&two_flags(1).id, "a");
+        let twice = flag["variations"][0].clone();
+        flag["variations"].as_array_mut().unwrap().push(twice);
+        serve(&mut flag, "v1");
+        touch(&mut flag, later_ms);
+        flag
+    };
+    let told = || {
+        let log = agent.log();
+        let lines = log.lines().filter(|line| line.contains("the Java SDK stops for good"));
+        lines.filter(|line| line.contains(r#"(flag "a")"#)).count()
+    };
+    server.wait_request(0).send(&flag_patch(&harm(1000)));
+    one.wait_variation("a", "v1");
+    wait_until("a push is named", SOON, || (told() == 1).then_some(()));
+    server.next_answers([full(&server, |item| item["featureFlags"][0] = harm(5000))]);
+    agent.resync();
+    wait_until("a full sync is named", SOON, || (told() == 2).then_some(()));
 }
 
 #[test]

@@ -336,13 +336,12 @@ fn what_stops_sdks_is_named_in_the_answer_and_in_the_log_and_the_agent_decides_e
     let answer = push(&agent, dump.as_bytes()).expect(200).json();
     let warnings = answer["warnings"].as_array().unwrap();
     let told = |part: &str| warnings.iter().any(|warning| warning.as_str().unwrap().contains(part));
-    assert!(
-        told("items[0].featureFlags[0].variations[1].id: is the id of variations[0] too"),
-        "{warnings:#?}"
-    );
-    for part in
-        ["the Java SDK stops for good", "(flag \"gap-in-rollout\")", "the process of the Node SDK ends"]
-    {
+    for part in [
+        "items[0].featureFlags[0].variations[1].id: is the id of variations[0] too",
+        "the Java SDK stops for good",
+        "(flag \"gap-in-rollout\")",
+        "the process of the Node SDK ends",
+    ] {
         assert!(told(part), "{part}: {warnings:#?}");
         wait_until("it is logged", SOON, || agent.log().contains(part).then_some(()));
     }

@@ -5,6 +5,9 @@
 use std::fmt::Display;
 
 use crate::model::dataset::{Dataset, Finding};
+use crate::model::flag::FlagDef;
+use crate::model::parse::{harms_of_flag, harms_of_segment};
+use crate::model::segment::SegmentDef;
 use crate::store::{Ending, Published, Report};
 
 /// Findings of one kind that are logged one by one, and names in one line.
@@ -28,12 +31,31 @@ pub(super) fn warn_of_dataset(dataset: &Dataset<'_>, now_ms: i64) {
 
 /// Says what stops or breaks SDKs, by name.
 pub(super) fn warn_of_harm(dataset: &Dataset<'_>) {
-    for Finding { path, message } in dataset.harms().take(LOGGED_MAX) {
-        tracing::warn!(path, "{message}");
+    for harm in dataset.harms().take(LOGGED_MAX) {
+        tracing::warn!("{harm}");
     }
     let more = dataset.harmful.len().saturating_sub(LOGGED_MAX);
     if more > 0 {
         tracing::warn!("{more} more places of the dataset stop or break SDKs");
+    }
+}
+
+/// Items that came by themselves and are looked at: a server pushes one or two, and what is brought after a reconnect
+/// does not all have to be read once more.
+const LOOKED_AT_MAX: usize = 64;
+
+/// Says what in single items stops or breaks SDKs.
+pub(super) fn warn_of_harm_in(flags: &[FlagDef<'_>], segments: &[SegmentDef<'_>]) {
+    let of_flags = flags.iter().flat_map(|flag| {
+        harms_of_flag(flag.raw).into_iter().map(move |harm| (format!("flag {:?}", flag.key), harm))
+    });
+    let of_segments = segments.iter().flat_map(|segment| {
+        harms_of_segment(segment.raw).into_iter().map(move |harm| (format!("segment {:?}", segment.id), harm))
+    });
+    if flags.len() + segments.len() <= LOOKED_AT_MAX {
+        for (item, harm) in of_flags.chain(of_segments).take(LOGGED_MAX) {
+            tracing::warn!("{harm} ({item})");
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::model::segment::SegmentDef;
 use crate::store::{Published, Snapshot};
 use crate::telemetry::metrics::Source;
 
-use super::report::{report_findings, warn_of_ahead, warn_of_harm};
+use super::report::{report_findings, warn_of_ahead, warn_of_harm, warn_of_harm_in};
 use super::writer::Ingest;
 
 impl Ingest {
@@ -96,6 +96,7 @@ impl Ingest {
             let snapshot = self.snapshot();
             let label = |id| snapshot.label_of(id);
             warn_of_ahead(find_ahead(flags.iter(), segments.iter(), (self.wall_ms)(), label));
+            warn_of_harm_in(flags, segments);
         }
         self.publish(&published, arrived);
     }

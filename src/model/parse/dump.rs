@@ -14,7 +14,7 @@ use crate::model::flag::FlagDef;
 use crate::model::secret::{SecretDef, SecretKind, encoded_env_id};
 use crate::model::segment::SegmentDef;
 
-use super::findings::{DatasetError, Findings, Path, Quoted};
+use super::findings::{DatasetError, Findings, Path};
 use super::foreign;
 use super::items;
 use super::lint::SegmentIndex;
@@ -313,7 +313,7 @@ impl<'p, 'a> Reader<'p, 'a> {
             let raw = self.parsed.raw(element, elements.peek().copied());
             let flag = items::flag(&mut self.findings, &path, element, raw, &self.segments);
             let key = flag.as_ref().map_or("", |flag| flag.key);
-            self.findings.add_since(mark, || format!("flag {}", Quoted(key)));
+            self.findings.add_since(mark, "flag", key);
             if let Some(flag) = flag
                 && self.findings.faults() == faults
             {
@@ -353,7 +353,7 @@ impl<'p, 'a> Reader<'p, 'a> {
             let raw = self.parsed.raw(element, elements.peek().copied());
             let segment = items::segment(&mut self.findings, &path, element, raw);
             let id = segment.as_ref().map_or("", |segment| segment.id);
-            self.findings.add_since(mark, || format!("segment {}", Quoted(id)));
+            self.findings.add_since(mark, "segment", id);
             if let Some(segment) = segment
                 && self.findings.faults() == faults
             {

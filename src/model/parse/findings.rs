@@ -164,10 +164,13 @@ impl Findings {
     }
 
     /// Says of what is noted since the mark which item it is in: people know its name, not its place.
-    pub fn add_since(&mut self, (faults, warnings): (usize, usize), item: impl Fn() -> String) {
+    pub fn add_since(&mut self, (faults, warnings): (usize, usize), kind: &str, name: &str) {
+        if name.is_empty() {
+            return;
+        }
         let new = self.faults.iter_mut().skip(faults).chain(self.warnings.iter_mut().skip(warnings));
         for finding in new {
-            finding.message = format!("{} ({})", finding.message, item());
+            finding.message = format!("{} ({kind} {})", finding.message, Quoted(name));
         }
     }
 

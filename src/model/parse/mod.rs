@@ -27,7 +27,7 @@ pub use relay::{MessageError, MessageKind, ServerMessage};
 
 use bytes::Bytes;
 
-use super::dataset::Dataset;
+use super::dataset::{Dataset, Finding};
 use super::flag::FlagDef;
 use super::segment::SegmentDef;
 use findings::{Findings, Path};
@@ -123,6 +123,35 @@ pub fn with_segment<R>(raw: &str, f: impl FnOnce(SegmentDef<'_>) -> R) -> Result
     let path = Path::Root("the segment");
     let segment = items::segment(&mut findings, &path, parsed.root(), parsed.text);
     read(segment, findings).map(f)
+}
+
+/// What in a flag stops or breaks SDKs, by its own JSON; paths begin at the flag.
+pub fn harms_of_flag(raw: &str) -> Vec<Finding> {
+    harms(raw, |findings, parsed| {
+        let path = Path::Root("the flag");
+        items::flag(findings, &path, parsed.root(), parsed.text, &SegmentIndex::default());
+    })
+}
+
+/// What in a segment stops or breaks SDKs, by its own JSON; paths begin at the segment.
+pub fn harms_of_segment(raw: &str) -> Vec<Finding> {
+    harms(raw, |findings, parsed| {
+        items::segment(findings, &Path::Root("the segment"), parsed.root(), parsed.text);
+    })
+}
+
+fn harms(raw: &str, read: impl FnOnce(&mut Findings, &Parsed<'_>)) -> Vec<Finding> {
+    let mut scratch = Scratch::default();
+    let Ok(parsed) = Parsed::new(raw, 0, &mut scratch) else { return Vec::new() };
+    let mut findings = Findings::default();
+    read(&mut findings, &parsed);
+    let Ok((mut warnings, harmful)) = findings.finish() else { return Vec::new() };
+    let mut index = 0;
+    warnings.retain(|_| {
+        index += 1;
+        harmful.binary_search(&(index - 1)).is_ok()
+    });
+    warnings
 }
 
 /// The item, if reading it found no fault.

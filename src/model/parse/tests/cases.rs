@@ -1,7 +1,7 @@
 //! Small inputs that harmed SDKs, or that people took for a dump.
 
 use super::error_of;
-use crate::model::parse::DatasetText;
+use crate::model::parse::{DatasetText, harms_of_flag, harms_of_segment};
 
 const DATES: &str = include_str!("../../../../tests/cases/dates.json");
 const FAR_DATE: &str = include_str!("../../../../tests/cases/date-after-2262.json");
@@ -158,4 +158,21 @@ fn for_a_date_that_is_no_text_the_advice_is_the_date_that_is_taken() {
         let line = error_of(of(value)).to_string();
         assert!(line.contains("ISO 8601") && !line.contains("write "), "{value}: {line}");
     }
+}
+
+#[test]
+fn a_single_flag_or_segment_tells_what_harms_sdks_and_nothing_else() {
+    let dump: serde_json::Value = serde_json::from_str(HARMFUL).unwrap();
+    let environment = &dump["items"][0];
+    let mut flag = environment["featureFlags"][0].clone();
+    // A reference to a segment that is not known here is no harm.
+    flag["rules"] = serde_json::json!([{"name": "r", "conditions": [{"property": "User is in segment", "op": "",
+        "value": "[\"elsewhere\"]"}], "variations": [{"id": "gone", "rollout": [0, 1]}]}]);
+    let harms = harms_of_flag(&flag.to_string());
+    assert_eq!(harms.len(), 1, "{harms:?}");
+    assert_eq!(harms[0].path, "variations[1].id");
+    let harms = harms_of_segment(&environment["segments"][1].to_string());
+    assert_eq!(harms.len(), 1, "{harms:?}");
+    assert_eq!(harms[0].path, "rules[0].conditions[0].value");
+    assert!(harms_of_flag("{").is_empty() && harms_of_flag("{}").is_empty());
 }
