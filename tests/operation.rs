@@ -572,7 +572,7 @@ fn half_a_bootstrap(agent: &Agent) -> (http::Connection, Vec<u8>) {
 
 #[test]
 fn what_is_under_way_is_answered_before_the_end() {
-    for (which, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
+    for (which, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT"), (Signal::QUIT, "SIGQUIT")] {
         let (mut agent, environment) = serving(|agent| agent.env("Reactors", "1"));
         let mut idle = connect(&agent);
         idle.send(&request("GET", "/health/liveness", &[], None)).unwrap();
@@ -639,11 +639,89 @@ fn a_second_signal_ends_at_once() {
     let (connection, _) = half_a_bootstrap(&agent);
     signal(&agent, Signal::TERM);
     wait_for_line(&agent, "shutting down");
-    signal(&agent, Signal::INT);
+    // In the same moment it would be the same signal.
+    wait_until("it is logged", SOON, || {
+        signal(&agent, Signal::INT);
+        agent.log().contains("ended at once by").then_some(())
+    });
     let status = agent.wait_for_end();
     assert_eq!(status.code(), Some(128 + 2), "{status}");
-    wait_until("it is logged", SOON, || agent.log().contains("second signal").then_some(()));
     drop(connection);
+}
+
+/// What went wrong: some supervisors send a signal twice, and the drain was skipped.
+#[test]
+fn two_signals_in_the_same_moment_do_not_skip_the_drain() {
+    let (mut agent, environment) = serving(|agent| agent);
+    let mut stream = Stream::connect(&agent, Kind::Server, &environment.secret(Kind::Server));
+    // Both wait for it when it goes on.
+    for which in [Signal::STOP, Signal::TERM, Signal::INT, Signal::CONT] {
+        signal(&agent, which);
+    }
+    assert_eq!(stream.expect_close(SOON), Some(1001));
+    drop(stream);
+    ended_well(agent.wait_for_end());
+}
+
+/// What went wrong: SIGUSR1 and SIGUSR2, which some tools send to have logs opened again, ended the agent.
+#[test]
+fn signals_that_mean_nothing_change_nothing() {
+    let (agent, environment) = serving(|agent| agent);
+    let mut stream = Stream::connect(&agent, Kind::Server, &environment.secret(Kind::Server));
+    for (which, name) in [(Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
+        signal(&agent, which);
+        wait_for_line(&agent, &format!("{name} means nothing"));
+    }
+    stream.expect_nothing_new();
+}
+
+/// What went wrong: the listener was closed at once, while load balancers went on sending connections for seconds.
+#[test]
+fn before_a_delayed_shutdown_readiness_says_so_and_everything_else_goes_on() {
+    let (mut agent, environment) = serving(|agent| agent.env("Shutdown__DelaySeconds", "600"));
+    let secret = environment.secret(Kind::Server);
+    let mut early = Stream::connect(&agent, Kind::Server, &secret);
+    let mut kept = connect(&agent);
+    agent.get("/health/readiness", &[]).expect(200);
+    signal(&agent, Signal::TERM);
+    wait_for_line(&agent, "about to shut down");
+    let readiness = agent.get("/health/readiness", &[]).expect(503);
+    assert_eq!(readiness.text(), "Draining");
+    assert_eq!(agent.get("/health/liveness", &[]).expect(200).text(), "Healthy");
+    let mut late = Stream::connect(&agent, Kind::Server, &secret);
+    for stream in [&mut early, &mut late] {
+        stream.request_data(0);
+        assert_eq!(stream.next_data()["eventType"], "full");
+    }
+    for _ in 0..2 {
+        kept.send(&request("GET", SERVER_POLL, &[("Authorization", &secret)], None)).unwrap();
+        let answer = kept.read_response(false).unwrap().expect(200);
+        assert_eq!(answer.header("connection"), None);
+    }
+    agent.bootstrap(&Dataset::of([environment.clone().flag(boolean_flag("new"))]));
+    for stream in [&mut early, &mut late] {
+        assert_eq!(stream.next_data()["featureFlags"][0]["key"], "new");
+    }
+    wait_until("a second signal ends it all the same", SOON, || {
+        signal(&agent, Signal::TERM);
+        agent.log().contains("ended at once by").then_some(())
+    });
+    assert_eq!(agent.wait_for_end().code(), Some(128 + 15));
+}
+
+#[test]
+fn a_delayed_shutdown_begins_when_its_time_has_come() {
+    let (mut agent, environment) = serving(|agent| agent.env("Shutdown__DelaySeconds", "300ms"));
+    let mut stream = Stream::connect(&agent, Kind::Server, &environment.secret(Kind::Server));
+    signal(&agent, Signal::TERM);
+    assert_eq!(stream.expect_close(SOON), Some(1001));
+    drop(stream);
+    ended_well(agent.wait_for_end());
+    assert!(
+        agent.log().contains("about to shut down") && agent.log().ends_with("stopped\n"),
+        "{}",
+        agent.log()
+    );
 }
 
 #[test]

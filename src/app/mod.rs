@@ -117,8 +117,19 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         }
         recv(signals) -> signal => signal,
     };
+    let signal = asked.map_or("", name_of);
+    agent.shared.announce_end();
+    if !settings.shutdown_delay.is_zero() {
+        tracing::info!(
+            signal,
+            seconds = settings.shutdown_delay.as_secs_f64(),
+            "about to shut down: readiness answers 503, everything else goes on as before for Shutdown__DelaySeconds; a \
+             second signal ends at once"
+        );
+        thread::sleep(settings.shutdown_delay);
+    }
     tracing::info!(
-        signal = asked.map_or("", name_of),
+        signal,
         seconds = settings.shutdown_drain.as_secs_f64(),
         "shutting down: connections are finished and closed; a second signal ends at once"
     );
@@ -129,6 +140,7 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
 }
 
 struct Agent {
+    shared: Arc<Shared>,
     mailboxes: Vec<Mailbox>,
     reactors: Vec<JoinHandle<()>>,
     sync: JoinHandle<()>,
@@ -247,6 +259,7 @@ impl Agent {
             })
             .map_err(|error| StartError::new("a thread cannot be started", error))?;
         Ok(Self {
+            shared,
             mailboxes,
             reactors: threads,
             sync,

@@ -1,10 +1,12 @@
-//! What the process does when it is sent a signal: SIGTERM and SIGINT end it, SIGHUP has files read again.
+//! What the process does when it is sent a signal: SIGTERM, SIGINT and SIGQUIT end it, SIGHUP has files read again,
+//! SIGUSR1 and SIGUSR2 mean nothing, which is better than the end that they bring by default.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, bounded};
 use parking_lot::Mutex;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use super::StartError;
@@ -34,26 +36,64 @@ fn told(done: &[&str]) -> String {
     if done.is_empty() { "there is nothing to read again".into() } else { done.join(", and ") }
 }
 
+/// Signals so soon after the first that ended the process are the same one: `timeout`, terminals and some supervisors
+/// send it to a process and to its group.
+const SAME: Duration = Duration::from_millis(200);
+
+/// What becomes of a signal that ends the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The first.
+    Begin,
+    /// The first once more.
+    Same,
+    /// The second: somebody does not want to wait.
+    AtOnce,
+}
+
+/// Which of the signals that end the process came first.
+#[derive(Debug, Default)]
+struct Ending(Option<Instant>);
+
+impl Ending {
+    fn take(&mut self, now: Instant) -> Step {
+        match self.0 {
+            None => {
+                self.0 = Some(now);
+                Step::Begin
+            }
+            Some(first) if now.saturating_duration_since(first) < SAME => Step::Same,
+            Some(_) => Step::AtOnce,
+        }
+    }
+}
+
 /// Catches the signals from now on. Of those that end the process, the first is handed on, the second ends it at once.
 pub(super) fn catch(on_hangup: OnHangup) -> Result<Receiver<i32>, StartError> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2])
         .map_err(|error| StartError::new("signals cannot be handled", error))?;
     let (first, received) = bounded(1);
     std::thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
-            let mut ending = false;
+            let mut ending = Ending::default();
             for signal in signals.forever() {
-                if signal == SIGHUP {
-                    on_hangup.call();
-                } else if !std::mem::replace(&mut ending, true) {
-                    // Whoever would receive it has failed to start, and ends the process itself.
-                    let _ = first.send(signal);
-                } else {
-                    tracing::warn!(signal = name_of(signal), "ended at once by a second signal");
-                    log::flush();
-                    // As a shell says that a signal ended a process.
-                    std::process::exit(128 + signal);
+                match signal {
+                    SIGHUP => on_hangup.call(),
+                    SIGUSR1 | SIGUSR2 => {
+                        tracing::info!("{} means nothing to the agent, and changes nothing", name_of(signal));
+                    }
+                    _ => match ending.take(Instant::now()) {
+                        // Whoever would receive it has failed to start, and ends the process itself.
+                        Step::Begin => drop(first.send(signal)),
+                        Step::Same => {}
+                        Step::AtOnce => {
+                            tracing::warn!(signal = name_of(signal), "ended at once by a second signal");
+                            log::flush();
+                            // As a shell says that a signal ended a process.
+                            std::process::exit(128 + signal);
+                        }
+                    },
                 }
             }
         })
@@ -61,14 +101,32 @@ pub(super) fn catch(on_hangup: OnHangup) -> Result<Receiver<i32>, StartError> {
     Ok(received)
 }
 
-/// The name of a signal that ends the process.
+/// The name of a signal that is caught.
 pub(super) fn name_of(signal: i32) -> &'static str {
-    if signal == SIGTERM { "SIGTERM" } else { "SIGINT" }
+    match signal {
+        SIGTERM => "SIGTERM",
+        SIGQUIT => "SIGQUIT",
+        SIGHUP => "SIGHUP",
+        SIGUSR1 => "SIGUSR1",
+        SIGUSR2 => "SIGUSR2",
+        _ => "SIGINT",
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What went wrong: `timeout` sends SIGTERM twice, and the second one skipped the drain.
+    #[test]
+    fn a_second_signal_in_the_same_moment_is_the_same_signal() {
+        let (mut ending, first) = (Ending::default(), Instant::now());
+        let after = |ms| first + Duration::from_millis(ms);
+        assert_eq!(ending.take(first), Step::Begin);
+        assert_eq!([ending.take(first), ending.take(after(199))], [Step::Same; 2]);
+        // Counted from the first, so that somebody who insists comes through.
+        assert_eq!(ending.take(after(200)), Step::AtOnce);
+    }
 
     #[test]
     fn a_hangup_does_and_tells_what_there_is_to_do() {

@@ -40,9 +40,11 @@ Exit codes:
   Any other code: the agent could not start or go on, and said why on standard error.
 
 Signals:
-  SIGTERM, SIGINT  Stop accepting, finish responses, close WebSockets with 1001 over Shutdown__DrainSeconds, end.
-                   A second one ends at once, with 128 + its number.
+  SIGTERM, SIGINT, SIGQUIT
+                   After Shutdown__DelaySeconds, in which readiness answers 503: stop accepting, finish responses, close
+                   WebSockets with 1001 over Shutdown__DrainSeconds, end. A second one ends at once, with 128 + its number.
   SIGHUP           Ask the server for everything again; offline, read the data file again. Read the files of TLS
                    again; connections stay.
+  SIGUSR1, SIGUSR2 Change nothing.
 
 Logs go to standard output. NO_COLOR turns colours off.";

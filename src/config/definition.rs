@@ -73,6 +73,7 @@ pub enum Key {
     LimitsRegexProgramBytes,
     LimitsRegexTotalBytes,
     LimitsRegexSteps,
+    ShutdownDelaySeconds,
     ShutdownDrainSeconds,
     MetricsUrl,
     LoggingLevel,

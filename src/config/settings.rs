@@ -48,6 +48,8 @@ pub struct Settings {
     pub cors: Cors,
     /// Bounds of time and memory.
     pub limits: Limits,
+    /// How long everything goes on before the shutdown begins.
+    pub shutdown_delay: Duration,
     /// Over how long WebSockets are closed at shutdown.
     pub shutdown_drain: Duration,
     /// Where `/metrics` is served; `None` is the data port.

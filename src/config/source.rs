@@ -15,6 +15,12 @@ use super::{environment, file};
 /// The environment variable that names the configuration file.
 pub const CONFIG_VARIABLE: &str = "FEATBIT_AGENT_CONFIG";
 
+/// Set for every container in Kubernetes.
+const KUBERNETES_VARIABLE: &str = "KUBERNETES_SERVICE_HOST";
+
+/// How long connections go on coming there to what is about to end.
+const KUBERNETES_DELAY_SECONDS: &str = "5";
+
 /// Where settings are taken from.
 pub struct Inputs<'a> {
     /// Options of the command line, in order.
@@ -60,6 +66,10 @@ impl Raw {
             faults: Vec::new(),
             warnings: Vec::new(),
         };
+        if is_in_kubernetes(inputs) {
+            let origin = Origin::Environment(KUBERNETES_VARIABLE.into());
+            raw.set(Key::ShutdownDelaySeconds, KUBERNETES_DELAY_SECONDS, origin);
+        }
         if let Some((path, origin)) = config_file(inputs) {
             match (inputs.read)(&path) {
                 Ok(text) => file::collect(&mut raw, &path, &text),
@@ -119,6 +129,10 @@ impl Raw {
     pub fn origin(&self, key: Key) -> Origin {
         self.given(key).map_or(Origin::Default, |given| given.origin.clone())
     }
+}
+
+fn is_in_kubernetes(inputs: &Inputs<'_>) -> bool {
+    inputs.environment.iter().any(|(name, value)| name == KUBERNETES_VARIABLE && !value.is_empty())
 }
 
 fn config_file(inputs: &Inputs<'_>) -> Option<(PathBuf, Origin)> {

@@ -383,8 +383,16 @@ pub const DEFINITIONS: &[Definition] = &[
         "How often the search with a regular expression may go back before it is given up and the condition is not \
          true. Only look-around, back-references and the like ever go back.",
     ),
+    define(Key::ShutdownDelaySeconds, "Shutdown__DelaySeconds", seconds(0, true), "0", Section::Operation)
+        .default_note("5 in Kubernetes")
+        .help(
+            "How long everything goes on as before after SIGTERM, SIGINT or SIGQUIT, but for readiness, which answers 503 \
+             `Draining`. Load balancers and Kubernetes send connections for seconds after they were told not to: with a \
+             delay as long as that (5 to 10 s in Kubernetes, which is known by KUBERNETES_SERVICE_HOST) none of them is refused. Then the agent \
+             stops accepting.",
+        ),
     define(Key::ShutdownDrainSeconds, "Shutdown__DrainSeconds", seconds(0, true), "10", Section::Operation).help(
-        "Over how long WebSockets are closed with 1001 after SIGTERM or SIGINT, so that SDKs do not all come back \
+        "Over how long WebSockets are closed with 1001 after Shutdown__DelaySeconds, so that SDKs do not all come back \
          at once.",
     ),
     define(Key::MetricsUrl, "Metrics__Url", Kind::Urls, "", Section::Operation)

@@ -90,6 +90,7 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(settings.streaming, Streaming { token_expiry: thirty, token_hold: thirty });
     assert_eq!(settings.polling, Polling { allow_client_secret_for_server: false });
     assert_eq!(settings.cors, Cors { origins: Origins::Any, max_age: Duration::from_secs(600) });
+    assert_eq!(settings.shutdown_delay, Duration::ZERO);
     assert_eq!(settings.shutdown_drain, Duration::from_secs(10));
     assert_eq!(settings.metrics, None);
     assert_eq!(settings.log, Log { level: LevelFilter::INFO, format: LogFormat::Text });
@@ -423,4 +424,16 @@ fn where_it_listens_is_known_whatever_else_is_wrong() {
     assert_eq!(given.with(listening).unwrap()[0].port, 7);
     let given = Given { environment: &[("Urls", "x")], ..Given::default() };
     assert_eq!(given.with(listening).unwrap_err().faults.len(), 1);
+}
+
+/// What went wrong: Kubernetes sends connections for seconds to a container that it has told to end.
+#[test]
+fn in_kubernetes_the_shutdown_is_delayed_unless_it_is_said_otherwise() {
+    let kubernetes = ("KUBERNETES_SERVICE_HOST", "10.0.0.1");
+    let delay = |more: &[(&str, &str)]| settings(more).shutdown_delay.as_secs();
+    assert_eq!(delay(&[]), 0);
+    assert_eq!(delay(&[("KUBERNETES_SERVICE_HOST", "")]), 0);
+    assert_eq!(delay(&[kubernetes]), 5);
+    assert_eq!(delay(&[kubernetes, ("Shutdown__DelaySeconds", "8s")]), 8);
+    assert_eq!(delay(&[kubernetes, ("SHUTDOWN__DELAYSECONDS", "0")]), 0);
 }

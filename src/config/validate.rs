@@ -135,6 +135,7 @@ impl Check<'_> {
             },
             cors: Cors { origins: self.origins(), max_age: self.duration(Key::CorsMaxAgeSeconds) },
             limits: self.limits(),
+            shutdown_delay: self.duration(Key::ShutdownDelaySeconds),
             shutdown_drain: self.duration(Key::ShutdownDrainSeconds),
             metrics: metrics.map(addresses),
             log: Log { level: self.level(), format: self.format() },

@@ -14,9 +14,11 @@ pub(super) fn liveness() -> Answer {
     Answer::new(200, TEXT, text("Healthy")).with("Cache-Control", "no-store")
 }
 
-/// Whether there is data to serve, and whether it is kept up to date: in FeatBit's words.
-pub(super) fn readiness(view: &Snapshot, state: SyncState) -> Answer {
+/// Whether there is data to serve, and whether it is kept up to date: in FeatBit's words. An agent that is about to end
+/// wants no new connections, whatever it has.
+pub(super) fn readiness(is_ending: bool, view: &Snapshot, state: SyncState) -> Answer {
     let (status, word) = match state {
+        _ if is_ending => (503, "Draining"),
         _ if !view.loaded() => (503, "Unhealthy"),
         state if state.is_current() => (200, "Healthy"),
         _ => (200, "Degraded"),

@@ -47,7 +47,11 @@ impl Server {
         match route {
             Route::Liveness => self.answer(link, session, &exchange, super::health::liveness()),
             Route::Readiness => {
-                let answer = super::health::readiness(&self.view, self.shared.ingest.following().state());
+                let answer = super::health::readiness(
+                    self.shared.is_ending(),
+                    &self.view,
+                    self.shared.ingest.following().state(),
+                );
                 self.answer(link, session, &exchange, answer);
             }
             Route::Metrics => {

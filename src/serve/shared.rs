@@ -1,7 +1,7 @@
 //! What the reactors' servers share: settings, and the way to those who do heavy work for them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -85,6 +85,8 @@ pub struct Shared {
     pub(super) children: Children,
     /// Looked into only for a secret that the data lacks, while a server is followed.
     pub(super) sightings: Mutex<Sightings>,
+    /// The agent is about to end: no new connections are wanted.
+    ending: AtomicBool,
     bootstraps: Arc<AtomicUsize>,
     body_bytes: Arc<AtomicUsize>,
 }
@@ -101,9 +103,19 @@ impl Shared {
             origins,
             children: Children::default(),
             sightings: Mutex::default(),
+            ending: AtomicBool::new(false),
             bootstraps: Arc::default(),
             body_bytes: Arc::default(),
         })
+    }
+
+    /// Readiness says from now on that no new connections are wanted; they are served all the same.
+    pub fn announce_end(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
     }
 
     /// The count of one body's memory against that of all.
