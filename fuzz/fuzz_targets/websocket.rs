@@ -1,7 +1,9 @@
-//! Frames of a client and the messages made of them: in one buffer and byte by byte, the same must come out.
+//! Frames of a client and the messages made of them: in one buffer and byte by byte, the same must come out. Where nothing
+//! is wrong with them, who only drops them finds the same close frame.
 #![no_main]
 
 use featbit_agent::wire::ws::reader::{Event, Reader, Step};
+use featbit_agent::wire::ws::rest::Rest;
 use libfuzzer_sys::fuzz_target;
 
 const MESSAGE_BYTES_MAX: usize = 1024;
@@ -64,5 +66,14 @@ fn read(data: &[u8], portion: usize) -> Vec<Seen> {
 }
 
 fuzz_target!(|data: &[u8]| {
-    assert_eq!(read(data, data.len().max(1)), read(data, 1));
+    let seen = read(data, data.len().max(1));
+    assert_eq!(seen, read(data, 1));
+    let (mut rest, mut bytewise) = (Rest::default(), Rest::default());
+    let closed = rest.drop(data);
+    assert_eq!(closed, data.iter().any(|byte| bytewise.drop(&[*byte])));
+    match seen.last() {
+        Some(Seen::Close(_)) => assert!(closed),
+        Some(Seen::Violation(_)) => {}
+        Some(Seen::Text(_) | Seen::Binary(_) | Seen::Ping(_) | Seen::Pong) | None => assert!(!closed),
+    }
 });

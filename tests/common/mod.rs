@@ -3,7 +3,7 @@
 //!
 //! [`agent`] runs the binary, [`http`] and [`ws`] speak to it byte by byte, [`dataset`] writes dumps, [`certificates`]
 //! makes certificates, [`sdk`] drives real SDKs, [`browser`] the tabs of a real browser, [`server`] stands in for
-//! FeatBit's evaluation server. Nothing waits by sleeping: [`wait_until`] looks at a condition until a deadline.
+//! FeatBit's evaluation server, [`frontend`] runs a real proxy in front of an agent. Nothing waits by sleeping: [`wait_until`] looks at a condition until a deadline.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(clippy::expect_used, reason = "a test that cannot go on shall fail")]
@@ -14,6 +14,7 @@ pub mod certificates;
 pub mod dataset;
 pub mod following;
 pub mod frames;
+pub mod frontend;
 pub mod http;
 pub mod memory;
 pub mod proxy;

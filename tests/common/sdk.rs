@@ -15,7 +15,7 @@ use super::dataset::{Environment, Kind};
 use super::{SOON, left_out};
 
 /// Set (to anything) by `scripts/test`: an SDK that is not installed fails the tests instead of being left out.
-const REQUIRED: &str = "FEATBIT_TEST_SDKS_REQUIRED";
+pub const REQUIRED: &str = "FEATBIT_TEST_SDKS_REQUIRED";
 
 /// Added to a wait inside a driver before it counts as hung.
 const ANSWER_GRACE: Duration = Duration::from_secs(30);
