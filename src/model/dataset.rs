@@ -41,7 +41,7 @@ pub struct EnvironmentDef<'a> {
 /// Something found in a dump, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Where, such as `items[1].featureFlags[3].rules[0].conditions[2].op`.
+    /// Where, such as `items[1].featureFlags[3].rules[0].conditions[2].op`. Empty if it is about the whole.
     pub path: String,
     /// What is wrong and what to do. Never contains a secret.
     pub message: String,
@@ -112,7 +112,7 @@ pub(super) fn list_faults(
 ) -> std::fmt::Result {
     for (index, fault) in faults.iter().enumerate() {
         let separator = if index == 0 { "" } else { "; " };
-        write!(f, "{separator}{}: {}", fault.path, fault.message)?;
+        write!(f, "{separator}{fault}")?;
     }
     match more {
         0 => Ok(()),

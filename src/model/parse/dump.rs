@@ -38,7 +38,7 @@ pub(super) enum Twice {
 pub(super) fn read<'a>(parsed: &Parsed<'a>) -> Result<Dataset<'a>, DatasetError> {
     let root = Path::Root("the dump");
     if let Some(what) = foreign::what_it_is(parsed.root()) {
-        return Err(DatasetError::single(root.to_string(), what));
+        return Err(DatasetError::single(String::new(), what));
     }
     read_at(parsed, parsed.root(), &root, Findings::default(), Twice::Fault)
 }

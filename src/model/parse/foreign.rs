@@ -9,7 +9,7 @@ use super::tape::{Value, pick};
 pub(super) fn what_it_is(root: Value<'_, '_>) -> Option<String> {
     let (what, remedy) =
         if let Some(mut elements) = root.elements() { a_list(elements.next()?)? } else { an_object(root)? };
-    Some(format!("{what}, and no dump, which is {{\"eventType\":\"rp_full\",\"items\":[…]}}. {remedy}"))
+    Some(format!("this {what}. A dump is {{\"eventType\":\"rp_full\",\"items\":[…]}}. {remedy}"))
 }
 
 type Told = (&'static str, &'static str);

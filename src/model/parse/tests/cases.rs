@@ -110,8 +110,8 @@ fn what_people_take_for_a_dump_is_told_for_what_it_is() {
         let error = error_of(text);
         assert_eq!(error.faults.len(), 1, "{text}: {error}");
         let line = error.to_string();
-        assert!(line.starts_with("the dump: is ") && line.contains(says), "{text}: {line}");
-        assert!(line.contains("no dump, which is {\"eventType\":\"rp_full\",\"items\":[…]}"), "{line}");
+        assert!(line.starts_with("this is ") && line.contains(says), "{text}: {line}");
+        assert!(line.contains("A dump is {\"eventType\":\"rp_full\",\"items\":[…]}"), "{line}");
     }
     for other in [
         "[]",
@@ -123,7 +123,7 @@ fn what_people_take_for_a_dump_is_told_for_what_it_is() {
         r#"[{"variations":1,"variation":2,"id":3}]"#,
     ] {
         let line = error_of(other).to_string();
-        assert!(!line.contains("no dump") || line.contains("list of flags"), "{other}: {line}");
+        assert!(!line.contains("A dump is") || line.contains("list of flags"), "{other}: {line}");
     }
 }
 
