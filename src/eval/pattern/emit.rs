@@ -172,7 +172,10 @@ impl Emitter {
             Node::Capture { slot, node }
                 if self.referred.contains(slot) && self.dialect != Dialect::Delegated =>
             {
-                self.wrapped(&format!("(?P<g{slot}>"), node)
+                // The engine hands whole runs of simple constructs to another one, which gives a single way to match them.
+                // The look-ahead, which always holds, keeps this group out of such a run: another branch, in which it
+                // captures nothing, may be the one that lets the rest match.
+                self.wrapped(&format!("(?P<g{slot}>(?=)"), node)
             }
             Node::Capture { node, .. } => self.grouped(node),
             Node::Look { node, .. } | Node::Atomic(node) if self.dialect == Dialect::Delegated => {

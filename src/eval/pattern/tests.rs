@@ -82,6 +82,10 @@ fn patterns_mean_what_they_mean_to_dotnet() {
         ("^(?>a+)b", &["aab"], &["b"]),
         ("^(?>a+)ab", &[], &["aaab"]),
         ("^(a)?(?(1)b|c)$", &["ab", "c"], &["b", "ac"]),
+        // Another branch, in which the group captures nothing, lets the rest match.
+        (r"(?:(\S)|_)(?:(?(1)-)|-)", &["_", "a-"], &["a", ""]),
+        ("(?:(a)|a)(?(1)-|b)", &["ab", "a-"], &["a", "b"]),
+        (r"^(?:(\S)|_)(?!\1)", &["__", "ab"], &["aa"]),
         ("^(?<n>a)?(?(n)b|c)$", &["ab", "c"], &["ac"]),
         ("^(?(a)ab|c)$", &["ab", "c"], &["a", "b"]),
         ("^(?(?!a)c)$", &["c"], &["b"]),
