@@ -361,6 +361,40 @@ fn without_descriptors_connections_wait_and_are_accepted_when_some_are_free() {
     });
 }
 
+/// What went wrong: accepting was tried again twice a second, though descriptors were given back all the time. With four
+/// free ones, those who had gone while they waited took a minute.
+#[test]
+fn a_queue_of_the_dead_is_worked_off_as_fast_as_descriptors_are_given_back() {
+    let environment = Environment::new(1).flag(boolean_flag("flag"));
+    let agent = Builder::offline().api_key().env("Reactors", "2").start();
+    agent.bootstrap(&Dataset::of([environment.clone()]));
+    let pid = Pid::from_raw(i32::try_from(agent.pid()).unwrap()).unwrap();
+    wait_until("earlier connections are gone", SOON, || {
+        (agent.metric("featbit_agent_connections", "kind=\"http\"") <= 1.0).then_some(())
+    });
+    let limit = open_descriptors(&agent) as u64 + 4;
+    prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(limit), maximum: Some(limit) }).unwrap();
+    let request = upgrade_request(&target(&environment, Kind::Server), &[]);
+    // They take all there are, so that the others queue.
+    let mut inside: Vec<RawSocket> = (0..8)
+        .map(|_| {
+            let mut socket = RawSocket::connect(agent.port());
+            socket.send(&request);
+            socket
+        })
+        .collect();
+    wait_until("all descriptors are taken", SOON, || {
+        (inside.iter_mut().filter_map(|socket| socket.has_input().then_some(())).count() >= 3).then_some(())
+    });
+    let dead: Vec<RawSocket> = (0..1000).map(|_| RawSocket::connect(agent.port())).collect();
+    let mut living = RawSocket::connect(agent.port());
+    living.send(&request);
+    drop(dead);
+    drop(inside);
+    wait_until("who lives is served", SOON, || living.has_input().then_some(()));
+    assert!(living.read_head().starts_with("HTTP/1.1 101 "));
+}
+
 /// Whoever is in is told of changes while nobody else can come in, and the agent tells of that in its metrics later.
 #[test]
 fn started_with_few_descriptors_it_serves_those_who_are_in_and_others_when_they_leave() {

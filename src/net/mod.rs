@@ -5,6 +5,7 @@
 //! same service runs under a simulation without any socket.
 
 pub mod channel;
+mod descriptors;
 pub mod io;
 pub mod limits;
 pub mod listener;

@@ -10,6 +10,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustls::ServerConfig;
 
+use super::descriptors::WAITING;
 use super::io::secure::Secure;
 use super::io::{Counters, Io, ORIGINS_MAX, SHARED_BUFFER_BYTES, Socket};
 use super::limits::Limits;
@@ -115,7 +116,8 @@ pub struct Reactor<D: Driver<TcpStream>> {
     plain_refusal: &'static [u8],
     /// The last tick saw no connection: there is nothing to be done without an event.
     quiet: bool,
-    /// Accepting failed for want of descriptors; to be tried again when one may be free.
+    /// Accepting failed for want of descriptors; to be tried again when one is given back, and once in a while, since
+    /// others than connections have some too.
     starved: bool,
 }
 
@@ -219,7 +221,11 @@ impl<D: Driver<TcpStream>> Reactor<D> {
         let mut mail = false;
         for event in events {
             match event.token() {
-                WAKER => mail = true,
+                WAKER => {
+                    mail = true;
+                    // Perhaps a descriptor is free: whoever gives one back wakes those who wait for it.
+                    self.starved = false;
+                }
                 Token(token) if token >= FIRST_LISTENER => {
                     if let Some(listener) = self.listeners.get_mut(token - FIRST_LISTENER) {
                         listener.pending = true;
@@ -293,11 +299,12 @@ impl<D: Driver<TcpStream>> Reactor<D> {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.listeners[index].pending = false,
+            // The attempt that counts is made by who is on the list already: it misses no descriptor.
+            Err(error) if is_starvation(&error) && WAITING.join(&self.waker) => {}
             Err(error) if is_starvation(&error) => {
                 self.io.counters.accept_errors += 1;
                 self.io.counters.starvations += 1;
                 self.starved = true;
-                self.listeners[index].pending = true;
             }
             // A connection that was gone before it was accepted concerns only itself.
             Err(_) => self.io.counters.accept_errors += 1,
@@ -315,12 +322,18 @@ impl<D: Driver<TcpStream>> Reactor<D> {
         })
     }
 
-    /// Gives back to the allowances what ended connections had taken.
+    /// Gives back to the allowances what ended connections had taken, and their descriptors to who waits for one.
     fn give_back(&mut self) {
+        let mut freed = false;
         for (index, listener) in self.listeners.iter_mut().enumerate() {
             let open = self.io.open_by_origin(Origin(index));
             listener.allowance.give_back(listener.taken - open);
+            freed |= listener.taken > open;
             listener.taken = open;
+        }
+        if freed {
+            self.starved = false;
+            WAITING.wake();
         }
     }
 
