@@ -110,9 +110,8 @@ fn open_one(
     options: Options,
 ) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     match wanted.address {
-        ListenAddress::Ip(ip) => open_all(ip, wanted.port, reactors, options),
-        // A machine without IPv6 still has IPv4.
-        ListenAddress::Wildcard => {
+        // A machine without IPv6 still has IPv4, of which both are to be all addresses too.
+        ListenAddress::Wildcard | ListenAddress::Ip(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) => {
             match open_all(Ipv6Addr::UNSPECIFIED.into(), wanted.port, reactors, options) {
                 Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
                     open_all(Ipv4Addr::UNSPECIFIED.into(), wanted.port, reactors, options)
@@ -120,6 +119,7 @@ fn open_one(
                 other => other,
             }
         }
+        ListenAddress::Ip(ip) => open_all(ip, wanted.port, reactors, options),
     }
 }
 

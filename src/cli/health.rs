@@ -36,46 +36,48 @@ pub(super) fn health(inputs: &Inputs<'_>, url: Option<String>) -> u8 {
         complain("featbit-agent: Urls has port 0, so the agent's port is not known here. Say it with --url.");
         return exit::SETTINGS;
     }
-    let mut failure = String::new();
+    let timeout = TIMEOUT / u32::try_from(urls.len()).unwrap_or(1);
+    let mut failures = Vec::new();
     for url in urls {
-        match ask(&url) {
+        match ask(&url, timeout) {
             Ok((status, body)) => {
                 let mut answer = Answer::default();
                 answer.say(&format!("{url}: {status} {body}"));
                 return answer.end(if status == 200 { exit::OK } else { exit::UNHEALTHY });
             }
-            Err(error) => failure = format!("featbit-agent: {url}: {error}"),
+            Err(error) => failures.push(format!("featbit-agent: {url}: {error}")),
         }
     }
-    complain(&failure);
+    complain(&failures.join("\n"));
     exit::UNHEALTHY
 }
 
-fn ask(url: &str) -> Result<(u16, String), String> {
+fn ask(url: &str, timeout: Duration) -> Result<(u16, String), String> {
     match url.strip_prefix("https://") {
-        Some(rest) => ask_by_tls(rest),
-        None => ask_plainly(url).map_err(|error| match error {
-            ureq::Error::Io(error) => failed(&error),
+        Some(rest) => ask_by_tls(rest, timeout),
+        None => ask_plainly(url, timeout).map_err(|error| match error {
+            ureq::Error::Io(error) => failed(&error, timeout),
+            ureq::Error::Timeout(_) => failed(&io::ErrorKind::TimedOut.into(), timeout),
             other => other.to_string(),
         }),
     }
 }
 
 /// Why there is no answer, and what to do.
-fn failed(error: &io::Error) -> String {
+fn failed(error: &io::Error, timeout: Duration) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => format!(
             "cannot be connected to ({error}). Check that the agent runs, and that this is one of its Urls; --url \
              names another"
         ),
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
-            format!("no answer within {} s", TIMEOUT.as_secs())
+            format!("no answer within {} s", timeout.as_secs_f32())
         }
         _ => error.to_string(),
     }
 }
 
-fn ask_by_tls(rest: &str) -> Result<(u16, String), String> {
+fn ask_by_tls(rest: &str, timeout: Duration) -> Result<(u16, String), String> {
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let has_port = authority.rfind(':').is_some_and(|colon| colon > authority.rfind(']').unwrap_or(0));
     let address = if has_port { authority.to_string() } else { format!("{authority}:443") };
@@ -84,10 +86,9 @@ fn ask_by_tls(rest: &str) -> Result<(u16, String), String> {
     let exchange = || -> io::Result<Vec<u8>> {
         let configuration = client::without_verification().map_err(io::Error::other)?;
         let connection = ClientConnection::new(Arc::new(configuration), name).map_err(io::Error::other)?;
-        let address = address.to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
-        let socket = TcpStream::connect_timeout(&address, TIMEOUT)?;
-        socket.set_read_timeout(Some(TIMEOUT))?;
-        socket.set_write_timeout(Some(TIMEOUT))?;
+        let socket = connect(&address, timeout)?;
+        socket.set_read_timeout(Some(timeout))?;
+        socket.set_write_timeout(Some(timeout))?;
         let mut stream = StreamOwned::new(connection, socket);
         let head = format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
         stream.write_all(head.as_bytes())?;
@@ -95,7 +96,7 @@ fn ask_by_tls(rest: &str) -> Result<(u16, String), String> {
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
         Ok(answer)
     };
-    let answer = exchange().map_err(|error| failed(&error))?;
+    let answer = exchange().map_err(|error| failed(&error, timeout))?;
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut head = httparse::Response::new(&mut headers);
     match head.parse(&answer) {
@@ -106,10 +107,22 @@ fn ask_by_tls(rest: &str) -> Result<(u16, String), String> {
     }
 }
 
-fn ask_plainly(url: &str) -> Result<(u16, String), ureq::Error> {
+/// Connects to the first address of a name, `localhost` say, at which somebody answers.
+fn connect(address: &str, timeout: Duration) -> io::Result<TcpStream> {
+    let mut failure = io::ErrorKind::NotFound.into();
+    for address in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, timeout) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn ask_plainly(url: &str, timeout: Duration) -> Result<(u16, String), ureq::Error> {
     let agent = ureq::Agent::config_builder()
         .proxy(None)
-        .timeout_global(Some(TIMEOUT))
+        .timeout_global(Some(timeout))
         .http_status_as_error(false)
         .max_redirects(0)
         .build()
@@ -133,17 +146,20 @@ fn own_urls(listen: &[Listen]) -> Vec<String> {
             || first.optional && other.optional && other.port == first.port && other.scheme == first.scheme
     };
     let port_known = |listen: &&Listen| listen.port != 0;
-    listen.iter().filter(same).filter(port_known).map(own_url).collect()
+    listen.iter().filter(same).filter(port_known).flat_map(own_urls_of).collect()
 }
 
-fn own_url(listen: &Listen) -> String {
-    let ip = match listen.address {
-        ListenAddress::Wildcard => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        ListenAddress::Ip(IpAddr::V4(ip)) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        ListenAddress::Ip(IpAddr::V6(ip)) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ListenAddress::Ip(ip) => ip,
+/// Where one of `Urls` is reached. All addresses of IPv6 are those of IPv4 too, and a machine may lack either.
+fn own_urls_of(listen: &Listen) -> impl Iterator<Item = String> {
+    let loopbacks = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    let ips = match listen.address {
+        ListenAddress::Wildcard => loopbacks.to_vec(),
+        ListenAddress::Ip(IpAddr::V6(ip)) if ip.is_unspecified() => loopbacks.to_vec(),
+        ListenAddress::Ip(IpAddr::V4(ip)) if ip.is_unspecified() => loopbacks[..1].to_vec(),
+        ListenAddress::Ip(ip) => vec![ip],
     };
-    format!("{}://{}{PATH}", listen.scheme, std::net::SocketAddr::new(ip, listen.port))
+    let (scheme, port) = (listen.scheme, listen.port);
+    ips.into_iter().map(move |ip| format!("{scheme}://{}{PATH}", std::net::SocketAddr::new(ip, port)))
 }
 
 /// A URL without a path gets the path of the health check.
@@ -168,7 +184,7 @@ mod tests {
         let port = free.local_addr().unwrap().port();
         drop(free);
         for scheme in ["http", "https"] {
-            let told = ask(&format!("{scheme}://127.0.0.1:{port}/x")).unwrap_err();
+            let told = ask(&format!("{scheme}://127.0.0.1:{port}/x"), TIMEOUT).unwrap_err();
             assert!(
                 told.starts_with("cannot be connected to (") && told.contains("one of its Urls"),
                 "{told}"
@@ -179,17 +195,23 @@ mod tests {
     #[test]
     fn the_agent_is_asked_on_its_first_address() {
         for (urls, expected) in [
-            ("http://*:6100", &["http://127.0.0.1:6100/health/readiness"][..]),
+            (
+                "http://*:6100",
+                &["http://127.0.0.1:6100/health/readiness", "http://[::1]:6100/health/readiness"][..],
+            ),
             ("http://0.0.0.0:1;http://*:2", &["http://127.0.0.1:1/health/readiness"]),
-            ("http://[::]:1", &["http://[::1]:1/health/readiness"]),
+            ("http://[::]:1", &["http://127.0.0.1:1/health/readiness", "http://[::1]:1/health/readiness"]),
             ("http://192.0.2.1:1", &["http://192.0.2.1:1/health/readiness"]),
             (
                 "http://localhost:1;http://*:2",
                 &["http://127.0.0.1:1/health/readiness", "http://[::1]:1/health/readiness"],
             ),
             ("http://*:0", &[]),
-            ("https://*:1", &["https://127.0.0.1:1/health/readiness"]),
-            ("https://*:1;http://*:2", &["http://127.0.0.1:2/health/readiness"]),
+            ("https://*:1", &["https://127.0.0.1:1/health/readiness", "https://[::1]:1/health/readiness"]),
+            (
+                "https://*:1;http://*:2",
+                &["http://127.0.0.1:2/health/readiness", "http://[::1]:2/health/readiness"],
+            ),
         ] {
             assert_eq!(own_urls(&parse(urls).unwrap().0), expected, "{urls}");
         }
