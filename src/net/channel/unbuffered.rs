@@ -112,10 +112,13 @@ impl RustlsChannel {
         }
     }
 
-    /// Appends the alert that a failure has left behind, if any.
+    /// Appends the alert that a failure has left behind, if any, and what had to be sent before it: in TLS 1.3 the alert on
+    /// a protocol that is not spoken comes behind the server's hello.
     fn alert(&mut self, bytes: &mut [u8], out: &mut Outgoing) {
-        if let Ok(ConnectionState::EncodeTlsData(mut data)) = self.connection.process_tls_records(bytes).state
-        {
+        // No further: asked once more, rustls would look at the input again, and fail again.
+        while self.connection.wants_write() {
+            let state = self.connection.process_tls_records(bytes).state;
+            let Ok(ConnectionState::EncodeTlsData(mut data)) = state else { return };
             // Whether the peer hears why is of no consequence.
             let _ = encode(out, |room| data.encode(room));
         }
