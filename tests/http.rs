@@ -199,6 +199,8 @@ fn routes_are_found_however_they_are_written() {
         "/health/liveness",
         "/HEALTH/Liveness",
         "/health/liveness/",
+        "/health/liveness//",
+        "//health///liveness",
         "/health/%6civeness",
         "/health/liveness?x=1",
         "http://localhost/health/liveness",
@@ -206,7 +208,7 @@ fn routes_are_found_however_they_are_written() {
     ] {
         assert_eq!(agent.get(target, &[]).expect(200).text(), "Healthy", "{target}");
     }
-    for target in ["/health/liveness//", "/health%2Fliveness", "/healthliveness", "/", "/api", "/streaming"] {
+    for target in ["/health%2Fliveness", "/healthliveness", "/", "/api", "/streaming"] {
         assert_error(&agent.get(target, &[]), 404);
     }
 }

@@ -5,7 +5,7 @@ use featbit_agent::protocol::http::{is_json_content_type, timestamp_ms};
 use featbit_agent::wire::http1::target::{path_is, path_under, query_param};
 use libfuzzer_sys::fuzz_target;
 
-/// Decodes the escapes of a path; one of a `/` stays, as it separates nothing.
+/// Decodes the escapes of a path; one of a `/` stays, as it separates nothing. Several `/` are one.
 fn decoded(path: &str) -> Vec<u8> {
     let mut rest = path.as_bytes();
     let mut bytes = Vec::new();
@@ -18,6 +18,7 @@ fn decoded(path: &str) -> Vec<u8> {
         bytes.push(escaped.unwrap_or(*first).to_ascii_lowercase());
         rest = if escaped.is_some() { &after[2..] } else { after };
     }
+    bytes.dedup_by(|byte, before| *byte == b'/' && *before == b'/');
     bytes
 }
 

@@ -48,10 +48,10 @@ pub(super) fn names_another_host(target: &str, host: &[u8]) -> bool {
     !named.eq_ignore_ascii_case(host.strip_suffix(port.as_bytes()).unwrap_or(host))
 }
 
-/// Whether `path` is `route`: letters in either case, one more `/` at the end allowed, escapes decoded. An escaped
-/// `/` is not a separator.
+/// Whether `path` is `route`: letters in either case, a `/` at the end allowed, several `/` taken as one, escapes decoded.
+/// An escaped `/` is not a separator.
 pub fn path_is(path: &str, route: &str) -> bool {
-    matches!(after_prefix(path, route), Some(rest) if rest.is_empty() || rest == "/")
+    after_prefix(path, route).is_some_and(|rest| rest.bytes().all(|byte| byte == b'/'))
 }
 
 /// Whether `path` is `prefix` or lies below it: `/streaming` and `/streaming/x`, but not `/streamingx`.
@@ -75,6 +75,10 @@ fn after_prefix<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
             return None;
         }
         rest = after;
+        // A path is often joined from two parts of which one ends with a `/` and the other begins with one.
+        while expected == b'/' && rest.first() == Some(&b'/') {
+            rest = &rest[1..];
+        }
     }
     // Whole characters were consumed, or the prefix would not have matched.
     path.get(path.len() - rest.len()..)
@@ -204,20 +208,11 @@ mod tests {
     }
 
     #[test]
-    fn paths_compare_in_either_case_with_one_trailing_slash() {
+    fn paths_compare_in_either_case_with_a_trailing_slash() {
         for path in ["/api/Public", "/API/public/", "/%61pi/pub%6Cic", "/api/public/"] {
             assert!(path_is(path, "/api/public"), "{path}");
         }
-        for path in [
-            "/api/public//",
-            "/api/publicx",
-            "/api",
-            "/api%2Fpublic",
-            "/api%2fpublic",
-            "",
-            "/api/publi%",
-            "*",
-        ] {
+        for path in ["/api/publicx", "/api", "/api%2Fpublic", "/api%2fpublic", "", "/api/publi%", "*"] {
             assert!(!path_is(path, "/api/public"), "{path}");
         }
         assert!(path_is("/", "/"));
@@ -255,6 +250,19 @@ mod tests {
     #[test]
     fn a_plain_value_is_borrowed() {
         assert!(matches!(query_param("a=1&token=QBPBH-_", "token"), Some(Cow::Borrowed("QBPBH-_"))));
+    }
+
+    /// What went wrong: SDKs whose address ends with `/` ask for `//streaming`, which was nothing.
+    #[test]
+    fn several_slashes_are_taken_as_one() {
+        for path in ["//streaming", "/streaming//", "///streaming///"] {
+            assert!(path_is(path, "/streaming") && path_under(path, "/streaming"), "{path}");
+        }
+        assert!(path_is("//api///proxy//status", "/api/proxy/status"));
+        assert!(path_under("//streaming//x", "/streaming"));
+        assert!(!path_is("/%2Fstreaming", "/streaming"), "an escaped one is none");
+        assert!(!path_is("/str//eaming", "/streaming") && !path_under("//", "/streaming"));
+        assert_eq!(split("//streaming?a=1", false), Some(("//streaming", "a=1")));
     }
 
     proptest! {
