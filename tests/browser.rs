@@ -58,7 +58,8 @@ fn a_page_of_another_origin_streams_polls_and_posts_events() {
         assert_eq!(targets.len(), preflights.len(), "{targets:?}");
         let posts = traffic.requests_to(TRACK);
         for request in posts.iter().chain(&traffic.polls()).filter(|one| one["ended"] == true) {
-            assert_eq!(request["status"], 200, "{request}");
+            let status = &request["status"];
+            assert!(status == 200 || (status == 304 && !posts.contains(request)), "{request}");
             assert_eq!(request["headers"]["authorization"], json!(secret), "{request}");
             assert_eq!(request["answer"]["access-control-allow-origin"], "*", "{request}");
         }

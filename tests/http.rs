@@ -395,9 +395,7 @@ fn only_listed_origins_may_call_if_there_is_a_list() {
         let expected = allowed.then_some(origin);
         let answer = send(&agent, request("GET", "/nowhere", &[("Origin", origin)], None)).expect(404);
         assert_eq!(answer.header("access-control-allow-origin"), expected);
-        if allowed {
-            assert_eq!(answer.header("vary"), Some("Origin"));
-        }
+        assert_eq!(answer.header("vary"), Some("Origin"));
         let preflight = [
             ("Origin", origin),
             ("Access-Control-Request-Method", "POST"),
@@ -407,6 +405,12 @@ fn only_listed_origins_may_call_if_there_is_a_list() {
         assert_eq!(answer.header("access-control-allow-origin"), expected);
         assert_eq!(answer.header("access-control-allow-headers"), allowed.then_some("a"));
         assert_eq!(answer.header("access-control-allow-methods"), allowed.then_some("POST"));
+        assert_eq!(answer.header("vary"), Some("Origin"));
+        // A page of a public address, and an agent in a private network.
+        let private = [&preflight[..], &[("Access-Control-Request-Private-Network", "true")]].concat();
+        assert_eq!(answer.header("access-control-allow-private-network"), None, "it was not asked for");
+        let answer = send(&agent, request("OPTIONS", TRACK, &private, None)).expect(204);
+        assert_eq!(answer.header("access-control-allow-private-network"), allowed.then_some("true"));
     }
 }
 
@@ -469,7 +473,7 @@ fn answers_shared_by_many_come_compressed() {
     // The first may be plain, since compressing takes its time.
     let compressed = wait_until("an answer comes compressed", SOON, || {
         let answer = poll("br, gzip;q=0.5");
-        assert_eq!(answer.header("vary"), Some("Accept-Encoding"));
+        assert_eq!(answer.header("vary"), Some("Origin, Accept-Encoding"));
         answer.header("content-encoding").is_some().then_some(answer)
     });
     assert_eq!(compressed.header("content-encoding"), Some("gzip"));

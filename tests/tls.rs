@@ -507,6 +507,25 @@ fn plain_http_where_tls_is_spoken_is_refused_in_plain_http() {
     place.wait_for_failure("protocol", 1.0);
 }
 
+/// What went wrong: the log spoke of plain HTTP, or of nothing.
+#[test]
+fn the_proxy_protocol_where_tls_is_spoken_ends_in_order_and_is_named() {
+    let place = Place::start();
+    for begin in [&b"PROXY TCP4 192.0.2.1 192.0.2.2 1234 443\r\n"[..], b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0C"]
+    {
+        let mut proxy = socket(place.port);
+        proxy.write_all(begin).unwrap();
+        let mut answer = Vec::new();
+        proxy.read_to_end(&mut answer).unwrap();
+        assert_eq!(answer, b"", "nobody behind it would understand");
+    }
+    place.wait_for_failure("proxy_protocol", 2.0);
+    let told = || place.agent.log().matches("sends the PROXY protocol").count();
+    wait_until("it is logged", SOON, || (told() > 0).then_some(()));
+    assert_eq!((told(), place.failures("plain_http")), (1, 0.0));
+    assert!(place.lets_in(&place.client()));
+}
+
 #[test]
 fn each_address_shows_its_own_certificate() {
     let place = Place::with(|builder, _, _| builder);

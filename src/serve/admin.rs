@@ -8,10 +8,17 @@ use crate::wire::http1::head::Head;
 
 use super::exchange::{Answer, Exchange};
 use super::request::close_unless_empty;
-use super::routes::Route;
 use super::server::Server;
 use super::session::{Session, State, Wait};
 use super::shared::BootstrapPermit;
+
+/// What a management call without a body asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Managed {
+    Status,
+    Resync,
+    Backup,
+}
 
 impl Server {
     /// Whether a call carries the agent's key. A refusal is counted and comes back as the answer.
@@ -21,7 +28,7 @@ impl Server {
             Some(_) => "Authorization must be the agent's ApiKey",
             None => "management calls are off, since the agent has no ApiKey",
         };
-        self.meter.refused(super::meter::Refusal::ApiKey);
+        self.note_refused(super::meter::Refusal::ApiKey, None);
         Err(Answer::error(401, why))
     }
 
@@ -32,22 +39,26 @@ impl Server {
         session: &mut Session,
         mut exchange: Exchange,
         head: &Head<'_>,
+        call: Managed,
     ) {
         // None of these reads one.
         close_unless_empty(&mut exchange, head);
         if let Err(answer) = self.check_api_key(head) {
             return self.answer(link, session, &exchange, answer);
         }
-        if exchange.route == Route::Resync {
-            self.shared.ingest.wish(Wish::Operator);
-        }
-        if matches!(exchange.route, Route::Status | Route::Resync) {
-            let code = if exchange.route == Route::Resync { 202 } else { 200 };
-            let status = Payload::private(self.status().into_bytes());
-            return self.answer(link, session, &exchange, Answer::json(code, status));
-        }
-        let accepted = self.shared.ingest.backup(self.view.clone(), self.mailbox.clone(), link.key());
-        self.park_for_reply(link, session, exchange, accepted);
+        let code = match call {
+            Managed::Status => 200,
+            Managed::Resync => {
+                self.shared.ingest.wish(Wish::Operator);
+                202
+            }
+            Managed::Backup => {
+                let accepted = self.shared.ingest.backup(self.view.clone(), self.mailbox.clone(), link.key());
+                return self.park_for_reply(link, session, exchange, accepted);
+            }
+        };
+        let status = Payload::private(self.status().into_bytes());
+        self.answer(link, session, &exchange, Answer::json(code, status));
     }
 
     /// The body of a bootstrap call has come.

@@ -19,7 +19,7 @@ pub(super) enum Allowed {
     Silent,
     /// Any origin.
     Any,
-    /// This origin; the answer differs by origin.
+    /// This origin.
     This(Box<str>),
 }
 
@@ -54,13 +54,14 @@ impl Origins {
 }
 
 impl Allowed {
-    /// The header fields.
-    pub fn fields(&self) -> Vec<(&'static str, &str)> {
-        match self {
-            Allowed::Silent => Vec::new(),
-            Allowed::Any => vec![("Access-Control-Allow-Origin", "*")],
-            Allowed::This(origin) => vec![("Access-Control-Allow-Origin", origin), ("Vary", "Origin")],
-        }
+    /// The header field. Whether there is one, and what it says, differs by origin: the answer says so by `Vary`.
+    pub fn field(&self) -> Option<(&'static str, &str)> {
+        let value = match self {
+            Allowed::Silent => return None,
+            Allowed::Any => "*",
+            Allowed::This(origin) => origin,
+        };
+        Some(("Access-Control-Allow-Origin", value))
     }
 }
 
@@ -81,6 +82,9 @@ pub(super) fn preflight(
         if let Some(headers) = head.access_control_request_headers {
             fields.push(("Access-Control-Allow-Headers", headers.to_owned()));
         }
+        if head.access_control_request_private_network {
+            fields.push(("Access-Control-Allow-Private-Network", "true".to_owned()));
+        }
         fields.push(("Access-Control-Max-Age", max_age_seconds.to_string()));
     }
     Some(fields)
@@ -98,13 +102,10 @@ mod tests {
     }
 
     #[test]
-    fn a_list_allows_only_its_own_and_says_that_answers_differ() {
+    fn a_list_allows_only_its_own() {
         let origins = Origins::new(&["https://shop.example/".into()]);
         let allowed = origins.allow(Some("https://Shop.example"));
-        assert_eq!(
-            allowed.fields(),
-            [("Access-Control-Allow-Origin", "https://Shop.example"), ("Vary", "Origin")]
-        );
+        assert_eq!(allowed.field(), Some(("Access-Control-Allow-Origin", "https://Shop.example")));
         assert_eq!(origins.allow(Some("https://evil.example")), Allowed::Silent);
     }
 }

@@ -25,12 +25,14 @@ pub(super) struct Answer {
     pub content_type: Option<&'static str>,
     pub body: Payload,
     pub fields: Vec<(&'static str, String)>,
+    /// Whether its coding depends on what the request accepts.
+    pub by_coding: bool,
 }
 
 impl Answer {
     /// A body of a type.
     pub fn new(status: u16, content_type: &'static str, body: Payload) -> Self {
-        Self { status, content_type: Some(content_type), body, fields: Vec::new() }
+        Self { status, content_type: Some(content_type), body, fields: Vec::new(), by_coding: false }
     }
 
     /// A body in JSON.
@@ -40,7 +42,8 @@ impl Answer {
 
     /// Nothing but a status.
     pub fn empty(status: u16) -> Self {
-        Self { status, content_type: None, body: Payload::Static(b""), fields: Vec::new() }
+        let body = Payload::Static(b"");
+        Self { status, content_type: None, body, fields: Vec::new(), by_coding: false }
     }
 
     /// `{"error": …}`.
@@ -51,6 +54,12 @@ impl Answer {
     /// With one more header field.
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.fields.push((name, value.into()));
+        self
+    }
+
+    /// As an answer that comes in one coding or another.
+    pub fn by_coding(mut self) -> Self {
+        self.by_coding = true;
         self
     }
 
@@ -68,13 +77,17 @@ impl Exchange {
     /// request came.
     pub fn send(&self, link: &mut Link<'_>, answer: Answer, connection: Connection) {
         let length = answer.body.len();
-        let mut fields = self.allowed.fields();
+        let mut fields = Vec::with_capacity(3 + answer.fields.len());
+        // Nothing may be kept for somebody else: nearly all depends on a secret or key, and all on this moment.
+        fields.push(("Cache-Control", "no-store"));
+        fields.push(("Vary", if answer.by_coding { "Origin, Accept-Encoding" } else { "Origin" }));
+        fields.extend(self.allowed.field());
         fields.extend(answer.fields.iter().map(|(name, value)| (*name, value.as_str())));
         let mut head = Vec::with_capacity(256 + if length <= JOINED_BYTES_MAX { length } else { 0 });
         ResponseHead {
             status: answer.status,
             content_type: answer.content_type,
-            content_length: (answer.status != 204).then_some(length as u64),
+            content_length: (!matches!(answer.status, 204 | 304)).then_some(length as u64),
             connection,
             fields: &fields,
         }

@@ -11,7 +11,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The process is alive, since it answers.
 pub(super) fn liveness() -> Answer {
-    Answer::new(200, TEXT, text("Healthy")).with("Cache-Control", "no-store")
+    Answer::new(200, TEXT, text("Healthy"))
 }
 
 /// Whether there is data to serve, and whether it is kept up to date: in FeatBit's words. An agent that is about to end
@@ -23,7 +23,7 @@ pub(super) fn readiness(is_ending: bool, view: &Snapshot, state: SyncState) -> A
         state if state.is_current() => (200, "Healthy"),
         _ => (200, "Degraded"),
     };
-    Answer::new(status, TEXT, text(word)).with("Cache-Control", "no-store")
+    Answer::new(status, TEXT, text(word))
 }
 
 impl Server {

@@ -121,7 +121,7 @@ impl Server {
                 self.let_in(link, session, secret, slot, kind, sdk);
             }
             Verdict::Refused(refused) => {
-                self.meter.refused(refused.into());
+                self.note_refused(refused.into(), Some(&secret));
                 self.close_refused(link, session);
             }
             Verdict::Undecided => {
@@ -165,15 +165,16 @@ impl Server {
         session: &mut Session,
         held: Box<HeldStream>,
     ) {
-        let is_out_of_time = matches!(*held, HeldStream::OutOfTime { .. });
+        let (code, why) = match &*held {
+            HeldStream::OutOfTime { .. } => (close_code::POLICY, "the token is out of time: check the clock"),
+            HeldStream::Verdict { secret, .. } => {
+                self.meter.limit_hit(Limit::VerdictWait);
+                let (reason, why) = self.undecided();
+                self.note_refused(reason, Some(secret));
+                (close_code::TRY_AGAIN, why)
+            }
+        };
         session.state = State::Held(held);
-        if is_out_of_time {
-            let why = "the token is out of time: check the clock";
-            return self.close_stream(link, session, close_code::POLICY, why);
-        }
-        self.meter.limit_hit(Limit::VerdictWait);
-        let (reason, why) = self.undecided();
-        self.meter.refused(reason);
-        self.close_stream(link, session, close_code::TRY_AGAIN, why);
+        self.close_stream(link, session, code, why);
     }
 }

@@ -1,8 +1,10 @@
 //! The HTTP conversation up to a whole request: heads, bodies, time limits, answers.
 
 use crate::net::service::{Close, Link};
+use crate::payload::Payload;
 use crate::telemetry::metrics::Closed;
 use crate::wire::http1::Refusal;
+use crate::wire::http1::foreign::Foreign;
 use crate::wire::http1::head::{self, HeadLimits};
 use crate::wire::http1::response::Connection;
 
@@ -16,7 +18,8 @@ use super::session::{Parked, Session, State, Wait};
 
 /// What is answered, without TLS, to a request without TLS where TLS is spoken.
 pub const PLAIN_REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
-    Content-Type: text/plain; charset=utf-8\r\nContent-Length: 46\r\nConnection: close\r\n\r\n\
+    Content-Type: text/plain; charset=utf-8\r\nContent-Length: 46\r\nCache-Control: no-store\r\n\
+    Connection: close\r\n\r\n\
     This port speaks TLS: use https:// or wss://.\n";
 
 impl Server {
@@ -46,10 +49,25 @@ impl Server {
                 0
             }
             Err(refusal) => {
-                self.refuse(link, session, refusal);
+                match Foreign::of(bytes) {
+                    Some(foreign) => self.refuse_foreign(link, session, foreign),
+                    None => self.refuse(link, session, refusal),
+                }
                 bytes.len()
             }
         }
+    }
+
+    /// Answers who does not speak HTTP/1, and ends the connection.
+    fn refuse_foreign(&mut self, link: &mut Link<'_>, session: &mut Session, foreign: Foreign) {
+        self.note_foreign(foreign);
+        let Some(answer) = foreign.answer() else {
+            return self.refuse(link, session, Refusal::new(400, "the PROXY protocol is not taken here"));
+        };
+        self.meter.answered(Route::Unknown, 505);
+        link.send(Payload::Static(answer));
+        session.state = State::Over;
+        link.close(Close::Linger);
     }
 
     /// Answers a request that cannot be understood, and ends the connection.
@@ -80,7 +98,7 @@ impl Server {
         match body {
             Ok(body) => {
                 if expects_continue {
-                    link.send(crate::payload::Payload::Static(crate::wire::http1::response::CONTINUE));
+                    link.send(Payload::Static(crate::wire::http1::response::CONTINUE));
                 }
                 link.set_deadline(link.now().after(self.shared.options.body_time));
                 session.state = State::Body(Box::new(body));
@@ -211,7 +229,11 @@ impl Server {
             State::Parked(parked) => {
                 self.meter.limit_hit(Limit::VerdictWait);
                 let (reason, why) = self.undecided();
-                self.meter.refused(reason);
+                let secret = match &parked.wait {
+                    Wait::Verdict(asked) | Wait::Memory(asked) => Some(&asked.secret),
+                    Wait::Reply => None,
+                };
+                self.note_refused(reason, secret);
                 self.answer_after_wait(link, session, &parked.exchange, Answer::later(why));
             }
             State::Held(held) => self.held_too_long(link, session, held),

@@ -86,7 +86,14 @@ impl Server {
                     self.ask_again(link, session, *parked);
                 }
             }
-            _ => {}
+            State::Head { .. }
+            | State::Body(_)
+            | State::Parked(_)
+            | State::Held(_)
+            | State::Relay(_)
+            | State::Echo(_)
+            | State::Closing(_)
+            | State::Over => {}
         }
     }
 }

@@ -39,6 +39,8 @@ pub(super) struct Meter {
 
 /// Says once a minute that somebody speaks plain HTTP where TLS is spoken.
 static PLAIN_HTTP: RateLimit = RateLimit::new(60_000);
+/// Says once a minute that a proxy sends the PROXY protocol where TLS is spoken.
+static PROXY: RateLimit = RateLimit::new(60_000);
 /// Says once a minute why a client's certificate was refused.
 static CLIENT_CERTIFICATE: RateLimit = RateLimit::new(60_000);
 
@@ -115,7 +117,18 @@ impl Meter {
             self.own.limit_hit(match route {
                 Route::Bootstrap => Limit::BootstrapBytes,
                 Route::ClientPoll => self.poll_limit,
-                _ => Limit::BodyBytes,
+                Route::Streaming
+                | Route::Echo
+                | Route::ServerPoll
+                | Route::Track
+                | Route::Backup
+                | Route::Status
+                | Route::Resync
+                | Route::Register
+                | Route::Liveness
+                | Route::Readiness
+                | Route::Metrics
+                | Route::Unknown => Limit::BodyBytes,
             });
         }
     }
@@ -205,6 +218,11 @@ impl Meter {
                 "a client was refused for its certificate: {}. Tls__ClientCaFile names who issues the right ones",
                 now.complaint.unwrap_or("it cannot be used")
             );
+        }
+        if failed(HandshakeFailure::ProxyProtocol)
+            && let Some(held_back) = PROXY.allow(self.now_ms())
+        {
+            tracing::warn!(others_like_it = held_back, "{}", super::refusals::NO_PROXY_PROTOCOL);
         }
         if failed(HandshakeFailure::PlainHttp)
             && let Some(held_back) = PLAIN_HTTP.allow(self.now_ms())

@@ -26,8 +26,11 @@ mod memory_tests;
 mod meter;
 mod poll;
 mod push;
+mod refusals;
 mod relay;
 mod request;
+#[cfg(test)]
+mod route_tests;
 mod routes;
 mod server;
 mod session;

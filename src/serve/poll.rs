@@ -70,7 +70,7 @@ impl Server {
             self.hold(link.key());
             return Err(Wait::Verdict(asked));
         }
-        let (answer, synced) = self.judged(verdict, exchange, &asked.question);
+        let (answer, synced) = self.judged(verdict, exchange, &asked);
         if !self.fits(link, answer.body.private_bytes()) {
             self.join_hungry(link);
             return Err(Wait::Memory(asked));
@@ -92,16 +92,11 @@ impl Server {
     }
 
     /// The answer to a question, and what it counts as.
-    fn judged(
-        &mut self,
-        verdict: Verdict,
-        exchange: &Exchange,
-        question: &Question,
-    ) -> (Answer, Option<SyncKind>) {
+    fn judged(&mut self, verdict: Verdict, exchange: &Exchange, asked: &Asked) -> (Answer, Option<SyncKind>) {
         let slot = match verdict {
             Verdict::Accepted { slot, .. } => slot,
             Verdict::Refused(refused) => {
-                self.meter.refused(refused.into());
+                self.note_refused(refused.into(), Some(&asked.secret));
                 return (unauthorized(), None);
             }
             Verdict::Undecided => return (Answer::later(self.undecided().1), None),
@@ -109,6 +104,7 @@ impl Server {
         let Some(environment) = self.view.environment(slot).cloned() else {
             return (Answer::later("the environment is being replaced"), None);
         };
+        let question = &asked.question;
         if let Question::ServerPoll { timestamp_ms } | Question::ClientPoll { timestamp_ms, .. } = question {
             environment.note_asked(*timestamp_ms, self.shared.wall_ms);
         }
@@ -122,7 +118,8 @@ impl Server {
                 let outcome =
                     environment.client_sync(self.view.segments(), audience, *timestamp_ms, &mut body);
                 if outcome.kind == SyncKind::Patch && outcome.flags == 0 {
-                    return (Answer::empty(200), None);
+                    // To some SDKs an empty body is an error, and 200 moves the time that others ask from.
+                    return (Answer::empty(304), None);
                 }
                 (Answer::json(200, Payload::private(body)), Some(outcome.kind))
             }
@@ -142,10 +139,8 @@ impl Server {
         let full = environment.polls_full(timestamp_ms);
         if full && exchange.accepts_gzip {
             if let Some(body) = environment.poll_full_gzip() {
-                let answer = Answer::json(200, body.clone())
-                    .with("Content-Encoding", "gzip")
-                    .with("Vary", "Accept-Encoding");
-                return (answer, Some(SyncKind::Full));
+                let answer = Answer::json(200, body.clone()).with("Content-Encoding", "gzip");
+                return (answer.by_coding(), Some(SyncKind::Full));
             }
             self.shared.ingest.compress(environment);
         }
@@ -153,7 +148,7 @@ impl Server {
             Poll::Empty => (Answer::empty(200), None),
             Poll::Body(body) => {
                 let kind = if full { SyncKind::Full } else { SyncKind::Patch };
-                (Answer::json(200, body).with("Vary", "Accept-Encoding"), Some(kind))
+                (Answer::json(200, body).by_coding(), Some(kind))
             }
         }
     }

@@ -81,7 +81,7 @@ impl Server {
             session.why = Some(Closed::Revoked);
             return;
         }
-        self.meter.refused(super::meter::Refusal::Revoked);
+        self.note_refused(super::meter::Refusal::Revoked, Some(&entrance.secret));
         session.why = Some(Closed::Revoked);
         self.close_refused(link, session);
     }

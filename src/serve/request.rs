@@ -9,9 +9,10 @@ use crate::payload::Payload;
 use crate::protocol::http::{is_json_content_type, timestamp_ms};
 use crate::protocol::sdk::Sdk;
 use crate::protocol::secret::Secret;
-use crate::wire::http1::head::{BodyLength, ContentEncoding, Head, Method};
+use crate::wire::http1::head::{BodyLength, ContentEncoding, Head, Method, WebSocketFault};
 use crate::wire::http1::response::Connection;
 
+use super::admin::Managed;
 use super::body::{Body, ClientPoll, Purpose};
 use super::cors;
 use super::exchange::{Answer, Exchange};
@@ -20,6 +21,13 @@ use super::routes::Route;
 use super::server::Server;
 use super::session::{Question, Session};
 use super::verdict::{Verdict, Wanted};
+
+/// A call of an SDK that has a body.
+#[derive(Clone, Copy, Debug)]
+enum SdkCall {
+    Poll,
+    Track,
+}
 
 impl Server {
     /// Deals with a request whose head is `head`.
@@ -59,8 +67,11 @@ impl Server {
                 self.answer(link, session, &exchange, answer);
             }
             Route::ServerPoll => self.ask_server_poll(link, session, exchange, head),
-            Route::ClientPoll | Route::Track => self.begin_sdk_body(link, session, exchange, head),
-            Route::Status | Route::Backup | Route::Resync => self.manage(link, session, exchange, head),
+            Route::ClientPoll => self.begin_sdk_body(link, session, exchange, head, SdkCall::Poll),
+            Route::Track => self.begin_sdk_body(link, session, exchange, head, SdkCall::Track),
+            Route::Status => self.manage(link, session, exchange, head, Managed::Status),
+            Route::Backup => self.manage(link, session, exchange, head, Managed::Backup),
+            Route::Resync => self.manage(link, session, exchange, head, Managed::Resync),
             Route::Register => self.begin_register(link, session, exchange, head),
             Route::Bootstrap => self.begin_bootstrap(link, session, exchange, head),
             Route::Streaming | Route::Echo | Route::Unknown => {
@@ -84,9 +95,14 @@ impl Server {
             && let Some(fault) = head.websocket_fault
         {
             let answer = Answer::error(fault.status(), fault.reason());
-            return Some(match fault.status() {
-                426 => answer.with("Sec-WebSocket-Version", "13").with("Upgrade", "websocket"),
-                _ => answer,
+            let told = |answer: Answer| answer.with("Upgrade", "websocket").with("Connection", "Upgrade");
+            return Some(match fault {
+                WebSocketFault::NoUpgrade | WebSocketFault::Http10 => {
+                    self.note_lost_upgrade(fault);
+                    told(answer)
+                }
+                WebSocketFault::Version => told(answer.with("Sec-WebSocket-Version", "13")),
+                WebSocketFault::Key | WebSocketFault::Body => answer,
             });
         }
         if matches!(route, Route::Unknown | Route::Streaming | Route::Echo) || route.takes(head.method) {
@@ -106,15 +122,15 @@ impl Server {
         now: Tick,
     ) -> Result<(Secret, Verdict), Answer> {
         let Some(secret) = head.authorization.and_then(Secret::parse) else {
-            self.meter.refused(Reason::Malformed);
+            self.note_refused(Reason::Malformed, None);
             return Err(Answer::error(401, "Authorization must be an environment secret"));
         };
         match self.judge(&secret, wanted, now) {
             Verdict::Refused(refused) => {
-                self.meter.refused(refused.into());
+                self.note_refused(refused.into(), Some(&secret));
                 Err(unauthorized())
             }
-            verdict => Ok((secret, verdict)),
+            verdict @ (Verdict::Accepted { .. } | Verdict::Undecided) => Ok((secret, verdict)),
         }
     }
 
@@ -148,29 +164,30 @@ impl Server {
         session: &mut Session,
         mut exchange: Exchange,
         head: &Head<'_>,
+        call: SdkCall,
     ) {
-        let wanted = match exchange.route {
-            Route::ClientPoll => self.wanted_for_poll(SecretKind::Client),
-            _ => Wanted::Any,
+        let wanted = match call {
+            SdkCall::Poll => self.wanted_for_poll(SecretKind::Client),
+            SdkCall::Track => Wanted::Any,
         };
         let judged = self.judge_authorization(head, wanted, link.now()).and_then(|(secret, _)| {
             let gzip = accept_json(head)?;
-            let purpose = match exchange.route {
-                Route::ClientPoll => {
+            let purpose = match call {
+                SdkCall::Poll => {
                     let timestamp_ms = timestamp_ms(head.query).map_err(|_| bad_timestamp())?;
                     let sdk = Sdk::of(head.user_agents);
                     Purpose::ClientPoll(ClientPoll { secret, timestamp_ms, sdk })
                 }
-                _ => Purpose::Track { secret },
+                SdkCall::Track => Purpose::Track { secret },
             };
             Ok((purpose, gzip))
         });
         match judged {
             Ok((purpose, gzip)) => {
                 let options = &self.shared.options;
-                let max = match purpose {
-                    Purpose::ClientPoll(_) => options.body_bytes_max.min(options.user_bytes_max),
-                    _ => options.body_bytes_max,
+                let max = match call {
+                    SdkCall::Poll => options.body_bytes_max.min(options.user_bytes_max),
+                    SdkCall::Track => options.body_bytes_max,
                 };
                 let body =
                     Body::begin(exchange, purpose, head.body, gzip, max, Some(self.shared.body_memory()));
@@ -191,7 +208,7 @@ impl Server {
         head: &Head<'_>,
     ) {
         let known = head.authorization.and_then(|key| self.relay_key(key)).ok_or_else(|| {
-            self.meter.refused(Reason::RelayKey);
+            self.note_refused(Reason::RelayKey, None);
             Answer::error(401, "Authorization must be one of the agent's RelayKeys")
         });
         match known.and_then(|_| accept_json(head)) {

@@ -6,7 +6,8 @@ use crate::wire::http1::target::{path_is, path_under};
 
 use super::session::Door;
 
-/// What a path stands for.
+/// What a path stands for. Every match on it names every route: what falls through to another route's arm would answer
+/// with what that one guards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     /// `/streaming`: the WebSocket of SDKs.
@@ -40,7 +41,7 @@ pub enum Route {
 }
 
 /// Every fixed path; FeatBit's documentation writes the management paths without `public`.
-const PATHS: [(&str, Route); 16] = [
+pub(super) const PATHS: [(&str, Route); 16] = [
     ("/api/public/sdk/server/latest-all", Route::ServerPoll),
     ("/api/public/sdk/client/latest-all", Route::ClientPoll),
     ("/api/public/insight/track", Route::Track),
@@ -79,10 +80,7 @@ impl Route {
 
     /// The value of `Allow` for the route.
     pub(super) fn allow(self) -> &'static str {
-        match self {
-            _ if self.takes(Method::Post) => "POST, OPTIONS",
-            _ => "GET, HEAD, OPTIONS",
-        }
+        if self.takes(Method::Post) { "POST, OPTIONS" } else { "GET, HEAD, OPTIONS" }
     }
 
     /// Whether the route answers the method.
@@ -92,7 +90,13 @@ impl Route {
                 method == Method::Post
             }
             Route::Streaming | Route::Echo => method == Method::Get,
-            _ => matches!(method, Method::Get | Method::Head),
+            Route::ServerPoll
+            | Route::Backup
+            | Route::Status
+            | Route::Liveness
+            | Route::Readiness
+            | Route::Metrics
+            | Route::Unknown => matches!(method, Method::Get | Method::Head),
         }
     }
 

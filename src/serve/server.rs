@@ -180,7 +180,14 @@ impl Service for Server {
             // Held back because the peer is slow to take what it asked for: it may have asked for more before.
             State::Head { .. } | State::Body(_) | State::Stream(_) | State::Relay(_) | State::Echo(_)
                 if link.is_paused() => {}
-            _ => link.close(crate::net::service::Close::Flush),
+            State::Head { .. }
+            | State::Body(_)
+            | State::Held(_)
+            | State::Stream(_)
+            | State::Relay(_)
+            | State::Echo(_)
+            | State::Closing(_)
+            | State::Over => link.close(crate::net::service::Close::Flush),
         }
     }
 
@@ -217,7 +224,13 @@ impl Service for Server {
                 self.secrets.leave(stream.secret);
             }
             State::Relay(relay) => self.relay_left(key, &relay),
-            _ => {}
+            State::Head { .. }
+            | State::Body(_)
+            | State::Parked(_)
+            | State::Held(_)
+            | State::Echo(_)
+            | State::Closing(_)
+            | State::Over => {}
         }
     }
 }

@@ -66,6 +66,7 @@ impl Server {
         let kind = match kind.as_deref() {
             Some("server") => SecretKind::Server,
             Some("client") => SecretKind::Client,
+            Some("relay-proxy") => return self.refuse_bare(link, session, Refusal::RelayKey),
             _ => return self.refuse_malformed(link, session),
         };
         if !matches!(query_param(head.query, "version").as_deref(), None | Some("" | "1" | "2")) {
@@ -81,7 +82,12 @@ impl Server {
     }
 
     fn refuse_malformed(&mut self, link: &mut Link<'_>, session: &mut Session) {
-        self.meter.refused(Refusal::Malformed);
+        self.refuse_bare(link, session, Refusal::Malformed);
+    }
+
+    /// Refuses who showed no secret that could be told of.
+    fn refuse_bare(&mut self, link: &mut Link<'_>, session: &mut Session, why: Refusal) {
+        self.note_refused(why, None);
         self.close_refused(link, session);
     }
 

@@ -129,9 +129,12 @@ impl Secure {
     /// Takes bytes from the network; what has to be sent because of them is left in `scratch`.
     fn receive(&mut self, bytes: &mut [u8], scratch: &mut Scratch) -> Result<Option<Established>, Failure> {
         scratch.begin();
-        // Records of TLS begin with a small number, requests of HTTP with a letter.
-        let plain_http = !std::mem::replace(&mut self.begun, true) && bytes[0].is_ascii_uppercase();
-        let received = if plain_http {
+        let first = !std::mem::replace(&mut self.begun, true);
+        let received = if first && is_proxy_protocol(bytes) {
+            // Neither the proxy nor the client behind it would understand an answer.
+            Err(Failure::ProxyProtocol)
+        } else if first && bytes[0].is_ascii_uppercase() {
+            // Records of TLS begin with a small number, requests of HTTP with a letter.
             scratch.out.push(self.refusal);
             Err(Failure::PlainHttp)
         } else {
@@ -207,6 +210,11 @@ impl Secure {
         self.channel.say_goodbye(&mut scratch.out);
         self.write_out(socket, scratch)
     }
+}
+
+/// Whether a connection begins with the PROXY protocol of HAProxy, version 1 or 2.
+fn is_proxy_protocol(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"PROXY ") || bytes.starts_with(b"\r\n\r\n\0")
 }
 
 /// Writes once; a full socket takes nothing.

@@ -147,6 +147,8 @@ labels! {
     HandshakeFailure {
         /// The peer began like HTTP, without TLS.
         PlainHttp => "plain_http",
+        /// The peer, a proxy, began with the PROXY protocol.
+        ProxyProtocol => "proxy_protocol",
         /// It sent what is no TLS, or breaks its rules.
         Protocol => "protocol",
         /// No common version, cipher, group or protocol.

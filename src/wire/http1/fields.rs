@@ -32,6 +32,7 @@ pub(super) struct Fields<'b> {
     user_agents: [Option<&'b str>; 3],
     access_control_request_method: Option<&'b str>,
     access_control_request_headers: Option<&'b str>,
+    access_control_request_private_network: bool,
 }
 
 impl<'b> Fields<'b> {
@@ -101,6 +102,10 @@ impl<'b> Fields<'b> {
             }
             30 if is("access-control-request-headers") => {
                 self.access_control_request_headers.get_or_insert(visible(value)?);
+                Ok(())
+            }
+            38 if is("access-control-request-private-network") => {
+                self.access_control_request_private_network = value.eq_ignore_ascii_case(b"true");
                 Ok(())
             }
             _ => Ok(()),
@@ -206,6 +211,7 @@ impl<'b> Fields<'b> {
             user_agents: self.user_agents,
             access_control_request_method: self.access_control_request_method,
             access_control_request_headers: self.access_control_request_headers,
+            access_control_request_private_network: self.access_control_request_private_network,
             len,
         }
     }
@@ -230,15 +236,21 @@ impl<'b> Fields<'b> {
         }
     }
 
-    /// `None` if nobody asked for WebSocket in the way that RFC 6455 section 4.2.1 describes.
+    /// `None` if nobody asked for WebSocket in the way that RFC 6455 section 4.2.1 describes, nor did before a proxy took
+    /// something of it away.
     fn websocket(
         &self,
         method: Method,
         minor_version: u8,
         has_body: bool,
     ) -> Option<Result<Upgrade<'b>, WebSocketFault>> {
-        if method != Method::Get || !self.asks_websocket || !self.says_upgrade {
+        if method != Method::Get {
             return None;
+        }
+        if !self.asks_websocket || !self.says_upgrade {
+            let asked = self.websocket_key.is_some() || self.websocket_version_seen;
+            let fault = if minor_version == 0 { WebSocketFault::Http10 } else { WebSocketFault::NoUpgrade };
+            return asked.then_some(Err(fault));
         }
         let key = self.websocket_key.and_then(|key| std::str::from_utf8(key).ok());
         Some(match key {

@@ -68,7 +68,8 @@ pub struct Upgrade<'b> {
     pub key: &'b str,
 }
 
-/// Why a GET that asks for WebSocket (`Upgrade: websocket` and `Connection: upgrade`) cannot have it.
+/// Why a GET that asks for WebSocket (`Upgrade: websocket` and `Connection: upgrade`, or what is left of the wish) cannot
+/// have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WebSocketFault {
     /// `Sec-WebSocket-Key` is missing, repeated or not 16 bytes of base64.
@@ -77,16 +78,20 @@ pub enum WebSocketFault {
     Version,
     /// The request is HTTP/1.0.
     Http10,
+    /// There is a `Sec-WebSocket-Key` or `Sec-WebSocket-Version`, but no upgrade is asked for: a proxy on the way drops
+    /// those fields, which are for the next hop only.
+    NoUpgrade,
     /// The request has a body, whose bytes could be taken for frames.
     Body,
 }
 
 impl WebSocketFault {
-    /// 426 for another version (the answer then carries `Sec-WebSocket-Version: 13`), else 400.
+    /// 426 where another protocol or version would do (the answer then carries `Upgrade: websocket` and, for another
+    /// version, `Sec-WebSocket-Version: 13`), else 400.
     pub const fn status(self) -> u16 {
         match self {
-            WebSocketFault::Version => 426,
-            _ => 400,
+            WebSocketFault::Version | WebSocketFault::Http10 | WebSocketFault::NoUpgrade => 426,
+            WebSocketFault::Key | WebSocketFault::Body => 400,
         }
     }
 
@@ -95,7 +100,12 @@ impl WebSocketFault {
         match self {
             WebSocketFault::Key => "Sec-WebSocket-Key is missing or invalid",
             WebSocketFault::Version => "Sec-WebSocket-Version must be 13",
-            WebSocketFault::Http10 => "WebSocket needs HTTP/1.1",
+            WebSocketFault::Http10 => {
+                "WebSocket needs HTTP/1.1, and the request came by HTTP/1.0: a proxy on the way has to speak HTTP/1.1"
+            }
+            WebSocketFault::NoUpgrade => {
+                "the WebSocket request came without Upgrade or Connection: a proxy on the way has to pass them on"
+            }
             WebSocketFault::Body => "a WebSocket upgrade has no body",
         }
     }
@@ -139,6 +149,8 @@ pub struct Head<'b> {
     pub access_control_request_method: Option<&'b str>,
     /// `Access-Control-Request-Headers`, visible ASCII.
     pub access_control_request_headers: Option<&'b str>,
+    /// Whether `Access-Control-Request-Private-Network` asks for access from a public page to a private address.
+    pub access_control_request_private_network: bool,
     /// Bytes of the head, the empty line included: the body begins there.
     pub len: usize,
 }

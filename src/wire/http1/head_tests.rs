@@ -65,11 +65,33 @@ fn reads_who_asks_where_the_user_agent_is_not_theirs_to_set() {
     assert_eq!(head(text).user_agents, [Some("a"), Some("b"), Some("c")]);
 }
 
+/// What went wrong: what a proxy had left of the wish was taken for a plain GET, and nothing told of the proxy.
+#[test]
+fn a_wish_for_websocket_is_known_by_what_a_proxy_leaves_of_it() {
+    let fault = |version: &str, fields: &str| {
+        head(&format!("GET /streaming HTTP/{version}\r\nHost: h\r\n{fields}\r\n")).websocket_fault
+    };
+    let both = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let asked = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+    assert_eq!(fault("1.1", both), Some(WebSocketFault::NoUpgrade));
+    assert_eq!(fault("1.1", "Sec-WebSocket-Version: 13\r\n"), Some(WebSocketFault::NoUpgrade));
+    assert_eq!(fault("1.1", &format!("{both}Connection: Upgrade\r\n")), Some(WebSocketFault::NoUpgrade));
+    assert_eq!(fault("1.1", &format!("{both}Upgrade: websocket\r\n")), Some(WebSocketFault::NoUpgrade));
+    assert_eq!(fault("1.0", both), Some(WebSocketFault::Http10));
+    assert_eq!(fault("1.0", &format!("{both}{asked}")), Some(WebSocketFault::Http10));
+    assert_eq!(fault("1.1", ""), None);
+    assert_eq!(fault("1.1", &format!("{both}{asked}")), None);
+    let post = format!("POST / HTTP/1.1\r\nHost: h\r\n{both}\r\n");
+    assert_eq!(head(&post).websocket_fault, None);
+}
+
 #[test]
 fn reads_a_preflight() {
     let text = "OPTIONS * HTTP/1.1\r\nHost: h\r\nOrigin: null\r\nAccess-Control-Request-Method: POST\r\n\
-                Access-Control-Request-Headers: authorization, x-user-agent\r\n\r\n";
+                Access-Control-Request-Headers: authorization, x-user-agent\r\n\
+                Access-Control-Request-Private-Network: true\r\n\r\n";
     let head = head(text);
+    assert!(head.access_control_request_private_network);
     assert_eq!((head.method, head.path), (Method::Options, "*"));
     assert_eq!(head.access_control_request_method, Some("POST"));
     assert_eq!(head.access_control_request_headers, Some("authorization, x-user-agent"));
@@ -320,8 +342,8 @@ fn an_upgrade_fulfils_every_condition() {
     let without = |line: &str| -> String {
         UPGRADE.split_inclusive("\r\n").filter(|field| !field.starts_with(line)).collect()
     };
-    assert_eq!(upgrade(&get(&without("Upgrade"))), (None, None));
-    assert_eq!(upgrade(&get(&without("Connection"))), (None, None));
+    assert_eq!(upgrade(&get(&without("Upgrade"))), (None, Some(WebSocketFault::NoUpgrade)));
+    assert_eq!(upgrade(&get(&without("Connection"))), (None, Some(WebSocketFault::NoUpgrade)));
     assert_eq!(upgrade(&get(UPGRADE).replace("GET", "POST")), (None, None));
     let fault = |fields: &str| upgrade(&get(fields)).1;
     assert_eq!(fault(&without("Sec-WebSocket-Key")), Some(WebSocketFault::Key));

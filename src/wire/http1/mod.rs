@@ -6,6 +6,7 @@
 
 pub mod chunked;
 mod fields;
+pub mod foreign;
 pub mod head;
 pub mod response;
 pub mod target;

@@ -39,7 +39,8 @@ pub struct ResponseHead<'a> {
     pub status: u16,
     /// `Content-Type`, if there is a body to describe.
     pub content_type: Option<&'a str>,
-    /// `Content-Length`, in bytes; `None` only where none may stand (1xx, 204).
+    /// `Content-Length`, in bytes; `None` where none may stand (1xx, 204), or where it would be that of another
+    /// answer (304).
     pub content_length: Option<u64>,
     /// What becomes of the connection.
     pub connection: Connection,
