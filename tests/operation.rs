@@ -459,6 +459,35 @@ fn health_asks_a_running_agent() {
     assert_eq!(run_to_end(&["health", "--url", &url], &[], SOON).0, Some(1));
 }
 
+/// What went wrong: an agent on all addresses was asked at one loopback alone, and a machine may lack either.
+#[test]
+fn health_asks_at_both_loopbacks() {
+    let Ok(listener) = TcpListener::bind("[::1]:0") else {
+        return common::left_out("health_asks_at_both_loopbacks", "this machine has no IPv6");
+    };
+    let port = listener.local_addr().unwrap().port();
+    let health = |url: &str| run_to_end(&["health", "--urls", &format!("{url}:{port}")], &[], SOON);
+    let answering = std::thread::spawn(move || {
+        for _ in 0..2 {
+            let mut asked = http::Connection::accepted(listener.accept().unwrap().0).unwrap();
+            asked.read_request().unwrap();
+            asked.send(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nHealthy").unwrap();
+        }
+    });
+    for url in ["http://*", "http://[::]"] {
+        let (code, text) = health(url);
+        assert_eq!(code, Some(0), "{text}");
+        assert!(text.contains(&format!("http://[::1]:{port}/health/readiness: 200 Healthy")), "{text}");
+    }
+    answering.join().unwrap();
+    // Nobody answers any more: both are told.
+    let (code, text) = health("http://*");
+    assert_eq!(code, Some(1));
+    for loopback in ["127.0.0.1", "[::1]"] {
+        assert!(text.contains(&format!("http://{loopback}:{port}")), "{text}");
+    }
+}
+
 #[test]
 fn a_port_in_use_ends_the_start_and_says_so() {
     let (agent, _) = serving(|agent| agent);
