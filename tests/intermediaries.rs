@@ -11,8 +11,8 @@ use common::agent::{API_KEY, Agent, Builder};
 use common::browser::{Browser, ann, change_a, environment as page_environment, serving};
 use common::dataset::{Dataset, Environment, Kind, START_MS, boolean_flag, secret_text, user};
 use common::frames::RawSocket;
+use common::frontend::{self, Frontend, installed_of};
 use common::http::{Connection, get, post_json};
-use common::nginx::Nginx;
 use common::raw::{CLIENT_POLL, SERVER_POLL, assert_error, connect, request, send};
 use common::sdk::Mode;
 use common::ws::{Stream, token};
@@ -26,6 +26,11 @@ const UPGRADE: [(&str, &str); 2] =
 fn started() -> (Agent, Environment) {
     let environment = Environment::new(1).flag(boolean_flag("flag"));
     (Builder::offline().api_key().data_file(&Dataset::of([environment.clone()])).start(), environment)
+}
+
+/// A proxy in front of the agent, if it is installed.
+fn in_front(test: &str, kind: frontend::Kind, agent: &Agent) -> Option<Frontend> {
+    installed_of(test, &[kind]).first().map(|kind| Frontend::start(*kind, &[agent.port()]))
 }
 
 /// The lines of the log that hold all of these parts.
@@ -47,10 +52,7 @@ fn told_once(agent: &Agent, parts: &[&str]) -> String {
 #[test]
 fn a_cache_in_front_keeps_nothing_for_somebody_else() {
     let (agent, environment) = started();
-    let in_http = "proxy_cache_path cache keys_zone=all:1m;";
-    let in_location =
-        "proxy_cache all; proxy_cache_valid any 1m; add_header X-Cache $upstream_cache_status always;";
-    let Some(nginx) = Nginx::start("cache in front", agent.port(), in_http, in_location) else { return };
+    let Some(nginx) = in_front("cache in front", frontend::Kind::NginxCaching, &agent) else { return };
     let secret = environment.secret(Kind::Server);
     for (target, right, wrong) in [
         (SERVER_POLL, secret.as_str(), "wrong"),
@@ -94,13 +96,12 @@ fn a_proxy_that_drops_the_upgrade_is_told_of() {
 
     // A real one, as it is without those lines and with them.
     let (agent, environment) = started();
-    let Some(bare) = Nginx::start("bare proxy", agent.port(), "", "proxy_http_version 1.0;") else { return };
+    let Some(bare) = in_front("bare proxy", frontend::Kind::NginxBare, &agent) else { return };
     let upgrade = [&UPGRADE[..], &[("Upgrade", "websocket"), ("Connection", "Upgrade")]].concat();
     let refused = get(bare.port(), &target, &upgrade).unwrap();
     assert_eq!(refused.status, 426);
     told_once(&agent, &["WARN", "cannot stream"]);
-    let passing = "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\";";
-    let Some(passing) = Nginx::start("passing proxy", agent.port(), "", passing) else { return };
+    let Some(passing) = in_front("passing proxy", frontend::Kind::NginxHttp, &agent) else { return };
     let target =
         format!("/streaming?type=server&token={}", token(&environment.secret(Kind::Server), now_ms(), 5));
     RawSocket::upgrade(passing.port(), &target, &[]);
@@ -191,7 +192,7 @@ fn doubled_slashes_are_taken_as_one() {
 #[test]
 fn polls_with_nothing_new_pass_a_proxy() {
     let (agent, environment) = started();
-    let Some(nginx) = Nginx::start("304", agent.port(), "", "proxy_http_version 1.1;") else { return };
+    let Some(nginx) = in_front("304", frontend::Kind::NginxHttp, &agent) else { return };
     let secret = environment.secret(Kind::Client);
     let poll = |port: u16, timestamp: i64| {
         let target = format!("{CLIENT_POLL}?timestamp={timestamp}");
@@ -221,7 +222,7 @@ fn the_browser_sdk_polls_on_after_304() {
     let Some(mut browser) = Browser::launch("polls on after 304") else { return };
     let mut environment = page_environment();
     let agent = serving(&environment);
-    let Some(nginx) = Nginx::start("browser", agent.port(), "", "proxy_http_version 1.1;") else { return };
+    let Some(nginx) = in_front("browser", frontend::Kind::NginxHttp, &agent) else { return };
     let secret = environment.secret(Kind::Client);
     for (round, url) in [(1, agent.url()), (2, nginx.url())] {
         let mut tab = browser.tab(&format!("round {round}"));

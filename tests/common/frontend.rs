@@ -20,15 +20,19 @@ pub enum Kind {
     NginxStream,
     /// HAProxy that understands HTTP.
     HaproxyHttp,
+    /// nginx without a word on WebSocket: HTTP/1.0 to the agent, and no upgrade.
+    NginxBare,
+    /// nginx that keeps every answer for a minute, unless the answer forbids it, and says in `X-Cache` where it is from.
+    NginxCaching,
 }
 
 impl Kind {
-    /// All of them.
+    /// Those that are as docs/operations.md wants them.
     pub const ALL: [Kind; 3] = [Kind::NginxHttp, Kind::NginxStream, Kind::HaproxyHttp];
 
     fn program(self) -> &'static str {
         match self {
-            Kind::NginxHttp | Kind::NginxStream => "nginx",
+            Kind::NginxHttp | Kind::NginxStream | Kind::NginxBare | Kind::NginxCaching => "nginx",
             Kind::HaproxyHttp => "haproxy",
         }
     }
@@ -41,7 +45,7 @@ impl Kind {
         let program = found.iter().find(|file| file.is_file()).unwrap_or(&found[0]).clone();
         match self {
             Kind::NginxStream => vec![program, STREAM_MODULE.into()],
-            Kind::NginxHttp | Kind::HaproxyHttp => vec![program],
+            Kind::NginxHttp | Kind::HaproxyHttp | Kind::NginxBare | Kind::NginxCaching => vec![program],
         }
     }
 }
@@ -51,8 +55,13 @@ const STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 /// Those of the proxies that are installed. Others are reported as left out, or fail the test where all are required.
 pub fn installed(test: &str) -> Vec<Kind> {
+    installed_of(test, &Kind::ALL)
+}
+
+/// The same of these.
+pub fn installed_of(test: &str, wanted: &[Kind]) -> Vec<Kind> {
     let (installed, missing): (Vec<Kind>, Vec<Kind>) =
-        Kind::ALL.into_iter().partition(|kind| kind.files().iter().all(|file| file.is_file()));
+        wanted.iter().copied().partition(|kind| kind.files().iter().all(|file| file.is_file()));
     if !missing.is_empty() {
         let why = format!("not behind {missing:?}, which ./scripts/test installs");
         assert!(std::env::var_os(REQUIRED).is_none(), "{test}: {why}");
@@ -81,7 +90,7 @@ impl Frontend {
         fs::write(&file, configuration(kind, dir.path(), port, to)).expect("a file can be written");
         let mut command = Command::new(&kind.files()[0]);
         match kind {
-            Kind::NginxHttp | Kind::NginxStream => {
+            Kind::NginxHttp | Kind::NginxStream | Kind::NginxBare | Kind::NginxCaching => {
                 command.arg("-e").arg("errors").arg("-p").arg(dir.path()).arg("-c").arg(&file)
             }
             Kind::HaproxyHttp => command.arg("-db").arg("-f").arg(&file),
@@ -139,10 +148,21 @@ fn configuration(kind: Kind, dir: &Path, port: u16, to: &[u16]) -> String {
     let nginx = format!(
         "daemon off;\nmaster_process off;\npid {dir}/pid;\nerror_log {dir}/errors info;\nevents {{ worker_connections 512; }}\n"
     );
+    let passing = "proxy_http_version 1.1; proxy_set_header Host $host; proxy_set_header Upgrade $http_upgrade; \
+                   proxy_set_header Connection $connection_upgrade;";
+    let (in_http, in_location) = match kind {
+        Kind::NginxBare => ("", "proxy_http_version 1.0;"),
+        Kind::NginxCaching => (
+            "proxy_cache_path cache keys_zone=all:1m;",
+            "proxy_cache all; proxy_cache_valid any 1m; add_header X-Cache $upstream_cache_status always;",
+        ),
+        Kind::NginxHttp | Kind::NginxStream | Kind::HaproxyHttp => ("", passing),
+    };
     match kind {
-        Kind::NginxHttp => format!(
+        Kind::NginxHttp | Kind::NginxBare | Kind::NginxCaching => format!(
             "{nginx}http {{
     access_log off;
+    {in_http}
     client_body_temp_path {dir}/body;
     proxy_temp_path {dir}/proxy;
     fastcgi_temp_path {dir}/fastcgi;
@@ -154,10 +174,7 @@ fn configuration(kind: Kind, dir: &Path, port: u16, to: &[u16]) -> String {
         listen 127.0.0.1:{port};
         location / {{
             proxy_pass http://agents;
-            proxy_http_version 1.1;
-            proxy_set_header Host $host;
-            proxy_set_header Upgrade $http_upgrade;
-            proxy_set_header Connection $connection_upgrade;
+            {in_location}
         }}
     }}
 }}

@@ -17,7 +17,6 @@ pub mod frames;
 pub mod frontend;
 pub mod http;
 pub mod memory;
-pub mod nginx;
 pub mod proxy;
 pub mod raw;
 pub mod rng;
