@@ -12,6 +12,7 @@ use std::sync::Arc;
 use common::agent::{Agent, Builder, run_to_end};
 use common::certificates::{Authority, Pair, Wish};
 use common::dataset::{Dataset, Environment, Kind, boolean_flag, touch};
+use common::frames::{CLOSE, TEXT, upgrade_request, whole};
 use common::tls::{Secure, Streaming, VERSIONS, client, connect, get, shown, socket, trusting, was_resumed};
 use common::{SOON, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
@@ -652,4 +653,29 @@ fn check_warns_of_a_certificate_that_is_not_valid_and_of_a_chain_with_a_gap() {
             .unwrap_or_else(|| panic!("{text}"));
         assert!(line.contains(says), "{line}");
     }
+}
+
+/// What went wrong: the end of TLS and TCP came right behind the close frame, which SDKs behind a proxy then never saw.
+#[test]
+fn tls_stays_open_behind_a_close_frame_until_the_peer_has_answered_it() {
+    let place = Place::start();
+    let mut refused = connect(place.port, NAME, &place.client()).unwrap();
+    refused.write_all(&upgrade_request("/streaming?type=server&token=none", &[])).unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"invalid request, close by server") {
+        let mut byte = [0];
+        refused.read_exact(&mut byte).unwrap();
+        answer.push(byte[0]);
+    }
+    for _ in 0..20 {
+        refused.write_all(&whole(TEXT, br#"{"messageType":"ping","data":null}"#)).unwrap();
+        refused.flush().unwrap();
+        place.agent.get("/health/liveness", &[]).expect(200);
+    }
+    refused.sock.set_nonblocking(true).unwrap();
+    let end = refused.read(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(end, Err(std::io::ErrorKind::WouldBlock), "neither close_notify nor the end of TCP");
+    refused.sock.set_nonblocking(false).unwrap();
+    refused.write_all(&whole(CLOSE, &4003u16.to_be_bytes())).unwrap();
+    assert_eq!(refused.read(&mut [0]).unwrap(), 0, "close_notify comes before the end of TCP");
 }
