@@ -236,6 +236,27 @@ fn a_stream_that_gives_up_its_memory_is_still_heard_when_it_closes() {
     }
 }
 
+/// A close frame that waits for a slow peer is little, and lost it would bring the SDK back for ever.
+#[test]
+fn a_close_frame_that_waits_is_not_given_up_when_memory_is_short() {
+    let mut bench = Bench::loaded();
+    let (key, wire) = bench.connect(SecretKind::Client);
+    wire.give_room(0);
+    bench.load_with_secrets(&[SecretKind::Server], &[("flag", 1)], "v");
+    bench.later(Duration::from_secs(30));
+    let echo = json!({ "messageType": "echo", "data": "x".repeat(3000) });
+    for _ in 0..PRIVATE_BYTES_MAX / 3000 * 2 {
+        let (key, wire) = bench.connect(SecretKind::Server);
+        wire.give_room(0);
+        bench.message(key, &wire, &echo);
+    }
+    assert!(bench.io.pending_private_bytes() <= PRIVATE_BYTES_MAX);
+    bench.writable(key, &wire, usize::MAX);
+    assert_eq!(wire.close_code(), Some(4003));
+    bench.receive(key, &wire, CLOSE);
+    assert!(wire.is_shut_down());
+}
+
 #[test]
 fn an_echo_and_a_held_stream_end_as_streams_do() {
     let mut bench = Bench::new(|options| options.echo_path = Some("/echo".into()));
