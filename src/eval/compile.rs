@@ -286,6 +286,7 @@ mod tests {
             env_id: EnvironmentId::from_bytes([0; 16]),
             updated_at_ms: 0,
             suits_all_sdks: true,
+            has_microseconds: false,
             is_archived: false,
             included: Vec::new(),
             excluded: Vec::new(),

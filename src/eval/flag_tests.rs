@@ -21,6 +21,7 @@ fn def() -> FlagDef<'static> {
         variation_type: "boolean",
         updated_at_ms: -5,
         suits_all_sdks: true,
+        has_microseconds: false,
         is_archived: false,
         is_enabled: true,
         disabled_variation_id: "off",

@@ -21,6 +21,8 @@ pub struct FlagDef<'a> {
     /// Whether every SDK takes `raw` as it is: it has no `pending`, and its `updatedAt` is of the form that all of them
     /// read. Else they get a text of their own.
     pub suits_all_sdks: bool,
+    /// Whether `updatedAt` has digits below the millisecond: most SDKs cut them off, Python rounds.
+    pub has_microseconds: bool,
     /// An archived flag has no variation.
     pub is_archived: bool,
     /// A disabled flag serves `disabled_variation_id`.

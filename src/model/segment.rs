@@ -16,6 +16,8 @@ pub struct SegmentDef<'a> {
     /// Whether every SDK takes `raw` as it is: it has no `pending`, and its `updatedAt` is of the form that all of them
     /// read. Else they get a text of their own.
     pub suits_all_sdks: bool,
+    /// Whether `updatedAt` has digits below the millisecond: most SDKs cut them off, Python rounds.
+    pub has_microseconds: bool,
     /// Reported to server SDKs; evaluation does not look at it (as in FeatBit's evaluation server).
     pub is_archived: bool,
     /// `keyId`s that are in the segment.

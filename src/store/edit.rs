@@ -12,7 +12,7 @@ use super::ring::{Push, Ring};
 use super::served::served_text;
 use super::server::push_of;
 use super::table::{Entry, Table};
-use super::version::Versions;
+use super::version::{Date, Versions};
 
 /// What became of the flags or of the segments.
 #[derive(Clone, Copy, Default)]
@@ -73,12 +73,12 @@ impl Edit {
 
     /// The versions of items that changed, given their own `updatedAt`s. What comes with the environment keeps its own:
     /// nobody has any of it.
-    pub fn versions_of(&mut self, updated_at_ms: &[i64]) -> Vec<i64> {
+    pub fn versions_of(&mut self, dates: &[Date]) -> Vec<i64> {
         if !self.created {
-            return self.versions.of(updated_at_ms);
+            return self.versions.of(dates);
         }
-        updated_at_ms.iter().for_each(|version_ms| self.versions.tell(*version_ms));
-        updated_at_ms.to_vec()
+        dates.iter().for_each(|date| self.versions.tell_date(*date));
+        dates.iter().map(|date| date.ms).collect()
     }
 
     /// Gives the flags that use a segment of which another copy counts now a newer version for client SDKs.

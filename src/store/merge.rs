@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::item::Item;
 use super::table::{Entry, Position, Positions, Table};
+use super::version::Date;
 use crate::model::flag::FlagDef;
 use crate::model::segment::SegmentDef;
 
@@ -19,6 +20,8 @@ pub(super) trait Definition {
     fn updated_at_ms(&self) -> i64;
     /// Whether every SDK takes `raw` as it is.
     fn suits_all_sdks(&self) -> bool;
+    /// Whether `updatedAt` has digits below the millisecond.
+    fn has_microseconds(&self) -> bool;
 }
 
 impl Definition for FlagDef<'_> {
@@ -37,6 +40,10 @@ impl Definition for FlagDef<'_> {
     fn suits_all_sdks(&self) -> bool {
         self.suits_all_sdks
     }
+
+    fn has_microseconds(&self) -> bool {
+        self.has_microseconds
+    }
 }
 
 impl Definition for SegmentDef<'_> {
@@ -54,6 +61,10 @@ impl Definition for SegmentDef<'_> {
 
     fn suits_all_sdks(&self) -> bool {
         self.suits_all_sdks
+    }
+
+    fn has_microseconds(&self) -> bool {
+        self.has_microseconds
     }
 }
 
@@ -139,12 +150,12 @@ impl<'d, D: Definition> Plan<'d, D> {
     }
 
     /// `updatedAt` of each item that is to be made, in the order in which they will be.
-    pub fn updated_at_ms(&self) -> impl Iterator<Item = i64> {
+    pub fn dates(&self) -> impl Iterator<Item = Date> {
         let made = self.steps.iter().filter_map(|step| match step {
             Step::Make(index, _) => self.incoming.get(*index),
             Step::Keep(_) => None,
         });
-        made.map(Definition::updated_at_ms)
+        made.map(|made| Date { ms: made.updated_at_ms(), has_microseconds: made.has_microseconds() })
     }
 
     /// The table that was planned for. `make` compiles what is new or changed.

@@ -15,6 +15,7 @@ use super::resolution::Resolved;
 use super::served::served_text;
 use super::snapshot::{SecretEntry, Secrets, Snapshot};
 use super::table::Entry;
+use super::version::Date;
 use super::writer::{Change, Forgotten, Kept, Report, Writer};
 use crate::model::dataset::Finding;
 use crate::model::flag::FlagDef;
@@ -172,19 +173,19 @@ impl Round {
         let edit = self.edits.entry(slot).or_insert_with(|| Edit::new(shared, wall_ms));
         let flag_plan = flags.plan(&shared.flags, &kept.flags);
         let segment_plan = segments.plan(&shared.segments, &kept.segments);
-        let mut updated_at_ms: Vec<_> = flag_plan.iter().flat_map(Plan::updated_at_ms).collect();
-        let flag_count = updated_at_ms.len();
-        updated_at_ms.extend(segment_plan.iter().flat_map(Plan::updated_at_ms));
-        let mut versions = edit.versions_of(&updated_at_ms);
+        let mut dates: Vec<_> = flag_plan.iter().flat_map(Plan::dates).collect();
+        let flag_count = dates.len();
+        dates.extend(segment_plan.iter().flat_map(Plan::dates));
+        let mut versions = edit.versions_of(&dates);
         let highest_ms = shared.passed.highest_ms;
-        let late = |own_ms: &[i64]| own_ms.iter().any(|own_ms| *own_ms <= highest_ms);
+        let late = |dates: &[Date]| dates.iter().any(|date| date.ms <= highest_ms);
         if let Some(plan) = &flag_plan {
-            edit.flags = counts(plan, late(&updated_at_ms[..flag_count]), report);
+            edit.flags = counts(plan, late(&dates[..flag_count]), report);
         }
         let planned =
             flag_plan.map(|plan| PlannedFlags { plan, versions: versions.drain(..flag_count).collect() });
         let Some(plan) = segment_plan else { return planned };
-        edit.segments = counts(&plan, late(&updated_at_ms[flag_count..]), report);
+        edit.segments = counts(&plan, late(&dates[flag_count..]), report);
 
         let label = Arc::clone(&shared.label);
         let mut versions = versions.into_iter();

@@ -8,6 +8,15 @@
 /// reconnects without end after that.
 const MAX_MS: i64 = i64::MAX / 1_000_000;
 
+/// `updatedAt` of an item as its source gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Date {
+    /// In Unix milliseconds, truncated.
+    pub ms: i64,
+    /// Whether it has digits below the millisecond.
+    pub has_microseconds: bool,
+}
+
 /// Hands out the versions of one publish to one environment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Versions {
@@ -32,15 +41,22 @@ impl Versions {
         self.told_ms = self.told_ms.max(version_ms);
     }
 
-    /// The versions of items that changed together, given their own `updatedAt`s: each gets one of its own. What is
-    /// newer than everything told goes out as it is, the others after it.
-    pub fn of(&mut self, updated_at_ms: &[i64]) -> Vec<i64> {
-        let mut order: Vec<usize> = (0..updated_at_ms.len()).collect();
-        order.sort_by_key(|at| updated_at_ms[*at]);
-        let mut versions = updated_at_ms.to_vec();
+    /// An item is told with its own date. The Python SDK rounds it, and may then have a version one above that.
+    pub fn tell_date(&mut self, date: Date) {
+        self.tell(date.ms.saturating_add(i64::from(date.has_microseconds)));
+    }
+
+    /// The versions of items that changed together, given their own dates: each gets one of its own. What is newer than
+    /// everything told goes out as it is, the others after it.
+    pub fn of(&mut self, dates: &[Date]) -> Vec<i64> {
+        let mut order: Vec<usize> = (0..dates.len()).collect();
+        order.sort_by_key(|at| dates[*at].ms);
+        let mut versions: Vec<_> = dates.iter().map(|date| date.ms).collect();
         order.retain(|at| {
-            let is_newer = updated_at_ms[*at] > self.told_ms;
-            self.tell(updated_at_ms[*at]);
+            let is_newer = dates[*at].ms > self.told_ms;
+            if is_newer {
+                self.tell_date(dates[*at]);
+            }
             !is_newer
         });
         // The last one gets the time of day: many that change at once do not reach into the future.
@@ -68,28 +84,41 @@ impl Versions {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{MAX_MS, Versions};
+    use super::{Date, MAX_MS, Versions};
+
+    fn dates(ms: &[i64]) -> Vec<Date> {
+        ms.iter().map(|ms| Date { ms: *ms, has_microseconds: false }).collect()
+    }
 
     #[test]
     fn what_is_newer_than_everything_told_keeps_its_version() {
         let mut versions = Versions::above(100, 1_000);
-        assert_eq!(versions.of(&[150, 120]), [150, 120]);
+        assert_eq!(versions.of(&dates(&[150, 120])), [150, 120]);
         assert_eq!(versions.told_ms(), 150);
     }
 
     #[test]
     fn what_is_late_shares_a_millisecond_or_goes_back_is_raised_to_the_time_of_day() {
-        assert_eq!(Versions::above(100, 1_000).of(&[50]), [1_000]);
-        assert_eq!(Versions::above(100, 1_000).of(&[200, 200]), [200, 1_000]);
-        assert_eq!(Versions::above(100, 1_000).of(&[60, 300, 50, 300]), [999, 300, 998, 1_000]);
-        assert_eq!(Versions::above(5_000, 1_000).of(&[50, 40]), [5_002, 5_001]);
+        assert_eq!(Versions::above(100, 1_000).of(&dates(&[50])), [1_000]);
+        assert_eq!(Versions::above(100, 1_000).of(&dates(&[200, 200])), [200, 1_000]);
+        assert_eq!(Versions::above(100, 1_000).of(&dates(&[60, 300, 50, 300])), [999, 300, 998, 1_000]);
+        assert_eq!(Versions::above(5_000, 1_000).of(&dates(&[50, 40])), [5_002, 5_001]);
         assert_eq!(Versions::above(100, 1_000).raise(), 1_000);
         assert_eq!(Versions::above(5_000, 1_000).raise(), 5_001);
     }
 
     #[test]
+    fn the_python_sdk_that_rounds_a_date_up_takes_the_next_change_too() {
+        let mut versions = Versions::above(100, 50);
+        // To Python it is 728.
+        assert_eq!(versions.of(&[Date { ms: 727, has_microseconds: true }]), [727]);
+        assert_eq!(versions.of(&dates(&[728])), [729]);
+        assert_eq!(versions.of(&dates(&[731])), [731]);
+    }
+
+    #[test]
     fn many_at_once_do_not_reach_into_the_future() {
-        let versions = Versions::above(100, 10_000).of(&[1; 500]);
+        let versions = Versions::above(100, 10_000).of(&dates(&[1; 500]));
         assert_eq!((versions[0], versions[499]), (9_501, 10_000));
     }
 
@@ -97,7 +126,7 @@ mod tests {
     fn nothing_is_told_that_stops_the_go_sdk() {
         let mut versions = Versions::above(MAX_MS - 1, i64::MAX);
         assert_eq!((versions.raise(), versions.raise()), (MAX_MS, MAX_MS));
-        assert_eq!(Versions::above(i64::MIN, i64::MIN).of(&[i64::MIN, i64::MAX]).len(), 2);
+        assert_eq!(Versions::above(i64::MIN, i64::MIN).of(&dates(&[i64::MIN, i64::MAX])).len(), 2);
     }
 
     proptest! {
@@ -106,7 +135,7 @@ mod tests {
             told in 0..50i64, wall in 0..60i64, items in prop::collection::vec(0..60i64, 0..20),
         ) {
             let mut versions = Versions::above(told, wall);
-            let given = versions.of(&items);
+            let given = versions.of(&dates(&items));
             let mut sorted = given.clone();
             sorted.sort_unstable();
             sorted.dedup();

@@ -65,6 +65,7 @@ pub(super) fn flag<'a>(
         variation_type,
         updated_at_ms,
         suits_all_sdks: suits_all_sdks(updated_at, pending),
+        has_microseconds: has_microseconds(updated_at),
         is_archived,
         is_enabled,
         disabled_variation_id,
@@ -81,6 +82,14 @@ pub(super) fn flag<'a>(
 fn suits_all_sdks(updated_at: Property<'_, '_>, pending: Property<'_, '_>) -> bool {
     pending.is_none()
         && updated_at.and_then(|value| value.as_str()).is_some_and(timestamp::is_safe_for_all_sdks)
+}
+
+/// Whether an item's `updatedAt` has digits other than 0 below the millisecond.
+fn has_microseconds(updated_at: Property<'_, '_>) -> bool {
+    let text = updated_at.and_then(|value| value.as_str()).unwrap_or_default();
+    let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
+    let digits = fraction.bytes().take_while(u8::is_ascii_digit);
+    digits.skip(3).any(|digit| digit != b'0')
 }
 
 fn variations<'a>(
@@ -314,6 +323,7 @@ pub(super) fn segment<'a>(
         env_id: findings.environment(env_id, path, "envId"),
         updated_at_ms: findings.updated_at_ms(updated_at, path),
         suits_all_sdks: suits_all_sdks(updated_at, pending),
+        has_microseconds: has_microseconds(updated_at),
         is_archived: findings.is_archived(is_archived, path),
         included: findings.texts(included, path, "included"),
         excluded: findings.texts(excluded, path, "excluded"),
