@@ -5,6 +5,8 @@
 
 mod common;
 
+use std::io::Read;
+
 use common::agent::{Agent, Builder};
 use common::dataset::{Dataset, Environment, Kind, boolean_flag};
 use common::raw::{
@@ -317,7 +319,6 @@ fn request_lines_that_parsers_split_differently_are_refused() {
         "GET http://user@host/ HTTP/1.1",
         "GET http://user:password@host/ HTTP/1.1",
         "GET a:80 HTTP/1.1",
-        "\x16\x03\x01\x02\x00 TLS",
     ];
     all_refused(&agent, lines.map(|line| (400, format!("{line}\r\nHost: a\r\n\r\n{HIDDEN}"))));
     let ends = [
@@ -334,6 +335,22 @@ fn request_lines_that_parsers_split_differently_are_refused() {
     for version in ["HTTP/2.0", "HTTP/0.9", "HTTP/1.2", "HTTP/3.0", "HTTP/1.", "HTTP/11", "HTTP/9x"] {
         refused(&agent, &format!("GET /health/liveness {version}\r\nHost: a\r\n\r\n{HIDDEN}"), 505);
     }
+}
+
+/// They are answered in their own words, and what stands behind their first bytes is not looked at.
+#[test]
+fn nothing_is_served_behind_another_protocol() {
+    let (agent, _) = serving();
+    let before = served(&agent);
+    for begin in ["\x16\x03\x01\x02\x00 TLS\r\nHost: a\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let mut connection = connect(&agent);
+        connection.send(format!("{begin}{HIDDEN}").as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        connection.stream().read_to_end(&mut answer).unwrap();
+        assert!(!answer.is_empty() && !answer.starts_with(b"HTTP"), "{answer:?}");
+    }
+    assert_eq!(served(&agent), before, "a hidden request was answered");
+    assert!(before > 0.0, "what is counted is not what was meant");
 }
 
 /// A target that names a host is served only if `Host` names the same one.
