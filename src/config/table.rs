@@ -62,7 +62,7 @@ pub const DEFINITIONS: &[Definition] = &[
         .needed("auto mode")
         .help(
             "The FeatBit evaluation server to follow, such as `ws://evaluation-server:5100`; one behind a path as \
-             `wss://featbit.example/els`.",
+             `wss://featbit.example/els`. A user or password in it is refused: none is sent.",
         ),
     define(Key::Urls, "Urls", Kind::Urls, "http://*:6100", Section::Listening)
         .common()

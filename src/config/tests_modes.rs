@@ -131,6 +131,20 @@ fn asking_a_server_needs_its_address_and_a_key_whatever_the_mode() {
     assert!(told.contains("no absolute URI") && told.contains("holds a blank within"), "{told}");
 }
 
+/// What went wrong: they were taken and never sent, so that a gateway refused the agent with what seemed to be given.
+#[test]
+fn a_user_or_password_in_the_servers_address_is_refused_where_a_server_is_asked() {
+    for user in ["me:sesame@", "me@"] {
+        let uri = format!("wss://{user}els/x");
+        let given = [("StreamingUri", uri.as_str()), ("ApiKey", "rp-1"), ("AgentId", "a")];
+        let [fault] = &Given { environment: &given, ..Given::default() }.faults()[..] else {
+            panic!("one fault")
+        };
+        assert!(fault.contains("StreamingUri (environment variable StreamingUri): holds a user"), "{fault}");
+        assert!(!fault.contains("sesame"), "{fault}");
+    }
+}
+
 #[test]
 fn what_agent_mode_lacks_is_told_all_at_once() {
     assert_eq!(

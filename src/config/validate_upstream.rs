@@ -22,6 +22,7 @@ impl Check<'_> {
             }
         }
         self.check_key(api_key.as_ref());
+        self.check_user(streaming_uri.as_ref());
         let (dial, sync) = (self.dial(), self.duration(Key::UpstreamSyncSeconds));
         let message_bytes_max = self.bytes(Key::LimitsBootstrapBytes);
         Some(Access { streaming_uri: streaming_uri?, api_key: api_key?, dial, message_bytes_max, sync })
@@ -34,6 +35,21 @@ impl Check<'_> {
                 "ApiKey",
                 "holds characters that no key of FeatBit has",
                 "Copy the key of the relay proxy from FeatBit again",
+            ));
+        }
+    }
+
+    /// A user and password in the address would have to go where the key goes: who wrote them must not believe that
+    /// they are sent.
+    fn check_user(&mut self, uri: Option<&AbsoluteUri>) {
+        if uri.is_some_and(|uri| uri.user_info().is_some()) {
+            let name = Key::StreamingUri.definition().name;
+            self.raw.faults.push(Fault::at(
+                name,
+                self.raw.origin(Key::StreamingUri),
+                "holds a user or password, which are not sent: the server is shown the ApiKey in their place",
+                "Leave them out. A gateway that asks for a login has to let the agent through by its address, or by a client \
+                 certificate (Upstream__ClientCertificateFile)",
             ));
         }
     }
@@ -60,6 +76,7 @@ impl Check<'_> {
             }
         }
         self.check_key(api_key);
+        self.check_user(streaming_uri.as_ref());
         if data_file {
             self.raw.warnings.push(Fault::missing(
                 "DataFile",
