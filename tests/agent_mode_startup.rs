@@ -285,6 +285,75 @@ fn a_key_that_is_refused_is_said_loudly_and_tried_until_it_is_put_right() {
     }
 }
 
+/// nginx that asks for a login.
+const LOGIN: &str = "HTTP/1.1 401 Unauthorized\r\nServer: nginx/1.22.1\r\nContent-Type: text/html\r\n\
+    Content-Length: 24\r\nWWW-Authenticate: Basic realm=\"internal\"\r\n\r\n<html>401 Required</html>";
+/// A firewall's page.
+const FIREWALL: &str = "HTTP/1.1 403 Forbidden\r\nServer: cloudflare\r\nContent-Type: text/html; charset=UTF-8\r\n\
+    Content-Length: 20\r\n\r\n<html>Blocked</html>";
+
+/// What went wrong: a gateway's answers were told as a wrong ApiKey, or as a licence that is used up.
+#[test]
+fn what_something_in_front_of_the_server_answers_is_told_as_such() {
+    for (answer, part, server_name) in
+        [(LOGIN, "asks for a login", "nginx/1.22.1"), (FIREWALL, "gateway or firewall", "cloudflare")]
+    {
+        let server = server();
+        server.script(|script| {
+            script.register_always = Some(Register::Raw(answer));
+            script.opening_always = Some(Opening::Raw(answer));
+        });
+        let agent = in_a_hurry(Builder::following(&server)).start();
+        let log = wait_until("both are told", SOON, || {
+            let log = agent.log();
+            (log.contains("could not be registered") && log.contains("not let through")).then_some(log)
+        });
+        assert!(log.contains("ERROR") && log.contains(part) && log.contains(server_name), "{log}");
+        for wrong in ["does not know the ApiKey", "quota", "all the same"] {
+            assert!(!log.contains(wrong), "{wrong}: {log}");
+        }
+        assert!(agent.metric("featbit_agent_upstream_dial_failures_total", r#"reason="gateway""#) >= 2.0);
+        // It is in the way of the registration alone: the server is followed all the same, which is said.
+        server.script(|script| script.opening_always = None);
+        agent.wait_stable();
+        serves(&agent, &server, 1000);
+        wait_until("that it follows", SOON, || {
+            agent.log().contains("follows the server all the same").then_some(())
+        });
+    }
+}
+
+/// The query of the place holds what the agent asked for: its key.
+#[test]
+fn where_a_gateway_sends_the_agent_is_told_without_the_key() {
+    let server = server();
+    let to = format!("https://login.example/streaming?type=relay-proxy&token={API_KEY}");
+    server.next_openings([Opening::Redirect(302, to.clone())]);
+    server.next_registers([Register::Redirect(302, to)]);
+    let agent = in_a_hurry(Builder::following(&server)).start();
+    agent.wait_stable();
+    let log = agent.log();
+    assert!(log.contains("https://login.example/streaming"), "{log}");
+    assert!(!log.contains(API_KEY), "{log}");
+}
+
+/// What went wrong: it was told as a failed registration, "which follows the server all the same", and the line that the
+/// server cannot be reached was held back as one like it.
+#[test]
+fn a_server_that_is_down_at_the_start_is_told_as_such() {
+    let server = server();
+    server.leave();
+    let agent = in_a_hurry(Builder::following(&server)).start();
+    let log = wait_until("the line", SOON, || {
+        let log = agent.log();
+        log.contains("the server cannot be reached").then_some(log)
+    });
+    assert!(!log.contains("registered"), "{log}");
+    server.come();
+    agent.wait_stable();
+    assert!(!agent.log().contains("registered"), "{}", agent.log());
+}
+
 #[test]
 fn it_ends_at_once_when_it_is_told_to_wherever_it_stands() {
     let registering = |server: &Server| {

@@ -170,3 +170,22 @@ fn pushes_are_no_answer() {
     });
     assert!(!path.exists());
 }
+
+/// What went wrong: the login that a gateway asks for was told as a wrong ApiKey, with the code for one.
+#[test]
+fn a_gateway_that_asks_for_a_login_is_no_server_that_refuses_the_key() {
+    let server = server();
+    server.next_openings([Opening::Raw(
+        "HTTP/1.1 401 Unauthorized\r\nServer: nginx\r\nWWW-Authenticate: Basic realm=\"x\"\r\n\
+         Content-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>",
+    )]);
+    let (_folder, path) = place();
+    let output = pull(&server.url(), API_KEY, &path);
+    assert_eq!(output.status.code(), Some(69), "{}", said(&output));
+    assert!(
+        said(&output).contains("asks for a login") && said(&output).contains("nginx"),
+        "{}",
+        said(&output)
+    );
+    assert!(!path.exists());
+}

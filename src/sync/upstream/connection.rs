@@ -15,6 +15,7 @@ use tungstenite::{Error, Message, WebSocket};
 use crate::protocol::relay::{PATH_FIELD, parse_path};
 
 use super::endpoint::Endpoint;
+use super::reply::Reply;
 use super::wire::Wire;
 
 /// What sockets take at once in vain, beyond which the connection is as good as dead. The agent sends pings, status
@@ -56,8 +57,8 @@ pub(super) enum Ended {
 /// Why no stream was opened.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// By this status.
-    Status(u16),
+    /// By an answer of another kind.
+    Answered(Box<Reply>),
     /// In words.
     Failed(String),
 }
@@ -83,7 +84,7 @@ impl Connection {
                 Err(Refused::Failed("it did not answer the WebSocket handshake in time".into()))
             }
             Err(tungstenite::HandshakeError::Failure(Error::Http(response))) => {
-                Err(Refused::Status(response.status().as_u16()))
+                Err(Refused::Answered(Box::new(reply_of(&response))))
             }
             Err(tungstenite::HandshakeError::Failure(error)) => Err(Refused::Failed(handshake_fault(&error))),
         }
@@ -200,6 +201,23 @@ fn ended(error: &Error) -> Ended {
         Error::Utf8(_) => Ended::Broken("the server sent a text that is not UTF-8".into()),
         Error::WriteBufferFull(_) => Ended::Broken("the server takes nothing any more".into()),
         _ => Ended::Broken("the WebSocket failed".into()),
+    }
+}
+
+/// What tells who gave an answer that is no upgrade.
+fn reply_of(response: &tungstenite::http::Response<Option<Vec<u8>>>) -> Reply {
+    let said = |name: &str| {
+        let value = response.headers().get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().to_owned()
+    };
+    Reply {
+        status: response.status().as_u16(),
+        kind: said("content-type"),
+        location: said("location"),
+        server: said("server"),
+        authenticate: said("www-authenticate"),
+        // As far as it came with the head.
+        body: response.body().clone().unwrap_or_default(),
     }
 }
 

@@ -14,6 +14,7 @@ use super::connection::{Connection, Refused};
 use super::endpoint::Endpoint;
 use super::follow::Fault;
 use super::register::{Registration, register};
+use super::reply::{Asked, Meaning};
 use super::wire::Wire;
 
 /// Knows the server, and how to reach it.
@@ -82,9 +83,15 @@ impl Caller {
             let mut wire = self.connect()?;
             match register(&mut wire, &self.endpoint, &path) {
                 Registration::Done(id) => return Ok(id),
-                Registration::Absent => absent = format!("the server has nothing at {path} (404)"),
-                Registration::Refused(status) => return Err(self.refused(status)),
-                Registration::Failed(told) => return Err(self.failed(DialFault::Register, &told)),
+                Registration::Not(_, Meaning::Absent(told)) => absent = told,
+                Registration::Not(status, Meaning::Refused) => return Err(self.refused(status)),
+                // What is in the way of this call may let the stream through.
+                Registration::Not(_, Meaning::Kept(told)) => {
+                    return Err(self.failed(DialFault::Gateway, &told));
+                }
+                Registration::Not(_, Meaning::Failed(told)) | Registration::Failed(told) => {
+                    return Err(self.failed(DialFault::Register, &told));
+                }
             }
         }
         Err(self.failed(DialFault::Register, &absent))
@@ -94,10 +101,14 @@ impl Caller {
     pub(super) fn stream(&self) -> Result<Connection, Failure> {
         let wire = self.connect()?;
         Connection::open(wire, &self.endpoint, self.message_bytes_max).map_err(|refused| match refused {
-            Refused::Status(status @ (401 | 403)) => self.refused(status),
-            Refused::Status(status) => {
-                let told = format!("it answered the WebSocket handshake with status {status}");
-                self.failed(DialFault::Handshake, &told)
+            Refused::Answered(reply) => {
+                match reply.meaning(Asked::Stream, &format!("{}/streaming", self.endpoint.uri.path())) {
+                    Meaning::Refused => self.refused(reply.status),
+                    Meaning::Kept(told) => {
+                        Failure { fault: Fault::Refused, ..self.failed(DialFault::Gateway, &told) }
+                    }
+                    Meaning::Absent(told) | Meaning::Failed(told) => self.failed(DialFault::Handshake, &told),
+                }
             }
             Refused::Failed(told) => self.failed(DialFault::Handshake, &told),
         })

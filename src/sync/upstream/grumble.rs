@@ -15,6 +15,7 @@ use super::FOLLOWS_ITSELF;
 use super::connection::Ended;
 use super::dial::Failure;
 use super::follow::Fault;
+use super::reply::shown;
 use super::take::Lack;
 
 /// Between two lines about the same trouble.
@@ -22,8 +23,6 @@ const AGAIN_MS: u64 = 600_000;
 
 /// Kinds of unknown messages that are told; further ones are counted only.
 const UNKNOWN_MAX: usize = 32;
-/// The longest word of the server in a log line.
-const SHOWN_CHARS_MAX: usize = 60;
 
 /// See the module.
 pub(super) struct Grumble {
@@ -93,25 +92,37 @@ impl Grumble {
         }
     }
 
-    /// The registration failed, which does not keep from following.
-    pub fn not_registered(&mut self, ingest: &Ingest, failure: &Failure, now_ms: i64) {
-        if let Some(others) = self.note(&failure.told, now_ms, &failure.told) {
-            tracing::warn!(
-                others_like_it = others,
-                "the agent could not be registered: {failure}. It follows the server all the same; it tries to \
-                 register again{}",
-                served(ingest)
-            );
+    /// The registration failed, which does not keep from following. `follows`: a stream is open.
+    pub fn not_registered(&mut self, ingest: &Ingest, failure: &Failure, follows: bool, now_ms: i64) {
+        if !follows && is_of_the_way(failure.reason) {
+            // The stream takes the same way and tells what becomes of it: that is what matters.
+            return;
         }
+        let Some(others) = self.note(("register", follows, &failure.told), now_ms, &failure.told) else {
+            return;
+        };
+        let (all_the_same, served) = match follows {
+            true => ("It follows the server all the same; it", served(ingest)),
+            false => ("The server can be followed without that. It", ""),
+        };
+        tracing::warn!(
+            others_like_it = others,
+            "the agent could not be registered: {failure}. {all_the_same} tries to register again{served}"
+        );
     }
 
     /// No stream could be opened.
     pub fn not_connected(&mut self, ingest: &Ingest, failure: &Failure, now_ms: i64) {
-        let Some(others) = self.note(&failure.told, now_ms, &failure.told) else { return };
+        let Some(others) = self.note(("connect", &failure.told), now_ms, &failure.told) else { return };
         match failure.fault {
             _ if failure.reason == DialFault::Ring => {
                 tracing::error!(others_like_it = others, "a ring: {failure}. It stays off{}", served(ingest))
             }
+            Fault::Refused if failure.reason == DialFault::Gateway => tracing::error!(
+                others_like_it = others,
+                "the agent is not let through to the server: {failure}. It goes on asking until that is mended{}",
+                served(ingest)
+            ),
             Fault::Refused => tracing::error!(
                 others_like_it = others,
                 "the server refuses the agent: {failure}. The agent goes on asking until that is mended{}",
@@ -291,11 +302,19 @@ impl Grumble {
     }
 }
 
-/// A word of the server in a log line: quoted, without control characters, and not too long.
-fn shown(word: &str) -> String {
-    match word.char_indices().nth(SHOWN_CHARS_MAX) {
-        Some((end, _)) => format!("{:?}…", &word[..end]),
-        None => format!("{word:?}"),
+/// Whether the server was not even reached.
+fn is_of_the_way(reason: DialFault) -> bool {
+    match reason {
+        DialFault::Resolve
+        | DialFault::Connect
+        | DialFault::Proxy
+        | DialFault::Tls
+        | DialFault::Abandoned => true,
+        DialFault::Register
+        | DialFault::Handshake
+        | DialFault::Refused
+        | DialFault::Gateway
+        | DialFault::Ring => false,
     }
 }
 

@@ -6,7 +6,7 @@
 //! | Where | What |
 //! |---|---|
 //! | `follow`, `retry` | what to do when: pure |
-//! | `dial`, `register`, `endpoint` | how a stream is opened |
+//! | `dial`, `register`, `endpoint`, `reply` | how a stream is opened, and what it means if it is not |
 //! | `dials` | the threads on which that happens |
 //! | `connection`, `wire` | an open stream |
 //! | `request` | what the agent says on it |
@@ -25,6 +25,7 @@ mod keep;
 mod overlay;
 mod pull;
 mod register;
+mod reply;
 mod request;
 mod retry;
 mod take;
@@ -312,7 +313,8 @@ impl Upstream {
             Err(failure) => {
                 if !told {
                     self.metrics.dial_failed(failure.reason);
-                    self.grumble.not_registered(ingest, &failure, (self.wall_ms)());
+                    let follows = self.lines.values().any(|line| line.closing_ms.is_none());
+                    self.grumble.not_registered(ingest, &failure, follows, (self.wall_ms)());
                 }
                 self.follow.not_registered(now_ms, failure.fault);
             }

@@ -9,6 +9,8 @@ use crate::model::dataset::LeftOut;
 use crate::model::parse::{DatasetError, DatasetText, MessageError, MessageKind, ServerMessage};
 use crate::store::{Moment, Writer, WriterOptions};
 
+use crate::telemetry::metrics::DialFault;
+
 use super::connection::{Ended, Next};
 use super::dial::{Caller, Failure};
 use super::follow::{FULL_REQUEST, Fault};
@@ -46,6 +48,8 @@ impl std::error::Error for PullError {}
 impl From<Failure> for PullError {
     fn from(failure: Failure) -> Self {
         match failure.fault {
+            // It is not the server that refuses.
+            _ if failure.reason == DialFault::Gateway => PullError::Unavailable(failure.told),
             Fault::Refused => PullError::Refused(failure.told),
             Fault::Failed => PullError::Unavailable(failure.told),
         }

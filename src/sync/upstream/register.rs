@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use crate::wire::http1::chunked::Chunked;
 
 use super::endpoint::Endpoint;
+use super::reply::{Asked, Meaning, Reply};
 
 /// The longest head of an answer.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -21,10 +22,8 @@ const ID_CHARS_MAX: usize = 256;
 pub(super) enum Registration {
     /// It is registered under this name.
     Done(String),
-    /// The server knows better than to register it: 401 or 403.
-    Refused(u16),
-    /// There is nothing at this path.
-    Absent,
+    /// Not, and what that means; with the status.
+    Not(u16, Meaning),
     /// It did not work, told in words.
     Failed(String),
 }
@@ -33,12 +32,8 @@ pub(super) enum Registration {
 pub(super) fn register(stream: &mut (impl Read + Write), endpoint: &Endpoint, path: &str) -> Registration {
     let answer = stream.write_all(&request(endpoint, path)).and_then(|()| read_answer(stream));
     match answer {
-        Ok(Answer { status: 200, kind, body }) => judge(&kind, &body),
-        Ok(Answer { status: status @ (401 | 403), .. }) => Registration::Refused(status),
-        Ok(Answer { status: 404, .. }) => Registration::Absent,
-        Ok(Answer { status, .. }) => {
-            Registration::Failed(format!("the server answered with status {status}"))
-        }
+        Ok(reply) if reply.status == 200 => judge(&reply),
+        Ok(reply) => Registration::Not(reply.status, reply.meaning(Asked::Registration, path)),
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
             Registration::Failed("the server did not answer in time".into())
         }
@@ -60,25 +55,22 @@ fn request(endpoint: &Endpoint, path: &str) -> Vec<u8> {
 }
 
 /// The name in an answer of 200, unless that is a page of somebody else.
-fn judge(kind: &str, body: &[u8]) -> Registration {
+fn judge(reply: &Reply) -> Registration {
+    let Reply { kind, body, .. } = reply;
     let plain = kind.is_empty() || kind.trim_start().to_ascii_lowercase().starts_with("text/plain");
     let id = std::str::from_utf8(body).map(str::trim).unwrap_or_default();
     let is_name = !id.is_empty() && id.chars().count() <= ID_CHARS_MAX && !id.chars().any(char::is_control);
     if plain && is_name {
         Registration::Done(id.to_owned())
     } else {
-        Registration::Failed("the answer holds no name of an agent: is this a FeatBit server?".into())
+        Registration::Failed(format!(
+            "the answer holds no name of an agent (status 200{}): is this a FeatBit server?",
+            reply.who()
+        ))
     }
 }
 
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    kind: String,
-    body: Vec<u8>,
-}
-
-fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
+fn read_answer(stream: &mut impl Read) -> io::Result<Reply> {
     let mut bytes = Vec::new();
     loop {
         let mut fields = [httparse::EMPTY_HEADER; 100];
@@ -90,17 +82,25 @@ fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
                 let found = response.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name));
                 found.and_then(|field| std::str::from_utf8(field.value).ok()).map(str::to_owned)
             };
-            let kind = field("content-type").unwrap_or_default();
+            let said = |name: &str| field(name).unwrap_or_default();
+            let reply = Reply {
+                status,
+                kind: said("content-type"),
+                location: said("location"),
+                server: said("server"),
+                authenticate: said("www-authenticate"),
+                body: Vec::new(),
+            };
             let chunked = field("transfer-encoding")
                 .is_some_and(|coding| coding.to_ascii_lowercase().contains("chunked"));
             let length = field("content-length").and_then(|length| length.trim().parse::<usize>().ok());
             let rest = bytes.split_off(head_bytes);
-            // Whatever else it says, only a name is of interest.
             let body = match status {
                 200 => read_body(stream, rest, length, chunked)?,
-                _ => Vec::new(),
+                // Who said no is told by other things as well, should it break off.
+                _ => read_body(stream, rest, length, chunked).unwrap_or_default(),
             };
-            return Ok(Answer { status, kind, body });
+            return Ok(Reply { body, ..reply });
         }
         if bytes.len() > HEAD_BYTES_MAX {
             return Err(io::Error::other("its head has no end"));
@@ -243,8 +243,11 @@ mod tests {
             );
             let expected = match status {
                 200 => Registration::Done(body),
-                401 => Registration::Refused(401),
-                _ => Registration::Failed(format!("the server answered with status {status}")),
+                401 => Registration::Not(401, Meaning::Refused),
+                _ => Registration::Not(
+                    400,
+                    Meaning::Failed(format!("the server answered with status {status}")),
+                ),
             };
             assert_eq!(registered(&answer), expected);
             statuses.push(status);
@@ -274,17 +277,29 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "no name"),
             ("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\n<p>!", "no name"),
             ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\na\x01b", "no name"),
-            ("HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\n\r\n", "status 302"),
+            ("HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\n\r\n", "http://elsewhere/"),
             ("HTTP/1.1 503 Busy\r\n\r\n", "status 503"),
+            ("HTTP/1.1 503 Busy\r\nContent-Length: 9\r\n\r\nbroken", "status 503"),
         ] {
-            let Registration::Failed(told) = registered(answer) else { panic!("{answer}") };
+            let (Registration::Failed(told) | Registration::Not(_, Meaning::Failed(told))) =
+                registered(answer)
+            else {
+                panic!("{answer}")
+            };
             assert!(told.contains(part), "{answer}: {told}");
         }
         let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(100_000));
         assert!(matches!(registered(&endless), Registration::Failed(told) if told.contains("no end")));
         let long = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(100_000));
         assert!(matches!(registered(&long), Registration::Failed(told) if told.contains("too long")));
-        assert_eq!(registered("HTTP/1.1 404 Not Found\r\n\r\n"), Registration::Absent);
-        assert_eq!(registered("HTTP/1.1 403 Forbidden\r\n\r\n"), Registration::Refused(403));
+        let absent = registered("HTTP/1.1 404 Not Found\r\n\r\n");
+        assert!(matches!(absent, Registration::Not(404, Meaning::Absent(_))), "{absent:?}");
+        let refused = registered("HTTP/1.1 403 Forbidden\r\n\r\n");
+        assert_eq!(refused, Registration::Not(403, Meaning::Refused));
+        let login = registered(
+            "HTTP/1.1 401 No\r\nServer: nginx\r\nWWW-Authenticate: Basic realm=\"x\"\r\nContent-Type: text/html\r\n\
+             Content-Length: 6\r\n\r\n<html>",
+        );
+        assert!(matches!(login, Registration::Not(401, Meaning::Kept(_))), "{login:?}");
     }
 }

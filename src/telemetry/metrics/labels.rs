@@ -282,6 +282,8 @@ labels! {
         Handshake => "handshake",
         /// The server refused the key or the licence.
         Refused => "refused",
+        /// Something in front of the server did not let the agent through.
+        Gateway => "gateway",
         /// No step came to an end in time.
         Abandoned => "abandoned",
         /// It follows this agent itself.

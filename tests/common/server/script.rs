@@ -39,6 +39,8 @@ pub enum Register {
     Status(u16),
     /// This status, content type and body.
     Text(u16, &'static str, &'static str),
+    /// These bytes, as from somebody in front of the server.
+    Raw(&'static str),
     /// Somewhere else, with this status.
     Redirect(u16, String),
     /// None, ever.
@@ -58,6 +60,8 @@ pub enum Opening {
     Honest,
     /// It is refused with this status.
     Status(u16),
+    /// It gets these bytes for an answer, as from somebody in front of the server.
+    Raw(&'static str),
     /// It is sent elsewhere, with this status.
     Redirect(u16, String),
     /// The request gets no answer.

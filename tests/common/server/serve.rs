@@ -51,6 +51,7 @@ fn register(
         Register::Id(id) => (200, response(200, "text/plain; charset=utf-8", id)),
         Register::Status(status) => (status, problem(status, "As told")),
         Register::Text(status, kind, body) => (status, response(status, kind, body)),
+        Register::Raw(bytes) => (0, bytes.as_bytes().to_vec()),
         Register::Redirect(status, to) => (status, redirect(status, &to)),
         Register::Garbage => (0, b"\x16\x03\x01 what?\r\n\r\n".to_vec()),
         Register::Half => (0, b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\nage".to_vec()),
@@ -99,6 +100,7 @@ fn open(shared: &Shared, socket: &Arc<Socket>, reader: Reader, request: Request)
     let upgrade = upgrade(&request);
     match &opening {
         Opening::Status(status) => return socket.write_all(&problem(*status, "As told")),
+        Opening::Raw(bytes) => return socket.write_all(bytes.as_bytes()),
         Opening::Redirect(status, to) => return socket.write_all(&redirect(*status, to)),
         Opening::NoAnswer => {
             drop(state);

@@ -1,0 +1,252 @@
+//! An answer over HTTP that is not what was asked for: who gave it, as far as that can be told, and what to do about it.
+//!
+//! Must not show what may hold a key: of a place that the agent is sent to, neither query nor user; of a body, nothing.
+
+use std::fmt;
+
+/// The longest word of somebody else in a log line.
+const SHOWN_CHARS_MAX: usize = 60;
+
+/// What was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// A registration at this path.
+    Registration,
+    /// A stream.
+    Stream,
+}
+
+/// Who said no, and whether that can change by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// FeatBit's server knows better than to let this agent in.
+    Refused,
+    /// Something in front of the server does not let the agent through; told in words.
+    Kept(String),
+    /// There is nothing at this path; told in words.
+    Absent(String),
+    /// It did not work; told in words.
+    Failed(String),
+}
+
+/// The answer, as far as it tells who gave it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Reply {
+    pub status: u16,
+    /// `Content-Type`.
+    pub kind: String,
+    /// `Location`.
+    pub location: String,
+    /// `Server`.
+    pub server: String,
+    /// `WWW-Authenticate`, or `Proxy-Authenticate`.
+    pub authenticate: String,
+    /// The beginning of the body.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// What it means for what was asked.
+    pub fn meaning(&self, asked: Asked, path: &str) -> Meaning {
+        let (status, who) = (self.status, self.who());
+        match status {
+            300..=399 if !self.location.is_empty() => Meaning::Failed(format!(
+                "it sends the agent on to {} (status {status}{who}), where the agent does not go, since its key is for \
+                 the server alone: set StreamingUri to the server's own address",
+                shown_place(&self.location)
+            )),
+            401 | 403 if self.is_featbits() => Meaning::Refused,
+            401 | 403 if !self.authenticate.is_empty() => Meaning::Kept(format!(
+                "something in front of the server asks for a login (status {status}, {}{who}), and the ApiKey was not looked \
+                 at: let the agent through there without one, by its address or by a client certificate \
+                 (Upstream__ClientCertificateFile)",
+                shown(self.authenticate.split([' ', ',']).next().unwrap_or_default())
+            )),
+            401 | 403 => Meaning::Kept(format!(
+                "something in front of the server, such as a gateway or firewall, refuses the agent (status {status}{who}), \
+                 and neither ApiKey nor licence was looked at: have it let the agent through to /streaming and \
+                 /api/public/agent/register"
+            )),
+            407 => Meaning::Kept(format!(
+                "a proxy on the way asks for a login (status {status}{who}): name it, with user and password, in \
+                 Upstream__Proxy"
+            )),
+            502..=504 if !self.is_featbits() => Meaning::Failed(format!(
+                "the gateway in front of the server cannot reach it (status {status}{who})"
+            )),
+            404 => Meaning::Absent(match asked {
+                Asked::Registration => format!("the server has nothing at {path} (404{who})"),
+                Asked::Stream => format!(
+                    "there is nothing at {path} (status {status}{who}): it has to be the address of FeatBit's evaluation \
+                     server, with the path under which a gateway passes it on"
+                ),
+            }),
+            _ if asked == Asked::Stream && matches!(status, 200..=299 | 400 | 426) => {
+                Meaning::Failed(format!(
+                    "it answered the WebSocket handshake with status {status}{who}: it has to be FeatBit's evaluation server, and \
+                 a gateway in front of it has to speak HTTP/1.1 to it and pass Upgrade and Connection on"
+                ))
+            }
+            _ => Meaning::Failed(match asked {
+                Asked::Registration => format!("the server answered with status {status}{who}"),
+                Asked::Stream => format!("it answered the WebSocket handshake with status {status}{who}"),
+            }),
+        }
+    }
+
+    /// Whether FeatBit's server gave it, or an agent of our make: by its body, since gateways put their own name on what
+    /// they pass on. One without a body, and without a sign of anybody else, counts as theirs.
+    fn is_featbits(&self) -> bool {
+        let kind = self.kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match &*kind {
+            "application/problem+json" => true,
+            "application/json" => self.body.starts_with(br#"{"error":"#),
+            "" => {
+                let is_named = !matches!(&*self.server, "" | "Kestrel");
+                self.body.is_empty() && self.authenticate.is_empty() && !is_named
+            }
+            _ => false,
+        }
+    }
+
+    /// Who gave it, and as what, if it is not FeatBit's.
+    pub fn who(&self) -> Who<'_> {
+        Who(self)
+    }
+}
+
+/// See [`Reply::who`].
+pub(super) struct Who<'a>(&'a Reply);
+
+impl fmt::Display for Who<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reply = self.0;
+        if reply.is_featbits() {
+            return Ok(());
+        }
+        if !reply.server.is_empty() {
+            write!(f, ", Server: {}", shown(&reply.server))?;
+        }
+        match reply.kind.split(';').next().map(str::trim).filter(|kind| !kind.is_empty()) {
+            Some(kind) => write!(f, ", {}", shown(kind)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A word of somebody else in a log line: quoted, without control characters, and not too long.
+pub(super) fn shown(word: &str) -> String {
+    match word.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{:?}…", &word[..end]),
+        None => format!("{word:?}"),
+    }
+}
+
+/// A place that the agent is sent to. What it was asked for may stand in the query, and that holds the key.
+fn shown_place(location: &str) -> String {
+    let end = location.find(['?', '#']).unwrap_or(location.len());
+    let place = &location[..end];
+    let start = place.find("//").map_or(0, |at| at + 2);
+    let authority = place[start..].find('/').map_or(place.len(), |at| start + at);
+    match place[start..authority].rfind('@') {
+        Some(at) => shown(&format!("{}{}", &place[..start], &place[start + at + 1..])),
+        None => shown(place),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NGINX_401: &[u8] = b"<html>\r\n<head><title>401 Authorization Required</title></head>";
+
+    fn reply(status: u16, kind: &str, server: &str, body: &[u8]) -> Reply {
+        Reply { status, kind: kind.into(), server: server.into(), body: body.to_vec(), ..Reply::default() }
+    }
+
+    fn told(meaning: Meaning) -> String {
+        match meaning {
+            Meaning::Refused => "refused".into(),
+            Meaning::Kept(told) => format!("kept: {told}"),
+            Meaning::Absent(told) => format!("absent: {told}"),
+            Meaning::Failed(told) => format!("failed: {told}"),
+        }
+    }
+
+    fn of_stream(reply: &Reply) -> String {
+        told(reply.meaning(Asked::Stream, "/streaming"))
+    }
+
+    /// What went wrong: nginx's basic authentication was told as a wrong ApiKey, a firewall's page as a full licence.
+    #[test]
+    fn only_featbits_own_refusal_is_one_of_the_key_or_the_licence() {
+        for status in [401, 403] {
+            for own in [
+                reply(status, "application/problem+json; charset=utf-8", "Kestrel", b"{}"),
+                // A gateway puts its own name on what it passes on.
+                reply(status, "application/problem+json", "nginx/1.22.1", b"{\"status\""),
+                reply(status, "application/json", "", br#"{"error":"Authorization must be"}"#),
+                reply(status, "", "Kestrel", b""),
+                reply(status, "", "", b""),
+            ] {
+                assert_eq!(of_stream(&own), "refused", "{own:?}");
+            }
+            for other in [
+                reply(status, "text/html", "nginx/1.22.1", NGINX_401),
+                reply(status, "text/plain", "envoy", b"RBAC: access denied"),
+                reply(status, "application/json", "kong/3.4", br#"{"message":"No API key found"}"#),
+                reply(status, "", "awselb/2.0", b""),
+                reply(status, "", "", b"forbidden"),
+            ] {
+                let told = of_stream(&other);
+                assert!(told.starts_with("kept: something in front of the server"), "{told}");
+                assert!(told.contains("neither ApiKey nor licence was looked at"), "{told}");
+                assert!(other.server.is_empty() || told.contains(&other.server), "{told}");
+            }
+        }
+        let login = Reply {
+            authenticate: r#"Basic realm="internal""#.into(),
+            ..reply(401, "text/html", "nginx/1.22.1", NGINX_401)
+        };
+        let told = of_stream(&login);
+        assert!(told.contains(r#"asks for a login (status 401, "Basic", Server: "nginx/1.22.1""#), "{told}");
+        assert!(told.contains("the ApiKey was not looked at"), "{told}");
+    }
+
+    #[test]
+    fn what_else_a_gateway_answers_says_what_to_do() {
+        for (reply, part) in [
+            (
+                reply(502, "text/html", "nginx", b"<html>"),
+                "failed: the gateway in front of the server cannot reach it",
+            ),
+            (
+                reply(404, "text/html", "nginx", b"<html>"),
+                r#"absent: there is nothing at /streaming (status 404, Server: "nginx""#,
+            ),
+            (reply(400, "text/html", "nginx", b""), "pass Upgrade and Connection on"),
+            (reply(200, "text/html", "", b"<!doctype html>"), "has to be FeatBit's evaluation server"),
+            (reply(407, "", "squid", b""), "kept: a proxy on the way asks for a login"),
+            (reply(500, "application/problem+json", "Kestrel", b"{}"), "handshake with status 500"),
+        ] {
+            let told = of_stream(&reply);
+            assert!(told.contains(part), "{told}");
+        }
+    }
+
+    #[test]
+    fn where_the_agent_is_sent_is_told_without_what_may_be_secret() {
+        let to =
+            |location: &str| of_stream(&Reply { location: location.into(), ..reply(302, "", "nginx", b"") });
+        let told = to("https://me:sesame@els.example/streaming?type=relay-proxy&token=rp-sesame");
+        assert!(told.contains(r#"on to "https://els.example/streaming" (status 302"#), "{told}");
+        assert!(to("/login#sesame").contains(r#""/login""#));
+        for hostile in
+            ["//sesame@x?token=sesame", "?sesame", "#sesame", "https://a@sesame@b/", "\u{1b}[31m\nx"]
+        {
+            let told = to(hostile);
+            assert!(!told.contains("sesame") && !told.contains(char::is_control), "{told:?}");
+        }
+        assert!(to(&"x".repeat(1000)).len() < 400);
+    }
+}
