@@ -3,10 +3,12 @@
 //! Must not parse arguments (`cli`), nor know what a message means.
 //!
 //! Threads: one a reactor, `sync` (the single writer and its sources), `dial` (for a while, whatever may block in
-//! reaching the server), `encode` (heavy encoding for reactors), `certificates` (if TLS is spoken), `log`,
+//! reaching the server), `encode` (heavy encoding for reactors), `certificates` (if TLS is spoken), `keys` (if some come
+//! from files), `log`,
 //! `signals`, and the main one, which waits for their end.
 
 mod certificates;
+mod keys;
 pub mod limits;
 mod listeners;
 mod signals;
@@ -29,7 +31,7 @@ use crate::ingest::{Following, Handle, Ingest, Job, Jobs, Offload, Wish};
 use crate::net::limits::Limits;
 use crate::net::reactor::{self, Allowance, Reactor};
 use crate::serve::{Door, Options, PLAIN_REFUSAL, Server, Shared};
-use crate::store::{Scope, Snapshot, WriterOptions};
+use crate::store::{Snapshot, WriterOptions};
 use crate::sync::{self, Waiting};
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
@@ -229,6 +231,9 @@ impl Agent {
         if let Some(certificates) = certificates {
             certificates::watch(certificates, settings, on_hangup)?;
         }
+        let concerned =
+            keys::Concerned { swap: shared.keys.clone(), reactors: mailboxes.clone(), jobs: jobs.clone() };
+        keys::watch(settings, &metrics, concerned, on_hangup)?;
         let ingest = Ingest::new(
             WriterOptions {
                 revocation_grace_ms: i64::try_from(settings.revocation_grace.as_millis()).unwrap_or(i64::MAX),
@@ -374,16 +379,7 @@ fn serve_options(settings: &Settings, instance: String) -> Options {
     Options {
         instance,
         mode: settings.mode.as_str(),
-        relay_keys: settings
-            .relay_keys
-            .iter()
-            .map(|relay| {
-                let names = relay.environments.as_ref();
-                let names = names.map(|names| names.iter().map(|name| name.as_str().into()).collect());
-                (relay.key.clone(), names.map_or(Scope::All, Scope::Only))
-            })
-            .collect(),
-        api_key: settings.api_key.clone(),
+        keys: keys::of(settings.api_key.clone(), &settings.relay_keys),
         token_expiry: settings.streaming.token_expiry,
         token_hold: settings.streaming.token_hold,
         verdict_wait: limits.verdict_wait,

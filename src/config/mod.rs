@@ -39,8 +39,9 @@ pub use definition::{Definition, Key, Kind, Section};
 pub use fault::{Fault, Origin, Rejected};
 pub use listen::{Listen, ListenAddress, Scheme};
 pub use settings::{
-    Access, CertificateFiles, ClientCertificate, Cors, DataFile, Dial, Effective, Events, KeyPairFiles,
-    Limits, Log, LogFormat, Mode, Origins, Polling, ProxyChoice, Secret, Settings, Streaming, Tls, Upstream,
+    Access, CertificateFiles, ClientCertificate, Cors, DataFile, Dial, Effective, Events, KeyFiles,
+    KeyPairFiles, Limits, Log, LogFormat, Mode, Origins, Polling, ProxyChoice, RelayKey, Secret, Settings,
+    Streaming, Tls, Upstream,
 };
 pub use source::Inputs;
 pub use table::DEFINITIONS;

@@ -22,6 +22,8 @@ pub struct Settings {
     pub api_key: Option<Secret>,
     /// The keys by which other agents may follow this one.
     pub relay_keys: Vec<RelayKey>,
+    /// The files that these keys came from.
+    pub key_files: KeyFiles,
     /// The dump to serve and to watch.
     pub data_file: Option<DataFile>,
     /// What becomes of usage events.
@@ -242,6 +244,15 @@ pub struct DataFile {
     pub path: PathBuf,
     /// How often it is looked at where the system reports no changes.
     pub poll: Duration,
+}
+
+/// Files of keys, which are read again when they change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyFiles {
+    /// Of `ApiKey`.
+    pub api_key: Option<PathBuf>,
+    /// Of `RelayKeys`.
+    pub relay_keys: Option<PathBuf>,
 }
 
 /// A key by which other agents may follow this one.

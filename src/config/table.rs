@@ -24,7 +24,7 @@ pub const DEFINITIONS: &[Definition] = &[
     define(Key::ApiKeyFile, "ApiKey__File", Kind::Path, "", Section::Data)
         .common()
         .help("A file that holds the ApiKey and nothing else, as container secrets do. A byte order mark, and blanks and line \
-             ends around it, are cut off; within it they are refused."),
+             ends around it, are cut off; within it they are refused. It is read again on SIGHUP and when it changes."),
     define(Key::RelayKeys, "RelayKeys", Kind::Secret, "", Section::Data)
         .default_note("no relays")
         .help(
@@ -34,7 +34,8 @@ pub const DEFINITIONS: &[Definition] = &[
              call here, and ApiKey must not be among them. Whoever has one can read every secret of its environments.",
         ),
     define(Key::RelayKeysFile, "RelayKeys__File", Kind::Path, "", Section::Data)
-        .help("A file that holds RelayKeys, as container secrets do; line ends count as `;`, and a byte order mark is cut off."),
+        .help("A file that holds RelayKeys, as container secrets do; line ends count as `;`, and a byte order mark is cut off. It \
+              is read again on SIGHUP and when it changes; a key that is gone goes on for RevocationGraceSeconds."),
     define(Key::DataFile, "DataFile", Kind::Path, "", Section::Data)
         .common()
         .needed("offline mode without an ApiKey")

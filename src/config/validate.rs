@@ -16,8 +16,8 @@ use super::key_files;
 use super::listen::Listen;
 use super::relay_keys;
 use super::settings::{
-    Access, Cors, DataFile, Effective, Events, Limits, Log, LogFormat, Mode, Origins, Polling, RelayKey,
-    Secret, Settings, Streaming,
+    Access, Cors, DataFile, Effective, Events, KeyFiles, Limits, Log, LogFormat, Mode, Origins, Polling,
+    RelayKey, Secret, Settings, Streaming,
 };
 use super::source::{Inputs, Raw};
 use super::table::DEFINITIONS;
@@ -117,6 +117,10 @@ impl Check<'_> {
             mode,
             api_key,
             relay_keys,
+            key_files: KeyFiles {
+                api_key: self.text(Key::ApiKeyFile).map(PathBuf::from),
+                relay_keys: self.text(Key::RelayKeysFile).map(PathBuf::from),
+            },
             data_file,
             events,
             dial,

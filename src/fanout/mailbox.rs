@@ -59,6 +59,8 @@ pub enum Mail {
     Path(Arc<[String]>),
     /// Where the agent stands is another: the word for it is to be looked up, so that the last one counts.
     Standing,
+    /// The keys of operators and relays are other ones: they are to be looked up, so that the last ones count.
+    Keys,
     /// Stop accepting, finish what is under way, and close the WebSockets spread over this time.
     Drain(Duration),
     /// End now.

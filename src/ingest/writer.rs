@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
+use crate::config::Secret;
 use crate::fanout::mailbox::{InService, Mail, Mailbox, Reply};
 use crate::model::dataset::Dataset;
 use crate::model::parse::{DatasetError, DatasetText};
@@ -27,6 +28,8 @@ pub enum Job {
     Submission(Submission),
     /// Look at the wishes.
     Wish,
+    /// Ask the server by this key from now on.
+    Key(Secret),
     /// End.
     Stop,
 }

@@ -23,7 +23,7 @@ pub(super) enum Managed {
 impl Server {
     /// Whether a call carries the agent's key. A refusal is counted and comes back as the answer.
     pub(super) fn check_api_key(&self, head: &Head<'_>) -> Result<(), Answer> {
-        let why = match &self.shared.options.api_key {
+        let why = match &self.shared.keys.current.load().api_key {
             Some(key) if key.matches(head.authorization.unwrap_or("").as_bytes()) => return Ok(()),
             Some(_) => "Authorization must be the agent's ApiKey",
             None => "management calls are off, since the agent has no ApiKey",

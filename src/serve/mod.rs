@@ -20,6 +20,7 @@ mod exchange;
 mod health;
 mod hold;
 mod http;
+mod keys;
 mod memory;
 #[cfg(test)]
 mod memory_tests;
@@ -45,6 +46,7 @@ mod verdict;
 mod verdict_tests;
 
 pub use http::PLAIN_REFUSAL;
+pub use keys::{KeySwap, Keys, RelayAccess};
 pub use routes::Route;
 pub use server::Server;
 pub use session::{Door, Session};

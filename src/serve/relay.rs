@@ -21,6 +21,7 @@ use super::children::ChildId;
 use super::closing::close_by_peer;
 use super::exchange::{Answer, Exchange};
 use super::hold::close_code;
+use super::keys::RelayAccess;
 use super::request::{inflate, text};
 use super::server::Server;
 use super::session::{Session, State};
@@ -37,8 +38,8 @@ pub(super) const REGISTER_BYTES_MAX: u64 = 4096;
 #[derive(Debug)]
 pub(super) struct Relay {
     reader: Reader,
-    /// Which of the relay keys it showed.
-    key: usize,
+    /// What its key opens.
+    pub access: RelayAccess,
     child: ChildId,
     /// The publish it was brought to; `None` until it has been sent data.
     sequence: Option<u64>,
@@ -57,17 +58,17 @@ impl Relay {
     pub(super) fn left_to_pass(&self) -> u64 {
         self.reader.left_to_pass()
     }
+
+    /// Whether it was sent data, or is about to be.
+    pub fn has_data(&self) -> bool {
+        self.sequence.is_some() || self.awaits_full
+    }
 }
 
 impl Server {
-    /// Which relay key this is.
-    pub(super) fn relay_key(&self, token: &str) -> Option<usize> {
-        // Every key is compared, so that the time taken does not tell which one it was.
-        let keys = self.shared.options.relay_keys.iter().enumerate();
-        keys.fold(
-            None,
-            |found, (index, (key, _))| if key.matches(token.as_bytes()) { Some(index) } else { found },
-        )
+    /// What this relay key opens, if it is one.
+    pub(super) fn relay_key(&self, token: &str) -> Option<RelayAccess> {
+        self.shared.keys.current.load().relay(token).cloned()
     }
 
     /// The path of this agent and those above it, as a relay's upgrade is answered.
@@ -98,13 +99,13 @@ impl Server {
     }
 
     /// The connection is a relay's from now on.
-    pub(super) fn let_relay_in(&mut self, link: &mut Link<'_>, session: &mut Session, key: usize) {
+    pub(super) fn let_relay_in(&mut self, link: &mut Link<'_>, session: &mut Session, access: RelayAccess) {
         let child = self.shared.children.enter((self.shared.wall_ms)());
         self.meter.turned(session, Connection::Relay);
         self.relays.push(link.key());
         session.state = State::Relay(Box::new(Relay {
             reader: Reader::new(),
-            key,
+            access,
             child,
             sequence: None,
             awaits_full: false,
@@ -208,7 +209,7 @@ impl Server {
         }
         if sync.timestamp_ms != 0
             && !relay.awaits_full
-            && let Ok(patch) = self.view.relay_patch(self.scope(relay), sync, &self.shared.options.instance)
+            && let Ok(patch) = self.view.relay_patch(&relay.access.scope, sync, &self.shared.options.instance)
         {
             self.meter.synced(crate::store::SyncKind::Patch);
             link.send(patch);
@@ -218,21 +219,14 @@ impl Server {
         self.order_full(link, session);
     }
 
-    fn scope(&self, relay: &Relay) -> &Scope {
-        match self.shared.options.relay_keys.get(relay.key) {
-            Some((_, scope)) => scope,
-            None => &Scope::All,
-        }
-    }
-
     /// Has a whole dataset put together for a relay.
-    fn order_full(&mut self, link: &mut Link<'_>, session: &mut Session) {
+    pub(super) fn order_full(&mut self, link: &mut Link<'_>, session: &mut Session) {
         let State::Relay(relay) = &mut session.state else { return };
         if relay.awaits_full {
             relay.owed_full = true;
             return;
         }
-        let (view, scope) = (self.view.clone(), self.scope(relay).clone());
+        let (view, scope) = (self.view.clone(), Scope::clone(&relay.access.scope));
         let certain = view.answered() == u64::MAX;
         if self.shared.ingest.relay_full(view, scope, certain, self.mailbox.clone(), link.key()) {
             relay.awaits_full = true;
@@ -284,7 +278,7 @@ impl Server {
         let Some(from) = relay.sequence else { return };
         if from < self.view.sequence() {
             let mut frames = std::mem::take(&mut self.frames);
-            let told = self.view.relay_since(self.scope(relay), from, &mut frames);
+            let told = self.view.relay_since(&relay.access.scope, from, &mut frames);
             if !frames.is_empty() {
                 self.meter.delivered(crate::store::SyncKind::Patch);
             }

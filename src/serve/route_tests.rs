@@ -1,5 +1,6 @@
 //! All routes with all kinds of keys: nothing comes out but to who may have it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::routes::PATHS;
@@ -83,12 +84,18 @@ fn answer(bench: &mut Bench, request: &str) -> String {
     String::from_utf8_lossy(&wire.0.borrow().written).into_owned()
 }
 
+/// One of each kind.
+fn keys() -> Keys {
+    let secret = |text: &str| config::Secret::new(text.into());
+    let relay = RelayAccess { key: secret(RELAY_KEY), scope: Arc::new(Scope::All) };
+    Keys { api_key: Some(secret(API_KEY)), relays: vec![relay] }
+}
+
 /// What went wrong: a management route that was added to the list and to the dispatch alone answered the full backup.
 #[test]
 fn no_route_tells_more_than_its_key_opens() {
     let mut bench = Bench::new(|options| {
-        options.api_key = Some(config::Secret::new(API_KEY.into()));
-        options.relay_keys = vec![(config::Secret::new(RELAY_KEY.into()), Scope::All)];
+        options.keys = keys();
     });
     bench.load(&[("flag", 1)], VALUE);
     let secrets = [SecretKind::Server, SecretKind::Client].map(secret);
@@ -129,8 +136,7 @@ fn no_route_tells_more_than_its_key_opens() {
 #[test]
 fn a_key_of_another_kind_opens_no_stream() {
     let mut bench = Bench::new(|options| {
-        options.api_key = Some(config::Secret::new(API_KEY.into()));
-        options.relay_keys = vec![(config::Secret::new(RELAY_KEY.into()), Scope::All)];
+        options.keys = keys();
     });
     bench.load(&[("flag", 1)], VALUE);
     for kind in ["server", "client", "relay-proxy"] {

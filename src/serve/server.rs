@@ -112,6 +112,7 @@ impl Server {
             }
             Mail::Path(above) => self.take_path(&above, io),
             Mail::Standing => self.take_standing(io),
+            Mail::Keys => self.take_keys(io),
             Mail::Drain(over) => self.begin_drain(over, io),
             Mail::Stop => self.done = true,
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::ingest::Handle;
@@ -11,6 +12,7 @@ use crate::telemetry::metrics::Metrics;
 
 use super::children::Children;
 use super::cors::Origins;
+use super::keys::{KeySwap, Keys};
 use super::sightings::Sightings;
 
 /// What the settings say about serving.
@@ -20,10 +22,8 @@ pub struct Options {
     pub instance: String,
     /// `agent` or `offline`.
     pub mode: &'static str,
-    /// The keys of relays that may follow this agent, and what each may have.
-    pub relay_keys: Vec<(crate::config::Secret, crate::store::Scope)>,
-    /// The key of the management calls; without it they are refused.
-    pub api_key: Option<crate::config::Secret>,
+    /// The keys of operators and relays at the start.
+    pub keys: Keys,
     /// Largest difference between a token's time and ours, either way.
     pub token_expiry: Duration,
     /// How long a connection with a token out of time is held before it is closed.
@@ -81,6 +81,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// The wall clock in Unix milliseconds; an argument, so that simulations own it.
     pub wall_ms: fn() -> i64,
+    /// The keys of operators and relays, as they are now.
+    pub keys: KeySwap,
     pub(super) origins: Origins,
     pub(super) children: Children,
     /// Looked into only for a secret that the data lacks, while a server is followed.
@@ -93,13 +95,22 @@ pub struct Shared {
 
 impl Shared {
     /// Puts together what reactors share.
-    pub fn new(options: Options, ingest: Handle, metrics: Arc<Metrics>, wall_ms: fn() -> i64) -> Arc<Self> {
+    pub fn new(
+        mut options: Options,
+        ingest: Handle,
+        metrics: Arc<Metrics>,
+        wall_ms: fn() -> i64,
+    ) -> Arc<Self> {
         let origins = Origins::new(&options.cors_origins);
+        // From now on they are to be found in one place.
+        let keys = std::mem::take(&mut options.keys);
+        let keys = KeySwap { current: Arc::new(ArcSwap::from_pointee(keys)) };
         Arc::new(Self {
             options,
             ingest,
             metrics,
             wall_ms,
+            keys,
             origins,
             children: Children::default(),
             sightings: Mutex::default(),

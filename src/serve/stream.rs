@@ -49,7 +49,7 @@ impl Server {
             }
             _ => None,
         };
-        let path = relay.map(|_| (PATH_FIELD, self.relay_path()));
+        let path = relay.as_ref().map(|_| (PATH_FIELD, self.relay_path()));
         let field = path.as_ref().map(|(name, value)| (*name, value.as_str()));
         handshake::accept_response(upgrade.key, field, &mut response);
         link.send(Payload::private(response));

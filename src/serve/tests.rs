@@ -142,8 +142,7 @@ impl Bench {
         let mut options = Options {
             instance: "test".into(),
             mode: "offline",
-            relay_keys: Vec::new(),
-            api_key: None,
+            keys: Keys::default(),
             token_expiry: Duration::from_secs(30),
             token_hold: Duration::from_secs(30),
             verdict_wait: Duration::from_secs(10),

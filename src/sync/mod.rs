@@ -163,6 +163,11 @@ fn work_off(jobs: &Receiver<Job>, ingest: &mut Ingest, source: &mut Source) -> b
                 // It looks by itself.
                 Source::Upstream(_) => {}
             },
+            Ok(Job::Key(key)) => {
+                if let Source::Upstream(upstream) = source {
+                    upstream.set_key(key);
+                }
+            }
             Ok(Job::Stop) | Err(TryRecvError::Disconnected) => return false,
             Err(TryRecvError::Empty) => return true,
         }

@@ -14,7 +14,7 @@ use featbit_agent::model::parse::DatasetText;
 use featbit_agent::model::secret::SecretKind;
 use featbit_agent::net::limits::Limits;
 use featbit_agent::net::reactor::Driver;
-use featbit_agent::serve::{Options, Shared};
+use featbit_agent::serve::{Keys, Options, Shared};
 use featbit_agent::store::{
     self, Change, EnvironmentSlot, Moment, PatchForm, Snapshot, Writer, WriterOptions,
 };
@@ -79,8 +79,7 @@ fn shared() -> Arc<Shared> {
     let options = Options {
         instance: "test".into(),
         mode: "offline",
-        relay_keys: Vec::new(),
-        api_key: None,
+        keys: Keys::default(),
         token_expiry: Duration::from_secs(30),
         token_hold: Duration::from_millis(TOKEN_HOLD_MS),
         verdict_wait: Duration::from_millis(VERDICT_MS),

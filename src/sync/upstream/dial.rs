@@ -65,6 +65,12 @@ impl Caller {
         Self { endpoint, dialer, answer_time: dial.connect, message_bytes_max }
     }
 
+    /// The same with another key.
+    pub(super) fn with_key(&self, key: crate::config::Secret) -> Self {
+        let endpoint = Endpoint { key, ..self.endpoint.clone() };
+        Self { endpoint, ..self.clone() }
+    }
+
     /// How long a stream waits for a registration: a server that does not take this agent says so within it, and one that
     /// hangs costs SDKs no more.
     pub(super) fn head_start(&self) -> Duration {

@@ -161,6 +161,13 @@ impl Upstream {
         self.follow.disturbed();
     }
 
+    /// The server is to be asked by this key, on a connection that takes the place of the present one as soon as it has
+    /// brought everything.
+    pub fn set_key(&mut self, key: config::Secret) {
+        self.caller = Arc::new(self.caller.with_key(key));
+        self.follow.rekeyed(self.now_ms());
+    }
+
     /// Says goodbye. Waits for nobody: a server that does not hear it sees the end of the connection.
     pub fn stop(&mut self) {
         self.lines.values_mut().for_each(|line| line.connection.close());

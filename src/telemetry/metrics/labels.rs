@@ -407,6 +407,7 @@ mod tests {
             ("tls_handshakes", texts(Handshake::ALL, Handshake::as_str)),
             ("tls_handshake_failures", texts(HandshakeFailure::ALL, HandshakeFailure::as_str)),
             ("tls_certificate_reloads", texts(Reload::ALL, Reload::as_str)),
+            ("key_reloads", texts(Reload::ALL, Reload::as_str)),
             ("datasets_rejected", texts(Source::ALL, Source::as_str)),
             ("upstream_dial_failures", texts(DialFault::ALL, DialFault::as_str)),
             ("upstream_streams_ended", texts(StreamEnd::ALL, StreamEnd::as_str)),

@@ -5,6 +5,7 @@
 //! environment, of which at most [`ENVIRONMENTS_MAX`] are named.
 
 mod cell;
+mod keys;
 pub mod labels;
 mod page;
 mod reactor;
@@ -21,6 +22,7 @@ use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 
 pub use cell::{Counter, Gauge, Histogram};
+pub use keys::KeyMetrics;
 pub use labels::{
     Closed, Connection, DialFault, Handshake, HandshakeFailure, LeftOutKind, Limit, Refusal, Reload, Route,
     Source, Status, StreamEnd, Sync, Unused, UpstreamSync,
@@ -48,6 +50,8 @@ struct Numbers {
     reactors: Mutex<Vec<Arc<ReactorMetrics>>>,
     writer: Arc<WriterMetrics>,
     tls: Arc<TlsMetrics>,
+    /// Only where keys come from files.
+    keys: OnceLock<Arc<KeyMetrics>>,
     /// Only where a server is followed.
     upstream: OnceLock<Arc<UpstreamMetrics>>,
     /// The last change's time to its last connection.
@@ -107,6 +111,7 @@ impl Metrics {
             reactors: Mutex::default(),
             writer: Arc::default(),
             tls: Arc::default(),
+            keys: OnceLock::new(),
             upstream: OnceLock::new(),
             last_change_us: AtomicU64::new(0),
             started_unix_s: since_epoch.as_secs_f64(),
@@ -128,6 +133,11 @@ impl Metrics {
     /// The numbers of the one thread that watches certificates.
     pub fn tls(&self) -> Arc<TlsMetrics> {
         self.numbers.tls.clone()
+    }
+
+    /// The numbers of the thread that watches files of keys. Shown from the first call on.
+    pub fn keys(&self) -> Arc<KeyMetrics> {
+        self.numbers.keys.get_or_init(Arc::default).clone()
     }
 
     /// The numbers of the one writer.

@@ -35,6 +35,9 @@ impl Collector for Own {
         changes(page, &reactors, self.0.last_change_us.load(Relaxed))?;
         data(page, &self.0.writer)?;
         super::tls::encode(page, &reactors, &self.0.tls)?;
+        if let Some(keys) = self.0.keys.get() {
+            keys.encode(page)?;
+        }
         if let Some(upstream) = self.0.upstream.get() {
             upstream.encode(page)?;
         }

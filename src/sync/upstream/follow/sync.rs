@@ -298,6 +298,16 @@ impl Follow {
         self.disturbed = true;
     }
 
+    /// There is another key: it may open other environments, so that a new line is to bring everything, and nothing that
+    /// went wrong before need go wrong again.
+    pub fn rekeyed(&mut self, now_ms: u64) {
+        self.disturbed = true;
+        self.cover_all();
+        self.registration.forget();
+        self.retry.reset();
+        self.next_dial_ms = now_ms;
+    }
+
     /// Somebody asks for a full now.
     pub fn resync(&mut self) {
         self.full_ms = Some(0);

@@ -1,0 +1,236 @@
+//! Files of keys that are replaced while the agent runs: the keys of operators, of relays below, and of the server above.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use common::agent::{API_KEY, Agent, Builder};
+use common::dataset::{Dataset, Kind};
+use common::following::{set, two_flags};
+use common::raw::{request, send};
+use common::server::Server;
+use common::watcher::Watcher;
+use common::ws::Stream;
+use common::{SOON, wait_until};
+use serde_json::json;
+
+const STATUS: &str = "/api/public/proxy/status";
+const OLD: &str = "rp-old-0123456789abcdefghijklmnopqrstuvwxyz0";
+const NEW: &str = "rp-new-0123456789abcdefghijklmnopqrstuvwxyz0";
+const OTHER: &str = "rp-other-0123456789abcdefghijklmnopqrstuvwx0";
+
+/// A file of keys, replaced as a secret store does.
+struct KeyFile {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl KeyFile {
+    fn with(text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let file = Self { _folder: folder, path };
+        file.put(text);
+        file
+    }
+
+    fn put(&self, text: &str) {
+        let next = self.path.with_extension("next");
+        std::fs::write(&next, text).unwrap();
+        std::fs::rename(&next, &self.path).unwrap();
+    }
+
+    fn name(&self) -> &str {
+        Path::to_str(&self.path).unwrap()
+    }
+}
+
+/// Waits until something is logged.
+fn wait_for_line(agent: &Agent, part: &str) {
+    wait_until(part, SOON, || agent.log().contains(part).then_some(()));
+}
+
+fn follow(agent: &Agent, key: &str) -> Stream {
+    Stream::open(agent, &format!("/streaming?type=relay-proxy&token={key}"))
+}
+
+/// Whether a relay is let in by this key: it is told what there is, and not closed for good.
+fn lets_in(agent: &Agent, key: &str) -> bool {
+    let register = request(
+        "POST",
+        "/api/public/agent/register",
+        &[("Authorization", key), ("Content-Type", "application/json")],
+        Some(b"\"a\""),
+    );
+    send(agent, &register).status == 200
+}
+
+fn status_of(agent: &Agent, key: &str) -> u16 {
+    agent.get(STATUS, &[("Authorization", key)]).status
+}
+
+fn reloads(agent: &Agent, outcome: &str) -> f64 {
+    agent.metric("featbit_agent_key_reloads_total", &format!(r#"outcome="{outcome}""#))
+}
+
+/// What went wrong: a rotated key was taken by a restart only.
+#[test]
+fn a_relay_key_that_was_replaced_goes_on_for_the_grace_and_the_new_one_is_taken_at_once() {
+    let file = KeyFile::with(&format!("{OLD};{OTHER}"));
+    let agent = Builder::offline()
+        .data_file(&Dataset::of([two_flags(1)]))
+        .env("RelayKeys__File", file.name())
+        .env("RevocationGraceSeconds", "4")
+        .start();
+    let (mut old, mut other) = (follow(&agent, OLD), follow(&agent, OTHER));
+    for relay in [&mut old, &mut other] {
+        relay.send(&json!({ "messageType": "data-sync", "data": { "timestamp": 0 } }));
+        assert_eq!(relay.next_data()["eventType"], "rp_full");
+    }
+    assert!(!lets_in(&agent, NEW));
+    file.put(&format!("{NEW};{OTHER}"));
+    agent.hang_up();
+    wait_until("the new key", SOON, || lets_in(&agent, NEW).then_some(()));
+    old.expect_nothing_new();
+    assert_eq!(old.expect_close(SOON), Some(4003), "when the grace is over");
+    assert!(!lets_in(&agent, OLD) && lets_in(&agent, NEW));
+    other.expect_nothing_new();
+    assert_eq!((reloads(&agent, "done"), reloads(&agent, "failed")), (1.0, 0.0));
+    let log = agent.log();
+    assert!(log.contains("RelayKeys__File holds other keys"), "{log}");
+    assert!(![OLD, NEW, OTHER].iter().any(|key| log.contains(key)), "{log}");
+}
+
+#[test]
+fn a_relay_whose_key_opens_something_else_gets_that() {
+    let environments = [two_flags(1), two_flags(2)];
+    let file = KeyFile::with(&format!("{OLD}=project-1:production"));
+    let agent = Builder::offline()
+        .data_file(&Dataset::of(environments.clone()))
+        .env("RelayKeys__File", file.name())
+        .start();
+    let mut relay = follow(&agent, OLD);
+    relay.send(&json!({ "messageType": "data-sync", "data": { "timestamp": 0 } }));
+    assert_eq!(relay.next_data()["items"].as_array().unwrap().len(), 1);
+    file.put(&format!("{OLD}=project-1:production,project-2:production"));
+    // Without a word: it is looked at.
+    let full = relay.next_data();
+    assert_eq!(full["items"].as_array().unwrap().len(), 2);
+    relay.expect_nothing_new();
+}
+
+#[test]
+fn the_key_of_the_management_calls_is_another_one_at_once() {
+    let file = KeyFile::with(OLD);
+    let agent = Builder::offline().env("ApiKey__File", file.name()).start();
+    assert_eq!((status_of(&agent, OLD), status_of(&agent, NEW)), (200, 401));
+    file.put(&format!("{NEW}\n"));
+    wait_until("the new key", SOON, || (status_of(&agent, NEW) == 200).then_some(()));
+    assert_eq!(status_of(&agent, OLD), 401);
+}
+
+#[test]
+fn a_file_that_cannot_be_used_leaves_the_last_good_keys_and_one_line() {
+    let (api, relays) = (KeyFile::with(OLD), KeyFile::with(OTHER));
+    let agent = Builder::offline()
+        .data_file(&Dataset::of([two_flags(1)]))
+        .env("ApiKey__File", api.name())
+        .env("RelayKeys__File", relays.name())
+        .start();
+    let mut relay = follow(&agent, OTHER);
+    for (bad_api, bad_relays) in
+        [("", ""), ("two keys", "short"), (OTHER, OLD), ("a\nb", "rp-0123456789abcdefghij=,")]
+    {
+        let before = agent.log().matches("cannot be used").count();
+        let failed = reloads(&agent, "failed");
+        api.put(bad_api);
+        relays.put(bad_relays);
+        wait_until("both are told", SOON, || {
+            (agent.log().matches("cannot be used").count() == before + 2).then_some(())
+        });
+        assert_eq!(reloads(&agent, "failed"), failed + 2.0);
+        assert_eq!(status_of(&agent, OLD), 200, "{bad_api:?}");
+        assert!(lets_in(&agent, OTHER), "{bad_relays:?}");
+    }
+    std::fs::remove_file(&api.path).unwrap();
+    wait_for_line(&agent, "cannot be read");
+    let log = agent.log();
+    assert!(
+        log.lines().filter(|line| line.contains("cannot be used")).all(|line| line.contains("ERROR")),
+        "{log}"
+    );
+    assert!(![OLD, OTHER, "two keys"].iter().any(|key| log.contains(key)), "{log}");
+    // Put right, they count again, and that is said.
+    api.put(OLD);
+    relays.put(OTHER);
+    wait_for_line(&agent, "ApiKey__File can be used again");
+    wait_for_line(&agent, "RelayKeys__File can be used again");
+    relay.expect_nothing_new();
+    assert_eq!(reloads(&agent, "done"), 0.0);
+    agent.hang_up();
+    wait_for_line(&agent, "RelayKeys__File holds what is in use");
+}
+
+#[test]
+fn the_server_is_asked_by_the_new_key_on_a_new_connection_and_no_sdk_notices() {
+    let server = Server::start(&Dataset::of([two_flags(1)]));
+    let file = KeyFile::with(API_KEY);
+    let mut builder = Builder::following(&server).env("Upstream__RetrySeconds", "200ms");
+    builder = builder.env("ApiKey", "").env("ApiKey__File", file.name());
+    let agent = builder.start();
+    agent.wait_stable();
+    server.wait_in_touch();
+    let mut sdk = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
+    server.set_key(NEW, &[&two_flags(1).id]);
+    file.put(NEW);
+    agent.hang_up();
+    let relay = server.wait_request(1);
+    assert_eq!(relay.key, NEW);
+    assert_eq!(server.wait_relay(0).wait_for_end().code, Some(1000), "only then, and in order");
+    server.remove_key(API_KEY);
+    wait_until("it is registered by it", SOON, || {
+        let registrations = server.registrations();
+        registrations.iter().any(|one| one.request.header("authorization") == Some(NEW)).then_some(())
+    });
+    set(&server, &two_flags(1), "a", "v1", 1000);
+    sdk.wait_variation("a", "v1");
+    sdk.expect_nothing_new();
+    agent.wait_stable();
+    assert!(!agent.log().contains("Interrupted"), "{}", agent.log());
+}
+
+#[test]
+fn a_new_key_that_the_server_does_not_know_takes_no_data_away() {
+    let server = Server::start(&Dataset::of([two_flags(1)]));
+    let file = KeyFile::with(API_KEY);
+    let agent = Builder::following(&server)
+        .env("Upstream__RetrySeconds", "200ms")
+        .env("ApiKey", "")
+        .env("ApiKey__File", file.name())
+        .start();
+    agent.wait_stable();
+    server.wait_in_touch();
+    let mut sdk = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
+    file.put(NEW);
+    agent.hang_up();
+    wait_for_line(&agent, "the server refuses the agent");
+    assert!(server.wait_relay(0).is_open(), "the old connection stays");
+    set(&server, &two_flags(1), "a", "v1", 1000);
+    sdk.wait_variation("a", "v1");
+    agent.wait_stable();
+    // The server learns of it, and it is used.
+    server.set_key(NEW, &[&two_flags(1).id]);
+    wait_until("the connection by the new key", Duration::from_secs(60), || {
+        server
+            .open_relays()
+            .iter()
+            .any(|relay| relay.key == NEW && !relay.requests().is_empty())
+            .then_some(())
+    });
+    assert_eq!(server.wait_relay(0).wait_for_end().code, Some(1000));
+    set(&server, &two_flags(1), "a", "v0", 2000);
+    sdk.wait_variation("a", "v0");
+}
