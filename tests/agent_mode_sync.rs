@@ -412,3 +412,21 @@ fn a_message_that_drips_for_ever_does_not_hold_the_agent() {
     agent.wait_stable();
     assert!(agent.log().contains("Upstream__ReadMinBytesPerSecond"), "{}", agent.log());
 }
+
+/// What went wrong: a resync that brought nothing new left no line, so that nobody could tell whether it had come.
+#[test]
+fn a_full_sync_that_was_asked_for_is_logged_when_it_has_come() {
+    let server = server();
+    let (agent, mut sdk, _client) = in_touch(&server);
+    let line = |part: &str| {
+        wait_until(part, SOON, || agent.log().lines().find(|line| line.contains(part)).map(str::to_owned))
+    };
+    agent.resync();
+    assert!(line("has come: nothing in it is new").contains("INFO"));
+    set_unseen(&server, &two_flags(1), "a", "v1", 1000);
+    agent.hang_up();
+    sdk.wait_variation("a", "v1");
+    line("has come: it is in service");
+    assert!(line("names=").contains("project-1:production: a\""), "{}", agent.log());
+    assert_eq!(agent.log().matches("has come:").count(), 2, "{}", agent.log());
+}

@@ -933,3 +933,26 @@ fn a_flag_with_odd_values_reaches_the_log_as_one_line() {
         assert!(!agent.log().contains('\u{1b}'), "{}", agent.log());
     }
 }
+
+/// What went wrong: the log said that one thing had changed, and nobody could tell which.
+#[test]
+fn a_load_names_what_it_changed() {
+    let base =
+        Environment::new(1).flag(boolean_flag("stays")).flag(boolean_flag("goes")).segment(segment("people"));
+    let data = Dataset::of([base.clone(), Environment::new(2).flag(boolean_flag("elsewhere"))]);
+    let agent = Builder::offline().data_file(&data).start();
+    assert!(!wait_for_line(&agent, "data loaded").contains("names="), "all of it is new");
+    let mut next = data.clone();
+    touch(next.environments[0].flag_mut("stays"), 1000);
+    next.environments[0].remove_flag("goes");
+    for number in 0..7 {
+        next.environments[1].add_flag(boolean_flag(&format!("more-{number}")));
+    }
+    agent.write_data(&next);
+    let line = wait_for_line(&agent, "names=");
+    assert!(
+        line.contains("project-1:production: stays, goes (gone); project-2:production: more-0 (new)"),
+        "{line}"
+    );
+    assert!(line.contains("more-4 (new), and 2 more") && !line.contains("elsewhere"), "{line}");
+}

@@ -68,6 +68,27 @@ fn a_relay_gets_the_dump_of_its_environments_then_every_change_of_them() {
     }
 }
 
+/// What went wrong: the log did not say that an agent follows this one, nor that it is gone.
+#[test]
+fn agents_that_come_and_go_are_logged() {
+    let agent = parent().start();
+    let line = |part: &str| {
+        wait_until(part, SOON, || agent.log().lines().find(|line| line.contains(part)).map(str::to_owned))
+    };
+    let mut relay = follow(&agent, ALL);
+    assert!(line("is connected").contains("relays=1"));
+    let report = json!({ "agentId": "edge\n1", "status": "{}" });
+    relay.send(&json!({ "messageType": "rp-agent-status", "data": report }));
+    relay.expect_nothing_new();
+    drop(relay);
+    let gone = line("is gone");
+    assert!(
+        gone.contains("INFO") && gone.contains("relays=0") && gone.contains(r#"agent_id="edge\n1""#),
+        "{gone}"
+    );
+    assert!(!agent.log().contains(ALL));
+}
+
 #[test]
 fn a_removal_and_a_revoked_secret_are_told_unasked() {
     let agent = parent().start();

@@ -8,7 +8,7 @@ use crate::model::dataset::{Dataset, Finding};
 use crate::model::flag::FlagDef;
 use crate::model::parse::{harms_of_flag, harms_of_segment};
 use crate::model::segment::SegmentDef;
-use crate::store::{Ending, Published, Report};
+use crate::store::{ChangedNames, Ending, Published, Report, Snapshot};
 
 /// Findings of one kind that are logged one by one, and names in one line.
 pub(super) const LOGGED_MAX: usize = 20;
@@ -87,6 +87,13 @@ pub(super) fn report_findings(Published { report, .. }: &Published) {
              unless it comes back"
         );
     }
+}
+
+/// What a publish changed, by name; nothing of the first data, which is all new.
+pub(super) fn names_of(before: &Snapshot, published: &Published) -> Option<String> {
+    let change = published.change.as_ref().filter(|_| before.loaded())?;
+    let names = ChangedNames::of(before, change).to_string();
+    (!names.is_empty()).then_some(names)
 }
 
 fn told(ending: &Ending) -> Option<(usize, String)> {

@@ -13,7 +13,7 @@ use crate::model::segment::SegmentDef;
 use crate::store::{Published, Snapshot};
 use crate::telemetry::metrics::Source;
 
-use super::report::{report_findings, warn_of_ahead, warn_of_harm, warn_of_harm_in};
+use super::report::{names_of, report_findings, warn_of_ahead, warn_of_harm, warn_of_harm_in};
 use super::writer::Ingest;
 
 impl Ingest {
@@ -34,6 +34,7 @@ impl Ingest {
             self.writer.set_answered(number);
         }
         let first = !self.snapshot().loaded();
+        let before = self.snapshot().clone();
         let published = self.writer.replace(dataset, self.now());
         self.synced();
         self.metrics.loaded(u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX));
@@ -47,6 +48,7 @@ impl Ingest {
                 added = report.added,
                 changed = report.changed,
                 removed = report.removed,
+                names = names_of(&before, &published),
                 warnings = dataset.warnings.len(),
                 took_ms = arrived.elapsed().as_millis() as u64,
                 "data loaded"
@@ -61,6 +63,7 @@ impl Ingest {
 
     /// Puts in service that an environment, which is, holds exactly these flags and segments. Its secrets stay.
     pub fn load_environment(&mut self, environment: &EnvironmentDef<'_>, arrived: Instant) {
+        let before = self.snapshot().clone();
         let published = self.writer.replace_items(environment, self.now());
         self.synced();
         let changed = self.publish(&published, arrived);
@@ -72,6 +75,7 @@ impl Ingest {
             added = report.added,
             changed = report.changed,
             removed = report.removed,
+            names = names_of(&before, &published),
             took_ms = arrived.elapsed().as_millis() as u64,
             "the server sent the whole of one environment unasked, as it does after a recovery{}",
             if changed.is_empty() { "; nothing in it is new" } else { "" }

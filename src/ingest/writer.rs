@@ -19,7 +19,7 @@ use crate::wire::http1::response::error_body;
 use super::following::{Following, Standing};
 use super::handle::Submission;
 use super::inflate::inflate;
-use super::report::{LOGGED_MAX, report_findings, warn_of_dataset, warn_of_harm};
+use super::report::{LOGGED_MAX, names_of, report_findings, warn_of_dataset, warn_of_harm};
 
 /// What the writer is asked to do.
 #[derive(Debug)]
@@ -215,6 +215,7 @@ impl Ingest {
                 return Err(error);
             }
         };
+        let before = self.writer.current().clone();
         let published = self.writer.replace(&dataset, self.now());
         let now_ms = (self.wall_ms)();
         self.following.update(|standing| standing.last_synced_ms = Some(now_ms));
@@ -223,7 +224,7 @@ impl Ingest {
         let loaded = Loaded { serves: snapshot.serves(), data_version: snapshot.data_version(), harms };
         self.metrics.loaded(u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX));
         self.count(snapshot);
-        self.report(&published, &dataset, source, &loaded, arrived);
+        self.report(&published, &before, &dataset, source, &loaded, arrived);
         Ok((loaded, published.change, arrived))
     }
 
@@ -250,6 +251,7 @@ impl Ingest {
     fn report(
         &self,
         published: &Published,
+        before: &Snapshot,
         dataset: &Dataset<'_>,
         source: Source,
         loaded: &Loaded,
@@ -263,6 +265,7 @@ impl Ingest {
             added = report.added,
             changed = report.changed,
             removed = report.removed,
+            names = names_of(before, published),
             warnings,
             took_ms = arrived.elapsed().as_millis() as u64,
             "{}",

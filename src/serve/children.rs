@@ -48,9 +48,14 @@ impl Children {
         id
     }
 
-    /// It is gone.
-    pub fn leave(&self, id: ChildId) {
-        self.list.lock().remove(&id);
+    /// It is gone; returns what was known of it.
+    pub fn leave(&self, id: ChildId) -> Option<Child> {
+        self.list.lock().remove(&id)
+    }
+
+    /// How many are connected.
+    pub fn count(&self) -> usize {
+        self.list.lock().len()
     }
 
     /// It says something of itself; what is too long is not kept.

@@ -30,6 +30,9 @@ use super::session::{Session, State};
 const RELAY_SLICE: usize = 64;
 
 static TOO_LONG: RateLimit = RateLimit::new(60_000);
+/// Whoever has a key could fill the log with comings and goings.
+static CAME: RateLimit = RateLimit::new(100);
+static LEFT: RateLimit = RateLimit::new(100);
 
 /// Bytes of the body of a registration at most: a name.
 pub(super) const REGISTER_BYTES_MAX: u64 = 4096;
@@ -101,6 +104,13 @@ impl Server {
     /// The connection is a relay's from now on.
     pub(super) fn let_relay_in(&mut self, link: &mut Link<'_>, session: &mut Session, access: RelayAccess) {
         let child = self.shared.children.enter((self.shared.wall_ms)());
+        if let Some(held_back) = CAME.allow(u64::try_from((self.shared.wall_ms)()).unwrap_or(0)) {
+            tracing::info!(
+                others_like_it = held_back,
+                relays = self.shared.children.count(),
+                "an agent that follows this one is connected"
+            );
+        }
         self.meter.turned(session, Connection::Relay);
         self.relays.push(link.key());
         session.state = State::Relay(Box::new(Relay {
@@ -123,7 +133,17 @@ impl Server {
 
     /// A relay's connection is gone.
     pub(super) fn relay_left(&mut self, key: Key, relay: &Relay) {
-        self.shared.children.leave(relay.child);
+        let left = self.shared.children.leave(relay.child);
+        let now_ms = (self.shared.wall_ms)();
+        if let Some(held_back) = LEFT.allow(u64::try_from(now_ms).unwrap_or(0)) {
+            tracing::info!(
+                others_like_it = held_back,
+                relays = self.shared.children.count(),
+                agent_id = left.as_ref().and_then(|left| Some(&*left.said.as_ref()?.agent_id)),
+                connected_seconds = left.as_ref().map(|left| now_ms.saturating_sub(left.since_ms) / 1000),
+                "an agent that followed this one is gone"
+            );
+        }
         self.relays.retain(|other| *other != key);
     }
 

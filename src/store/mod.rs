@@ -10,6 +10,7 @@
 //! | `snapshot`, `environment` | what reactors read; secrets; backup |
 //! | `server`, `client` | what an SDK gets: answers, pushes, polls |
 //! | `relay` | what relays get that follow this agent |
+//! | `names` | what a publish changed, for the log |
 //! | `message`, `ring` | the texts and frames around items; the last changes, encoded |
 //! | `table`, `item` | items in chunks that generations of snapshots share |
 //! | `writer`, `grace` | what may change data; how long what is gone stays |
@@ -24,6 +25,7 @@ mod grace;
 mod item;
 mod merge;
 mod message;
+mod names;
 mod publish;
 mod relay;
 mod resolution;
@@ -41,6 +43,7 @@ mod writer;
 pub use client::SyncOutcome;
 pub use environment::{Environment, EnvironmentSlot};
 pub use grace::HeldOn;
+pub use names::ChangedNames;
 pub use relay::{NeedsFull, Scope};
 pub use server::{PatchForm, Poll, SyncKind};
 pub use snapshot::{SecretEntry, Snapshot};

@@ -65,6 +65,16 @@ impl Grumble {
         self.connected_before = true;
     }
 
+    /// The full sync that somebody asked for is in service, and changed something in so many environments.
+    pub fn resynced(&self, environments: usize) {
+        let outcome = if environments == 0 { "nothing in it is new" } else { "it is in service" };
+        tracing::info!(
+            server = self.server,
+            environments_changed = environments,
+            "the full sync that was asked for has come: {outcome}"
+        );
+    }
+
     /// FeatBit's word for where the agent stands has changed.
     pub fn stands(&self, state: SyncState) {
         tracing::info!(server = self.server, "the state of the synchronization is now {}", state.as_str());

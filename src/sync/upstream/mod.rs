@@ -89,6 +89,8 @@ pub struct Upstream {
     /// The stream on which a ring was found, until it is let go of.
     ring: Option<u64>,
     told: Option<Told>,
+    /// How many full syncs had been asked for when somebody asked for one, until that is in service.
+    resync: Option<u64>,
     /// When something was last heard on a stream that had brought all there was (Unix milliseconds).
     heard_wall_ms: i64,
 }
@@ -145,6 +147,7 @@ impl Upstream {
             source: String::new(),
             ring: None,
             told: None,
+            resync: None,
             heard_wall_ms: 0,
         })
     }
@@ -192,6 +195,7 @@ impl Upstream {
         let following = ingest.following();
         if following.take_wish(Wish::Operator) {
             self.follow.resync();
+            self.resync = Some(following.asked());
         }
         if following.take_wish(Wish::UnknownSecret) {
             self.follow.wish();

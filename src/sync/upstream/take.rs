@@ -153,6 +153,10 @@ impl Upstream {
                 let changed = ingest.load_full(&dataset, answered.filter(|_| certain), arrived);
                 ingest.prove(answered);
                 self.synced(UpstreamSync::Full);
+                // Another one may have been under way.
+                if self.resync.take_if(|asked| ingest.following().asked() > *asked).is_some() {
+                    self.grumble.resynced(changed.len());
+                }
                 self.metrics.full_left_out(left_out);
                 self.source = self.path.first().cloned().unwrap_or_default();
                 let vouches = match (certain, nameless) {
