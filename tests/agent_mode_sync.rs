@@ -430,3 +430,34 @@ fn a_full_sync_that_was_asked_for_is_logged_when_it_has_come() {
     assert!(line("names=").contains("project-1:production: a\""), "{}", agent.log());
     assert_eq!(agent.log().matches("has come:").count(), 2, "{}", agent.log());
 }
+
+/// What went wrong: a fail-over to a server that was behind took flags back, and nothing said so.
+#[test]
+fn a_server_that_is_behind_is_told_once_with_the_first_key() {
+    let server = server();
+    let (agent, mut sdk, mut client) = in_touch(&server);
+    for environment in [two_flags(1), two_flags(2)] {
+        set(&server, &environment, "a", "v1", 5000);
+        set(&server, &environment, "b", "v1", 6000);
+    }
+    for sdk in [&mut sdk, &mut client] {
+        sdk.wait_variation("b", "v1");
+    }
+    // Another data centre answers, which had not heard of that.
+    server.change_unseen(|model| model.environments = vec![two_flags(1), two_flags(2)]);
+    agent.resync();
+    for sdk in [&mut sdk, &mut client] {
+        sdk.wait_variation("a", "v0");
+        sdk.wait_variation("b", "v0");
+    }
+    let line = wait_until("the warning", SOON, || {
+        agent.log().lines().find(|line| line.contains("older than those in service")).map(str::to_owned)
+    });
+    for part in ["WARN", r#"environment="project-1:production""#, r#"key="a""#, "count=4", "environments=2"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    // What is pushed and older is passed over, and a full that changes nothing is no reason to warn.
+    agent.resync();
+    wait_until("the second full sync", SOON, || agent.log().contains("nothing in it is new").then_some(()));
+    assert_eq!(agent.log().matches("older than those in service").count(), 1);
+}

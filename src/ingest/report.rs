@@ -2,6 +2,7 @@
 //!
 //! Must not say a secret, nor the same of a thousand items: the first are named, the others counted.
 
+use std::collections::HashSet;
 use std::fmt::Display;
 
 use crate::model::dataset::{Dataset, Finding};
@@ -87,6 +88,21 @@ pub(super) fn report_findings(Published { report, .. }: &Published) {
              unless it comes back"
         );
     }
+}
+
+/// Says that a server went back to what is older than what was held: it was behind, or put something back.
+pub(super) fn warn_of_older(report: &Report) {
+    let older = || report.forgotten_updated_at.iter().filter(|forgotten| forgotten.is_older);
+    let Some(first) = older().next() else { return };
+    let environments: HashSet<&str> = older().map(|forgotten| &*forgotten.environment).collect();
+    tracing::warn!(
+        environment = &*first.environment,
+        key = &*first.key,
+        count = older().count(),
+        environments = environments.len(),
+        "the server sent the whole of what it holds, and flags or segments in it are older than those in service, which they \
+         have replaced: a server that is behind (after a fail-over, say), or somebody put them back. The first one is named"
+    );
 }
 
 /// What a publish changed, by name; nothing of the first data, which is all new.

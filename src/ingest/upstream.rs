@@ -13,7 +13,7 @@ use crate::model::segment::SegmentDef;
 use crate::store::{Published, Snapshot};
 use crate::telemetry::metrics::Source;
 
-use super::report::{names_of, report_findings, warn_of_ahead, warn_of_harm, warn_of_harm_in};
+use super::report::{names_of, report_findings, warn_of_ahead, warn_of_harm, warn_of_harm_in, warn_of_older};
 use super::writer::Ingest;
 
 impl Ingest {
@@ -53,6 +53,7 @@ impl Ingest {
                 took_ms = arrived.elapsed().as_millis() as u64,
                 "data loaded"
             );
+            warn_of_older(report);
             warn_of_harm(dataset);
             warn_of_ahead(dataset.find_ahead((self.wall_ms)()));
         } else {
@@ -80,6 +81,7 @@ impl Ingest {
             "the server sent the whole of one environment unasked, as it does after a recovery{}",
             if changed.is_empty() { "; nothing in it is new" } else { "" }
         );
+        warn_of_older(report);
         let (flags, segments) = (environment.flags.iter(), environment.segments.iter());
         warn_of_ahead(find_ahead(flags, segments, (self.wall_ms)(), |id| snapshot.label_of(id)));
     }

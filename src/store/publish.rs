@@ -366,8 +366,15 @@ fn note_forgotten<T: Item>(
     label: &Arc<str>,
     report: &mut Report,
 ) {
-    if old.is_some_and(|old| def.updated_at_ms() <= old.own().updated_at_ms) {
-        report.forgotten_updated_at.push(Forgotten { environment: Arc::clone(label), key: key.into() });
+    let Some(old_ms) = old.map(|old| old.own().updated_at_ms) else { return };
+    let own_ms = def.updated_at_ms();
+    if own_ms <= old_ms {
+        let is_older = own_ms < old_ms;
+        report.forgotten_updated_at.push(Forgotten {
+            environment: Arc::clone(label),
+            key: key.into(),
+            is_older,
+        });
     }
 }
 

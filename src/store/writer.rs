@@ -61,6 +61,8 @@ pub struct Forgotten {
     pub environment: Arc<str>,
     /// The flag's key, or the segment's id.
     pub key: Box<str>,
+    /// Whether what took its place is older, and not as old.
+    pub is_older: bool,
 }
 
 /// Secrets that no longer open what they did once their grace is over.

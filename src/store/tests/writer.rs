@@ -337,8 +337,9 @@ fn a_change_without_a_newer_updated_at_is_reported_by_label_and_key() {
     after.flags[1] = thing("b", 21, "other");
     after.segments[0] = thing("s", 24, "other");
     let report = load(&mut writer, &[after]).report;
-    let of = |key: &str| Forgotten { environment: "project:env-1".into(), key: key.into() };
-    assert_eq!(report.forgotten_updated_at, [of("s"), of("key-a")]);
+    let of =
+        |key: &str, is_older| Forgotten { environment: "project:env-1".into(), key: key.into(), is_older };
+    assert_eq!(report.forgotten_updated_at, [of("s", true), of("key-a", false)]);
 }
 
 #[test]
