@@ -7,13 +7,14 @@ mod common;
 use common::agent::{API_KEY, Agent, Builder};
 use common::dataset::{Dataset, Kind, secret_text, user};
 use common::following::{GRACE, set, two_flags};
-use common::raw::SERVER_POLL;
+use common::raw::{CLIENT_POLL, SERVER_POLL, TRACK};
 use common::sdk::{Fleet, Mode};
 use common::server::Server;
 use common::server::held::Holding;
 use common::server::script::Answer;
 use common::watcher::Watcher;
-use common::{SOON, wait_until};
+use common::ws::{Stream, token};
+use common::{SOON, now_ms, wait_until};
 use serde_json::{Value, json};
 
 fn server() -> Server {
@@ -323,4 +324,57 @@ fn real_sdks_with_a_new_secret_become_ready_and_stay() {
     });
     set(&server, &two_flags(1), "a", "v1", 1000);
     fleet.each("a change", |sdk| sdk.wait_value("a", &ann, "boolean", &json!(false)));
+}
+
+/// Texts that are no secret or token of today, but may be one of tomorrow.
+fn of_tomorrow() -> [String; 4] {
+    let secret = secret(0);
+    [
+        "v2.eyJhIjoxfQ.c2lnbmF0dXJl".into(),
+        format!("{secret}longer"),
+        secret[..40].into(),
+        format!("v2-{}", "x".repeat(200)),
+    ]
+}
+
+/// What went wrong: FeatBit announces tokens of another form, and an agent that did not know it stopped SDKs for ever.
+#[test]
+fn a_secret_or_token_of_an_unknown_form_is_put_off_where_a_server_is_followed() {
+    let server = server();
+    let agent = hurried(&server).env("Limits__VerdictWait", "200ms").start();
+    agent.wait_stable();
+    for shown in of_tomorrow() {
+        for text in [shown.clone(), token(&shown, now_ms(), 2)] {
+            let mut sdk = Stream::open(&agent, &format!("/streaming?type=server&token={text}"));
+            assert_eq!(sdk.expect_close(SOON), Some(1011), "{text}");
+        }
+        let authorization = ("Authorization", shown.as_str());
+        assert_eq!(poll(&agent, &shown).status, 503, "{shown}");
+        for target in [format!("{CLIENT_POLL}?timestamp=0"), TRACK.to_owned()] {
+            let answer = agent.post(&target, &[authorization], &json!({}));
+            assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")), "{target} {shown}");
+        }
+    }
+    assert!(agent.metric("featbit_agent_refusals_total", r#"reason="unknown_form""#) >= 20.0);
+    assert_eq!(agent.log().matches("of a form that this agent does not know").count(), 1, "{}", agent.log());
+    assert_eq!(server.fulls(), 1, "which no full sync would change");
+    // What is nothing at all, or of a type that does not exist, is still refused.
+    let good = token(&secret(0), now_ms(), 2);
+    for query in
+        ["type=server", "type=server&token=", &format!("type=robot&token={good}"), &format!("token={good}")]
+    {
+        let mut sdk = Stream::open(&agent, &format!("/streaming?{query}"));
+        assert_eq!(sdk.expect_close(SOON), Some(4003), "{query}");
+    }
+    assert_eq!(agent.get(&format!("{SERVER_POLL}?timestamp=0"), &[]).status, 401);
+}
+
+#[test]
+fn offline_a_secret_or_token_of_an_unknown_form_is_none_for_certain() {
+    let agent = Builder::offline().data_file(&Dataset::of([two_flags(1)])).start();
+    for shown in of_tomorrow() {
+        let mut sdk = Stream::open(&agent, &format!("/streaming?type=server&token={shown}"));
+        assert_eq!(sdk.expect_close(SOON), Some(4003), "{shown}");
+        assert_eq!(poll(&agent, &shown).status, 401, "{shown}");
+    }
 }

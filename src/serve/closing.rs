@@ -92,7 +92,9 @@ impl Server {
                 Left { sdk: Sdk::Other, bytes: relay.left_to_pass() }
             }
             State::Held(held) => match *held {
-                HeldStream::Verdict { sdk, .. } | HeldStream::OutOfTime { sdk } => Left { sdk, bytes: 0 },
+                HeldStream::Verdict { sdk, .. }
+                | HeldStream::OutOfTime { sdk }
+                | HeldStream::UnknownForm { sdk } => Left { sdk, bytes: 0 },
             },
             State::Head { .. }
             | State::Body(_)

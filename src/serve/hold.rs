@@ -6,6 +6,7 @@ use crate::net::service::Link;
 use crate::net::slab::Key;
 use crate::protocol::sdk::Sdk;
 use crate::protocol::secret::Secret;
+use crate::protocol::status::SyncState;
 use crate::telemetry::once::RateLimit;
 
 use super::meter::{Limit, Refusal};
@@ -15,6 +16,10 @@ use super::verdict::{Verdict, Wanted};
 
 /// One line a minute for the whole process, whatever the number of reactors.
 static OUT_OF_TIME: RateLimit = RateLimit::new(60_000);
+
+/// What who shows a secret or token of an unknown form is told.
+pub(super) const UNKNOWN_FORM_TOLD: &str =
+    "this agent does not know secrets or tokens of this form; try again";
 
 /// Connections judged between two looks at the sockets.
 const JUDGE_SLICE: usize = 256;
@@ -38,6 +43,8 @@ pub(super) enum HeldStream {
     Verdict { secret: Secret, kind: SecretKind, sdk: Sdk },
     /// For its end: the token is too old or too young, and what the SDK tries next may be neither.
     OutOfTime { sdk: Sdk },
+    /// For its end: the server that is followed may know a token of this form, and a newer agent as well.
+    UnknownForm { sdk: Sdk },
 }
 
 impl Server {
@@ -72,7 +79,10 @@ impl Server {
                 HeldStream::Verdict { secret, kind, sdk } => {
                     self.decide_held(link, session, secret, kind, sdk);
                 }
-                HeldStream::OutOfTime { .. } => session.state = State::Held(held),
+                // No data makes a difference.
+                HeldStream::OutOfTime { .. } | HeldStream::UnknownForm { .. } => {
+                    session.state = State::Held(held);
+                }
             },
             other => session.state = other,
         }
@@ -158,6 +168,20 @@ impl Server {
         link.pause();
     }
 
+    /// Keeps a connection whose token is of no form that is known here.
+    pub(super) fn hold_unknown_form(&mut self, link: &mut Link<'_>, session: &mut Session, sdk: Sdk) {
+        self.note_refused(Refusal::UnknownForm, None);
+        session.state = State::Held(Box::new(HeldStream::UnknownForm { sdk }));
+        link.set_deadline(link.now().after(self.shared.options.verdict_wait));
+        link.pause();
+    }
+
+    /// Whether a secret or token of a form that is not known here is none for certain: so it is offline. A server that is
+    /// followed may be newer than this agent, and know more forms.
+    pub(super) fn knows_all_forms(&self) -> bool {
+        self.shared.ingest.following().state() == SyncState::None
+    }
+
     /// The wait of a held connection is over.
     pub(super) fn held_too_long(
         &mut self,
@@ -167,6 +191,7 @@ impl Server {
     ) {
         let (code, why) = match &*held {
             HeldStream::OutOfTime { .. } => (close_code::POLICY, "the token is out of time: check the clock"),
+            HeldStream::UnknownForm { .. } => (close_code::TRY_AGAIN, UNKNOWN_FORM_TOLD),
             HeldStream::Verdict { secret, .. } => {
                 self.meter.limit_hit(Limit::VerdictWait);
                 let (reason, why) = self.undecided();

@@ -75,7 +75,7 @@ impl Server {
         }
         match keys.relay(relay.access.key.expose()) {
             None => {
-                self.meter.refused(Refusal::RelayKey);
+                self.note_refused(Refusal::RelayKey, None);
                 self.close_refused(link, session);
             }
             Some(access) if access.scope == relay.access.scope => {}

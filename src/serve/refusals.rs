@@ -92,6 +92,10 @@ fn told(why: Refusal) -> Option<&'static str> {
             "a request was refused that had no environment secret, or none that is well formed. Give the SDK the secret of \
              its environment, and restart it"
         }
+        Refusal::UnknownForm => {
+            "an SDK shows a secret or token of a form that this agent does not know: it gets no data, and comes back. Look \
+             whether its secret was copied whole; if it was, look for a newer version of this agent"
+        }
         Refusal::WrongType => {
             "an SDK was refused, since its secret is of the other type. Give server SDKs a server secret, client SDKs a \
              client secret, and restart it"

@@ -16,6 +16,7 @@ use super::admin::Managed;
 use super::body::{Body, ClientPoll, Purpose};
 use super::cors;
 use super::exchange::{Answer, Exchange};
+use super::hold::UNKNOWN_FORM_TOLD;
 use super::meter::Refusal as Reason;
 use super::routes::Route;
 use super::server::Server;
@@ -122,6 +123,10 @@ impl Server {
         now: Tick,
     ) -> Result<(Secret, Verdict), Answer> {
         let Some(secret) = head.authorization.and_then(Secret::parse) else {
+            if head.authorization.is_some_and(|shown| !shown.is_empty()) && !self.knows_all_forms() {
+                self.note_refused(Reason::UnknownForm, None);
+                return Err(Answer::later(UNKNOWN_FORM_TOLD));
+            }
             self.note_refused(Reason::Malformed, None);
             return Err(Answer::error(401, "Authorization must be an environment secret"));
         };

@@ -72,8 +72,13 @@ impl Server {
         if !matches!(query_param(head.query, "version").as_deref(), None | Some("" | "1" | "2")) {
             return self.refuse_malformed(link, session);
         }
-        let decoded = query_param(head.query, "token").and_then(|token| token::decode(&token).ok());
-        let Some(token) = decoded else { return self.refuse_malformed(link, session) };
+        let token = query_param(head.query, "token").unwrap_or_default();
+        let Ok(token) = token::decode(&token) else {
+            return match self.knows_all_forms() || token.is_empty() {
+                true => self.refuse_malformed(link, session),
+                false => self.hold_unknown_form(link, session, Sdk::of(head.user_agents)),
+            };
+        };
         let ahead_ms = token.issued_at_ms.saturating_sub((self.shared.wall_ms)());
         if u128::from(ahead_ms.unsigned_abs()) > self.shared.options.token_expiry.as_millis() {
             return self.hold_out_of_time(link, session, ahead_ms, Sdk::of(head.user_agents));

@@ -181,6 +181,8 @@ labels! {
     Refusal {
         /// No secret or token, or one of no valid form.
         Malformed => "malformed",
+        /// A secret or token of a form that this agent does not know, while a server is followed that may.
+        UnknownForm => "unknown_form",
         /// A secret of another type of SDK, or a type that does not exist.
         WrongType => "wrong_type",
         /// A secret that the data does not have.
