@@ -4,7 +4,7 @@
 
 use featbit_agent::model::dataset::Dataset;
 use featbit_agent::model::parse::{DatasetText, ServerMessage};
-use featbit_agent::store::{Writer, WriterOptions};
+use featbit_agent::store::{Moment, Writer, WriterOptions};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -24,17 +24,17 @@ fuzz_target!(|data: &[u8]| {
 /// Applies a message; says whether it changed anything.
 fn apply(writer: &mut Writer, message: &ServerMessage<'_>) -> bool {
     let published = match message {
-        ServerMessage::Full { dataset, .. } => writer.replace(dataset, 0, false),
+        ServerMessage::Full { dataset, .. } => writer.replace(dataset, Moment::default()),
         ServerMessage::Patch(Dataset { environments, .. }) => {
             let flags: Vec<_> = environments.iter().flat_map(|one| one.flags.clone()).collect();
             let segments: Vec<_> = environments.iter().flat_map(|one| one.segments.clone()).collect();
-            writer.upsert(&flags, &segments, 0)
+            writer.upsert(&flags, &segments, Moment::default())
         }
-        ServerMessage::Change { flags, segments, .. } => writer.upsert(flags, segments, 0),
+        ServerMessage::Change { flags, segments, .. } => writer.upsert(flags, segments, Moment::default()),
         ServerMessage::Environment(Dataset { environments, .. }) => {
             let mut changed = false;
             for environment in environments {
-                changed |= writer.replace_items(environment, 0).change.is_some();
+                changed |= writer.replace_items(environment, Moment::default()).change.is_some();
             }
             return changed;
         }
