@@ -55,7 +55,7 @@ fn the_whole_of_an_environment_that_comes_unasked_is_taken_in() {
     assert!(!again.is_client());
     assert_eq!(server.fulls(), 1, "nothing was asked for");
     assert_eq!(agent.metric("featbit_agent_upstream_syncs_total", r#"kind="environment""#), 1.0);
-    assert!(agent.log().contains("the whole of one environment"), "{}", agent.log());
+    wait_until("the line", SOON, || agent.log().contains("the whole of one environment").then_some(()));
     // And single changes go on.
     set(&server, &two_flags(1), "a", "v0", 2000);
     sdk.wait_variation("a", "v0");
@@ -137,6 +137,7 @@ fn messages_of_unknown_kinds_are_named_once_and_answered_by_a_full_sync() {
     }
     relay.send(&data_sync("rp_patch", std::iter::empty()));
     wait_until("the last message", SOON, || (unused(&agent, "unknown") >= 52.0).then_some(()));
+    wait_until("the last line", SOON, || agent.log().contains("(messageType").then_some(()));
     let log = agent.log();
     let told = |part: &str| log.lines().filter(|line| line.contains(part)).count();
     assert_eq!(told("does not know"), 2, "{log}");

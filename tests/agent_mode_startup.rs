@@ -332,8 +332,10 @@ fn where_a_gateway_sends_the_agent_is_told_without_the_key() {
     server.next_registers([Register::Redirect(302, to)]);
     let agent = in_a_hurry(Builder::following(&server)).start();
     agent.wait_stable();
-    let log = agent.log();
-    assert!(log.contains("https://login.example/streaming"), "{log}");
+    let log = wait_until("the place", SOON, || {
+        let log = agent.log();
+        log.contains("https://login.example/streaming").then_some(log)
+    });
     assert!(!log.contains(API_KEY), "{log}");
 }
 
