@@ -18,10 +18,19 @@ fn id(environment: u8) -> EnvironmentId {
 /// A message on its way to the agent.
 #[derive(Clone, Debug)]
 pub(super) enum Message {
-    Full { held: Held, secrets: BTreeSet<(u8, u8)> },
+    Full {
+        held: Held,
+        secrets: BTreeSet<(u8, u8)>,
+    },
     Patch(Held),
-    Change { environment: u8, item: u8, version: u64 },
+    Change {
+        environment: u8,
+        item: u8,
+        version: u64,
+    },
     Pong,
+    /// Of a kind that the agent does not know.
+    Unknown,
     Broken(Option<MessageKind>),
     Close(Fault),
 }
@@ -277,6 +286,7 @@ impl World {
         let now_ms = self.now_ms;
         match message {
             Message::Pong => drop(self.follow.message(now_ms, line, Brought::Other)),
+            Message::Unknown => drop(self.follow.message(now_ms, line, Brought::Unknown)),
             Message::Broken(kind) => drop(self.follow.message(now_ms, line, Brought::Broken(kind))),
             Message::Close(fault) => {
                 self.server.lines.remove(&line);

@@ -26,6 +26,9 @@ enum Step {
     Disturb,
     Overflow,
     NoFit,
+    /// Something changes, of which the server tells in words that the agent does not know.
+    Unknown(u8, u8),
+    Rekey,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -49,6 +52,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Disturb),
         1 => Just(Step::Overflow),
         1 => Just(Step::NoFit),
+        2 => (1u8..5, 0u8..4).prop_map(|(environment, item)| Step::Unknown(environment, item)),
+        1 => Just(Step::Rekey),
     ]
 }
 
@@ -123,6 +128,16 @@ impl World {
             Step::Disturb => self.follow.disturbed(),
             Step::Overflow => self.follow.overflowed(),
             Step::NoFit => self.agent.fits = !self.agent.fits,
+            Step::Unknown(environment, item) => {
+                self.server.version += 1;
+                let version = self.server.version;
+                if let Some(items) = self.server.held.get_mut(environment) {
+                    items.insert(*item, version);
+                }
+                let lines: Vec<_> = self.server.lines.keys().copied().collect();
+                lines.into_iter().for_each(|line| self.server.send(line, now_ms, Message::Unknown));
+            }
+            Step::Rekey => self.follow.rekeyed(now_ms),
         }
         self.run(0);
     }
@@ -165,6 +180,24 @@ proptest! {
             world.run(wait_ms);
         }
         world.run(300_000);
+        world.check_settled();
+    }
+
+    #[test]
+    fn without_full_syncs_by_time_what_is_not_understood_arrives(
+        seed in any::<u64>(),
+        changes in prop::collection::vec((1u8..3, 0u8..4, 0u64..30_000, any::<bool>()), 1..20),
+    ) {
+        let mut world = World::new(seed, true);
+        world.follow.options.resync_ms = 0;
+        world.run(1_000);
+        for (environment, item, wait_ms, unknown) in changes {
+            let step = if unknown { Step::Unknown(environment, item) } else { Step::Change(environment, item) };
+            world.step(&step);
+            world.run(wait_ms);
+        }
+        // The longest pause before the next full that is asked for because of one.
+        world.run(600_000);
         world.check_settled();
     }
 
