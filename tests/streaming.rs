@@ -285,7 +285,7 @@ fn flags_and_segments_go_out_word_for_word() {
            "fallthrough":{{"dispatchKey":null,"includedInExpt":false,"variations":[{{"id":"v","rollout":[0,1.0],"exptRollout":1}}]}} }}"#
     );
     let raw_segment = format!(
-        r#"{{"id":"s1", "envId":"{id}","name":"s","included":[ "a"],"excluded":[],"rules":[],"updatedAt":"2024-02-01T00:00:00Z","isArchived":false,"x":0.10}}"#
+        r#"{{"id":"s1", "envId":"{id}","name":"s","included":[ "a"],"excluded":[],"rules":[],"updatedAt":"2024-01-31T00:00:00Z","isArchived":false,"x":0.10}}"#
     );
     let secrets = serde_json::to_string(&environment().secrets).unwrap();
     let dump = |flag: &str| {
