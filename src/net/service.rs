@@ -58,8 +58,8 @@ pub enum Close {
     /// Send what is pending, shut down writing, and discard input until the peer is done too: the peer is sure to
     /// get what was sent last (a `close` with unread input makes the kernel reset the connection).
     Linger,
-    /// The same where the service has seen to it that the peer has what was sent last: the peer's end is waited for
-    /// only briefly.
+    /// The same where the service has seen to it that the peer has what was sent last, or where the end alone matters:
+    /// the peer's end is waited for only briefly.
     LingerBriefly,
     /// Send what is pending and close: right when the peer has said that it sends nothing more.
     Flush,

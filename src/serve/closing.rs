@@ -71,7 +71,8 @@ impl Server {
         link.resume();
         if left.sdk.waits_after_close() && code != close_code::REFUSED {
             session.state = State::Over;
-            return link.close(Close::Linger);
+            // It has nothing more to say, but keeps its own end open until it comes back.
+            return link.close(Close::LingerBriefly);
         }
         link.send(Payload::private(frame::close_frame(code, reason)));
         link.begin_close();

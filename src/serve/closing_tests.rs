@@ -299,6 +299,20 @@ fn java_is_sent_the_end_of_tcp_instead_of_a_close_frame_unless_it_has_to_stop() 
     assert!(drained.is_shut_down() && drained.frames().is_empty());
 }
 
+/// What went wrong: the Java SDK closes its own end only when it comes back, which may take a minute, and the end of the
+/// agent waited for that as long as for a closing handshake.
+#[test]
+fn a_drain_does_not_wait_until_java_comes_back() {
+    let mut bench = Bench::loaded();
+    let (_, java) = bench.connect_as(SecretKind::Server, "User-Agent: fb-java-server-sdk\r\n");
+    bench.mailbox.post(Mail::Drain(Duration::ZERO));
+    bench.turns();
+    assert!(java.is_shut_down() && !bench.io.is_empty());
+    bench.later(Duration::from_millis(1100));
+    assert!(bench.io.is_empty());
+    assert_eq!(bench.io.counters.linger_timeouts, 0);
+}
+
 /// The last closing handshakes leave time for the end of TCP before the process ends, 5 s after the drain.
 #[test]
 fn closing_handshakes_of_a_drain_end_within_its_5_seconds() {
