@@ -181,7 +181,7 @@ fn fallthrough<'a>(
             &path,
             format_args!(
                 "is absent: users whom no target and no rule matches get no variation, the Go SDK panics in the \
-                 application for them{rust}; add it with a rollout"
+                 application for them, the Java SDK gives the application's default{rust}; add it with a rollout"
             ),
         );
         return Rollout::default();

@@ -184,7 +184,7 @@ pub(super) fn condition(
         Some("null") if op == "NotOneOf" => findings.harms(
             &path.key("value"),
             "is the text of a JSON null: no value is one of none, so the condition always holds, and the Java SDK \
-             throws in the application; write \"[]\"",
+             gives the application's default; write \"[]\"",
         ),
         Some(value) if matches!(op, "IsOneOf" | "NotOneOf") && !each_string(value, |_| {}) => findings.warn(
             &path.key("value"),
@@ -218,8 +218,8 @@ fn no_value(findings: &mut Findings, path: &Path<'_>, property: Property<'_, '_>
     findings.harms(
         path,
         format_args!(
-            "{is}: the condition is never true, the Java SDK throws in the application{rust}; set a value; it may be \
-             \"\""
+            "{is}: the condition is never true, the Java SDK gives the application's default{rust}; set a value; it \
+             may be \"\""
         ),
     );
 }
@@ -261,8 +261,9 @@ fn segment_references(
         (None, Some(_)) => {
             return findings.harms(
                 path,
-                "is null and names no segment, so nobody is in any: the Java SDK throws in the application, and the \
-                 Rust SDK discards the whole message; write it like \"[\\\"<id>\\\"]\"",
+                "is null and names no segment, so nobody is in any: the Java SDK gives the application's default, \
+                 and reconnects if the application listens to changes, and the Rust SDK discards the whole message; \
+                 write it like \"[\\\"<id>\\\"]\"",
             );
         }
     };
@@ -271,8 +272,8 @@ fn segment_references(
     if value.trim() == "null" {
         findings.harms(
             path,
-            "names no segment, so nobody is in any, and the Java SDK throws in the application; write it like \
-             \"[\\\"<id>\\\"]\"",
+            "names no segment, so nobody is in any, the Java SDK gives the application's default, and reconnects if \
+             the application listens to changes; write it like \"[\\\"<id>\\\"]\"",
         );
     } else if !is_list_or_null(value) {
         findings.harms(path, ENDS_NODE);
@@ -317,8 +318,8 @@ fn dangling_segment(
 
 /// What a list of segments does that is none.
 const ENDS_NODE: &str = "is not the text of a JSON array of segment ids, so the condition is never true: the process of the \
-                         Node SDK ends, and the Java SDK stops for good if the application listens to changes; write it \
-                         like \"[\\\"<id>\\\"]\"";
+                         Node SDK ends, and the Java SDK gives the application's default, or stops for good if the \
+                         application listens to changes; write it like \"[\\\"<id>\\\"]\"";
 
 /// Whether the Node SDK reads `text` as a list of segments, whatever the elements, or as none.
 fn is_list_or_null(text: &str) -> bool {
@@ -442,7 +443,7 @@ pub(super) fn rollout(
 }
 
 /// What SDKs do for a user whom no share of a rollout holds.
-const NO_SHARE: &str = "the Go SDK panics and the Python SDK throws in the application";
+const NO_SHARE: &str = "the Go SDK panics and the Python and Java SDKs throw in the application";
 
 fn gap(findings: &mut Findings, path: &Path<'_>, from: f64, to: f64) {
     if to > from + RANGE_TOLERANCE {

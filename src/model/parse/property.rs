@@ -201,7 +201,7 @@ impl Findings {
                     self.harms(
                         &path.item(name, index),
                         "is null and never matches anybody: the Rust SDK discards the whole message that holds it, \
-                         and among keyIds the Java SDK throws in the application; remove it",
+                         and among keyIds the Java SDK gives the application's default; remove it",
                     );
                 }
                 None => {
