@@ -334,15 +334,23 @@ impl Chaos {
 fn holds(watcher: &Watcher, truth: &Environment) -> bool {
     watcher.flags.len() == truth.flags.len()
         && truth.flags.iter().all(|flag| {
-            watcher.flags.get(flag["key"].as_str().unwrap()).is_some_and(|have| {
-                if watcher.is_client() { have["variationId"] == expected(flag, truth) } else { have == flag }
+            watcher.flags.get(flag["key"].as_str().unwrap()).is_some_and(|have| match watcher.is_client() {
+                true => have["variationId"] == expected(flag, truth),
+                false => said(have) == said(flag),
             })
         })
         && (watcher.is_client()
-            || truth
-                .segments
-                .iter()
-                .all(|segment| watcher.segments.get(segment["id"].as_str().unwrap()) == Some(segment)))
+            || truth.segments.iter().all(|segment| {
+                let have = watcher.segments.get(segment["id"].as_str().unwrap());
+                have.is_some_and(|have| said(have) == said(segment))
+            }))
+}
+
+/// An item without the version that it is told with.
+fn said(item: &Value) -> Value {
+    let mut item = item.clone();
+    item.as_object_mut().unwrap().remove("updatedAt");
+    item
 }
 
 /// What Ann gets.

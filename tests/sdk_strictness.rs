@@ -345,7 +345,8 @@ impl Company {
             sdk.wait_state(json!({ "connected": false }));
         });
         for sdk in &mut self.strict {
-            assert_eq!(sdk.wait_closed(), Some(1001));
+            // The Java SDK does not notice a close frame, so it is sent none.
+            assert_eq!(sdk.wait_closed(), if sdk.is_java() { None } else { Some(1001) });
         }
         self.agent.write_data(&Dataset::of([environment.clone()]));
         self.agent.start_again();

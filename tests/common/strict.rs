@@ -71,6 +71,11 @@ impl StrictSdk {
         }
     }
 
+    /// Whether it says that it is the SDK of Java.
+    pub fn is_java(&self) -> bool {
+        self.name.starts_with("fb-java")
+    }
+
     /// Waits until its connection has ended, and returns the code it was closed with.
     pub fn wait_closed(&mut self) -> Option<u16> {
         loop {
