@@ -304,6 +304,8 @@ fn a_wrong_secret_stops_streaming_sdks_and_never_makes_one_ready() {
                     errors.contains("401").then_some(errors)
                 });
                 assert!(!refused.contains("404"), "{refused}");
+            } else if sdk.differs("ignores-refusals") {
+                sdk.wait_state(json!({ "connects": 1 }));
             } else {
                 sdk.wait_state(json!({ "stopped": true }));
             }
@@ -574,6 +576,11 @@ fn a_revoked_secret_stops_its_sdks_after_the_grace() {
         if sdk.differs("polling-never-stops") {
             wait_until("a refused poll", SOON, || {
                 sdk.state()["errors"].to_string().contains("401").then_some(())
+            });
+        } else if sdk.differs("ignores-refusals") {
+            // It never learns it; the agent serves it no more all the same.
+            wait_until("the end of its connection", SOON, || {
+                (agent.metric("featbit_agent_connections", "kind=\"server\"") == 0.0).then_some(())
             });
         } else {
             sdk.wait_state(json!({ "stopped": true }));
