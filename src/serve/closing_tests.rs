@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::fanout::mailbox::Mail;
 use crate::model::secret::SecretKind;
+use crate::net::reactor::Driver;
 use crate::net::service::Origin;
 use crate::net::slab::Key;
 
@@ -311,6 +312,22 @@ fn a_drain_does_not_wait_until_java_comes_back() {
     bench.later(Duration::from_millis(1100));
     assert!(bench.io.is_empty());
     assert_eq!(bench.io.counters.linger_timeouts, 0);
+}
+
+/// What went wrong: an SDK that came back without delay got in by a reactor that had not stopped accepting yet, and was
+/// sent away twice.
+#[test]
+fn nobody_is_sent_away_while_another_reactor_still_accepts() {
+    let mut bench = Bench::loaded();
+    let (_, stream) = bench.connect(SecretKind::Server);
+    bench.server.shared.reactor_accepts();
+    bench.mailbox.post(Mail::Drain(Duration::ZERO));
+    bench.server.mail(&mut bench.io);
+    assert!(bench.server.work(&mut bench.io), "the next turn is due at once");
+    assert!(stream.frames().is_empty() && !stream.is_shut_down());
+    bench.server.shared.reactor_accepts_no_more();
+    bench.turns();
+    assert_eq!(stream.close_code(), Some(1001));
 }
 
 /// The last closing handshakes leave time for the end of TCP before the process ends, 5 s after the drain.

@@ -13,6 +13,8 @@ use super::hold::close_code;
 use super::server::Server;
 use super::session::{Session, State, Wait};
 
+/// How long the first is kept until every reactor has stopped accepting: one may be busy, or have ended by a bug.
+const ALL_CLOSED: Duration = Duration::from_secs(2);
 /// Connections looked at between two looks at the sockets.
 const DRAIN_SLICE: usize = 256;
 /// How long the last closing handshakes may take once every connection has been sent away.
@@ -29,6 +31,8 @@ pub(super) struct Drain {
     total: usize,
     begun: Instant,
     over: Duration,
+    /// This reactor's listeners have been closed.
+    closed: bool,
 }
 
 impl Drain {
@@ -59,12 +63,22 @@ impl Server {
         if self.draining.is_none() {
             let waiting = VecDeque::from(io.keys());
             let total = waiting.len();
-            self.draining = Some(Drain { waiting, total, begun: Instant::now(), over });
+            self.draining = Some(Drain { waiting, total, begun: Instant::now(), over, closed: false });
         }
     }
 
     /// Sends away those whose turn has come.
     pub(super) fn drain_some<T: Socket>(&mut self, io: &mut Io<T, Session>) {
+        if let Some(drain) = &mut self.draining {
+            // The listeners were closed in this turn, before this.
+            if !std::mem::replace(&mut drain.closed, true) {
+                self.shared.reactor_accepts_no_more();
+            }
+            // The Go SDK comes back at once, and must not get in by another reactor, only to be sent away again.
+            if self.shared.any_reactor_accepts() && drain.begun.elapsed() < ALL_CLOSED {
+                return;
+            }
+        }
         for _ in 0..DRAIN_SLICE {
             let Some(drain) = &mut self.draining else { return };
             if io.is_empty() || drain.waiting.is_empty() && drain.begun.elapsed() > drain.over + LAST_WAIT {

@@ -62,6 +62,7 @@ impl Server {
     pub fn new(shared: Arc<Shared>, mailbox: Mailbox, doors: Vec<Door>) -> Self {
         let meter = super::meter::Meter::new(&shared.metrics, &shared.options, shared.wall_ms);
         let path = vec![shared.options.instance.clone()];
+        shared.reactor_accepts();
         Self {
             shared,
             mailbox,

@@ -89,6 +89,8 @@ pub struct Shared {
     pub(super) sightings: Mutex<Sightings>,
     /// The agent is about to end: no new connections are wanted.
     ending: AtomicBool,
+    /// Reactors that take new connections.
+    accepting: AtomicUsize,
     bootstraps: Arc<AtomicUsize>,
     body_bytes: Arc<AtomicUsize>,
 }
@@ -115,6 +117,7 @@ impl Shared {
             children: Children::default(),
             sightings: Mutex::default(),
             ending: AtomicBool::new(false),
+            accepting: AtomicUsize::new(0),
             bootstraps: Arc::default(),
             body_bytes: Arc::default(),
         })
@@ -127,6 +130,18 @@ impl Shared {
 
     pub(super) fn is_ending(&self) -> bool {
         self.ending.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn reactor_accepts(&self) {
+        self.accepting.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn reactor_accepts_no_more(&self) {
+        self.accepting.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn any_reactor_accepts(&self) -> bool {
+        self.accepting.load(Ordering::Acquire) > 0
     }
 
     /// The count of one body's memory against that of all.
