@@ -114,7 +114,9 @@ impl DataFile {
     pub fn poll(&mut self, has_data: bool) -> Option<Vec<u8>> {
         match self.look(has_data) {
             Ok(content) => {
-                if self.taken.is_some() && self.complaint.take().is_some() {
+                // Not as soon as there is something at the path: it may be a folder, or too large.
+                let was_read = self.taken.is_some() && self.settling.is_none();
+                if was_read && self.complaint.take().is_some() {
                     tracing::info!(path = self.path.display().to_string(), "the data file can be read again");
                 }
                 content
@@ -364,6 +366,28 @@ mod tests {
         assert!(file.complaint.as_ref().unwrap().contains("Limits__BootstrapBytes"));
         fs::write(&path, "right").unwrap();
         assert_eq!(next(&mut file).as_deref(), Some(&b"right"[..]));
+    }
+
+    /// What went wrong: as soon as there was something at the path again, which was a folder, the log said that the file
+    /// could be read again, and then why it could not.
+    #[test]
+    fn a_folder_in_place_of_a_file_that_was_gone_is_not_a_file_that_can_be_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.json");
+        fs::write(&path, "one").unwrap();
+        let mut file = watched(path.clone());
+        file.poll(true);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(file.poll(true), None);
+        fs::create_dir(&path).unwrap();
+        for _ in 0..3 {
+            assert_eq!(file.poll(true), None);
+            assert!(file.complaint.is_some(), "nothing was read");
+        }
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, "one").unwrap();
+        assert_eq!(next(&mut file), None, "it holds what is in service");
+        assert_eq!(file.complaint, None);
     }
 
     #[test]
