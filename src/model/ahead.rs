@@ -29,8 +29,9 @@ pub fn find_ahead<'d>(
         more => format!(", as are those of {more} other items"),
     };
     let message = format!(
-        "is {}, more than a day ahead of this machine's clock{others}: what is changed later, with the right time, is \
-         older than that, and several SDKs ignore it; correct it, then restart the agent and the SDKs",
+        "is {}, more than a day ahead of this machine's clock{others}: SDKs are told all that changes later with times after \
+         that, and a later push of a server, with the right time, counts as older; correct it, then restart the agent \
+         and the SDKs",
         format_iso8601(updated_at_ms)
     );
     Some(Finding { path: format!("{}/{name}.updatedAt", label(env_id)), message })
@@ -90,6 +91,8 @@ mod tests {
         assert_eq!(path, "ad99d259-1f50-4ed9-a002-7c65e25487df/s1.updatedAt");
         assert!(message.starts_with("is 2262-04-10T23:59:59.999Z, more than a day ahead"), "{message}");
         assert!(!message.contains("other items"), "{message}");
+        // What went wrong: it went on saying that SDKs ignore what is changed later, which they are told all the same.
+        assert!(message.contains("told all that changes later") && !message.contains("ignore"), "{message}");
         let (path, message) = found(&["2026-01-03T12:00:00.001Z", far, far]).unwrap();
         assert!(path.ends_with("/s0.updatedAt") && message.contains("those of 2 other items"), "{message}");
     }
