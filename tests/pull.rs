@@ -82,6 +82,19 @@ fn the_dump_is_what_offline_mode_takes_and_for_its_owner_alone() {
     }
 }
 
+/// What went wrong: the group that the unit and the docs proposed for the dump had the unit's own name. systemd then refuses
+/// to start a unit with `DynamicUser=`.
+#[test]
+fn the_group_that_may_read_the_dump_has_not_the_name_of_the_unit() {
+    let unit = include_str!("../packaging/featbit-agent.service");
+    let groups =
+        unit.lines().find_map(|line| line.trim_start_matches("# ").strip_prefix("SupplementaryGroups="));
+    let groups: Vec<&str> = groups.unwrap().split(' ').collect();
+    assert!(unit.contains("\nDynamicUser=yes\n") && !groups.contains(&"featbit-agent"), "{groups:?}");
+    let docs = include_str!("../docs/operations.md");
+    assert!(docs.contains(&format!("chgrp {} ", groups[0])), "{groups:?}");
+}
+
 #[test]
 fn standard_output_gets_the_dump_alone() {
     let server = server();
