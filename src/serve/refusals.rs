@@ -32,7 +32,8 @@ impl Server {
     /// Counts a refusal, and tells of it.
     pub(super) fn note_refused(&self, why: Refusal, secret: Option<&Secret>) {
         self.meter.refused(why);
-        let Some(what) = told(why) else { return };
+        let keyless = self.shared.keys.current.load().api_key.is_none();
+        let Some(what) = told(why, keyless) else { return };
         let id = secret.map(Secret::environment_id);
         let Some(held_back) = REFUSED.allow((why as usize, id), self.now_ms()) else { return };
         let name = id.and_then(|id| self.environment_name(id));
@@ -85,8 +86,8 @@ impl Server {
     }
 }
 
-/// What a refusal means and what to do; `None` where that is told elsewhere.
-fn told(why: Refusal) -> Option<&'static str> {
+/// What a refusal means and what to do, `keyless` where the agent has no ApiKey; `None` where that is told elsewhere.
+fn told(why: Refusal, keyless: bool) -> Option<&'static str> {
     Some(match why {
         Refusal::Malformed => {
             "a request was refused that had no environment secret, or none that is well formed. Give the SDK the secret of \
@@ -115,8 +116,13 @@ fn told(why: Refusal) -> Option<&'static str> {
         Refusal::RelayKey => {
             "another agent was refused, since it did not show one of RelayKeys. Set its ApiKey to one of them"
         }
+        Refusal::ApiKey if keyless => {
+            "a management call was refused, since the agent has no ApiKey. Set ApiKey or ApiKey__File if such calls are \
+             needed"
+        }
         Refusal::ApiKey => {
-            "a management call was refused, since it did not show the agent's ApiKey. Send the key as Authorization"
+            "a management call was refused, since it did not show the agent's ApiKey. Send the key in Authorization, without \
+             Bearer before it"
         }
         // No data yet, and clocks that differ, have lines of their own.
         Refusal::NotLoaded | Refusal::Expired => return None,
