@@ -48,8 +48,8 @@ fn agent_mode_starts_with_its_three_settings_alone() {
     assert_eq!(
         loaded.warnings.iter().map(Fault::to_string).collect::<Vec<_>>(),
         [
-            "EventUri: is not set, so usage events are dropped. Set it, or set ForwardEvents=false to say that this \
-             is meant."
+            "EventUri: is not set, and this version forwards no usage events anyway: it counts and drops them. Set \
+             ForwardEvents=false if that is meant."
         ]
     );
     let said = [&environment[..], &[("ForwardEvents", "true")]].concat();
@@ -189,8 +189,8 @@ fn offline_mode_tells_once_what_will_not_work() {
     assert_eq!(
         warnings(&offline(&[])),
         [
-            "EventUri: is not set, so usage events are dropped. Set it, or set ForwardEvents=false to say that this \
-             is meant.",
+            "EventUri: is not set, and this version forwards no usage events anyway: it counts and drops them. Set \
+             ForwardEvents=false if that is meant.",
             "ApiKey: is not set, so the management calls (bootstrap, backup, status) answer 401. Set it if they are \
              needed.",
         ]

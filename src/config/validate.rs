@@ -231,8 +231,8 @@ impl Check<'_> {
             // Not an error in agent mode either: this version forwards nothing, with an address or without.
             self.raw.warn_of_lack(Fault::missing(
                 "EventUri",
-                "is not set, so usage events are dropped",
-                "Set it, or set ForwardEvents=false to say that this is meant",
+                "is not set, and this version forwards no usage events anyway: it counts and drops them",
+                "Set ForwardEvents=false if that is meant",
             ));
         }
         Events::Drop
