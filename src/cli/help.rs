@@ -41,10 +41,12 @@ Exit codes:
 
 Signals:
   SIGTERM, SIGINT, SIGQUIT
-                   After Shutdown__DelaySeconds, in which readiness answers 503: stop accepting, finish responses, close
-                   WebSockets with 1001 over Shutdown__DrainSeconds, end. A second one ends at once, with 128 + its number.
-  SIGHUP           Ask the server for everything again; offline, read the data file again. Read the files of TLS
-                   again; connections stay.
-  SIGUSR1, SIGUSR2 Change nothing.
+      For Shutdown__DelaySeconds, readiness answers 503 and all else goes on. Then stop accepting, finish responses, close \
+WebSockets with 1001 over Shutdown__DrainSeconds, and end. A second one ends at once, with 128 + its number.
+  SIGHUP
+      Ask the server for everything again; offline, read the data file again. Read the files of TLS and of keys again. \
+Connections stay.
+  SIGUSR1, SIGUSR2
+      Change nothing.
 
 Logs go to standard output. NO_COLOR turns colours off.";
