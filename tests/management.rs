@@ -350,6 +350,12 @@ fn what_stops_sdks_is_named_in_the_answer_and_in_the_log_and_the_agent_decides_e
         assert!(told(part), "{part}: {warnings:#?}");
         wait_until("it is logged", SOON, || agent.log().contains(part).then_some(()));
     }
+    // What went wrong: the command in the log ended with 78, since it lacked the mode.
+    assert!(
+        agent.log().contains("`featbit-agent check --mode offline --data-file FILE` shows"),
+        "{}",
+        agent.log()
+    );
     let secret = "caseclientxxxxxxxxxxxxUmoPOx18fk-aVS9PbwwaEQ";
     let values = agent.evaluate(secret, &user("anna", &[]));
     assert_eq!(values.len(), 6);
@@ -522,7 +528,8 @@ fn an_updated_at_of_the_far_future_is_told_of_once() {
     let says = "more than a day ahead of this machine's clock";
     let log = wait_until("the log tells", SOON, || Some(agent.log()).filter(|log| log.contains(says)));
     assert_eq!(log.matches(says).count(), 1, "{log}");
-    assert!(log.contains("project-2:production/a.updatedAt"), "{log}");
+    // What went wrong: the line began with "is 2262-…", and said at its end only what is.
+    assert!(log.contains("project-2:production/a.updatedAt: is 2262-"), "{log}");
 }
 
 #[test]

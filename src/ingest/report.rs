@@ -62,15 +62,15 @@ pub(super) fn warn_of_harm_in(flags: &[FlagDef<'_>], segments: &[SegmentDef<'_>]
 
 /// Says of an `updatedAt` in the future.
 pub(super) fn warn_of_ahead(ahead: Option<Finding>) {
-    if let Some(Finding { path, message }) = ahead {
-        tracing::warn!(path, "{message}");
+    if let Some(finding) = ahead {
+        tracing::warn!("{finding}");
     }
 }
 
 /// Says what evaluation cannot use, and which SDKs will be stopped.
 pub(super) fn report_findings(Published { report, .. }: &Published) {
-    for Finding { path, message } in report.findings.iter().take(LOGGED_MAX) {
-        tracing::warn!(path, "{message}");
+    for finding in report.findings.iter().take(LOGGED_MAX) {
+        tracing::warn!("{finding}");
     }
     let when = match u64::try_from(report.grace_ms).unwrap_or(0).div_ceil(1000) {
         0 => "now".to_owned(),

@@ -276,7 +276,7 @@ impl Ingest {
         }
         if warnings > 0 && published.change.is_some() {
             tracing::warn!(
-                "the dataset has {warnings} {}; `featbit-agent check --data-file FILE` shows all of them",
+                "the dataset has {warnings} {}; `featbit-agent check --mode offline --data-file FILE` shows all of them",
                 if warnings == 1 { "warning" } else { "warnings" }
             );
             warn_of_harm(dataset);
