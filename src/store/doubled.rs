@@ -35,7 +35,8 @@ pub(super) fn find_doubled(flags: &Table<FlagData>) -> Doubled {
     groups
 }
 
-/// Serves one flag of each key: the newest that is not archived, of equally new ones the last.
+/// Serves one flag of each key: the newest that is not archived, of equally new ones that of the greater id, so that agents
+/// decide alike whatever the order of their items.
 pub(super) fn settle_doubled(
     environment: &mut Environment,
     kept: &Kept,
@@ -47,7 +48,9 @@ pub(super) fn settle_doubled(
     for ids in &kept.doubled {
         let places = ids.iter().filter_map(|id| kept.flags.get(id).copied());
         let group: Vec<_> = places.filter_map(|at| Some((at, environment.flags.get(at)?))).collect();
-        let rank = |entry: &Entry<FlagData>| (!entry.data.flag.is_archived(), entry.own().updated_at_ms);
+        let rank = |entry: &Entry<FlagData>| {
+            (!entry.data.flag.is_archived(), entry.own().updated_at_ms, Arc::clone(&entry.own().id))
+        };
         let Some(counts) = group.iter().max_by_key(|(_, entry)| rank(entry)).map(|(at, _)| *at) else {
             continue;
         };

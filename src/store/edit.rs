@@ -41,6 +41,8 @@ pub(super) struct Edit {
     pub versions: Versions,
     /// The highest version told before.
     before_ms: i64,
+    /// The last item was gone before: the full that told it was newer than nothing, and some SDKs pass over such.
+    was_emptied: bool,
 }
 
 /// What a publish means to whom.
@@ -53,8 +55,10 @@ pub(super) struct Means {
 }
 
 impl Edit {
+    /// The environment as it was before.
     pub fn new(environment: &Environment, wall_ms: i64) -> Self {
         let before_ms = environment.told_or_asked_ms();
+        let served = environment.flags.served() + environment.segments.served();
         Self {
             created: false,
             flags: Counts::default(),
@@ -62,6 +66,7 @@ impl Edit {
             segment_versions: HashMap::new(),
             versions: Versions::above(before_ms, wall_ms),
             before_ms,
+            was_emptied: environment.server.removed > 0 && served == 0,
         }
     }
 
@@ -105,8 +110,10 @@ impl Edit {
     /// Writes into the environment's history what happened to it, and returns what that means.
     pub fn settle(&mut self, environment: &mut Environment, sequence: u64) -> Means {
         let comes_back = self.created && self.before_ms != i64::MIN;
+        // Python, Java and Go still have what was there before it was emptied: only a full takes it from them.
+        let refilled = self.was_emptied && (self.flags.differs || self.segments.differs);
         let flags_gone = self.flags.served_gone > 0 || comes_back;
-        let gone = flags_gone || self.segments.served_gone > 0;
+        let gone = flags_gone || refilled || self.segments.served_gone > 0;
         self.tell_removal(environment, gone, flags_gone, sequence);
         let (flags, segments) = (environment.flags.newest, environment.segments.newest);
         let newest_ms = flags.version_ms.max(segments.version_ms);

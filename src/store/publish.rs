@@ -227,10 +227,13 @@ impl Round {
         let edit = self.edits.entry(slot).or_insert_with(|| Edit::new(shared, wall_ms));
         let label = Arc::clone(&shared.label);
         let mut versions = planned.versions.into_iter();
-        let mut keys_differ = false;
+        let (mut keys_differ, mut renamed) = (false, 0);
         let merged = planned.plan.build(&shared.flags, &kept.flags, |def, old| {
             note_forgotten(def, def.key, old, &label, report);
-            keys_differ |= old.is_some_and(|old| old.data.flag.key() != def.key);
+            if let Some(old) = old.filter(|old| old.data.flag.key() != def.key) {
+                keys_differ = true;
+                renamed += usize::from(old.is_served());
+            }
             let flag = compile(report, &label, def.key, |findings| compiler.flag(def, findings));
             let version_ms = versions.next().unwrap_or(def.updated_at_ms);
             let slots = flag.segment_slots();
@@ -245,6 +248,8 @@ impl Round {
             let served = served(def, version_ms);
             Entry { data, sequence, client_sequence: sequence, version_ms, client_version_ms, served }
         });
+        // SDKs know flags by their key: the one of before is gone.
+        edit.flags.served_gone += renamed;
         let environment = Arc::make_mut(shared);
         environment.flags = merged.table;
         environment.cache = Cache::default();

@@ -167,9 +167,9 @@ fn index_segments<'a>(items: &[Item<'_, 'a>]) -> SegmentIndex<'a> {
 type Place = (usize, usize);
 
 /// A flag that counts among those of its key: where it is, and what ranks it.
-struct Counting {
+struct Counting<'a> {
     place: Place,
-    rank: (bool, i64),
+    rank: (bool, i64, &'a str),
 }
 
 /// The environments so far, and what of each was seen where.
@@ -187,7 +187,7 @@ struct Seen<'a> {
     item: usize,
     flag_ids: Map<&'a str, Place>,
     /// Of each key, the flag that counts.
-    flag_keys: Map<&'a str, Counting>,
+    flag_keys: Map<&'a str, Counting<'a>>,
     segment_ids: Map<&'a str, Place>,
 }
 
@@ -506,15 +506,16 @@ fn check_unique<'a>(
     }
 }
 
-/// SDKs are given one flag of each key: the newest that is not archived, of equally new ones the last.
+/// SDKs are given one flag of each key: the newest that is not archived, of equally new ones that of
+/// the greater id.
 fn check_key<'a>(
     findings: &mut Findings,
     path: &Path<'_>,
-    keys: &mut Map<&'a str, Counting>,
+    keys: &mut Map<&'a str, Counting<'a>>,
     flag: &FlagDef<'a>,
     place: Place,
 ) {
-    let rank = (!flag.is_archived, flag.updated_at_ms);
+    let rank = (!flag.is_archived, flag.updated_at_ms, flag.id);
     match keys.entry(flag.key) {
         Entry::Vacant(entry) => {
             entry.insert(Counting { place, rank });

@@ -147,3 +147,14 @@ fn dates_that_stop_some_sdks_are_served_in_the_form_that_all_take() {
         );
     }
 }
+
+/// What went wrong: of two equally new ones the last in the order counted, and an agent that follows holds them in
+/// another order.
+#[test]
+fn which_of_equally_new_flags_counts_does_not_depend_on_their_order() {
+    for order in [["one", "two"], ["two", "one"]] {
+        let mut writer = writer();
+        load_text(&mut writer, &dump(&order.map(|id| (id, "k", 10, false))), at(0));
+        assert_eq!(briefs(&writer)[0], "full two/");
+    }
+}

@@ -230,6 +230,8 @@ enum Step {
     Load(Vec<Edit>),
     /// Single items.
     Upsert(Vec<Edit>),
+    /// A whole dataset in which nothing is left of the environment.
+    Empty,
     /// Some SDKs are told, by their number modulo this.
     Follow(usize),
     /// Some SDKs come back or poll.
@@ -243,6 +245,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => edits().prop_map(Step::Load),
         4 => edits().prop_map(Step::Upsert),
+        1 => Just(Step::Empty),
         3 => (1..4usize).prop_map(Step::Follow),
         3 => (1..4usize).prop_map(Step::Ask),
         1 => Just(Step::Restart),
@@ -279,6 +282,13 @@ proptest! {
             match step {
                 Step::Load(edits) => {
                     harmless(edits).iter().for_each(|edit| apply(&mut worlds, edit));
+                    load(&mut writer, &worlds, wall_ms);
+                }
+                Step::Empty => {
+                    for world in worlds.iter_mut().filter(|world| world.number == 1) {
+                        world.flags.clear();
+                        world.segments.clear();
+                    }
                     load(&mut writer, &worlds, wall_ms);
                 }
                 Step::Upsert(edits) => upsert_one(&mut writer, &mut worlds, &harmless(edits), wall_ms),

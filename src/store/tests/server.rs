@@ -399,3 +399,39 @@ fn who_comes_from_before_the_environment_was_there_gets_a_full() {
     let to = change(&mut writer, &[small(), world(2, vec![], vec![])]);
     assert_eq!(since(&environment(&to.snapshot, 2), from), ["full /"]);
 }
+
+/// What went wrong: SDKs that take only a full that is newer than all they have passed over the empty one, were then sent
+/// patches, and evaluated flags that were gone for ever.
+#[test]
+fn an_environment_that_was_emptied_is_filled_again_by_a_full() {
+    let mut writer = writer();
+    change(&mut writer, &[small()]);
+    let from = change(&mut writer, &[world(1, vec![], vec![])]).snapshot.sequence();
+    let told_ms = environment(writer.current(), 1).told_ms;
+    let to = change(&mut writer, &[world(1, vec![thing("new", told_ms + 10, "x")], vec![])]);
+    let environment_1 = environment(&to.snapshot, 1);
+    assert_eq!(since(&environment_1, from), ["full new/"]);
+    assert_eq!(sync(&environment_1, 30, OnePerItem), ["full new/"], "who has what was there before");
+    assert_eq!(sync(&environment_1, told_ms + 10, OnePerItem), ["patch /"]);
+    let from = to.snapshot.sequence();
+    let more = vec![thing("new", told_ms + 20, "y")];
+    let to = change(&mut writer, &[world(1, more, vec![])]);
+    assert_eq!(since(&environment(&to.snapshot, 1), from), ["patch new/"]);
+}
+
+/// What went wrong: the patch with the flag's new key left the old one in every SDK for ever.
+#[test]
+fn a_flag_whose_key_changes_is_told_by_a_full() {
+    let mut writer = writer();
+    let world = world(1, flags(1..4), vec![]);
+    let before = dump_json(std::slice::from_ref(&world));
+    let from = load_text(&mut writer, &before, at(0)).change.unwrap().snapshot.sequence();
+    let after = before.replace("key-f2", "renamed");
+    let to = load_text(&mut writer, &after, at(0)).change.unwrap();
+    let environment = environment(&to.snapshot, 1);
+    assert_eq!(since(&environment, from), ["full f1 f2 f3/"]);
+    assert_eq!(sync(&environment, 30, OnePerItem), ["full f1 f2 f3/"]);
+    let client = client_since(&to.snapshot, 1, "u", from).unwrap();
+    assert_eq!(client["data"]["eventType"], "full");
+    assert_eq!(sync(&environment, environment.told_ms, OnePerItem), ["patch /"]);
+}

@@ -366,13 +366,19 @@ fn of_two_flags_of_one_key_the_one_that_is_left_out_is_told() {
     let newest = "2025-03-02T00:00:00Z";
     for (updated_at, archived, left_out) in [
         (newest, false, "that one is left out"),
-        // As old as the first: the last counts.
-        ("2025-03-01T00:00:04.0782311Z", false, "that one is left out"),
+        // As old as the first: the one of the greater id counts, whatever their order.
+        ("2025-03-01T00:00:04.0782311Z", false, "SAME"),
         ("2025-02-01T00:00:00Z", false, "this one is left out"),
         (newest, true, "this one is left out"),
     ] {
         let mut dump = dump();
         let mut flag = dump["items"][0]["featureFlags"][0].clone();
+        let is_greater = *OTHER_ENV > *flag["id"].as_str().unwrap();
+        let left_out = match left_out {
+            "SAME" if is_greater => "that one is left out",
+            "SAME" => "this one is left out",
+            other => other,
+        };
         flag["id"] = json!(OTHER_ENV);
         flag["updatedAt"] = json!(updated_at);
         flag["isArchived"] = json!(archived);
