@@ -403,6 +403,23 @@ fn check_sums_up_the_demo() {
     assert!(!text.contains("warning:"), "{text}");
 }
 
+/// What went wrong: `check` passed over what the agent says in its log once the file is in service.
+#[test]
+fn check_did_not_tell_of_a_regular_expression_that_cannot_be_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data.json");
+    let dump = std::fs::read_to_string(demo()).unwrap();
+    let broken = dump.replacen(r"^(", "(((", 1);
+    assert_ne!(dump, broken);
+    std::fs::write(&path, broken).unwrap();
+    let (code, text) =
+        run_to_end(&["check", "--mode", "offline", "--data-file", path.to_str().unwrap()], &[], SOON);
+    assert_eq!(code, Some(0), "{text}");
+    let says =
+        "warning: webshop:dev/search-settings.rules[0].conditions[1].value: not a usable regular expression";
+    assert!(text.contains(says), "{text}");
+}
+
 #[test]
 fn a_newcomer_needs_nothing_but_a_mode_and_a_file() {
     let agent = Builder::bare().arg("--mode").arg("offline").arg("--data-file").arg(&demo()).start();

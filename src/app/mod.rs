@@ -24,7 +24,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use crossbeam::channel::{Receiver, bounded};
 
-use crate::config::{Fault, Mode, Origins, Rejected, Settings};
+use crate::config::{self, Fault, Mode, Origins, Rejected, Settings};
 use crate::eval::RegexLimits;
 use crate::fanout::mailbox::{Mail, Mailbox};
 use crate::ingest::{Following, Handle, Ingest, Job, Jobs, Offload, Wish};
@@ -101,6 +101,16 @@ impl std::error::Error for StartError {
 pub(crate) fn wall_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// What regular expressions may cost.
+pub(crate) fn regex_limits(limits: &config::Limits) -> RegexLimits {
+    RegexLimits {
+        program_bytes: limits.regex_program_bytes,
+        total_bytes: limits.regex_total_bytes,
+        backtracks: limits.regex_steps,
+        ..RegexLimits::default()
+    }
 }
 
 /// Runs the agent until a signal ends it.
@@ -238,12 +248,7 @@ impl Agent {
             WriterOptions {
                 revocation_grace_ms: i64::try_from(settings.revocation_grace.as_millis()).unwrap_or(i64::MAX),
                 follows: matches!(settings.mode, Mode::Agent(_)),
-                regex_limits: RegexLimits {
-                    program_bytes: settings.limits.regex_program_bytes,
-                    total_bytes: settings.limits.regex_total_bytes,
-                    backtracks: settings.limits.regex_steps,
-                    ..RegexLimits::default()
-                },
+                regex_limits: regex_limits(&settings.limits),
             },
             mailboxes.clone(),
             current.clone(),

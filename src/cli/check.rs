@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::dataset::{self, Report};
 use super::{Answer, complain, exit, refuse};
-use crate::app::wall_ms;
+use crate::app::{regex_limits, wall_ms};
 use crate::config::{self, Events, Inputs, Key, Rejected, files};
 use crate::dial::{Dialer, ProxyEnvironment};
 use crate::tls::server::Certificates;
@@ -70,7 +70,7 @@ fn judge(inputs: &Inputs<'_>, answer: &mut Answer) -> u8 {
         }
     };
     answer.say(&format!("Data file {} ({} bytes):", file.path.display(), bytes.len()));
-    match dataset::report(bytes, wall_ms()) {
+    match dataset::report(bytes, wall_ms(), regex_limits(&settings.limits)) {
         Report::Usable(lines) => {
             lines.iter().for_each(|line| answer.say(&format!("  {line}")));
             exit::OK

@@ -2,6 +2,7 @@
 //!
 //! Must not print a secret: secrets are counted.
 
+use crate::eval::{Compiler, RegexLimits};
 use crate::model::dataset::{Dataset, EnvironmentDef, Finding};
 use crate::model::parse::DatasetText;
 use crate::model::secret::SecretKind;
@@ -14,13 +15,16 @@ pub(super) enum Report {
     Faulty(Vec<String>),
 }
 
-/// Parses `bytes` and tells what is in them. `now_ms`, in Unix milliseconds, tells what is in the future.
-pub(super) fn report(bytes: Vec<u8>, now_ms: i64) -> Report {
+/// Parses `bytes` and tells what is in them. `now_ms`, in Unix milliseconds, tells what is in the future; `limits` are
+/// those that the agent would keep to.
+pub(super) fn report(bytes: Vec<u8>, now_ms: i64, limits: RegexLimits) -> Report {
     let mut text = DatasetText::new(bytes);
     match text.parse() {
         Ok(dataset) => {
             let ahead = dataset.find_ahead(now_ms);
-            let warnings = dataset.warnings.iter().chain(&ahead).map(|finding| told("warning", finding));
+            let unusable = unusable(&dataset, limits);
+            let warnings = dataset.warnings.iter().chain(&ahead).chain(&unusable);
+            let warnings = warnings.map(|finding| told("warning", finding));
             Report::Usable(summary(&dataset).into_iter().chain(warnings).collect())
         }
         Err(error) => {
@@ -29,6 +33,30 @@ pub(super) fn report(bytes: Vec<u8>, now_ms: i64) -> Report {
             Report::Faulty(faults.chain(more).collect())
         }
     }
+}
+
+/// What evaluation cannot use, which only compiling it shows. The agent would say so in its log, when it is in service.
+fn unusable(dataset: &Dataset<'_>, limits: RegexLimits) -> Vec<Finding> {
+    let mut compiler = Compiler::new(limits);
+    let (mut all, mut findings) = (Vec::new(), Vec::new());
+    // Kept until the end, since they count together.
+    let (mut flags, mut segments) = (Vec::new(), Vec::new());
+    for environment in &dataset.environments {
+        let label = environment.label();
+        let mut take = |key: &str, findings: &mut Vec<Finding>| {
+            let place = |found: Finding| Finding { path: format!("{label}/{key}.{}", found.path), ..found };
+            all.extend(findings.drain(..).map(place));
+        };
+        for def in &environment.segments {
+            segments.push(compiler.segment(def, &mut findings));
+            take(def.id, &mut findings);
+        }
+        for def in &environment.flags {
+            flags.push(compiler.flag(def, &mut findings));
+            take(def.key, &mut findings);
+        }
+    }
+    all
 }
 
 fn told(kind: &str, finding: &Finding) -> String {

@@ -13,6 +13,7 @@ use super::{complain, exit, refuse};
 use crate::app::wall_ms;
 use crate::config::{self, Inputs, Rejected};
 use crate::dial::{Dialer, ProxyEnvironment};
+use crate::eval::RegexLimits;
 use crate::sync::upstream::{Caller, PullError, pull as ask};
 
 /// Asks, and writes.
@@ -54,7 +55,7 @@ pub(super) fn pull(inputs: &Inputs<'_>, out: &Path) -> u8 {
              unit for systemd, let a group read it: chgrp GROUP FILE, chmod 640 FILE, SupplementaryGroups=GROUP",
         );
     }
-    let (lines, code) = match dataset::report(dump, wall_ms()) {
+    let (lines, code) = match dataset::report(dump, wall_ms(), RegexLimits::default()) {
         Report::Usable(lines) => (lines, exit::OK),
         Report::Faulty(lines) => (lines, exit::DATA),
     };
