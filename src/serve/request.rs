@@ -75,7 +75,16 @@ impl Server {
             Route::Resync => self.manage(link, session, exchange, head, Managed::Resync),
             Route::Register => self.begin_register(link, session, exchange, head),
             Route::Bootstrap => self.begin_bootstrap(link, session, exchange, head),
-            Route::Streaming | Route::Echo | Route::Unknown => {
+            // Somebody tries by hand whether a proxy passes the path on.
+            Route::Streaming | Route::Echo => {
+                self.answer(
+                    link,
+                    session,
+                    &exchange,
+                    Answer::error(404, "only WebSocket connections are taken here"),
+                );
+            }
+            Route::Unknown => {
                 self.answer(link, session, &exchange, Answer::error(404, "there is nothing at this path"));
             }
         }
