@@ -279,7 +279,7 @@ fn real_sdks_do_not_notice_a_server_that_comes_and_goes() {
     for (number, code) in [1000, 4003, 1011].into_iter().enumerate() {
         let variation = if number % 2 == 0 { ("v1", json!(false)) } else { ("v0", json!(true)) };
         server.leave();
-        server.open_relays()[0].close(code);
+        server.wait_open().close(code);
         set_unseen(&server, &two_flags(1), "a", variation.0, 1000 * (number as i64 + 1));
         server.come();
         fleet.each("the change while it was away", |sdk| {

@@ -435,7 +435,7 @@ fn a_registration_that_hangs_keeps_no_sdk_waiting() {
     let registration = server.wait_registrations(1)[0].clone();
     agent.wait_stable();
     serves(&agent, &server, 1000);
-    server.open_relays()[0].close(1001);
+    server.wait_open().close(1001);
     server.wait_request(1);
     agent.wait_stable();
     serves(&agent, &server, 2000);

@@ -60,7 +60,7 @@ fn the_status_tells_operators_where_it_stands_from_before_the_first_data_on() {
         let connections = &status["agent"]["environments"][0]["connections"];
         connections["server"] == 1 && connections["client"] == 1
     });
-    server.open_relays()[0].close(1011);
+    server.wait_open().close(1011);
     let status = wait_status(&agent, "a new connection", |status| {
         status["agent"]["upstream"]["reconnects"] == 1 && status["syncState"] == "Stable"
     });
@@ -93,7 +93,7 @@ fn a_key_that_is_refused_by_4003_counts_as_failed_attempts_before_data_and_after
     agent.wait_stable();
     wait_status(&agent, "none", |status| status["agent"]["upstream"]["failedAttempts"] == 0);
     server.set_key(API_KEY, &[]);
-    server.open_relays().pop().unwrap().close(1001);
+    server.wait_open().close(1001);
     assert_eq!(refused(&agent), "Interrupted");
     open();
     agent.wait_stable();
@@ -157,7 +157,7 @@ fn counted(what: &str, sample: &str, labels: &str, act: impl Fn(&Server, &Agent)
 #[test]
 fn how_streams_end_is_counted_by_reason() {
     let ends = "featbit_agent_upstream_streams_ended_total";
-    let last = |server: &Server| server.open_relays().pop().unwrap();
+    let last = |server: &Server| server.wait_open();
     counted("a close", ends, r#"reason="closed""#, |server, _| last(server).close(1001));
     counted("a refusal", ends, r#"reason="refused""#, |server, _| last(server).close(4003));
     counted("a reset", ends, r#"reason="broken""#, |server, _| last(server).reset());
@@ -182,7 +182,7 @@ fn how_streams_end_is_counted_by_reason() {
 #[test]
 fn how_attempts_fail_is_counted_by_step() {
     let failures = "featbit_agent_upstream_dial_failures_total";
-    let again = |server: &Server| server.open_relays().pop().unwrap().close(1001);
+    let again = |server: &Server| server.wait_open().close(1001);
     counted("nobody there", failures, r#"reason="connect""#, |server, agent| {
         server.leave();
         again(server);
@@ -199,13 +199,13 @@ fn how_attempts_fail_is_counted_by_step() {
     });
     counted("no registration", failures, r#"reason="register""#, |server, _| {
         server.next_registers([Register::Status(500)]);
-        server.open_relays().pop().unwrap().close(4003);
+        server.wait_open().close(4003);
     });
 }
 
 #[test]
 fn what_comes_and_what_is_not_used_is_counted() {
-    let last = |server: &Server| server.open_relays().pop().unwrap();
+    let last = |server: &Server| server.wait_open();
     let syncs = "featbit_agent_upstream_syncs_total";
     counted("a full", syncs, r#"kind="full""#, |_, agent| agent.resync());
     counted("a patch", syncs, r#"kind="patch""#, |server, _| last(server).close(1001));

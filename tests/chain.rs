@@ -306,7 +306,7 @@ fn many_environments_do_not_close_the_streams_of_a_chain_by_their_names() {
     }
     assert_eq!(chain.central.metric("featbit_agent_limits_hit_total", r#"limit="message_bytes""#), 0.0);
     // FeatBit's server would have dropped a longer one in silence.
-    let reports = chain.server.open_relays()[0].statuses();
+    let reports = chain.server.wait_open().statuses();
     assert!(!reports.is_empty());
     for report in reports {
         assert!(report.to_string().len() <= 8_000);
@@ -319,7 +319,7 @@ fn names_from_above_that_are_none_reach_no_head_and_cut_no_chain() {
     let path = || status(&chain.central, API_KEY)["agent"]["path"].clone();
     let tell = |names: &[&str]| {
         let told = json!({ "messageType": "rp-path", "data": { "path": names } });
-        chain.server.open_relays()[0].send(&told.to_string());
+        chain.server.wait_open().send(&told.to_string());
     };
     // What an agent of this make says of itself.
     tell(&["top"]);

@@ -296,6 +296,11 @@ impl Server {
         self.relays().into_iter().filter(|relay| relay.is_open()).collect()
     }
 
+    /// The newest open connection; waits for one, since an agent may just be replacing it.
+    pub fn wait_open(&self) -> Arc<Relay> {
+        wait_until("an open connection", SOON, || self.open_relays().pop())
+    }
+
     /// How often everything was asked for so far, over all connections.
     pub fn fulls(&self) -> usize {
         self.relays().iter().map(|relay| relay.fulls()).sum()
