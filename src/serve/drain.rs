@@ -8,10 +8,10 @@ use crate::net::io::{Io, Socket};
 use crate::net::service::Link;
 use crate::net::slab::Key;
 
-use super::exchange::Answer;
-use super::hold::close_code;
-use super::server::Server;
-use super::session::{Session, State, Wait};
+use crate::serve::http::exchange::Answer;
+use crate::serve::server::Server;
+use crate::serve::session::{Session, State, Wait};
+use crate::serve::verdict::pending::close_code;
 
 /// How long the first is kept until every reactor has stopped accepting: one may be busy, or have ended by a bug.
 const ALL_CLOSED: Duration = Duration::from_secs(2);

@@ -12,9 +12,9 @@ use crate::net::io::{Io, Socket};
 use crate::net::service::Link;
 use crate::store::Scope;
 
-use super::meter::Refusal;
-use super::server::Server;
-use super::session::{Session, State};
+use crate::serve::metrics::Refusal;
+use crate::serve::server::Server;
+use crate::serve::session::{Session, State};
 
 /// All of them, as they are now.
 #[derive(Clone, Debug, Default)]

@@ -10,8 +10,8 @@ use crate::telemetry::once::{RateLimit, RateLimits};
 use crate::wire::http1::foreign::Foreign;
 use crate::wire::http1::head::WebSocketFault;
 
-use super::meter::Refusal;
-use super::server::Server;
+use crate::serve::metrics::Refusal;
+use crate::serve::server::Server;
 
 /// Lines a minute at most, whatever ids are made up.
 const LINES: usize = 64;

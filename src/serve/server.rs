@@ -14,10 +14,10 @@ use crate::net::slab::Key;
 use crate::payload::Payload;
 use crate::store::Snapshot;
 
-use super::drain::Drain;
-use super::memory::Hungry;
-use super::session::{Door, Session, State};
-use super::shared::Shared;
+use crate::serve::drain::Drain;
+use crate::serve::pressure::Hungry;
+use crate::serve::session::{Door, Session, State};
+use crate::serve::shared::Shared;
 
 /// Output that one call may leave before the connection has to wait for its next turn.
 const YIELD_BYTES: usize = 64 * 1024;
@@ -54,13 +54,13 @@ pub struct Server {
     pub(super) slice: Vec<(Key, crate::fanout::index::Place, u64)>,
     pub(super) frames: Vec<Payload>,
     pub(super) text: Vec<u8>,
-    pub(super) meter: super::meter::Meter,
+    pub(super) meter: crate::serve::metrics::Meter,
 }
 
 impl Server {
     /// A server that shows behind each listener what its door is for.
     pub fn new(shared: Arc<Shared>, mailbox: Mailbox, doors: Vec<Door>) -> Self {
-        let meter = super::meter::Meter::new(&shared.metrics, &shared.options, shared.wall_ms);
+        let meter = crate::serve::metrics::Meter::new(&shared.metrics, &shared.options, shared.wall_ms);
         let path = vec![shared.options.instance.clone()];
         shared.reactor_accepts();
         Self {

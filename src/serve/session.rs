@@ -10,11 +10,11 @@ use crate::telemetry::metrics::{Closed, Connection};
 use crate::wire::ws::reader::Reader;
 use crate::wire::ws::rest::Rest;
 
-use super::body::Body;
-use super::exchange::Exchange;
-use super::hold::HeldStream;
-use super::relay::Relay;
-use super::verdict::Wanted;
+use crate::serve::http::body::Body;
+use crate::serve::http::exchange::Exchange;
+use crate::serve::relay::connection::Relay;
+use crate::serve::verdict::Wanted;
+use crate::serve::verdict::pending::HeldStream;
 
 /// Which of the agent's ports a connection came in by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,19 +29,19 @@ pub enum Door {
 #[derive(Debug)]
 pub struct Session {
     /// Where it came in.
-    pub(super) door: Door,
-    pub(super) state: State,
+    pub(crate) door: Door,
+    pub(crate) state: State,
     /// What it counts as in metrics.
-    pub(super) counted_as: Connection,
+    pub(crate) counted_as: Connection,
     /// Whether it has brought a whole request yet.
-    pub(super) has_asked: bool,
+    pub(crate) has_asked: bool,
     /// Why the agent closed it, once it has.
-    pub(super) why: Option<Closed>,
+    pub(crate) why: Option<Closed>,
 }
 
 impl Session {
     /// A connection that has just come in.
-    pub(super) fn new(door: Door) -> Self {
+    pub(crate) fn new(door: Door) -> Self {
         Self {
             door,
             state: State::Head { begun: false },
@@ -56,7 +56,7 @@ impl Session {
 /// waited for `Parked`; both go back to `Head`. An upgrade makes it `Held` (no verdict yet) or `Stream`, or `Relay`, or `Echo`.
 /// `Closing` was sent a close frame, and waits for the peer's. `Over` takes no input: the connection is being closed.
 #[derive(Debug)]
-pub(super) enum State {
+pub(crate) enum State {
     /// Between requests, or within a head: `begun` once its first byte has come.
     Head {
         begun: bool,
@@ -73,7 +73,7 @@ pub(super) enum State {
 
 /// A streaming connection whose secret was accepted.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(crate) struct Stream {
     pub reader: Reader,
     pub place: Place,
     pub secret: SecretId,
@@ -88,14 +88,14 @@ pub(super) struct Stream {
 
 /// A request that waits for an answer from elsewhere, or for data.
 #[derive(Debug)]
-pub(super) struct Parked {
+pub(crate) struct Parked {
     pub exchange: Exchange,
     pub wait: Wait,
 }
 
 /// What a parked request waits for.
 #[derive(Debug)]
-pub(super) enum Wait {
+pub(crate) enum Wait {
     /// An answer in the mailbox.
     Reply,
     /// Data, by which the secret can be judged.
@@ -106,7 +106,7 @@ pub(super) enum Wait {
 
 /// A question that cannot be answered yet.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     pub secret: Secret,
     pub wanted: Wanted,
     pub question: Question,
@@ -114,14 +114,14 @@ pub(super) struct Asked {
 
 /// What a request with an environment secret asks, once its secret has been accepted.
 #[derive(Debug)]
-pub(super) enum Question {
+pub(crate) enum Question {
     ServerPoll { timestamp_ms: i64 },
     ClientPoll { timestamp_ms: i64, user: User, sdk: Sdk },
     Track { events: crate::protocol::insight::Counts },
 }
 
 /// A user, and what their SDK needs.
-pub(super) fn audience(user: &User, sdk: Sdk) -> Audience<'_> {
+pub(crate) fn audience(user: &User, sdk: Sdk) -> Audience<'_> {
     let no_variation = match sdk {
         Sdk::Android => NoVariation::EmptyText,
         Sdk::Java | Sdk::Go | Sdk::Python | Sdk::Ruby | Sdk::Other => NoVariation::Null,

@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 use crate::ingest::Handle;
 use crate::telemetry::metrics::Metrics;
 
-use super::children::Children;
-use super::cors::Origins;
-use super::keys::{KeySwap, Keys};
-use super::sightings::Sightings;
+use crate::serve::http::cors::Origins;
+use crate::serve::keys::{KeySwap, Keys};
+use crate::serve::relay::registry::Children;
+use crate::serve::verdict::unknown_secrets::Sightings;
 
 /// What the settings say about serving.
 #[derive(Clone, Debug)]
@@ -83,10 +83,10 @@ pub struct Shared {
     pub wall_ms: fn() -> i64,
     /// The keys of operators and relays, as they are now.
     pub keys: KeySwap,
-    pub(super) origins: Origins,
-    pub(super) children: Children,
+    pub(crate) origins: Origins,
+    pub(crate) children: Children,
     /// Looked into only for a secret that the data lacks, while a server is followed.
-    pub(super) sightings: Mutex<Sightings>,
+    pub(crate) sightings: Mutex<Sightings>,
     /// The agent is about to end: no new connections are wanted.
     ending: AtomicBool,
     /// Reactors that take new connections.
@@ -128,29 +128,29 @@ impl Shared {
         self.ending.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn is_ending(&self) -> bool {
+    pub(crate) fn is_ending(&self) -> bool {
         self.ending.load(Ordering::Relaxed)
     }
 
-    pub(super) fn reactor_accepts(&self) {
+    pub(crate) fn reactor_accepts(&self) {
         self.accepting.fetch_add(1, Ordering::AcqRel);
     }
 
-    pub(super) fn reactor_accepts_no_more(&self) {
+    pub(crate) fn reactor_accepts_no_more(&self) {
         self.accepting.fetch_sub(1, Ordering::AcqRel);
     }
 
-    pub(super) fn any_reactor_accepts(&self) -> bool {
+    pub(crate) fn any_reactor_accepts(&self) -> bool {
         self.accepting.load(Ordering::Acquire) > 0
     }
 
     /// The count of one body's memory against that of all.
-    pub(super) fn body_memory(&self) -> BodyMemory {
+    pub(crate) fn body_memory(&self) -> BodyMemory {
         BodyMemory { all: self.body_bytes.clone(), all_max: self.options.bodies_bytes_max, own: 0 }
     }
 
     /// Leave to receive one more dataset; `None` if as many as allowed are under way.
-    pub(super) fn bootstrap_permit(&self) -> Option<BootstrapPermit> {
+    pub(crate) fn bootstrap_permit(&self) -> Option<BootstrapPermit> {
         let taken = self.bootstraps.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |under_way| {
             (under_way < self.options.bootstraps_max).then_some(under_way + 1)
         });
@@ -160,7 +160,7 @@ impl Shared {
 
 /// One of the datasets that may be under way; given back when dropped.
 #[derive(Debug)]
-pub(super) struct BootstrapPermit(Arc<AtomicUsize>);
+pub(crate) struct BootstrapPermit(Arc<AtomicUsize>);
 
 impl Drop for BootstrapPermit {
     fn drop(&mut self) {
@@ -170,7 +170,7 @@ impl Drop for BootstrapPermit {
 
 /// The memory of one body; given back when dropped.
 #[derive(Debug)]
-pub(super) struct BodyMemory {
+pub(crate) struct BodyMemory {
     all: Arc<AtomicUsize>,
     all_max: usize,
     own: usize,

@@ -26,10 +26,10 @@ use crate::protocol::token;
 use crate::store::{Snapshot, Writer, WriterOptions};
 use crate::telemetry::metrics::Metrics;
 
-use super::session::State;
 use super::*;
+use crate::serve::session::State;
 
-#[path = "straddle_tests.rs"]
+mod access;
 mod straddle;
 
 pub(super) const NOW_MS: i64 = 1_706_745_600_000;

@@ -2,19 +2,22 @@
 //!
 //! "Refused" stops an SDK for good (close code 4003, status 401), so it is given only when it is certain.
 
+pub mod pending;
+pub mod unknown_secrets;
+
 use crate::ingest::Wish;
 use crate::model::secret::SecretKind;
 use crate::net::ticks::Tick;
 use crate::protocol::secret::Secret;
 use crate::store::{EnvironmentSlot, SecretEntry};
 
-use super::meter::Refusal;
-use super::server::Server;
-use super::sightings::Sighted;
+use crate::serve::metrics::Refusal;
+use crate::serve::server::Server;
+use crate::serve::verdict::unknown_secrets::Sighted;
 
 /// Which secrets open what is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub enum Wanted {
     /// Those of one kind of SDK.
     Only(SecretKind),
     /// Any of an environment.
@@ -34,7 +37,7 @@ impl Wanted {
 
 /// What a secret opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// The data of this environment.
     Accepted { kind: SecretKind, slot: EnvironmentSlot },
     /// It cannot be told yet: no data has been loaded, or the secret may be newer than the data.
@@ -45,7 +48,7 @@ pub(super) enum Verdict {
 
 /// Why a secret opens nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub enum Refused {
     /// It is of another kind than asked for.
     WrongType,
     /// No environment has it.
@@ -54,7 +57,7 @@ pub(super) enum Refused {
 
 impl Server {
     /// Judges a secret by the data in service. If that may not be up to date, a full sync is asked for.
-    pub(super) fn judge(&mut self, secret: &Secret, wanted: Wanted, now: Tick) -> Verdict {
+    pub(crate) fn judge(&mut self, secret: &Secret, wanted: Wanted, now: Tick) -> Verdict {
         match self.view.secret(secret) {
             Some(entry) => match wanted.of(&entry) {
                 Some((kind, slot)) => Verdict::Accepted { kind, slot },
@@ -66,7 +69,7 @@ impl Server {
     }
 
     /// Why a secret could not be judged in time: as it counts, and as it is told.
-    pub(super) fn undecided(&self) -> (Refusal, &'static str) {
+    pub(crate) fn undecided(&self) -> (Refusal, &'static str) {
         if self.view.loaded() {
             (Refusal::Unverified, "the data lacks this secret, which may be newer than the data; try again")
         } else {
@@ -89,3 +92,6 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::routes::PATHS;
-use super::tests::{Bench, Fake, secret};
-use super::*;
 use crate::config;
 use crate::model::secret::SecretKind;
 use crate::net::service::Origin;
+use crate::serve::http::routes::PATHS;
+use crate::serve::tests::{Bench, Fake, secret};
+use crate::serve::*;
 use crate::store::Scope;
 
 const API_KEY: &str = "rp-0123456789abcdefghijABCDEFGHIJ0123456789";

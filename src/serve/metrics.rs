@@ -16,10 +16,10 @@ pub(super) use crate::telemetry::metrics::{Limit, Refusal};
 
 use crate::telemetry::once::RateLimit;
 
-use super::routes::Route;
-use super::session::Session;
-use super::shared::Options;
-use super::verdict::Refused;
+use crate::serve::http::routes::Route;
+use crate::serve::session::Session;
+use crate::serve::shared::Options;
+use crate::serve::verdict::Refused;
 
 /// How often the connections by environment are published.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
@@ -222,7 +222,7 @@ impl Meter {
         if failed(HandshakeFailure::ProxyProtocol)
             && let Some(held_back) = PROXY.allow(self.now_ms())
         {
-            tracing::warn!(others_like_it = held_back, "{}", super::refusals::NO_PROXY_PROTOCOL);
+            tracing::warn!(others_like_it = held_back, "{}", crate::serve::refusals::NO_PROXY_PROTOCOL);
         }
         if failed(HandshakeFailure::PlainHttp)
             && let Some(held_back) = PLAIN_HTTP.allow(self.now_ms())

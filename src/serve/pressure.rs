@@ -9,9 +9,9 @@ use crate::net::service::Link;
 use crate::net::slab::Key;
 use crate::net::ticks::Tick;
 
-use super::meter::Limit;
-use super::server::Server;
-use super::session::{Session, State, Stream, Wait};
+use crate::serve::metrics::Limit;
+use crate::serve::server::Server;
+use crate::serve::session::{Session, State, Stream, Wait};
 
 /// An answer of up to so many bytes is sent however short memory is: the kernel takes it from a peer that reads.
 const AT_ONCE_BYTES: usize = 64 * 1024;
@@ -97,3 +97,6 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,23 +9,22 @@ use crate::protocol::secret::Secret;
 use crate::protocol::status::SyncState;
 use crate::telemetry::once::RateLimit;
 
-use super::meter::{Limit, Refusal};
-use super::server::Server;
-use super::session::{Session, State};
-use super::verdict::{Verdict, Wanted};
+use crate::serve::metrics::{Limit, Refusal};
+use crate::serve::server::Server;
+use crate::serve::session::{Session, State};
+use crate::serve::verdict::{Verdict, Wanted};
 
 /// One line a minute for the whole process, whatever the number of reactors.
 static OUT_OF_TIME: RateLimit = RateLimit::new(60_000);
 
 /// What who shows a secret or token of an unknown form is told.
-pub(super) const UNKNOWN_FORM_TOLD: &str =
-    "this agent does not know secrets or tokens of this form; try again";
+pub const UNKNOWN_FORM_TOLD: &str = "this agent does not know secrets or tokens of this form; try again";
 
 /// Connections judged between two looks at the sockets.
 const JUDGE_SLICE: usize = 256;
 
 /// Close codes (RFC 6455 section 7.4.1, and FeatBit's own).
-pub(super) mod close_code {
+pub(crate) mod close_code {
     pub const GOING_AWAY: u16 = 1001;
     pub const POLICY: u16 = 1008;
     pub const TOO_BIG: u16 = 1009;
@@ -38,7 +37,7 @@ pub(super) mod close_code {
 
 /// A streaming connection that waits.
 #[derive(Debug)]
-pub(super) enum HeldStream {
+pub(crate) enum HeldStream {
     /// For data by which its secret can be judged.
     Verdict { secret: Secret, kind: SecretKind, sdk: Sdk },
     /// For its end: the token is too old or too young, and what the SDK tries next may be neither.
@@ -49,16 +48,16 @@ pub(super) enum HeldStream {
 
 impl Server {
     /// Remembers that a connection waits for a verdict.
-    pub(super) fn hold(&mut self, key: Key) {
+    pub(crate) fn hold(&mut self, key: Key) {
         self.held.push(key);
     }
 
     /// There is new data to judge by: all that wait for a verdict may have it.
-    pub(super) fn judge_all(&mut self) {
+    pub(crate) fn judge_all(&mut self) {
         self.to_judge.extend(self.held.drain(..));
     }
 
-    pub(super) fn judge_some<T: Socket>(&mut self, io: &mut Io<T, Session>) {
+    pub(crate) fn judge_some<T: Socket>(&mut self, io: &mut Io<T, Session>) {
         for _ in 0..JUDGE_SLICE {
             let Some(key) = self.to_judge.pop_front() else { return };
             io.visit(key, |link, session| self.judge_again(link, session));
@@ -66,7 +65,7 @@ impl Server {
     }
 
     /// Forgets those that went away while they waited, when they have become many.
-    pub(super) fn tidy_held<T: Socket>(&mut self, io: &mut Io<T, Session>) {
+    pub(crate) fn tidy_held<T: Socket>(&mut self, io: &mut Io<T, Session>) {
         if self.held.len() > 1024 && self.held.len() > 2 * io.len() {
             self.held.retain(|key| io.socket_mut(*key).is_some());
         }
@@ -89,7 +88,7 @@ impl Server {
     }
 
     /// Lets a new streaming connection in, keeps it waiting, or closes it.
-    pub(super) fn decide_stream(
+    pub(crate) fn decide_stream(
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,
@@ -145,7 +144,7 @@ impl Server {
     }
 
     /// Keeps a connection with a token out of time, and says, at most once a minute, how far the clocks differ.
-    pub(super) fn hold_out_of_time(
+    pub(crate) fn hold_out_of_time(
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,
@@ -169,7 +168,7 @@ impl Server {
     }
 
     /// Keeps a connection whose token is of no form that is known here.
-    pub(super) fn hold_unknown_form(&mut self, link: &mut Link<'_>, session: &mut Session, sdk: Sdk) {
+    pub(crate) fn hold_unknown_form(&mut self, link: &mut Link<'_>, session: &mut Session, sdk: Sdk) {
         self.note_refused(Refusal::UnknownForm, None);
         session.state = State::Held(Box::new(HeldStream::UnknownForm { sdk }));
         link.set_deadline(link.now().after(self.shared.options.verdict_wait));
@@ -178,12 +177,12 @@ impl Server {
 
     /// Whether a secret or token of a form that is not known here is none for certain: so it is offline. A server that is
     /// followed may be newer than this agent, and know more forms.
-    pub(super) fn knows_all_forms(&self) -> bool {
+    pub(crate) fn knows_all_forms(&self) -> bool {
         self.shared.ingest.following().state() == SyncState::None
     }
 
     /// The wait of a held connection is over.
-    pub(super) fn held_too_long(
+    pub(crate) fn held_too_long(
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,

@@ -18,11 +18,11 @@ use crate::wire::ws::frame;
 use crate::wire::ws::handshake;
 use crate::wire::ws::reader::{Event, Reader, Step};
 
-use super::closing::close_by_peer;
-use super::meter::{Limit, Refusal};
-use super::routes::Route;
-use super::server::Server;
-use super::session::{Session, State, Stream, audience};
+use crate::serve::http::routes::Route;
+use crate::serve::metrics::{Limit, Refusal};
+use crate::serve::server::Server;
+use crate::serve::session::{Session, State, Stream, audience};
+use crate::serve::streaming::close::close_by_peer;
 
 /// Bytes of an echoed message: conformance suites send 16 MiB.
 const ECHO_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -33,7 +33,7 @@ static TOO_LARGE: RateLimit = RateLimit::new(60_000);
 impl Server {
     /// Takes a connection over to WebSocket. On `/streaming` whatever is wrong with it is said by a close code:
     /// an HTTP error would make every SDK try again for ever.
-    pub(super) fn upgrade(
+    pub(crate) fn upgrade(
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,
@@ -97,7 +97,7 @@ impl Server {
     }
 
     /// The connection's secret is good: from now on it can ask, and once it has asked it is told of every change.
-    pub(super) fn let_in(
+    pub(crate) fn let_in(
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,
@@ -125,7 +125,7 @@ impl Server {
         self.stay_alive(link);
     }
 
-    pub(super) fn stay_alive(&self, link: &mut Link<'_>) {
+    pub(crate) fn stay_alive(&self, link: &mut Link<'_>) {
         let idle = self.shared.options.stream_idle;
         link.set_deadline(if idle.is_zero() {
             crate::net::ticks::Tick::NEVER
@@ -135,7 +135,7 @@ impl Server {
     }
 
     /// Takes one frame off `bytes`, if it is all there.
-    pub(super) fn take_message(
+    pub(crate) fn take_message(
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,
@@ -206,7 +206,7 @@ impl Server {
     }
 
     /// Sends what was asked for, or notes it until there is memory for it.
-    pub(super) fn answer_sync(&mut self, link: &mut Link<'_>, stream: &mut Stream, timestamp_ms: i64) {
+    pub(crate) fn answer_sync(&mut self, link: &mut Link<'_>, stream: &mut Stream, timestamp_ms: i64) {
         let Some(environment) = self.view.environment(stream.place.slot) else { return };
         environment.note_asked(timestamp_ms, self.shared.wall_ms);
         match &stream.user {
@@ -236,7 +236,7 @@ impl Server {
     }
 
     /// Echoes a message of a conformance suite.
-    pub(super) fn take_echo(
+    pub(crate) fn take_echo(
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,

@@ -10,8 +10,8 @@ use crate::net::reactor::Driver;
 use crate::net::service::Origin;
 use crate::net::slab::Key;
 
-use super::session::State;
-use super::tests::{Bench, Fake, PRIVATE_BYTES_MAX, ask};
+use crate::serve::session::State;
+use crate::serve::tests::{Bench, Fake, PRIVATE_BYTES_MAX, ask};
 
 /// The peer's part of a closing handshake: 1000, under a mask of zeros.
 const CLOSE: &[u8] = &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8];
@@ -189,7 +189,7 @@ fn a_stream_that_is_closed_gives_back_at_once_what_it_holds() {
     let mut bench = Bench::loaded();
     let (key, wire) = bench.connect(SecretKind::Client);
     bench.message(key, &wire, &ask("anna"));
-    let slot = bench.server.view.secret(&super::tests::secret(SecretKind::Client)).unwrap().slot;
+    let slot = bench.server.view.secret(&crate::serve::tests::secret(SecretKind::Client)).unwrap().slot;
     assert_eq!(bench.server.index.count(slot, SecretKind::Client), 1);
     wire.frames();
     bench.receive(key, &wire, &[0x81, 0]);

@@ -8,13 +8,13 @@ use crate::wire::http1::foreign::Foreign;
 use crate::wire::http1::head::{self, HeadLimits};
 use crate::wire::http1::response::Connection;
 
-use super::body::{Body, Purpose};
-use super::exchange::{Answer, Exchange};
-use super::hold::close_code;
-use super::meter::Limit;
-use super::routes::Route;
-use super::server::Server;
-use super::session::{Parked, Session, State, Wait};
+use crate::serve::http::body::{Body, Purpose};
+use crate::serve::http::exchange::{Answer, Exchange};
+use crate::serve::http::routes::Route;
+use crate::serve::metrics::Limit;
+use crate::serve::server::Server;
+use crate::serve::session::{Parked, Session, State, Wait};
+use crate::serve::verdict::pending::close_code;
 
 /// What is answered, without TLS, to a request without TLS where TLS is spoken.
 pub const PLAIN_REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
@@ -24,7 +24,7 @@ pub const PLAIN_REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
 
 impl Server {
     /// Takes a request's head off `bytes`, if it is all there, and deals with the request.
-    pub(super) fn take_head(
+    pub(crate) fn take_head(
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,
@@ -80,15 +80,15 @@ impl Server {
             accepts_gzip: false,
         };
         if refusal == head::TOO_MANY_FIELDS {
-            self.meter.limit_hit(super::meter::Limit::Headers);
+            self.meter.limit_hit(crate::serve::metrics::Limit::Headers);
         } else if refusal.status == 431 {
-            self.meter.limit_hit(super::meter::Limit::HeaderBytes);
+            self.meter.limit_hit(crate::serve::metrics::Limit::HeaderBytes);
         }
         self.answer(link, session, &exchange, Answer::error(refusal.status, refusal.reason));
     }
 
     /// Begins to receive a request's body.
-    pub(super) fn begin_body(
+    pub(crate) fn begin_body(
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,
@@ -113,7 +113,7 @@ impl Server {
     }
 
     /// Takes in a portion of a body.
-    pub(super) fn take_body(
+    pub(crate) fn take_body(
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,
@@ -168,7 +168,7 @@ impl Server {
     }
 
     /// Sends an answer and gets ready for the next request, or for the end.
-    pub(super) fn answer(
+    pub(crate) fn answer(
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,
@@ -188,7 +188,7 @@ impl Server {
     }
 
     /// Holds the connection until an answer comes from elsewhere.
-    pub(super) fn park(
+    pub(crate) fn park(
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,
@@ -205,7 +205,7 @@ impl Server {
     }
 
     /// A deadline has come: what it means depends on what the connection is waiting for.
-    pub(super) fn out_of_time(&mut self, link: &mut Link<'_>, session: &mut Session) {
+    pub(crate) fn out_of_time(&mut self, link: &mut Link<'_>, session: &mut Session) {
         match std::mem::replace(&mut session.state, State::Over) {
             // Nothing was asked: nothing is owed.
             State::Head { begun: false } if self.draining.is_some() => link.close(Close::Linger),
@@ -266,7 +266,7 @@ impl Server {
     }
 
     /// Answers a parked request, and takes input again.
-    pub(super) fn answer_after_wait(
+    pub(crate) fn answer_after_wait(
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,

@@ -4,12 +4,12 @@ use crate::net::service::Link;
 use crate::payload::Payload;
 use crate::wire::http1::response::{Connection, JSON, ResponseHead, error_body};
 
-use super::cors::Allowed;
-use super::routes::Route;
+use crate::serve::http::cors::Allowed;
+use crate::serve::http::routes::Route;
 
 /// The part of a request that shapes its answer.
 #[derive(Debug)]
-pub(super) struct Exchange {
+pub(crate) struct Exchange {
     pub route: Route,
     pub connection: Connection,
     /// The answer to HEAD has no body.
@@ -20,7 +20,7 @@ pub(super) struct Exchange {
 
 /// An answer, but for what the [`Exchange`] adds.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub content_type: Option<&'static str>,
     pub body: Payload,

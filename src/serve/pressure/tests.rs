@@ -8,8 +8,8 @@ use crate::model::secret::SecretKind;
 use crate::net::service::Origin;
 use crate::net::slab::Key;
 
-use super::session::{Session, State};
-use super::tests::{Bench, Fake, PRIVATE_BYTES_MAX, ask, secret};
+use crate::serve::session::{Session, State};
+use crate::serve::tests::{Bench, Fake, PRIVATE_BYTES_MAX, ask, secret};
 
 /// What went wrong: each request and each change put a client that waits for memory on the list once more.
 #[test]

@@ -12,16 +12,16 @@ use crate::store::{Change, EnvironmentSlot, PatchForm, Snapshot};
 use crate::telemetry::metrics::Closed;
 use crate::wire::ws::frame;
 
-use super::hold::close_code;
-use super::server::Server;
-use super::session::{Session, State, Stream, audience};
+use crate::serve::server::Server;
+use crate::serve::session::{Session, State, Stream, audience};
+use crate::serve::verdict::pending::close_code;
 
 /// Connections closed between two looks at the sockets.
 const EVICT_SLICE: usize = 256;
 
 impl Server {
     /// Serves from new data from now on, and begins to tell the connections.
-    pub(super) fn take_change(&mut self, change: &Arc<Change>, arrived: Instant) {
+    pub(crate) fn take_change(&mut self, change: &Arc<Change>, arrived: Instant) {
         let answered = self.view.answered();
         self.view = change.snapshot.clone();
         for slot in &change.environments {
@@ -57,7 +57,7 @@ impl Server {
         }
     }
 
-    pub(super) fn evict_some<T: Socket>(&mut self, io: &mut Io<T, Session>) {
+    pub(crate) fn evict_some<T: Socket>(&mut self, io: &mut Io<T, Session>) {
         for _ in 0..EVICT_SLICE {
             let Some(key) = self.to_evict.pop_front() else { return };
             io.visit(key, |link, session| self.evict_if_revoked(link, session));
@@ -81,13 +81,13 @@ impl Server {
             session.why = Some(Closed::Revoked);
             return;
         }
-        self.note_refused(super::meter::Refusal::Revoked, Some(&entrance.secret));
+        self.note_refused(crate::serve::metrics::Refusal::Revoked, Some(&entrance.secret));
         session.why = Some(Closed::Revoked);
         self.close_refused(link, session);
     }
 
     /// Brings the next slice of connections to the present state.
-    pub(super) fn walk_some<T: Socket>(&mut self, io: &mut Io<T, Session>) {
+    pub(crate) fn walk_some<T: Socket>(&mut self, io: &mut Io<T, Session>) {
         let mut slice = std::mem::take(&mut self.slice);
         let Self { view, index, .. } = self;
         let sequence_of = |slot| view.environment(slot).map_or(0, |environment| environment.sequence());
@@ -126,7 +126,7 @@ impl Server {
     }
 
     /// What a connection lacks, when it has taken all it was sent before.
-    pub(super) fn catch_up(&mut self, link: &mut Link<'_>, session: &mut Session) {
+    pub(crate) fn catch_up(&mut self, link: &mut Link<'_>, session: &mut Session) {
         let State::Stream(stream) = &mut session.state else { return };
         match stream.asked.take() {
             Some(timestamp_ms) => self.answer_sync(link, stream, timestamp_ms),

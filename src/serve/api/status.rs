@@ -4,11 +4,11 @@ use crate::protocol::details::{
     Child, Connections, Details, Environment, LastError, Moment, Upstream, with_details,
 };
 
-use super::server::Server;
+use crate::serve::server::Server;
 
 impl Server {
     /// The status as of now.
-    pub(super) fn status(&self) -> String {
+    pub(crate) fn status(&self) -> String {
         let now_ms = (self.shared.wall_ms)();
         let status = self.shared.ingest.status(now_ms, &self.view);
         let standing = self.shared.ingest.following().standing();

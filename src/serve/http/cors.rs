@@ -4,7 +4,7 @@ use crate::wire::http1::head::{Head, Method};
 
 /// The origins that are allowed.
 #[derive(Clone, Debug)]
-pub(super) enum Origins {
+pub(crate) enum Origins {
     /// Any, without credentials: FeatBit's own policy.
     Any,
     /// These, compared without regard to case.
@@ -13,7 +13,7 @@ pub(super) enum Origins {
 
 /// What the answer to one request says about origins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) enum Allowed {
+pub(crate) enum Allowed {
     /// Not a cross-origin request, or one that is not allowed: nothing.
     #[default]
     Silent,
@@ -67,7 +67,7 @@ impl Allowed {
 
 /// The header fields that answer a preflight, beside those of [`Allowed`]; `None` if the request is none. The
 /// headers asked for are echoed: `*` would not cover `Authorization`.
-pub(super) fn preflight(
+pub(crate) fn preflight(
     head: &Head<'_>,
     allowed: &Allowed,
     max_age_seconds: u64,

@@ -14,7 +14,7 @@ const STATUS_BYTES_MAX: usize = 8 * 1024;
 
 /// One relay.
 #[derive(Clone, Debug)]
-pub(super) struct Child {
+pub(crate) struct Child {
     /// Since when it is connected, in Unix milliseconds.
     pub since_ms: i64,
     /// What it last said of itself.
@@ -23,7 +23,7 @@ pub(super) struct Child {
 
 /// What a relay said of itself.
 #[derive(Clone, Debug)]
-pub(super) struct Said {
+pub(crate) struct Said {
     pub agent_id: String,
     pub status: Value,
     pub at_ms: i64,
@@ -31,11 +31,11 @@ pub(super) struct Said {
 
 /// One relay's number, for as long as it is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ChildId(u64);
+pub(crate) struct ChildId(u64);
 
 /// All of them.
 #[derive(Debug, Default)]
-pub(super) struct Children {
+pub(crate) struct Children {
     next: AtomicU64,
     list: Mutex<BTreeMap<ChildId, Child>>,
 }

@@ -9,8 +9,8 @@ use crate::wire::http1::Refusal;
 use crate::wire::http1::chunked::Chunked;
 use crate::wire::http1::head::BodyLength;
 
-use super::exchange::Exchange;
-use super::shared::{BodyMemory, BootstrapPermit};
+use crate::serve::http::exchange::Exchange;
+use crate::serve::shared::{BodyMemory, BootstrapPermit};
 
 /// A body has to bring so many bytes, or its end, within the time limit of bodies, again and again.
 const MILESTONE_BYTES: usize = 64 * 1024;
@@ -23,7 +23,7 @@ const RESERVED_BYTES_MAX: u64 = SMALL_BYTES as u64;
 
 /// What a body is for.
 #[derive(Debug)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     /// A dataset. The permit counts against the number of those under way.
     Bootstrap(BootstrapPermit),
     /// The user of a polling client SDK.
@@ -36,7 +36,7 @@ pub(super) enum Purpose {
 
 /// What the head of a client SDK's poll said.
 #[derive(Debug)]
-pub(super) struct ClientPoll {
+pub(crate) struct ClientPoll {
     pub secret: Secret,
     pub timestamp_ms: i64,
     pub sdk: Sdk,
@@ -50,7 +50,7 @@ enum Framing {
 
 /// A body that is being received.
 #[derive(Debug)]
-pub(super) struct Body {
+pub(crate) struct Body {
     pub exchange: Exchange,
     pub purpose: Purpose,
     /// The body is coded with gzip.

@@ -34,7 +34,7 @@ struct Sighting {
 
 /// What is known of an unknown secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sighted {
+pub(crate) enum Sighted {
     /// A full sync that was asked for after it was first seen lacks it.
     Unknown,
     /// No such full sync has been answered. `wish`: one is to be asked for.
@@ -44,7 +44,7 @@ pub(super) enum Sighted {
 /// The sightings of all reactors: whichever an SDK comes back to gives the same verdict. Their ticks began together, but
 /// for some milliseconds.
 #[derive(Debug, Default)]
-pub(super) struct Sightings {
+pub(crate) struct Sightings {
     of: HashMap<Secret, Sighting, foldhash::quality::RandomState>,
     /// In the order in which they were first seen.
     order: VecDeque<Secret>,

@@ -4,7 +4,7 @@ use crate::telemetry::metrics::Route as Label;
 use crate::wire::http1::head::Method;
 use crate::wire::http1::target::{path_is, path_under};
 
-use super::session::Door;
+use crate::serve::session::Door;
 
 /// What a path stands for. Every match on it names every route: what falls through to another route's arm would answer
 /// with what that one guards.
@@ -41,7 +41,7 @@ pub enum Route {
 }
 
 /// Every fixed path; FeatBit's documentation writes the management paths without `public`.
-pub(super) const PATHS: [(&str, Route); 16] = [
+pub const PATHS: [(&str, Route); 16] = [
     ("/api/public/sdk/server/latest-all", Route::ServerPoll),
     ("/api/public/sdk/client/latest-all", Route::ClientPoll),
     ("/api/public/insight/track", Route::Track),
@@ -62,7 +62,7 @@ pub(super) const PATHS: [(&str, Route); 16] = [
 
 impl Route {
     /// The route of a path, as seen through a door. `metrics_elsewhere`: the data port does not show metrics.
-    pub(super) fn of(path: &str, door: Door, echo_path: Option<&str>, metrics_elsewhere: bool) -> Route {
+    pub fn of(path: &str, door: Door, echo_path: Option<&str>, metrics_elsewhere: bool) -> Route {
         let route = if path_under(path, "/streaming") {
             Route::Streaming
         } else if echo_path.is_some_and(|echo| path_is(path, echo)) {
@@ -79,12 +79,12 @@ impl Route {
     }
 
     /// The value of `Allow` for the route.
-    pub(super) fn allow(self) -> &'static str {
+    pub fn allow(self) -> &'static str {
         if self.takes(Method::Post) { "POST, OPTIONS" } else { "GET, HEAD, OPTIONS" }
     }
 
     /// Whether the route answers the method.
-    pub(super) fn takes(self, method: Method) -> bool {
+    pub fn takes(self, method: Method) -> bool {
         match self {
             Route::ClientPoll | Route::Track | Route::Bootstrap | Route::Resync | Route::Register => {
                 method == Method::Post
@@ -101,7 +101,7 @@ impl Route {
     }
 
     /// Its label in metrics.
-    pub(super) fn label(self) -> Label {
+    pub fn label(self) -> Label {
         match self {
             Route::Streaming => Label::Streaming,
             Route::Echo => Label::Echo,

@@ -12,16 +12,16 @@ use crate::protocol::secret::Secret;
 use crate::wire::http1::head::{BodyLength, ContentEncoding, Head, Method, WebSocketFault};
 use crate::wire::http1::response::Connection;
 
-use super::admin::Managed;
-use super::body::{Body, ClientPoll, Purpose};
 use super::cors;
-use super::exchange::{Answer, Exchange};
-use super::hold::UNKNOWN_FORM_TOLD;
-use super::meter::Refusal as Reason;
-use super::routes::Route;
-use super::server::Server;
-use super::session::{Question, Session};
-use super::verdict::{Verdict, Wanted};
+use crate::serve::api::management::Managed;
+use crate::serve::http::body::{Body, ClientPoll, Purpose};
+use crate::serve::http::exchange::{Answer, Exchange};
+use crate::serve::http::routes::Route;
+use crate::serve::metrics::Refusal as Reason;
+use crate::serve::server::Server;
+use crate::serve::session::{Question, Session};
+use crate::serve::verdict::pending::UNKNOWN_FORM_TOLD;
+use crate::serve::verdict::{Verdict, Wanted};
 
 /// A call of an SDK that has a body.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ enum SdkCall {
 
 impl Server {
     /// Deals with a request whose head is `head`.
-    pub(super) fn take_request(&mut self, link: &mut Link<'_>, session: &mut Session, head: &Head<'_>) {
+    pub(crate) fn take_request(&mut self, link: &mut Link<'_>, session: &mut Session, head: &Head<'_>) {
         let options = &self.shared.options;
         let route =
             Route::of(head.path, session.door, options.echo_path.as_deref(), options.metrics_elsewhere);
@@ -54,9 +54,9 @@ impl Server {
             return self.answer(link, session, &exchange, answer);
         }
         match route {
-            Route::Liveness => self.answer(link, session, &exchange, super::health::liveness()),
+            Route::Liveness => self.answer(link, session, &exchange, crate::serve::api::health::liveness()),
             Route::Readiness => {
-                let answer = super::health::readiness(
+                let answer = crate::serve::api::health::readiness(
                     self.shared.is_ending(),
                     &self.view,
                     self.shared.ingest.following().state(),
@@ -149,7 +149,7 @@ impl Server {
     }
 
     /// Which secrets a polling endpoint takes.
-    pub(super) fn wanted_for_poll(&self, kind: SecretKind) -> Wanted {
+    pub(crate) fn wanted_for_poll(&self, kind: SecretKind) -> Wanted {
         if self.shared.options.lax_polling { Wanted::Any } else { Wanted::Only(kind) }
     }
 
@@ -227,7 +227,7 @@ impl Server {
         });
         match known.and_then(|_| accept_json(head)) {
             Ok(gzip) => {
-                let max = super::relay::REGISTER_BYTES_MAX;
+                let max = crate::serve::relay::connection::REGISTER_BYTES_MAX;
                 let body = Body::begin(exchange, Purpose::Register, head.body, gzip, max, None);
                 self.begin_body(link, session, body, head.expect_continue);
             }
@@ -247,7 +247,7 @@ impl Server {
     ) {
         let begun = self.check_api_key(head).and_then(|()| accept_json(head)).and_then(|gzip| {
             let permit = self.shared.bootstrap_permit().ok_or_else(|| {
-                self.meter.limit_hit(super::meter::Limit::Bootstraps);
+                self.meter.limit_hit(crate::serve::metrics::Limit::Bootstraps);
                 Answer::later("another dataset is on its way in")
             })?;
             Ok((permit, gzip))
@@ -267,7 +267,7 @@ impl Server {
 }
 
 /// A body that was not received must not be taken for the next request.
-pub(super) fn close_unless_empty(exchange: &mut Exchange, head: &Head<'_>) {
+pub(crate) fn close_unless_empty(exchange: &mut Exchange, head: &Head<'_>) {
     if !matches!(head.body, BodyLength::None | BodyLength::Length(0)) {
         exchange.connection = Connection::Close;
     }
@@ -287,7 +287,7 @@ fn accept_json(head: &Head<'_>) -> Result<bool, Answer> {
     }
 }
 
-pub(super) fn unauthorized() -> Answer {
+pub(crate) fn unauthorized() -> Answer {
     Answer::error(401, "the secret does not open this")
 }
 
@@ -296,7 +296,7 @@ fn bad_timestamp() -> Answer {
 }
 
 /// A gzip body in full; 413 if it grows beyond `bytes_max`, 400 if it is broken.
-pub(super) fn inflate(bytes: Vec<u8>, gzip: bool, bytes_max: u64) -> Result<Vec<u8>, Answer> {
+pub(crate) fn inflate(bytes: Vec<u8>, gzip: bool, bytes_max: u64) -> Result<Vec<u8>, Answer> {
     if !gzip {
         return Ok(bytes);
     }
@@ -305,7 +305,7 @@ pub(super) fn inflate(bytes: Vec<u8>, gzip: bool, bytes_max: u64) -> Result<Vec<
 }
 
 /// The body of an answer made of text.
-pub(super) fn text(text: impl Into<Cow<'static, str>>) -> Payload {
+pub(crate) fn text(text: impl Into<Cow<'static, str>>) -> Payload {
     match text.into() {
         Cow::Borrowed(text) => Payload::Static(text.as_bytes()),
         Cow::Owned(text) => Payload::private(text.into_bytes()),

@@ -17,14 +17,14 @@ use crate::telemetry::once::RateLimit;
 use crate::wire::ws::frame;
 use crate::wire::ws::reader::{Event, Reader, Step};
 
-use super::children::ChildId;
-use super::closing::close_by_peer;
-use super::exchange::{Answer, Exchange};
-use super::hold::close_code;
-use super::keys::RelayAccess;
-use super::request::{inflate, text};
-use super::server::Server;
-use super::session::{Session, State};
+use crate::serve::http::exchange::{Answer, Exchange};
+use crate::serve::http::request::{inflate, text};
+use crate::serve::keys::RelayAccess;
+use crate::serve::relay::registry::ChildId;
+use crate::serve::server::Server;
+use crate::serve::session::{Session, State};
+use crate::serve::streaming::close::close_by_peer;
+use crate::serve::verdict::pending::close_code;
 
 /// Relays looked at between two looks at the sockets.
 const RELAY_SLICE: usize = 64;
@@ -35,11 +35,11 @@ static CAME: RateLimit = RateLimit::new(100);
 static LEFT: RateLimit = RateLimit::new(100);
 
 /// Bytes of the body of a registration at most: a name.
-pub(super) const REGISTER_BYTES_MAX: u64 = 4096;
+pub const REGISTER_BYTES_MAX: u64 = 4096;
 
 /// A relay's connection.
 #[derive(Debug)]
-pub(super) struct Relay {
+pub(crate) struct Relay {
     reader: Reader,
     /// What its key opens.
     pub access: RelayAccess,
@@ -58,7 +58,7 @@ pub(super) struct Relay {
 
 impl Relay {
     /// Bytes of a message that are being passed over.
-    pub(super) fn left_to_pass(&self) -> u64 {
+    pub fn left_to_pass(&self) -> u64 {
         self.reader.left_to_pass()
     }
 
@@ -70,17 +70,17 @@ impl Relay {
 
 impl Server {
     /// What this relay key opens, if it is one.
-    pub(super) fn relay_key(&self, token: &str) -> Option<RelayAccess> {
+    pub(crate) fn relay_key(&self, token: &str) -> Option<RelayAccess> {
         self.shared.keys.current.load().relay(token).cloned()
     }
 
     /// The path of this agent and those above it, as a relay's upgrade is answered.
-    pub(super) fn relay_path(&self) -> String {
+    pub(crate) fn relay_path(&self) -> String {
         self.path.join(",")
     }
 
     /// The body of a registration has come: the name is answered, as FeatBit's server does.
-    pub(super) fn register(
+    pub(crate) fn register(
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,
@@ -102,7 +102,7 @@ impl Server {
     }
 
     /// The connection is a relay's from now on.
-    pub(super) fn let_relay_in(&mut self, link: &mut Link<'_>, session: &mut Session, access: RelayAccess) {
+    pub(crate) fn let_relay_in(&mut self, link: &mut Link<'_>, session: &mut Session, access: RelayAccess) {
         let child = self.shared.children.enter((self.shared.wall_ms)());
         if let Some(held_back) = CAME.allow(u64::try_from((self.shared.wall_ms)()).unwrap_or(0)) {
             tracing::info!(
@@ -132,7 +132,7 @@ impl Server {
     }
 
     /// A relay's connection is gone.
-    pub(super) fn relay_left(&mut self, key: Key, relay: &Relay) {
+    pub(crate) fn relay_left(&mut self, key: Key, relay: &Relay) {
         let left = self.shared.children.leave(relay.child);
         let now_ms = (self.shared.wall_ms)();
         if let Some(held_back) = LEFT.allow(u64::try_from(now_ms).unwrap_or(0)) {
@@ -148,7 +148,7 @@ impl Server {
     }
 
     /// Takes one frame of a relay off `bytes`, if it is all there.
-    pub(super) fn take_relay_message(
+    pub(crate) fn take_relay_message(
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,
@@ -240,7 +240,7 @@ impl Server {
     }
 
     /// Has a whole dataset put together for a relay.
-    pub(super) fn order_full(&mut self, link: &mut Link<'_>, session: &mut Session) {
+    pub(crate) fn order_full(&mut self, link: &mut Link<'_>, session: &mut Session) {
         let State::Relay(relay) = &mut session.state else { return };
         if relay.awaits_full {
             relay.owed_full = true;
@@ -256,7 +256,7 @@ impl Server {
     }
 
     /// A whole dataset for a relay is there.
-    pub(super) fn send_relay_full(&mut self, link: &mut Link<'_>, session: &mut Session, full: RelayFull) {
+    pub(crate) fn send_relay_full(&mut self, link: &mut Link<'_>, session: &mut Session, full: RelayFull) {
         let State::Relay(relay) = &mut session.state else { return };
         if link.is_closing() {
             return;
@@ -272,12 +272,12 @@ impl Server {
     }
 
     /// A publish: every relay is looked at.
-    pub(super) fn relays_to_bring(&mut self) {
+    pub(crate) fn relays_to_bring(&mut self) {
         self.to_bring.clear();
         self.to_bring.extend(&self.relays);
     }
 
-    pub(super) fn bring_some_relays<T: Socket>(&mut self, io: &mut Io<T, Session>) {
+    pub(crate) fn bring_some_relays<T: Socket>(&mut self, io: &mut Io<T, Session>) {
         for _ in 0..RELAY_SLICE {
             let Some(key) = self.to_bring.pop_front() else { return };
             io.visit(key, |link, session| self.bring_relay(link, session));
@@ -286,7 +286,7 @@ impl Server {
     }
 
     /// Sends a relay what it lacks, once it has taken what it was sent before.
-    pub(super) fn bring_relay(&mut self, link: &mut Link<'_>, session: &mut Session) {
+    pub(crate) fn bring_relay(&mut self, link: &mut Link<'_>, session: &mut Session) {
         let State::Relay(relay) = &mut session.state else { return };
         if link.is_closing() || link.is_blocked() || relay.awaits_full {
             return;
@@ -324,14 +324,14 @@ impl Server {
     }
 
     /// The path above this agent is another one: its relays are told, so that a ring is found wherever it closes.
-    pub(super) fn take_path<T: Socket>(&mut self, above: &[String], io: &mut Io<T, Session>) {
+    pub(crate) fn take_path<T: Socket>(&mut self, above: &[String], io: &mut Io<T, Session>) {
         self.path.truncate(1);
         self.path.extend(above.iter().take(relay::PATH_MAX - 1).cloned());
         self.tell_relays(&relay::path(&self.path), io);
     }
 
     /// Where this agent stands is another: its relays stand no better.
-    pub(super) fn take_standing<T: Socket>(&mut self, io: &mut Io<T, Session>) {
+    pub(crate) fn take_standing<T: Socket>(&mut self, io: &mut Io<T, Session>) {
         self.tell_relays(&relay::state(self.shared.ingest.following().state()), io);
     }
 

@@ -7,7 +7,7 @@ use crate::ingest::Wish;
 use crate::model::secret::SecretKind;
 use crate::store::{Writer, WriterOptions};
 
-use super::tests::Bench;
+use crate::serve::tests::Bench;
 
 /// A bench that follows a server, and has what its first full sync brought.
 fn following() -> Bench {

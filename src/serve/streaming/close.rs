@@ -12,10 +12,10 @@ use crate::wire::ws::frame;
 use crate::wire::ws::reader::Violation;
 use crate::wire::ws::rest::Rest;
 
-use super::hold::{HeldStream, close_code};
-use super::meter::Limit;
-use super::server::Server;
-use super::session::{Session, State};
+use crate::serve::metrics::Limit;
+use crate::serve::server::Server;
+use crate::serve::session::{Session, State};
+use crate::serve::verdict::pending::{HeldStream, close_code};
 
 /// What FeatBit's server says when it refuses an SDK.
 const REFUSED: &str = "invalid request, close by server";
@@ -29,7 +29,7 @@ struct Left {
 }
 
 impl Server {
-    pub(super) fn close_violated(
+    pub(crate) fn close_violated(
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,
@@ -42,12 +42,12 @@ impl Server {
     }
 
     /// Closes for good: the SDK never comes back.
-    pub(super) fn close_refused(&mut self, link: &mut Link<'_>, session: &mut Session) {
+    pub(crate) fn close_refused(&mut self, link: &mut Link<'_>, session: &mut Session) {
         self.close_stream(link, session, close_code::REFUSED, REFUSED);
     }
 
     /// Begins the closing handshake of a WebSocket. What it held is given back at once.
-    pub(super) fn close_stream(
+    pub(crate) fn close_stream(
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,
@@ -107,7 +107,7 @@ impl Server {
     }
 
     /// Drops what a peer still sends after it was sent a close frame.
-    pub(super) fn drop_rest(&mut self, link: &mut Link<'_>, session: &mut Session, bytes: &[u8]) {
+    pub(crate) fn drop_rest(&mut self, link: &mut Link<'_>, session: &mut Session, bytes: &[u8]) {
         if let State::Closing(rest) = &mut session.state
             && rest.drop(bytes)
         {
@@ -116,7 +116,7 @@ impl Server {
     }
 
     /// The closing handshake has taken as long as it may.
-    pub(super) fn end_of_close(&mut self, link: &mut Link<'_>) {
+    pub(crate) fn end_of_close(&mut self, link: &mut Link<'_>) {
         // As long as the close frame has not gone, it is the peer's pace that counts.
         if !link.is_blocked() {
             self.meter.limit_hit(Limit::CloseSeconds);
@@ -125,12 +125,12 @@ impl Server {
     }
 
     /// The close frame is on its way at last.
-    pub(super) fn close_frame_sent(&mut self, link: &mut Link<'_>) {
+    pub(crate) fn close_frame_sent(&mut self, link: &mut Link<'_>) {
         link.set_deadline(link.now().after(self.close_wait()));
     }
 
     /// Gives a connection up so that others can be served. Its SDK comes back. `input` was kept of it.
-    pub(super) fn give_up(&mut self, link: &mut Link<'_>, session: &mut Session, input: &[u8]) {
+    pub(crate) fn give_up(&mut self, link: &mut Link<'_>, session: &mut Session, input: &[u8]) {
         self.meter.limit_hit(Limit::PendingBytes);
         match &session.state {
             State::Stream(_) | State::Held(_) | State::Echo(_) | State::Relay(_) => {
@@ -147,7 +147,10 @@ impl Server {
 }
 
 /// The peer begins the closing handshake: its code goes back, and nothing more is to come from it.
-pub(super) fn close_by_peer(link: &mut Link<'_>, code: Option<u16>, was_the_last: bool) {
+pub(crate) fn close_by_peer(link: &mut Link<'_>, code: Option<u16>, was_the_last: bool) {
     link.send(Payload::private(frame::close_reply(code)));
     link.close(if was_the_last { Close::Flush } else { Close::Linger });
 }
+
+#[cfg(test)]
+mod tests;

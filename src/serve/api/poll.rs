@@ -6,20 +6,20 @@ use crate::protocol::secret::Secret;
 use crate::protocol::user::{UserFault, parse_http};
 use crate::store::{Environment, Poll, SyncKind};
 
-use super::body::ClientPoll;
-use super::exchange::{Answer, Exchange};
-use super::meter::Limit;
-use super::request::{inflate, text, unauthorized};
-use super::server::Server;
-use super::session::{Asked, Parked, Question, Session, State, Wait, audience};
-use super::verdict::{Verdict, Wanted};
+use crate::serve::http::body::ClientPoll;
+use crate::serve::http::exchange::{Answer, Exchange};
+use crate::serve::http::request::{inflate, text, unauthorized};
+use crate::serve::metrics::Limit;
+use crate::serve::server::Server;
+use crate::serve::session::{Asked, Parked, Question, Session, State, Wait, audience};
+use crate::serve::verdict::{Verdict, Wanted};
 
 /// Bytes that a compressed body from an SDK may unfold to: it is unfolded on the reactor.
 const UNFOLDED_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 impl Server {
     /// Answers a question if its secret can be judged, else parks it until it can.
-    pub(super) fn ask(
+    pub(crate) fn ask(
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,
@@ -35,7 +35,7 @@ impl Server {
     }
 
     /// What a question waited for may be there now: answers it, or has it wait on.
-    pub(super) fn ask_again(&mut self, link: &mut Link<'_>, session: &mut Session, parked: Parked) {
+    pub(crate) fn ask_again(&mut self, link: &mut Link<'_>, session: &mut Session, parked: Parked) {
         let Parked { exchange, wait } = parked;
         let (asked, has_time) = match wait {
             Wait::Verdict(asked) => (asked, true),
@@ -154,7 +154,7 @@ impl Server {
     }
 
     /// The body of a client's poll has come.
-    pub(super) fn client_poll(
+    pub(crate) fn client_poll(
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,
@@ -187,7 +187,7 @@ impl Server {
     }
 
     /// The body of a usage-event call has come.
-    pub(super) fn track(
+    pub(crate) fn track(
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,

@@ -6,15 +6,15 @@ use crate::net::service::Link;
 use crate::payload::Payload;
 use crate::wire::http1::head::Head;
 
-use super::exchange::{Answer, Exchange};
-use super::request::close_unless_empty;
-use super::server::Server;
-use super::session::{Session, State, Wait};
-use super::shared::BootstrapPermit;
+use crate::serve::http::exchange::{Answer, Exchange};
+use crate::serve::http::request::close_unless_empty;
+use crate::serve::server::Server;
+use crate::serve::session::{Session, State, Wait};
+use crate::serve::shared::BootstrapPermit;
 
 /// What a management call without a body asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Managed {
+pub(crate) enum Managed {
     Status,
     Resync,
     Backup,
@@ -22,18 +22,18 @@ pub(super) enum Managed {
 
 impl Server {
     /// Whether a call carries the agent's key. A refusal is counted and comes back as the answer.
-    pub(super) fn check_api_key(&self, head: &Head<'_>) -> Result<(), Answer> {
+    pub(crate) fn check_api_key(&self, head: &Head<'_>) -> Result<(), Answer> {
         let why = match &self.shared.keys.current.load().api_key {
             Some(key) if key.matches(head.authorization.unwrap_or("").as_bytes()) => return Ok(()),
             Some(_) => "Authorization must be the agent's ApiKey",
             None => "management calls are off, since the agent has no ApiKey",
         };
-        self.note_refused(super::meter::Refusal::ApiKey, None);
+        self.note_refused(crate::serve::metrics::Refusal::ApiKey, None);
         Err(Answer::error(401, why))
     }
 
     /// Status, backup and resync.
-    pub(super) fn manage(
+    pub(crate) fn manage(
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,
@@ -62,7 +62,7 @@ impl Server {
     }
 
     /// The body of a bootstrap call has come.
-    pub(super) fn bootstrap(
+    pub(crate) fn bootstrap(
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,
@@ -97,7 +97,7 @@ impl Server {
     }
 
     /// An answer came from elsewhere.
-    pub(super) fn answer_parked(&mut self, link: &mut Link<'_>, session: &mut Session, reply: Reply) {
+    pub(crate) fn answer_parked(&mut self, link: &mut Link<'_>, session: &mut Session, reply: Reply) {
         match std::mem::replace(&mut session.state, State::Over) {
             State::Parked(parked) if matches!(parked.wait, Wait::Reply) => {
                 self.answer_after_wait(

@@ -1,0 +1,9 @@
+//! HTTP up to a request and from its answer on: heads, bodies, CORS, routes. What a request asks for is answered in
+//! [`api`](super::api).
+
+pub mod body;
+pub mod connection;
+pub mod cors;
+pub mod exchange;
+pub mod request;
+pub mod routes;

@@ -1,0 +1,4 @@
+//! Downstream agents: their WebSocket connections, and what is known of them.
+
+pub mod connection;
+pub mod registry;
