@@ -11,7 +11,7 @@ use arc_swap::ArcSwapOption;
 use super::item::{FlagData, SegmentData};
 use super::message::full_len;
 use super::ring::Ring;
-use super::server::PatchForm;
+use super::server_sdk::PatchForm;
 use super::table::Table;
 use crate::model::environment_id::EnvironmentId;
 use crate::model::secret::SecretKind;

@@ -8,43 +8,35 @@
 //! | Where | What |
 //! |---|---|
 //! | `snapshot`, `environment` | what reactors read; secrets; backup |
-//! | `server`, `client` | what an SDK gets: answers, pushes, polls |
+//! | `server_sdk`, `client_sdk` | what an SDK gets: answers, pushes, polls |
 //! | `relay` | what relays get that follow this agent |
-//! | `names` | what a publish changed, for the log |
+//! | `change`, `names` | what a publish changed, for those who are told of it; the names for the log |
 //! | `message`, `ring` | the texts and frames around items; the last changes, encoded |
-//! | `table`, `item` | items in chunks that generations of snapshots share |
-//! | `writer`, `grace` | what may change data; how long what is gone stays |
-//! | `publish`, `merge`, `same`, `resolution`, `doubled`, `edit` | one publish: diff, segments shared by environments, keys used twice, histories |
-//! | `version`, `served` | the versions that SDKs are told, and the text of items that are told with another than their own |
+//! | `table`, `item`, `served`, `same` | items in chunks that generations of snapshots share; the text that SDKs get of one |
+//! | `writer/` | the one writer: `draft` makes the next snapshot; `merge` (what new data makes of a table), `edit` (what that means for SDKs), `version` (the versions that SDKs are told), `grace`, `resolution` (segments that environments share), `duplicate_keys` |
 
-mod client;
-mod doubled;
-mod edit;
+mod change;
+mod client_sdk;
 mod environment;
-mod grace;
 mod item;
-mod merge;
 mod message;
 mod names;
-mod publish;
 mod relay;
-mod resolution;
 mod ring;
 mod same;
 mod served;
-mod server;
+mod server_sdk;
 mod snapshot;
 mod table;
 #[cfg(test)]
 mod tests;
-mod version;
 mod writer;
 
-pub use client::SyncOutcome;
+pub use change::{Change, Ending, Forgotten, Published, Report};
+pub use client_sdk::SyncOutcome;
 pub use environment::{Environment, EnvironmentSlot};
-pub use grace::HeldOn;
 pub use names::ChangedNames;
 pub use relay::{NeedsFull, Scope};
-pub use server::{PatchForm, Poll, SyncKind};
+pub use server_sdk::{PatchForm, Poll, SyncKind};
 pub use snapshot::{SecretEntry, Snapshot};
-pub use writer::{Change, Ending, Forgotten, Moment, Published, Report, Writer, WriterOptions};
+pub use writer::{HeldOn, Moment, Writer, WriterOptions};

@@ -6,10 +6,10 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
+use super::change::Change;
 use super::item::Item;
 use super::snapshot::Snapshot;
 use super::table::{Chunk, Entry, Table};
-use super::writer::Change;
 
 /// Environments that are named; further ones are counted.
 const ENVIRONMENTS_MAX: usize = 5;

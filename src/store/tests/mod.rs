@@ -1,11 +1,11 @@
 //! Tests of the room as a whole.
 
-mod client;
-mod doubled;
+mod client_sdk;
+mod duplicate_keys;
 mod grace;
 mod relay;
 mod rounds;
-mod server;
+mod server_sdk;
 mod support;
 mod table;
 mod twin;

@@ -6,20 +6,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::doubled::{find_doubled, settle_doubled};
+use super::duplicate_keys::{find_doubled, settle_doubled};
 use super::edit::{Counts, Edit};
-use super::environment::{Cache, Environment, EnvironmentSlot, ListedSecret};
-use super::item::{FlagData, Item, SegmentData, Served, Text};
 use super::merge::{Definition, Incoming, Plan, id_of};
 use super::resolution::Resolved;
-use super::served::served_text;
-use super::snapshot::{SecretEntry, Secrets, Snapshot};
-use super::table::Entry;
 use super::version::Date;
-use super::writer::{Change, Forgotten, Kept, Report, Writer};
+use super::{Kept, Writer};
 use crate::model::dataset::Finding;
 use crate::model::flag::FlagDef;
 use crate::model::segment::SegmentDef;
+use crate::store::change::{Change, Forgotten, Report};
+use crate::store::environment::{Cache, Environment, EnvironmentSlot, ListedSecret};
+use crate::store::item::{FlagData, Item, SegmentData, Served, Text};
+use crate::store::served::served_text;
+use crate::store::snapshot::{SecretEntry, Secrets, Snapshot};
+use crate::store::table::Entry;
 
 /// One publish in the making.
 pub(super) struct Round {

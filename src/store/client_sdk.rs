@@ -6,7 +6,7 @@
 use super::environment::Environment;
 use super::item::FlagData;
 use super::message::{CLIENT_END, append_client_start};
-use super::server::SyncKind;
+use super::server_sdk::SyncKind;
 use super::table::{Chunk, Entry};
 use crate::eval::{Audience, Segments};
 

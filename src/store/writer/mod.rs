@@ -4,15 +4,26 @@
 //! it keeps what only it needs (compiler, positions, graces) and frees old snapshots, so that no reactor
 //! ever drops the last reference to a large one.
 
+mod draft;
+mod duplicate_keys;
+mod edit;
+mod grace;
+mod merge;
+mod resolution;
+mod version;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::doubled::Doubled;
+use draft::Round;
+use duplicate_keys::Doubled;
+pub use grace::HeldOn;
+use grace::{Grace, Now};
+use merge::Incoming;
+use resolution::Resolution;
+
+use super::change::{Change, Ending, Published, Report};
 use super::environment::{EnvironmentSlot, ListedSecret};
-use super::grace::{Grace, HeldOn, Now};
-use super::merge::Incoming;
-use super::publish::Round;
-use super::resolution::Resolution;
 use super::snapshot::{SecretEntry, Secrets, Snapshot};
 use super::table::Positions;
 use crate::eval::{Compiler, PatternUsage, RegexLimits};
@@ -41,81 +52,17 @@ impl Default for WriterOptions {
     }
 }
 
-/// One publish, for whoever has to tell others.
-#[derive(Clone, Debug)]
-pub struct Change {
-    /// What is in service from now on.
-    pub snapshot: Arc<Snapshot>,
-    /// The environments of which something changed for server or client SDKs. One that went out of service
-    /// is not among them: its connections have lost their secret.
-    pub environments: Vec<EnvironmentSlot>,
-    /// Whether a secret came, went or changed its meaning; also when the first data makes unknown secrets
-    /// certain.
-    pub secrets_changed: bool,
-}
-
-/// An item whose content changed without a newer `updatedAt`, which several SDKs ignore.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Forgotten {
-    /// The environment's label.
-    pub environment: Arc<str>,
-    /// The flag's key, or the segment's id.
-    pub key: Box<str>,
-    /// Whether what took its place is older, and not as old.
-    pub is_older: bool,
-}
-
-/// Secrets that no longer open what they did once their grace is over.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ending {
-    /// How many there are.
-    pub secrets: usize,
-    /// The labels of the environments that they opened, each once, in alphabetical order.
-    pub environments: Vec<Arc<str>>,
-}
-
-/// What was found while new data was taken in.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// What was changed without a newer `updatedAt`.
-    pub forgotten_updated_at: Vec<Forgotten>,
-    /// What evaluation cannot use; each path begins with the environment's label and the flag's key.
-    pub findings: Vec<Finding>,
-    /// Secrets that have left the data just now.
-    pub secrets_gone: Ending,
-    /// Secrets of which the type has changed just now.
-    pub secrets_retyped: Ending,
-    /// How long such secrets go on working, in milliseconds.
-    pub grace_ms: i64,
-    /// Flags and segments that were not there before.
-    pub added: usize,
-    /// Flags and segments with new content.
-    pub changed: usize,
-    /// Flags and segments that are gone, those of environments that are gone among them: these are still served
-    /// until their grace ends.
-    pub removed: usize,
-}
-
-/// What became of new data.
-#[derive(Clone, Debug)]
-pub struct Published {
-    /// The publish, unless nothing differs from what is in service.
-    pub change: Option<Arc<Change>>,
-    /// What was found.
-    pub report: Report,
-}
-
 /// What the writer keeps of an environment beside the snapshot.
-pub(super) struct Kept {
-    pub id: EnvironmentId,
-    pub flags: Positions,
-    pub segments: Positions,
+struct Kept {
+    id: EnvironmentId,
+    flags: Positions,
+    segments: Positions,
     /// Flags that share a key.
-    pub doubled: Doubled,
+    doubled: Doubled,
     /// The highest version that SDKs were told when it went out of service, should it come back.
-    pub told_ms: i64,
+    told_ms: i64,
     /// The highest `updatedAt` that it then had had.
-    pub passed_highest_ms: i64,
+    passed_highest_ms: i64,
 }
 
 /// The time at which new data is taken in.
@@ -130,12 +77,12 @@ pub struct Moment {
 /// The one writer.
 pub struct Writer {
     options: WriterOptions,
-    pub(super) compiler: Compiler,
-    pub(super) current: Arc<Snapshot>,
+    compiler: Compiler,
+    current: Arc<Snapshot>,
     old: Vec<Arc<Snapshot>>,
     slots: HashMap<EnvironmentId, EnvironmentSlot>,
-    pub(super) kept: Vec<Kept>,
-    pub(super) resolution: Resolution,
+    kept: Vec<Kept>,
+    resolution: Resolution,
     grace: Grace,
     /// The number of the full sync that the next publish answers.
     answered: u64,

@@ -6,12 +6,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::Kept;
 use super::edit::{Edit, raised};
-use super::environment::{Cache, Environment};
-use super::item::{FlagData, Served};
-use super::table::{Entry, Table};
-use super::writer::{Kept, Report};
 use crate::model::dataset::Finding;
+use crate::store::change::Report;
+use crate::store::environment::{Cache, Environment};
+use crate::store::item::{FlagData, Served};
+use crate::store::table::{Entry, Table};
 
 /// The ids of flags that share a key, and of such that did until now.
 pub(super) type Doubled = Vec<Vec<Arc<str>>>;

@@ -7,8 +7,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::item::{FlagData, Item, SegmentData};
-use super::table::{Entry, Table, mask_of};
+use crate::store::item::{FlagData, Item, SegmentData};
+use crate::store::table::{Entry, Table, mask_of};
 
 /// The copy that counts, by slot.
 #[derive(Default)]

@@ -7,11 +7,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::item::Item;
-use super::table::{Entry, Position, Positions, Table};
 use super::version::Date;
 use crate::model::flag::FlagDef;
 use crate::model::segment::SegmentDef;
+use crate::store::item::Item;
+use crate::store::table::{Entry, Position, Positions, Table};
 
 /// What flags and segments have in common before they are compiled.
 pub(super) trait Definition {

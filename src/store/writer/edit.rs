@@ -5,14 +5,14 @@
 
 use std::collections::HashMap;
 
-use super::environment::{Cache, Environment, Told};
-use super::item::{FlagData, Item, Served};
 use super::resolution::Resolved;
-use super::ring::{Push, Ring};
-use super::served::served_text;
-use super::server::push_of;
-use super::table::{Entry, Table};
 use super::version::{Date, Versions};
+use crate::store::environment::{Cache, Environment, Told};
+use crate::store::item::{FlagData, Item, Served};
+use crate::store::ring::{Push, Ring};
+use crate::store::served::served_text;
+use crate::store::server_sdk::push_of;
+use crate::store::table::{Entry, Table};
 
 /// What became of the flags or of the segments.
 #[derive(Clone, Copy, Default)]

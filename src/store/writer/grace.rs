@@ -8,9 +8,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::environment::EnvironmentSlot;
-use super::snapshot::Secrets;
 use crate::protocol::secret::Secret;
+use crate::store::environment::EnvironmentSlot;
+use crate::store::snapshot::Secrets;
 
 /// What is still in service and no longer listed, each with what ends that.
 #[derive(Default)]
