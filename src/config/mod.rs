@@ -24,10 +24,6 @@ mod suggest;
 pub mod table;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_modes;
-#[cfg(test)]
-mod tests_tls;
 pub mod uri;
 mod validate;
 mod validate_dial;

@@ -439,5 +439,4 @@ impl Rollout {
 }
 
 #[cfg(test)]
-#[path = "flag_tests.rs"]
 mod tests;

@@ -215,5 +215,4 @@ impl<T: Socket, S> Io<T, S> {
 }
 
 #[cfg(test)]
-#[path = "limits_tests.rs"]
 mod tests;

@@ -16,16 +16,12 @@ mod emit;
 mod escape;
 mod group;
 mod parse;
-#[cfg(test)]
-mod quick_tests;
 mod shape;
 mod split;
 mod syntax;
 mod table;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod twin;
 mod usage;
 
 use std::sync::Arc;

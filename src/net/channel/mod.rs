@@ -4,11 +4,7 @@
 //! serves. It keeps no buffer for a connection that is idle, which rustls' buffered interface does.
 
 #[cfg(test)]
-pub(super) mod parties;
-#[cfg(test)]
-mod tests;
-#[cfg(test)]
-mod twin;
+pub(super) mod tests;
 pub mod unbuffered;
 
 pub use crate::telemetry::metrics::{Handshake as Established, HandshakeFailure as Failure};

@@ -204,5 +204,4 @@ fn is_field_byte(byte: u8) -> bool {
 }
 
 #[cfg(test)]
-#[path = "chunked_tests.rs"]
 mod tests;

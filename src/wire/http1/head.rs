@@ -243,5 +243,4 @@ fn asks_for_another_version(head: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-#[path = "head_tests.rs"]
 mod tests;

@@ -344,5 +344,4 @@ fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
 }
 
 #[cfg(test)]
-#[path = "reader_tests.rs"]
 mod tests;

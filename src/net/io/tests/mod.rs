@@ -1,5 +1,7 @@
 //! The connections of a reactor over stand-in sockets.
 
+mod secure;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::IoSlice;

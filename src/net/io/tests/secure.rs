@@ -6,12 +6,12 @@ use std::time::Duration;
 use proptest::prelude::*;
 use rustls::ClientConnection;
 
-use super::super::channel::parties::{VERSIONS, client, connect, server};
-use super::super::channel::{Established, Failure};
-use super::super::service::Close;
-use super::secure::Secure;
-use super::tests::{Fake, LIMITS, Lines, large};
-use super::*;
+use super::super::super::channel::tests::endpoints::{VERSIONS, client, connect, server};
+use super::super::super::channel::{Established, Failure};
+use super::super::super::service::Close;
+use super::super::secure::Secure;
+use super::super::*;
+use super::{Fake, LIMITS, Lines, large};
 use crate::payload::Payload;
 
 const REFUSAL: &[u8] = b"speak TLS";

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::tests::{Given, fault, offline, settings, warnings};
-use super::*;
+use super::super::*;
+use super::{Given, fault, offline, settings, warnings};
 
 #[test]
 fn connections_to_servers_are_set_by_files_and_a_proxy() {

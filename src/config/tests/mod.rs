@@ -1,5 +1,8 @@
 //! The settings as a whole: precedence, spellings, what a mode needs, the text of every error.
 
+mod modes;
+mod tls;
+
 use std::ffi::OsString;
 use std::io;
 use std::num::NonZeroUsize;

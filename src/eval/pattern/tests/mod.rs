@@ -1,5 +1,8 @@
 //! What patterns mean, which are refused, and that none runs away.
 
+mod quick;
+mod twin;
+
 use super::*;
 use proptest::prelude::*;
 

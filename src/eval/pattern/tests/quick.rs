@@ -1,6 +1,6 @@
 //! The quick ways beside the engines that they stand in for.
 
-use super::*;
+use super::super::*;
 use proptest::prelude::*;
 
 /// What a pattern was made into, for texts of ASCII.

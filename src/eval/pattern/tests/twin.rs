@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::syntax::{Anchor, DIGIT, Item, Node, SPACE, Set, WORD};
-use super::*;
+use super::super::syntax::{Anchor, DIGIT, Item, Node, SPACE, Set, WORD};
+use super::super::*;
 
 /// A matcher that follows the tree word by word, for small texts.
 struct Naive<'t> {

@@ -1,7 +1,7 @@
 //! What each mode needs, what it does without, and that no secret is shown.
 
-use super::tests::{Given, fault, offline, settings, warnings};
-use super::*;
+use super::super::*;
+use super::{Given, fault, offline, settings, warnings};
 
 /// FeatBit's compose file, word for word but for the mode.
 const COMPOSE: [(&str, &str); 7] = [
@@ -116,7 +116,7 @@ fn asking_a_server_needs_its_address_and_a_key_whatever_the_mode() {
         let environment = environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
         let inputs =
             Inputs { command_line: Vec::new(), config_file: None, environment, read: &|_| Ok(Vec::new()) };
-        super::access(&inputs).map(|(access, _)| access).map_err(|rejected| rejected.to_string())
+        super::super::access(&inputs).map(|(access, _)| access).map_err(|rejected| rejected.to_string())
     };
     let both = [("StreamingUri", "wss://els/x"), ("ApiKey", "rp-1"), ("Upstream__SyncSeconds", "7")];
     for mode in ["offline", "auto"] {

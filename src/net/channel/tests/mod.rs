@@ -1,15 +1,18 @@
 //! The channel against a real client and beside its plain twin, whatever the splits.
 
+pub(in super::super) mod endpoints;
+mod twin;
+
 use std::io::{Read, Write};
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
 
-use super::parties::{VERSIONS, client, connect, provider, server};
-use super::twin::Buffered;
 use super::unbuffered::RustlsChannel;
 use super::*;
+use endpoints::{VERSIONS, client, connect, provider, server};
+use twin::Buffered;
 
 /// A client and a channel with nothing between them but cuts.
 struct Pair<C> {

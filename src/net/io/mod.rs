@@ -287,8 +287,4 @@ fn ended_by(error: &io::Error) -> Ended {
 }
 
 #[cfg(test)]
-#[path = "io_secure_tests.rs"]
-mod secure_tests;
-#[cfg(test)]
-#[path = "io_tests.rs"]
 pub(super) mod tests;

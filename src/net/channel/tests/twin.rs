@@ -1,11 +1,11 @@
-//! The plain twin of [`RustlsChannel`](super::unbuffered::RustlsChannel): rustls' buffered interface.
+//! The plain twin of [`RustlsChannel`](super::super::unbuffered::RustlsChannel): rustls' buffered interface.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
 
 use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 
-use super::{Channel, Established, Failure, Outgoing, Received};
+use super::super::{Channel, Established, Failure, Outgoing, Received};
 
 pub struct Buffered {
     connection: ServerConnection,
