@@ -1,7 +1,7 @@
 //! featbit-agent: a relay between a FeatBit server and FeatBit SDKs.
 //!
 //! The rooms and the layers they stand on are described in `docs/ARCHITECTURE.md`; a room imports only
-//! from strictly lower layers, which `tests/layering.rs` checks.
+//! from strictly lower layers, which `tests/layering` checks.
 
 pub mod app;
 pub mod cli;

@@ -6,9 +6,14 @@
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on shall fail")]
 
+mod circles;
+mod source;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use source::{Token, tokens};
 
 /// Layer → rooms. `main` may use any room of the library: it is the only one outside of it.
 const LAYERS: &[(u8, &[&str])] = &[
@@ -25,103 +30,6 @@ const LAYERS: &[(u8, &[&str])] = &[
 
 fn layer_of(room: &str) -> Option<u8> {
     LAYERS.iter().find(|(_, rooms)| rooms.contains(&room)).map(|&(layer, _)| layer)
-}
-
-/// A word or a mark of the source, with its line.
-#[derive(Clone, Debug, PartialEq)]
-struct Token {
-    text: String,
-    line: usize,
-}
-
-/// The words and marks of Rust source; comments, strings, characters and numbers are left out. `::` is one mark.
-fn tokens(source: &str) -> Vec<Token> {
-    let chars: Vec<char> = source.chars().collect();
-    let mut found = Vec::new();
-    let (mut at, mut line) = (0, 1);
-    while at < chars.len() {
-        let start = at;
-        let here = chars[at];
-        let next = chars.get(at + 1).copied().unwrap_or(' ');
-        if here == '/' && next == '/' {
-            at = skip_while(&chars, at, |c| c != '\n');
-        } else if here == '/' && next == '*' {
-            at = end_of_block_comment(&chars, at);
-        } else if let Some(end) = end_of_text(&chars, at) {
-            at = end;
-        } else if here.is_alphanumeric() || here == '_' {
-            at = skip_while(&chars, at, |c| c.is_alphanumeric() || c == '_');
-            found.push(Token { text: chars[start..at].iter().collect(), line });
-        } else if here == ':' && next == ':' {
-            at += 2;
-            found.push(Token { text: "::".into(), line });
-        } else {
-            at += 1;
-            if !here.is_whitespace() {
-                found.push(Token { text: here.into(), line });
-            }
-        }
-        line += chars[start..at].iter().filter(|&&c| c == '\n').count();
-    }
-    found
-}
-
-fn skip_while(chars: &[char], from: usize, wanted: impl Fn(char) -> bool) -> usize {
-    chars[from..].iter().position(|&c| !wanted(c)).map_or(chars.len(), |count| from + count)
-}
-
-fn end_of_block_comment(chars: &[char], from: usize) -> usize {
-    let (mut at, mut depth) = (from, 0);
-    while at + 1 < chars.len() {
-        match (chars[at], chars[at + 1]) {
-            ('/', '*') => (at, depth) = (at + 2, depth + 1),
-            ('*', '/') => (at, depth) = (at + 2, depth - 1),
-            _ => at += 1,
-        }
-        if depth == 0 {
-            return at;
-        }
-    }
-    chars.len()
-}
-
-/// The end of a string or character that begins here, with its prefixes; lifetimes are none.
-fn end_of_text(chars: &[char], from: usize) -> Option<usize> {
-    let word_before = from > 0 && (chars[from - 1].is_alphanumeric() || chars[from - 1] == '_');
-    let mut at = from;
-    let mut raw = false;
-    if !word_before {
-        while at < chars.len() && matches!(chars[at], 'b' | 'c' | 'r') && at - from < 2 {
-            raw |= chars[at] == 'r';
-            at += 1;
-        }
-    }
-    let hashes = if raw { skip_while(chars, at, |c| c == '#') - at } else { 0 };
-    at += hashes;
-    match chars.get(at)? {
-        '"' if raw => {
-            let end: Vec<char> = std::iter::once('"').chain(std::iter::repeat_n('#', hashes)).collect();
-            let rest = &chars[at + 1..];
-            let length = rest.windows(end.len()).position(|window| window == end);
-            Some(length.map_or(chars.len(), |length| at + 1 + length + end.len()))
-        }
-        '"' => Some(end_of_quoted(chars, at, '"')),
-        '\'' if chars.get(at + 1) == Some(&'\\') => Some(end_of_quoted(chars, at, '\'')),
-        '\'' if chars.get(at + 2) == Some(&'\'') => Some(at + 3),
-        _ => None,
-    }
-}
-
-fn end_of_quoted(chars: &[char], from: usize, quote: char) -> usize {
-    let mut at = from + 1;
-    while at < chars.len() {
-        match chars[at] {
-            '\\' => at += 2,
-            c if c == quote => return at + 1,
-            _ => at += 1,
-        }
-    }
-    chars.len()
 }
 
 /// Names of the crate's root that a file refers to, with their lines. `depth` is how far the file's module is below
@@ -181,7 +89,7 @@ fn collect_names(tokens: &[Token], at: usize, names: &mut Vec<(String, usize)>) 
 /// What is wrong with one file of a room.
 fn faults_of(room: &str, file: &str, depth: usize, source: &str) -> Vec<String> {
     let Some(own) = layer_of(room) else {
-        return vec![format!("{file}: the room `{room}` is not in the table of tests/layering.rs")];
+        return vec![format!("{file}: the room `{room}` is not in the table of tests/layering/main.rs")];
     };
     let mut faults = Vec::new();
     for (name, line) in root_names(source, depth) {
