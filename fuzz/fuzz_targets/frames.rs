@@ -2,6 +2,7 @@
 //! both must see the same messages, and the same violation where there is one.
 #![no_main]
 
+use featbit_agent::wire::ws::close::CloseCode;
 use featbit_agent::wire::ws::reader::{Event, Reader, Step};
 use libfuzzer_sys::fuzz_target;
 
@@ -155,12 +156,12 @@ fn read(bytes: &[u8], portion: usize) -> Vec<Seen> {
                         Event::Binary(bytes) => Seen::Binary(bytes.to_vec()),
                         Event::Ping(payload) => Seen::Ping(payload.to_vec()),
                         Event::Pong => Seen::Pong,
-                        Event::Close { code } => Seen::Close(code),
+                        Event::Close { code } => Seen::Close(code.map(CloseCode::get)),
                     }),
                     consumed,
                 ),
                 Err(violation) => {
-                    seen.push(Seen::Violation(violation.code));
+                    seen.push(Seen::Violation(violation.code.get()));
                     return seen;
                 }
             };

@@ -2,6 +2,7 @@
 //! is wrong with them, who only drops them finds the same close frame.
 #![no_main]
 
+use featbit_agent::wire::ws::close::CloseCode;
 use featbit_agent::wire::ws::reader::{Event, Reader, Step};
 use featbit_agent::wire::ws::rest::Rest;
 use libfuzzer_sys::fuzz_target;
@@ -46,7 +47,7 @@ fn read(data: &[u8], portion: usize) -> Vec<Seen> {
                             Seen::Ping(payload.to_vec())
                         }
                         Event::Pong => Seen::Pong,
-                        Event::Close { code } => Seen::Close(code),
+                        Event::Close { code } => Seen::Close(code.map(CloseCode::get)),
                     });
                     if is_close {
                         return seen;
@@ -54,7 +55,7 @@ fn read(data: &[u8], portion: usize) -> Vec<Seen> {
                     consumed
                 }
                 Err(violation) => {
-                    seen.push(Seen::Violation(violation.code));
+                    seen.push(Seen::Violation(violation.code.get()));
                     return seen;
                 }
             };

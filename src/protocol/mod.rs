@@ -3,6 +3,7 @@
 //! Must not look anything up, evaluate, or know the time: it turns text into definitions and back. Nothing that
 //! comes from a peer makes it panic, and neither secrets nor users appear in what it says.
 
+pub mod close;
 pub mod details;
 pub mod http;
 pub mod insight;

@@ -8,10 +8,10 @@ use crate::net::io::{Io, Socket};
 use crate::net::service::Link;
 use crate::net::slab::Key;
 
+use crate::protocol::close::CloseCode;
 use crate::serve::http::exchange::Answer;
 use crate::serve::server::Server;
 use crate::serve::session::{Session, State, Wait};
-use crate::serve::verdict::pending::close_code;
 
 /// How long the first is kept until every reactor has stopped accepting: one may be busy, or have ended by a bug.
 const ALL_CLOSED: Duration = Duration::from_secs(2);
@@ -120,7 +120,7 @@ impl Server {
     fn send_away(&mut self, link: &mut Link<'_>, session: &mut Session) {
         match &session.state {
             State::Stream(_) | State::Held(_) | State::Relay(_) | State::Echo(_) => {
-                self.close_stream(link, session, close_code::GOING_AWAY, "the agent is shutting down");
+                self.close_stream(link, session, CloseCode::GOING_AWAY, "the agent is shutting down");
             }
             // A request may be on its way: its answer says that it was the last one.
             State::Head { begun: false } => link.deadline_at_latest(link.now().after(LAST_REQUEST)),

@@ -2,6 +2,7 @@
 
 use crate::net::service::{Close, Link};
 use crate::payload::Payload;
+use crate::protocol::close::CloseCode;
 use crate::telemetry::metrics::Closed;
 use crate::wire::http1::Refusal;
 use crate::wire::http1::foreign::Foreign;
@@ -14,7 +15,6 @@ use crate::serve::http::routes::Route;
 use crate::serve::metrics::Limit;
 use crate::serve::server::Server;
 use crate::serve::session::{Parked, Session, State, Wait};
-use crate::serve::verdict::pending::close_code;
 
 /// What is answered, without TLS, to a request without TLS where TLS is spoken.
 pub const PLAIN_REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
@@ -261,7 +261,7 @@ impl Server {
 
     /// Sends a WebSocket away that has been silent for too long; its SDK, if it still lives, comes back.
     fn close_silent(&mut self, link: &mut Link<'_>, session: &mut Session) {
-        self.close_stream(link, session, close_code::GOING_AWAY, "silent for too long");
+        self.close_stream(link, session, CloseCode::GOING_AWAY, "silent for too long");
         session.why = Some(Closed::Limit);
     }
 

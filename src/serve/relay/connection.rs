@@ -9,6 +9,7 @@ use crate::net::io::{Io, Socket};
 use crate::net::service::Link;
 use crate::net::slab::Key;
 use crate::payload::Payload;
+use crate::protocol::close::CloseCode;
 use crate::protocol::message::PONG_FRAME;
 use crate::protocol::relay::{self, FromRelay, RelaySync};
 use crate::store::Scope;
@@ -24,7 +25,6 @@ use crate::serve::relay::registry::ChildId;
 use crate::serve::server::Server;
 use crate::serve::session::{Session, State};
 use crate::serve::streaming::close::close_by_peer;
-use crate::serve::verdict::pending::close_code;
 
 /// Relays looked at between two looks at the sockets.
 const RELAY_SLICE: usize = 64;
@@ -181,7 +181,7 @@ impl Server {
                 consumed
             }
             // As FeatBit's server does: closed, it would come back and say the same.
-            Err(violation) if violation.code == close_code::TOO_BIG => {
+            Err(violation) if violation.code == CloseCode::TOO_BIG => {
                 let consumed = relay.reader.pass_over(bytes);
                 let lacks_data = relay.sequence.is_none() && !relay.awaits_full && !relay.waits_for_data;
                 self.note_too_long();
@@ -251,7 +251,7 @@ impl Server {
         if self.shared.ingest.relay_full(view, scope, certain, self.mailbox.clone(), link.key()) {
             relay.awaits_full = true;
         } else {
-            self.close_stream(link, session, close_code::TRY_AGAIN, "too much to do, try again");
+            self.close_stream(link, session, CloseCode::INTERNAL_ERROR, "too much to do, try again");
         }
     }
 

@@ -6,6 +6,7 @@
 
 use crate::net::service::{Close, Link};
 use crate::payload::Payload;
+use crate::protocol::close::CloseCode;
 use crate::protocol::sdk::Sdk;
 use crate::telemetry::metrics::Closed;
 use crate::wire::ws::frame;
@@ -15,7 +16,7 @@ use crate::wire::ws::rest::Rest;
 use crate::serve::metrics::Limit;
 use crate::serve::server::Server;
 use crate::serve::session::{Session, State};
-use crate::serve::verdict::pending::{HeldStream, close_code};
+use crate::serve::verdict::pending::HeldStream;
 
 /// What FeatBit's server says when it refuses an SDK.
 const REFUSED: &str = "invalid request, close by server";
@@ -35,7 +36,7 @@ impl Server {
         session: &mut Session,
         violation: Violation,
     ) {
-        if violation.code == close_code::TOO_BIG {
+        if violation.code == CloseCode::TOO_BIG {
             self.meter.limit_hit(Limit::MessageBytes);
         }
         self.close_stream(link, session, violation.code, violation.reason);
@@ -43,7 +44,7 @@ impl Server {
 
     /// Closes for good: the SDK never comes back.
     pub(crate) fn close_refused(&mut self, link: &mut Link<'_>, session: &mut Session) {
-        self.close_stream(link, session, close_code::REFUSED, REFUSED);
+        self.close_stream(link, session, CloseCode::REFUSED, REFUSED);
     }
 
     /// Begins the closing handshake of a WebSocket. What it held is given back at once.
@@ -51,25 +52,25 @@ impl Server {
         &mut self,
         link: &mut Link<'_>,
         session: &mut Session,
-        code: u16,
+        code: CloseCode,
         reason: &str,
     ) {
         if matches!(session.state, State::Closing(_)) {
             return;
         }
         session.why = Some(match code {
-            close_code::REFUSED => session.why.unwrap_or(Closed::Refused),
-            close_code::GOING_AWAY => Closed::Shutdown,
-            close_code::POLICY => Closed::Expired,
-            close_code::TRY_AGAIN => Closed::Undecided,
-            close_code::OVERLOADED => Closed::Memory,
-            close_code::TOO_BIG => Closed::Limit,
+            CloseCode::REFUSED => session.why.unwrap_or(Closed::Refused),
+            CloseCode::GOING_AWAY => Closed::Shutdown,
+            CloseCode::POLICY => Closed::Expired,
+            CloseCode::INTERNAL_ERROR => Closed::Undecided,
+            CloseCode::TRY_AGAIN_LATER => Closed::Memory,
+            CloseCode::TOO_BIG => Closed::Limit,
             _ => Closed::Protocol,
         });
         let left = self.leave(link, session);
         link.hold_memory(0);
         link.resume();
-        if left.sdk.waits_after_close() && code != close_code::REFUSED {
+        if left.sdk.waits_after_close() && code != CloseCode::REFUSED {
             session.state = State::Over;
             // It has nothing more to say, but keeps its own end open until it comes back.
             return link.close(Close::LingerBriefly);
@@ -135,7 +136,7 @@ impl Server {
         match &session.state {
             State::Stream(_) | State::Held(_) | State::Echo(_) | State::Relay(_) => {
                 let reason = "memory for output is short, try again later";
-                self.close_stream(link, session, close_code::OVERLOADED, reason);
+                self.close_stream(link, session, CloseCode::TRY_AGAIN_LATER, reason);
                 self.drop_rest(link, session, input);
             }
             State::Head { .. } | State::Body(_) | State::Parked(_) | State::Closing(_) | State::Over => {
@@ -147,7 +148,7 @@ impl Server {
 }
 
 /// The peer begins the closing handshake: its code goes back, and nothing more is to come from it.
-pub(crate) fn close_by_peer(link: &mut Link<'_>, code: Option<u16>, was_the_last: bool) {
+pub(crate) fn close_by_peer(link: &mut Link<'_>, code: Option<CloseCode>, was_the_last: bool) {
     link.send(Payload::private(frame::close_reply(code)));
     link.close(if was_the_last { Close::Flush } else { Close::Linger });
 }

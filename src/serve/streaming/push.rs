@@ -8,13 +8,13 @@ use crate::model::secret::SecretKind;
 use crate::net::io::{Io, Socket};
 use crate::net::service::Link;
 use crate::payload::Payload;
+use crate::protocol::close::CloseCode;
 use crate::store::{Change, EnvironmentSlot, PatchForm, Snapshot};
 use crate::telemetry::metrics::Closed;
 use crate::wire::ws::frame;
 
 use crate::serve::server::Server;
 use crate::serve::session::{Session, State, Stream, audience};
-use crate::serve::verdict::pending::close_code;
 
 /// Connections closed between two looks at the sockets.
 const EVICT_SLICE: usize = 256;
@@ -75,7 +75,7 @@ impl Server {
             self.close_stream(
                 link,
                 session,
-                close_code::GOING_AWAY,
+                CloseCode::GOING_AWAY,
                 "the secret opens another environment now",
             );
             session.why = Some(Closed::Revoked);

@@ -4,6 +4,7 @@ use crate::model::secret::SecretKind;
 use crate::net::io::{Io, Socket};
 use crate::net::service::Link;
 use crate::net::slab::Key;
+use crate::protocol::close::CloseCode;
 use crate::protocol::sdk::Sdk;
 use crate::protocol::secret::Secret;
 use crate::protocol::status::SyncState;
@@ -22,18 +23,6 @@ pub const UNKNOWN_FORM_TOLD: &str = "this agent does not know secrets or tokens 
 
 /// Connections judged between two looks at the sockets.
 const JUDGE_SLICE: usize = 256;
-
-/// Close codes (RFC 6455 section 7.4.1, and FeatBit's own).
-pub(crate) mod close_code {
-    pub const GOING_AWAY: u16 = 1001;
-    pub const POLICY: u16 = 1008;
-    pub const TOO_BIG: u16 = 1009;
-    pub const TRY_AGAIN: u16 = 1011;
-    /// "Try again later", of the registry at IANA.
-    pub const OVERLOADED: u16 = 1013;
-    /// FeatBit's "never come back".
-    pub const REFUSED: u16 = 4003;
-}
 
 /// A streaming connection that waits.
 #[derive(Debug)]
@@ -189,13 +178,13 @@ impl Server {
         held: Box<HeldStream>,
     ) {
         let (code, why) = match &*held {
-            HeldStream::OutOfTime { .. } => (close_code::POLICY, "the token is out of time: check the clock"),
-            HeldStream::UnknownForm { .. } => (close_code::TRY_AGAIN, UNKNOWN_FORM_TOLD),
+            HeldStream::OutOfTime { .. } => (CloseCode::POLICY, "the token is out of time: check the clock"),
+            HeldStream::UnknownForm { .. } => (CloseCode::INTERNAL_ERROR, UNKNOWN_FORM_TOLD),
             HeldStream::Verdict { secret, .. } => {
                 self.meter.limit_hit(Limit::VerdictWait);
                 let (reason, why) = self.undecided();
                 self.note_refused(reason, Some(secret));
-                (close_code::TRY_AGAIN, why)
+                (CloseCode::INTERNAL_ERROR, why)
             }
         };
         session.state = State::Held(held);

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tungstenite::error::CapacityError;
-use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
+use crate::protocol::close::CloseCode;
 use crate::protocol::relay::{PATH_FIELD, parse_path};
 
 use super::endpoint::Endpoint;
@@ -46,8 +46,8 @@ pub(super) enum Next {
 /// How a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Ended {
-    /// By a close frame of this code; 1005 if it names none.
-    Closed(u16),
+    /// By a close frame of this code; [`CloseCode::NONE_GIVEN`] if it names none.
+    Closed(CloseCode),
     /// A message is longer than allowed: this many bytes.
     TooLarge(usize),
     /// In disorder; told in words.
@@ -139,7 +139,7 @@ impl Connection {
                     // The answer is queued; whether it arrives makes no difference any more.
                     let _ = self.socket.flush();
                     self.socket.get_mut().shutdown_write();
-                    let code = frame.map_or(1005, |frame| frame.code.into());
+                    let code = frame.map_or(CloseCode::NONE_GIVEN, |frame| CloseCode::new(frame.code.into()));
                     return Next::Ended(Ended::Closed(code));
                 }
                 Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
@@ -162,7 +162,7 @@ impl Connection {
 
     /// Says goodbye. What the server still says can be read, until it says goodbye as well.
     pub fn close(&mut self) {
-        let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        let frame = CloseFrame { code: CloseCode::NORMAL.get().into(), reason: "".into() };
         // If it cannot be told any more, it is seen when reading.
         let _ = self.socket.close(Some(frame));
     }
@@ -185,7 +185,7 @@ impl Connection {
 fn ended(error: &Error) -> Ended {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { size, .. }) => Ended::TooLarge(*size),
-        Error::ConnectionClosed | Error::AlreadyClosed => Ended::Closed(1006),
+        Error::ConnectionClosed | Error::AlreadyClosed => Ended::Closed(CloseCode::ABNORMAL),
         Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
             Ended::Broken("nothing came in time".into())
         }

@@ -126,7 +126,7 @@ fn a_close_frame_is_answered_and_its_code_told() {
             let answer = socket.read().unwrap();
             assert!(matches!(answer, Message::Close(Some(frame)) if u16::from(frame.code) == code));
         });
-        assert_eq!(end(&mut connection), Ended::Closed(code));
+        assert_eq!(end(&mut connection), Ended::Closed(CloseCode::new(code)));
         server.join().unwrap();
     }
 }
@@ -161,7 +161,7 @@ fn what_is_sent_and_a_goodbye_arrive() {
     });
     connection.send("hello".into()).unwrap();
     connection.close();
-    assert_eq!(end(&mut connection), Ended::Closed(1000));
+    assert_eq!(end(&mut connection), Ended::Closed(CloseCode::NORMAL));
     server.join().unwrap();
 }
 

@@ -7,6 +7,7 @@ use std::hash::Hash;
 
 use crate::ingest::Ingest;
 use crate::model::dataset::LeftOut;
+use crate::protocol::close::CloseCode;
 use crate::protocol::status::SyncState;
 use crate::telemetry::metrics::DialFault;
 use crate::telemetry::once::{Others, RateLimits};
@@ -192,7 +193,7 @@ impl Grumble {
         };
         let Some(others) = self.note(ended, now_ms, &told) else { return };
         match ended {
-            Ended::Closed(4003) => tracing::error!(
+            Ended::Closed(CloseCode::REFUSED) => tracing::error!(
                 server = self.server,
                 others_like_it = others,
                 "the server refuses the agent: it closed the connection with code 4003. Either it does not know the \

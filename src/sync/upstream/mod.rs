@@ -43,6 +43,7 @@ use mio::{Interest, Registry, Token};
 
 use crate::config;
 use crate::ingest::{Ingest, Wish};
+use crate::protocol::close::CloseCode;
 use crate::telemetry::metrics::{DialFault, Metrics, StreamEnd, UpstreamMetrics};
 
 use super::{TOKENS, Waiting};
@@ -427,7 +428,7 @@ impl Upstream {
             return;
         }
         let (how, fault) = match ended {
-            Ended::Closed(4003) => (StreamEnd::Refused, Fault::Refused),
+            Ended::Closed(CloseCode::REFUSED) => (StreamEnd::Refused, Fault::Refused),
             Ended::Closed(_) => (StreamEnd::Closed, Fault::Failed),
             Ended::TooLarge(_) => (StreamEnd::TooLarge, Fault::Failed),
             Ended::Broken(_) => (StreamEnd::Broken, Fault::Failed),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::model::dataset::LeftOut;
 use crate::model::parse::{DatasetError, DatasetText, MessageError, MessageKind, ServerMessage};
+use crate::protocol::close::CloseCode;
 use crate::store::{Moment, Writer, WriterOptions};
 
 use crate::telemetry::metrics::DialFault;
@@ -85,7 +86,7 @@ pub fn pull(caller: &Caller, patience: Duration) -> Result<Vec<u8>, PullError> {
             Next::Ended(Ended::Broken(_)) if pushed && Instant::now() >= deadline => {
                 return Err(unavailable(UNANSWERED.into()));
             }
-            Next::Ended(Ended::Closed(4003)) => {
+            Next::Ended(Ended::Closed(CloseCode::REFUSED)) => {
                 let told = "the server refuses the ApiKey (it closed the connection with code 4003): either it does not \
                             know it, or the relay proxy has no environment with a server secret";
                 return Err(PullError::Refused(format!("{}: {told}", caller.endpoint)));

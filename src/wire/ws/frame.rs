@@ -5,6 +5,8 @@
 
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+use super::close::CloseCode;
+
 /// The longest header of a frame without mask, in bytes.
 pub const MAX_HEADER_BYTES: usize = 10;
 
@@ -58,19 +60,19 @@ pub fn pong_frame(payload: &[u8]) -> Vec<u8> {
 }
 
 /// A close frame with a code and a reason, which is cut to the 123 bytes that a control frame has room for.
-pub fn close_frame(code: u16, reason: &str) -> Vec<u8> {
+pub fn close_frame(code: CloseCode, reason: &str) -> Vec<u8> {
     let mut end = reason.len().min(MAX_CONTROL_PAYLOAD_BYTES - 2);
     while !reason.is_char_boundary(end) {
         end -= 1;
     }
     let mut payload = Vec::with_capacity(2 + end);
-    payload.extend_from_slice(&code.to_be_bytes());
+    payload.extend_from_slice(&code.get().to_be_bytes());
     payload.extend_from_slice(&reason.as_bytes()[..end]);
     frame(OpCode::Control(Control::Close), &payload)
 }
 
 /// The server's part of a closing handshake that the client began: its code, or none if it gave none.
-pub fn close_reply(code: Option<u16>) -> Vec<u8> {
+pub fn close_reply(code: Option<CloseCode>) -> Vec<u8> {
     match code {
         Some(code) => close_frame(code, ""),
         None => frame(OpCode::Control(Control::Close), b""),
@@ -101,15 +103,15 @@ mod tests {
         assert_eq!(text_frame(b"Hello"), b"\x81\x05Hello");
         assert_eq!(binary_frame(b"\0\xFF"), b"\x82\x02\0\xFF");
         assert_eq!(pong_frame(b"Hello"), b"\x8A\x05Hello");
-        assert_eq!(close_frame(4003, "no"), b"\x88\x04\x0F\xA3no");
+        assert_eq!(close_frame(CloseCode::new(4003), "no"), b"\x88\x04\x0F\xA3no");
         assert_eq!(close_reply(None), b"\x88\x00");
-        assert_eq!(close_reply(Some(1000)), b"\x88\x02\x03\xE8");
+        assert_eq!(close_reply(Some(CloseCode::NORMAL)), b"\x88\x02\x03\xE8");
     }
 
     #[test]
     fn control_payloads_never_exceed_125_bytes() {
         let long = "é".repeat(100);
-        let close = close_frame(1001, &long);
+        let close = close_frame(CloseCode::GOING_AWAY, &long);
         assert_eq!(close[1], 124, "cut at a character, not within one");
         assert!(std::str::from_utf8(&close[4..]).is_ok());
         assert_eq!(pong_frame(&[7; 300])[1], 125);

@@ -5,6 +5,7 @@
 //! types come from `tungstenite` where they fit; its parser is not used, since it leaves masks, reserved bits and
 //! lengths unchecked.
 
+pub mod close;
 pub mod frame;
 pub mod handshake;
 pub mod mask;

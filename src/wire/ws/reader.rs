@@ -7,6 +7,7 @@
 
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+use super::close::CloseCode;
 use super::frame::MAX_CONTROL_PAYLOAD_BYTES;
 use super::mask::unmask;
 
@@ -51,7 +52,7 @@ pub enum Event<'b> {
     /// The client closes; what comes after it is not to be read. The code is one that may be sent back.
     Close {
         /// The client's code, if it gave one.
-        code: Option<u16>,
+        code: Option<CloseCode>,
     },
 }
 
@@ -78,18 +79,18 @@ pub enum Step<'b> {
 /// The client broke the protocol: close with this code and reason, and read nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// 1002 protocol error, 1007 invalid UTF-8 or 1009 message too big.
-    pub code: u16,
+    /// [`CloseCode::PROTOCOL_ERROR`], [`CloseCode::INVALID_DATA`] or [`CloseCode::TOO_BIG`].
+    pub code: CloseCode,
     /// For the close frame and the log; says nothing of the content.
     pub reason: &'static str,
 }
 
 const fn protocol_error(reason: &'static str) -> Violation {
-    Violation { code: 1002, reason }
+    Violation { code: CloseCode::PROTOCOL_ERROR, reason }
 }
 
-const NOT_UTF8: Violation = Violation { code: 1007, reason: "text is not valid UTF-8" };
-const TOO_BIG: Violation = Violation { code: 1009, reason: "message is too big" };
+const NOT_UTF8: Violation = Violation { code: CloseCode::INVALID_DATA, reason: "text is not valid UTF-8" };
+const TOO_BIG: Violation = Violation { code: CloseCode::TOO_BIG, reason: "message is too big" };
 
 /// A frame's header, checked as far as it can be without knowing what came before.
 struct Header {
@@ -326,15 +327,14 @@ fn whole_message(is_text: bool, payload: &[u8]) -> Result<Event<'_>, Violation> 
     }
 }
 
-/// The code of a close frame's payload (RFC 6455 section 7.4 and the IANA registry, as far as an endpoint may
-/// send it).
-fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
+/// The code of a close frame's payload, if an endpoint may send it.
+fn close_code(payload: &[u8]) -> Result<Option<CloseCode>, Violation> {
     let (code, reason) = match *payload {
         [] => return Ok(None),
         [_] => return Err(protocol_error("close code of one byte")),
-        [high, low, ref reason @ ..] => (u16::from_be_bytes([high, low]), reason),
+        [high, low, ref reason @ ..] => (CloseCode::new(u16::from_be_bytes([high, low])), reason),
     };
-    if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+    if !code.may_be_sent() {
         return Err(protocol_error("invalid close code"));
     }
     if simdutf8::basic::from_utf8(reason).is_err() {

@@ -19,7 +19,7 @@ impl From<Event<'_>> for Seen {
             Event::Binary(bytes) => Seen::Binary(bytes.to_vec()),
             Event::Ping(payload) => Seen::Ping(payload.to_vec()),
             Event::Pong => Seen::Pong,
-            Event::Close { code } => Seen::Close(code),
+            Event::Close { code } => Seen::Close(code.map(CloseCode::get)),
         }
     }
 }
@@ -69,7 +69,7 @@ fn read(pieces: &[&[u8]], max: usize) -> (Vec<Seen>, Reader) {
                     }
                 }
                 Err(violation) => {
-                    seen.push(Seen::Violation(violation.code));
+                    seen.push(Seen::Violation(violation.code.get()));
                     return (seen, reader);
                 }
             }
@@ -204,12 +204,12 @@ fn read_passing(pieces: &[&[u8]], max: usize) -> (Vec<Seen>, usize) {
                     seen.push(event.into());
                     consumed
                 }
-                Err(violation) if violation.code == 1009 => {
+                Err(violation) if violation.code == CloseCode::TOO_BIG => {
                     passed_over += 1;
                     reader.pass_over(&buffer)
                 }
                 Err(violation) => {
-                    seen.push(Seen::Violation(violation.code));
+                    seen.push(Seen::Violation(violation.code.get()));
                     return (seen, passed_over);
                 }
             };
