@@ -5,15 +5,17 @@
 
 pub mod close;
 pub mod details;
+pub mod from_relay;
 pub mod http;
 pub mod insight;
 pub mod json;
 pub mod message;
-pub mod relay;
+pub mod relay_path;
 #[cfg(test)]
 mod samples;
 pub mod sdk;
 pub mod secret;
 pub mod status;
+pub mod to_relay;
 pub mod token;
 pub mod user;

@@ -16,7 +16,7 @@ use super::snapshot::Snapshot;
 use super::table::Table;
 use crate::model::environment_id::EnvironmentId;
 use crate::payload::{Parts, Payload};
-use crate::protocol::relay::RelaySync;
+use crate::protocol::from_relay::DataRequest;
 
 /// The environments that a relay may have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// When it lacks, or has too much, what only a whole dataset can tell.
-    pub fn relay_patch(&self, scope: &Scope, holds: &RelaySync, own: &str) -> Result<Payload, NeedsFull> {
+    pub fn relay_patch(&self, scope: &Scope, holds: &DataRequest, own: &str) -> Result<Payload, NeedsFull> {
         if holds.digest.as_ref().is_some_and(|digest| *digest != self.relay_digest(scope, own)) {
             return Err(NeedsFull);
         }

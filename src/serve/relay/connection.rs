@@ -10,8 +10,10 @@ use crate::net::service::Link;
 use crate::net::slab::Key;
 use crate::payload::Payload;
 use crate::protocol::close::CloseCode;
+use crate::protocol::from_relay::{DataRequest, FromRelay};
 use crate::protocol::message::PONG_FRAME;
-use crate::protocol::relay::{self, FromRelay, RelaySync};
+use crate::protocol::relay_path::PATH_MAX;
+use crate::protocol::to_relay;
 use crate::store::Scope;
 use crate::telemetry::metrics::{Connection, Limit};
 use crate::telemetry::once::RateLimit;
@@ -127,7 +129,7 @@ impl Server {
         let state = self.shared.ingest.following().state();
         // Until it is told otherwise, a relay takes it that there is nothing to tell.
         if !state.is_current() {
-            link.send(Payload::private(frame::text_frame(relay::state(state).as_bytes())));
+            link.send(Payload::private(frame::text_frame(to_relay::state(state).as_bytes())));
         }
     }
 
@@ -164,10 +166,10 @@ impl Server {
             Ok(Step::Event { event, consumed }) => {
                 self.meter.message();
                 match event {
-                    Event::Text(text) | Event::Binary(text) => match relay::parse(text) {
+                    Event::Text(text) | Event::Binary(text) => match FromRelay::parse(text) {
                         FromRelay::Ping => link.send(Payload::Static(PONG_FRAME)),
                         FromRelay::Echo => link.send(Payload::private(frame::text_frame(text))),
-                        FromRelay::Sync(sync) => self.relay_asks(link, session, &sync),
+                        FromRelay::DataSync(sync) => self.relay_asks(link, session, &sync),
                         FromRelay::Status { agent_id, status } => {
                             let now_ms = (self.shared.wall_ms)();
                             self.shared.children.say(relay.child, agent_id, status, now_ms);
@@ -187,7 +189,7 @@ impl Server {
                 self.note_too_long();
                 if lacks_data {
                     // Perhaps it asked for what is newer than what it holds.
-                    self.relay_asks(link, session, &RelaySync::default());
+                    self.relay_asks(link, session, &DataRequest::full());
                 }
                 consumed
             }
@@ -215,7 +217,7 @@ impl Server {
         }
     }
 
-    fn relay_asks(&mut self, link: &mut Link<'_>, session: &mut Session, sync: &RelaySync) {
+    fn relay_asks(&mut self, link: &mut Link<'_>, session: &mut Session, sync: &DataRequest) {
         let State::Relay(relay) = &mut session.state else { return };
         if let Some(number) = sync.verify {
             relay.verify = Some((number, self.shared.ingest.following().asked()));
@@ -227,7 +229,7 @@ impl Server {
             relay.waits_for_data = true;
             return;
         }
-        if sync.timestamp_ms != 0
+        if !sync.is_full()
             && !relay.awaits_full
             && let Ok(patch) = self.view.relay_patch(&relay.access.scope, sync, &self.shared.options.instance)
         {
@@ -319,20 +321,20 @@ impl Server {
             && self.view.answered() > asked
         {
             relay.verify = None;
-            link.send(Payload::private(frame::text_frame(relay::verified(number).as_bytes())));
+            link.send(Payload::private(frame::text_frame(to_relay::verified(number).as_bytes())));
         }
     }
 
     /// The path above this agent is another one: its relays are told, so that a ring is found wherever it closes.
     pub(crate) fn take_path<T: Socket>(&mut self, above: &[String], io: &mut Io<T, Session>) {
         self.path.truncate(1);
-        self.path.extend(above.iter().take(relay::PATH_MAX - 1).cloned());
-        self.tell_relays(&relay::path(&self.path), io);
+        self.path.extend(above.iter().take(PATH_MAX - 1).cloned());
+        self.tell_relays(&to_relay::path(&self.path), io);
     }
 
     /// Where this agent stands is another: its relays stand no better.
     pub(crate) fn take_standing<T: Socket>(&mut self, io: &mut Io<T, Session>) {
-        self.tell_relays(&relay::state(self.shared.ingest.following().state()), io);
+        self.tell_relays(&to_relay::state(self.shared.ingest.following().state()), io);
     }
 
     fn tell_relays<T: Socket>(&mut self, message: &str, io: &mut Io<T, Session>) {

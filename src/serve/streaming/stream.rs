@@ -5,7 +5,7 @@ use crate::model::secret::SecretKind;
 use crate::net::service::Link;
 use crate::payload::Payload;
 use crate::protocol::message::{self, DataSync, Incoming};
-use crate::protocol::relay::PATH_FIELD;
+use crate::protocol::relay_path::PATH_FIELD;
 use crate::protocol::sdk::Sdk;
 use crate::protocol::secret::Secret;
 use crate::protocol::token;

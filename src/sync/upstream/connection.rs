@@ -12,7 +12,7 @@ use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
 use crate::protocol::close::CloseCode;
-use crate::protocol::relay::{PATH_FIELD, parse_path};
+use crate::protocol::relay_path::{PATH_FIELD, parse_path};
 
 use super::endpoint::Endpoint;
 use super::reply::Reply;

@@ -9,7 +9,7 @@
 //! | `dial`, `register`, `endpoint`, `reply` | how a stream is opened, and what it means if it is not |
 //! | `dials` | the threads on which that happens |
 //! | `connection`, `wire` | an open stream |
-//! | `request` | what the agent says on it |
+//! | `request` | what the data in service says about the next request |
 //! | `take`, `overlay`, `keep` | what becomes of what the server says |
 //! | `pull` | everything once, for a dump |
 //! | `tell` | what others are told of where the agent stands |
@@ -44,6 +44,7 @@ use mio::{Interest, Registry, Token};
 use crate::config;
 use crate::ingest::{Ingest, Wish};
 use crate::protocol::close::CloseCode;
+use crate::protocol::from_relay;
 use crate::telemetry::metrics::{DialFault, Metrics, StreamEnd, UpstreamMetrics};
 
 use super::{TOKENS, Waiting};
@@ -53,7 +54,7 @@ use dials::{Dials, Outcome};
 use follow::{Action, Fault, Follow, Options, Why};
 use grumble::Grumble;
 use overlay::Overlay;
-use request::{Held, PING};
+use request::Held;
 use tell::Told;
 
 pub use dial::Caller;
@@ -231,13 +232,13 @@ impl Upstream {
         match action {
             Action::Dial { number, register } => self.dials.dial(&self.caller, number, register),
             Action::Register => drop(self.dials.register(&self.caller)),
-            Action::Ask { line, text, full } => {
-                if full {
+            Action::Ask { line, request } => {
+                if request.is_full() {
                     self.overlay.clear();
                 }
-                self.send(ingest, now_ms, line, text);
+                self.send(ingest, now_ms, line, request.write());
             }
-            Action::Ping { line } => self.send(ingest, now_ms, line, PING.to_owned()),
+            Action::Ping { line } => self.send(ingest, now_ms, line, from_relay::PING.to_owned()),
             Action::Report { line } => {
                 if let Some(text) = self.report(ingest) {
                     self.send(ingest, now_ms, line, text);

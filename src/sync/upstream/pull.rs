@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use crate::model::dataset::LeftOut;
 use crate::model::parse::{DatasetError, DatasetText, MessageError, MessageKind, ServerMessage};
 use crate::protocol::close::CloseCode;
+use crate::protocol::from_relay::DataRequest;
 use crate::store::{Moment, Writer, WriterOptions};
 
 use crate::telemetry::metrics::DialFault;
 
 use super::connection::{Ended, Next};
 use super::dial::{Caller, Failure};
-use super::follow::{FULL_REQUEST, Fault};
+use super::follow::Fault;
 
 /// What is wrong with a server that only pushes.
 const UNANSWERED: &str = "the server did not answer, whatever else it sent";
@@ -66,7 +67,7 @@ pub fn pull(caller: &Caller, patience: Duration) -> Result<Vec<u8>, PullError> {
     let mut connection = caller.stream()?;
     connection.set_patience(patience);
     let unavailable = |told: String| PullError::Unavailable(format!("{}: {told}", caller.endpoint));
-    if let Err(ended) = connection.send(FULL_REQUEST.to_owned()) {
+    if let Err(ended) = connection.send(DataRequest::full().write()) {
         return Err(unavailable(told(&ended, caller.message_bytes_max)));
     }
     let (deadline, mut pushed) = (Instant::now() + patience, false);

@@ -3,10 +3,10 @@
 //! Must not decide where that is.
 
 use crate::ingest::Ingest;
+use crate::protocol::from_relay::StatusReport;
 use crate::protocol::status::{Status, SyncState};
 
 use super::Upstream;
-use super::request::report;
 
 /// What was last told of where the agent stands.
 #[derive(PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Upstream {
             last_synced_at_ms: ingest.following().standing().last_synced_ms,
             reported_at_ms: (self.wall_ms)(),
         };
-        let report = report(&self.agent_id, &status);
+        let report = StatusReport::write(&self.agent_id, &status);
         self.grumble.reports(report.as_ref().map(|report| report.left_out));
         report.map(|report| report.text)
     }

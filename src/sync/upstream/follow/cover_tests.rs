@@ -1,6 +1,6 @@
 //! A line that is not told of everything gets a successor that is.
 
-use super::tests::{Bench, HOME, OTHER, both, home, is_dial, is_full};
+use super::tests::{Bench, HOME, OTHER, both, home, is_dial, is_full, since};
 use super::*;
 
 #[test]
@@ -13,7 +13,7 @@ fn what_the_server_did_not_map_gets_a_second_line_that_takes_over() {
     // The first one goes on being read.
     let change = Brought::Change { environments: &[HOME], strange: false };
     assert_eq!(bench.follow.message(bench.now_ms, 1, change), Take::Items { remember: false });
-    assert_eq!(bench.dialled(2, Ok(()))[0], Action::Ask { line: 2, text: "since".into(), full: false });
+    assert_eq!(bench.dialled(2, Ok(()))[0], Action::Ask { line: 2, request: since() });
     assert_eq!(bench.follow.state(), SyncState::Stable);
     assert_eq!(bench.patch(2, &[HOME, OTHER]), Take::Items { remember: false });
     assert_eq!(bench.actions(), [Action::Close { line: 1 }]);

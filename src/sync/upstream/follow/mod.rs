@@ -26,6 +26,7 @@ mod world_steps;
 use std::collections::{HashSet, VecDeque};
 
 use crate::model::environment_id::EnvironmentId;
+use crate::protocol::from_relay::DataRequest;
 use crate::protocol::status::SyncState;
 
 use super::retry::{Gate, Random, Retry};
@@ -35,9 +36,6 @@ pub(super) use line::Vouches;
 use line::{Line, Request};
 use registration::Registration;
 pub(super) use sync::{Brought, Take};
-
-/// The request for everything.
-pub(super) const FULL_REQUEST: &str = r#"{"messageType":"data-sync","data":{"timestamp":0}}"#;
 
 /// Between two things that are done rarely, if there are no full syncs by time, in milliseconds.
 const PAUSE_MS: u64 = 600_000;
@@ -82,8 +80,9 @@ pub(super) enum Action {
     Dial { number: u64, register: bool },
     /// Register, and say what became of it.
     Register,
-    /// Send a request for data. `full`: what is pushed from now on is to be remembered until the answer comes.
-    Ask { line: u64, text: String, full: bool },
+    /// Send a request for data. If it asks for a full sync, what is pushed from now on is to be remembered until the answer
+    /// comes.
+    Ask { line: u64, request: DataRequest },
     /// Send a ping.
     Ping { line: u64 },
     /// Report the agent's status.
@@ -121,7 +120,7 @@ pub(super) enum Fault {
 /// What the data can tell.
 pub(super) trait Data {
     /// The request for what is newer than what is held of this server, if it may be sent.
-    fn since(&self) -> Option<String>;
+    fn since(&self) -> Option<DataRequest>;
     /// Numbers a full sync that is about to be asked for.
     fn begin_full(&mut self) -> u64;
 }

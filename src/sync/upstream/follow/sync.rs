@@ -4,10 +4,11 @@ use std::collections::HashSet;
 
 use crate::model::environment_id::EnvironmentId;
 use crate::model::parse::MessageKind;
+use crate::protocol::from_relay::DataRequest;
 
 use super::coverage::Coverage;
 use super::line::{Line, Vouches};
-use super::{Action, Data, FULL_REQUEST, Fault, Follow, Request, Why};
+use super::{Action, Data, Fault, Follow, Request, Why};
 
 /// The longest pause between two fulls that are to end a grace, as a multiple of the first.
 const DOUBT_PAUSES_MAX: u64 = 16;
@@ -416,13 +417,12 @@ impl Follow {
     }
 
     /// Asks for what is newer, or for everything.
-    fn ask(&mut self, now_ms: u64, number: u64, since: Option<String>, data: &mut impl Data) {
-        let full = since.is_none();
-        let request = if full { Request::Full(data.begin_full()) } else { Request::Since };
-        let mut text = since.unwrap_or_else(|| FULL_REQUEST.to_owned());
-        if let Request::Full(asked) = request {
+    fn ask(&mut self, now_ms: u64, number: u64, since: Option<DataRequest>, data: &mut impl Data) {
+        let awaited = if since.is_none() { Request::Full(data.begin_full()) } else { Request::Since };
+        let mut request = since.unwrap_or_else(DataRequest::full);
+        if let Request::Full(asked) = awaited {
             if self.wish || self.doubt {
-                text = verified_request(asked);
+                request = DataRequest::verified_full(asked);
             }
             if self.doubt {
                 // Down a chain the answer takes its time, and whoever asks again meanwhile makes it take longer.
@@ -440,14 +440,8 @@ impl Follow {
             }
         }
         if let Some(line) = self.line(number) {
-            line.asked(request, now_ms);
+            line.asked(awaited, now_ms);
         }
-        self.actions.push_back(Action::Ask { line: number, text, full });
+        self.actions.push_back(Action::Ask { line: number, request });
     }
-}
-
-/// A request for everything that asks agents of our make to make sure that it is all there is, and to say so with
-/// this number. A server passes over it.
-fn verified_request(number: u64) -> String {
-    format!(r#"{{"messageType":"data-sync","data":{{"timestamp":0,"verify":{number}}}}}"#)
 }

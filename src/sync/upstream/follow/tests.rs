@@ -20,15 +20,20 @@ pub(super) const OPTIONS: Options = Options {
 pub(super) const HOME: EnvironmentId = EnvironmentId::from_bytes([1; 16]);
 pub(super) const OTHER: EnvironmentId = EnvironmentId::from_bytes([2; 16]);
 
+/// A request for what is newer.
+pub(super) fn since() -> DataRequest {
+    DataRequest { timestamp_ms: 1, ..DataRequest::default() }
+}
+
 /// Data that can be asked for by timestamps once something is held.
 #[derive(Debug, Default)]
 pub(super) struct Holding {
-    since: Option<String>,
+    since: Option<DataRequest>,
     asked: u64,
 }
 
 impl Data for Holding {
-    fn since(&self) -> Option<String> {
+    fn since(&self) -> Option<DataRequest> {
         self.since.clone()
     }
 
@@ -107,7 +112,7 @@ impl Bench {
         match self.follow.message(self.now_ms, line, brought) {
             Take::Everything { answered } => {
                 self.follow.in_service(self.now_ms, line, coverage.clone(), changed, false, Vouches::All);
-                self.data.since = Some("since".into());
+                self.data.since = Some(since());
                 answered
             }
             other => panic!("{other:?}"),
@@ -126,13 +131,10 @@ impl Bench {
         assert_eq!(bench.actions(), [Action::Dial { number: 1, register: true }]);
         bench.follow.registered();
         let asks = bench.dialled(1, Ok(()));
-        assert_eq!(
-            asks,
-            [Action::Ask { line: 1, text: FULL_REQUEST.into(), full: true }, Action::Report { line: 1 }]
-        );
+        assert_eq!(asks, [Action::Ask { line: 1, request: DataRequest::full() }, Action::Report { line: 1 }]);
         assert_eq!(bench.follow.state(), SyncState::Starting);
         assert_eq!(bench.full(1, &home(), &[HOME]), Some(1));
-        let probe = Action::Ask { line: 1, text: "since".into(), full: false };
+        let probe = Action::Ask { line: 1, request: since() };
         assert_eq!(bench.actions(), [probe, Action::Report { line: 1 }]);
         bench.patch(1, &[HOME]);
         assert_eq!(bench.actions(), []);
@@ -158,7 +160,7 @@ pub(super) fn is_dial(action: &Action) -> bool {
 }
 
 pub(super) fn is_full(action: &Action) -> bool {
-    matches!(action, Action::Ask { full: true, .. })
+    matches!(action, Action::Ask { request, .. } if request.is_full())
 }
 
 #[test]
@@ -246,7 +248,7 @@ fn a_line_that_is_not_heard_of_is_pinged_and_then_given_up() {
     assert_eq!(bench.until(is_dial), Action::Dial { number: 2, register: false });
     // It goes on from what is held.
     let asks = bench.dialled(2, Ok(()));
-    assert_eq!(asks[0], Action::Ask { line: 2, text: "since".into(), full: false });
+    assert_eq!(asks[0], Action::Ask { line: 2, request: since() });
     bench.patch(2, &[HOME]);
     assert_eq!(bench.follow.state(), SyncState::Stable);
 }
@@ -423,8 +425,8 @@ fn an_empty_full_is_refused_and_another_asked_for() {
 fn a_provisional_full_is_taken_in_but_answers_only_when_it_is_verified() {
     let mut bench = Bench::stable();
     bench.follow.wish();
-    let text = r#"{"messageType":"data-sync","data":{"timestamp":0,"verify":2}}"#.to_owned();
-    assert!(bench.actions().contains(&Action::Ask { line: 1, text, full: true }));
+    let request = DataRequest::verified_full(2);
+    assert!(bench.actions().contains(&Action::Ask { line: 1, request }));
     let provisional = Brought::Full { coverage: &home(), empty: false, provisional: true };
     assert_eq!(bench.follow.message(bench.now_ms, 1, provisional), Take::Everything { answered: None });
     bench.follow.in_service(bench.now_ms, 1, home(), &[], false, Vouches::All);

@@ -130,9 +130,9 @@ pub(super) struct Agent {
 }
 
 impl Data for Agent {
-    fn since(&self) -> Option<String> {
+    fn since(&self) -> Option<DataRequest> {
         // The world reads the versions from the agent itself.
-        (self.fits && self.held.is_some()).then(|| "since".to_owned())
+        (self.fits && self.held.is_some()).then(super::tests::since)
     }
 
     fn begin_full(&mut self) -> u64 {
@@ -260,8 +260,8 @@ impl World {
                 }
                 Dialled::Hangs => {}
             },
-            Action::Ask { line, text, full } => {
-                assert_eq!(full, text.contains(r#""timestamp":0"#));
+            Action::Ask { line, request } => {
+                let full = request.is_full();
                 if full {
                     self.agent.remembered.clear();
                 }
