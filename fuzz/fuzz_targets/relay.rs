@@ -3,7 +3,8 @@
 #![no_main]
 
 use featbit_agent::model::dataset::Dataset;
-use featbit_agent::model::parse::{DatasetText, ServerMessage};
+use featbit_agent::model::parse::{Changes, DatasetText};
+use featbit_agent::protocol::to_relay::ToRelay;
 use featbit_agent::store::{Moment, Writer, WriterOptions};
 use libfuzzer_sys::fuzz_target;
 
@@ -12,7 +13,7 @@ fuzz_target!(|data: &[u8]| {
     // One message a line: a conversation.
     for line in data.split(|byte| *byte == b'\n').take(8) {
         let mut text = DatasetText::new(line.to_vec());
-        let Ok(message) = text.parse_message() else { continue };
+        let Ok(message) = ToRelay::parse(&mut text) else { continue };
         apply(&mut writer, &message);
         assert!(!apply(&mut writer, &message), "the same message is a change");
     }
@@ -22,27 +23,28 @@ fuzz_target!(|data: &[u8]| {
 });
 
 /// Applies a message; says whether it changed anything.
-fn apply(writer: &mut Writer, message: &ServerMessage<'_>) -> bool {
+fn apply(writer: &mut Writer, message: &ToRelay<'_>) -> bool {
     let published = match message {
-        ServerMessage::Full { dataset, .. } => writer.replace(dataset, Moment::default()),
-        ServerMessage::Patch(Dataset { environments, .. }) => {
+        ToRelay::Full { dataset, .. } => writer.replace(dataset, Moment::default()),
+        ToRelay::Patch(Dataset { environments, .. }) => {
             let flags: Vec<_> = environments.iter().flat_map(|one| one.flags.clone()).collect();
             let segments: Vec<_> = environments.iter().flat_map(|one| one.segments.clone()).collect();
             writer.upsert(&flags, &segments, Moment::default())
         }
-        ServerMessage::Change { flags, segments, .. } => writer.upsert(flags, segments, Moment::default()),
-        ServerMessage::Environment(Dataset { environments, .. }) => {
+        ToRelay::Change(Changes { flags, segments, .. }) => writer.upsert(flags, segments, Moment::default()),
+        ToRelay::Environment(Dataset { environments, .. }) => {
             let mut changed = false;
             for environment in environments {
                 changed |= writer.replace_items(environment, Moment::default()).change.is_some();
             }
             return changed;
         }
-        ServerMessage::Verified(_)
-        | ServerMessage::Path(_)
-        | ServerMessage::State(_)
-        | ServerMessage::OtherSync(_)
-        | ServerMessage::Other(_) => return false,
+        ToRelay::Pong
+        | ToRelay::Verified(_)
+        | ToRelay::Path(_)
+        | ToRelay::State(_)
+        | ToRelay::UnknownSync(_)
+        | ToRelay::Unknown(_) => return false,
     };
     published.change.is_some()
 }

@@ -8,7 +8,6 @@ pub mod dataset;
 pub mod environment_id;
 pub mod flag;
 pub mod parse;
-pub mod relay_path;
 pub mod secret;
 pub mod segment;
 pub mod timestamp;

@@ -8,7 +8,22 @@
 /// and so on, with commas between them.
 pub const PATH_FIELD: &str = "X-FeatBit-Relay-Path";
 
-pub use crate::model::relay_path::{PATH_MAX, is_path};
+/// Names on a path at most; a longer chain is a mistake.
+pub const PATH_MAX: usize = 16;
+
+/// Bytes of a name at most.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Whether these are names such as agents give themselves, at least one, and not too many.
+pub fn is_path<T: AsRef<str>>(names: &[T]) -> bool {
+    let plain = |name: &T| {
+        let name = name.as_ref();
+        !name.is_empty()
+            && name.len() <= NAME_BYTES_MAX
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    (1..=PATH_MAX).contains(&names.len()) && names.iter().all(plain)
+}
 
 /// Reads the value of [`PATH_FIELD`]. Empty if it holds anything but names, or too many.
 pub fn parse_path(value: &str) -> Vec<String> {

@@ -17,6 +17,7 @@ use super::table::Table;
 use crate::model::environment_id::EnvironmentId;
 use crate::payload::{Parts, Payload};
 use crate::protocol::from_relay::DataRequest;
+use crate::protocol::to_relay;
 
 /// The environments that a relay may have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,14 +42,6 @@ impl Scope {
 /// Only a whole dataset can tell what is lacking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NeedsFull;
-
-const FULL_START: &str = r#"{"messageType":"data-sync","data":{"eventType":"rp_full","items":["#;
-const PATCH_START: &str = r#"{"messageType":"data-sync","data":{"eventType":"rp_patch","items":["#;
-const END: &str = "]}}";
-/// Says that a dataset may lack what exists: a server is followed, and its news may be under way.
-const PROVISIONAL: &str = r#","provisional":true"#;
-/// Says that a dataset has no environments since none of those that are served is of the relay's scope.
-const OUT_OF_SCOPE: &str = r#","outOfScope":true"#;
 
 impl Snapshot {
     /// The environments of a scope that a secret opens.
@@ -84,21 +77,15 @@ impl Snapshot {
     /// large data.
     pub fn relay_full(&self, scope: &Scope, certain: bool) -> Payload {
         let mut runs = vec![Arc::from(&b""[..])];
-        let mut text = FULL_START.as_bytes().to_vec();
+        let mut text = to_relay::FULL_START.as_bytes().to_vec();
         for (index, environment) in self.relayed(scope).enumerate() {
             if index > 0 {
                 text.push(b',');
             }
             environment.append_backup(&mut text, &mut runs);
         }
-        text.push(b']');
-        if self.relayed(scope).next().is_none() && self.served().next().is_some() {
-            text.extend_from_slice(OUT_OF_SCOPE.as_bytes());
-        }
-        if !certain {
-            text.extend_from_slice(PROVISIONAL.as_bytes());
-        }
-        text.extend_from_slice(b"}}");
+        let out_of_scope = self.relayed(scope).next().is_none() && self.served().next().is_some();
+        to_relay::append_full_end(!certain, out_of_scope, &mut text);
         runs.push(Arc::from(text));
         let mut header = Vec::new();
         append_header(runs.iter().map(|run| run.len()).sum(), &mut header);
@@ -114,7 +101,7 @@ impl Snapshot {
         if holds.digest.as_ref().is_some_and(|digest| *digest != self.relay_digest(scope, own)) {
             return Err(NeedsFull);
         }
-        let mut text = PATCH_START.as_bytes().to_vec();
+        let mut text = to_relay::PATCH_START.as_bytes().to_vec();
         let mut count = 0;
         for environment in self.relayed(scope) {
             let of = holds.environments.iter().find(|(id, _)| *id == environment.id());
@@ -132,7 +119,7 @@ impl Snapshot {
         if holds.environments.len() != count {
             return Err(NeedsFull);
         }
-        text.extend_from_slice(END.as_bytes());
+        text.extend_from_slice(to_relay::END.as_bytes());
         let mut frame = Vec::with_capacity(text.len() + 10);
         append_header(text.len(), &mut frame);
         frame.extend_from_slice(&text);
@@ -197,12 +184,10 @@ impl Environment {
                 text.extend_from_slice(entry.own().raw.as_bytes());
             }
         }
-        text.extend_from_slice(
-            format!(r#"{{"envId":"{}","secrets":[],"featureFlags":["#, self.id()).as_bytes(),
-        );
+        to_relay::append_environment_start(self.id(), [], text);
         list(&self.flags, after_ms, text);
-        text.extend_from_slice(br#"],"segments":["#);
+        text.extend_from_slice(to_relay::SEGMENTS.as_bytes());
         list(&self.segments, after_ms, text);
-        text.extend_from_slice(b"]}");
+        text.extend_from_slice(to_relay::ENVIRONMENT_END.as_bytes());
     }
 }

@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::environment::{Environment, EnvironmentSlot};
-use super::message::append_json_string;
 use crate::eval::Segments;
 use crate::model::environment_id::EnvironmentId;
-use crate::model::secret::SecretKind;
+use crate::model::secret::{SecretDef, SecretKind};
 use crate::payload::{Parts, Payload};
 use crate::protocol::secret::Secret;
+use crate::protocol::to_relay;
 
 /// What a secret opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,14 +162,14 @@ impl Snapshot {
     /// The same, of some environments.
     pub fn backup_of(&self, wanted: impl Fn(EnvironmentId) -> bool) -> Payload {
         let mut runs = Vec::new();
-        let mut text = br#"{"eventType":"rp_full","items":["#.to_vec();
+        let mut text = to_relay::DUMP_START.as_bytes().to_vec();
         for (index, environment) in self.served().filter(|one| wanted(one.id)).enumerate() {
             if index > 0 {
                 text.push(b',');
             }
             environment.append_backup(&mut text, &mut runs);
         }
-        text.extend_from_slice(b"]}");
+        text.extend_from_slice(to_relay::DUMP_END.as_bytes());
         runs.push(Arc::from(text));
         Payload::Parts(Arc::new(Parts::new(runs)))
     }
@@ -183,27 +183,19 @@ impl Snapshot {
 impl Environment {
     /// Appends its item of a dump; `text` goes before what is appended to `runs` next.
     pub(super) fn append_backup(&self, text: &mut Vec<u8>, runs: &mut Vec<Arc<[u8]>>) {
-        let id = self.id.to_string();
-        let field = |before: &str, value: &str, text: &mut Vec<u8>| {
-            text.extend_from_slice(before.as_bytes());
-            append_json_string(value, text);
-        };
-        field(r#"{"envId":"#, &id, text);
-        text.extend_from_slice(br#","secrets":["#);
-        for (index, secret) in self.secrets.iter().enumerate() {
-            field(if index > 0 { r#",{"type":"# } else { r#"{"type":"# }, secret.kind.as_str(), text);
-            field(r#","projectKey":"#, &secret.project_key, text);
-            field(r#","envId":"#, &id, text);
-            field(r#","envKey":"#, &secret.env_key, text);
-            field(r#","value":"#, secret.value.as_str(), text);
-            text.push(b'}');
-        }
-        text.extend_from_slice(br#"],"featureFlags":["#);
+        let secrets = self.secrets.iter().map(|secret| SecretDef {
+            kind: secret.kind,
+            project_key: &secret.project_key,
+            env_id: self.id,
+            env_key: &secret.env_key,
+            value: secret.value.as_str(),
+        });
+        to_relay::append_environment_start(self.id, secrets, text);
         runs.push(Arc::from(std::mem::take(text)));
         self.flags.append_own_words(runs);
-        runs.push(Arc::from(&br#"],"segments":["#[..]));
+        runs.push(Arc::from(to_relay::SEGMENTS.as_bytes()));
         self.segments.append_own_words(runs);
-        text.extend_from_slice(b"]}");
+        text.extend_from_slice(to_relay::ENVIRONMENT_END.as_bytes());
     }
 }
 

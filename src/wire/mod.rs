@@ -1,8 +1,9 @@
-//! Bytes ↔ messages: HTTP/1.1 and WebSocket.
+//! Bytes ↔ messages: HTTP/1.1, WebSocket, and strings of JSON.
 //!
 //! Must not touch a socket, a clock, a thread or a global, and knows nothing of FeatBit: what comes in is a slice
 //! of bytes, what goes out is a message or bytes to send. Every parser here may be called again with a longer
 //! slice: "more bytes are needed" is an ordinary answer. Nothing a peer sends makes this room panic.
 
 pub mod http1;
+pub mod json;
 pub mod ws;

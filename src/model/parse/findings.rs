@@ -40,7 +40,7 @@ impl std::error::Error for DatasetError {}
 
 /// Where a reader stands: a list linked towards the root, built on the stack and rendered only when needed.
 #[derive(Clone, Copy)]
-pub(super) enum Path<'p> {
+pub enum Path<'p> {
     /// The whole text; the name stands for it where nothing more can be said.
     Root(&'static str),
     /// A property of the object at the path.
@@ -88,7 +88,7 @@ impl fmt::Display for Path<'_> {
 
 /// Collects faults and warnings up to their limits.
 #[derive(Default)]
-pub(super) struct Findings {
+pub struct Findings {
     faults: Vec<Finding>,
     faults_more: usize,
     warnings: Vec<Finding>,

@@ -5,7 +5,7 @@
 //! and secrets that cannot be read are left out, and told. What a FeatBit server tolerates is
 //! tolerated, with a warning. simd-json finds the tokens (`text`), `tape` walks them, `property` reads one
 //! property as one type, `secrets` and `items` secrets, flags and segments, `dump` the whole with its
-//! environments, `relay` the messages in which a server sends one; `lint` looks for what was hardly meant and for what
+//! environments, `sync_data` what a server sends to a relay agent; `lint` looks for what was hardly meant and for what
 //! harms SDKs, `foreign` for what is no dump at all.
 
 mod dump;
@@ -14,25 +14,29 @@ mod foreign;
 mod items;
 mod lint;
 mod property;
-mod relay;
 mod secrets;
+mod sync_data;
 mod syntax;
 mod tape;
+#[cfg(test)]
+pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
 mod text;
 
-pub use findings::{DatasetError, FAULTS_MAX, WARNINGS_MAX};
-pub use relay::{MessageError, MessageKind, ServerMessage};
+pub use findings::{DatasetError, FAULTS_MAX, Findings, Path, WARNINGS_MAX};
+pub use sync_data::{Changes, read_changes, read_environment, read_full, read_patch};
+pub(crate) use tape::pick;
+pub use tape::{Fields, Value};
+pub use text::Parsed;
 
 use bytes::Bytes;
 
 use super::dataset::{Dataset, Finding};
 use super::flag::FlagDef;
 use super::segment::SegmentDef;
-use findings::{Findings, Path};
 use lint::SegmentIndex;
-use text::{Parsed, Scratch};
+use text::Scratch;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
@@ -61,16 +65,11 @@ impl DatasetText {
         dump::read(&self.parsed()?)
     }
 
-    /// Reads the text as a message of a FeatBit server to a relay. Costs what [`Self::parse`] does.
+    /// The text as JSON that was read once and not yet looked at. Costs what [`Self::parse`] does.
     ///
-    /// Fails as [`Self::parse`] does, with paths that begin at the message; but of two flags or segments of one
-    /// id the newer counts, and a flag, segment or secret that cannot be read is left out
-    /// ([`LeftOut`](crate::model::dataset::LeftOut)).
-    pub fn parse_message(&mut self) -> Result<ServerMessage<'_>, MessageError> {
-        relay::read(&self.parsed()?)
-    }
-
-    fn parsed(&mut self) -> Result<Parsed<'_>, DatasetError> {
+    /// # Errors
+    /// If the text is not UTF-8 or not JSON.
+    pub fn parsed(&mut self) -> Result<Parsed<'_>, DatasetError> {
         let bytes = self.bytes.get(self.bom_bytes..).unwrap_or_default();
         let text = match simdutf8::basic::from_utf8(bytes) {
             Ok(text) => text,

@@ -8,7 +8,7 @@ use simd_json::{Node, StaticNode};
 
 /// A JSON value: the tape from its node on.
 #[derive(Clone, Copy)]
-pub(super) struct Value<'t, 'a>(&'t [Node<'a>]);
+pub struct Value<'t, 'a>(&'t [Node<'a>]);
 
 impl<'t, 'a> Value<'t, 'a> {
     /// The value at the start of `nodes`.
@@ -29,10 +29,12 @@ impl<'t, 'a> Value<'t, 'a> {
         self.0.get(nodes..).unwrap_or(&[])
     }
 
+    /// Whether it is `null`.
     pub fn is_null(&self) -> bool {
         matches!(self.node(), Node::Static(StaticNode::Null))
     }
 
+    /// The text, if it is one.
     pub fn as_str(&self) -> Option<&'a str> {
         match self.node() {
             Node::String(text) => Some(text),
@@ -40,6 +42,7 @@ impl<'t, 'a> Value<'t, 'a> {
         }
     }
 
+    /// `true` or `false`, if it is one of them.
     pub fn as_bool(&self) -> Option<bool> {
         match self.node() {
             Node::Static(StaticNode::Bool(value)) => Some(value),
@@ -47,6 +50,7 @@ impl<'t, 'a> Value<'t, 'a> {
         }
     }
 
+    /// The number, if it is one.
     pub fn as_f64(&self) -> Option<f64> {
         match self.node() {
             Node::Static(StaticNode::F64(value)) => Some(value),
@@ -96,7 +100,7 @@ impl<'t, 'a> Value<'t, 'a> {
 
 /// The properties of an object.
 #[derive(Clone, Default)]
-pub(super) struct Fields<'t, 'a> {
+pub struct Fields<'t, 'a> {
     nodes: &'t [Node<'a>],
     left: usize,
 }
@@ -117,7 +121,7 @@ impl<'t, 'a> Iterator for Fields<'t, 'a> {
 
 /// The elements of an array.
 #[derive(Clone, Default)]
-pub(super) struct Elements<'t, 'a> {
+pub struct Elements<'t, 'a> {
     nodes: &'t [Node<'a>],
     left: usize,
 }
@@ -152,4 +156,4 @@ macro_rules! pick {
         }
     };
 }
-pub(super) use pick;
+pub(crate) use pick;

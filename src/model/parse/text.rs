@@ -18,9 +18,9 @@ pub(super) struct Scratch {
 }
 
 /// A text and its tape.
-pub(super) struct Parsed<'a> {
+pub struct Parsed<'a> {
     /// The pristine text.
-    pub text: &'a str,
+    pub(super) text: &'a str,
     /// Address of the copy of the text in which the strings of the tape lie.
     base: usize,
     tape: Tape<'a>,
@@ -28,7 +28,7 @@ pub(super) struct Parsed<'a> {
 
 impl<'a> Parsed<'a> {
     /// Parses `text`; `bom_bytes` is what stood before it in its file.
-    pub fn new(text: &'a str, bom_bytes: usize, scratch: &'a mut Scratch) -> Result<Self, DatasetError> {
+    pub(super) fn new(text: &'a str, bom_bytes: usize, scratch: &'a mut Scratch) -> Result<Self, DatasetError> {
         let Scratch { first, mended } = scratch;
         let error = match fill(text.as_bytes(), first) {
             Ok((base, tape)) => return Ok(Self { text, base, tape }),
@@ -54,7 +54,7 @@ impl<'a> Parsed<'a> {
 
     /// The raw JSON of `object`, an object that is not empty. `next` is the element behind it in its array;
     /// it saves looking for the end.
-    pub fn raw(&self, object: Value<'_, 'a>, next: Option<Value<'_, 'a>>) -> &'a str {
+    pub(super) fn raw(&self, object: Value<'_, 'a>, next: Option<Value<'_, 'a>>) -> &'a str {
         let Some(start) = self.start(object) else {
             return "";
         };

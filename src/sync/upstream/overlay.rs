@@ -8,8 +8,9 @@ use bytes::Bytes;
 
 use crate::model::dataset::{Dataset, EnvironmentDef};
 use crate::model::flag::FlagDef;
-use crate::model::parse::{DatasetText, ServerMessage};
+use crate::model::parse::{Changes, DatasetText};
 use crate::model::segment::SegmentDef;
+use crate::protocol::to_relay::ToRelay;
 
 /// Messages with items, as they came in.
 #[derive(Debug)]
@@ -55,13 +56,13 @@ pub(super) fn merge<'a>(messages: &'a mut [DatasetText], dataset: &mut Dataset<'
     let mut merging = Merging::default();
     for message in messages {
         // They were read before; what cannot be read of them was reported then.
-        match message.parse_message() {
-            Ok(ServerMessage::Patch(patch) | ServerMessage::Environment(patch)) => {
+        match ToRelay::parse(message) {
+            Ok(ToRelay::Patch(patch) | ToRelay::Environment(patch)) => {
                 for environment in patch.environments {
                     strange |= merging.merge(dataset, environment.flags, environment.segments);
                 }
             }
-            Ok(ServerMessage::Change { flags, segments, .. }) => {
+            Ok(ToRelay::Change(Changes { flags, segments, .. })) => {
                 strange |= merging.merge(dataset, flags, segments);
             }
             _ => {}
@@ -175,7 +176,7 @@ mod tests {
         assert!(overlay.remember(&message(patch)));
         let mut text = DatasetText::new(message(full));
         let mut texts = overlay.texts();
-        let ServerMessage::Full { mut dataset, .. } = text.parse_message().unwrap() else {
+        let ToRelay::Full { mut dataset, .. } = ToRelay::parse(&mut text).unwrap() else {
             panic!("no full")
         };
         assert!(!merge(&mut texts, &mut dataset));
@@ -194,7 +195,7 @@ mod tests {
         let push = json!({"eventType": "patch", "featureFlags": [], "segments": [flag(OTHER, "s", 1, "x")]});
         let mut text = DatasetText::new(message(full));
         let mut texts = [DatasetText::new(message(push))];
-        let ServerMessage::Full { mut dataset, .. } = text.parse_message().unwrap() else {
+        let ToRelay::Full { mut dataset, .. } = ToRelay::parse(&mut text).unwrap() else {
             panic!("no full")
         };
         assert!(merge(&mut texts, &mut dataset));

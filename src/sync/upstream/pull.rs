@@ -6,9 +6,10 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::model::dataset::LeftOut;
-use crate::model::parse::{DatasetError, DatasetText, MessageError, MessageKind, ServerMessage};
+use crate::model::parse::{DatasetError, DatasetText};
 use crate::protocol::close::CloseCode;
 use crate::protocol::from_relay::DataRequest;
+use crate::protocol::to_relay::{MessageError, MessageKind, ToRelay};
 use crate::store::{Moment, Writer, WriterOptions};
 
 use crate::telemetry::metrics::DialFault;
@@ -100,8 +101,8 @@ pub fn pull(caller: &Caller, patience: Duration) -> Result<Vec<u8>, PullError> {
 
 /// The dump, if the message is one.
 fn dump_of(message: &mut DatasetText) -> Result<Option<Vec<u8>>, PullError> {
-    match message.parse_message() {
-        Ok(ServerMessage::Full { dataset, .. }) => {
+    match ToRelay::parse(message) {
+        Ok(ToRelay::Full { dataset, .. }) => {
             if !dataset.left_out.is_empty() {
                 // Nobody would miss in a dump what it does not hold.
                 let LeftOut { faults, more, .. } = dataset.left_out;

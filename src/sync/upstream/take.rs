@@ -9,8 +9,9 @@ use crate::ingest::Ingest;
 use crate::model::dataset::{Dataset, EnvironmentDef, LeftOut};
 use crate::model::environment_id::EnvironmentId;
 use crate::model::flag::FlagDef;
-use crate::model::parse::{DatasetError, DatasetText, MessageError, MessageKind, ServerMessage};
+use crate::model::parse::{Changes, DatasetError, DatasetText};
 use crate::model::segment::SegmentDef;
+use crate::protocol::to_relay::{MessageError, MessageKind, ToRelay};
 use crate::store::Snapshot;
 use crate::telemetry::metrics::{LeftOutKind, Unused, UpstreamSync};
 
@@ -25,14 +26,14 @@ impl Upstream {
         self.metrics.messages.add(1);
         let arrived = Instant::now();
         let mut text = DatasetText::new(message.clone());
-        match text.parse_message() {
-            Ok(ServerMessage::Full { dataset, provisional, out_of_scope }) => {
+        match ToRelay::parse(&mut text) {
+            Ok(ToRelay::Full { dataset, provisional, out_of_scope }) => {
                 // Whoever holds nothing was perhaps never meant to be given nothing.
                 let meant = out_of_scope && ingest.snapshot().loaded();
                 let terms = Terms { provisional, meant };
                 self.take_full(ingest, now_ms, line, dataset, terms, arrived);
             }
-            Ok(ServerMessage::Patch(Dataset { environments, left_out, .. })) => {
+            Ok(ToRelay::Patch(Dataset { environments, left_out, .. })) => {
                 let ids: Vec<_> = environments.iter().map(|one| one.id).collect();
                 let strange = ids.iter().any(|id| !ingest.snapshot().holds(*id));
                 let brought = Brought::Patch { environments: &ids, strange };
@@ -48,7 +49,7 @@ impl Upstream {
                     self.follow.lost_some(now_ms);
                 }
             }
-            Ok(ServerMessage::Change { flags, segments, left_out }) => {
+            Ok(ToRelay::Change(Changes { flags, segments, left_out })) => {
                 let ids = flags.iter().map(|flag| flag.env_id).chain(segments.iter().map(|one| one.env_id));
                 let environments: Vec<_> = ids.collect();
                 let strange = environments.iter().any(|id| !ingest.snapshot().holds(*id));
@@ -60,21 +61,21 @@ impl Upstream {
                     self.follow.lost_some(now_ms);
                 }
             }
-            Ok(ServerMessage::Environment(environment)) => {
+            Ok(ToRelay::Environment(environment)) => {
                 self.take_environment(ingest, now_ms, line, environment, arrived, &message);
             }
-            Ok(ServerMessage::Verified(number)) => {
+            Ok(ToRelay::Verified(number)) => {
                 match self.follow.message(now_ms, line, Brought::Verified(number)) {
                     Take::Certain { answered } => ingest.confirm(answered),
                     Take::Proved { answered } => ingest.prove(Some(answered)),
                     _ => {}
                 }
             }
-            Ok(ServerMessage::Path(path)) => self.path_changed(ingest, line, path),
-            Ok(ServerMessage::State(word)) => self.above_stands(ingest, line, word),
-            Ok(ServerMessage::Other("pong")) => drop(self.follow.message(now_ms, line, Brought::Other)),
-            Ok(ServerMessage::Other(kind)) => self.pass_over(now_ms, line, "messageType", kind),
-            Ok(ServerMessage::OtherSync(kind)) => self.pass_over(now_ms, line, "eventType", kind),
+            Ok(ToRelay::Path(path)) => self.path_changed(ingest, line, path),
+            Ok(ToRelay::State(state)) => self.above_stands(ingest, line, state),
+            Ok(ToRelay::Pong) => drop(self.follow.message(now_ms, line, Brought::Other)),
+            Ok(ToRelay::Unknown(kind)) => self.pass_over(now_ms, line, "messageType", kind),
+            Ok(ToRelay::UnknownSync(kind)) => self.pass_over(now_ms, line, "eventType", kind),
             Err(error) => self.refuse(ingest, now_ms, line, error),
         }
     }

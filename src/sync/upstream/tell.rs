@@ -18,9 +18,9 @@ pub(super) struct Told {
 }
 
 impl Upstream {
-    /// The agent above says where it stands itself; what is no such word tells nothing.
-    pub(super) fn above_stands(&mut self, ingest: &Ingest, number: u64, word: &str) {
-        let Some(state) = SyncState::parse(word) else { return };
+    /// The agent that is followed says the state of its own upstream; a state that this agent does not know changes nothing.
+    pub(super) fn above_stands(&mut self, ingest: &Ingest, number: u64, state: Option<SyncState>) {
+        let Some(state) = state else { return };
         self.follow.above(number, state.is_current());
         if !state.is_current() {
             self.grumble.above(ingest, state, (self.wall_ms)());

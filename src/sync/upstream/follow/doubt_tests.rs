@@ -1,6 +1,6 @@
 //! What is asked before a grace ends.
 
-use crate::model::parse::MessageKind;
+use crate::protocol::to_relay::MessageKind;
 
 use super::tests::{Bench, OPTIONS, home, is_dial, is_full};
 use super::*;

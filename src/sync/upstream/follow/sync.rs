@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::model::environment_id::EnvironmentId;
-use crate::model::parse::MessageKind;
+use crate::protocol::to_relay::MessageKind;
 use crate::protocol::from_relay::DataRequest;
 
 use super::coverage::Coverage;

@@ -1,7 +1,7 @@
 //! Single decisions, one a test.
 
 use crate::model::environment_id::EnvironmentId;
-use crate::model::parse::MessageKind;
+use crate::protocol::to_relay::MessageKind;
 
 use super::*;
 

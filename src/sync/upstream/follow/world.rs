@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::model::environment_id::EnvironmentId;
-use crate::model::parse::MessageKind;
+use crate::protocol::to_relay::MessageKind;
 use crate::protocol::status::SyncState;
 
 use super::*;

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::model::parse::MessageKind;
+use crate::protocol::to_relay::MessageKind;
 
 use super::Fault;
 use super::world::{Dialled, Message, World};

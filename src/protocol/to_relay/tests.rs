@@ -3,14 +3,14 @@
 use serde_json::{Value, json};
 
 use crate::model::dataset::LEFT_OUT_FAULTS_MAX;
-use crate::model::environment_id::EnvironmentId;
-use crate::model::parse::{DatasetText, MessageError, MessageKind, ServerMessage};
+use crate::model::parse::samples::{ENV, ID, OTHER_ENV, SECRET, SEGMENT_ID, dump};
 
-use super::{ENV, ID, SEGMENT_ID, dump};
+use super::*;
+use crate::model::secret::SecretKind;
 
 /// The recorded conversation with a real server.
 fn recorded() -> Value {
-    serde_json::from_str(include_str!("../../../../tests/vectors/relay.json")).unwrap()
+    serde_json::from_str(include_str!("../../../tests/vectors/relay.json")).unwrap()
 }
 
 /// What the server said in the part of the conversation that is called `what`.
@@ -27,14 +27,14 @@ fn message_of(data: Value) -> String {
 
 fn error_of(text: impl Into<Vec<u8>>) -> MessageError {
     let text: Vec<u8> = text.into();
-    DatasetText::new(text).parse_message().unwrap_err()
+    ToRelay::parse(&mut DatasetText::new(text)).unwrap_err()
 }
 
 #[test]
 fn a_real_servers_first_answer_is_everything_it_holds() {
     let [answer] = &answers("first sync")[..] else { panic!("one answer") };
     let mut text = DatasetText::new(answer.clone().into_bytes());
-    let ServerMessage::Full { dataset, provisional, out_of_scope: false } = text.parse_message().unwrap()
+    let ToRelay::Full { dataset, provisional, out_of_scope: false } = ToRelay::parse(&mut text).unwrap()
     else {
         panic!("no full")
     };
@@ -66,7 +66,7 @@ fn a_real_servers_patch_names_an_environment_once_for_each_server_secret() {
         panic!("one answer")
     };
     let mut text = DatasetText::new(answer.clone().into_bytes());
-    let ServerMessage::Patch(dataset) = text.parse_message().unwrap() else { panic!("no patch") };
+    let ToRelay::Patch(dataset) = ToRelay::parse(&mut text).unwrap() else { panic!("no patch") };
     let counts: Vec<_> = dataset.environments.iter().map(|environment| environment.flags.len()).collect();
     // It says the main one twice, with the same two flags.
     assert_eq!(answer.matches("\"envId\":\"84e8a446-59bc-49f5-bd3a-12313237697e\",\"secrets\"").count(), 2);
@@ -76,7 +76,7 @@ fn a_real_servers_patch_names_an_environment_once_for_each_server_secret() {
 
     let [answer] = &answers("resync, nothing newer")[..] else { panic!("one answer") };
     let mut text = DatasetText::new(answer.clone().into_bytes());
-    let ServerMessage::Patch(dataset) = text.parse_message().unwrap() else { panic!("no patch") };
+    let ToRelay::Patch(dataset) = ToRelay::parse(&mut text).unwrap() else { panic!("no patch") };
     assert_eq!(dataset.environments.len(), 3);
     assert!(dataset.environments.iter().all(|one| one.flags.is_empty() && one.segments.is_empty()));
 }
@@ -85,7 +85,7 @@ fn a_real_servers_patch_names_an_environment_once_for_each_server_secret() {
 fn a_real_servers_push_is_one_item_word_for_word() {
     for answer in answers("a flag changes at the server (published on Redis)") {
         let mut text = DatasetText::new(answer.clone().into_bytes());
-        let ServerMessage::Change { flags, segments, .. } = text.parse_message().unwrap() else {
+        let ToRelay::Change(Changes { flags, segments, .. }) = ToRelay::parse(&mut text).unwrap() else {
             panic!("no change")
         };
         assert_eq!((flags.len(), segments.len()), (1, 0));
@@ -93,7 +93,7 @@ fn a_real_servers_push_is_one_item_word_for_word() {
     }
     for answer in answers("a segment changes at the server") {
         let mut text = DatasetText::new(answer.clone().into_bytes());
-        let ServerMessage::Change { flags, segments, .. } = text.parse_message().unwrap() else {
+        let ToRelay::Change(Changes { flags, segments, .. }) = ToRelay::parse(&mut text).unwrap() else {
             panic!("no change")
         };
         assert_eq!((flags.len(), segments.len()), (0, 1));
@@ -104,9 +104,11 @@ fn a_real_servers_push_is_one_item_word_for_word() {
 #[test]
 fn what_is_of_no_known_kind_is_not_broken() {
     let [pong] = &answers("ping")[..] else { panic!("one answer") };
-    for (text, expected) in [(pong.as_str(), "pong"), (r#"{"messageType":"nonsense"}"#, "nonsense")] {
+    let mut text = DatasetText::new(pong.as_bytes().to_vec());
+    assert!(matches!(ToRelay::parse(&mut text), Ok(ToRelay::Pong)));
+    for (text, expected) in [(r#"{"messageType":"Pong"}"#, "Pong"), (r#"{"messageType":"nonsense"}"#, "nonsense")] {
         let mut parsed = DatasetText::new(text.as_bytes().to_vec());
-        let ServerMessage::Other(kind) = parsed.parse_message().unwrap() else { panic!("{text}") };
+        let ToRelay::Unknown(kind) = ToRelay::parse(&mut parsed).unwrap() else { panic!("{text}") };
         assert_eq!(kind, expected);
     }
     for (text, expected) in [
@@ -114,7 +116,7 @@ fn what_is_of_no_known_kind_is_not_broken() {
         (r#"{"messageType":"DATA-SYNC","data":{"eventType":"Full","featureFlags":7}}"#, "Full"),
     ] {
         let mut parsed = DatasetText::new(text.as_bytes().to_vec());
-        let ServerMessage::OtherSync(kind) = parsed.parse_message().unwrap() else { panic!("{text}") };
+        let ToRelay::UnknownSync(kind) = ToRelay::parse(&mut parsed).unwrap() else { panic!("{text}") };
         assert_eq!(kind, expected);
     }
 }
@@ -139,7 +141,7 @@ fn an_unasked_full_is_all_of_the_environment_that_its_items_name() {
         (json!([]), json!([]), vec![]),
     ] {
         let mut text = DatasetText::new(message_of(data(flags, segments)).into_bytes());
-        let ServerMessage::Environment(all) = text.parse_message().unwrap() else { panic!("another kind") };
+        let ToRelay::Environment(all) = ToRelay::parse(&mut text).unwrap() else { panic!("another kind") };
         let found: Vec<_> = all
             .environments
             .iter()
@@ -152,7 +154,7 @@ fn an_unasked_full_is_all_of_the_environment_that_its_items_name() {
     // What cannot be read is left out, in the environment that it or the others name.
     let flags = json!([{"id": "x", "updatedAt": 7}, item(ENV, "a", 1)]);
     let mut text = DatasetText::new(message_of(data(flags, json!([]))).into_bytes());
-    let ServerMessage::Environment(all) = text.parse_message().unwrap() else { panic!("another kind") };
+    let ToRelay::Environment(all) = ToRelay::parse(&mut text).unwrap() else { panic!("another kind") };
     assert_eq!((all.environments.len(), all.environments[0].flags.len()), (1, 1));
     assert_eq!(all.left_out.flags[0].env_id, EnvironmentId::parse(ENV));
 }
@@ -214,7 +216,7 @@ fn a_full_that_says_nothing_of_secrets_is_no_word_that_there_are_none() {
         assert_eq!(error.faults.faults[0].path, "data.items[0].secrets");
         // What is newer never says anything of them, and who writes a dump may leave them out.
         full["eventType"] = json!("rp_patch");
-        assert!(DatasetText::new(message_of(full.clone()).into_bytes()).parse_message().is_ok());
+        assert!(ToRelay::parse(&mut DatasetText::new(message_of(full.clone()).into_bytes())).is_ok());
         full["eventType"] = json!("rp_full");
         assert!(DatasetText::new(full.to_string().into_bytes()).parse().is_ok());
     }
@@ -236,7 +238,7 @@ fn a_secret_is_never_repeated_in_a_fault() {
     let mut broken = dump();
     broken["items"][0]["secrets"][0]["value"] = json!("a-secret-of-the-wrong-length");
     let mut text = DatasetText::new(message_of(broken).into_bytes());
-    let ServerMessage::Full { dataset, .. } = text.parse_message().unwrap() else { panic!("no full") };
+    let ToRelay::Full { dataset, .. } = ToRelay::parse(&mut text).unwrap() else { panic!("no full") };
     let told = dataset.left_out.to_string();
     assert!(told.contains("data.items[0].secrets[0].value") && !told.contains("a-secret"), "{told}");
     assert!(dataset.environments[0].secrets.is_empty());
@@ -259,8 +261,8 @@ fn a_flag_segment_or_secret_that_cannot_be_read_is_left_out_and_the_rest_counts(
             data["eventType"] = json!(event_type);
             data["items"][0][list].as_array_mut().unwrap().push(broken.clone());
             let mut text = DatasetText::new(message_of(data).into_bytes());
-            let dataset = match text.parse_message().unwrap() {
-                ServerMessage::Full { dataset, .. } | ServerMessage::Patch(dataset) => dataset,
+            let dataset = match ToRelay::parse(&mut text).unwrap() {
+                ToRelay::Full { dataset, .. } | ToRelay::Patch(dataset) => dataset,
                 other => panic!("{other:?}"),
             };
             let [environment] = &dataset.environments[..] else { panic!("one environment") };
@@ -283,7 +285,7 @@ fn a_flag_segment_or_secret_that_cannot_be_read_is_left_out_and_the_rest_counts(
     let flag = dump()["items"][0]["featureFlags"][0].clone();
     let change = json!({"eventType": "patch", "featureFlags": [null, flag], "segments": [{"id": 1}]});
     let mut text = DatasetText::new(message_of(change).into_bytes());
-    let ServerMessage::Change { flags, segments, left_out } = text.parse_message().unwrap() else {
+    let ToRelay::Change(Changes { flags, segments, left_out }) = ToRelay::parse(&mut text).unwrap() else {
         panic!("no change")
     };
     assert_eq!((flags.len(), segments.len()), (1, 0));
@@ -297,7 +299,7 @@ fn of_many_faults_the_first_are_told_and_the_rest_counted() {
     let flags = data["items"][0]["featureFlags"].as_array_mut().unwrap();
     flags.extend(vec![json!({}); 50]);
     let mut text = DatasetText::new(message_of(data).into_bytes());
-    let ServerMessage::Full { dataset, .. } = text.parse_message().unwrap() else { panic!("no full") };
+    let ToRelay::Full { dataset, .. } = ToRelay::parse(&mut text).unwrap() else { panic!("no full") };
     let left_out = dataset.left_out;
     assert_eq!((left_out.count(), left_out.faults.len()), (50, LEFT_OUT_FAULTS_MAX));
     assert!(left_out.more >= 50 - LEFT_OUT_FAULTS_MAX, "{left_out}");
@@ -313,7 +315,7 @@ fn of_two_items_of_one_id_the_newer_counts() {
     twice["items"][1]["segments"][0]["updatedAt"] = json!("2026-03-01T00:00:09Z");
     twice["items"][1]["segments"][0]["name"] = json!("the newer one");
     let mut text = DatasetText::new(message_of(twice).into_bytes());
-    let ServerMessage::Full { dataset, .. } = text.parse_message().unwrap() else { panic!("no full") };
+    let ToRelay::Full { dataset, .. } = ToRelay::parse(&mut text).unwrap() else { panic!("no full") };
     let [environment] = &dataset.environments[..] else { panic!("one environment") };
     assert_eq!(Some(environment.id), EnvironmentId::parse(ENV));
     assert_eq!((environment.flags.len(), environment.flags[0].id), (1, ID));
@@ -324,16 +326,17 @@ fn of_two_items_of_one_id_the_newer_counts() {
 }
 
 #[test]
-fn a_state_is_a_word() {
+fn a_state_is_one_of_featbits_names() {
     let read = |data: &str| {
         let mut text =
             DatasetText::new(format!(r#"{{"messageType":"rp-state","data":{data}}}"#).into_bytes());
-        match text.parse_message().unwrap() {
-            ServerMessage::State(word) => Some(word.to_owned()),
+        match ToRelay::parse(&mut text).unwrap() {
+            ToRelay::State(state) => Some(state),
             _ => None,
         }
     };
-    assert_eq!(read(r#"{"state":"Interrupted"}"#).as_deref(), Some("Interrupted"));
+    assert_eq!(read(r#"{"state":"Interrupted"}"#), Some(Some(SyncState::Interrupted)));
+    assert_eq!(read(r#"{"state":"Dreaming"}"#), Some(None), "of a newer agent");
     for strange in [r#"{"state":1}"#, r#"{"state":null}"#, "{}", "[]", "null"] {
         assert_eq!(read(strange), None, "{strange}");
     }
@@ -343,8 +346,8 @@ fn a_state_is_a_word() {
 fn a_path_is_a_list_of_names() {
     let read = |message: &str| {
         let mut text = DatasetText::new(message.as_bytes().to_vec());
-        match text.parse_message().unwrap() {
-            ServerMessage::Path(path) => Some(path),
+        match ToRelay::parse(&mut text).unwrap() {
+            ToRelay::Path(path) => Some(path),
             _ => None,
         }
     };
@@ -369,16 +372,16 @@ fn a_full_may_be_provisional() {
     let mut data = dump();
     data["provisional"] = json!(true);
     let mut text = DatasetText::new(message_of(data).into_bytes());
-    let message = text.parse_message().unwrap();
-    assert!(matches!(message, ServerMessage::Full { provisional: true, .. }), "{message:?}");
+    let message = ToRelay::parse(&mut text).unwrap();
+    assert!(matches!(message, ToRelay::Full { provisional: true, .. }), "{message:?}");
 }
 
 #[test]
 fn a_full_without_environments_may_be_meant() {
     let read = |data: Value| {
         let mut text = DatasetText::new(message_of(data).into_bytes());
-        match text.parse_message().unwrap() {
-            ServerMessage::Full { out_of_scope, .. } => out_of_scope,
+        match ToRelay::parse(&mut text).unwrap() {
+            ToRelay::Full { out_of_scope, .. } => out_of_scope,
             other => panic!("{other:?}"),
         }
     };
@@ -396,8 +399,8 @@ fn a_full_without_environments_may_be_meant() {
 fn a_number_may_be_verified() {
     let of = |text: &str| {
         let mut text = DatasetText::new(text.as_bytes().to_vec());
-        match text.parse_message().unwrap() {
-            ServerMessage::Verified(number) => Some(number),
+        match ToRelay::parse(&mut text).unwrap() {
+            ToRelay::Verified(number) => Some(number),
             _ => None,
         }
     };
@@ -410,4 +413,60 @@ fn a_number_may_be_verified() {
     ] {
         assert_eq!(of(text), None, "{text}");
     }
+}
+
+fn parsed(text: String, read: impl FnOnce(ToRelay<'_>)) {
+    let mut text = DatasetText::new(text.into_bytes());
+    read(ToRelay::parse(&mut text).unwrap());
+}
+
+#[test]
+fn small_messages_are_read_as_they_are_written() {
+    parsed(verified(7), |message| assert!(matches!(message, ToRelay::Verified(7))));
+    parsed(state(SyncState::Stable), |message| {
+        assert!(matches!(message, ToRelay::State(Some(SyncState::Stable))));
+    });
+    let names = ["ab".to_owned(), "cd".to_owned()];
+    parsed(path(&names), |message| {
+        let ToRelay::Path(read) = message else { panic!("{message:?}") };
+        assert_eq!(read, names);
+    });
+}
+
+#[test]
+fn a_full_sync_is_read_as_it_is_written() {
+    let secret = |value: &'static str, env_key| SecretDef {
+        kind: SecretKind::Server,
+        project_key: "web \"shop\"",
+        env_id: EnvironmentId::parse(ENV).unwrap(),
+        env_key,
+        value,
+    };
+    let ids = [ENV, OTHER_ENV].map(|id| EnvironmentId::parse(id).unwrap());
+    let secrets = [vec![secret(SECRET, "dev"), secret(SECRET, "dev")], vec![]];
+    for (provisional, out_of_scope) in [(false, false), (true, true)] {
+        let mut text = FULL_START.as_bytes().to_vec();
+        for (index, (id, secrets)) in ids.iter().zip(&secrets).enumerate() {
+            text.extend_from_slice(if index > 0 { b"," } else { b"" });
+            append_environment_start(*id, secrets.iter().cloned(), &mut text);
+            text.extend_from_slice(SEGMENTS.as_bytes());
+            text.extend_from_slice(ENVIRONMENT_END.as_bytes());
+        }
+        append_full_end(provisional, out_of_scope, &mut text);
+        parsed(String::from_utf8(text).unwrap(), |message| {
+            let ToRelay::Full { dataset, provisional: said, out_of_scope: false } = message else {
+                panic!("{message:?}")
+            };
+            assert_eq!(said, provisional);
+            assert!(dataset.left_out.is_empty());
+            assert_eq!(dataset.environments.iter().map(|one| one.id).collect::<Vec<_>>(), ids);
+            let [secret] = &dataset.environments[0].secrets[..] else { panic!("one secret") };
+            assert_eq!((secret.value, secret.project_key, secret.env_key), (SECRET, "web \"shop\"", "dev"));
+        });
+    }
+    let mut empty = FULL_START.as_bytes().to_vec();
+    append_full_end(false, true, &mut empty);
+    parsed(String::from_utf8(empty).unwrap(), |message| {
+        assert!(matches!(message, ToRelay::Full { provisional: false, out_of_scope: true, .. }));
+    });
 }
