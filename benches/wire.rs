@@ -4,8 +4,9 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use featbit_agent::model::environment_id::EnvironmentId;
+use featbit_agent::protocol::from_sdk::FromSdk;
 use featbit_agent::protocol::secret::Secret;
-use featbit_agent::protocol::{insight, message, token, user};
+use featbit_agent::protocol::{insight, token, user};
 use featbit_agent::wire::http1::chunked::Chunked;
 use featbit_agent::wire::http1::head::{self, HeadLimits};
 use featbit_agent::wire::ws::mask::unmask;
@@ -114,7 +115,7 @@ fn messages(c: &mut Criterion) {
         ("server_sync", SERVER_SYNC),
         ("client_sync", CLIENT_SYNC),
     ] {
-        c.bench_function(&format!("message/{name}"), |b| b.iter(|| message::parse(black_box(text), 1000)));
+        c.bench_function(&format!("message/{name}"), |b| b.iter(|| FromSdk::parse(black_box(text), 1000)));
     }
     c.bench_function("user/poll", |b| b.iter(|| user::parse_http(black_box(USER), 1000)));
 

@@ -12,10 +12,11 @@ use super::condition::{Attribute, Condition, is_blank};
 use super::keys::{KeySet, KeySetBuilder};
 use super::rollout::Shares;
 use super::segment::Segments;
-use super::text::{JsonText, Text, TextBuilder, push_json_string};
+use super::text::{JsonText, Text, TextBuilder};
 use crate::model::dataset::Finding;
 use crate::model::flag::{self, FlagDef};
 use crate::model::user::User;
+use crate::wire::json::push_string;
 
 /// A flag, compiled once and evaluated per user. All its texts lie in one allocation.
 #[derive(Debug)]
@@ -362,7 +363,7 @@ fn client_json(def: &FlagDef<'_>, texts: &mut TextBuilder) -> (Text, Fragments, 
     let head = texts.since(start);
     let kind = texts.run(|arena| {
         arena.push_str(r#","variationType":"#);
-        push_json_string(arena, def.variation_type);
+        push_string(def.variation_type, arena);
         arena.push_str(r#","variationId":"#);
     });
     let start = texts.mark();

@@ -3,6 +3,8 @@
 //! Knows nothing of flags. [`TextBuilder`] collects texts while something is compiled, [`Text`] refers to one of
 //! them by offset, and the finished arena is a plain `Box<str>`.
 
+use crate::wire::json::push_string;
+
 /// Where a text lies in its arena.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Text {
@@ -36,7 +38,7 @@ impl TextBuilder {
 
     /// Adds the JSON string that stands for `text`, quotes included.
     pub(super) fn push_json(&mut self, text: &str) -> Text {
-        self.run(|arena| push_json_string(arena, text))
+        self.run(|arena| push_string(text, arena))
     }
 
     /// `text` as it is, whose JSON string was added as `json`.
@@ -98,40 +100,9 @@ pub(super) struct JsonText {
     pub(super) plain: Text,
 }
 
-/// Appends `text` as a JSON string (RFC 8259 section 7), escaping only what must be.
-pub(super) fn push_json_string(into: &mut String, text: &str) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    into.push('"');
-    let mut copied = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        into.push_str(&text[copied..at]);
-        copied = at + 1;
-        into.push('\\');
-        match byte {
-            b'"' | b'\\' => into.push(byte as char),
-            b'\n' => into.push('n'),
-            b'\r' => into.push('r'),
-            b'\t' => into.push('t'),
-            0x08 => into.push('b'),
-            0x0c => into.push('f'),
-            _ => {
-                into.push_str("u00");
-                into.push(HEX[usize::from(byte >> 4)] as char);
-                into.push(HEX[usize::from(byte & 15)] as char);
-            }
-        }
-    }
-    into.push_str(&text[copied..]);
-    into.push('"');
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn texts_share_their_bytes_unless_something_is_escaped() {
@@ -154,15 +125,5 @@ mod tests {
         let text = builder.push("0123456789");
         assert_eq!(text.of("0123"), "");
         assert_eq!(text.of("012345678é"), "");
-    }
-
-    proptest! {
-        #[test]
-        fn json_strings_read_back_as_what_was_written(text in any::<String>()) {
-            let mut json = String::new();
-            push_json_string(&mut json, &text);
-            prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text.clone());
-            prop_assert_eq!(json, serde_json::to_string(&text).unwrap());
-        }
     }
 }

@@ -16,27 +16,27 @@ pub struct Details<'a> {
     pub instance: &'a str,
     /// `agent` or `offline`.
     pub mode: &'a str,
-    /// Where it stands with the server it follows, if it follows one.
+    /// The upstream, if there is one.
     pub upstream: Option<Upstream<'a>>,
-    /// This process and the agents above it, the nearest first.
+    /// This process and the agents that it follows, the nearest first.
     pub path: &'a [String],
     /// Every environment that is served, in the order of the data.
     pub environments: Vec<Environment<'a>>,
-    /// The relays that follow this agent.
+    /// The agents that follow this one.
     pub children: Vec<Child>,
 }
 
-/// A relay.
+/// An agent that follows this one.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Child {
     /// Since when it is connected.
     pub connected_since: Moment,
-    /// The name it registered under, once it has said so.
+    /// The name it registered under, once it has reported it.
     pub agent_id: Option<String>,
-    /// When it last said how it is.
+    /// When it last reported its status.
     pub reported_at: Option<Moment>,
-    /// What it said: FeatBit's status.
+    /// That report: FeatBit's status.
     pub status: Option<serde_json::Value>,
 }
 
@@ -59,9 +59,9 @@ pub struct Upstream<'a> {
 /// What went wrong, and when.
 #[derive(Debug, Serialize)]
 pub struct LastError<'a> {
-    /// When.
+    /// When it went wrong.
     pub at: Moment,
-    /// What, where, and what to do.
+    /// What went wrong, where, and what to do.
     pub message: &'a str,
 }
 

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::model::environment_id::EnvironmentId;
 
 use super::status::Status;
+use crate::wire::json;
 
 /// A sign of life that is answered by a pong.
 pub const PING: &str = r#"{"messageType":"ping","data":{}}"#;
@@ -28,7 +29,7 @@ pub enum FromRelay {
     /// To be answered with the same text.
     Echo,
     /// A request for data.
-    DataSync(DataRequest),
+    DataSync(RelayRequest),
     /// Its status.
     Status {
         /// The name it registered under.
@@ -49,7 +50,7 @@ impl FromRelay {
         match message_type.to_ascii_lowercase().as_str() {
             "ping" => FromRelay::Ping,
             "echo" => FromRelay::Echo,
-            "data-sync" => DataRequest::parse(data).map_or(FromRelay::Ignored, FromRelay::DataSync),
+            "data-sync" => RelayRequest::parse(data).map_or(FromRelay::Ignored, FromRelay::DataSync),
             "rp-agent-status" => parse_status(data).unwrap_or(FromRelay::Ignored),
             _ => FromRelay::Ignored,
         }
@@ -66,7 +67,7 @@ struct Envelope {
 
 /// `data-sync`: what a relay agent has, and asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DataRequest {
+pub struct RelayRequest {
     /// What is newer than this is asked for, in Unix milliseconds. 0 asks for a full sync.
     pub timestamp_ms: i64,
     /// The same for each environment that it has.
@@ -78,7 +79,7 @@ pub struct DataRequest {
     pub verify: Option<u64>,
 }
 
-impl DataRequest {
+impl RelayRequest {
     /// Asks for a full sync.
     pub fn full() -> Self {
         Self::default()
@@ -99,7 +100,7 @@ impl DataRequest {
         let mut text = format!(r#"{{"messageType":"data-sync","data":{{"timestamp":{}"#, self.timestamp_ms);
         // Writing to a string cannot fail.
         if let Some(digest) = &self.digest {
-            let _ = write!(text, r#","secrets":{}"#, json_string(digest));
+            let _ = write!(text, r#","secrets":{}"#, json::string(digest));
         }
         for (index, (id, timestamp_ms)) in self.environments.iter().enumerate() {
             text.push_str(if index == 0 { r#","envs":["# } else { "," });
@@ -186,8 +187,8 @@ impl StatusReport {
 fn write_status(agent_id: &str, status: &Status<'_>) -> String {
     format!(
         r#"{{"messageType":"rp-agent-status","data":{{"agentId":{},"status":{}}}}}"#,
-        json_string(agent_id),
-        json_string(&status.to_json())
+        json::string(agent_id),
+        json::string(&status.to_json())
     )
 }
 
@@ -202,12 +203,6 @@ fn parse_status(data: Value) -> Option<FromRelay> {
 struct StatusData {
     agent_id: String,
     status: String,
-}
-
-/// `text` as a JSON string.
-fn json_string(text: &str) -> String {
-    // This cannot fail.
-    serde_json::to_string(text).unwrap_or_default()
 }
 
 #[cfg(test)]

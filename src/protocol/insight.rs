@@ -1,7 +1,7 @@
 //! Usage events: the body of `POST /api/public/insight/track`.
 //!
-//! Must not change, keep or judge events: SDKs differ in what they send, and events go on as they came. The body has
-//! to be JSON; beyond that it is only counted what can be recognised.
+//! Must not change, keep or judge events: SDKs differ in what they send, and events go on as they came. The body must be
+//! JSON; events are counted as far as they can be recognised.
 
 use super::json::{Cursor, Kind, NotJson, RawText};
 
@@ -70,5 +70,4 @@ fn member(cursor: &mut Cursor<'_>, name: RawText<'_>, counts: &mut Counts) -> Re
 }
 
 #[cfg(test)]
-#[path = "insight_tests.rs"]
 mod tests;

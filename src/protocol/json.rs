@@ -1,11 +1,11 @@
 //! A cursor over JSON text, with the rules of .NET's reader.
 //!
-//! Must not build a tree or copy what it need not: callers take the members they know and skip the rest, texts
-//! are borrowed until they are decoded. What it accepts is RFC 8259 to a depth of 64, as FeatBit's server does;
-//! duplicate names are the caller's to judge (the last wins there).
+//! Must not build a tree, or copy without need: callers read the members they know and skip the rest; texts are
+//! borrowed until they are decoded. What it accepts is RFC 8259 to a depth of 64, as FeatBit's server does;
+//! what to do about duplicate names is up to the caller (the last one wins there).
 //!
-//! Other parsers give a tree, refuse duplicates, or tell `1e3` and `1000` apart no more; a message of a few hundred
-//! bytes wants none of that.
+//! No other parser does all of this: they build a tree, refuse duplicates, or lose the difference between `1e3` and
+//! `1000`.
 
 use std::borrow::Cow;
 
@@ -335,5 +335,4 @@ fn unescape_unicode(escape: &str) -> Option<(char, &str)> {
 }
 
 #[cfg(test)]
-#[path = "json_tests.rs"]
 mod tests;

@@ -2,23 +2,22 @@
 //!
 //! Must not measure or remember anything: times and versions are arguments.
 
-use std::fmt::Write;
+use crate::model::timestamp::format_iso8601;
+use crate::wire::json;
 
-use time::OffsetDateTime;
-
-/// Where the agent stands with its source of truth.
+/// The state of the agent's upstream, by FeatBit's names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SyncState {
-    /// It has none: offline, fed by hand.
+    /// There is none: data comes from a file or a call.
     #[default]
     None,
-    /// It has not been in touch yet.
+    /// No full sync has succeeded yet.
     Starting,
-    /// It is up to date.
+    /// The data is up to date.
     Stable,
-    /// It lost touch, or could not make sense of what came.
+    /// The connection is lost, or a message could not be used.
     Interrupted,
-    /// It was told not to come back.
+    /// Synchronisation has ended for good. FeatBit's agent says so; this one never stops trying.
     Stopped,
 }
 
@@ -31,7 +30,7 @@ impl SyncState {
         Self::ALL.into_iter().find(|state| state.as_str() == name)
     }
 
-    /// Whether the data is all there is: kept up to date, or fed by hand.
+    /// Whether the data is all there is.
     pub const fn is_current(self) -> bool {
         matches!(self, SyncState::None | SyncState::Stable)
     }
@@ -55,9 +54,9 @@ pub struct Status<'a> {
     pub serves: &'a str,
     /// The highest version ever seen.
     pub data_version: i64,
-    /// Where it stands.
+    /// The state of the upstream.
     pub sync_state: SyncState,
-    /// When it last was brought up to date, in Unix milliseconds.
+    /// The last synchronisation with the upstream, in Unix milliseconds.
     pub last_synced_at_ms: Option<i64>,
     /// Now, in Unix milliseconds.
     pub reported_at_ms: i64,
@@ -72,7 +71,7 @@ impl Status<'_> {
         };
         format!(
             "{{\"serves\":{},\"dataVersion\":{},\"syncState\":\"{}\",\"lastSyncedAt\":{last_synced_at},\"reportedAt\":\"{}\"}}",
-            json_string(self.serves),
+            json::string(self.serves),
             self.data_version,
             self.sync_state.as_str(),
             iso_8601(self.reported_at_ms),
@@ -86,32 +85,11 @@ pub fn bootstrap_json(serves: &str, data_version: i64, warnings: &[String]) -> S
     let warnings = match warnings {
         [] => String::new(),
         some => {
-            let some: Vec<String> = some.iter().map(|warning| json_string(warning)).collect();
+            let some: Vec<String> = some.iter().map(|warning| json::string(warning)).collect();
             format!(",\"warnings\":[{}]", some.join(","))
         }
     };
-    format!("{{\"serves\":{},\"dataVersion\":{data_version}{warnings}}}", json_string(serves))
-}
-
-/// `text` as a JSON string, quotes included.
-fn json_string(text: &str) -> String {
-    let mut json = String::with_capacity(text.len() + 2);
-    json.push('"');
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => {
-                json.push('\\');
-                json.push(character);
-            }
-            '\0'..='\x1F' => {
-                // Writing to a string cannot fail.
-                let _ = write!(json, "\\u{:04x}", character as u32);
-            }
-            _ => json.push(character),
-        }
-    }
-    json.push('"');
-    json
+    format!("{{\"serves\":{},\"dataVersion\":{data_version}{warnings}}}", json::string(serves))
 }
 
 /// A time in UTC with milliseconds, such as `2025-01-01T00:00:44.638Z`. Times beyond the calendar of four-digit
@@ -119,18 +97,7 @@ fn json_string(text: &str) -> String {
 pub(super) fn iso_8601(ms: i64) -> String {
     const FIRST_MS: i64 = -62_135_596_800_000; // 0001-01-01T00:00:00.000Z
     const LAST_MS: i64 = 253_402_300_799_999; // 9999-12-31T23:59:59.999Z
-    let ms = ms.clamp(FIRST_MS, LAST_MS);
-    let at = OffsetDateTime::from_unix_timestamp(ms.div_euclid(1000)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-        at.year(),
-        u8::from(at.month()),
-        at.day(),
-        at.hour(),
-        at.minute(),
-        at.second(),
-        ms.rem_euclid(1000),
-    )
+    format_iso8601(ms.clamp(FIRST_MS, LAST_MS))
 }
 
 #[cfg(test)]
@@ -148,7 +115,7 @@ mod tests {
         };
         assert_eq!(
             status.to_json(),
-            r#"{"serves":"webapp:dev,\"odd\\\u000a:é","dataVersion":1735689644638,"syncState":"None","lastSyncedAt":null,"reportedAt":"2025-01-01T00:00:44.638Z"}"#
+            r#"{"serves":"webapp:dev,\"odd\\\n:é","dataVersion":1735689644638,"syncState":"None","lastSyncedAt":null,"reportedAt":"2025-01-01T00:00:44.638Z"}"#
         );
         status.last_synced_at_ms = Some(-1);
         let json: serde_json::Value = serde_json::from_str(&status.to_json()).unwrap();

@@ -144,9 +144,7 @@ impl<'a> ToRelay<'a> {
                 });
                 (MessageKind::Full, full)
             }
-            "rp_patch" => {
-                (MessageKind::Patch, parse::read_patch(&parsed, data, &path).map(ToRelay::Patch))
-            }
+            "rp_patch" => (MessageKind::Patch, parse::read_patch(&parsed, data, &path).map(ToRelay::Patch)),
             "patch" => (MessageKind::Change, read_changes(&parsed, data, &path).map(ToRelay::Change)),
             "full" => {
                 let environment = parse::read_environment(&parsed, data, &path);

@@ -1,9 +1,9 @@
 //! The envelope in which an SDK sends its secret and its clock when it opens a stream.
 //!
-//! Must not judge the time stamp's age or the secret's existence: it knows no clock and no data.
+//! Must not decide whether the timestamp is too old or the secret exists: it knows no clock and no data.
 //!
-//! Digits are written as letters. Three of them say where in the secret the time stamp was put, two how long it is:
-//! `position(3) length(2) secret[..position] time stamp secret[position..]`.
+//! Digits are written as letters. Three of them say where in the secret the timestamp was put, two how long it is:
+//! `position(3) length(2) secret[..position] timestamp secret[position..]`.
 
 use super::secret::{SECRET_BYTES, Secret};
 
@@ -44,7 +44,7 @@ pub enum TokenFault {
     Digit,
     /// The position is beyond 255.
     Position,
-    /// The time stamp is beyond 64 bits.
+    /// The timestamp is beyond 64 bits.
     Timestamp,
     /// What is left is no secret.
     Secret,
@@ -122,5 +122,4 @@ pub fn encode(secret: &Secret, issued_at_ms: i64, position: usize) -> String {
 }
 
 #[cfg(test)]
-#[path = "token_tests.rs"]
 mod tests;

@@ -148,5 +148,4 @@ fn text_or_null<'t>(cursor: &mut Cursor<'t>) -> Result<Option<Cow<'t, str>>, Use
 }
 
 #[cfg(test)]
-#[path = "user_tests.rs"]
 mod tests;

@@ -5,10 +5,10 @@
 
 use super::environment::Environment;
 use super::item::FlagData;
-use super::message::{CLIENT_END, append_client_start};
 use super::server_sdk::SyncKind;
 use super::table::{Chunk, Entry};
 use crate::eval::{Audience, Segments};
+use crate::protocol::to_sdk::{CLIENT_END, append_client_start};
 
 /// What was appended for a client SDK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl Environment {
                 flags += 1;
             }
         }
-        out.extend_from_slice(CLIENT_END);
+        out.extend_from_slice(CLIENT_END.as_bytes());
         flags
     }
 }

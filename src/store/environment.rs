@@ -9,7 +9,6 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwapOption;
 
 use super::item::{FlagData, SegmentData};
-use super::message::full_len;
 use super::ring::Ring;
 use super::server_sdk::PatchForm;
 use super::table::Table;
@@ -17,6 +16,7 @@ use crate::model::environment_id::EnvironmentId;
 use crate::model::secret::SecretKind;
 use crate::payload::Payload;
 use crate::protocol::secret::Secret;
+use crate::protocol::to_sdk::server_full_len;
 
 /// An environment's place in every snapshot, the same for the life of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -198,7 +198,7 @@ impl Environment {
 
     /// Bytes of the full message to a server SDK. The Rust SDK takes none of more than 1 MiB.
     pub fn full_bytes(&self) -> usize {
-        full_len(self.flags.encoded_bytes() + self.segments.encoded_bytes())
+        server_full_len(self.flags.encoded_bytes() + self.segments.encoded_bytes())
     }
 
     /// Whether the dataset lists a secret that opens it.

@@ -11,15 +11,15 @@
 //! | `server_sdk`, `client_sdk` | what an SDK gets: answers, pushes, polls |
 //! | `relay` | what relays get that follow this agent |
 //! | `change`, `names` | what a publish changed, for those who are told of it; the names for the log |
-//! | `message`, `ring` | the texts and frames around items; the last changes, encoded |
+//! | `changed_item`, `ring` | an item that changed, on its way out; the last changes, encoded |
 //! | `table`, `item`, `served`, `same` | items in chunks that generations of snapshots share; the text that SDKs get of one |
 //! | `writer/` | the one writer: `draft` makes the next snapshot; `merge` (what new data makes of a table), `edit` (what that means for SDKs), `version` (the versions that SDKs are told), `grace`, `resolution` (segments that environments share), `duplicate_keys` |
 
 mod change;
+mod changed_item;
 mod client_sdk;
 mod environment;
 mod item;
-mod message;
 mod names;
 mod relay;
 mod ring;

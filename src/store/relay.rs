@@ -8,16 +8,17 @@ use std::sync::Arc;
 
 use md5::{Digest, Md5};
 
+use super::changed_item::{Words, frames};
 use super::environment::Environment;
 use super::item::Item;
-use super::message::{Words, append_header, frames};
 use super::ring::Push;
 use super::snapshot::Snapshot;
 use super::table::Table;
 use crate::model::environment_id::EnvironmentId;
 use crate::payload::{Parts, Payload};
-use crate::protocol::from_relay::DataRequest;
+use crate::protocol::from_relay::RelayRequest;
 use crate::protocol::to_relay;
+use crate::wire::ws::frame::append_text_header;
 
 /// The environments that a relay may have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,7 +89,7 @@ impl Snapshot {
         to_relay::append_full_end(!certain, out_of_scope, &mut text);
         runs.push(Arc::from(text));
         let mut header = Vec::new();
-        append_header(runs.iter().map(|run| run.len()).sum(), &mut header);
+        append_text_header(runs.iter().map(|run| run.len()).sum(), &mut header);
         runs[0] = Arc::from(header);
         Payload::Parts(Arc::new(Parts::new(runs)))
     }
@@ -97,7 +98,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// When it lacks, or has too much, what only a whole dataset can tell.
-    pub fn relay_patch(&self, scope: &Scope, holds: &DataRequest, own: &str) -> Result<Payload, NeedsFull> {
+    pub fn relay_patch(&self, scope: &Scope, holds: &RelayRequest, own: &str) -> Result<Payload, NeedsFull> {
         if holds.digest.as_ref().is_some_and(|digest| *digest != self.relay_digest(scope, own)) {
             return Err(NeedsFull);
         }
@@ -121,7 +122,7 @@ impl Snapshot {
         }
         text.extend_from_slice(to_relay::END.as_bytes());
         let mut frame = Vec::with_capacity(text.len() + 10);
-        append_header(text.len(), &mut frame);
+        append_text_header(text.len(), &mut frame);
         frame.extend_from_slice(&text);
         Ok(Payload::private(frame))
     }

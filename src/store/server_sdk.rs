@@ -5,16 +5,17 @@
 use std::io::{IoSlice, Write};
 use std::sync::Arc;
 
+use super::changed_item::{ChangedItem, Words, frames};
 use super::environment::{Environment, SyncPatch};
 use super::item::Item;
-use super::message::{
-    Changed, EMPTY_PATCH_FRAME, SEGMENTS, SERVER_END, SERVER_FULL, SERVER_PATCH, Words, append_header, frames,
-};
 use super::ring::Push;
 use super::table::{Entry, Table};
 use crate::payload::{Parts, Payload};
 use crate::protocol::sdk::Sdk;
-use crate::wire::ws::frame::MAX_HEADER_BYTES;
+use crate::protocol::to_sdk::{
+    EMPTY_PATCH_FRAME, SEGMENTS, SERVER_END, SERVER_FULL, SERVER_PATCH, server_full_len, server_patch_len,
+};
+use crate::wire::ws::frame::{MAX_HEADER_BYTES, append_text_header};
 
 /// Up to this size a full payload is one run of bytes, so that it goes out in one system call; beyond it
 /// is a list of runs that it shares with the full payloads before and after it.
@@ -95,7 +96,7 @@ impl Environment {
 
     /// What is newer than `timestamp_ms`, ascending; `None` if that is too much for one-item patches, or two items share
     /// a version, as they may in the first data.
-    fn few_newer_than(&self, timestamp_ms: i64) -> Option<Vec<Changed<'_>>> {
+    fn few_newer_than(&self, timestamp_ms: i64) -> Option<Vec<ChangedItem<'_>>> {
         let mut newer: Vec<_> = self.newer_than(timestamp_ms).take(PATCHES_MAX + 1).collect();
         newer.sort_by_key(|item| item.version_ms());
         let shared = newer.windows(2).any(|pair| pair[0].version_ms() == pair[1].version_ms());
@@ -156,14 +157,14 @@ impl Environment {
     pub(super) fn changed_since(
         &self,
         from_sequence: u64,
-        wanted: impl Fn(Changed<'_>) -> bool,
-    ) -> Vec<Changed<'_>> {
+        wanted: impl Fn(ChangedItem<'_>) -> bool,
+    ) -> Vec<ChangedItem<'_>> {
         fn of<T: Item>(table: &Table<T>, from_sequence: u64) -> impl Iterator<Item = &Entry<T>> {
             let chunks = table.chunks().iter().filter(move |chunk| chunk.newest.sequence > from_sequence);
             chunks.flat_map(|chunk| chunk.entries()).filter(move |entry| entry.sequence > from_sequence)
         }
-        let flags = of(&self.flags, from_sequence).map(Changed::Flag);
-        let segments = of(&self.segments, from_sequence).map(Changed::Segment);
+        let flags = of(&self.flags, from_sequence).map(ChangedItem::Flag);
+        let segments = of(&self.segments, from_sequence).map(ChangedItem::Segment);
         flags.chain(segments).filter(|item| wanted(*item)).collect()
     }
 
@@ -241,12 +242,12 @@ impl Environment {
     }
 
     fn full(&self, framed: bool) -> Payload {
-        let around = SERVER_FULL.len() + SEGMENTS.len() + SERVER_END.len();
-        let len = around + self.flags.encoded_bytes() + self.segments.encoded_bytes();
-        let mut bytes =
-            Vec::with_capacity(if len > CONTIGUOUS_BYTES { around } else { len } + MAX_HEADER_BYTES);
+        let len = server_full_len(self.flags.encoded_bytes() + self.segments.encoded_bytes());
+        let mut bytes = Vec::with_capacity(
+            if len > CONTIGUOUS_BYTES { SERVER_FULL.len() } else { len } + MAX_HEADER_BYTES,
+        );
         if framed {
-            append_header(len, &mut bytes);
+            append_text_header(len, &mut bytes);
         }
         bytes.extend_from_slice(SERVER_FULL.as_bytes());
         if len <= CONTIGUOUS_BYTES {
@@ -265,9 +266,9 @@ impl Environment {
     }
 
     /// Flags, then segments, that are newer than `timestamp_ms`, each in the environment's order.
-    fn newer_than(&self, timestamp_ms: i64) -> impl Iterator<Item = Changed<'_>> {
-        let flags = newer(&self.flags, timestamp_ms).map(Changed::Flag);
-        flags.chain(newer(&self.segments, timestamp_ms).map(Changed::Segment))
+    fn newer_than(&self, timestamp_ms: i64) -> impl Iterator<Item = ChangedItem<'_>> {
+        let flags = newer(&self.flags, timestamp_ms).map(ChangedItem::Flag);
+        flags.chain(newer(&self.segments, timestamp_ms).map(ChangedItem::Segment))
     }
 
     /// One patch with all that is newer than `timestamp_ms`.
@@ -276,18 +277,18 @@ impl Environment {
         let mut segments = Vec::new();
         for item in self.newer_than(timestamp_ms) {
             let into = match item {
-                Changed::Flag(_) => &mut flags,
-                Changed::Segment(_) => &mut segments,
+                ChangedItem::Flag(_) => &mut flags,
+                ChangedItem::Segment(_) => &mut segments,
             };
             if !into.is_empty() {
                 into.push(b',');
             }
             into.extend_from_slice(item.text(Words::Served).unwrap_or_default().as_bytes());
         }
-        let len = SERVER_PATCH.len() + flags.len() + SEGMENTS.len() + segments.len() + SERVER_END.len();
+        let len = server_patch_len(flags.len() + segments.len());
         let mut out = Vec::with_capacity(len + MAX_HEADER_BYTES);
         if framed {
-            append_header(len, &mut out);
+            append_text_header(len, &mut out);
         }
         for part in [SERVER_PATCH.as_bytes(), &flags, SEGMENTS.as_bytes(), &segments, SERVER_END.as_bytes()] {
             out.extend_from_slice(part);

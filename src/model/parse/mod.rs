@@ -14,12 +14,12 @@ mod foreign;
 mod items;
 mod lint;
 mod property;
+#[cfg(test)]
+pub(crate) mod samples;
 mod secrets;
 mod sync_data;
 mod syntax;
 mod tape;
-#[cfg(test)]
-pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
 mod text;

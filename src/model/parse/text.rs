@@ -28,7 +28,11 @@ pub struct Parsed<'a> {
 
 impl<'a> Parsed<'a> {
     /// Parses `text`; `bom_bytes` is what stood before it in its file.
-    pub(super) fn new(text: &'a str, bom_bytes: usize, scratch: &'a mut Scratch) -> Result<Self, DatasetError> {
+    pub(super) fn new(
+        text: &'a str,
+        bom_bytes: usize,
+        scratch: &'a mut Scratch,
+    ) -> Result<Self, DatasetError> {
         let Scratch { first, mended } = scratch;
         let error = match fill(text.as_bytes(), first) {
             Ok((base, tape)) => return Ok(Self { text, base, tape }),

@@ -10,14 +10,14 @@ fn reads_what_featbits_agent_sends_and_what_this_one_adds() {
     let message = format!(
         r#"{{"messageType":"data-sync","data":{{"timestamp":9,"envs":[{{"envId":"{id}","timestamp":7}}]}}}}"#
     );
-    let plain = DataRequest {
+    let plain = RelayRequest {
         timestamp_ms: 9,
         environments: vec![(EnvironmentId::parse(id).unwrap(), 7)],
-        ..DataRequest::default()
+        ..RelayRequest::default()
     };
     assert_eq!(FromRelay::parse(message.as_bytes()), FromRelay::DataSync(plain));
     let more = br#"{"messageType":"Data-Sync","data":{"timestamp":0,"secrets":"ab","verify":3}}"#;
-    let expected = DataRequest { digest: Some("ab".into()), verify: Some(3), ..DataRequest::default() };
+    let expected = RelayRequest { digest: Some("ab".into()), verify: Some(3), ..RelayRequest::default() };
     assert_eq!(FromRelay::parse(more), FromRelay::DataSync(expected));
     assert_eq!(FromRelay::parse(br#"{"messageType":"ping","data":{}}"#), FromRelay::Ping);
     let status = br#"{"messageType":"rp-agent-status","data":{"agentId":"a","status":"{\"serves\":\"x\"}"}}"#;
@@ -43,7 +43,7 @@ fn what_is_not_understood_is_ignored() {
     }
 }
 
-fn some_request() -> impl Strategy<Value = DataRequest> {
+fn some_request() -> impl Strategy<Value = RelayRequest> {
     let environment = (any::<[u8; 16]>().prop_map(EnvironmentId::from_bytes), any::<i64>());
     (
         prop_oneof![Just(0), any::<i64>()],
@@ -51,7 +51,7 @@ fn some_request() -> impl Strategy<Value = DataRequest> {
         prop::option::of(".*"),
         any::<Option<u64>>(),
     )
-        .prop_map(|(timestamp_ms, environments, digest, verify)| DataRequest {
+        .prop_map(|(timestamp_ms, environments, digest, verify)| RelayRequest {
             timestamp_ms,
             environments,
             digest,
@@ -69,12 +69,12 @@ proptest! {
 
 #[test]
 fn a_request_for_a_full_sync_is_what_featbits_agent_sends() {
-    assert_eq!(DataRequest::full().write(), r#"{"messageType":"data-sync","data":{"timestamp":0}}"#);
+    assert_eq!(RelayRequest::full().write(), r#"{"messageType":"data-sync","data":{"timestamp":0}}"#);
     assert_eq!(
-        DataRequest::verified_full(2).write(),
+        RelayRequest::verified_full(2).write(),
         r#"{"messageType":"data-sync","data":{"timestamp":0,"verify":2}}"#
     );
-    assert!(DataRequest::verified_full(2).is_full());
+    assert!(RelayRequest::verified_full(2).is_full());
     assert_eq!(FromRelay::parse(PING.as_bytes()), FromRelay::Ping);
 }
 

@@ -106,7 +106,9 @@ fn what_is_of_no_known_kind_is_not_broken() {
     let [pong] = &answers("ping")[..] else { panic!("one answer") };
     let mut text = DatasetText::new(pong.as_bytes().to_vec());
     assert!(matches!(ToRelay::parse(&mut text), Ok(ToRelay::Pong)));
-    for (text, expected) in [(r#"{"messageType":"Pong"}"#, "Pong"), (r#"{"messageType":"nonsense"}"#, "nonsense")] {
+    for (text, expected) in
+        [(r#"{"messageType":"Pong"}"#, "Pong"), (r#"{"messageType":"nonsense"}"#, "nonsense")]
+    {
         let mut parsed = DatasetText::new(text.as_bytes().to_vec());
         let ToRelay::Unknown(kind) = ToRelay::parse(&mut parsed).unwrap() else { panic!("{text}") };
         assert_eq!(kind, expected);

@@ -10,10 +10,10 @@ use crate::net::service::Link;
 use crate::net::slab::Key;
 use crate::payload::Payload;
 use crate::protocol::close::CloseCode;
-use crate::protocol::from_relay::{DataRequest, FromRelay};
-use crate::protocol::message::PONG_FRAME;
+use crate::protocol::from_relay::{FromRelay, RelayRequest};
 use crate::protocol::relay_path::PATH_MAX;
 use crate::protocol::to_relay;
+use crate::protocol::to_sdk::PONG_FRAME;
 use crate::store::Scope;
 use crate::telemetry::metrics::{Connection, Limit};
 use crate::telemetry::once::RateLimit;
@@ -189,7 +189,7 @@ impl Server {
                 self.note_too_long();
                 if lacks_data {
                     // Perhaps it asked for what is newer than what it holds.
-                    self.relay_asks(link, session, &DataRequest::full());
+                    self.relay_asks(link, session, &RelayRequest::full());
                 }
                 consumed
             }
@@ -217,7 +217,7 @@ impl Server {
         }
     }
 
-    fn relay_asks(&mut self, link: &mut Link<'_>, session: &mut Session, sync: &DataRequest) {
+    fn relay_asks(&mut self, link: &mut Link<'_>, session: &mut Session, sync: &RelayRequest) {
         let State::Relay(relay) = &mut session.state else { return };
         if let Some(number) = sync.verify {
             relay.verify = Some((number, self.shared.ingest.following().asked()));

@@ -4,10 +4,11 @@ use crate::fanout::secrets::Entrance;
 use crate::model::secret::SecretKind;
 use crate::net::service::Link;
 use crate::payload::Payload;
-use crate::protocol::message::{self, DataSync, Incoming};
+use crate::protocol::from_sdk::{FromSdk, SdkRequest};
 use crate::protocol::relay_path::PATH_FIELD;
 use crate::protocol::sdk::Sdk;
 use crate::protocol::secret::Secret;
+use crate::protocol::to_sdk::PONG_FRAME;
 use crate::protocol::token;
 use crate::store::{EnvironmentSlot, PatchForm};
 use crate::telemetry::metrics::Connection;
@@ -152,13 +153,13 @@ impl Server {
                 self.meter.message();
                 match event {
                     Event::Text(text) | Event::Binary(text) => {
-                        match message::parse(text, self.shared.options.user_properties_max) {
+                        match FromSdk::parse(text, self.shared.options.user_properties_max) {
                             // To the Ruby SDK it is an invalid message, which ends the connection.
-                            Incoming::Ping if stream.sdk == Sdk::Ruby => {}
-                            Incoming::Ping => link.send(Payload::Static(message::PONG_FRAME)),
-                            Incoming::Echo => link.send(Payload::private(frame::text_frame(text))),
-                            Incoming::DataSync(asked) => self.asked(link, stream, asked),
-                            Incoming::RelayStatus | Incoming::Ignored(_) => {}
+                            FromSdk::Ping if stream.sdk == Sdk::Ruby => {}
+                            FromSdk::Ping => link.send(Payload::Static(PONG_FRAME)),
+                            FromSdk::Echo => link.send(Payload::private(frame::text_frame(text))),
+                            FromSdk::DataSync(asked) => self.asked(link, stream, asked),
+                            FromSdk::RelayStatus | FromSdk::Ignored(_) => {}
                         }
                     }
                     Event::Ping(payload) => link.send(Payload::private(frame::pong_frame(payload))),
@@ -179,7 +180,7 @@ impl Server {
     }
 
     /// An SDK asks for data: all of it, or what is newer than it has.
-    fn asked(&mut self, link: &mut Link<'_>, stream: &mut Stream, asked: DataSync) {
+    fn asked(&mut self, link: &mut Link<'_>, stream: &mut Stream, asked: SdkRequest) {
         if stream.place.kind == SecretKind::Client {
             // Without a valid user there is nobody to evaluate for, and FeatBit's server does not answer.
             let Some(user) = asked.user else { return self.note_no_user(asked.user_is_too_large) };

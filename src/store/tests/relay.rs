@@ -10,7 +10,7 @@ use super::twin::{Edit, apply, edit};
 use crate::model::environment_id::EnvironmentId;
 use crate::model::timestamp::parse_iso8601_ms;
 use crate::payload::Payload;
-use crate::protocol::from_relay::DataRequest;
+use crate::protocol::from_relay::RelayRequest;
 use crate::store::{NeedsFull, PatchForm, Scope, Snapshot};
 
 /// The name of the process.
@@ -64,7 +64,7 @@ impl Relay {
     }
 
     /// As it asks when it comes back.
-    fn holds(&self, digest: Option<String>) -> DataRequest {
+    fn holds(&self, digest: Option<String>) -> RelayRequest {
         let newest = |id: &str| {
             let own = self.items.iter().filter(|((environment, ..), _)| environment == id);
             own.map(|(_, item)| version(item)).max().unwrap_or(0)
@@ -72,7 +72,7 @@ impl Relay {
         let environments: Vec<_> =
             self.secrets.keys().map(|id| (EnvironmentId::parse(id).unwrap(), newest(id))).collect();
         let timestamp_ms = environments.iter().map(|(_, newest)| *newest).max().unwrap_or(0);
-        DataRequest { timestamp_ms, environments, digest, verify: None }
+        RelayRequest { timestamp_ms, environments, digest, verify: None }
     }
 
     fn full(snapshot: &Snapshot, scope: &Scope) -> Self {

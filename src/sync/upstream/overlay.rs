@@ -176,9 +176,7 @@ mod tests {
         assert!(overlay.remember(&message(patch)));
         let mut text = DatasetText::new(message(full));
         let mut texts = overlay.texts();
-        let ToRelay::Full { mut dataset, .. } = ToRelay::parse(&mut text).unwrap() else {
-            panic!("no full")
-        };
+        let ToRelay::Full { mut dataset, .. } = ToRelay::parse(&mut text).unwrap() else { panic!("no full") };
         assert!(!merge(&mut texts, &mut dataset));
         let [home] = &dataset.environments[..] else { panic!("one environment") };
         let name =
@@ -195,9 +193,7 @@ mod tests {
         let push = json!({"eventType": "patch", "featureFlags": [], "segments": [flag(OTHER, "s", 1, "x")]});
         let mut text = DatasetText::new(message(full));
         let mut texts = [DatasetText::new(message(push))];
-        let ToRelay::Full { mut dataset, .. } = ToRelay::parse(&mut text).unwrap() else {
-            panic!("no full")
-        };
+        let ToRelay::Full { mut dataset, .. } = ToRelay::parse(&mut text).unwrap() else { panic!("no full") };
         assert!(merge(&mut texts, &mut dataset));
         assert!(dataset.environments.is_empty());
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::model::dataset::LeftOut;
 use crate::model::parse::{DatasetError, DatasetText};
 use crate::protocol::close::CloseCode;
-use crate::protocol::from_relay::DataRequest;
+use crate::protocol::from_relay::RelayRequest;
 use crate::protocol::to_relay::{MessageError, MessageKind, ToRelay};
 use crate::store::{Moment, Writer, WriterOptions};
 
@@ -68,7 +68,7 @@ pub fn pull(caller: &Caller, patience: Duration) -> Result<Vec<u8>, PullError> {
     let mut connection = caller.stream()?;
     connection.set_patience(patience);
     let unavailable = |told: String| PullError::Unavailable(format!("{}: {told}", caller.endpoint));
-    if let Err(ended) = connection.send(DataRequest::full().write()) {
+    if let Err(ended) = connection.send(RelayRequest::full().write()) {
         return Err(unavailable(told(&ended, caller.message_bytes_max)));
     }
     let (deadline, mut pushed) = (Instant::now() + patience, false);

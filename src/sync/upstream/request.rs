@@ -1,7 +1,7 @@
 //! What the data in service says about the next request: since when everything newer is to be asked for.
 
 use crate::ingest::Ingest;
-use crate::protocol::from_relay::{DataRequest, MESSAGE_BYTES_MAX};
+use crate::protocol::from_relay::{MESSAGE_BYTES_MAX, RelayRequest};
 use crate::store::{Scope, Snapshot};
 use crate::telemetry::metrics::UpstreamMetrics;
 
@@ -27,7 +27,7 @@ pub(super) struct Held<'a> {
 }
 
 impl Data for Held<'_> {
-    fn since(&self) -> Option<DataRequest> {
+    fn since(&self) -> Option<RelayRequest> {
         since(self.ingest.snapshot(), self.source, self.heard_ms)
     }
 
@@ -40,7 +40,7 @@ impl Data for Held<'_> {
 /// The request for what is newer than `held` and than what the server had said when it was last heard. An agent of our
 /// make also gets a digest of the environments and secrets, which a server ignores. `None` if nothing is held, or if the
 /// request would be too long for the server.
-fn since(held: &Snapshot, source: &str, heard_ms: i64) -> Option<DataRequest> {
+fn since(held: &Snapshot, source: &str, heard_ms: i64) -> Option<RelayRequest> {
     let heard_ms = heard_ms.saturating_sub(CLOCK_SLACK_MS);
     let before = |newest_ms: i64| newest_ms.saturating_sub(OVERLAP_MS).min(heard_ms);
     let mut newest_ms = i64::MIN;
@@ -57,7 +57,7 @@ fn since(held: &Snapshot, source: &str, heard_ms: i64) -> Option<DataRequest> {
         return None;
     }
     let digest = Some(held.relay_digest(&Scope::All, source));
-    let request = DataRequest { timestamp_ms, environments, digest, verify: None };
+    let request = RelayRequest { timestamp_ms, environments, digest, verify: None };
     (request.write().len() <= MESSAGE_BYTES_MAX).then_some(request)
 }
 

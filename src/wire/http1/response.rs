@@ -4,6 +4,7 @@
 //! need not do where nobody caches.
 
 use super::head::Head;
+use crate::wire::json::append_string;
 
 /// What an answer says about the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,19 +101,14 @@ pub fn write_error(
     }
 }
 
-/// `{"error":"…"}` and a line end.
+/// `{"error":"…"}` and a line end. Control characters become spaces, so that it is one line to read.
 pub fn error_body(reason: &str) -> Vec<u8> {
+    let is_control = |character: char| character < ' ';
+    let one_line = reason.contains(is_control).then(|| reason.replace(is_control, " "));
     let mut body = Vec::with_capacity(reason.len() + 13);
-    body.extend_from_slice(b"{\"error\":\"");
-    for character in reason.chars() {
-        match character {
-            '"' => body.extend_from_slice(b"\\\""),
-            '\\' => body.extend_from_slice(b"\\\\"),
-            '\0'..='\x1F' => body.push(b' '),
-            _ => body.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
-        }
-    }
-    body.extend_from_slice(b"\"}\n");
+    body.extend_from_slice(b"{\"error\":");
+    append_string(one_line.as_deref().unwrap_or(reason), &mut body);
+    body.extend_from_slice(b"}\n");
     body
 }
 

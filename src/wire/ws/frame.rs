@@ -34,6 +34,13 @@ pub fn header(opcode: OpCode, payload_len: usize, into: &mut [u8; MAX_HEADER_BYT
     }
 }
 
+/// Appends the header of a text message of `payload_len` bytes.
+pub fn append_text_header(payload_len: usize, out: &mut Vec<u8>) {
+    let mut head = [0; MAX_HEADER_BYTES];
+    let head_len = header(OpCode::Data(Data::Text), payload_len, &mut head);
+    out.extend_from_slice(&head[..head_len]);
+}
+
 /// A whole frame with `payload` copied in.
 pub fn frame(opcode: OpCode, payload: &[u8]) -> Vec<u8> {
     let mut head = [0; MAX_HEADER_BYTES];

@@ -10,7 +10,7 @@ fn a_grace_that_is_due_has_its_full_at_once_and_then_more_and_more_rarely() {
     let mut bench = Bench::with(Options { resync_ms: 0, ..OPTIONS });
     bench.make_stable();
     bench.follow.doubt(bench.now_ms, true);
-    let request = DataRequest::verified_full(2);
+    let request = RelayRequest::verified_full(2);
     assert!(bench.actions().contains(&Action::Ask { line: 1, request }));
     // It is answered, but not for certain.
     let mut asked_ms = vec![bench.now_ms];

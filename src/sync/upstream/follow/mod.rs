@@ -26,7 +26,7 @@ mod world_steps;
 use std::collections::{HashSet, VecDeque};
 
 use crate::model::environment_id::EnvironmentId;
-use crate::protocol::from_relay::DataRequest;
+use crate::protocol::from_relay::RelayRequest;
 use crate::protocol::status::SyncState;
 
 use super::retry::{Gate, Random, Retry};
@@ -82,7 +82,7 @@ pub(super) enum Action {
     Register,
     /// Send a request for data. If it asks for a full sync, what is pushed from now on is to be remembered until the answer
     /// comes.
-    Ask { line: u64, request: DataRequest },
+    Ask { line: u64, request: RelayRequest },
     /// Send a ping.
     Ping { line: u64 },
     /// Report the agent's status.
@@ -120,7 +120,7 @@ pub(super) enum Fault {
 /// What the data can tell.
 pub(super) trait Data {
     /// The request for what is newer than what is held of this server, if it may be sent.
-    fn since(&self) -> Option<DataRequest>;
+    fn since(&self) -> Option<RelayRequest>;
     /// Numbers a full sync that is about to be asked for.
     fn begin_full(&mut self) -> u64;
 }

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use crate::model::environment_id::EnvironmentId;
+use crate::protocol::from_relay::RelayRequest;
 use crate::protocol::to_relay::MessageKind;
-use crate::protocol::from_relay::DataRequest;
 
 use super::coverage::Coverage;
 use super::line::{Line, Vouches};
@@ -417,12 +417,12 @@ impl Follow {
     }
 
     /// Asks for what is newer, or for everything.
-    fn ask(&mut self, now_ms: u64, number: u64, since: Option<DataRequest>, data: &mut impl Data) {
+    fn ask(&mut self, now_ms: u64, number: u64, since: Option<RelayRequest>, data: &mut impl Data) {
         let awaited = if since.is_none() { Request::Full(data.begin_full()) } else { Request::Since };
-        let mut request = since.unwrap_or_else(DataRequest::full);
+        let mut request = since.unwrap_or_else(RelayRequest::full);
         if let Request::Full(asked) = awaited {
             if self.wish || self.doubt {
-                request = DataRequest::verified_full(asked);
+                request = RelayRequest::verified_full(asked);
             }
             if self.doubt {
                 // Down a chain the answer takes its time, and whoever asks again meanwhile makes it take longer.

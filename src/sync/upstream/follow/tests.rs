@@ -21,19 +21,19 @@ pub(super) const HOME: EnvironmentId = EnvironmentId::from_bytes([1; 16]);
 pub(super) const OTHER: EnvironmentId = EnvironmentId::from_bytes([2; 16]);
 
 /// A request for what is newer.
-pub(super) fn since() -> DataRequest {
-    DataRequest { timestamp_ms: 1, ..DataRequest::default() }
+pub(super) fn since() -> RelayRequest {
+    RelayRequest { timestamp_ms: 1, ..RelayRequest::default() }
 }
 
 /// Data that can be asked for by timestamps once something is held.
 #[derive(Debug, Default)]
 pub(super) struct Holding {
-    since: Option<DataRequest>,
+    since: Option<RelayRequest>,
     asked: u64,
 }
 
 impl Data for Holding {
-    fn since(&self) -> Option<DataRequest> {
+    fn since(&self) -> Option<RelayRequest> {
         self.since.clone()
     }
 
@@ -131,7 +131,10 @@ impl Bench {
         assert_eq!(bench.actions(), [Action::Dial { number: 1, register: true }]);
         bench.follow.registered();
         let asks = bench.dialled(1, Ok(()));
-        assert_eq!(asks, [Action::Ask { line: 1, request: DataRequest::full() }, Action::Report { line: 1 }]);
+        assert_eq!(
+            asks,
+            [Action::Ask { line: 1, request: RelayRequest::full() }, Action::Report { line: 1 }]
+        );
         assert_eq!(bench.follow.state(), SyncState::Starting);
         assert_eq!(bench.full(1, &home(), &[HOME]), Some(1));
         let probe = Action::Ask { line: 1, request: since() };
@@ -425,7 +428,7 @@ fn an_empty_full_is_refused_and_another_asked_for() {
 fn a_provisional_full_is_taken_in_but_answers_only_when_it_is_verified() {
     let mut bench = Bench::stable();
     bench.follow.wish();
-    let request = DataRequest::verified_full(2);
+    let request = RelayRequest::verified_full(2);
     assert!(bench.actions().contains(&Action::Ask { line: 1, request }));
     let provisional = Brought::Full { coverage: &home(), empty: false, provisional: true };
     assert_eq!(bench.follow.message(bench.now_ms, 1, provisional), Take::Everything { answered: None });

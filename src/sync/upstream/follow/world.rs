@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::model::environment_id::EnvironmentId;
-use crate::protocol::to_relay::MessageKind;
 use crate::protocol::status::SyncState;
+use crate::protocol::to_relay::MessageKind;
 
 use super::*;
 
@@ -130,7 +130,7 @@ pub(super) struct Agent {
 }
 
 impl Data for Agent {
-    fn since(&self) -> Option<DataRequest> {
+    fn since(&self) -> Option<RelayRequest> {
         // The world reads the versions from the agent itself.
         (self.fits && self.held.is_some()).then(super::tests::since)
     }

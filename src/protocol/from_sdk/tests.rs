@@ -5,43 +5,43 @@ use serde_json::Value;
 
 const PROPERTIES_MAX: usize = 1000;
 
-fn parse_text(text: &str) -> Incoming {
-    parse(text.as_bytes(), PROPERTIES_MAX)
+fn parse_text(text: &str) -> FromSdk {
+    FromSdk::parse(text.as_bytes(), PROPERTIES_MAX)
 }
 
 fn timestamp(text: &str) -> Option<i64> {
     match parse_text(&format!(r#"{{"messageType":"data-sync","data":{text}}}"#)) {
-        Incoming::DataSync(request) => Some(request.timestamp_ms),
-        Incoming::Ignored(IgnoreReason::BadRequest) => None,
+        FromSdk::DataSync(request) => Some(request.timestamp_ms),
+        FromSdk::Ignored(IgnoreReason::BadRequest) => None,
         other => panic!("{text}: {other:?}"),
     }
 }
 
 /// The plain twin, over a tree (where, too, the last of several members of one name wins).
-fn parse_plainly(text: &str) -> Incoming {
+fn parse_plainly(text: &str) -> FromSdk {
     let Ok(tree) = serde_json::from_str::<Value>(text) else {
-        return Incoming::Ignored(IgnoreReason::NotJson);
+        return FromSdk::Ignored(IgnoreReason::NotJson);
     };
     let (Some(Value::String(message_type)), Some(data)) = (tree.get("messageType"), tree.get("data")) else {
-        return Incoming::Ignored(IgnoreReason::NoEnvelope);
+        return FromSdk::Ignored(IgnoreReason::NoEnvelope);
     };
     match message_type.to_ascii_lowercase().as_str() {
-        "ping" => Incoming::Ping,
-        "echo" => Incoming::Echo,
-        "rp-agent-status" => Incoming::RelayStatus,
+        "ping" => FromSdk::Ping,
+        "echo" => FromSdk::Echo,
+        "rp-agent-status" => FromSdk::RelayStatus,
         "data-sync" => {
             let timestamp_ms = match data.get("timestamp") {
-                _ if !data.is_object() => return Incoming::Ignored(IgnoreReason::BadRequest),
+                _ if !data.is_object() => return FromSdk::Ignored(IgnoreReason::BadRequest),
                 None => 0,
                 Some(Value::Number(number)) => number.as_i64().unwrap_or(0),
-                Some(_) => return Incoming::Ignored(IgnoreReason::BadRequest),
+                Some(_) => return FromSdk::Ignored(IgnoreReason::BadRequest),
             };
             let user = data
                 .get("user")
                 .and_then(|user| user::parse_http(user.to_string().as_bytes(), PROPERTIES_MAX).ok());
-            Incoming::DataSync(DataSync { timestamp_ms, user, user_is_too_large: false })
+            FromSdk::DataSync(SdkRequest { timestamp_ms, user, user_is_too_large: false })
         }
-        _ => Incoming::Ignored(IgnoreReason::UnknownType),
+        _ => FromSdk::Ignored(IgnoreReason::UnknownType),
     }
 }
 
@@ -55,36 +55,31 @@ const PINGS: [&str; 4] = [
 #[test]
 fn a_user_with_too_many_properties_is_none_and_the_rest_of_the_message_is_read() {
     let text = r#"{"data":{"user":{"keyId":"k","customizedProperties":[{},{},{}]},"timestamp":7},"messageType":"data-sync"}"#;
-    let request = |max| match parse(text.as_bytes(), max) {
-        Incoming::DataSync(request) => request,
+    let request = |max| match FromSdk::parse(text.as_bytes(), max) {
+        FromSdk::DataSync(request) => request,
         other => panic!("{other:?}"),
     };
     assert!(request(3).user.is_some() && !request(3).user_is_too_large);
-    assert_eq!(request(2), DataSync { timestamp_ms: 7, user: None, user_is_too_large: true });
+    assert_eq!(request(2), SdkRequest { timestamp_ms: 7, user: None, user_is_too_large: true });
 }
 
 #[test]
 fn the_short_way_for_pings_says_what_the_long_way_says() {
     for ping in PINGS {
-        assert_eq!(parse_text(ping), Incoming::Ping);
-        assert_eq!(parse_any(ping.as_bytes(), PROPERTIES_MAX), Ok(Incoming::Ping));
+        assert_eq!(parse_text(ping), FromSdk::Ping);
+        assert_eq!(parse_any(ping.as_bytes(), PROPERTIES_MAX), Ok(FromSdk::Ping));
     }
-}
-
-#[test]
-fn the_pong_is_one_text_frame() {
-    assert_eq!(PONG_FRAME, crate::wire::ws::frame::text_frame(PONG));
 }
 
 #[test]
 fn tells_the_types_apart_in_either_case() {
     for (text, expected) in [
-        (r#" { "data" : [1] , "messageType" : "PING" } "#, Incoming::Ping),
-        (r#"{"messageType":"p\u0069ng","data":0}"#, Incoming::Ping),
-        (r#"{"messageType":"Echo","data":{"é":1}}"#, Incoming::Echo),
-        (r#"{"messageType":"rp-agent-status","data":{}}"#, Incoming::RelayStatus),
-        (r#"{"messageType":"echo","messageType":"ping","data":null}"#, Incoming::Ping),
-        (r#"{"messageType":5,"messageType":"ping","data":null}"#, Incoming::Ping),
+        (r#" { "data" : [1] , "messageType" : "PING" } "#, FromSdk::Ping),
+        (r#"{"messageType":"p\u0069ng","data":0}"#, FromSdk::Ping),
+        (r#"{"messageType":"Echo","data":{"é":1}}"#, FromSdk::Echo),
+        (r#"{"messageType":"rp-agent-status","data":{}}"#, FromSdk::RelayStatus),
+        (r#"{"messageType":"echo","messageType":"ping","data":null}"#, FromSdk::Ping),
+        (r#"{"messageType":5,"messageType":"ping","data":null}"#, FromSdk::Ping),
     ] {
         assert_eq!(parse_text(text), expected, "{text}");
     }
@@ -114,10 +109,10 @@ fn what_is_not_understood_is_ignored_for_a_reason() {
         (r#"{"messageType":"data-sync","data":null}"#, IgnoreReason::BadRequest),
         (r#"{"messageType":"data-sync","data":[]}"#, IgnoreReason::BadRequest),
     ] {
-        assert_eq!(parse_text(text), Incoming::Ignored(reason), "{text}");
+        assert_eq!(parse_text(text), FromSdk::Ignored(reason), "{text}");
     }
     let not_utf8 = b"{\"messageType\":\"ping\",\"data\":\"\xFF\"}";
-    assert_eq!(parse(not_utf8, PROPERTIES_MAX), Incoming::Ignored(IgnoreReason::NotJson));
+    assert_eq!(FromSdk::parse(not_utf8, PROPERTIES_MAX), FromSdk::Ignored(IgnoreReason::NotJson));
 }
 
 #[test]
@@ -148,7 +143,7 @@ fn timestamps_are_read_as_dotnet_reads_them() {
 #[test]
 fn a_user_comes_along_if_it_is_valid() {
     let key_of = |data: &str| match parse_text(&format!(r#"{{"messageType":"data-sync","data":{data}}}"#)) {
-        Incoming::DataSync(request) => request.user.map(|user| user.key_id().to_owned()),
+        FromSdk::DataSync(request) => request.user.map(|user| user.key_id().to_owned()),
         other => panic!("{data}: {other:?}"),
     };
     assert_eq!(key_of(r#"{"timestamp":0,"user":{"keyId":"u1","name":"n"}}"#).as_deref(), Some("u1"));
@@ -170,7 +165,7 @@ fn a_user_comes_along_if_it_is_valid() {
 #[test]
 fn debug_output_of_a_request_hides_the_user() {
     let request = parse_text(r#"{"messageType":"data-sync","data":{"user":{"keyId":"alice"}}}"#);
-    assert!(matches!(request, Incoming::DataSync(DataSync { user: Some(_), .. })));
+    assert!(matches!(request, FromSdk::DataSync(SdkRequest { user: Some(_), .. })));
     assert!(!format!("{request:?}").contains("alice"));
 }
 
@@ -229,7 +224,7 @@ proptest! {
 
     #[test]
     fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-        let _ = parse(&bytes, PROPERTIES_MAX);
+        let _ = FromSdk::parse(&bytes, PROPERTIES_MAX);
     }
 }
 

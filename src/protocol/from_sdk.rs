@@ -1,49 +1,35 @@
-//! Messages that SDKs send on a stream: `{"messageType": string, "data": any}`.
+//! What an SDK says on a stream: `{"messageType": string, "data": any}`.
 //!
-//! Must not answer or judge who may send what: a server SDK's message is parsed like a client's. Whatever is not
-//! understood is ignored with a reason, never an error: the connection stays open, as with FeatBit's server.
+//! Must not decide who may send what: a message of a server SDK is parsed like one of a client SDK. A message that is
+//! not understood is ignored for a reason, and is no error: the connection stays open, as with FeatBit's server.
 
 use super::json::{Cursor, Kind, NotJson, RawText};
 use super::user::{self, UserFault};
 use crate::model::user::User;
 
-/// The answer to a ping, word for word.
-pub const PONG: &[u8] = br#"{"messageType":"pong","data":{}}"#;
-
-/// [`PONG`] as a whole WebSocket frame.
-pub const PONG_FRAME: &[u8] = &{
-    assert!(PONG.len() < 126);
-    let mut frame = [0; PONG.len() + 2];
-    frame[0] = 0x81;
-    frame[1] = PONG.len() as u8;
-    let (_, payload) = frame.split_at_mut(2);
-    payload.copy_from_slice(PONG);
-    frame
-};
-
-/// A message, as far as the agent cares.
+/// A message, as far as the agent uses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Incoming {
-    /// To be answered with [`PONG`].
+pub enum FromSdk {
+    /// To be answered with a pong.
     Ping,
     /// To be answered with the same text.
     Echo,
     /// A request for flags.
-    DataSync(DataSync),
-    /// The status of a relay agent, which an agent takes note of and does not answer.
+    DataSync(SdkRequest),
+    /// The status of a relay agent, which gets no answer.
     RelayStatus,
     /// Nothing to do.
     Ignored(IgnoreReason),
 }
 
-/// A request for everything that changed since a time.
+/// `data-sync`: a request for the flags that changed since a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DataSync {
+pub struct SdkRequest {
     /// The newest `updatedAt` that the SDK has, in Unix milliseconds; 0 asks for everything.
     pub timestamp_ms: i64,
-    /// The user to evaluate for: only client SDKs send one, and one that is not valid counts as none.
+    /// The user to evaluate for. Only client SDKs send one; one that is not valid counts as none.
     pub user: Option<User>,
-    /// There is none because it has more custom properties than allowed.
+    /// Whether there is no user because it has more custom properties than allowed.
     pub user_is_too_large: bool,
 }
 
@@ -78,35 +64,37 @@ impl From<NotJson> for IgnoreReason {
     }
 }
 
-/// Parses a message, text or binary. A user may have up to `properties_max` custom properties.
-pub fn parse(message: &[u8], properties_max: usize) -> Incoming {
-    // What the SDKs send every few seconds, word for word: Node, browser, Java; Rust, .NET; Go; Python.
-    match message {
-        br#"{"messageType":"ping","data":null}"#
-        | br#"{"messageType":"ping","data":{}}"#
-        | br#"{"messageType":"ping","data":{"timestamp":0}}"#
-        | br#"{"messageType": "ping", "data": null}"# => Incoming::Ping,
-        _ => parse_any(message, properties_max).unwrap_or_else(Incoming::Ignored),
+impl FromSdk {
+    /// Parses a message, text or binary. A user may have up to `properties_max` custom properties.
+    pub fn parse(message: &[u8], properties_max: usize) -> Self {
+        // The exact pings that the SDKs send every few seconds: Node, browser, Java; Rust, .NET; Go; Python.
+        match message {
+            br#"{"messageType":"ping","data":null}"#
+            | br#"{"messageType":"ping","data":{}}"#
+            | br#"{"messageType":"ping","data":{"timestamp":0}}"#
+            | br#"{"messageType": "ping", "data": null}"# => FromSdk::Ping,
+            _ => parse_any(message, properties_max).unwrap_or_else(FromSdk::Ignored),
+        }
     }
 }
 
-fn parse_any(message: &[u8], properties_max: usize) -> Result<Incoming, IgnoreReason> {
+fn parse_any(message: &[u8], properties_max: usize) -> Result<FromSdk, IgnoreReason> {
     let text = simdutf8::basic::from_utf8(message).map_err(|_| IgnoreReason::NotJson)?;
     if let Some(asked) = usual_data_sync(text, properties_max) {
-        return Ok(Incoming::DataSync(asked));
+        return Ok(FromSdk::DataSync(asked));
     }
     let envelope = Envelope::parse(text)?;
     let (Some(message_type), Some(data)) = (envelope.message_type, envelope.data) else {
         return Err(IgnoreReason::NoEnvelope);
     };
     if message_type.is_in_any_case("data-sync") {
-        data_sync(&mut Cursor::new(data), properties_max).map(Incoming::DataSync)
+        data_sync(&mut Cursor::new(data), properties_max).map(FromSdk::DataSync)
     } else if message_type.is_in_any_case("ping") {
-        Ok(Incoming::Ping)
+        Ok(FromSdk::Ping)
     } else if message_type.is_in_any_case("echo") {
-        Ok(Incoming::Echo)
+        Ok(FromSdk::Echo)
     } else if message_type.is_in_any_case("rp-agent-status") {
-        Ok(Incoming::RelayStatus)
+        Ok(FromSdk::RelayStatus)
     } else {
         Err(IgnoreReason::UnknownType)
     }
@@ -151,8 +139,8 @@ impl<'t> Envelope<'t> {
 }
 
 /// A request for flags whose members stand as most SDKs write them: its `data` need not be skipped before it is read.
-/// Whatever else it may be is left to the long way.
-fn usual_data_sync(text: &str, properties_max: usize) -> Option<DataSync> {
+/// Any other message is left to the general parser.
+fn usual_data_sync(text: &str, properties_max: usize) -> Option<SdkRequest> {
     const START: &str = r#"{"messageType":"data-sync","data":"#;
     if !text.starts_with(START) {
         return None;
@@ -164,7 +152,7 @@ fn usual_data_sync(text: &str, properties_max: usize) -> Option<DataSync> {
 }
 
 /// `data` of a request for flags. Names are compared as they are, those within the user in either case.
-fn data_sync(cursor: &mut Cursor<'_>, properties_max: usize) -> Result<DataSync, IgnoreReason> {
+fn data_sync(cursor: &mut Cursor<'_>, properties_max: usize) -> Result<SdkRequest, IgnoreReason> {
     if cursor.kind()? != Kind::Object {
         return Err(IgnoreReason::BadRequest);
     }
@@ -188,9 +176,8 @@ fn data_sync(cursor: &mut Cursor<'_>, properties_max: usize) -> Result<DataSync,
     })?;
     let timestamp_ms = timestamp_ms.ok_or(IgnoreReason::BadRequest)?;
     let user_is_too_large = user == Err(UserFault::TooManyProperties);
-    Ok(DataSync { timestamp_ms, user: user.ok(), user_is_too_large })
+    Ok(SdkRequest { timestamp_ms, user: user.ok(), user_is_too_large })
 }
 
 #[cfg(test)]
-#[path = "message_tests.rs"]
 mod tests;
