@@ -352,13 +352,12 @@ fn polls_see_what_streams_see() {
     set(&server, &two_flags(1), "a", "v1", 1000);
     sdk.wait_variation("a", "v1");
     let secret = two_flags(1).secret(Kind::Server);
-    let target = format!("{}?timestamp={}", common::raw::SERVER_POLL, START_MS);
-    let answer = agent.get(&target, &[("Authorization", &secret)]).expect(200).json();
-    let flags = answer["data"]["featureFlags"].as_array().unwrap();
+    let data = agent.poll_newer(&secret, START_MS);
+    let flags = data["featureFlags"].as_array().unwrap();
     assert_eq!(flags.len(), 1);
     assert_eq!(flags[0], sdk.flags["a"]);
     let client = two_flags(1).secret(Kind::Client);
-    assert_eq!(agent.evaluate(&client, &user("ann", &[]))["a"]["variation"], "false");
+    agent.wait_evaluated(&client, &user("ann", &[]), "a", "false");
 }
 
 #[test]
