@@ -38,8 +38,9 @@ fn full(server: &Server, change: impl FnOnce(&mut Value)) -> Answer {
     Answer::Text(full.to_string())
 }
 
-fn left_out(agent: &Agent) -> f64 {
-    agent.metric("featbit_agent_upstream_full_left_out", "")
+/// Waits until the last full sync had so many items that could not be read.
+fn wait_left_out(agent: &Agent, count: f64) {
+    agent.wait_metric("featbit_agent_upstream_full_left_out", "", count);
 }
 
 #[test]
@@ -68,11 +69,12 @@ fn a_flag_that_cannot_be_read_does_not_keep_the_others_from_syncing() {
     server.wait_request(1);
 
     agent.wait_stable();
-    assert_eq!(left_out(&agent), 1.0);
-    assert!(agent.metric("featbit_agent_upstream_items_left_out_total", r#"kind="flag""#) >= 1.0);
+    wait_left_out(&agent, 1.0);
+    agent.wait_metric_at_least("featbit_agent_upstream_items_left_out_total", r#"kind="flag""#, 1.0);
     let place = "data.items[0].featureFlags[0].variations";
-    let error = agent.status()["agent"]["upstream"]["lastError"]["message"].to_string();
-    assert!(error.contains(place), "{error}");
+    agent.wait_status("the error names the place", |status| {
+        status["agent"]["upstream"]["lastError"]["message"].to_string().contains(place)
+    });
     // Again, and it is not said again, nor asked for in a loop.
     let fulls = server.fulls();
     set_unseen(&server, &two_flags(2), "b", "v1", 2000);
@@ -80,16 +82,15 @@ fn a_flag_that_cannot_be_read_does_not_keep_the_others_from_syncing() {
     agent.resync();
     other.wait_variation("b", "v1");
     assert_eq!(server.fulls(), fulls + 1);
-    let log = agent.log();
-    assert_eq!(log.lines().filter(|line| line.contains("ERROR")).count(), 1, "{log}");
-    assert!(log.contains(place), "{log}");
+    agent.wait_line(place);
+    assert_eq!(agent.lines("ERROR").len(), 1, "{}", agent.log());
 
     // Once it can be read, all is as the server has it.
     set(&server, &two_flags(1), "a", "v1", 6000);
     one.wait_variation("a", "v1");
     server.script(|script| script.answers.clear());
     agent.resync();
-    wait_until("all can be read", SOON, || (left_out(&agent) == 0.0).then_some(()));
+    wait_left_out(&agent, 0.0);
     one.expect_nothing_new();
     other.expect_nothing_new();
 }
@@ -136,7 +137,7 @@ fn a_pushed_flag_that_cannot_be_read_stays_as_it_is_and_is_asked_for_once() {
     assert_eq!(one.variation("a"), Some("v0"));
     agent.wait_stable();
     assert_eq!(server.open_relays().len(), 1);
-    assert_eq!(agent.metric("featbit_agent_upstream_items_left_out_total", r#"kind="flag""#), 1.0);
+    agent.wait_metric("featbit_agent_upstream_items_left_out_total", r#"kind="flag""#, 1.0);
 }
 
 /// What went wrong: a date that makes the Go SDK reconnect 800 times a second was passed on.
@@ -148,11 +149,8 @@ fn a_pushed_flag_with_a_date_that_no_sdk_counts_is_left_out() {
     serve(&mut far, "v1");
     far["updatedAt"] = json!("2262-04-11T00:00:00.000Z");
     server.wait_request(0).send(&flag_patch(&far));
-    wait_until("it is counted", SOON, || {
-        let left_out = agent.metric("featbit_agent_upstream_items_left_out_total", r#"kind="flag""#);
-        (left_out >= 1.0).then_some(())
-    });
-    assert!(agent.log().contains("is after 2262-04-10"), "{}", agent.log());
+    agent.wait_metric_at_least("featbit_agent_upstream_items_left_out_total", r#"kind="flag""#, 1.0);
+    agent.wait_line("is after 2262-04-10");
     set(&server, &two_flags(1), "b", "v1", 2000);
     one.wait_variation("b", "v1");
     assert_eq!(one.variation("a"), Some("v0"));
@@ -172,9 +170,8 @@ fn what_a_server_says_that_stops_sdks_is_served_and_named_in_the_log() {
         flag
     };
     let told = || {
-        let log = agent.log();
-        let lines = log.lines().filter(|line| line.contains("the Java SDK stops for good"));
-        lines.filter(|line| line.contains(r#"(flag "a")"#)).count()
+        let lines = agent.lines("the Java SDK stops for good");
+        lines.iter().filter(|line| line.contains(r#"(flag "a")"#)).count()
     };
     server.wait_request(0).send(&flag_patch(&harm(1000)));
     one.wait_variation("a", "v1");
@@ -194,7 +191,7 @@ fn a_flag_that_cannot_be_read_at_the_start_is_the_only_one_that_is_missing() {
     agent.wait_stable();
     let one = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
     assert_eq!((one.flags.len(), one.variation("b")), (2, Some("v0")));
-    assert_eq!(left_out(&agent), 1.0);
+    wait_left_out(&agent, 1.0);
     let other = Watcher::server(&agent, &two_flags(2).secret(Kind::Server));
     assert_eq!(other.flags.len(), 2);
 }
@@ -207,7 +204,7 @@ fn a_full_sync_of_which_no_flag_can_be_read_is_refused_whole() {
     agent.wait_stable();
     assert_eq!(server.fulls(), 2);
     assert_eq!(Watcher::server(&agent, &two_flags(1).secret(Kind::Server)).flags.len(), 2);
-    assert_eq!(agent.metric("featbit_agent_upstream_messages_unused_total", r#"reason="faulty""#), 1.0);
+    agent.wait_metric("featbit_agent_upstream_messages_unused_total", r#"reason="faulty""#, 1.0);
 }
 
 #[test]
@@ -230,13 +227,13 @@ fn a_secret_that_cannot_be_read_is_not_revoked_for_that() {
     agent.resync();
     assert_eq!(first.expect_close(SOON), Some(4003));
     second.expect_nothing_new();
-    assert!(agent.metric("featbit_agent_upstream_items_left_out_total", r#"kind="secret""#) >= 1.0);
+    agent.wait_metric_at_least("featbit_agent_upstream_items_left_out_total", r#"kind="secret""#, 1.0);
     // Where it cannot be told which one it is, none is revoked, and none that is unknown is sent away for good.
     server.script(|script| script.answers.clear());
     // One for the call, one for the unknown secret, if it does not come in time for the first.
     server.next_answers([0, 1].map(|_| full(&server, |item| item["secrets"] = json!([null]))));
     agent.resync();
-    wait_until("the answer", SOON, || (left_out(&agent) == 1.0).then_some(()));
+    wait_left_out(&agent, 1.0);
     let mut made_up = Watcher::knock(&agent, &two_flags(9).secret(Kind::Server));
     assert_eq!(made_up.expect_close(SOON), Some(1011));
     second.expect_nothing_new();

@@ -11,7 +11,6 @@ use common::server::Server;
 use common::server::model::{data_sync, environment_full};
 use common::server::relay::Relay;
 use common::watcher::Watcher;
-use common::{SOON, wait_until};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -30,9 +29,7 @@ fn in_touch(server: &Server) -> (Agent, Watcher, Watcher, Arc<Relay>) {
     (agent, sdk, client, relay)
 }
 
-fn unused(agent: &Agent, reason: &str) -> f64 {
-    agent.metric("featbit_agent_upstream_messages_unused_total", &format!(r#"reason="{reason}""#))
-}
+const UNUSED: &str = "featbit_agent_upstream_messages_unused_total";
 
 /// What went wrong: FeatBit 6 sends the whole of an environment after a recovery, which was counted as unknown, and the
 /// agent stayed Stable on stale data.
@@ -54,8 +51,8 @@ fn the_whole_of_an_environment_that_comes_unasked_is_taken_in() {
     let again = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
     assert!(!again.is_client());
     assert_eq!(server.fulls(), 1, "nothing was asked for");
-    assert_eq!(agent.metric("featbit_agent_upstream_syncs_total", r#"kind="environment""#), 1.0);
-    wait_until("the line", SOON, || agent.log().contains("the whole of one environment").then_some(()));
+    agent.wait_metric("featbit_agent_upstream_syncs_total", r#"kind="environment""#, 1.0);
+    agent.wait_line("the whole of one environment");
     // And single changes go on.
     set(&server, &two_flags(1), "a", "v0", 2000);
     sdk.wait_variation("a", "v0");
@@ -81,8 +78,8 @@ fn an_environment_that_comes_unasked_and_empty_or_with_another_asks_for_everythi
         sdk.wait_variation("a", "v0");
         assert_eq!(sdk.variation("b"), Some("v0"));
     }
-    assert_eq!(unused(&agent, "empty"), 2.0);
-    assert_eq!(unused(&agent, "unknown"), 0.0);
+    agent.wait_metric(UNUSED, r#"reason="empty""#, 2.0);
+    agent.wait_metric(UNUSED, r#"reason="unknown""#, 0.0);
 }
 
 #[test]
@@ -92,8 +89,8 @@ fn an_environment_that_comes_unasked_and_is_not_held_asks_for_everything() {
     server.create_environment(two_flags(3));
     server.add_to_scope(common::agent::API_KEY, &two_flags(3).id);
     relay.send(&environment_full(&two_flags(3)));
-    wait_until("the new environment", SOON, || {
-        agent.status()["serves"].as_str().is_some_and(|serves| serves.split(',').count() == 3).then_some(())
+    agent.wait_status("the new environment", |status| {
+        status["serves"].as_str().is_some_and(|serves| serves.split(',').count() == 3)
     });
     sdk.expect_nothing_new();
     Watcher::server(&agent, &two_flags(3).secret(Kind::Server));
@@ -114,7 +111,7 @@ fn what_cannot_be_read_of_an_environment_that_comes_unasked_stays_as_it_is_held(
         sdk.wait_variation("c", "v1");
         assert_eq!(sdk.variation("b"), Some("v0"), "held");
     }
-    assert_eq!(agent.metric("featbit_agent_upstream_items_left_out_total", r#"kind="flag""#), 1.0);
+    agent.wait_metric("featbit_agent_upstream_items_left_out_total", r#"kind="flag""#, 1.0);
 }
 
 /// What went wrong: what the agent did not know was counted and passed over, whatever it would have changed.
@@ -136,8 +133,8 @@ fn messages_of_unknown_kinds_are_named_once_and_answered_by_a_full_sync() {
         relay.send(r#"{"messageType":"data-sync","data":{"eventType":"commit\n7"}}"#);
     }
     relay.send(&data_sync("rp_patch", std::iter::empty()));
-    wait_until("the last message", SOON, || (unused(&agent, "unknown") >= 52.0).then_some(()));
-    wait_until("the last line", SOON, || agent.log().contains("(messageType").then_some(()));
+    agent.wait_metric_at_least(UNUSED, r#"reason="unknown""#, 52.0);
+    agent.wait_line("(messageType");
     let log = agent.log();
     let told = |part: &str| log.lines().filter(|line| line.contains(part)).count();
     assert_eq!(told("does not know"), 2, "{log}");
@@ -176,8 +173,8 @@ fn what_is_pending_decides_nothing_and_brings_no_warning() {
         sdk.wait_variation("a", "v1");
     }
     assert_eq!(server.fulls(), 1);
+    agent.wait_line("warnings=0");
     let log = agent.log();
     let warned = log.lines().filter(|line| line.contains("WARN") && !line.contains("somaxconn"));
     assert_eq!(warned.collect::<Vec<_>>(), [""; 0]);
-    assert!(log.contains("warnings=0"), "{log}");
 }

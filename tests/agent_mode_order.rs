@@ -7,12 +7,12 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::SOON;
 use common::agent::{Agent, Builder};
 use common::dataset::{Dataset, Environment, Kind, told, user};
 use common::server::Server;
 use common::strict::StrictSdk;
 use common::ws::{Next, Stream};
+use common::{SOON, wait_until};
 use serde_json::{Value, json};
 
 const SERVER_POLL: &str = "/api/public/sdk/server/latest-all";
@@ -64,22 +64,22 @@ impl Sdk {
             }
         }
         let mut sdk = Self { stream, secret, is_client, items: Items::new() };
-        sdk.wait(agent, environment);
+        sdk.wait(agent, environment, 1);
         sdk
     }
 
-    /// Reads or polls until it has what the environment has; a poll then brings nothing more.
-    fn wait(&mut self, agent: &Agent, environment: &Environment) {
-        if self.stream.is_none() {
-            let answer = self.poll(agent);
-            self.take(answer.expect("something to take"));
-        }
-        while !self.has(agent, environment) {
-            let stream = self.stream.as_mut().expect("who polls has everything at once");
-            match stream.next_within(SOON) {
-                Next::Message(message) => self.take(message),
-                other => panic!("{other:?}; it has {:?}", self.items),
-            }
+    /// Reads or polls until it has what the environment has, at least of this version; a poll then brings nothing more.
+    fn wait(&mut self, agent: &Agent, environment: &Environment, version_ms: i64) {
+        while !self.has(agent, environment, version_ms) {
+            let message = match &mut self.stream {
+                // The reactor that answers may not have taken in every message yet.
+                None => wait_until("something newer in a poll", SOON, || self.poll(agent)),
+                Some(stream) => match stream.next_within(SOON) {
+                    Next::Message(message) => message,
+                    other => panic!("{other:?}; it has {:?}", self.items),
+                },
+            };
+            self.take(message);
         }
         // A flag whose segment has changed may say the same, and is sent all the same.
         if let Some(stream) = &mut self.stream {
@@ -91,13 +91,19 @@ impl Sdk {
             }
             self.take(message);
         }
-        assert!(self.has(agent, environment));
+        assert!(self.has(agent, environment, version_ms));
         assert_eq!(self.poll(agent), None, "who is up to date is sent nothing");
     }
 
-    fn has(&self, agent: &Agent, environment: &Environment) -> bool {
+    fn has(&self, agent: &Agent, environment: &Environment, version: i64) -> bool {
+        if version_ms(&self.items) < version {
+            return false;
+        }
         if self.is_client {
-            let now = agent.evaluate(&self.secret, &user("ann", &[]));
+            let now = wait_until("an evaluation of this version", SOON, || {
+                let flags = agent.evaluate(&self.secret, &user("ann", &[]));
+                flags.values().any(|flag| told(flag) >= version).then_some(flags)
+            });
             let mine = self.items.iter().map(|((_, key), flag)| (key, &flag["variation"]));
             return mine.eq(now.iter().map(|(key, flag)| (key, flag.get("variation").unwrap_or(flag))));
         }
@@ -172,6 +178,7 @@ fn every_kind_of_sdk_takes_changes_in_any_order_of_their_dates() {
             relay.send(&message.to_string());
         }
         strict.iter_mut().for_each(|sdk| sdk.wait_for(environment));
-        others.iter_mut().for_each(|sdk| sdk.wait(&agent, environment));
+        let version_ms = strict[0].version_ms();
+        others.iter_mut().for_each(|sdk| sdk.wait(&agent, environment, version_ms));
     }
 }

@@ -149,12 +149,10 @@ fn pings_of_the_protocol_are_answered() {
 fn while_the_server_is_away_everything_goes_on_being_served_and_operators_are_told() {
     let server = server();
     let (agent, mut sdk, _client) = in_touch(&server);
-    assert_eq!(agent.status()["syncState"], "Stable");
+    agent.wait_status("in touch", |status| status["syncState"] == "Stable");
     server.die();
     agent.wait_readiness(200, "Degraded");
-    let status = wait_until("the state", SOON, || {
-        Some(agent.status()).filter(|status| status["syncState"] == "Interrupted")
-    });
+    let status = agent.wait_status("interrupted", |status| status["syncState"] == "Interrupted");
     assert_eq!(status["serves"], "project-1:production");
     sdk.expect_nothing_new();
     let newcomer = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
@@ -164,7 +162,7 @@ fn while_the_server_is_away_everything_goes_on_being_served_and_operators_are_to
     agent.get(&poll, &[("Authorization", &secret)]).expect(200);
     server.come();
     agent.wait_stable();
-    assert_eq!(agent.status()["syncState"], "Stable");
+    agent.wait_status("in touch again", |status| status["syncState"] == "Stable");
     sdk.expect_nothing_new();
     // The new connection was told of the change of state.
     let relay = server.wait_request(server.relays().len() - 1);
@@ -262,8 +260,8 @@ fn a_long_row_of_failures_ends_in_order() {
         assert_eq!(sdk.events, ["full", "patch"]);
     }
     agent.wait_stable();
-    assert!(agent.metric("featbit_agent_upstream_dial_failures_total", "") >= 1.0, "failures are counted");
-    assert!(agent.metric("featbit_agent_upstream_streams_ended_total", "") >= 4.0, "ends are counted");
+    agent.wait_metric_at_least("featbit_agent_upstream_dial_failures_total", "", 1.0);
+    agent.wait_metric_at_least("featbit_agent_upstream_streams_ended_total", "", 4.0);
 }
 
 #[test]

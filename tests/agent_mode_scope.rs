@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use common::agent::{API_KEY, Agent, Builder};
 use common::dataset::{Dataset, Kind, user};
-use common::following::{GRACE, set, set_unseen, two_flags};
+use common::following::{GRACE, change, serves, set, set_unseen, two_flags};
 use common::sdk::{Fleet, Mode};
 use common::server::Server;
 use common::server::held::Holding;
@@ -54,15 +54,8 @@ fn settled(server: &Server) -> Arc<Relay> {
 
 /// Both environments are served and pushed to, and the SDK of the first has noticed nothing but its own changes.
 fn both_live(server: &Server, agent: &Agent, first: &mut Watcher, later_ms: i64) {
-    let mut second = Watcher::server(agent, &two_flags(2).secret(Kind::Server));
-    let variation = if second.variation("b") == Some("v0") { "v1" } else { "v0" };
-    set(server, &two_flags(2), "b", variation, later_ms);
-    second.wait_variation("b", variation);
-    second.expect_nothing_new();
-    let variation = if first.variation("b") == Some("v0") { "v1" } else { "v0" };
-    set(server, &two_flags(1), "b", variation, later_ms);
-    first.wait_variation("b", variation);
-    first.expect_nothing_new();
+    serves(agent, server, &two_flags(2), "b", later_ms);
+    change(server, &two_flags(1), "b", later_ms, &mut [first]);
     assert_eq!(first.events.iter().filter(|event| *event == "full").count(), 1);
 }
 
@@ -309,7 +302,7 @@ fn an_environment_that_leaves_ends_its_sdks_after_the_grace_and_nobody_elses() {
     first.wait_variation("a", "v1");
     first.expect_nothing_new();
     assert!(server.fulls() <= asked + 2, "{} and then {}", asked, server.fulls());
-    assert_eq!(agent.status()["serves"], "project-1:production");
+    agent.wait_status("the one that stayed", |status| status["serves"] == "project-1:production");
 }
 
 #[test]
@@ -323,7 +316,7 @@ fn an_environment_that_leaves_and_comes_back_within_the_grace_costs_nobody() {
     let mut second = Watcher::server(&agent, &two_flags(2).secret(Kind::Server));
     server.remove_from_scope(API_KEY, &two_flags(2).id);
     agent.resync();
-    wait_until("it is gone", SOON, || (agent.status()["serves"] == "project-1:production").then_some(()));
+    agent.wait_status("it is gone", |status| status["serves"] == "project-1:production");
     second.expect_nothing_new();
     server.add_to_scope(API_KEY, &two_flags(2).id);
     set_unseen(&server, &two_flags(2), "a", "v1", 1000);
@@ -342,7 +335,7 @@ fn a_scope_that_becomes_empty_is_not_believed_at_once() {
     server.remove_from_scope(API_KEY, &two_flags(1).id);
     agent.resync();
     wait_until("the full sync", SOON, || (server.fulls() >= 2).then_some(()));
-    wait_until("the report", SOON, || agent.log().contains("ERROR").then_some(()));
+    agent.wait_line("ERROR");
     agent.wait_readiness(200, "Degraded");
     first.expect_nothing_new();
     Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
@@ -366,10 +359,15 @@ fn a_first_full_without_any_secret_is_no_data() {
     assert_eq!(agent.readiness().0, 503);
     let status = agent.status();
     assert_eq!((&status["syncState"], &status["serves"]), (&json!("Starting"), &json!("")), "{status}");
-    assert_eq!(agent.metric("featbit_agent_upstream_messages_unused_total", r#"reason="empty""#), 2.0);
-    let logged = |part: &str| agent.log().lines().filter(|line| line.contains(part)).count();
-    wait_until("the report", SOON, || (logged("ERROR") == 1).then_some(()));
-    assert_eq!(logged("without any secret"), 1, "{}", agent.log());
+    agent.wait_metric("featbit_agent_upstream_messages_unused_total", r#"reason="empty""#, 2.0);
+    agent.wait_line("ERROR");
+    agent.wait_line("without any secret");
+    assert_eq!(
+        (agent.lines("ERROR").len(), agent.lines("without any secret").len()),
+        (1, 1),
+        "{}",
+        agent.log()
+    );
     let mut early = Watcher::knock(&agent, &two_flags(1).secret(Kind::Server));
     server.release();
     early.expect_full();

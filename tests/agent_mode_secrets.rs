@@ -95,7 +95,8 @@ fn a_full_sync_that_was_under_way_when_a_secret_was_first_seen_proves_nothing() 
     // Made when the answer to the request was.
     server.create_secret(&two_flags(1).id, Kind::Server, 1);
     let mut sdk = Watcher::knock(&agent, &secret(1));
-    wait_until("it is held", SOON, || (agent.metric("featbit_agent_connections", "") > 1.0).then_some(()));
+    // One that waits for a verdict has no kind yet.
+    agent.wait_metric("featbit_agent_connections", r#"kind="other""#, 1.0);
     server.release();
     sdk.expect_full();
     assert_eq!(server.fulls(), 3);
@@ -200,7 +201,7 @@ fn a_secret_taken_away_ends_its_sdks_after_the_grace_and_nobody_elses() {
     server.revoke_secret(&two_flags(1).id, &secret(1));
     agent.resync();
     assert_eq!(sdk.expect_close(SOON + GRACE), Some(4003));
-    assert_eq!(Watcher::knock(&agent, &secret(1)).expect_close(SOON), Some(4003));
+    assert_eq!(agent.wait_refused(&secret(1)), Some(4003));
     for other in &mut others {
         other.expect_nothing_new();
         assert_eq!(other.events, ["full"]);
@@ -232,9 +233,10 @@ fn one_full_sync_that_lacks_a_secret_ends_nobody() {
     set(&server, &two_flags(1), "a", "v0", 2000);
     sdk.wait_variation("a", "v0");
     sdk.expect_nothing_new();
-    wait_until("the log", SOON, || agent.log().contains("is due; they stay in service").then_some(()));
+    agent.wait_line("is due; they stay in service");
     Watcher::server(&agent, &secret(1));
-    assert_eq!(agent.metric("featbit_agent_secrets", ""), 5.0, "none is gone");
+    // None is gone.
+    agent.wait_metric("featbit_agent_secrets", "", 5.0);
 }
 
 #[test]
@@ -293,11 +295,9 @@ fn a_full_sync_that_says_nothing_of_secrets_revokes_none() {
         sdk.wait_variation("a", variation);
         sdk.expect_nothing_new();
     }
-    let unused = |reason: &str| {
-        agent.metric("featbit_agent_upstream_messages_unused_total", &format!(r#"reason="{reason}""#))
-    };
-    assert_eq!((unused("faulty"), unused("empty")), (4.0, 2.0));
-    wait_until("the log", SOON, || agent.log().contains("data.items[0].secrets").then_some(()));
+    agent.wait_metric("featbit_agent_upstream_messages_unused_total", r#"reason="faulty""#, 4.0);
+    agent.wait_metric("featbit_agent_upstream_messages_unused_total", r#"reason="empty""#, 2.0);
+    agent.wait_line("data.items[0].secrets");
 }
 
 #[test]
@@ -355,8 +355,9 @@ fn a_secret_or_token_of_an_unknown_form_is_put_off_where_a_server_is_followed() 
             assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")), "{target} {shown}");
         }
     }
-    assert!(agent.metric("featbit_agent_refusals_total", r#"reason="unknown_form""#) >= 20.0);
-    assert_eq!(agent.log().matches("of a form that this agent does not know").count(), 1, "{}", agent.log());
+    agent.wait_metric_at_least("featbit_agent_refusals_total", r#"reason="unknown_form""#, 20.0);
+    agent.wait_line("of a form that this agent does not know");
+    assert_eq!(agent.lines("of a form that this agent does not know").len(), 1, "{}", agent.log());
     assert_eq!(server.fulls(), 1, "which no full sync would change");
     // What is nothing at all, or of a type that does not exist, is still refused.
     let good = token(&secret(0), now_ms(), 2);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::agent::{API_KEY, Agent, Builder};
 use common::dataset::{Dataset, Environment, Kind, boolean_flag, user};
-use common::following::{AGENT_ID, set, two_flags};
+use common::following::{self, AGENT_ID, set, two_flags};
 use common::raw::SERVER_POLL;
 use common::server::held::Holding;
 use common::server::script::{Answer, Opening, Register, Shape};
@@ -27,14 +27,9 @@ fn secret() -> String {
     two_flags(1).secret(Kind::Server)
 }
 
-/// An SDK gets the data, and changes after it, once each.
+/// A new SDK gets the data, and a change after it, once each.
 fn serves(agent: &Agent, server: &Server, later_ms: i64) {
-    let mut sdk = Watcher::server(agent, &secret());
-    assert_eq!(sdk.flags.len(), 2);
-    let variation = if sdk.variation("a") == Some("v0") { "v1" } else { "v0" };
-    set(server, &two_flags(1), "a", variation, later_ms);
-    sdk.wait_variation("a", variation);
-    sdk.expect_nothing_new();
+    following::serves(agent, server, &two_flags(1), "a", later_ms);
 }
 
 #[test]
@@ -87,7 +82,7 @@ fn a_path_of_the_address_counts_for_both_and_registering_falls_back_to_none() {
             server().paths(Paths { registers: vec![registers.into()], streaming: "/flags/streaming".into() });
         let agent = Builder::following_at(&format!("{}/flags/", server.url())).start();
         agent.wait_stable();
-        assert_eq!(server.registrations().len(), 1);
+        assert_eq!(server.wait_registrations(1).len(), 1);
         serves(&agent, &server, 1000);
         let tried: &[&str] =
             if registers.starts_with("/flags") { &[] } else { &["/flags/api/public/agent/register"] };
@@ -274,10 +269,10 @@ fn a_key_that_is_refused_is_said_loudly_and_tried_until_it_is_put_right() {
         server.script(|script| script.register_always = Some(Register::Status(status)));
         let agent = in_a_hurry(Builder::following(&server)).start();
         server.wait_registrations(4);
-        let log = agent.log();
-        assert!(log.contains(&status.to_string()), "the reason is told: {log}");
-        assert!(log.contains("ERROR"), "loudly: {log}");
-        assert!(!log.contains(API_KEY), "without the key: {log}");
+        // The reason, as an error, and without the key.
+        agent.wait_line(&status.to_string());
+        agent.wait_line("ERROR");
+        assert!(!agent.log().contains(API_KEY), "{}", agent.log());
         assert_eq!(agent.readiness(), (503, "Unhealthy".into()));
         server.script(|script| script.register_always = None);
         agent.wait_stable();
@@ -312,14 +307,12 @@ fn what_something_in_front_of_the_server_answers_is_told_as_such() {
         for wrong in ["does not know the ApiKey", "quota", "all the same"] {
             assert!(!log.contains(wrong), "{wrong}: {log}");
         }
-        assert!(agent.metric("featbit_agent_upstream_dial_failures_total", r#"reason="gateway""#) >= 2.0);
+        agent.wait_metric_at_least("featbit_agent_upstream_dial_failures_total", r#"reason="gateway""#, 2.0);
         // It is in the way of the registration alone: the server is followed all the same, which is said.
         server.script(|script| script.opening_always = None);
         agent.wait_stable();
         serves(&agent, &server, 1000);
-        wait_until("that it follows", SOON, || {
-            agent.log().contains("follows the server all the same").then_some(())
-        });
+        agent.wait_line("follows the server all the same");
     }
 }
 
@@ -332,11 +325,8 @@ fn where_a_gateway_sends_the_agent_is_told_without_the_key() {
     server.next_registers([Register::Redirect(302, to)]);
     let agent = in_a_hurry(Builder::following(&server)).start();
     agent.wait_stable();
-    let log = wait_until("the place", SOON, || {
-        let log = agent.log();
-        log.contains("https://login.example/streaming").then_some(log)
-    });
-    assert!(!log.contains(API_KEY), "{log}");
+    agent.wait_line("https://login.example/streaming");
+    assert!(!agent.log().contains(API_KEY), "{}", agent.log());
 }
 
 /// What went wrong: it was told as a failed registration, "which follows the server all the same", and the line that the
@@ -346,11 +336,8 @@ fn a_server_that_is_down_at_the_start_is_told_as_such() {
     let server = server();
     server.leave();
     let agent = in_a_hurry(Builder::following(&server)).start();
-    let log = wait_until("the line", SOON, || {
-        let log = agent.log();
-        log.contains("the server cannot be reached").then_some(log)
-    });
-    assert!(!log.contains("registered"), "{log}");
+    agent.wait_line("the server cannot be reached");
+    assert!(!agent.log().contains("registered"), "{}", agent.log());
     server.come();
     agent.wait_stable();
     assert!(!agent.log().contains("registered"), "{}", agent.log());
@@ -420,7 +407,7 @@ fn three_thousand_flags_in_many_frames_with_pings_between_drop_in() {
     sdk.wait_variation("flag-2999", "v1");
     sdk.expect_nothing_new();
     let relay = server.wait_relay(0);
-    assert!(relay.protocol_pongs() > 0, "pings between frames are answered");
+    wait_until("pings between frames are answered", SOON, || (relay.protocol_pongs() > 0).then_some(()));
 }
 
 /// It waited for it as long as a connection may take, at the start and whenever it came back.

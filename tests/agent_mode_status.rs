@@ -22,17 +22,12 @@ fn hurried(server: &Server) -> Builder {
     Builder::following(server).env("Upstream__RetrySeconds", "200ms")
 }
 
-/// Waits until something of the status is so, and returns all of it.
-fn wait_status(agent: &Agent, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
-    wait_until(what, SOON, || Some(agent.status()).filter(|status| holds(status)))
-}
-
 #[test]
 fn the_status_tells_operators_where_it_stands_from_before_the_first_data_on() {
     let server = server();
     server.leave();
     let agent = hurried(&server).start();
-    let status = wait_status(&agent, "a failed attempt", |status| {
+    let status = agent.wait_status("a failed attempt", |status| {
         status["agent"]["upstream"]["failedAttempts"].as_u64() > Some(1)
     });
     assert_eq!(status["syncState"], "Starting");
@@ -44,7 +39,7 @@ fn the_status_tells_operators_where_it_stands_from_before_the_first_data_on() {
     assert!(upstream["lastError"]["at"].is_string());
 
     server.come();
-    let status = wait_status(&agent, "Stable", |status| status["syncState"] == "Stable");
+    let status = agent.wait_status("Stable", |status| status["syncState"] == "Stable");
     assert_eq!(status["serves"], "project-1:production,project-2:production");
     assert_eq!(status["dataVersion"], START_MS);
     assert!(status["lastSyncedAt"].is_string() && status["reportedAt"].is_string());
@@ -56,12 +51,12 @@ fn the_status_tells_operators_where_it_stands_from_before_the_first_data_on() {
 
     let _sdk = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
     let _client = Watcher::client(&agent, &two_flags(1).secret(Kind::Client), &user("ann", &[]));
-    wait_status(&agent, "the connections", |status| {
+    agent.wait_status("the connections", |status| {
         let connections = &status["agent"]["environments"][0]["connections"];
         connections["server"] == 1 && connections["client"] == 1
     });
     server.wait_open().close(1011);
-    let status = wait_status(&agent, "a new connection", |status| {
+    let status = agent.wait_status("a new connection", |status| {
         status["agent"]["upstream"]["reconnects"] == 1 && status["syncState"] == "Stable"
     });
     let told = status["agent"]["upstream"]["lastError"]["message"].as_str().unwrap();
@@ -77,21 +72,19 @@ fn a_key_that_is_refused_by_4003_counts_as_failed_attempts_before_data_and_after
     server.set_key(API_KEY, &[]);
     let agent = hurried(&server).start();
     let refused = |agent: &Agent| {
-        let status = wait_status(agent, "failed attempts", |status| {
+        let status = agent.wait_status("failed attempts", |status| {
             status["agent"]["upstream"]["failedAttempts"].as_u64() > Some(2)
         });
-        assert!(agent.metric("featbit_agent_upstream_failed_attempts", "") >= 2.0);
+        agent.wait_metric_at_least("featbit_agent_upstream_failed_attempts", "", 2.0);
         status["syncState"].clone()
     };
     assert_eq!(refused(&agent), "Starting");
-    let told = |agent: &Agent, what: &str| {
-        let log = agent.log();
-        log.lines().any(|line| line.contains("with code 4003") && line.contains(what))
-    };
-    assert!(told(&agent, "SDKs are held"), "{}", agent.log());
+    wait_until("what a refused key means for SDKs", SOON, || {
+        agent.lines("with code 4003").iter().any(|line| line.contains("SDKs are held")).then_some(())
+    });
     open();
     agent.wait_stable();
-    wait_status(&agent, "none", |status| status["agent"]["upstream"]["failedAttempts"] == 0);
+    agent.wait_status("none", |status| status["agent"]["upstream"]["failedAttempts"] == 0);
     server.set_key(API_KEY, &[]);
     server.wait_open().close(1001);
     assert_eq!(refused(&agent), "Interrupted");
@@ -186,7 +179,7 @@ fn how_attempts_fail_is_counted_by_step() {
     counted("nobody there", failures, r#"reason="connect""#, |server, agent| {
         server.leave();
         again(server);
-        wait_until("a failure", SOON, || (agent.metric(failures, r#"reason="connect""#) > 0.0).then_some(()));
+        agent.wait_metric_at_least(failures, r#"reason="connect""#, 1.0);
         server.come();
     });
     counted("no upgrade", failures, r#"reason="handshake""#, |server, _| {
@@ -232,7 +225,7 @@ fn a_dataset_over_the_limit_is_told_and_asked_for_until_it_fits() {
     server.change_unseen(|model| model.environment(&two_flags(2).id).add_flag(long));
     set_unseen(&server, &two_flags(1), "a", "v1", 1000);
     agent.resync();
-    wait_until("the limit", SOON, || agent.log().contains("Limits__BootstrapBytes").then_some(()));
+    agent.wait_line("Limits__BootstrapBytes");
     let newcomer = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
     assert_eq!(newcomer.flags.len(), 2, "what it had is in service");
     server.delete_flag(&two_flags(2).id, "long");

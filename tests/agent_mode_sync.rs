@@ -163,7 +163,9 @@ fn archived_flags_arrive_and_deleted_ones_go_with_the_next_full_sync() {
     server.wait_request(1);
     agent.wait_stable();
     sdk.expect_nothing_new();
-    assert_eq!(Watcher::server(&agent, &two_flags(1).secret(Kind::Server)).flags.len(), 1);
+    let mut newcomer = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
+    newcomer.wait_gone("a");
+    assert_eq!(newcomer.flags.len(), 1);
 }
 
 #[test]
@@ -204,8 +206,7 @@ fn a_full_sync_that_was_overtaken_does_not_bring_the_old_back() {
         assert_eq!(sdk.events, ["full", "patch", "patch"]);
         sdk.expect_nothing_new();
     }
-    let newcomer = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
-    assert_eq!(newcomer.variation("a"), Some("v1"));
+    Watcher::server(&agent, &two_flags(1).secret(Kind::Server)).wait_variation("a", "v1");
 }
 
 #[test]
@@ -221,8 +222,7 @@ fn a_flag_that_overtakes_a_full_sync_that_lacks_it_stays() {
     // It may be taken away for a moment only if it comes back by itself.
     set(&server, &two_flags(1), "b", "v1", 2000);
     sdk.take_until("both", |sdk| sdk.variation("b") == Some("v1") && sdk.variation("new") == Some("v1"));
-    let newcomer = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
-    assert_eq!(newcomer.variation("new"), Some("v1"));
+    Watcher::server(&agent, &two_flags(1).secret(Kind::Server)).wait_variation("new", "v1");
 }
 
 #[test]
@@ -231,8 +231,8 @@ fn a_full_answer_without_any_item_is_reported_and_not_applied() {
     let (agent, mut sdk, mut client) = in_touch(&server);
     server.next_answers([Answer::Text(data_sync("rp_full", std::iter::empty()))]);
     agent.resync();
-    wait_until("the report", SOON, || agent.log().contains("ERROR").then_some(()));
-    assert!(agent.metric("featbit_agent_upstream_messages_unused_total", r#"reason="empty""#) >= 1.0);
+    agent.wait_line("ERROR");
+    agent.wait_metric_at_least("featbit_agent_upstream_messages_unused_total", r#"reason="empty""#, 1.0);
     sdk.expect_nothing_new();
     client.expect_nothing_new();
     assert_eq!(Watcher::server(&agent, &two_flags(1).secret(Kind::Server)).flags.len(), 2);
@@ -410,9 +410,9 @@ fn a_message_that_drips_for_ever_does_not_hold_the_agent() {
     set(&server, &two_flags(1), "a", "v1", 1000);
     sdk.wait_variation("a", "v1");
     assert!(server.relays().len() > 1, "by another connection");
-    assert!(agent.metric("featbit_agent_upstream_streams_ended_total", r#"reason="slow""#) >= 1.0);
+    agent.wait_metric_at_least("featbit_agent_upstream_streams_ended_total", r#"reason="slow""#, 1.0);
     agent.wait_stable();
-    assert!(agent.log().contains("Upstream__ReadMinBytesPerSecond"), "{}", agent.log());
+    agent.wait_line("Upstream__ReadMinBytesPerSecond");
 }
 
 /// What went wrong: a resync that brought nothing new left no line, so that nobody could tell whether it had come.
@@ -420,17 +420,15 @@ fn a_message_that_drips_for_ever_does_not_hold_the_agent() {
 fn a_full_sync_that_was_asked_for_is_logged_when_it_has_come() {
     let server = server();
     let (agent, mut sdk, _client) = in_touch(&server);
-    let line = |part: &str| {
-        wait_until(part, SOON, || agent.log().lines().find(|line| line.contains(part)).map(str::to_owned))
-    };
     agent.resync();
-    assert!(line("has come: nothing in it is new").contains("INFO"));
+    assert!(agent.wait_line("has come: nothing in it is new").contains("INFO"));
     set_unseen(&server, &two_flags(1), "a", "v1", 1000);
     agent.hang_up();
     sdk.wait_variation("a", "v1");
-    line("has come: it is in service");
-    assert!(line("names=").contains("project-1:production: a\""), "{}", agent.log());
-    assert_eq!(agent.log().matches("has come:").count(), 2, "{}", agent.log());
+    agent.wait_line("has come: it is in service");
+    let names = agent.wait_line("names=");
+    assert!(names.contains("project-1:production: a\""), "{names}");
+    assert_eq!(agent.lines("has come:").len(), 2, "{}", agent.log());
 }
 
 /// What went wrong: a fail-over to a server that was behind took flags back, and nothing said so.
@@ -452,14 +450,12 @@ fn a_server_that_is_behind_is_told_once_with_the_first_key() {
         sdk.wait_variation("a", "v0");
         sdk.wait_variation("b", "v0");
     }
-    let line = wait_until("the warning", SOON, || {
-        agent.log().lines().find(|line| line.contains("older than those in service")).map(str::to_owned)
-    });
+    let line = agent.wait_line("older than those in service");
     for part in ["WARN", r#"environment="project-1:production""#, r#"key="a""#, "count=4", "environments=2"] {
         assert!(line.contains(part), "{part}: {line}");
     }
     // What is pushed and older is passed over, and a full that changes nothing is no reason to warn.
     agent.resync();
-    wait_until("the second full sync", SOON, || agent.log().contains("nothing in it is new").then_some(()));
-    assert_eq!(agent.log().matches("older than those in service").count(), 1);
+    agent.wait_line("nothing in it is new");
+    assert_eq!(agent.lines("older than those in service").len(), 1);
 }

@@ -8,7 +8,7 @@ mod common;
 use common::agent::{Agent, Builder};
 use common::certificates::{Authority, Pair, Wish};
 use common::dataset::{Dataset, Kind, write_atomically};
-use common::following::{set, two_flags};
+use common::following::{self, two_flags};
 use common::proxy::{Manner, Proxy};
 use common::server::Server;
 use common::server::tls::configuration;
@@ -47,19 +47,15 @@ fn hurried(agent: Builder) -> Builder {
     agent.env("Upstream__RetrySeconds", "200ms")
 }
 
-/// An SDK gets the data, and a change after it.
+/// A new SDK gets the data, and a change after it.
 fn serves(agent: &Agent, server: &Server, later_ms: i64) {
     agent.wait_stable();
-    let mut sdk = Watcher::server(agent, &two_flags(1).secret(Kind::Server));
-    let variation = if sdk.variation("a") == Some("v0") { "v1" } else { "v0" };
-    set(server, &two_flags(1), "a", variation, later_ms);
-    sdk.wait_variation("a", variation);
-    sdk.expect_nothing_new();
+    following::serves(agent, server, &two_flags(1), "a", later_ms);
 }
 
 /// Waits until the agent has told a failure, and checks that it is up and has no data.
 fn told(agent: &Agent, words: &str) {
-    wait_until(&format!("{words:?} in the log"), SOON, || agent.log().contains(words).then_some(()));
+    agent.wait_line(words);
     assert_eq!(agent.readiness(), (503, "Unhealthy".into()));
 }
 

@@ -71,6 +71,12 @@ fn status(agent: &Agent, key: &str) -> Value {
     agent.get("/api/public/proxy/status", &[("Authorization", key)]).expect(200).json()
 }
 
+fn wait_serves(agent: &Agent, key: &str, environments: &str) {
+    wait_until(&format!("it serves {environments:?}"), SOON, || {
+        (status(agent, key)["serves"] == environments).then_some(())
+    });
+}
+
 fn resync(agent: &Agent) {
     agent.post("/api/public/proxy/resync", &[("Authorization", API_KEY)], &Value::Null).expect(202);
 }
@@ -152,8 +158,8 @@ fn a_bare_socket_at_the_bottom_gets_each_change_once_and_in_order() {
 fn a_scope_limits_what_the_edge_holds_and_statuses_go_up() {
     let (first, second) = (two_flags(1), two_flags(2));
     let chain = Chain::start(&Dataset::of([first.clone(), second.clone()]), "=project-2:production", "60");
-    assert_eq!(status(&chain.edge, EDGE_KEY)["serves"], "project-2:production");
-    assert_eq!(status(&chain.central, API_KEY)["serves"], "project-1:production,project-2:production");
+    wait_serves(&chain.edge, EDGE_KEY, "project-2:production");
+    wait_serves(&chain.central, API_KEY, "project-1:production,project-2:production");
     let child = wait_until("the edge reports", SOON, || {
         let child = status(&chain.central, API_KEY)["agent"]["children"][0].clone();
         (child["status"]["syncState"] == "Stable").then_some(child)
@@ -196,10 +202,8 @@ fn what_the_edge_refused_to_take_in_makes_no_secret_unknown() {
     chain.server.change_unseen(|model| model.environment(&environment.id).flags.clear());
     chain.central.kill();
     chain.central.start_again();
-    wait_until("the edge refuses what the central agent has", SOON, || {
-        let refused = r#"reason="empty""#;
-        (chain.edge.metric("featbit_agent_upstream_messages_unused_total", refused) > 0.0).then_some(())
-    });
+    let unused = "featbit_agent_upstream_messages_unused_total";
+    chain.edge.wait_metric_at_least(unused, r#"reason="empty""#, 1.0);
     let secret = chain.server.create_secret(&environment.id, Kind::Server, 77);
     let mut above = Stream::connect(&chain.central, Kind::Server, &secret);
     above.request_data(0);
@@ -259,15 +263,13 @@ fn a_key_whose_last_environment_leaves_its_scope_empties_the_edge_and_leaves_it_
     rename("renamed");
     assert_eq!(sdk.expect_close(SOON), Some(4003));
     chain.settle();
-    assert_eq!(status(&chain.edge, EDGE_KEY)["serves"], "");
-    assert_eq!(status(&chain.central, API_KEY)["serves"], "project-1:production,renamed:production");
+    wait_serves(&chain.edge, EDGE_KEY, "");
+    wait_serves(&chain.central, API_KEY, "project-1:production,renamed:production");
     let refused = r#"reason="empty""#;
     assert_eq!(chain.edge.metric("featbit_agent_upstream_messages_unused_total", refused), 0.0);
     // And back.
     rename("project-2");
-    wait_until("it is served again", SOON, || {
-        (status(&chain.edge, EDGE_KEY)["serves"] == "project-2:production").then_some(())
-    });
+    wait_serves(&chain.edge, EDGE_KEY, "project-2:production");
     let mut sdk = Stream::connect(&chain.edge, Kind::Server, &second.secret(Kind::Server));
     sdk.request_data(0);
     assert_eq!(sdk.next_data()["eventType"], "full");
@@ -301,13 +303,15 @@ fn many_environments_do_not_close_the_streams_of_a_chain_by_their_names() {
     let left_out = 1400 - (names.len() - 1);
     assert_eq!(names.last(), Some(&format!("… ({left_out} more)").as_str()));
     for agent in [&chain.central, &chain.edge] {
-        assert_eq!(agent.metric("featbit_agent_upstream_streams_opened_total", ""), 1.0);
-        assert_eq!(agent.log().matches("does not name all").count(), 1);
+        agent.wait_metric("featbit_agent_upstream_streams_opened_total", "", 1.0);
+        agent.wait_line("does not name all");
+        assert_eq!(agent.lines("does not name all").len(), 1);
     }
     assert_eq!(chain.central.metric("featbit_agent_limits_hit_total", r#"limit="message_bytes""#), 0.0);
     // FeatBit's server would have dropped a longer one in silence.
-    let reports = chain.server.wait_open().statuses();
-    assert!(!reports.is_empty());
+    let relay = chain.server.wait_open();
+    let reports =
+        wait_until("a report", SOON, || Some(relay.statuses()).filter(|reports| !reports.is_empty()));
     for report in reports {
         assert!(report.to_string().len() <= 8_000);
     }
@@ -373,15 +377,16 @@ fn what_is_cut_off_at_the_top_is_seen_at_every_level_below() {
     server.die();
     ready(&[&central, &edge, &lowest], "Degraded");
     for (agent, key) in [(&edge, EDGE_KEY), (&lowest, LOWEST_KEY)] {
-        assert_eq!(count(agent, "stable"), 0.0);
-        let status = status(agent, key);
-        assert_eq!(status["syncState"], "Interrupted");
+        agent.wait_metric("featbit_agent_upstream_stable", "", 0.0);
+        let status = wait_until("interrupted", SOON, || {
+            Some(status(agent, key)).filter(|status| status["syncState"] == "Interrupted")
+        });
         let error = status["agent"]["upstream"]["lastError"]["message"].as_str().unwrap().to_owned();
         assert!(error.contains("is not in touch with what it follows"), "{error}");
     }
     server.come();
     ready(&[&central, &edge, &lowest], "Healthy");
-    assert_eq!(count(&lowest, "stable"), 1.0);
+    lowest.wait_metric("featbit_agent_upstream_stable", "", 1.0);
     assert_eq!((done(&edge), done(&lowest)), before, "no connection and no full sync because of it");
     sdk.expect_nothing_new();
 
@@ -390,7 +395,7 @@ fn what_is_cut_off_at_the_top_is_seen_at_every_level_below() {
     server.die();
     central.start_again();
     ready(&[&central], "Unhealthy");
-    wait_until("the edge is back", SOON, || (count(&edge, "streams_opened_total") > 1.0).then_some(()));
+    edge.wait_metric_at_least("featbit_agent_upstream_streams_opened_total", "", 2.0);
     ready(&[&edge, &lowest], "Degraded");
     // Who comes now is told at once.
     let late = follower(&edge.url(), LOWEST_KEY, "late").start();
@@ -414,7 +419,7 @@ fn agents_that_follow_each_other_find_the_ring_and_say_so() {
         .env("RelayKeys", &key("a"))
         .start();
     wait_until("one of them finds the ring", SOON, || {
-        [&first, &second].iter().any(|agent| agent.log().contains("would follow itself")).then_some(())
+        [&first, &second].iter().any(|agent| !agent.lines("would follow itself").is_empty()).then_some(())
     });
     // SDKs are held meanwhile, not refused.
     assert_eq!(first.get("/health/readiness", &[]).status, 503);

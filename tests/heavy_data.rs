@@ -11,7 +11,6 @@ use common::dataset::{
 };
 use common::memory::{Growth, MB};
 use common::ws::Stream;
-use common::{SOON, wait_until};
 use serde_json::{Value, json};
 
 /// What the allocator may keep beside what is in use, and what code and stacks take that are used for the first time.
@@ -31,8 +30,9 @@ fn variation(agent: &Agent, environment: &Environment, attributes: &[(&str, &str
     flags["ruled"]["variation"].clone()
 }
 
-fn metric(agent: &Agent, limit: &str) -> f64 {
-    agent.metric("featbit_agent_limits_hit_total", &format!("\"{limit}\""))
+/// Waits until a limit was hit.
+fn wait_hit(agent: &Agent, limit: &str) {
+    agent.wait_metric_at_least("featbit_agent_limits_hit_total", &format!("\"{limit}\""), 1.0);
 }
 
 fn ten_thousand_rules(loads: i64) {
@@ -116,14 +116,12 @@ fn patterns_are_bounded_together_and_freed_with_the_data() {
         assert_eq!(variation(&agent, environment, &[("text", &text(0))]), "false");
         assert_eq!(variation(&agent, environment, &[("text", &text(299))]), "true");
     }
-    assert!(metric(&agent, "regex_total_bytes") > 0.0);
-    assert!(agent.log().contains("Limits__RegexTotalBytes"), "{}", agent.log());
+    wait_hit(&agent, "regex_total_bytes");
+    agent.wait_line("Limits__RegexTotalBytes");
     // Twice, while one is being replaced; half as much again for what the estimate leaves out.
     growth.expect_within("300 large patterns, replaced three times", 3 * LIMIT + SLACK);
     agent.bootstrap(&Dataset::of([Environment::new(1).flag(boolean_flag("ruled"))]));
-    wait_until("patterns are freed", SOON, || {
-        (agent.metric("featbit_agent_regex_bytes", "") == 0.0).then_some(())
-    });
+    agent.wait_metric("featbit_agent_regex_bytes", "", 0.0);
 }
 
 #[test]
@@ -152,9 +150,8 @@ fn patterns_made_to_be_large_or_to_go_back_without_end_harm_nobody() {
         }
     }
     // Some were refused when they were compiled, some searches given up.
-    wait_until("the limits were hit", SOON, || {
-        (metric(&agent, "regex_steps") > 0.0 && metric(&agent, "regex_program_bytes") > 0.0).then_some(())
-    });
+    wait_hit(&agent, "regex_steps");
+    wait_hit(&agent, "regex_program_bytes");
     // Those that are compiled take 10 MB each at most; two threads search with them.
     growth.expect_within("patterns made to be large or to go back", 40 * MB + SLACK);
 }

@@ -565,12 +565,11 @@ fn each_fault_has_its_status() {
     assert_eq!(answer.header("sec-websocket-version"), Some("13"));
     assert_eq!(answer.header("upgrade"), Some("websocket"));
     assert_error(&upgrade("13", "short"), 400);
-    assert_eq!(agent.metric("featbit_agent_limits_hit_total", "\"body_bytes\""), 3.0);
-    assert_eq!(
-        agent.metric("featbit_agent_limits_hit_total", "\"header_bytes\"")
-            + agent.metric("featbit_agent_limits_hit_total", "\"headers\""),
-        2.0
-    );
+    agent.wait_metric("featbit_agent_limits_hit_total", "\"body_bytes\"", 3.0);
+    wait_until("both heads are counted", SOON, || {
+        let hit = |limit: &str| agent.metric("featbit_agent_limits_hit_total", limit);
+        (hit("\"header_bytes\"") + hit("\"headers\"") == 2.0).then_some(())
+    });
     // Not a word of a library's, or of the content, in the log.
     assert!(!agent.log().contains("ERROR"), "{}", agent.log());
 }
@@ -606,7 +605,7 @@ fn a_head_that_does_not_come_is_not_waited_for() {
     // Nothing at all was said: nothing is owed.
     let mut connection = connect(&agent);
     assert_closed(&mut connection, "silence");
-    assert_eq!(agent.metric("featbit_agent_limits_hit_total", "\"head_seconds\""), 3.0);
+    agent.wait_metric("featbit_agent_limits_hit_total", "\"head_seconds\"", 3.0);
     assert_eq!(agent.metric("featbit_agent_limits_hit_total", "\"keep_alive_seconds\""), 0.0);
     // A second request is held to it as well.
     let mut connection = connect(&agent);
@@ -633,7 +632,7 @@ fn a_body_that_does_not_come_is_not_waited_for() {
         assert_error(&connection.read_response(false).unwrap(), 408);
         assert_closed(&mut connection, "408");
     }
-    assert_eq!(agent.metric("featbit_agent_limits_hit_total", "\"body_seconds\""), 3.0);
+    agent.wait_metric("featbit_agent_limits_hit_total", "\"body_seconds\"", 3.0);
     // The permit of the bootstrap call that was given up is free again.
     agent.bootstrap(&Dataset::of([environment]));
 }
@@ -645,7 +644,7 @@ fn an_idle_connection_is_closed_in_silence() {
     connection.send(&request("GET", "/health/liveness", &[], None)).unwrap();
     connection.read_response(false).unwrap().expect(200);
     assert_closed(&mut connection, "the time of an idle connection");
-    assert_eq!(agent.metric("featbit_agent_limits_hit_total", "\"keep_alive_seconds\""), 1.0);
+    agent.wait_metric("featbit_agent_limits_hit_total", "\"keep_alive_seconds\"", 1.0);
 }
 
 #[test]
@@ -672,7 +671,7 @@ fn connections_beyond_the_limit_are_turned_away_and_counted() {
         }
     }
     assert_eq!((open.len(), turned_away), (8, 12));
-    assert_eq!(metric("\"connections\""), 12.0);
+    wait_until("they are counted", SOON, || (metric("\"connections\"") == 12.0).then_some(()));
     // One that goes makes room for one.
     open.pop();
     wait_until("there is room again", SOON, || {
@@ -699,15 +698,13 @@ fn large_bodies_on_their_way_in_share_a_bounded_memory() {
     };
     let received = agent.metric("featbit_agent_received_bytes_total", "");
     let mut first = begin(600_000);
-    wait_until("the first body has come so far", SOON, || {
-        (agent.metric("featbit_agent_received_bytes_total", "") > received + 600_000.0).then_some(())
-    });
+    agent.wait_metric_at_least("featbit_agent_received_bytes_total", "", received + 600_000.0);
     let mut second = begin(600_000);
     let answer = second.read_response(false).unwrap();
     assert_error(&answer, 503);
     assert!(answer.header("retry-after").is_some());
     assert_closed(&mut second, "503");
-    assert_eq!(agent.metric("featbit_agent_limits_hit_total", "\"pending_bytes\""), 1.0);
+    agent.wait_metric("featbit_agent_limits_hit_total", "\"pending_bytes\"", 1.0);
     // Small ones are taken all the same, and the first one in its whole length.
     send(&agent, request("POST", TRACK, &[("Authorization", &client), JSON], Some(&[b' '; 60_000])))
         .expect(400);

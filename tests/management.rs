@@ -189,8 +189,8 @@ fn the_key_is_checked_before_the_body_is_read() {
             assert_error(&agent.get(target, &headers), 401);
         }
     }
-    assert_eq!(agent.metric("featbit_agent_refusals_total", "\"api_key\""), 15.0);
-    wait_until("the line", SOON, || agent.log().contains("without Bearer").then_some(()));
+    agent.wait_metric("featbit_agent_refusals_total", "\"api_key\"", 15.0);
+    agent.wait_line("without Bearer");
     let mut connection = connect(&agent);
     connection.send(&announced(Some(API_KEY))).unwrap();
     drop(connection);
@@ -209,9 +209,7 @@ fn without_an_api_key_nobody_manages() {
         assert_error(&agent.get(BACKUP, &headers), 401);
     }
     // What went wrong: the log advised to send a key, where none would have been taken.
-    wait_until("the line", SOON, || {
-        agent.log().contains("refused, since the agent has no ApiKey").then_some(())
-    });
+    agent.wait_line("refused, since the agent has no ApiKey");
     assert!(!agent.log().contains("Send the key"), "{}", agent.log());
 }
 
@@ -242,7 +240,7 @@ fn a_dump_beyond_the_limit_is_refused() {
     let mut bytes = request("POST", BOOTSTRAP, &[KEY, JSON, ("Transfer-Encoding", "chunked")], None);
     bytes.extend_from_slice(&chunked(data.as_bytes(), 300));
     assert_error(&send_last(&agent, bytes), 413);
-    assert_eq!(agent.metric("featbit_agent_limits_hit_total", "\"bootstrap_bytes\""), 2.0);
+    agent.wait_metric("featbit_agent_limits_hit_total", "\"bootstrap_bytes\"", 2.0);
     // Larger than the limit of other bodies is no matter.
     let agent = Builder::offline().api_key().env("Limits__BodyBytes", "1024").start();
     push(&agent, data.as_bytes()).expect(200);
@@ -315,7 +313,7 @@ fn a_bad_dump_is_refused_whole_with_the_path_of_its_faults() {
         assert!(agent.get(BACKUP, &[KEY]).expect(200).body == served, "{path}: the data in service stays");
     }
     assert_eq!(status(&agent)["dataVersion"], START_MS + 7);
-    assert_eq!(agent.metric("featbit_agent_datasets_rejected_total", "\"bootstrap\""), 18.0);
+    agent.wait_metric("featbit_agent_datasets_rejected_total", "\"bootstrap\"", 18.0);
     assert!(!agent.log().contains(&secret[..22]));
 }
 
@@ -330,7 +328,7 @@ fn what_featbit_tolerates_is_taken() {
     agent.bootstrap(&Dataset::of([environment.clone()]));
     let values = agent.evaluate(&environment.secret(Kind::Client), &user("u", &[]));
     assert_eq!(values["a"]["variation"], "true");
-    wait_until("it is logged", SOON, || agent.log().contains("warnings").then_some(()));
+    agent.wait_line("warnings");
 }
 
 /// What went wrong: data that stops SDKs for good was served without a word.
@@ -348,14 +346,10 @@ fn what_stops_sdks_is_named_in_the_answer_and_in_the_log_and_the_agent_decides_e
         "the process of the Node SDK ends",
     ] {
         assert!(told(part), "{part}: {warnings:#?}");
-        wait_until("it is logged", SOON, || agent.log().contains(part).then_some(()));
+        agent.wait_line(part);
     }
     // What went wrong: the command in the log ended with 78, since it lacked the mode.
-    assert!(
-        agent.log().contains("`featbit-agent check --mode offline --data-file FILE` shows"),
-        "{}",
-        agent.log()
-    );
+    agent.wait_line("`featbit-agent check --mode offline --data-file FILE` shows");
     let secret = "caseclientxxxxxxxxxxxxUmoPOx18fk-aVS9PbwwaEQ";
     let values = agent.evaluate(secret, &user("anna", &[]));
     assert_eq!(values.len(), 6);
@@ -386,7 +380,7 @@ fn one_bootstrap_at_a_time() {
     let refused = push(&agent, text.as_bytes());
     assert_error(&refused, 503);
     assert!(refused.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
-    assert_eq!(agent.metric("featbit_agent_limits_hit_total", "\"bootstraps\""), 1.0);
+    agent.wait_metric("featbit_agent_limits_hit_total", "\"bootstraps\"", 1.0);
     // Status and backup do not wait for it, nor do SDKs.
     assert_eq!(status(&agent)["syncState"], "None");
     agent.get(BACKUP, &[KEY]).expect(200);
@@ -435,7 +429,7 @@ fn the_data_version_never_goes_down() {
     serve(data.environments[1].flag_mut("a"), "v1");
     assert_eq!(agent.bootstrap(&data)["dataVersion"], START_MS + 5000);
     assert_eq!(status(&agent)["dataVersion"], START_MS + 5000);
-    assert_eq!(agent.metric("featbit_agent_data_version", ""), (START_MS + 5000) as f64);
+    agent.wait_metric("featbit_agent_data_version", "", (START_MS + 5000) as f64);
     let poll = |timestamp: i64| {
         agent.get(&format!("{SERVER_POLL}?timestamp={timestamp}"), &[("Authorization", &secret)]).expect(200)
     };
@@ -457,6 +451,7 @@ fn the_same_dump_again_is_answered_and_changes_nothing() {
     let agent = empty_agent();
     let data = two_environments();
     let first = agent.bootstrap(&data);
+    agent.wait_metric("featbit_agent_snapshots_published_total", "", 1.0);
     let published = agent.metric("featbit_agent_snapshots_published_total", "");
     assert_eq!(agent.bootstrap(&data), first);
     assert_eq!(agent.metric("featbit_agent_snapshots_published_total", ""), published);
@@ -483,16 +478,16 @@ fn a_dump_that_lost_its_environments_is_told_of_before_its_sdks_are_stopped() {
     let agent = Builder::offline().api_key().env("RevocationGraceSeconds", "1").start();
     let data = two_environments();
     agent.bootstrap(&data);
-    assert_eq!(agent.metric("featbit_agent_secrets", ""), 4.0);
+    agent.wait_metric("featbit_agent_secrets", "", 4.0);
     agent.bootstrap(&Dataset::of([]));
     let says = "4 secrets (project-1:production, project-2:production) left the data; their SDKs are stopped in 1 s \
                 unless they come back";
-    let log = wait_until("the log tells", SOON, || Some(agent.log()).filter(|log| log.contains(says)));
-    assert!(log.contains("the dataset holds no environment"), "{log}");
-    assert!(log.contains("removed=6"), "{log}");
-    assert!(!log.contains(&data.environments[0].secret(Kind::Server)));
-    let gone = || (agent.metric("featbit_agent_secrets", "") == 0.0).then_some(());
-    wait_until("secrets whose grace is over are no longer counted", SOON, gone);
+    for part in [says, "the dataset holds no environment", "removed=6"] {
+        agent.wait_line(part);
+    }
+    assert!(!agent.log().contains(&data.environments[0].secret(Kind::Server)));
+    // Secrets whose grace is over are no longer counted.
+    agent.wait_metric("featbit_agent_secrets", "", 0.0);
 }
 
 #[test]
@@ -512,7 +507,7 @@ fn a_secret_whose_type_is_swapped_stops_nobody_at_once() {
     push(&agent, swapped.to_string().as_bytes()).expect(200);
     let says = "2 secrets (project-1:production) have another type in the data; SDKs of the former type are stopped \
                 in 60 s unless it comes back";
-    wait_until("the log tells", SOON, || agent.log().contains(says).then_some(()));
+    agent.wait_line(says);
     stream.request_data(0);
     assert_eq!(stream.next_data()["eventType"], "full");
     agent.get(SERVER_POLL, &[("Authorization", &secret)]).expect(200);
@@ -526,10 +521,10 @@ fn an_updated_at_of_the_far_future_is_told_of_once() {
     data.environments[1].flag_mut("a")["updatedAt"] = json!("2262-04-10T23:59:59Z");
     agent.bootstrap(&data);
     let says = "more than a day ahead of this machine's clock";
-    let log = wait_until("the log tells", SOON, || Some(agent.log()).filter(|log| log.contains(says)));
-    assert_eq!(log.matches(says).count(), 1, "{log}");
+    let line = agent.wait_line(says);
+    assert_eq!(agent.lines(says).len(), 1, "{}", agent.log());
     // What went wrong: the line began with "is 2262-…", and said at its end only what is.
-    assert!(log.contains("project-2:production/a.updatedAt: is 2262-"), "{log}");
+    assert!(line.contains("project-2:production/a.updatedAt: is 2262-"), "{line}");
 }
 
 #[test]

@@ -38,13 +38,7 @@ fn serving(more: impl FnOnce(Builder) -> Builder) -> (Agent, Environment) {
 
 /// The lines of the log at a level.
 fn lines(agent: &Agent, level: &str) -> Vec<String> {
-    agent.log().lines().filter(|line| line.contains(&format!(" {level} "))).map(str::to_owned).collect()
-}
-
-fn wait_for_line(agent: &Agent, part: &str) -> String {
-    wait_until(&format!("the log says {part:?}"), SOON, || {
-        agent.log().lines().find(|line| line.contains(part)).map(str::to_owned)
-    })
+    agent.lines(&format!(" {level} "))
 }
 
 fn signal(agent: &Agent, signal: Signal) {
@@ -153,12 +147,10 @@ fn every_line_of_the_metrics_is_valid() {
         ("featbit_agent_refusals_total", "wrong_type", 1.0),
         ("featbit_agent_syncs_total", "full", 1.0),
     ] {
-        assert_eq!(agent.metric(name, labels), value, "{name}");
+        agent.wait_metric(name, labels, value);
     }
-    assert!(
-        agent.metric("featbit_agent_sent_bytes_total", "")
-            > agent.metric("featbit_agent_received_bytes_total", "")
-    );
+    let received = agent.metric("featbit_agent_received_bytes_total", "");
+    agent.wait_metric_at_least("featbit_agent_sent_bytes_total", "", received + 1.0);
 }
 
 /// A reactor that had lost its last connection slept, and its count by environment stayed what it had been.
@@ -241,7 +233,8 @@ fn a_file_that_is_missing_at_the_start_is_taken_when_it_appears() {
     let path = dir.path().join("data.json");
     let agent = from_file(&path, |agent| agent);
     agent.get("/health/readiness", &[]).expect(503);
-    // Many looks, one complaint.
+    // It is looked at many times, and logged once.
+    agent.wait_line(" ERROR ");
     let errors = lines(&agent, "ERROR");
     assert_eq!(errors.len(), 1, "{errors:?}");
     assert!(errors[0].contains("data.json") && errors[0].contains("No such file"), "{errors:?}");
@@ -273,7 +266,7 @@ fn a_data_file_that_is_in_no_folder_any_more_is_told_with_what_to_do() {
     ready(&agent);
     assert!(!agent.log().contains("Mount the folder"), "{}", agent.log());
     write_atomically(&path, &Dataset::of([one_flag()]).to_text());
-    wait_for_line(&agent, "Mount the folder");
+    agent.wait_line("Mount the folder");
     agent.get("/health/readiness", &[]).expect(200);
     assert_eq!(lines(&agent, "WARN").iter().filter(|line| line.contains("Mount the folder")).count(), 1);
 }
@@ -287,7 +280,7 @@ fn what_is_no_file_does_not_hold_up_the_start() {
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     for path in [pipe.as_path(), dir.path()] {
         let agent = from_file(path, |agent| agent);
-        assert!(lines(&agent, "ERROR")[0].contains("it is not a file"), "{}", agent.log());
+        assert!(agent.wait_line(" ERROR ").contains("it is not a file"), "{}", agent.log());
         agent.bootstrap(&Dataset::of([one_flag()]));
         agent.get("/health/readiness", &[]).expect(200);
     }
@@ -307,12 +300,12 @@ fn a_broken_file_is_refused_with_the_path_and_the_last_good_one_stays() {
     bad.flag_mut("flag")["isEnabled"] = json!("yes");
     serve(bad.flag_mut("flag"), "v1");
     write_atomically(&path, &Dataset::of([bad]).to_text());
-    wait_for_line(&agent, "items[0].featureFlags[0].isEnabled");
+    agent.wait_line("items[0].featureFlags[0].isEnabled");
     assert!(poll() == good);
     agent.get("/health/readiness", &[]).expect(200);
-    assert_eq!(agent.metric("featbit_agent_datasets_rejected_total", "\"file\""), 1.0);
+    agent.wait_metric("featbit_agent_datasets_rejected_total", "\"file\"", 1.0);
     write_atomically(&path, "{\"eventType\":");
-    wait_for_line(&agent, "the JSON is broken");
+    agent.wait_line("the JSON is broken");
     assert!(poll() == good);
     touch(environment.flag_mut("flag"), 5);
     write_atomically(&path, &Dataset::of([environment]).to_text());
@@ -368,20 +361,16 @@ fn a_forgotten_updated_at_is_named_once_and_what_sdks_are_told_is_raised() {
     let agent = from_file(&path, |agent| agent);
     serve(environment.flag_mut("flag"), "v1");
     write_atomically(&path, &Dataset::of([environment.clone()]).to_text());
-    let line = wait_for_line(&agent, "`updatedAt` is not newer");
+    let line = agent.wait_line("`updatedAt` is not newer");
     assert!(line.contains("key=\"flag\"") && line.contains("project-1:production"), "{line}");
-    let poll = |timestamp: i64| {
-        let target = format!("{SERVER_POLL}?timestamp={timestamp}");
-        agent.get(&target, &[("Authorization", &secret)]).expect(200)
-    };
     let given = wait_until("the change is in service", SOON, || {
-        let flag = poll(0).json()["data"]["featureFlags"][0].clone();
+        let flag = agent.poll_newer(&secret, 0)["featureFlags"][0].take();
         (flag["fallthrough"]["variations"][0]["id"] == "v1").then_some(flag)
     });
     assert!(given["updatedAt"].as_str().unwrap() > iso(START_MS).as_str(), "{given}");
-    assert_eq!(poll(START_MS).json()["data"]["featureFlags"], json!([given]));
+    assert_eq!(agent.poll_newer(&secret, START_MS)["featureFlags"], json!([given]));
     // The highest date that the data itself had.
-    assert_eq!(agent.metric("featbit_agent_data_version", ""), START_MS as f64);
+    agent.wait_metric("featbit_agent_data_version", "", START_MS as f64);
     assert_eq!(lines(&agent, "WARN").iter().filter(|line| line.contains("updatedAt")).count(), 1);
 }
 
@@ -439,8 +428,7 @@ fn a_newcomer_needs_nothing_but_a_mode_and_a_file() {
         }
     }
     assert_error(&agent.get("/api/public/proxy/status", &[KEY]), 401);
-    let summary =
-        agent.log().lines().find(|line| line.contains("featbit-agent is running")).unwrap().to_owned();
+    let summary = agent.wait_line("featbit-agent is running");
     for part in [
         "mode=\"offline\"",
         "addresses=\"http://127.0.0.1:",
@@ -624,7 +612,7 @@ fn what_is_under_way_is_answered_before_the_end() {
         signal(&agent, which);
         assert_eq!(stream.expect_close(SOON), Some(1001));
         assert_closed(&mut idle, "the signal");
-        wait_for_line(&agent, "shutting down");
+        agent.wait_line("shutting down");
         wait_until("nobody is let in any more", SOON, || {
             at(Ipv4Addr::LOCALHOST, agent.port()).is_none().then_some(())
         });
@@ -635,6 +623,7 @@ fn what_is_under_way_is_answered_before_the_end() {
         assert_closed(&mut slow, "the last answer");
         drop((idle, slow, stream));
         ended_well(agent.wait_for_end());
+        agent.wait_line("stopped");
         assert!(agent.log().contains(name) && agent.log().ends_with("stopped\n"), "{}", agent.log());
     }
 }
@@ -678,7 +667,7 @@ fn a_second_signal_ends_at_once() {
     let (mut agent, _) = serving(|agent| agent.env("Shutdown__DrainSeconds", "600"));
     let (connection, _) = half_a_bootstrap(&agent);
     signal(&agent, Signal::TERM);
-    wait_for_line(&agent, "shutting down");
+    agent.wait_line("shutting down");
     // In the same moment it would be the same signal.
     wait_until("it is logged", SOON, || {
         signal(&agent, Signal::INT);
@@ -710,7 +699,7 @@ fn signals_that_mean_nothing_change_nothing() {
     let mut stream = Stream::connect(&agent, Kind::Server, &environment.secret(Kind::Server));
     for (which, name) in [(Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
         signal(&agent, which);
-        wait_for_line(&agent, &format!("{name} means nothing"));
+        agent.wait_line(&format!("{name} means nothing"));
     }
     stream.expect_nothing_new();
 }
@@ -724,7 +713,7 @@ fn before_a_delayed_shutdown_readiness_says_so_and_everything_else_goes_on() {
     let mut kept = connect(&agent);
     agent.get("/health/readiness", &[]).expect(200);
     signal(&agent, Signal::TERM);
-    wait_for_line(&agent, "about to shut down");
+    agent.wait_line("about to shut down");
     let readiness = agent.get("/health/readiness", &[]).expect(503);
     assert_eq!(readiness.text(), "Draining");
     assert_eq!(agent.get("/health/liveness", &[]).expect(200).text(), "Healthy");
@@ -757,6 +746,7 @@ fn a_delayed_shutdown_begins_when_its_time_has_come() {
     assert_eq!(stream.expect_close(SOON), Some(1001));
     drop(stream);
     ended_well(agent.wait_for_end());
+    agent.wait_line("stopped");
     assert!(
         agent.log().contains("about to shut down") && agent.log().ends_with("stopped\n"),
         "{}",
@@ -883,6 +873,7 @@ fn no_secret_token_or_user_is_in_any_line() {
         });
         let words = talk(&agent, &environment);
         ended_well(agent.stop());
+        agent.wait_line("stopped");
         let log = agent.log();
         assert!(log.lines().count() > 10, "{log}");
         for line in log.lines() {
@@ -908,7 +899,7 @@ fn no_secret_token_or_user_is_in_any_line() {
 fn the_level_decides_what_is_said() {
     let (agent, _) =
         serving(|agent| agent.env("Logging__LogLevel__Default", "Information").env("ForwardEvents", "false"));
-    assert!(agent.log().contains(" INFO "));
+    agent.wait_line(" INFO ");
     let quiet = run_to_end(
         &[
             "--mode",
@@ -939,7 +930,7 @@ fn a_flag_with_odd_values_reaches_the_log_as_one_line() {
         let variation = if format == "json" { "v1" } else { "v0" };
         serve(environment.flag_mut(&key), variation);
         write_atomically(&path, &Dataset::of([environment.clone()]).to_text());
-        let line = wait_for_line(&agent, "is not newer");
+        let line = agent.wait_line("is not newer");
         assert!(line.contains("line") && line.contains("break"), "{line}");
         assert!(!agent.log().contains('\u{1b}'), "{}", agent.log());
     }
@@ -952,7 +943,7 @@ fn a_load_names_what_it_changed() {
         Environment::new(1).flag(boolean_flag("stays")).flag(boolean_flag("goes")).segment(segment("people"));
     let data = Dataset::of([base.clone(), Environment::new(2).flag(boolean_flag("elsewhere"))]);
     let agent = Builder::offline().data_file(&data).start();
-    assert!(!wait_for_line(&agent, "data loaded").contains("names="), "all of it is new");
+    assert!(!agent.wait_line("data loaded").contains("names="), "all of it is new");
     let mut next = data.clone();
     touch(next.environments[0].flag_mut("stays"), 1000);
     next.environments[0].remove_flag("goes");
@@ -960,7 +951,7 @@ fn a_load_names_what_it_changed() {
         next.environments[1].add_flag(boolean_flag(&format!("more-{number}")));
     }
     agent.write_data(&next);
-    let line = wait_for_line(&agent, "names=");
+    let line = agent.wait_line("names=");
     assert!(
         line.contains("project-1:production: stays, goes (gone); project-2:production: more-0 (new)"),
         "{line}"

@@ -138,14 +138,12 @@ fn who_was_behind_gets_what_it_lacks_in_one_step_when_it_reads_again() {
     slow.send(&upgrade_request(&target(&data.environments[0], Kind::Server), &[]));
     assert!(slow.read_head().starts_with("HTTP/1.1 101 "));
     slow.send(&whole(TEXT, br#"{"messageType":"data-sync","data":{"timestamp":0}}"#));
-    wait_until("the answer is under way", SOON, || {
-        (agent.metric("featbit_agent_syncs_total", "full") >= 1.0).then_some(())
-    });
+    agent.wait_metric_at_least("featbit_agent_syncs_total", "full", 1.0);
     for number in 1..=100 {
         set_marker(&mut data, number);
         agent.bootstrap(&data);
     }
-    assert!(agent.metric("featbit_agent_syncs_total", "behind") >= 1.0);
+    agent.wait_metric_at_least("featbit_agent_syncs_total", "behind", 1.0);
     let mut messages = Vec::new();
     while messages.last().is_none_or(|data| marker(data, Kind::Server) != "marker-100") {
         let message: Value = serde_json::from_slice(&slow.next().payload).unwrap();
@@ -204,10 +202,8 @@ fn hundreds_of_connections_on_two_reactors_all_get_a_change_and_bootstrap_answer
             assert!(marker(&data, *own).as_str().unwrap().ends_with('0'));
         }
     }
-    for (kind, label, expected) in
-        [("server", "kind=\"server\"", 200.0), ("client", "kind=\"client\"", 100.0)]
-    {
-        assert_eq!(agent.metric("featbit_agent_connections", label), expected, "{kind}");
+    for (label, expected) in [("kind=\"server\"", 200.0), ("kind=\"client\"", 100.0)] {
+        agent.wait_metric("featbit_agent_connections", label, expected);
     }
 }
 
@@ -356,9 +352,7 @@ fn without_descriptors_connections_wait_and_are_accepted_when_some_are_free() {
         line.rsplit(' ').next()?.parse::<f64>().ok()
     });
     assert!(hit >= 1.0);
-    wait_until("the log tells of it", SOON, || {
-        agent.log().contains("WARN connections wait since the system gives no descriptor").then_some(())
-    });
+    agent.wait_line("WARN connections wait since the system gives no descriptor");
 }
 
 /// What went wrong: accepting was tried again twice a second, though descriptors were given back all the time. With four
@@ -421,7 +415,7 @@ fn started_with_few_descriptors_it_serves_those_who_are_in_and_others_when_they_
     for part in
         ["WARN the limit of open descriptors (120) leaves room for ", "WARN connections were closed at once"]
     {
-        wait_until("the log tells of it", SOON, || agent.log().contains(part).then_some(()));
+        agent.wait_line(part);
     }
     for number in 1..=3 {
         set_marker(&mut data, number);
@@ -441,7 +435,7 @@ fn started_with_few_descriptors_it_serves_those_who_are_in_and_others_when_they_
         ask(stream, *kind);
         assert_eq!(marker(&stream.next_data(), *kind), "marker-3");
     }
-    assert!(agent.metric("featbit_agent_limits_hit_total", "\"connections\"") >= 200.0);
+    agent.wait_metric_at_least("featbit_agent_limits_hit_total", "\"connections\"", 200.0);
 }
 
 #[test]
@@ -455,8 +449,6 @@ fn a_stream_that_stops_reading_is_given_up_after_the_write_stall() {
     let mut healthy = Stream::connect(&agent, Kind::Server, &environment.secret(Kind::Server));
     let mut stuck = RawSocket::upgrade(agent.port(), &target(&environment, Kind::Server), &[]);
     stuck.send(&whole(TEXT, br#"{"messageType":"data-sync","data":{"timestamp":0}}"#).repeat(5));
-    wait_until("it is given up", SOON, || {
-        (agent.metric("featbit_agent_limits_hit_total", "write_stall_seconds") >= 1.0).then_some(())
-    });
+    agent.wait_metric_at_least("featbit_agent_limits_hit_total", "write_stall_seconds", 1.0);
     healthy.expect_nothing_new();
 }

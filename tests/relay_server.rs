@@ -72,16 +72,13 @@ fn a_relay_gets_the_dump_of_its_environments_then_every_change_of_them() {
 #[test]
 fn agents_that_come_and_go_are_logged() {
     let agent = parent().start();
-    let line = |part: &str| {
-        wait_until(part, SOON, || agent.log().lines().find(|line| line.contains(part)).map(str::to_owned))
-    };
     let mut relay = follow(&agent, ALL);
-    assert!(line("is connected").contains("relays=1"));
+    assert!(agent.wait_line("is connected").contains("relays=1"));
     let report = json!({ "agentId": "edge\n1", "status": "{}" });
     relay.send(&json!({ "messageType": "rp-agent-status", "data": report }));
     relay.expect_nothing_new();
     drop(relay);
-    let gone = line("is gone");
+    let gone = agent.wait_line("is gone");
     assert!(
         gone.contains("INFO") && gone.contains("relays=0") && gone.contains(r#"agent_id="edge\n1""#),
         "{gone}"
@@ -205,9 +202,7 @@ fn relays_are_shown_in_the_status_while_they_are_connected() {
     });
     assert_eq!(child["status"], own);
     assert!(child["reportedAt"].as_str().unwrap() >= child["connectedSince"].as_str().unwrap());
-    wait_until("it is counted", SOON, || {
-        (agent.metric("featbit_agent_connections", r#"kind="relay""#) == 1.0).then_some(())
-    });
+    agent.wait_metric("featbit_agent_connections", r#"kind="relay""#, 1.0);
     drop(relay);
     wait_until("it is forgotten", SOON, || (status(&agent)["agent"]["children"] == json!([])).then_some(()));
 }
@@ -267,12 +262,13 @@ fn what_is_too_long_is_passed_over_and_who_lacks_data_gets_all_of_it() {
     let data = two_environments();
     agent.bootstrap(&data);
     let mut relay = follow(&agent, ALL);
-    let limits = || agent.metric("featbit_agent_limits_hit_total", r#"limit="message_bytes""#);
+    let wait_limits =
+        |count: f64| agent.wait_metric("featbit_agent_limits_hit_total", r#"limit="message_bytes""#, count);
     let id = data.environments[0].id.clone();
     let held = vec![json!({ "envId": id, "timestamp": START_MS }); 1000];
     let full = ask(&mut relay, &json!({ "timestamp": START_MS, "envs": held }));
     assert_eq!((&full["eventType"], &full["items"]), (&json!("rp_full"), &data.to_json()["items"]));
-    assert_eq!(limits(), 1.0);
+    wait_limits(1.0);
     let own = json!({ "serves": "x".repeat(80_000), "dataVersion": 3, "syncState": "Stable" });
     relay.send(&json!({ "messageType": "rp-agent-status",
         "data": { "agentId": "edge-1", "status": own.to_string() } }));
@@ -281,9 +277,13 @@ fn what_is_too_long_is_passed_over_and_who_lacks_data_gets_all_of_it() {
     relay.send(&echo);
     assert_eq!(relay.next(), echo);
     relay.expect_nothing_new();
-    assert_eq!(limits(), 2.0);
-    assert_eq!(status(&agent)["agent"]["children"][0]["status"], Value::Null);
-    assert_eq!(agent.log().matches("passed over").count(), 1, "once a minute");
+    wait_limits(2.0);
+    let child = wait_until("the relay is shown", SOON, || {
+        Some(status(&agent)["agent"]["children"][0].take()).filter(Value::is_object)
+    });
+    assert_eq!(child["status"], Value::Null);
+    agent.wait_line("passed over");
+    assert_eq!(agent.lines("passed over").len(), 1, "once a minute");
 }
 
 #[test]

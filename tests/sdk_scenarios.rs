@@ -206,7 +206,7 @@ fn changes_are_seen(test: &str, agent: &Agent, bring: impl Fn(&Dataset)) {
         if sdk.differs("reports-no-changes") {
             return;
         }
-        assert!(sdk.updates().contains(&"a".to_owned()), "{:?}", sdk.updates());
+        wait_until("it is reported", SOON, || sdk.updates().contains(&"a".to_owned()).then_some(()));
     });
 
     let changed = environment.flag_mut("b");

@@ -117,14 +117,12 @@ fn a_token_out_of_time_gets_no_data_is_held_and_closed_with_1008_and_one_line_sa
         let (code, _) = socket.expect_close();
         assert_eq!(code, 1008);
     }
-    let log = wait_until("it is logged", SOON, || {
-        Some(agent.log()).filter(|log| log.contains("token is out of time"))
-    });
-    let lines: Vec<_> = log.lines().filter(|line| line.contains("token is out of time")).collect();
-    assert_eq!(lines.len(), 1, "{log}");
-    let (_, after) = lines[0].split_once("difference_seconds=").unwrap();
+    let line = agent.wait_line("token is out of time");
+    let log = agent.log();
+    assert_eq!(agent.lines("token is out of time").len(), 1, "{log}");
+    let (_, after) = line.split_once("difference_seconds=").unwrap();
     let difference: f64 = after.split_whitespace().next().unwrap().parse().unwrap();
-    assert!((difference - 3600.0).abs() < SOON.as_secs_f64(), "{}", lines[0]);
+    assert!((difference - 3600.0).abs() < SOON.as_secs_f64(), "{line}");
     assert!(!log.contains(&secret[..22]) && !log.contains(&secret[22..]), "no secret in the log");
 }
 

@@ -34,8 +34,7 @@ struct Place {
 
 /// The ports that the start-up summary names with TLS.
 fn secure_ports(agent: &Agent) -> Vec<u16> {
-    let log = agent.log();
-    let line = log.lines().find(|line| line.contains("is running")).expect("it runs");
+    let line = agent.wait_line("is running");
     let after = line.split("https://").skip(1);
     let port = |text: &str| text.split([',', ' ', '"']).next()?.rsplit(':').next()?.parse().ok();
     after.map(|text| port(text).expect("a port")).collect()
@@ -86,21 +85,19 @@ impl Place {
         Streaming::open(self.port, NAME, configuration, Kind::Server, &secret)
     }
 
-    fn failures(&self, reason: &str) -> f64 {
-        let label = format!("reason=\"{reason}\"");
-        self.agent.metric("featbit_agent_tls_handshake_failures_total", &label)
-    }
-
     fn wait_for_failure(&self, reason: &str, count: f64) {
-        wait_until(reason, SOON, || (self.failures(reason) >= count).then_some(()));
+        let label = format!("reason=\"{reason}\"");
+        self.agent.wait_metric_at_least("featbit_agent_tls_handshake_failures_total", &label, count);
     }
 
-    /// Handshakes are counted at the end of a turn, after the answers of that turn have gone.
     fn wait_for_handshakes(&self, kind: &str, count: f64) {
-        let labels = format!("kind=\"{kind}\"");
-        let so_many = || self.agent.metric("featbit_agent_tls_handshakes_total", &labels);
-        wait_until("the handshakes are counted", SOON, || (so_many() >= count).then_some(()));
-        assert_eq!(so_many(), count);
+        let label = format!("kind=\"{kind}\"");
+        self.agent.wait_metric("featbit_agent_tls_handshakes_total", &label, count);
+    }
+
+    fn wait_reloads(&self, outcome: &str, count: f64) {
+        let label = format!("outcome=\"{outcome}\"");
+        self.agent.wait_metric("featbit_agent_tls_certificate_reloads_total", &label, count);
     }
 
     fn hang_up(&self) {
@@ -164,12 +161,8 @@ fn who_does_not_trust_the_certificate_tells_so() {
     place.wait_for_failure("alert", 1.0);
     let left = place.agent.metric("featbit_agent_tls_certificate_expires_in_seconds", "");
     assert!((-200.0..-99.0).contains(&left), "{left}");
-    wait_until("the log says that it has expired", SOON, || {
-        let log = place.agent.log();
-        let line = log.lines().find(|line| line.contains("has expired at"))?;
-        assert!(line.contains("server.pem"), "{line}");
-        Some(())
-    });
+    let line = place.agent.wait_line("has expired at");
+    assert!(line.contains("server.pem"), "{line}");
 }
 
 #[test]
@@ -205,8 +198,10 @@ fn clients_show_certificates_as_they_are_asked_to() {
             (false, _) => Some("it showed none"),
             (true, false) => Some("nobody in Tls__ClientCaFile has issued it"),
         };
-        let log = place.agent.log();
-        let told: Vec<_> = log.lines().filter(|line| line.contains("refused for its certificate")).collect();
+        if why.is_some() {
+            place.agent.wait_line("refused for its certificate");
+        }
+        let told = place.agent.lines("refused for its certificate");
         assert_eq!(told.len(), usize::from(why.is_some()), "{wanted}: {told:?}");
         assert!(why.is_none_or(|why| told[0].contains(why)), "{wanted}: {told:?}");
     }
@@ -250,10 +245,7 @@ fn a_changed_certificate_is_shown_to_new_connections_and_old_ones_stay() {
             let stream = connect(place.port, NAME, &place.client()).unwrap();
             (shown(&stream) == new.chain()[0]).then_some(())
         });
-        assert_eq!(
-            place.agent.metric("featbit_agent_tls_certificate_reloads_total", "outcome=\"done\""),
-            1.0
-        );
+        place.wait_reloads("done", 1.0);
         open.expect_pong();
         // Tickets of before are still taken: nothing about clients has changed.
         let mut again = connect(place.port, NAME, &configuration).unwrap();
@@ -272,27 +264,22 @@ fn a_certificate_that_cannot_be_used_changes_nothing_and_is_told_once() {
         certificate: std::fs::read_to_string(place.folder.path().join("server.pem")).unwrap(),
     };
     place.replace_certificate(&half);
-    let told = || place.agent.log().matches("is not the key of the first certificate").count();
-    wait_until("the log says that the key is not the certificate's", SOON, || (told() > 0).then_some(()));
+    let told = "is not the key of the first certificate";
+    place.agent.wait_line(told);
     for _ in 0..10 {
         assert_eq!(shown(&connect(place.port, NAME, &place.client()).unwrap()), first);
     }
     std::fs::remove_file(place.folder.path().join("server.key")).unwrap();
-    wait_until("the log says that the key is gone", SOON, || {
-        place.agent.log().contains("cannot read").then_some(())
-    });
-    assert_eq!(told(), 1);
-    let count = |outcome: &str| {
-        let label = format!("outcome=\"{outcome}\"");
-        place.agent.metric("featbit_agent_tls_certificate_reloads_total", &label)
-    };
-    assert_eq!((count("done"), count("failed")), (0.0, 2.0));
+    place.agent.wait_line("cannot read");
+    assert_eq!(place.agent.lines(told).len(), 1);
+    place.wait_reloads("done", 0.0);
+    place.wait_reloads("failed", 2.0);
     place.replace_certificate(&other);
     wait_until("the new certificate is shown", SOON, || {
         let stream = connect(place.port, NAME, &place.client()).unwrap();
         (shown(&stream) == other.chain()[0]).then_some(())
     });
-    wait_until("the reload is counted", SOON, || (count("done") == 1.0).then_some(()));
+    place.wait_reloads("done", 1.0);
 }
 
 /// What went wrong: a certificate that had expired, or was for tomorrow, took the place of a valid one, and no client came
@@ -301,25 +288,20 @@ fn a_certificate_that_cannot_be_used_changes_nothing_and_is_told_once() {
 fn a_new_certificate_that_is_not_valid_does_not_replace_a_valid_one() {
     let place = Place::start();
     let first = shown(&connect(place.port, NAME, &place.client()).unwrap());
-    let count = |outcome: &str| {
-        let label = format!("outcome=\"{outcome}\"");
-        place.agent.metric("featbit_agent_tls_certificate_reloads_total", &label)
-    };
+    let reloads = "featbit_agent_tls_certificate_reloads_total";
     let day_s = 24 * 3600;
     for (wish, says, failed) in [
         (hosts().valid_s(-200, -100), "has expired at", 1.0),
         (hosts().valid_s(day_s, 2 * day_s), "is not valid before", 2.0),
     ] {
         place.replace_certificate(&place.authority.issue(&wish));
-        let line = wait_until(says, SOON, || {
-            place.agent.log().lines().find(|line| line.contains(says)).map(str::to_owned)
-        });
+        let line = place.agent.wait_line(says);
         assert!(line.contains("server.pem") && line.contains("the one before stays in use"), "{line}");
         place.hang_up();
-        wait_until("it is counted", SOON, || (count("failed") >= failed).then_some(()));
+        place.agent.wait_metric_at_least(reloads, "outcome=\"failed\"", failed);
         assert_eq!(shown(&connect(place.port, NAME, &place.client()).unwrap()), first);
     }
-    assert_eq!(count("done"), 0.0);
+    place.wait_reloads("done", 0.0);
     // It is taken in as soon as it is valid.
     let soon = place.authority.issue(&hosts().valid_s(3, day_s));
     place.replace_certificate(&soon);
@@ -434,7 +416,7 @@ fn a_change_reaches_hundreds_of_connections() {
             (&json!("patch"), &json!(false))
         );
     }
-    assert_eq!(place.agent.metric("featbit_agent_connections", "kind=\"server\""), 200.0);
+    place.agent.wait_metric("featbit_agent_connections", "kind=\"server\"", 200.0);
     // All have been told: nothing more comes.
     crowd[0].expect_pong();
 }
@@ -486,7 +468,7 @@ fn who_does_not_finish_a_handshake_in_time_is_sent_away() {
         drop(stream);
     }
     place.wait_for_failure("timeout", 3.0);
-    assert!(place.agent.metric("featbit_agent_limits_hit_total", "limit=\"head_seconds\"") >= 3.0);
+    place.agent.wait_metric_at_least("featbit_agent_limits_hit_total", "limit=\"head_seconds\"", 3.0);
 }
 
 #[test]
@@ -497,9 +479,9 @@ fn plain_http_where_tls_is_spoken_is_refused_in_plain_http() {
         assert!(answer.text().contains("https://"), "{}", answer.text());
     }
     place.wait_for_failure("plain_http", 3.0);
-    let told = || place.agent.log().matches("speaks plain HTTP where TLS is spoken").count();
-    wait_until("it is logged", SOON, || (told() > 0).then_some(()));
-    assert_eq!(told(), 1);
+    let told = "speaks plain HTTP where TLS is spoken";
+    place.agent.wait_line(told);
+    assert_eq!(place.agent.lines(told).len(), 1);
     let mut garbage = socket(place.port);
     garbage.write_all(b"\x00\x01\x02\x03 what is this").unwrap();
     let mut answer = Vec::new();
@@ -521,9 +503,11 @@ fn the_proxy_protocol_where_tls_is_spoken_ends_in_order_and_is_named() {
         assert_eq!(answer, b"", "nobody behind it would understand");
     }
     place.wait_for_failure("proxy_protocol", 2.0);
-    let told = || place.agent.log().matches("sends the PROXY protocol").count();
-    wait_until("it is logged", SOON, || (told() > 0).then_some(()));
-    assert_eq!((told(), place.failures("plain_http")), (1, 0.0));
+    let told = "sends the PROXY protocol";
+    place.agent.wait_line(told);
+    assert_eq!(place.agent.lines(told).len(), 1);
+    let failures = "featbit_agent_tls_handshake_failures_total";
+    assert_eq!(place.agent.metric(failures, "reason=\"plain_http\""), 0.0);
     assert!(place.lets_in(&place.client()));
 }
 

@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use common::agent::{Agent, Builder};
 use common::certificates::{Authority, Wish};
 use common::dataset::{Dataset, Environment, boolean_flag, touch, user};
+use common::left_out;
 use common::sdk::{Mode, Sdk, installed_specs};
-use common::{SOON, left_out, wait_until};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -87,8 +87,7 @@ fn real_sdks_stream_and_poll_over_tls() {
         sdk.wait_value("flag", &somebody, "boolean", &json!(false));
     }
     if !sdks.is_empty() {
-        let done = agent.metric("featbit_agent_tls_handshakes_total", "");
-        assert!(done >= sdks.len() as f64, "{done} handshakes of {} SDKs", sdks.len());
+        agent.wait_metric_at_least("featbit_agent_tls_handshakes_total", "", sdks.len() as f64);
     }
 }
 
@@ -119,9 +118,7 @@ fn openssl_agrees_on_tls_and_resumes() {
     // Connects once, and five times by the ticket of that.
     let (well, text) = client(&["-tls1_2", "-reconnect"]);
     assert!(well && text.matches("Reused, TLSv1.2").count() == 5, "{text}");
-    wait_until("the handshakes are counted", SOON, || {
-        (agent.metric("featbit_agent_tls_handshakes_total", "kind=\"resumed\"") == 5.0).then_some(())
-    });
+    agent.wait_metric("featbit_agent_tls_handshakes_total", "kind=\"resumed\"", 5.0);
     // What went wrong: with TLS 1.3 no alert came. The later `-alpn` counts.
     for version in ["-tls1_2", "-tls1_3"] {
         let (well, text) = client(&[version, "-alpn", "h2"]);

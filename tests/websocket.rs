@@ -252,7 +252,7 @@ fn a_message_beyond_the_limit_is_closed_with_1009_and_one_at_it_is_not() {
     let _ = socket.try_send(&[0; 200_000]);
     socket.finish();
     assert_eq!(socket.next_or_end().unwrap(), None);
-    assert!(agent.metric("featbit_agent_limits_hit_total", "message_bytes") >= 3.0, "{}", agent.log());
+    agent.wait_metric_at_least("featbit_agent_limits_hit_total", "message_bytes", 3.0);
 }
 
 #[test]

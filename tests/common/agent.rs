@@ -208,40 +208,6 @@ impl Agent {
         flags.into_iter().map(|flag| (flag["id"].as_str().expect("a key").to_owned(), flag)).collect()
     }
 
-    /// Polls as a server SDK that has what `timestamp` says, until there is something newer; returns its `data`.
-    ///
-    /// Each reactor takes in a change in its own time. A stream that has it says nothing about the reactor that accepts
-    /// the next connection.
-    pub fn poll_newer(&self, secret: &str, timestamp: i64) -> Value {
-        let target = format!("{}?timestamp={timestamp}", super::raw::SERVER_POLL);
-        wait_until("something newer in a poll", SOON, || {
-            let answer = self.get(&target, &[("Authorization", secret)]).expect(200);
-            (!answer.body.is_empty()).then(|| answer.json()["data"].take())
-        })
-    }
-
-    /// Evaluates until a flag has this variation for the user; see [`Self::poll_newer`] for why.
-    pub fn wait_evaluated(&self, secret: &str, user: &Value, key: &str, variation: &str) {
-        wait_until(&format!("{variation} of {key} for {user}"), SOON, || {
-            let flags = self.evaluate(secret, user);
-            (flags.get(key)?["variation"] == variation).then_some(())
-        });
-    }
-
-    /// One line of `/metrics`: the sum over all samples of that name whose labels contain `labels`.
-    pub fn metric(&self, name: &str, labels: &str) -> f64 {
-        let page = self.get("/metrics", &[]).expect(200);
-        let mut sum = 0.0;
-        for line in page.text().lines().filter(|line| !line.starts_with('#')) {
-            let (sample, value) = line.rsplit_once(' ').unwrap_or((line, "0"));
-            let (have, have_labels) = sample.split_once('{').unwrap_or((sample, ""));
-            if have == name && have_labels.contains(labels) {
-                sum += value.parse::<f64>().unwrap_or(0.0);
-            }
-        }
-        sum
-    }
-
     /// Asks it to end, and waits until it has.
     pub fn stop(&mut self) -> ExitStatus {
         let pid = rustix::process::Pid::from_child(&self.child);

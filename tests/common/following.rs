@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::agent::{API_KEY, Agent, Builder};
-use super::dataset::{Environment, boolean_flag, serve, touch};
+use super::dataset::{Environment, Kind, boolean_flag, serve, touch};
 use super::server::Server;
+use super::watcher::Watcher;
 use super::{SOON, wait_until};
 
 /// Under which an agent registers.
@@ -57,6 +58,11 @@ impl Agent {
         self.get("/api/public/proxy/status", &[("Authorization", API_KEY)]).expect(200).json()
     }
 
+    /// Waits until something of the status is so, and returns all of it.
+    pub fn wait_status(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        wait_until(what, SOON, || Some(self.status()).filter(|status| holds(status)))
+    }
+
     /// Asks for a full sync, as an operator does.
     pub fn resync(&self) {
         let answer = self.post("/api/public/proxy/resync", &[("Authorization", API_KEY)], &Value::Null);
@@ -67,6 +73,33 @@ impl Agent {
 /// An environment whose boolean flags `a` and `b` give everybody `v0`.
 pub fn two_flags(number: u8) -> Environment {
     Environment::new(number).flag(boolean_flag("a")).flag(boolean_flag("b"))
+}
+
+/// A new SDK gets what the server has of an environment of [`two_flags`], and a change of `key` after it, once.
+pub fn serves(agent: &Agent, server: &Server, environment: &Environment, key: &str, later_ms: i64) {
+    let mut sdk = Watcher::server(agent, &environment.secret(Kind::Server));
+    let now = server.flag(&environment.id, key);
+    let now = now["fallthrough"]["variations"][0]["id"].as_str().expect("a variation");
+    sdk.wait_variation(key, now);
+    assert_eq!(sdk.flags.len(), 2);
+    change(server, environment, key, later_ms, &mut [&mut sdk]);
+}
+
+/// Gives a flag of an environment its other variation at the server: each of these SDKs gets that, once.
+pub fn change(
+    server: &Server,
+    environment: &Environment,
+    key: &str,
+    later_ms: i64,
+    sdks: &mut [&mut Watcher],
+) {
+    let now = server.flag(&environment.id, key);
+    let next = if now["fallthrough"]["variations"][0]["id"] == "v0" { "v1" } else { "v0" };
+    set(server, environment, key, next, later_ms);
+    for sdk in sdks {
+        sdk.wait_variation(key, next);
+        sdk.expect_nothing_new();
+    }
 }
 
 /// Gives everybody another variation of a flag at the server, `later_ms` after the start of the dataset.

@@ -1,7 +1,7 @@
 //! What the end-to-end tests share. Must not use the library: it sees the agent as SDKs and operators do, through its
 //! binary, its sockets and its files.
 //!
-//! [`agent`] runs the binary, [`http`] and [`ws`] speak to it byte by byte, [`dataset`] writes dumps, [`certificates`]
+//! [`agent`] runs the binary, [`waiting`] waits for what it does in its own time, [`http`] and [`ws`] speak to it byte by byte, [`dataset`] writes dumps, [`certificates`]
 //! makes certificates, [`sdk`] drives real SDKs, [`browser`] the tabs of a real browser, [`server`] stands in for
 //! FeatBit's evaluation server, [`frontend`] runs a real proxy in front of an agent. Nothing waits by sleeping: [`wait_until`] looks at a condition until a deadline.
 
@@ -24,6 +24,7 @@ pub mod sdk;
 pub mod server;
 pub mod strict;
 pub mod tls;
+pub mod waiting;
 pub mod watcher;
 pub mod ws;
 

@@ -18,15 +18,21 @@ use super::ws::{Next, Stream};
 /// The names by which the SDKs of Java and Go say who they are.
 pub const NAMES: [&str; 2] = ["fb-java-server-sdk", "fb-go-server-sdk"];
 
+/// List and id → the item.
+type Items = BTreeMap<(&'static str, String), Value>;
+
 /// One strict SDK. What it has outlives its connections.
 #[derive(Debug)]
 pub struct StrictSdk {
     name: &'static str,
     secret: String,
     stream: Stream,
-    /// List and id → the item.
-    items: BTreeMap<(&'static str, String), Value>,
+    items: Items,
     version_ms: i64,
+    /// What the source has, as far as the test has said.
+    source: Items,
+    /// What the source had of the items when they arrived here.
+    arrived: Items,
 }
 
 impl StrictSdk {
@@ -38,15 +44,18 @@ impl StrictSdk {
     fn start(agent: &Agent, environment: &Environment, name: &'static str) -> Self {
         let secret = environment.secret(Kind::Server);
         let stream = Stream::connect_as(agent, Kind::Server, &secret, name);
-        let mut sdk = Self { name, secret, stream, items: BTreeMap::new(), version_ms: 0 };
+        let (items, source, arrived) = (Items::new(), Items::new(), Items::new());
+        let mut sdk = Self { name, secret, stream, items, version_ms: 0, source, arrived };
         sdk.stream.request_data(0);
         sdk.wait_for(environment);
         sdk
     }
 
-    /// Reads until it has exactly what the environment has, and what may have come with it.
+    /// Reads until it has exactly what the environment has, and what may have come with it. What it has already, and the
+    /// source has not changed since, must not come again.
     pub fn wait_for(&mut self, environment: &Environment) {
-        let wanted = said(&contents(environment));
+        self.source = contents(environment);
+        let wanted = said(&self.source);
         let end = Instant::now() + SOON;
         while said(&self.items) != wanted {
             let left = end.saturating_duration_since(Instant::now());
@@ -69,6 +78,11 @@ impl StrictSdk {
             }
             self.take(&message);
         }
+    }
+
+    /// The highest version that it was sent.
+    pub fn version_ms(&self) -> i64 {
+        self.version_ms
     }
 
     /// Whether it says that it is the SDK of Java.
@@ -105,6 +119,14 @@ impl StrictSdk {
                 self.name,
                 self.version_ms
             );
+            assert!(
+                said(&items) != said(&self.items) || self.arrived != self.source,
+                "{} is sent what it has: {message}",
+                self.name
+            );
+            if said(&items) == said(&self.source) {
+                self.arrived = self.source.clone();
+            }
             self.items = items;
         } else {
             assert!(items.len() <= 1, "{} would close: several items in {message}", self.name);
@@ -117,16 +139,25 @@ impl StrictSdk {
                 self.name,
                 self.version_ms
             );
+            for (key, item) in &items {
+                let source = self.source.get(key);
+                assert!(
+                    self.items.get(key).map(content) != Some(content(item))
+                        || self.arrived.get(key) != source,
+                    "{} is sent what it has: {message}",
+                    self.name
+                );
+                if let Some(source) = source.filter(|source| content(source) == content(item)) {
+                    self.arrived.insert(key.clone(), source.clone());
+                }
+            }
             self.items.extend(items);
         }
         self.version_ms = newest_ms;
     }
 }
 
-fn items_of(
-    flags: Option<&Vec<Value>>,
-    segments: Option<&Vec<Value>>,
-) -> BTreeMap<(&'static str, String), Value> {
+fn items_of(flags: Option<&Vec<Value>>, segments: Option<&Vec<Value>>) -> Items {
     let list = |name: &'static str, items: Option<&Vec<Value>>| {
         let items = items.into_iter().flatten();
         items.map(move |item| ((name, text(item, "id").to_owned()), item.clone())).collect::<Vec<_>>()
@@ -134,7 +165,7 @@ fn items_of(
     list("flag", flags).into_iter().chain(list("segment", segments)).collect()
 }
 
-fn contents(environment: &Environment) -> BTreeMap<(&'static str, String), Value> {
+fn contents(environment: &Environment) -> Items {
     items_of(Some(&environment.flags), Some(&environment.segments))
 }
 
@@ -142,11 +173,14 @@ fn text<'v>(item: &'v Value, name: &str) -> &'v str {
     item[name].as_str().unwrap_or_else(|| panic!("no {name} in {item}"))
 }
 
+/// An item without the version that it is told with.
+fn content(item: &Value) -> Value {
+    let mut item = item.clone();
+    item.as_object_mut().expect("an item").remove("updatedAt");
+    item
+}
+
 /// Items without the versions that they are told with.
-fn said(items: &BTreeMap<(&'static str, String), Value>) -> BTreeMap<(&'static str, String), Value> {
-    let mut items = items.clone();
-    for item in items.values_mut() {
-        item.as_object_mut().expect("an item").remove("updatedAt");
-    }
-    items
+fn said(items: &Items) -> Items {
+    items.iter().map(|(key, item)| (key.clone(), content(item))).collect()
 }

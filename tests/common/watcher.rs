@@ -146,6 +146,15 @@ impl Watcher {
         self.stream.expect_nothing_new();
     }
 
+    /// The code it is closed with before any message; `None` if it is served.
+    pub fn refusal(mut self) -> Option<Option<u16>> {
+        match self.stream.next_within(SOON) {
+            Next::Message(_) => None,
+            Next::Closed(code) => Some(code),
+            Next::Nothing => panic!("neither served nor closed"),
+        }
+    }
+
     /// It is being closed; returns the code.
     pub fn expect_close(&mut self, within: Duration) -> Option<u16> {
         self.stream.expect_close(within)
