@@ -18,7 +18,7 @@ struct Figures {
     ping_cpu_us: f64,
 }
 
-/// What a row is called, and where its figure is.
+/// The name of a row, and its figure.
 type Row = (&'static str, fn(&Figures) -> f64);
 
 const ROWS: [Row; 7] = [
@@ -38,7 +38,7 @@ const BROADCASTS: u64 = 5;
 pub fn run(setup: &Setup, connections: usize, rounds: usize) -> io::Result<()> {
     let mut pairs = Vec::new();
     for round in 0..rounds {
-        // Who goes first changes, so that neither side always finds the machine as the other left it.
+        // The sides take turns in going first, so that neither always runs on a machine that the other has warmed up.
         let pair = if round % 2 == 0 {
             let agent = measure(&setup.agent(&[])?, setup, connections)?;
             (agent, measure(&setup.floor(&[])?, setup, connections)?)
@@ -68,7 +68,7 @@ pub fn spread(values: impl Iterator<Item = f64>) -> String {
 fn measure(side: &Side, setup: &Setup, connections: usize) -> io::Result<Figures> {
     let server = &side.server;
     let count = connections as f64;
-    // A small crowd first: what is made once must not count for the first connections.
+    // A small crowd first, so that one-time costs do not count for the measured connections.
     Crowd::new()?.connect(side.address, 50, setup.sdk)?;
     let mut crowd = Crowd::new()?;
     let (cpu, pss) = (server.cpu_ns()?, server.pss_bytes()?);
@@ -98,7 +98,7 @@ fn measure(side: &Side, setup: &Setup, connections: usize) -> io::Result<Figures
     })
 }
 
-/// Changes a flag and waits until everybody has heard of it. Returns when each did, sorted.
+/// Changes a flag and waits until every client has the change. Returns the times at which they did, sorted.
 pub fn broadcast(side: &Side, crowd: &mut Crowd, number: u64) -> io::Result<Vec<Duration>> {
     let begun = Instant::now();
     std::thread::scope(|scope| {

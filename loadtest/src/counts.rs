@@ -1,4 +1,4 @@
-//! What agent and floor do for one connection, one delivery and one ping, counted.
+//! Counts what the agent and the floor do for one connection, one delivery and one ping.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -11,7 +11,7 @@ use crate::sides::{Setup, Side};
 /// What one side did in each phase.
 struct Phases {
     connect: Counts,
-    /// A change that nobody is told of.
+    /// A change while no SDK is connected.
     change: Counts,
     broadcast: Counts,
     ping: Counts,
@@ -43,19 +43,19 @@ fn print(setup: &Setup, connections: usize, mut agent: impl Meter, mut floor: im
     let floor = phases(&setup.floor(&wrapper)?, setup, connections, &mut floor)?;
     let count = connections as f64;
     row("connect + full sync", &agent.connect, &floor.connect, count);
-    row("a change that nobody is told of", &agent.change, &floor.change, 1.0);
+    row("a change without connected SDKs", &agent.change, &floor.change, 1.0);
     let deliveries = |side: &Phases| -> Counts {
         let once = |name: &String| side.change.get(name).copied().unwrap_or(0);
         side.broadcast.iter().map(|(name, all)| (name.clone(), all.saturating_sub(once(name)))).collect()
     };
-    row("delivery of a broadcast, without that", &deliveries(&agent), &deliveries(&floor), count);
+    row("delivery of a broadcast, without the change", &deliveries(&agent), &deliveries(&floor), count);
     row("ping", &agent.ping, &floor.ping, count);
     Ok(())
 }
 
 fn phases(side: &Side, setup: &Setup, connections: usize, meter: &mut impl Meter) -> io::Result<Phases> {
     let pid = side.server.id();
-    // A small crowd first: what is made once must not count for the first connections.
+    // A small crowd first, so that one-time costs do not count for the measured connections.
     let mut crowd = Crowd::new()?;
     crowd.connect(side.address, 50, setup.sdk)?;
     broadcast(side, &mut crowd, 1)?;

@@ -1,4 +1,4 @@
-//! Many WebSocket clients on one thread: each upgrades, asks for data, and then only counts what comes.
+//! Many WebSocket clients on one thread. Each upgrades, asks for data, and then only counts its messages.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -9,10 +9,10 @@ use featbit_agent::protocol::token;
 use mio::{Events, Interest, Poll, Token};
 use rustls::ClientConfig;
 
+use crate::connection::Connection;
 use crate::data::Sdk;
-use crate::line::Line;
 
-/// Connections that are being made at a time.
+/// Connections that are being opened at the same time, at most.
 const UNDER_WAY_MAX: usize = 128;
 /// How long a step may take before it counts as failed.
 const STEP_MAX: Duration = Duration::from_secs(60);
@@ -25,11 +25,11 @@ enum Phase {
 }
 
 struct Client {
-    stream: Line,
+    stream: Connection,
     phase: Phase,
-    /// Bytes of the frame under way that are still to come.
+    /// Bytes of the current frame that have not arrived yet.
     rest: usize,
-    /// The start of a frame's header, when it was cut.
+    /// The start of a frame header whose end has not arrived yet.
     partial: Vec<u8>,
     messages: u64,
 }
@@ -70,12 +70,12 @@ fn upgrade_request(sdk: Sdk) -> String {
 }
 
 impl Crowd {
-    /// Nobody yet.
+    /// No clients yet.
     pub fn new() -> io::Result<Self> {
         Self::with_tls(None)
     }
 
-    /// Nobody yet; who comes speaks TLS, if there is a configuration for it.
+    /// No clients yet. They will use TLS if there is a configuration for it.
     pub fn with_tls(tls: Option<Arc<ClientConfig>>) -> io::Result<Self> {
         Ok(Self {
             poll: Poll::new()?,
@@ -93,7 +93,7 @@ impl Crowd {
         let mut ready: Vec<usize> = Vec::new();
         while synced < count {
             while begun_count < count && begun_count - synced < UNDER_WAY_MAX {
-                let mut stream = Line::connect(address, self.tls.as_ref())?;
+                let mut stream = Connection::connect(address, self.tls.as_ref())?;
                 self.poll.registry().register(
                     &mut stream,
                     Token(begun_count),
@@ -138,7 +138,7 @@ impl Crowd {
         Ok(begun.elapsed())
     }
 
-    /// Waits until every client has had one message more than before. Returns when each got it, sorted.
+    /// Waits until every client has got one more message. Returns the times at which they did, sorted.
     pub fn wait_for_one_more(&mut self, begun: Instant) -> io::Result<Vec<Duration>> {
         let mut times = Vec::with_capacity(self.clients.len());
         let before: Vec<u64> = self.clients.iter().map(|client| client.messages).collect();
@@ -191,7 +191,7 @@ impl Crowd {
         }
     }
 
-    /// Reads what has come; who has just been upgraded asks for its data, as an SDK of this kind.
+    /// Reads what has arrived. A client that has just been upgraded asks for its data, as an SDK of this kind.
     fn read(&mut self, index: usize, sdk: Sdk) -> io::Result<()> {
         let Self { clients, buffer, .. } = self;
         let client = &mut clients[index];

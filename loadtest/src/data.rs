@@ -1,5 +1,5 @@
-//! The data of the comparison: a dump whose full payload has about 20 KB, what SDKs ask with, and the same as
-//! ready-made files for the floor.
+//! The data of the measurements: a dump whose full payload has about 20 KB, the requests of SDKs, and the same messages
+//! as files for the floor.
 
 use featbit_agent::model::environment_id::EnvironmentId;
 use featbit_agent::protocol::secret::Secret;
@@ -34,7 +34,7 @@ impl Sdk {
         Secret::build([self as u8 + 7; 16], EnvironmentId::from_bytes(ENVIRONMENT))
     }
 
-    /// What connection `number` asks for its data with.
+    /// The `data-sync` request of connection `number`.
     pub fn ask(self, number: usize) -> String {
         match self {
             Sdk::Server => r#"{"messageType":"data-sync","data":{"timestamp":0}}"#.to_owned(),
@@ -104,7 +104,7 @@ pub fn dump(changes: u64) -> Vec<u8> {
     .into_bytes()
 }
 
-/// All of the data with so many flags, as a server sends it to a relay.
+/// A full sync of so many flags, as a server sends it to an agent.
 pub fn relay_full(flags: usize) -> Vec<u8> {
     let environment = EnvironmentId::from_bytes(ENVIRONMENT).to_string();
     let secrets = [Sdk::Server, Sdk::Client].map(|sdk| {
@@ -118,7 +118,7 @@ pub fn relay_full(flags: usize) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The `number`th change of the first flag, as a server pushes it to a relay.
+/// The `number`th change of the first flag, as a server pushes it to an agent.
 pub fn relay_patch(number: u64) -> Vec<u8> {
     json!({"messageType": "data-sync", "data": {"eventType": "patch",
         "featureFlags": [flag(0, 1_000_000 + number)], "segments": []}})

@@ -77,7 +77,7 @@ fn from_source(setup: &Setup, connections: usize) -> io::Result<Vec<Duration>> {
     Ok(all)
 }
 
-/// The same of the floor, from the moment it is told.
+/// The same of the floor, from the request to send.
 fn from_floor(setup: &Setup, connections: usize) -> io::Result<Vec<Duration>> {
     let floor = setup.floor(&[])?;
     let mut crowd = Crowd::new()?;

@@ -1,8 +1,8 @@
-//! Puts the load of many streaming SDKs on a featbit-agent and on the floor (a C program that sends ready-made
-//! frames and does nothing else), in turn, and prints the ratios.
+//! Connects many streaming SDKs to a featbit-agent and to the *floor*, in turn, and prints the ratios of their costs.
+//! The floor is a C program that sends prepared frames and does nothing else: what the kernel alone costs.
 //!
-//! Only ratios of one run count: machines differ, and this one is shared with the load itself. Connections go to
-//! 127.0.0.1 only, and their number and time are bounded.
+//! Compare only ratios of one run: machines differ, and the load itself runs on the measured machine. Connections go
+//! to 127.0.0.1 only, and their number and duration are bounded.
 //!
 //! ```text
 //! cargo build --release --workspace
@@ -10,15 +10,15 @@
 //! target/release/loadtest compare --sdk client                         the same with client SDKs
 //! target/release/loadtest counts --connections 1000                    system calls and instructions
 //! target/release/loadtest tls --connections 5000 --rounds 5            the agent with and without TLS
-//! target/release/loadtest follow --connections 1000                    an agent that follows a server
+//! target/release/loadtest follow --connections 1000                    an agent in agent mode, from its server to its SDKs
 //! ```
 
 mod compare;
+mod connection;
 mod counts;
 mod crowd;
 mod data;
 mod follow;
-mod line;
 mod meter;
 mod process;
 mod sides;
@@ -31,12 +31,13 @@ use std::process::ExitCode;
 use data::Sdk;
 use sides::Setup;
 
-const USAGE: &str = "usage: loadtest compare [--connections N] [--rounds N] [--sdk server|client] [--agent PATH] [--reactors N]
+const USAGE: &str = "Measures a featbit-agent beside the floor, a server that only sends (see docs/performance.md).
+usage: loadtest compare [--connections N] [--rounds N] [--sdk server|client] [--agent PATH] [--reactors N]
        loadtest tls|follow [--connections N] [--rounds N] [--agent PATH] [--reactors N]
        loadtest counts [--connections N] [--only system-calls|instructions] [--sdk server|client] [--agent PATH]
                        [--reactors N] [--keep FOLDER]";
 
-/// What to do.
+/// The command line, after the command.
 struct Options {
     connections: usize,
     rounds: usize,
@@ -44,7 +45,7 @@ struct Options {
     sdk: Sdk,
     agent: PathBuf,
     only: Option<String>,
-    /// Where callgrind's profiles are copied to.
+    /// The folder that callgrind's profiles are copied to.
     keep: Option<PathBuf>,
 }
 
@@ -87,8 +88,8 @@ fn main() -> ExitCode {
             Some(value) => options.set(&name, &value),
             None => Err(format!("{name} needs a value")),
         };
-        if let Err(fault) = outcome {
-            eprintln!("{fault}\n{USAGE}");
+        if let Err(error) = outcome {
+            eprintln!("{error}\n{USAGE}");
             return ExitCode::from(64);
         }
     }

@@ -1,4 +1,5 @@
-//! What does not vary: system calls, counted by strace, and instructions outside the kernel, counted by callgrind.
+//! Costs that do not vary from run to run: system calls, counted by strace, and instructions outside the kernel, counted
+//! by callgrind.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,12 +9,12 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How often each thing was done.
+/// Counts by name: of each system call, or of instructions.
 pub type Counts = BTreeMap<String, u64>;
 
-/// Counts what one process does while something is asked of it.
+/// Counts what one process does during a phase.
 pub trait Meter {
-    /// What the process has to be started under.
+    /// The command that the process must be started under; empty if none.
     fn wrapper(&self) -> Vec<String>;
     /// Counts what the process does during `phase`.
     fn count(&mut self, pid: u32, phase: &mut dyn FnMut() -> io::Result<()>) -> io::Result<Counts>;
@@ -34,17 +35,17 @@ impl Meter for SystemCalls {
         let mut strace = Command::new("strace");
         strace.args(["-f", "-c", "-U", "calls,name", "-o"]).arg(&self.file).args(["-p", &pid.to_string()]);
         let mut strace = Attached(needed("strace", strace.stderr(Stdio::piped()).spawn())?);
-        let mut said = String::new();
-        // Kept until the end: strace has more to say, and must not die of it.
+        let mut printed = String::new();
+        // The pipe stays open until the end: strace writes more, and would die of SIGPIPE.
         let mut stderr = strace.0.stderr.take().map(BufReader::new);
         if let Some(stderr) = &mut stderr {
-            stderr.read_line(&mut said)?;
+            stderr.read_line(&mut printed)?;
         }
-        if !said.contains("attached") {
-            return Err(io::Error::other(format!("strace could not attach (it needs root): {said}")));
+        if !printed.contains("attached") {
+            return Err(io::Error::other(format!("strace could not attach (it needs root): {printed}")));
         }
         let outcome = phase();
-        // On SIGINT it lets go of the process and writes its summary.
+        // On SIGINT, strace detaches and writes its summary.
         kill_process(Pid::from_child(&strace.0), Signal::INT)?;
         strace.0.wait()?;
         outcome?;
@@ -80,14 +81,14 @@ pub struct Instructions {
 impl Meter for Instructions {
     fn wrapper(&self) -> Vec<String> {
         let out = format!("--callgrind-out-file={}", self.file.display());
-        // Every profile is to name its functions by itself.
+        // So that every profile can be read without the others.
         ["valgrind", "--quiet", "--tool=callgrind", "--compress-strings=no", &out].map(str::to_owned).to_vec()
     }
 
     fn count(&mut self, pid: u32, phase: &mut dyn FnMut() -> io::Result<()>) -> io::Result<Counts> {
-        say(pid, "zero")?;
+        control(pid, "zero")?;
         phase()?;
-        say(pid, "dump")?;
+        control(pid, "dump")?;
         self.phases += 1;
         let mut file = self.file.clone().into_os_string();
         file.push(format!(".{}", self.phases));
@@ -98,8 +99,8 @@ impl Meter for Instructions {
     }
 }
 
-/// Tells valgrind, in which the process runs, to do something.
-fn say(pid: u32, what: &str) -> io::Result<()> {
+/// Sends a command to the valgrind that runs the process.
+fn control(pid: u32, what: &str) -> io::Result<()> {
     let mut vgdb = Command::new("vgdb");
     vgdb.arg(format!("--pid={pid}")).arg(what).stdout(Stdio::null()).stderr(Stdio::null());
     let status = needed("valgrind", vgdb.status())?;

@@ -1,4 +1,4 @@
-//! A server under load: started, measured and ended by this program.
+//! A measured server: started, measured and ended by this program.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a server may take until it listens; one under valgrind takes seconds.
+/// How long a server may take until it listens. Under valgrind it takes seconds.
 const START: Duration = Duration::from_secs(60);
 
 /// A child process that is killed when it is dropped.

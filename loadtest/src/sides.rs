@@ -13,15 +13,15 @@ use crate::process::{Server, build_floor, request};
 /// How long an agent may take until it is ready.
 const READY: Duration = Duration::from_secs(60);
 
-/// What both sides are started with.
+/// How both sides are started.
 pub struct Setup {
-    /// Where files for the sides and of them go.
+    /// The folder for the files of both sides.
     pub folder: PathBuf,
     /// The agent's binary.
     pub agent: PathBuf,
     /// The agent's reactors; the floor has one thread.
     pub reactors: usize,
-    /// Who connects.
+    /// The kind of SDK that connects.
     pub sdk: Sdk,
     floor: PathBuf,
 }
@@ -32,7 +32,7 @@ pub struct Side {
     pub server: Server,
     /// Where SDKs connect.
     pub address: SocketAddr,
-    /// Where changes are asked for.
+    /// The port on which changes are requested.
     admin: u16,
     is_agent: bool,
 }
@@ -54,7 +54,7 @@ impl Setup {
         let floor = build_floor(&folder)?;
         let setup = Self { folder, agent, reactors, sdk, floor };
         if sdk == Sdk::Client {
-            // What the agent makes of it for a user is what the floor has to send.
+            // The floor has to send what the agent evaluates for a user.
             let full = setup.agent(&[])?.full_of_a_client()?;
             fs::write(setup.folder.join("full.json"), full)?;
         }

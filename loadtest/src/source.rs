@@ -1,6 +1,6 @@
-//! A stand-in of the server that an agent follows: registers it, sends it all of the data, and every change.
+//! A stand-in for the server that an agent follows: it registers the agent, answers full syncs, and pushes changes.
 //!
-//! Must not do more than that: it is there so that a change can be timed from where it leaves the server.
+//! It does nothing else, so that a change can be timed from the moment it leaves the server.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use std::thread;
 use featbit_agent::wire::ws::frame::text_frame;
 use featbit_agent::wire::ws::handshake::accept_response;
 
-/// A listening stand-in. Its threads end with the program, or when their agents do.
+/// A listening stand-in. Its threads end with the program, or when their connections close.
 pub struct Source {
     port: u16,
     streams: Arc<Mutex<Vec<TcpStream>>>,
@@ -30,7 +30,7 @@ impl Source {
             for stream in listener.incoming().flatten() {
                 let (streams, full, answered) = (Arc::clone(&own), Arc::clone(&full), answered.clone());
                 thread::spawn(move || {
-                    // An agent that goes away ends this, and is started anew by the next round.
+                    // An error means that the agent has ended; the next round starts another one.
                     let _ = serve(stream, &streams, &full, &answered);
                 });
             }
@@ -38,17 +38,17 @@ impl Source {
         Ok(Self { port, streams, asked })
     }
 
-    /// Where it is.
+    /// Its address, as `StreamingUri`.
     pub fn url(&self) -> String {
         format!("ws://127.0.0.1:{}", self.port)
     }
 
-    /// Waits until somebody has asked for data and been answered.
+    /// Waits until an agent has asked for data and been answered.
     pub fn wait_for_request(&self) -> io::Result<()> {
         self.asked.recv_timeout(std::time::Duration::from_secs(60)).map_err(io::Error::other)
     }
 
-    /// Sends a change to whoever follows.
+    /// Sends a change to every agent that follows.
     pub fn push(&self, patch: &[u8]) -> io::Result<()> {
         let frame = text_frame(patch);
         let mut streams = self.streams.lock().map_err(|_| io::Error::other("a thread panicked"))?;
@@ -89,7 +89,7 @@ fn serve(
         io::copy(&mut input.by_ref().take(length), &mut io::sink())?;
         output.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\nload")?;
     }
-    // Whatever it says, all there is to answer are requests for data; pings need none.
+    // Only requests for data need an answer; pings and status reports do not.
     loop {
         let mut header = [0; 2];
         input.read_exact(&mut header)?;
@@ -99,7 +99,7 @@ fn serve(
                 input.read_exact(&mut long)?;
                 usize::from(u16::from_be_bytes(long))
             }
-            127 => return Err(io::Error::other("an agent says nothing that long")),
+            127 => return Err(io::Error::other("no agent sends a message that long")),
             short => usize::from(short),
         };
         let mut masked = vec![0; length + 4];
@@ -112,7 +112,7 @@ fn serve(
             output.write_all(full)?;
             let stream = output.try_clone()?;
             streams.lock().map_err(|_| io::Error::other("a thread panicked"))?.push(stream);
-            // Nobody may wait for it any more.
+            // The receiver may be gone.
             let _ = answered.send(());
         }
     }

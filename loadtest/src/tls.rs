@@ -25,7 +25,7 @@ struct Figures {
     ping_cpu_us: f64,
 }
 
-/// What a row is called, and where its figure is.
+/// The name of a row, and its figure.
 type Row = (&'static str, fn(&Figures) -> f64);
 
 const ROWS: [Row; 5] = [
@@ -39,10 +39,10 @@ const ROWS: [Row; 5] = [
 /// Broadcasts in a round; the median of them counts.
 const BROADCASTS: u64 = 5;
 
-/// Connections of the small crowd that comes first: each brings two tickets, and more than are made at a time are wanted.
+/// Connections of the first, small crowd. Each brings two tickets: together more than connections are opened at a time.
 const FIRST: usize = 200;
 
-/// Tickets of all connections, as many SDKs together have them. The library's own store keeps eight.
+/// The tickets of all connections. rustls' own store keeps only eight.
 #[derive(Debug, Default)]
 struct Tickets(Mutex<VecDeque<Tls13ClientSessionValue>>);
 
@@ -71,7 +71,7 @@ pub fn run(setup: &Setup, connections: usize, rounds: usize) -> io::Result<()> {
     for round in 0..rounds {
         let with = || measure(&setup.agent_with_tls()?, connections, Some(&roots));
         let without = || measure(&setup.agent(&[])?, connections, None);
-        // Who goes first changes, so that neither side always finds the machine as the other left it.
+        // The sides take turns in going first, so that neither always runs on a machine that the other has warmed up.
         let pair = if round % 2 == 0 {
             let tls = with()?;
             (tls, without()?)
@@ -91,7 +91,7 @@ pub fn run(setup: &Setup, connections: usize, rounds: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a certificate on P-256 as `cert.pem` and `key.pem`. Returns whom one has to trust for it.
+/// Writes a P-256 certificate as `cert.pem` and `key.pem`. Returns the roots that a client needs to trust it.
 fn certificate(folder: &Path) -> io::Result<RootCertStore> {
     let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).map_err(io::Error::other)?;
     fs::write(folder.join("cert.pem"), made.cert.pem())?;
@@ -118,7 +118,7 @@ fn measure(side: &Side, connections: usize, roots: Option<&RootCertStore>) -> io
     let tickets = || Resumption::store(Arc::new(Tickets::default()));
     let by_ticket = roots.map(|roots| client(roots, tickets())).transpose()?;
     let count = connections as f64;
-    // A small crowd first: what is made once must not count for the first connections, and tickets are wanted later.
+    // A small crowd first, so that one-time costs do not count for the measured connections. It also brings the tickets.
     Crowd::with_tls(by_ticket.clone())?.connect(*address, FIRST, Sdk::Server)?;
     let mut crowd = Crowd::with_tls(anew)?;
     let (cpu, pss) = (server.cpu_ns()?, server.pss_bytes()?);

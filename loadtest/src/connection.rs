@@ -1,4 +1,4 @@
-//! One client's connection, with TLS or without.
+//! The connection of one simulated SDK, with or without TLS.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -9,14 +9,14 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use rustls::{ClientConfig, ClientConnection};
 
-/// A non-blocking connection. A read that does not fill the buffer has emptied the socket.
-pub struct Line {
+/// A non-blocking connection. A read that does not fill the buffer has read everything that the socket had.
+pub struct Connection {
     socket: TcpStream,
     tls: Option<Box<ClientConnection>>,
 }
 
-impl Line {
-    /// Begins to connect; with a configuration, to speak TLS.
+impl Connection {
+    /// Starts to connect; with a configuration, over TLS.
     pub fn connect(address: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> io::Result<Self> {
         let tls = tls.map(|configuration| {
             let name = rustls::pki_types::ServerName::from(address.ip());
@@ -26,7 +26,7 @@ impl Line {
     }
 }
 
-impl Read for Line {
+impl Read for Connection {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else { return self.socket.read(buffer) };
         let mut filled = 0;
@@ -52,10 +52,10 @@ impl Read for Line {
     }
 }
 
-impl Write for Line {
+impl Write for Connection {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else { return self.socket.write(bytes) };
-        // Before the handshake is done it is kept, and sent with the end of it.
+        // Before the handshake is complete, rustls keeps the bytes and sends them with its last message.
         let count = tls.writer().write(bytes)?;
         while tls.wants_write() {
             tls.write_tls(&mut self.socket)?;
@@ -68,7 +68,7 @@ impl Write for Line {
     }
 }
 
-impl Source for Line {
+impl Source for Connection {
     fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
         self.socket.register(registry, token, interests)
     }
