@@ -13,7 +13,7 @@ const FLAGS: usize = 10_000;
 const ENV: &str = "84e8a446-59bc-49f5-bd3a-12313237697e";
 const SEGMENT: &str = "f05acdbd-c226-4a73-aec0-46c47ce3f21d";
 
-/// A flag as FeatBit's dumps hold it: two variations, a target, a rule with two or three conditions, a rollout.
+/// A flag as in FeatBit's dumps: two variations, a target, a rule with two or three conditions, a rollout.
 fn flag(index: usize) -> String {
     let id = format!("df81e704-e413-4d35-bdfc-{index:012x}");
     let (on, off) =

@@ -1,4 +1,5 @@
-//! What this project is held to inside one process: each cost beside its yardstick, in turn, in one run.
+//! The costs that this project is measured by inside one process: each beside a reference operation, taking turns in one
+//! run.
 //!
 //! ```text
 //! cargo bench --bench ratios                       CPU time: median (min .. max) of 7 paired rounds
@@ -107,7 +108,7 @@ fn by_time(pair: &Pair, rounds: usize) {
     for round in 0..rounds {
         let (mut own, mut other) = (Vec::new(), Vec::new());
         for number in 0..TURNS {
-            // Who goes first changes, so that neither side always finds the caches as the other left them.
+            // The sides take turns in going first, so that neither always finds the caches as the other left them.
             if (round + number) % 2 == 0 {
                 own.push(turn(&mut *work));
                 other.push(turn(&mut *beside));

@@ -1,6 +1,6 @@
 //! How long it takes until new data is in service, and until an SDK has its answer.
 //!
-//! The ratios that the store is held to are those of `cargo bench --bench ratios`, which pairs the two sides.
+//! The ratios that the store is measured by are those of `cargo bench --bench ratios`, which pairs the two sides.
 
 #![allow(clippy::expect_used)]
 

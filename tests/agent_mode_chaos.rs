@@ -1,5 +1,5 @@
-//! Changes at a server and faults of it at random, at full speed: in the end every SDK holds what the server has, and on
-//! the way nothing came twice, nothing went back, and nobody was sent away.
+//! Random changes and faults of a server, at full speed. In the end every SDK has the server's data; on the way nothing
+//! came twice, nothing became older, and no connection was closed.
 //!
 //! `CHAOS_SEED=7 cargo test --test agent_mode_chaos` repeats one run as far as its own dice go.
 
@@ -18,7 +18,7 @@ use common::dataset::{
 use common::following::two_flags;
 use common::rng::Rng;
 use common::server::Server;
-use common::server::held::Holding;
+use common::server::delayed::Delay;
 use common::server::model::flag_patch;
 use common::server::script::{Answer, Opening, Shape};
 use common::watcher::Watcher;
@@ -84,7 +84,7 @@ impl Chaos {
     /// What the server has of an environment.
     fn truth(&self, id: &str) -> Environment {
         let mut found = None;
-        self.server.change_unseen(|model| found = Some(model.environment(id).clone()));
+        self.server.change_without_push(|model| found = Some(model.environment(id).clone()));
         found.unwrap()
     }
 
@@ -110,11 +110,11 @@ impl Chaos {
             17 => self.send_the_old_or_nonsense(),
             18 => {
                 let old = self.rng.percent(50);
-                self.server.hold(if old { Holding::Old } else { Holding::New });
+                self.server.delay(if old { Delay::AsRequested } else { Delay::AsReleased });
             }
             19 => self.server.release(),
-            20 => self.server.leave(),
-            21 => self.server.come(),
+            20 => self.server.stop_listening(),
+            21 => self.server.start_listening(),
             22 => self.come_anew(),
             _ => self.reshape(),
         }
@@ -264,11 +264,11 @@ impl Chaos {
         }
     }
 
-    /// An SDK goes, and comes back.
+    /// An SDK disconnects, and another one connects.
     fn come_anew(&mut self) {
         let at = self.rng.below(self.watchers.len());
         let environment = self.environments.iter().find(|have| have.id == self.watchers[at].0).unwrap();
-        // Of an environment that may have left the scope, nobody can say when it is let in.
+        // If its environment has left the scope, it is unknown when a connection is accepted again.
         if environment.id != self.environments[2].id {
             let mut watcher = if at.is_multiple_of(2) {
                 Watcher::server(&self.agent, &environment.secret(Kind::Server))
@@ -286,7 +286,7 @@ impl Chaos {
         self.server.script(|script| script.shape = shape);
     }
 
-    /// The faults end, and everybody gets to hold what the server has.
+    /// The faults end, and every SDK gets the server's data.
     fn settle(&mut self) {
         self.server.script(|script| {
             script.openings.clear();
@@ -296,7 +296,7 @@ impl Chaos {
         self.server.remove_from_scope(API_KEY, &id);
         self.server.add_to_scope(API_KEY, &id);
         self.server.release();
-        self.server.come();
+        self.server.start_listening();
         // Whoever waits for an answer that was swallowed gives up in time and asks again.
         self.agent.wait_stable();
         self.agent.resync();
@@ -314,7 +314,7 @@ impl Chaos {
             }
         }
         self.agent.wait_stable();
-        // And so it stays, and is told of what comes.
+        // It stays so, and later changes arrive.
         for environment in self.environments.clone() {
             let mut last = boolean_flag("the last");
             let later = self.later();
@@ -330,24 +330,24 @@ impl Chaos {
     }
 }
 
-/// Whether an SDK holds just that.
+/// Whether an SDK has exactly that data.
 fn holds(watcher: &Watcher, truth: &Environment) -> bool {
     watcher.flags.len() == truth.flags.len()
         && truth.flags.iter().all(|flag| {
             watcher.flags.get(flag["key"].as_str().unwrap()).is_some_and(|have| match watcher.is_client() {
                 true => have["variationId"] == expected(flag, truth),
-                false => said(have) == said(flag),
+                false => without_version(have) == without_version(flag),
             })
         })
         && (watcher.is_client()
             || truth.segments.iter().all(|segment| {
                 let have = watcher.segments.get(segment["id"].as_str().unwrap());
-                have.is_some_and(|have| said(have) == said(segment))
+                have.is_some_and(|have| without_version(have) == without_version(segment))
             }))
 }
 
-/// An item without the version that it is told with.
-fn said(item: &Value) -> Value {
+/// An item without the version that it is sent with.
+fn without_version(item: &Value) -> Value {
     let mut item = item.clone();
     item.as_object_mut().unwrap().remove("updatedAt");
     item

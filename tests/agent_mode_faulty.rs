@@ -1,4 +1,4 @@
-//! What a server sends and cannot be read: it stays as it was, and everything else goes on.
+//! Items of a server that cannot be read: their last state stays, and everything else is synced.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
@@ -6,7 +6,7 @@ mod common;
 
 use common::agent::{API_KEY, Agent, Builder};
 use common::dataset::{Dataset, Kind, boolean_flag, serve, touch};
-use common::following::{GRACE, set, set_unseen, two_flags};
+use common::following::{GRACE, set, set_without_push, two_flags};
 use common::server::Server;
 use common::server::model::flag_patch;
 use common::server::script::Answer;
@@ -18,14 +18,14 @@ fn server() -> Server {
     Server::start(&Dataset::of([two_flags(1), two_flags(2)]))
 }
 
-fn hurried(server: &Server) -> Builder {
+fn with_short_retries(server: &Server) -> Builder {
     Builder::following(server).env("Upstream__RetrySeconds", "200ms")
 }
 
-fn in_touch(server: &Server) -> (Agent, Watcher, Watcher) {
-    let agent = hurried(server).start();
+fn connected(server: &Server) -> (Agent, Watcher, Watcher) {
+    let agent = with_short_retries(server).start();
     agent.wait_stable();
-    server.wait_in_touch();
+    server.wait_synced();
     let [one, other] = [1, 2].map(|number| Watcher::server(&agent, &two_flags(number).secret(Kind::Server)));
     (agent, one, other)
 }
@@ -46,9 +46,9 @@ fn wait_left_out(agent: &Agent, count: f64) {
 #[test]
 fn a_flag_that_cannot_be_read_does_not_keep_the_others_from_syncing() {
     let server = server();
-    let (agent, mut one, mut other) = in_touch(&server);
-    set_unseen(&server, &two_flags(1), "b", "v1", 1000);
-    set_unseen(&server, &two_flags(2), "a", "v1", 1000);
+    let (agent, mut one, mut other) = connected(&server);
+    set_without_push(&server, &two_flags(1), "b", "v1", 1000);
+    set_without_push(&server, &two_flags(2), "a", "v1", 1000);
     server.create_secret(&two_flags(2).id, Kind::Server, 1);
     let broken = |server: &Server| {
         full(server, |item| {
@@ -60,7 +60,7 @@ fn a_flag_that_cannot_be_read_does_not_keep_the_others_from_syncing() {
     agent.resync();
     other.wait_variation("a", "v1");
     one.wait_variation("b", "v1");
-    // As it was, for those who come now too.
+    // The last state, also for new connections.
     assert_eq!(one.variation("a"), Some("v0"));
     let late = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
     assert_eq!((late.flags.len(), late.variation("a")), (2, Some("v0")));
@@ -75,9 +75,9 @@ fn a_flag_that_cannot_be_read_does_not_keep_the_others_from_syncing() {
     agent.wait_status("the error names the place", |status| {
         status["agent"]["upstream"]["lastError"]["message"].to_string().contains(place)
     });
-    // Again, and it is not said again, nor asked for in a loop.
+    // The same again is not logged again, and does not lead to full syncs in a loop.
     let fulls = server.fulls();
-    set_unseen(&server, &two_flags(2), "b", "v1", 2000);
+    set_without_push(&server, &two_flags(2), "b", "v1", 2000);
     server.next_answers([broken(&server)]);
     agent.resync();
     other.wait_variation("b", "v1");
@@ -85,7 +85,7 @@ fn a_flag_that_cannot_be_read_does_not_keep_the_others_from_syncing() {
     agent.wait_line(place);
     assert_eq!(agent.lines("ERROR").len(), 1, "{}", agent.log());
 
-    // Once it can be read, all is as the server has it.
+    // Once it can be read, the data is the server's again.
     set(&server, &two_flags(1), "a", "v1", 6000);
     one.wait_variation("a", "v1");
     server.script(|script| script.answers.clear());
@@ -96,9 +96,9 @@ fn a_flag_that_cannot_be_read_does_not_keep_the_others_from_syncing() {
 }
 
 #[test]
-fn what_the_server_removed_goes_though_something_else_cannot_be_read() {
+fn removals_of_a_full_sync_apply_although_another_item_cannot_be_read() {
     let server = server();
-    let (agent, mut one, _other) = in_touch(&server);
+    let (agent, mut one, _other) = connected(&server);
     server.next_answers([full(&server, |item| {
         let flags = item["featureFlags"].as_array_mut().unwrap();
         let mut broken = flags[0].clone();
@@ -108,7 +108,7 @@ fn what_the_server_removed_goes_though_something_else_cannot_be_read() {
     agent.resync();
     one.wait_gone("b");
     assert_eq!(one.variation("a"), Some("v0"));
-    // Which one is meant cannot be told: both stay.
+    // The agent cannot know which flag it is: both stay.
     server.next_answers([full(&server, |item| item["featureFlags"] = json!([null, boolean_flag_of("c")]))]);
     agent.resync();
     one.take_until("the new one", |one| one.flags.contains_key("c"));
@@ -123,9 +123,9 @@ fn boolean_flag_of(key: &str) -> Value {
 }
 
 #[test]
-fn a_pushed_flag_that_cannot_be_read_stays_as_it_is_and_is_asked_for_once() {
+fn a_pushed_flag_that_cannot_be_read_keeps_its_last_state_and_leads_to_one_full_sync() {
     let server = server();
-    let (agent, mut one, _other) = in_touch(&server);
+    let (agent, mut one, _other) = connected(&server);
     let relay = server.wait_request(0);
     let mut broken = server.flag(&two_flags(1).id, "a");
     broken["rules"] = json!(7);
@@ -142,9 +142,9 @@ fn a_pushed_flag_that_cannot_be_read_stays_as_it_is_and_is_asked_for_once() {
 
 /// What went wrong: a date that makes the Go SDK reconnect 800 times a second was passed on.
 #[test]
-fn a_pushed_flag_with_a_date_that_no_sdk_counts_is_left_out() {
+fn a_pushed_flag_with_a_date_that_sdks_cannot_represent_is_left_out() {
     let server = server();
-    let (agent, mut one, _other) = in_touch(&server);
+    let (agent, mut one, _other) = connected(&server);
     let mut far = server.flag(&two_flags(1).id, "a");
     serve(&mut far, "v1");
     far["updatedAt"] = json!("2262-04-11T00:00:00.000Z");
@@ -156,11 +156,11 @@ fn a_pushed_flag_with_a_date_that_no_sdk_counts_is_left_out() {
     assert_eq!(one.variation("a"), Some("v0"));
 }
 
-/// What went wrong: data of a server that stops SDKs for good was passed on without a word.
+/// What went wrong: data of a server that stops SDKs for good was passed on and not logged.
 #[test]
-fn what_a_server_says_that_stops_sdks_is_served_and_named_in_the_log() {
+fn items_of_a_server_that_stop_sdks_are_served_and_named_in_the_log() {
     let server = server();
-    let (agent, mut one, _other) = in_touch(&server);
+    let (agent, mut one, _other) = connected(&server);
     let harm = |later_ms: i64| {
         let mut flag = server.flag(&two_flags(1).id, "a");
         let twice = flag["variations"][0].clone();
@@ -186,8 +186,8 @@ fn a_flag_that_cannot_be_read_at_the_start_is_the_only_one_that_is_missing() {
     let server = server();
     let mut broken = boolean_flag("broken");
     broken["isEnabled"] = json!("true");
-    server.change_unseen(|model| model.environment(&two_flags(1).id).add_flag(broken));
-    let agent = hurried(&server).start();
+    server.change_without_push(|model| model.environment(&two_flags(1).id).add_flag(broken));
+    let agent = with_short_retries(&server).start();
     agent.wait_stable();
     let one = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
     assert_eq!((one.flags.len(), one.variation("b")), (2, Some("v0")));
@@ -197,10 +197,10 @@ fn a_flag_that_cannot_be_read_at_the_start_is_the_only_one_that_is_missing() {
 }
 
 #[test]
-fn a_full_sync_of_which_no_flag_can_be_read_is_refused_whole() {
+fn a_full_sync_in_which_no_flag_can_be_read_is_rejected() {
     let server = Server::start(&Dataset::of([two_flags(1)]));
     server.next_answers([full(&server, |item| item["featureFlags"] = json!([null, null]))]);
-    let agent = hurried(&server).start();
+    let agent = with_short_retries(&server).start();
     agent.wait_stable();
     assert_eq!(server.fulls(), 2);
     assert_eq!(Watcher::server(&agent, &two_flags(1).secret(Kind::Server)).flags.len(), 2);
@@ -208,15 +208,15 @@ fn a_full_sync_of_which_no_flag_can_be_read_is_refused_whole() {
 }
 
 #[test]
-fn a_secret_that_cannot_be_read_is_not_revoked_for_that() {
+fn a_secret_that_cannot_be_read_is_not_revoked() {
     let server = server();
     let made = server.create_secret(&two_flags(1).id, Kind::Server, 1);
-    let agent = hurried(&server)
+    let agent = with_short_retries(&server)
         .env("RevocationGraceSeconds", &GRACE.as_secs().to_string())
         .env("Limits__VerdictWait", "1")
         .start();
     agent.wait_stable();
-    server.wait_in_touch();
+    server.wait_synced();
     let mut first = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
     let mut second = Watcher::server(&agent, &made);
     // A type that this agent does not know, and another secret is revoked; the full that ends its grace can be read.
@@ -228,13 +228,13 @@ fn a_secret_that_cannot_be_read_is_not_revoked_for_that() {
     assert_eq!(first.expect_close(SOON), Some(4003));
     second.expect_nothing_new();
     agent.wait_metric_at_least("featbit_agent_upstream_items_left_out_total", r#"kind="secret""#, 1.0);
-    // Where it cannot be told which one it is, none is revoked, and none that is unknown is sent away for good.
+    // If the agent cannot know which secret it is, none is revoked, and no unknown one is refused for good.
     server.script(|script| script.answers.clear());
     // One for the call, one for the unknown secret, if it does not come in time for the first.
     server.next_answers([0, 1].map(|_| full(&server, |item| item["secrets"] = json!([null]))));
     agent.resync();
     wait_left_out(&agent, 1.0);
-    let mut made_up = Watcher::knock(&agent, &two_flags(9).secret(Kind::Server));
+    let mut made_up = Watcher::asking(&agent, &two_flags(9).secret(Kind::Server));
     assert_eq!(made_up.expect_close(SOON), Some(1011));
     second.expect_nothing_new();
 }

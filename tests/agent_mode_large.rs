@@ -1,4 +1,4 @@
-//! Datasets of hundreds of megabytes from a server: they arrive, and SDKs are served while they are taken in.
+//! Datasets of hundreds of megabytes from a server: they arrive, and SDKs are served while they are loaded.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 

@@ -1,4 +1,4 @@
-//! A server that is newer than the agent: what it sends unasked, and what the agent does not know.
+//! A server that is newer than the agent: fulls that it pushes, and messages that the agent does not know.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
@@ -6,7 +6,7 @@ mod common;
 
 use common::agent::{Agent, Builder};
 use common::dataset::{Dataset, Environment, Kind, boolean_flag, serve, touch, user};
-use common::following::{set, set_unseen, two_flags};
+use common::following::{set, set_without_push, two_flags};
 use common::server::Server;
 use common::server::model::{data_sync, environment_full};
 use common::server::relay::Relay;
@@ -18,11 +18,11 @@ fn server() -> Server {
     Server::start(&Dataset::of([two_flags(1), two_flags(2)]))
 }
 
-/// An agent in touch with its server, a server and a client SDK of the first environment at it, and its connection.
-fn in_touch(server: &Server) -> (Agent, Watcher, Watcher, Arc<Relay>) {
+/// An agent that is connected to its server, a server and a client SDK of the first environment, and the connection.
+fn connected(server: &Server) -> (Agent, Watcher, Watcher, Arc<Relay>) {
     let agent = Builder::following(server).env("Upstream__RetrySeconds", "200ms").start();
     agent.wait_stable();
-    server.wait_in_touch();
+    server.wait_synced();
     let sdk = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
     let client = Watcher::client(&agent, &two_flags(1).secret(Kind::Client), &user("ann", &[]));
     let relay = server.wait_request(0);
@@ -34,11 +34,11 @@ const UNUSED: &str = "featbit_agent_upstream_messages_unused_total";
 /// What went wrong: FeatBit 6 sends the whole of an environment after a recovery, which was counted as unknown, and the
 /// agent stayed Stable on stale data.
 #[test]
-fn the_whole_of_an_environment_that_comes_unasked_is_taken_in() {
+fn a_pushed_full_of_one_environment_is_applied() {
     let server = server();
-    let (agent, mut sdk, mut client, _) = in_touch(&server);
+    let (agent, mut sdk, mut client, _) = connected(&server);
     let mut elsewhere = Watcher::server(&agent, &two_flags(2).secret(Kind::Server));
-    set_unseen(&server, &two_flags(1), "a", "v1", 1000);
+    set_without_push(&server, &two_flags(1), "a", "v1", 1000);
     server.delete_flag(&two_flags(1).id, "b");
     server.push_whole(&two_flags(1).id);
     for sdk in [&mut sdk, &mut client] {
@@ -47,7 +47,7 @@ fn the_whole_of_an_environment_that_comes_unasked_is_taken_in() {
         sdk.expect_nothing_new();
     }
     elsewhere.expect_nothing_new();
-    // Secrets are not touched: who connects now is let in as before.
+    // Secrets are not touched: a new connection is accepted as before.
     let again = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
     assert!(!again.is_client());
     assert_eq!(server.fulls(), 1, "nothing was asked for");
@@ -59,20 +59,20 @@ fn the_whole_of_an_environment_that_comes_unasked_is_taken_in() {
 }
 
 #[test]
-fn an_environment_that_comes_unasked_and_empty_or_with_another_asks_for_everything() {
+fn a_pushed_full_that_is_empty_or_of_two_environments_leads_to_a_full_sync() {
     let server = server();
-    let (agent, mut sdk, mut client, relay) = in_touch(&server);
-    set_unseen(&server, &two_flags(1), "a", "v1", 1000);
+    let (agent, mut sdk, mut client, relay) = connected(&server);
+    set_without_push(&server, &two_flags(1), "a", "v1", 1000);
     relay.send(&environment_full(&Environment::new(1)));
     for sdk in [&mut sdk, &mut client] {
         sdk.wait_variation("a", "v1");
         assert_eq!(sdk.variation("b"), Some("v0"), "nothing was taken away");
     }
     assert_eq!(server.fulls(), 2);
-    // Of several environments only one is half there: neither counts.
+    // It holds parts of two environments: it is not applied.
     let mut mixed = two_flags(1);
     mixed.flags[1]["envId"] = two_flags(2).id.into();
-    set_unseen(&server, &two_flags(1), "a", "v0", 2000);
+    set_without_push(&server, &two_flags(1), "a", "v0", 2000);
     relay.send(&environment_full(&mixed));
     for sdk in [&mut sdk, &mut client] {
         sdk.wait_variation("a", "v0");
@@ -83,9 +83,9 @@ fn an_environment_that_comes_unasked_and_empty_or_with_another_asks_for_everythi
 }
 
 #[test]
-fn an_environment_that_comes_unasked_and_is_not_held_asks_for_everything() {
+fn a_pushed_full_of_an_unknown_environment_leads_to_a_full_sync() {
     let server = server();
-    let (agent, mut sdk, _, relay) = in_touch(&server);
+    let (agent, mut sdk, _, relay) = connected(&server);
     server.create_environment(two_flags(3));
     server.add_to_scope(common::agent::API_KEY, &two_flags(3).id);
     relay.send(&environment_full(&two_flags(3)));
@@ -97,9 +97,9 @@ fn an_environment_that_comes_unasked_and_is_not_held_asks_for_everything() {
 }
 
 #[test]
-fn what_cannot_be_read_of_an_environment_that_comes_unasked_stays_as_it_is_held() {
+fn an_item_of_a_pushed_full_that_cannot_be_read_keeps_its_last_state() {
     let server = server();
-    let (agent, mut sdk, mut client, relay) = in_touch(&server);
+    let (agent, mut sdk, mut client, relay) = connected(&server);
     let mut whole = two_flags(1);
     let mut flag = boolean_flag("c");
     serve(&mut flag, "v1");
@@ -114,17 +114,17 @@ fn what_cannot_be_read_of_an_environment_that_comes_unasked_stays_as_it_is_held(
     agent.wait_metric("featbit_agent_upstream_items_left_out_total", r#"kind="flag""#, 1.0);
 }
 
-/// What went wrong: what the agent did not know was counted and passed over, whatever it would have changed.
+/// What went wrong: unknown messages were counted and ignored, whatever they would have changed.
 #[test]
-fn messages_of_unknown_kinds_are_named_once_and_answered_by_a_full_sync() {
+fn messages_of_unknown_kinds_are_logged_once_and_lead_to_a_full_sync() {
     let server = server();
-    let (agent, mut sdk, mut client, relay) = in_touch(&server);
-    set_unseen(&server, &two_flags(1), "a", "v1", 1000);
+    let (agent, mut sdk, mut client, relay) = connected(&server);
+    set_without_push(&server, &two_flags(1), "a", "v1", 1000);
     relay.send(r#"{"messageType":"data-sync","data":{"eventType":"commit\n7","items":[]}}"#);
     for sdk in [&mut sdk, &mut client] {
         sdk.wait_variation("a", "v1");
     }
-    set_unseen(&server, &two_flags(1), "a", "v0", 2000);
+    set_without_push(&server, &two_flags(1), "a", "v0", 2000);
     relay.send(&format!(r#"{{"messageType":"{}"}}"#, "x".repeat(1000)));
     for sdk in [&mut sdk, &mut client] {
         sdk.wait_variation("a", "v0");
@@ -144,7 +144,7 @@ fn messages_of_unknown_kinds_are_named_once_and_answered_by_a_full_sync() {
     agent.wait_stable();
 }
 
-/// A flag as FeatBit 6 tells it: with a change that is not committed yet.
+/// A flag as FeatBit 6 sends it: with a change that is not committed yet.
 fn with_pending(variation: &str, later_ms: i64) -> Value {
     let mut flag = boolean_flag("a");
     flag["envId"] = json!(two_flags(1).id);
@@ -161,12 +161,12 @@ fn with_pending(variation: &str, later_ms: i64) -> Value {
 }
 
 #[test]
-fn what_is_pending_decides_nothing_and_brings_no_warning() {
+fn pending_changes_of_a_flag_have_no_effect_and_cause_no_warning() {
     let server = server();
-    server.change_unseen(|model| {
+    server.change_without_push(|model| {
         model.environment(&two_flags(1).id).flags[0] = with_pending("v0", 0);
     });
-    let (agent, mut sdk, mut client, _) = in_touch(&server);
+    let (agent, mut sdk, mut client, _) = connected(&server);
     assert_eq!((sdk.variation("a"), client.variation("a")), (Some("v0"), Some("v0")));
     server.upsert_flag(&two_flags(1).id, with_pending("v1", 1000));
     for sdk in [&mut sdk, &mut client] {

@@ -8,7 +8,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::agent::{Agent, Builder};
-use common::dataset::{Dataset, Environment, Kind, told, user};
+use common::dataset::{Dataset, Environment, Kind, item_version_ms, user};
 use common::server::Server;
 use common::strict::StrictSdk;
 use common::ws::{Next, Stream};
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 const SERVER_POLL: &str = "/api/public/sdk/server/latest-all";
 const CLIENT_POLL: &str = "/api/public/sdk/client/latest-all";
 
-/// What an SDK holds: list and id → the item.
+/// The data of an SDK: list and id → the item.
 type Items = BTreeMap<(&'static str, String), Value>;
 
 fn items(data: &Value) -> Items {
@@ -29,8 +29,8 @@ fn items(data: &Value) -> Items {
     list("featureFlags").chain(list("segments")).collect()
 }
 
-/// The items without the versions that they are told with.
-fn said(items: &Items) -> Items {
+/// The items without the versions that they are sent with.
+fn without_versions(items: &Items) -> Items {
     let mut items = items.clone();
     for item in items.values_mut() {
         for version in ["updatedAt", "timestamp"] {
@@ -41,10 +41,10 @@ fn said(items: &Items) -> Items {
 }
 
 fn version_ms(items: &Items) -> i64 {
-    items.values().map(told).max().unwrap_or(0)
+    items.values().map(item_version_ms).max().unwrap_or(0)
 }
 
-/// An SDK that takes an item if it is newer than the same one it has, and a full always, over a stream or by polling.
+/// An SDK that accepts an item if it is newer than its own version of it, and every full, over a stream or by polling.
 struct Sdk {
     stream: Option<Stream>,
     secret: String,
@@ -68,7 +68,7 @@ impl Sdk {
         sdk
     }
 
-    /// Reads or polls until it has what the environment has, at least of this version; a poll then brings nothing more.
+    /// Reads or polls until it has the environment's data, with at least this version; a poll then brings nothing more.
     fn wait(&mut self, agent: &Agent, environment: &Environment, version_ms: i64) {
         while !self.has(agent, environment, version_ms) {
             let message = match &mut self.stream {
@@ -102,14 +102,15 @@ impl Sdk {
         if self.is_client {
             let now = wait_until("an evaluation of this version", SOON, || {
                 let flags = agent.evaluate(&self.secret, &user("ann", &[]));
-                flags.values().any(|flag| told(flag) >= version).then_some(flags)
+                flags.values().any(|flag| item_version_ms(flag) >= version).then_some(flags)
             });
             let mine = self.items.iter().map(|((_, key), flag)| (key, &flag["variation"]));
             return mine.eq(now.iter().map(|(key, flag)| (key, flag.get("variation").unwrap_or(flag))));
         }
         let (flags, segments) =
             (Value::from(environment.flags.clone()), Value::from(environment.segments.clone()));
-        said(&self.items) == said(&items(&json!({ "featureFlags": flags, "segments": segments })))
+        without_versions(&self.items)
+            == without_versions(&items(&json!({ "featureFlags": flags, "segments": segments })))
     }
 
     fn take(&mut self, message: Value) {
@@ -119,7 +120,10 @@ impl Sdk {
         }
         for (key, item) in items(data) {
             if let Some(has) = self.items.get(&key) {
-                assert!(told(&item) > told(has), "having {has} it does not take {item}");
+                assert!(
+                    item_version_ms(&item) > item_version_ms(has),
+                    "having {has} it does not take {item}"
+                );
             }
             self.items.insert(key, item);
         }
@@ -136,7 +140,7 @@ impl Sdk {
     }
 }
 
-/// What the source has after a message: a patch puts items in the place of those of the same id, a full sync replaces all.
+/// Applies a message at the source: a patch replaces items by id, a full sync replaces all.
 fn apply(environment: &mut Environment, message: &Value) {
     let data = &message["data"];
     let list = |of: &Value, name: &str| of[name].as_array().cloned().unwrap_or_default();
@@ -163,7 +167,7 @@ fn every_kind_of_sdk_takes_changes_in_any_order_of_their_dates() {
     let server = Server::start(&data);
     let agent = Builder::following(&server).start();
     agent.wait_stable();
-    server.wait_in_touch();
+    server.wait_synced();
     let relay = server.wait_request(0);
     let environment = &mut data.environments[0];
     let mut strict = StrictSdk::of_each_name(&agent, environment);

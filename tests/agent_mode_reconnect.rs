@@ -1,4 +1,4 @@
-//! Agents that lose their server: SDKs are served all the while, and what changed meanwhile reaches them, once.
+//! Agents that lose their server: SDKs are served all the time, and changes made meanwhile reach them once.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use common::agent::{API_KEY, Agent, Builder};
 use common::dataset::{Dataset, Environment, Kind, START_MS, boolean_flag, touch, user};
-use common::following::{set, set_unseen, two_flags};
+use common::following::{set, set_without_push, two_flags};
 use common::sdk::Fleet;
 use common::server::Server;
 use common::server::relay::Relay;
@@ -21,36 +21,36 @@ fn server() -> Server {
     Server::start(&Dataset::of([two_flags(1)]))
 }
 
-fn hurried(server: &Server) -> Builder {
+fn with_short_retries(server: &Server) -> Builder {
     Builder::following(server).env("Upstream__ConnectSeconds", "2").env("Upstream__RetrySeconds", "200ms")
 }
 
-/// An agent in touch with its server, and a server and a client SDK at it.
-fn in_touch(server: &Server) -> (Agent, Watcher, Watcher) {
-    let agent = hurried(server).start();
+/// An agent that is connected to its server, and a server and a client SDK.
+fn connected(server: &Server) -> (Agent, Watcher, Watcher) {
+    let agent = with_short_retries(server).start();
     agent.wait_stable();
     let sdk = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
     let client = Watcher::client(&agent, &two_flags(1).secret(Kind::Client), &user("ann", &[]));
     (agent, sdk, client)
 }
 
-/// What it is, and what is done to the connection.
+/// A description, and what is done to the connection.
 type Loss<'a> = (&'a str, &'a dyn Fn(&Relay));
 
 /// The agent loses its connection by `lose` again and again, and something changes while it is gone.
 fn changes_meanwhile_arrive(losses: &[Loss<'_>]) {
     let server = server();
-    let (agent, mut sdk, mut client) = in_touch(&server);
+    let (agent, mut sdk, mut client) = connected(&server);
     for (number, (what, lose)) in losses.iter().enumerate() {
         let variation = if number % 2 == 0 { "v1" } else { "v0" };
         let relay = server.wait_request(number);
-        // Whatever comes next is refused until the change is made.
-        server.leave();
+        // Reconnects are refused until the change is made.
+        server.stop_listening();
         lose(&relay);
         relay.wait_for_end();
-        set_unseen(&server, &two_flags(1), "a", variation, 1000 * (number as i64 + 1));
+        set_without_push(&server, &two_flags(1), "a", variation, 1000 * (number as i64 + 1));
         sdk.expect_nothing_new();
-        server.come();
+        server.start_listening();
         println!("{what}");
         sdk.wait_variation("a", variation);
         client.wait_variation("a", variation);
@@ -66,25 +66,25 @@ fn changes_meanwhile_arrive(losses: &[Loss<'_>]) {
     );
 }
 
-/// What was newer than now hid every change that was made while the connection was lost, until the next full sync.
+/// What went wrong: an item dated in the future hid every change made while disconnected, until the next full sync.
 #[test]
-fn an_item_from_the_future_hides_no_change_that_is_made_while_the_connection_is_lost() {
+fn an_item_dated_in_the_future_hides_no_change_made_while_disconnected() {
     let server = server();
-    let (agent, mut sdk, mut client) = in_touch(&server);
+    let (agent, mut sdk, mut client) = connected(&server);
     let now_ms = || {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         since_epoch.as_millis() as i64 - START_MS
     };
-    server.wait_in_touch();
+    server.wait_synced();
     set(&server, &two_flags(1), "b", "v1", now_ms() + 86_400_000);
     sdk.wait_variation("b", "v1");
     client.wait_variation("b", "v1");
     let relay = server.wait_request(0);
-    server.leave();
+    server.stop_listening();
     relay.reset();
     relay.wait_for_end();
-    set_unseen(&server, &two_flags(1), "a", "v1", now_ms());
-    server.come();
+    set_without_push(&server, &two_flags(1), "a", "v1", now_ms());
+    server.start_listening();
     sdk.wait_variation("a", "v1");
     client.wait_variation("a", "v1");
     agent.wait_stable();
@@ -92,7 +92,7 @@ fn an_item_from_the_future_hides_no_change_that_is_made_while_the_connection_is_
 }
 
 #[test]
-fn after_every_close_code_it_comes_back_and_nothing_is_lost() {
+fn the_agent_reconnects_after_every_close_code_and_loses_nothing() {
     let codes =
         [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 4000, 4003, 4999];
     let closes: Vec<_> = codes.map(|code| move |relay: &Relay| relay.close(code)).into();
@@ -101,7 +101,7 @@ fn after_every_close_code_it_comes_back_and_nothing_is_lost() {
 }
 
 #[test]
-fn after_an_end_without_a_close_frame_it_comes_back_and_nothing_is_lost() {
+fn the_agent_reconnects_after_an_end_without_a_close_frame_and_loses_nothing() {
     changes_meanwhile_arrive(&[
         ("a reset", &|relay| relay.reset()),
         ("an end", &|relay| relay.end()),
@@ -119,10 +119,12 @@ fn after_an_end_without_a_close_frame_it_comes_back_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_connection_that_went_silent_is_given_up_and_nothing_is_lost() {
+fn a_silent_connection_is_replaced_and_nothing_is_lost() {
     let server = server();
-    let agent =
-        hurried(&server).env("Upstream__PingSeconds", "200ms").env("Upstream__SilenceSeconds", "2").start();
+    let agent = with_short_retries(&server)
+        .env("Upstream__PingSeconds", "200ms")
+        .env("Upstream__SilenceSeconds", "2")
+        .start();
     agent.wait_stable();
     let mut sdk = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
     let relay = server.wait_request(0);
@@ -139,18 +141,18 @@ fn a_connection_that_went_silent_is_given_up_and_nothing_is_lost() {
 #[test]
 fn pings_of_the_protocol_are_answered() {
     let server = server();
-    let (_agent, _sdk, _client) = in_touch(&server);
+    let (_agent, _sdk, _client) = connected(&server);
     let relay = server.wait_request(0);
     relay.ping();
     wait_until("the pong", SOON, || (relay.protocol_pongs() == 1).then_some(()));
 }
 
 #[test]
-fn while_the_server_is_away_everything_goes_on_being_served_and_operators_are_told() {
+fn while_the_server_is_away_sdks_are_served_and_the_status_says_interrupted() {
     let server = server();
-    let (agent, mut sdk, _client) = in_touch(&server);
+    let (agent, mut sdk, _client) = connected(&server);
     agent.wait_status("in touch", |status| status["syncState"] == "Stable");
-    server.die();
+    server.crash();
     agent.wait_readiness(200, "Degraded");
     let status = agent.wait_status("interrupted", |status| status["syncState"] == "Interrupted");
     assert_eq!(status["serves"], "project-1:production");
@@ -160,11 +162,11 @@ fn while_the_server_is_away_everything_goes_on_being_served_and_operators_are_to
     let poll = format!("{}?timestamp=0", common::raw::SERVER_POLL);
     let secret = two_flags(1).secret(Kind::Server);
     agent.get(&poll, &[("Authorization", &secret)]).expect(200);
-    server.come();
+    server.start_listening();
     agent.wait_stable();
     agent.wait_status("in touch again", |status| status["syncState"] == "Stable");
     sdk.expect_nothing_new();
-    // The new connection was told of the change of state.
+    // The new status was reported on the new connection.
     let relay = server.wait_request(server.relays().len() - 1);
     wait_until("a report of the state", SOON, || {
         relay.statuses().into_iter().find(|report| report["status"]["syncState"] == "Stable")
@@ -172,18 +174,18 @@ fn while_the_server_is_away_everything_goes_on_being_served_and_operators_are_to
 }
 
 #[test]
-fn it_asks_for_what_is_newer_than_what_it_has_by_environment() {
+fn a_reconnect_asks_for_what_is_newer_in_each_environment() {
     let mut second = two_flags(2);
     touch(second.flag_mut("b"), 7000);
     let server = Server::start(&Dataset::of([two_flags(1), second, Environment::new(3)]));
-    let agent = hurried(&server).start();
+    let agent = with_short_retries(&server).start();
     agent.wait_stable();
     let mut sdk = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
     set(&server, &two_flags(1), "a", "v1", 5000);
     sdk.wait_variation("a", "v1");
     server.wait_request(0).close(1001);
     let request = server.wait_request(1).requests()[0]["data"].take();
-    // A little earlier than what it has, as not everything comes in order; what it has already is told to nobody.
+    // From a little before its data, since changes may come out of order. SDKs get nothing twice.
     let within = |asked: &Value, held_ms: i64| {
         let asked = asked.as_i64().unwrap();
         assert!(asked > 0 && asked <= held_ms && asked > held_ms - 60_000, "{asked} for {held_ms}");
@@ -200,17 +202,17 @@ fn it_asks_for_what_is_newer_than_what_it_has_by_environment() {
 }
 
 #[test]
-fn with_more_environments_than_a_request_can_name_it_asks_for_everything() {
+fn a_reconnect_with_too_many_environments_to_name_asks_for_a_full_sync() {
     let environments: Vec<Environment> =
         (0..=199).map(|number| Environment::new(number).flag(boolean_flag("a"))).collect();
     let server = Server::start(&Dataset::of(environments.clone()));
-    let agent = hurried(&server).start();
+    let agent = with_short_retries(&server).start();
     agent.wait_stable();
     let mut sdk = Watcher::server(&agent, &environments[150].secret(Kind::Server));
-    server.leave();
+    server.stop_listening();
     server.wait_request(0).reset();
-    set_unseen(&server, &environments[150], "a", "v1", 1000);
-    server.come();
+    set_without_push(&server, &environments[150], "a", "v1", 1000);
+    server.start_listening();
     sdk.wait_variation("a", "v1");
     sdk.expect_nothing_new();
     assert_eq!(sdk.events, ["full", "patch"], "what did not change is not told");
@@ -219,9 +221,9 @@ fn with_more_environments_than_a_request_can_name_it_asks_for_everything() {
 }
 
 #[test]
-fn a_key_that_is_taken_away_stops_nobody_and_one_given_back_is_used() {
+fn a_removed_key_stops_no_sdk_and_a_restored_one_is_used_again() {
     let server = server();
-    let (agent, mut sdk, _client) = in_touch(&server);
+    let (agent, mut sdk, _client) = connected(&server);
     server.remove_key(API_KEY);
     server.wait_request(0).close(1001);
     // It is refused at the registration or after the upgrade, more than once.
@@ -241,9 +243,9 @@ fn a_key_that_is_taken_away_stops_nobody_and_one_given_back_is_used() {
 }
 
 #[test]
-fn a_long_row_of_failures_ends_in_order() {
+fn after_many_different_failures_all_is_in_order() {
     let server = server();
-    let (agent, mut sdk, mut client) = in_touch(&server);
+    let (agent, mut sdk, mut client) = connected(&server);
     server.next_registers([Register::Reset, Register::Garbage, Register::Status(503)]);
     server.next_openings([
         Opening::Status(502),
@@ -252,7 +254,7 @@ fn a_long_row_of_failures_ends_in_order() {
         Opening::ResetWithin(300),
         Opening::Close(1000),
     ]);
-    set_unseen(&server, &two_flags(1), "a", "v1", 1000);
+    set_without_push(&server, &two_flags(1), "a", "v1", 1000);
     server.wait_request(0).close(4003);
     for sdk in [&mut sdk, &mut client] {
         sdk.wait_variation("a", "v1");
@@ -267,7 +269,7 @@ fn a_long_row_of_failures_ends_in_order() {
 #[test]
 fn real_sdks_do_not_notice_a_server_that_comes_and_goes() {
     let server = server();
-    let agent = hurried(&server).start();
+    let agent = with_short_retries(&server).start();
     agent.wait_stable();
     let ann = user("ann", &[]);
     let mut fleet = Fleet::ready("a server that comes and goes", &agent, &two_flags(1), &ann);
@@ -276,15 +278,15 @@ fn real_sdks_do_not_notice_a_server_that_comes_and_goes() {
     }
     for (number, code) in [1000, 4003, 1011].into_iter().enumerate() {
         let variation = if number % 2 == 0 { ("v1", json!(false)) } else { ("v0", json!(true)) };
-        server.leave();
+        server.stop_listening();
         server.wait_open().close(code);
-        set_unseen(&server, &two_flags(1), "a", variation.0, 1000 * (number as i64 + 1));
-        server.come();
+        set_without_push(&server, &two_flags(1), "a", variation.0, 1000 * (number as i64 + 1));
+        server.start_listening();
         fleet.each("the change while it was away", |sdk| {
             sdk.wait_value("a", &ann, "boolean", &variation.1);
             sdk.wait_value("b", &ann, "boolean", &json!(true));
         });
     }
-    server.die();
+    server.crash();
     fleet.each("without a server", |sdk| sdk.wait_value("a", &ann, "boolean", &json!(false)));
 }

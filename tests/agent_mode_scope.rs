@@ -1,6 +1,6 @@
-//! Environments that enter and leave the scope of an agent's key. A server tells a connection only of the environments it
-//! had when it was opened, so the agent opens a second one, syncs on it and closes the first: whenever something changes
-//! meanwhile, it arrives, once, and SDKs of other environments do not notice.
+//! Environments that enter and leave the scope of an agent's key. A server pushes on a connection only changes of the
+//! environments that it had when it was opened, so the agent opens a second one, syncs on it and closes the first. A
+//! change at any moment arrives once, and SDKs of other environments are not disturbed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use common::agent::{API_KEY, Agent, Builder};
 use common::dataset::{Dataset, Kind, user};
-use common::following::{GRACE, change, serves, set, set_unseen, two_flags};
+use common::following::{GRACE, change, serves, set, set_without_push, two_flags};
 use common::sdk::{Fleet, Mode};
 use common::server::Server;
-use common::server::held::Holding;
+use common::server::delayed::Delay;
 use common::server::model::data_sync;
 use common::server::relay::Relay;
 use common::server::script::{Answer, Opening};
@@ -28,17 +28,17 @@ fn server() -> Server {
     server
 }
 
-fn hurried(server: &Server) -> Builder {
+fn with_short_retries(server: &Server) -> Builder {
     Builder::following(server)
         .env("Upstream__RetrySeconds", "200ms")
         .env("Limits__VerdictWait", "60")
         .env("RevocationGraceSeconds", "1")
 }
 
-fn in_touch(server: &Server) -> (Agent, Watcher) {
-    let agent = hurried(server).start();
+fn connected(server: &Server) -> (Agent, Watcher) {
+    let agent = with_short_retries(server).start();
     agent.wait_stable();
-    server.wait_in_touch();
+    server.wait_synced();
     let sdk = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
     (agent, sdk)
 }
@@ -52,7 +52,7 @@ fn settled(server: &Server) -> Arc<Relay> {
     })
 }
 
-/// Both environments are served and pushed to, and the SDK of the first has noticed nothing but its own changes.
+/// Both environments are served and get pushes, and the SDK of the first has got only its own changes.
 fn both_live(server: &Server, agent: &Agent, first: &mut Watcher, later_ms: i64) {
     serves(agent, server, &two_flags(2), "b", later_ms);
     change(server, &two_flags(1), "b", later_ms, &mut [first]);
@@ -60,9 +60,9 @@ fn both_live(server: &Server, agent: &Agent, first: &mut Watcher, later_ms: i64)
 }
 
 #[test]
-fn an_environment_added_to_the_scope_is_served_and_told_of() {
+fn an_environment_added_to_the_scope_is_served_and_gets_pushes() {
     let server = server();
-    let (agent, mut first) = in_touch(&server);
+    let (agent, mut first) = connected(&server);
     server.add_to_scope(API_KEY, &two_flags(2).id);
     agent.resync();
     let relay = settled(&server);
@@ -80,11 +80,11 @@ fn an_environment_added_to_the_scope_is_served_and_told_of() {
 }
 
 #[test]
-fn its_sdks_that_knock_are_what_brings_it() {
+fn sdks_of_an_unknown_environment_cause_the_full_sync_that_brings_it() {
     let server = server();
-    let (agent, mut first) = in_touch(&server);
+    let (agent, mut first) = connected(&server);
     server.add_to_scope(API_KEY, &two_flags(2).id);
-    let mut second = Watcher::knock(&agent, &two_flags(2).secret(Kind::Server));
+    let mut second = Watcher::asking(&agent, &two_flags(2).secret(Kind::Server));
     second.expect_full();
     let _ = settled(&server);
     set(&server, &two_flags(2), "a", "v1", 1000);
@@ -94,22 +94,22 @@ fn its_sdks_that_knock_are_what_brings_it() {
 }
 
 #[test]
-fn changed_a_moment_after_it_was_added_it_ends_in_the_last_state() {
-    // Moments: before the first connection has told of it, before the second asks, before it is answered.
+fn an_environment_that_changes_while_it_is_added_ends_in_its_last_state() {
+    // Moments: before the answer on the first connection, before the request on the second, before its answer.
     for moment in 0..4 {
         println!("moment {moment}");
         let server = server();
-        let (agent, mut first) = in_touch(&server);
+        let (agent, mut first) = connected(&server);
         server.add_to_scope(API_KEY, &two_flags(2).id);
-        server.hold(if moment % 2 == 0 { Holding::Old } else { Holding::New });
+        server.delay(if moment % 2 == 0 { Delay::AsRequested } else { Delay::AsReleased });
         agent.resync();
-        wait_until("the first request", SOON, || (server.held() == 1).then_some(()));
+        wait_until("the first request", SOON, || (server.delayed() == 1).then_some(()));
         if moment < 2 {
             set(&server, &two_flags(2), "a", "v1", 1000);
             set(&server, &two_flags(1), "a", "v1", 1000);
         }
-        server.release_and_hold(if moment % 2 == 0 { Holding::Old } else { Holding::New });
-        wait_until("the request on the second connection", SOON, || (server.held() == 1).then_some(()));
+        server.release_and_delay(if moment % 2 == 0 { Delay::AsRequested } else { Delay::AsReleased });
+        wait_until("the request on the second connection", SOON, || (server.delayed() == 1).then_some(()));
         assert_eq!(
             server.open_relays().len(),
             2,
@@ -135,9 +135,9 @@ fn changed_a_moment_after_it_was_added_it_ends_in_the_last_state() {
 }
 
 #[test]
-fn changes_without_pause_while_it_is_added_all_arrive_once() {
+fn continuous_changes_while_an_environment_is_added_arrive_once_each() {
     let server = server();
-    let (agent, mut first) = in_touch(&server);
+    let (agent, mut first) = connected(&server);
     let mut later_ms = 0;
     let mut next = |server: &Server| {
         later_ms += 1000;
@@ -171,7 +171,7 @@ fn changes_without_pause_while_it_is_added_all_arrive_once() {
 }
 
 #[test]
-fn a_second_connection_that_cannot_be_had_costs_nothing_and_is_tried_again() {
+fn a_second_connection_that_fails_is_retried_and_harms_nothing() {
     let openings = [
         Opening::Status(503),
         Opening::ResetBeforeUpgrade,
@@ -184,7 +184,7 @@ fn a_second_connection_that_cannot_be_had_costs_nothing_and_is_tried_again() {
     for opening in openings {
         println!("{opening:?}");
         let server = server();
-        let (agent, mut first) = in_touch(&server);
+        let (agent, mut first) = connected(&server);
         server.add_to_scope(API_KEY, &two_flags(2).id);
         server.next_openings([opening]);
         agent.resync();
@@ -196,13 +196,13 @@ fn a_second_connection_that_cannot_be_had_costs_nothing_and_is_tried_again() {
 #[test]
 fn the_first_connection_may_break_while_the_second_is_opened() {
     let server = server();
-    let (agent, mut first) = in_touch(&server);
+    let (agent, mut first) = connected(&server);
     server.add_to_scope(API_KEY, &two_flags(2).id);
-    server.hold(Holding::New);
+    server.delay(Delay::AsReleased);
     agent.resync();
-    wait_until("the first request", SOON, || (server.held() == 1).then_some(()));
-    server.release_and_hold(Holding::New);
-    wait_until("the request on the second connection", SOON, || (server.held() == 1).then_some(()));
+    wait_until("the first request", SOON, || (server.delayed() == 1).then_some(()));
+    server.release_and_delay(Delay::AsReleased);
+    wait_until("the request on the second connection", SOON, || (server.delayed() == 1).then_some(()));
     server.relays()[0].reset();
     set(&server, &two_flags(1), "a", "v1", 1000);
     set(&server, &two_flags(2), "a", "v1", 1000);
@@ -215,11 +215,11 @@ fn the_first_connection_may_break_while_the_second_is_opened() {
 }
 
 #[test]
-fn one_added_between_the_opening_and_the_first_answer_is_told_of() {
+fn an_environment_added_between_opening_and_first_answer_gets_pushes() {
     let server = server();
-    server.hold(Holding::New);
-    let agent = hurried(&server).start();
-    wait_until("the first request", SOON, || (server.held() == 1).then_some(()));
+    server.delay(Delay::AsReleased);
+    let agent = with_short_retries(&server).start();
+    wait_until("the first request", SOON, || (server.delayed() == 1).then_some(()));
     server.add_to_scope(API_KEY, &two_flags(2).id);
     server.release();
     let _ = settled(&server);
@@ -229,15 +229,15 @@ fn one_added_between_the_opening_and_the_first_answer_is_told_of() {
 }
 
 #[test]
-fn one_that_left_and_came_back_unseen_around_a_new_connection_is_told_of() {
+fn an_environment_that_left_and_came_back_around_a_reconnect_gets_pushes() {
     let server = server();
     server.add_to_scope(API_KEY, &two_flags(2).id);
-    let (agent, mut first) = in_touch(&server);
+    let (agent, mut first) = connected(&server);
     let mut second = Watcher::server(&agent, &two_flags(2).secret(Kind::Server));
-    server.hold(Holding::New);
+    server.delay(Delay::AsReleased);
     server.remove_from_scope(API_KEY, &two_flags(2).id);
     server.wait_request(0).close(1001);
-    wait_until("the request on the next connection", SOON, || (server.held() == 1).then_some(()));
+    wait_until("the request on the next connection", SOON, || (server.delayed() == 1).then_some(()));
     server.add_to_scope(API_KEY, &two_flags(2).id);
     server.release();
     let _ = settled(&server);
@@ -246,11 +246,11 @@ fn one_that_left_and_came_back_unseen_around_a_new_connection_is_told_of() {
 }
 
 #[test]
-fn a_first_server_secret_makes_an_environment_one_that_is_told_of() {
+fn an_environment_gets_pushes_once_it_has_a_server_secret() {
     let mut clients_only = two_flags(2);
     clients_only.secrets.retain(|secret| secret["type"] == "client");
     let server = Server::start(&Dataset::of([two_flags(1), clients_only]));
-    let (agent, mut first) = in_touch(&server);
+    let (agent, mut first) = connected(&server);
     let relay = server.wait_request(0);
     assert!(!relay.mapped.contains(&two_flags(2).id));
     let mut client = Watcher::client(&agent, &two_flags(2).secret(Kind::Client), &user("ann", &[]));
@@ -264,27 +264,27 @@ fn a_first_server_secret_makes_an_environment_one_that_is_told_of() {
 }
 
 #[test]
-fn one_without_server_secrets_is_kept_up_to_date_by_full_syncs() {
+fn an_environment_without_server_secrets_is_kept_up_to_date_by_full_syncs() {
     let mut clients_only = two_flags(2);
     clients_only.secrets.retain(|secret| secret["type"] == "client");
     let server = Server::start(&Dataset::of([two_flags(1), clients_only]));
-    let agent = hurried(&server).env("Upstream__ResyncSeconds", "1").start();
+    let agent = with_short_retries(&server).env("Upstream__ResyncSeconds", "1").start();
     agent.wait_stable();
-    server.wait_in_touch();
+    server.wait_synced();
     let mut client = Watcher::client(&agent, &two_flags(2).secret(Kind::Client), &user("ann", &[]));
     set(&server, &two_flags(2), "a", "v1", 1000);
     client.wait_variation("a", "v1");
     client.expect_nothing_new();
-    // It alone is no reason to open connections again and again.
+    // This environment alone must not cause new connections again and again.
     wait_until("more full syncs", SOON, || (server.fulls() >= 4).then_some(()));
     assert!(server.relays().len() <= 2, "{} connections", server.relays().len());
 }
 
 #[test]
-fn an_environment_that_leaves_ends_its_sdks_after_the_grace_and_nobody_elses() {
+fn sdks_of_an_environment_that_left_and_no_others_are_closed_after_the_grace() {
     let server = server();
     server.add_to_scope(API_KEY, &two_flags(2).id);
-    let (agent, mut first) = in_touch(&server);
+    let (agent, mut first) = connected(&server);
     let mut second = Watcher::server(&agent, &two_flags(2).secret(Kind::Server));
     let mut client = Watcher::client(&agent, &two_flags(2).secret(Kind::Client), &user("ann", &[]));
     server.remove_from_scope(API_KEY, &two_flags(2).id);
@@ -293,7 +293,7 @@ fn an_environment_that_leaves_ends_its_sdks_after_the_grace_and_nobody_elses() {
     assert_eq!(second.expect_close(SOON + GRACE), Some(4003));
     assert_eq!(client.expect_close(SOON + GRACE), Some(4003));
     first.expect_nothing_new();
-    // What the server still tells of it is told to nobody, and asks for no end of full syncs.
+    // Later pushes for it reach no SDK, and do not lead to endless full syncs.
     let asked = server.fulls();
     for number in 1..=20 {
         set(&server, &two_flags(2), "a", if number % 2 == 0 { "v0" } else { "v1" }, 1000 * number);
@@ -306,12 +306,12 @@ fn an_environment_that_leaves_ends_its_sdks_after_the_grace_and_nobody_elses() {
 }
 
 #[test]
-fn an_environment_that_leaves_and_comes_back_within_the_grace_costs_nobody() {
+fn an_environment_that_comes_back_within_the_grace_loses_no_sdk() {
     let server = server();
     server.add_to_scope(API_KEY, &two_flags(2).id);
-    let agent = hurried(&server).env("RevocationGraceSeconds", "600").start();
+    let agent = with_short_retries(&server).env("RevocationGraceSeconds", "600").start();
     agent.wait_stable();
-    server.wait_in_touch();
+    server.wait_synced();
     let mut first = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
     let mut second = Watcher::server(&agent, &two_flags(2).secret(Kind::Server));
     server.remove_from_scope(API_KEY, &two_flags(2).id);
@@ -319,7 +319,7 @@ fn an_environment_that_leaves_and_comes_back_within_the_grace_costs_nobody() {
     agent.wait_status("it is gone", |status| status["serves"] == "project-1:production");
     second.expect_nothing_new();
     server.add_to_scope(API_KEY, &two_flags(2).id);
-    set_unseen(&server, &two_flags(2), "a", "v1", 1000);
+    set_without_push(&server, &two_flags(2), "a", "v1", 1000);
     agent.resync();
     second.wait_variation("a", "v1");
     set(&server, &two_flags(2), "b", "v1", 2000);
@@ -329,9 +329,9 @@ fn an_environment_that_leaves_and_comes_back_within_the_grace_costs_nobody() {
 }
 
 #[test]
-fn a_scope_that_becomes_empty_is_not_believed_at_once() {
+fn a_scope_that_becomes_empty_removes_nothing_at_once() {
     let server = server();
-    let (agent, mut first) = in_touch(&server);
+    let (agent, mut first) = connected(&server);
     server.remove_from_scope(API_KEY, &two_flags(1).id);
     agent.resync();
     wait_until("the full sync", SOON, || (server.fulls() >= 2).then_some(()));
@@ -345,17 +345,18 @@ fn a_scope_that_becomes_empty_is_not_believed_at_once() {
     first.expect_nothing_new();
 }
 
-/// A server that answers before it has read its data made the agent healthy, and it sent every SDK away for good.
+/// What went wrong: a server that answered before it had loaded its data made the agent healthy, and it refused every SDK
+/// for good.
 #[test]
-fn a_first_full_without_any_secret_is_no_data() {
+fn a_first_full_sync_without_any_secret_is_not_accepted_as_data() {
     let server = server();
     let mut locked: Value = serde_json::from_str(&server.full(API_KEY)).unwrap();
     locked["data"]["items"][0]["secrets"] = json!([]);
     let empty = data_sync("rp_full", std::iter::empty());
     server.next_answers([Answer::Text(empty), Answer::Text(locked.to_string())]);
-    server.hold(Holding::New);
-    let agent = hurried(&server).start();
-    wait_until("both are refused", SOON, || (server.held() == 1).then_some(()));
+    server.delay(Delay::AsReleased);
+    let agent = with_short_retries(&server).start();
+    wait_until("both are refused", SOON, || (server.delayed() == 1).then_some(()));
     assert_eq!(agent.readiness().0, 503);
     let status = agent.status();
     assert_eq!((&status["syncState"], &status["serves"]), (&json!("Starting"), &json!("")), "{status}");
@@ -368,16 +369,16 @@ fn a_first_full_without_any_secret_is_no_data() {
         "{}",
         agent.log()
     );
-    let mut early = Watcher::knock(&agent, &two_flags(1).secret(Kind::Server));
+    let mut early = Watcher::asking(&agent, &two_flags(1).secret(Kind::Server));
     server.release();
     early.expect_full();
     agent.wait_stable();
 }
 
 #[test]
-fn real_sdks_of_a_new_environment_live_and_those_of_the_old_do_not_notice() {
+fn real_sdks_of_a_new_environment_work_and_those_of_the_old_are_not_disturbed() {
     let server = server();
-    let (agent, mut first) = in_touch(&server);
+    let (agent, mut first) = connected(&server);
     let ann = user("ann", &[]);
     let mut old = Fleet::ready("the old environment", &agent, &two_flags(1), &ann);
     server.add_to_scope(API_KEY, &two_flags(2).id);

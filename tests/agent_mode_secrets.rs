@@ -1,4 +1,4 @@
-//! Secrets that a server makes, takes away and gives back: an SDK is sent away for good only when it is certain.
+//! Secrets that a server creates, removes and restores: an SDK is refused for good only when the agent is certain.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
@@ -10,7 +10,7 @@ use common::following::{GRACE, set, two_flags};
 use common::raw::{CLIENT_POLL, SERVER_POLL, TRACK};
 use common::sdk::{Fleet, Mode};
 use common::server::Server;
-use common::server::held::Holding;
+use common::server::delayed::Delay;
 use common::server::script::Answer;
 use common::watcher::Watcher;
 use common::ws::{Stream, token};
@@ -21,14 +21,14 @@ fn server() -> Server {
     Server::start(&Dataset::of([two_flags(1), two_flags(2)]))
 }
 
-fn hurried(server: &Server) -> Builder {
+fn with_short_retries(server: &Server) -> Builder {
     Builder::following(server).env("Upstream__RetrySeconds", "200ms").env("Limits__VerdictWait", "60")
 }
 
-fn in_touch(server: &Server) -> (Agent, Watcher) {
-    let agent = hurried(server).start();
+fn connected(server: &Server) -> (Agent, Watcher) {
+    let agent = with_short_retries(server).start();
     agent.wait_stable();
-    server.wait_in_touch();
+    server.wait_synced();
     let sdk = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
     (agent, sdk)
 }
@@ -43,41 +43,41 @@ fn poll(agent: &Agent, secret: &str) -> common::http::Response {
 }
 
 #[test]
-fn a_secret_made_while_its_sdks_knock_lets_them_in() {
+fn sdks_that_wait_with_an_unknown_secret_are_accepted_once_it_is_created() {
     let server = server();
-    let (agent, mut other) = in_touch(&server);
-    server.hold(Holding::New);
-    let mut knocking: Vec<Watcher> = (0..3).map(|_| Watcher::knock(&agent, &secret(1))).collect();
-    wait_until("a full sync is asked for", SOON, || (server.held() == 1).then_some(()));
+    let (agent, mut other) = connected(&server);
+    server.delay(Delay::AsReleased);
+    let mut waiting: Vec<Watcher> = (0..3).map(|_| Watcher::asking(&agent, &secret(1))).collect();
+    wait_until("a full sync is asked for", SOON, || (server.delayed() == 1).then_some(()));
     assert_eq!(server.fulls(), 2);
     server.create_secret(&two_flags(1).id, Kind::Server, 1);
     server.release();
-    for sdk in &mut knocking {
+    for sdk in &mut waiting {
         sdk.expect_full();
     }
     set(&server, &two_flags(1), "a", "v1", 1000);
-    for sdk in knocking.iter_mut().chain([&mut other]) {
+    for sdk in waiting.iter_mut().chain([&mut other]) {
         sdk.wait_variation("a", "v1");
         sdk.expect_nothing_new();
     }
 }
 
 #[test]
-fn a_secret_that_a_later_full_sync_lacks_is_refused_and_not_before() {
+fn an_unknown_secret_is_refused_only_after_a_later_full_sync_lacks_it() {
     let server = server();
-    let agent = hurried(&server).env("Reactors", "4").start();
+    let agent = with_short_retries(&server).env("Reactors", "4").start();
     agent.wait_stable();
-    server.wait_in_touch();
+    server.wait_synced();
     let mut other = Watcher::server(&agent, &secret(0));
-    server.hold(Holding::New);
-    let mut stranger = Watcher::knock(&agent, &secret(9));
-    wait_until("a full sync is asked for", SOON, || (server.held() == 1).then_some(()));
+    server.delay(Delay::AsReleased);
+    let mut stranger = Watcher::asking(&agent, &secret(9));
+    wait_until("a full sync is asked for", SOON, || (server.delayed() == 1).then_some(()));
     // Nothing is decided while it is not answered.
     set(&server, &two_flags(1), "a", "v1", 1000);
     other.wait_variation("a", "v1");
     server.release();
     assert_eq!(stranger.expect_close(SOON), Some(4003));
-    // Whichever reactor it is: each had looked for itself once, held the poll, and then asked again.
+    // Each poll may come to another reactor: all of them must know that the secret is refused.
     for _ in 0..12 {
         poll(&agent, &secret(9)).expect(401);
     }
@@ -86,15 +86,15 @@ fn a_secret_that_a_later_full_sync_lacks_is_refused_and_not_before() {
 }
 
 #[test]
-fn a_full_sync_that_was_under_way_when_a_secret_was_first_seen_proves_nothing() {
+fn a_full_sync_requested_before_a_secret_was_seen_does_not_refuse_it() {
     let server = server();
-    let (agent, _other) = in_touch(&server);
-    server.hold(Holding::Old);
+    let (agent, _other) = connected(&server);
+    server.delay(Delay::AsRequested);
     agent.resync();
-    wait_until("the request", SOON, || (server.held() == 1).then_some(()));
+    wait_until("the request", SOON, || (server.delayed() == 1).then_some(()));
     // Made when the answer to the request was.
     server.create_secret(&two_flags(1).id, Kind::Server, 1);
-    let mut sdk = Watcher::knock(&agent, &secret(1));
+    let mut sdk = Watcher::asking(&agent, &secret(1));
     // One that waits for a verdict has no kind yet.
     agent.wait_metric("featbit_agent_connections", r#"kind="other""#, 1.0);
     server.release();
@@ -103,18 +103,18 @@ fn a_full_sync_that_was_under_way_when_a_secret_was_first_seen_proves_nothing() 
 }
 
 #[test]
-fn a_flood_of_made_up_secrets_is_held_and_asks_for_one_full_sync() {
+fn many_made_up_secrets_wait_and_cause_one_full_sync() {
     let server = server();
-    let (agent, mut other) = in_touch(&server);
-    server.hold(Holding::New);
-    let mut flood: Vec<Watcher> = (1..=100).map(|number| Watcher::knock(&agent, &secret(number))).collect();
-    wait_until("a full sync is asked for", SOON, || (server.held() == 1).then_some(()));
+    let (agent, mut other) = connected(&server);
+    server.delay(Delay::AsReleased);
+    let mut flood: Vec<Watcher> = (1..=100).map(|number| Watcher::asking(&agent, &secret(number))).collect();
+    wait_until("a full sync is asked for", SOON, || (server.delayed() == 1).then_some(()));
     server.release();
-    // Those that were seen before the request are refused; the others wait for one that is asked for much later.
+    // Secrets that were seen before the request are refused; later ones wait for a full sync that is requested much later.
     let code = flood[0].expect_close(SOON);
     assert_eq!(code, Some(4003));
     for number in 101..=200 {
-        flood.push(Watcher::knock(&agent, &secret(number)));
+        flood.push(Watcher::asking(&agent, &secret(number)));
     }
     set(&server, &two_flags(1), "a", "v1", 1000);
     other.wait_variation("a", "v1");
@@ -123,26 +123,26 @@ fn a_flood_of_made_up_secrets_is_held_and_asks_for_one_full_sync() {
 }
 
 #[test]
-fn while_the_server_is_away_nobody_is_refused() {
+fn no_secret_is_refused_while_the_server_is_away() {
     let server = server();
-    let agent = hurried(&server).env("Limits__VerdictWait", "1").start();
+    let agent = with_short_retries(&server).env("Limits__VerdictWait", "1").start();
     agent.wait_stable();
-    server.wait_in_touch();
-    server.die();
+    server.wait_synced();
+    server.crash();
     agent.wait_readiness(200, "Degraded");
-    let mut stranger = Watcher::knock(&agent, &secret(9));
+    let mut stranger = Watcher::asking(&agent, &secret(9));
     assert_eq!(stranger.expect_close(SOON), Some(1011));
     let answer = poll(&agent, &secret(8));
     assert_eq!(answer.status, 503);
     assert!(answer.header("retry-after").is_some());
-    // Known ones are served all the while.
+    // Known secrets work all the time.
     Watcher::server(&agent, &secret(0));
     poll(&agent, &secret(0)).expect(200);
     server.create_secret(&two_flags(1).id, Kind::Server, 9);
-    server.come();
+    server.start_listening();
     agent.wait_stable();
     wait_until("the new secret is let in", SOON, || {
-        let mut sdk = Watcher::knock(&agent, &secret(9));
+        let mut sdk = Watcher::asking(&agent, &secret(9));
         (sdk.try_take() == Some("full".into())).then_some(())
     });
 }
@@ -150,25 +150,25 @@ fn while_the_server_is_away_nobody_is_refused() {
 #[test]
 fn a_secret_of_the_wrong_kind_is_refused_at_once() {
     let server = server();
-    let (agent, _other) = in_touch(&server);
-    let mut sdk = Watcher::knock(&agent, &two_flags(1).secret(Kind::Client));
+    let (agent, _other) = connected(&server);
+    let mut sdk = Watcher::asking(&agent, &two_flags(1).secret(Kind::Client));
     assert_eq!(sdk.expect_close(SOON), Some(4003));
     assert_eq!(server.fulls(), 1);
 }
 
 #[test]
-fn a_secret_taken_away_and_given_back_within_the_grace_costs_nobody() {
+fn a_secret_removed_and_restored_within_the_grace_loses_no_sdk() {
     let server = server();
     server.create_secret(&two_flags(1).id, Kind::Server, 1);
-    let agent = hurried(&server).env("RevocationGraceSeconds", "600").start();
+    let agent = with_short_retries(&server).env("RevocationGraceSeconds", "600").start();
     agent.wait_stable();
-    server.wait_in_touch();
+    server.wait_synced();
     let mut sdk = Watcher::server(&agent, &secret(1));
     let mut other = Watcher::server(&agent, &secret(0));
     let taken = server.revoke_secret(&two_flags(1).id, &secret(1));
     agent.resync();
     wait_until("the full sync", SOON, || (server.fulls() == 2).then_some(()));
-    // Taken in, when a change after it is.
+    // It has been applied when a change after it has.
     set(&server, &two_flags(1), "a", "v1", 1000);
     for sdk in [&mut sdk, &mut other] {
         sdk.wait_variation("a", "v1");
@@ -186,12 +186,12 @@ fn a_secret_taken_away_and_given_back_within_the_grace_costs_nobody() {
 }
 
 #[test]
-fn a_secret_taken_away_ends_its_sdks_after_the_grace_and_nobody_elses() {
+fn sdks_of_a_removed_secret_and_no_others_are_closed_after_the_grace() {
     let server = server();
     server.create_secret(&two_flags(1).id, Kind::Server, 1);
-    let agent = hurried(&server).env("RevocationGraceSeconds", "1").start();
+    let agent = with_short_retries(&server).env("RevocationGraceSeconds", "1").start();
     agent.wait_stable();
-    server.wait_in_touch();
+    server.wait_synced();
     let mut sdk = Watcher::server(&agent, &secret(1));
     let mut others = [
         Watcher::server(&agent, &secret(0)),
@@ -211,23 +211,23 @@ fn a_secret_taken_away_ends_its_sdks_after_the_grace_and_nobody_elses() {
 /// One full sync that lacks a secret, from a server that was behind, closed its SDKs for good although every later one
 /// listed it.
 #[test]
-fn one_full_sync_that_lacks_a_secret_ends_nobody() {
+fn a_single_full_sync_that_lacks_a_secret_closes_no_sdk() {
     let server = server();
     let id = two_flags(1).id;
     server.create_secret(&id, Kind::Server, 1);
     let taken = server.revoke_secret(&id, &secret(1));
     let behind = server.full(API_KEY);
     server.restore_secret(&id, taken);
-    let agent = hurried(&server).env("RevocationGraceSeconds", "100ms").start();
+    let agent = with_short_retries(&server).env("RevocationGraceSeconds", "100ms").start();
     agent.wait_stable();
-    server.wait_in_touch();
+    server.wait_synced();
     let mut sdk = Watcher::server(&agent, &secret(1));
     server.next_answers([Answer::Text(behind)]);
     agent.resync();
     wait_until("it asks by itself before it ends the grace", SOON, || (server.fulls() >= 3).then_some(()));
     set(&server, &two_flags(1), "a", "v1", 1000);
     sdk.wait_variation("a", "v1");
-    // By then the one that it asked for has been taken in.
+    // By then the full sync that it asked for has been applied.
     agent.resync();
     wait_until("one more", SOON, || (server.fulls() >= 4).then_some(()));
     set(&server, &two_flags(1), "a", "v0", 2000);
@@ -240,38 +240,38 @@ fn one_full_sync_that_lacks_a_secret_ends_nobody() {
 }
 
 #[test]
-fn a_grace_that_is_due_while_the_server_is_away_ends_nobody_until_it_is_back() {
+fn a_grace_that_expires_while_the_server_is_away_closes_sdks_only_after_its_return() {
     let server = server();
     server.create_secret(&two_flags(1).id, Kind::Server, 1);
-    let agent = hurried(&server).env("RevocationGraceSeconds", "100ms").start();
+    let agent = with_short_retries(&server).env("RevocationGraceSeconds", "100ms").start();
     agent.wait_stable();
-    server.wait_in_touch();
+    server.wait_synced();
     let mut sdk = Watcher::server(&agent, &secret(1));
     let mut other = Watcher::server(&agent, &secret(0));
     server.revoke_secret(&two_flags(1).id, &secret(1));
     server.next_answers([Answer::Honest, Answer::None]);
     agent.resync();
     wait_until("it asks by itself", SOON, || (server.fulls() == 3).then_some(()));
-    server.die();
+    server.crash();
     agent.wait_readiness(200, "Degraded");
     sdk.expect_nothing_new();
     // As within the grace.
     let mut late = Watcher::server(&agent, &secret(1));
     poll(&agent, &secret(1)).expect(200);
     late.expect_nothing_new();
-    server.come();
+    server.start_listening();
     assert_eq!(sdk.expect_close(SOON), Some(4003));
     assert_eq!(late.expect_close(SOON), Some(4003));
     other.expect_nothing_new();
 }
 
-/// What a full sync did not say of secrets was taken for: there are none any more.
+/// What went wrong: a full sync without lists of secrets was read as: there are no secrets any more.
 #[test]
-fn a_full_sync_that_says_nothing_of_secrets_revokes_none() {
+fn a_full_sync_without_lists_of_secrets_revokes_none() {
     let server = server();
-    let agent = hurried(&server).env("RevocationGraceSeconds", "0").start();
+    let agent = with_short_retries(&server).env("RevocationGraceSeconds", "0").start();
     agent.wait_stable();
-    server.wait_in_touch();
+    server.wait_synced();
     let mut sdk = Watcher::server(&agent, &secret(0));
     let full: Value = serde_json::from_str(&server.full(API_KEY)).unwrap();
     let saying = |secrets: Option<Value>| {
@@ -301,20 +301,20 @@ fn a_full_sync_that_says_nothing_of_secrets_revokes_none() {
 }
 
 #[test]
-fn real_sdks_with_a_new_secret_become_ready_and_stay() {
+fn real_sdks_with_a_new_secret_become_ready_and_stay_connected() {
     let server = server();
-    let (agent, _other) = in_touch(&server);
+    let (agent, _other) = connected(&server);
     let ann = user("ann", &[]);
-    let mut fleet = Fleet::launch("a secret made while SDKs knock", |_, mode| mode == Mode::Streaming);
-    server.hold(Holding::New);
-    fleet.each("they knock", |sdk| {
+    let mut fleet = Fleet::launch("a secret made while SDKs wait", |_, mode| mode == Mode::Streaming);
+    server.delay(Delay::AsReleased);
+    fleet.each("they connect", |sdk| {
         let secret = secret_text(&two_flags(1).id, sdk.kind(), 5);
         sdk.start_with(&agent.url(), &secret, &ann, json!({}));
     });
     if fleet.is_empty() {
         return;
     }
-    wait_until("a full sync is asked for", SOON, || (server.held() > 0).then_some(()));
+    wait_until("a full sync is asked for", SOON, || (server.delayed() > 0).then_some(()));
     server.create_secret(&two_flags(1).id, Kind::Server, 5);
     server.create_secret(&two_flags(1).id, Kind::Client, 5);
     server.release();
@@ -326,7 +326,7 @@ fn real_sdks_with_a_new_secret_become_ready_and_stay() {
     fleet.each("a change", |sdk| sdk.wait_value("a", &ann, "boolean", &json!(false)));
 }
 
-/// Texts that are no secret or token of today, but may be one of tomorrow.
+/// Texts that are not a secret or token of today, but may be one of a later version.
 fn of_tomorrow() -> [String; 4] {
     let secret = secret(0);
     [
@@ -339,9 +339,9 @@ fn of_tomorrow() -> [String; 4] {
 
 /// What went wrong: FeatBit announces tokens of another form, and an agent that did not know it stopped SDKs for ever.
 #[test]
-fn a_secret_or_token_of_an_unknown_form_is_put_off_where_a_server_is_followed() {
+fn in_agent_mode_a_secret_or_token_of_an_unknown_form_is_asked_to_come_back() {
     let server = server();
-    let agent = hurried(&server).env("Limits__VerdictWait", "200ms").start();
+    let agent = with_short_retries(&server).env("Limits__VerdictWait", "200ms").start();
     agent.wait_stable();
     for shown in of_tomorrow() {
         for text in [shown.clone(), token(&shown, now_ms(), 2)] {
@@ -359,7 +359,7 @@ fn a_secret_or_token_of_an_unknown_form_is_put_off_where_a_server_is_followed() 
     agent.wait_line("of a form that this agent does not know");
     assert_eq!(agent.lines("of a form that this agent does not know").len(), 1, "{}", agent.log());
     assert_eq!(server.fulls(), 1, "which no full sync would change");
-    // What is nothing at all, or of a type that does not exist, is still refused.
+    // An empty token, or a type that does not exist, is still refused.
     let good = token(&secret(0), now_ms(), 2);
     for query in
         ["type=server", "type=server&token=", &format!("type=robot&token={good}"), &format!("token={good}")]
@@ -371,7 +371,7 @@ fn a_secret_or_token_of_an_unknown_form_is_put_off_where_a_server_is_followed() 
 }
 
 #[test]
-fn offline_a_secret_or_token_of_an_unknown_form_is_none_for_certain() {
+fn in_offline_mode_a_secret_or_token_of_an_unknown_form_is_refused() {
     let agent = Builder::offline().data_file(&Dataset::of([two_flags(1)])).start();
     for shown in of_tomorrow() {
         let mut sdk = Stream::open(&agent, &format!("/streaming?type=server&token={shown}"));

@@ -1,5 +1,5 @@
-//! Agents that follow a server, from their start to their first data: whatever the server and the network do meanwhile,
-//! an agent gets there, and no SDK is sent away for good.
+//! Agent mode from the start to the first data: whatever the server and the network do meanwhile, the agent gets its data,
+//! and no SDK is refused for good.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
@@ -11,7 +11,7 @@ use common::agent::{API_KEY, Agent, Builder};
 use common::dataset::{Dataset, Environment, Kind, boolean_flag, user};
 use common::following::{self, AGENT_ID, set, two_flags};
 use common::raw::SERVER_POLL;
-use common::server::held::Holding;
+use common::server::delayed::Delay;
 use common::server::script::{Answer, Opening, Register, Shape};
 use common::server::{Paths, Server};
 use common::watcher::Watcher;
@@ -33,7 +33,7 @@ fn serves(agent: &Agent, server: &Server, later_ms: i64) {
 }
 
 #[test]
-fn it_registers_then_asks_for_everything_and_serves_it() {
+fn the_agent_registers_asks_for_a_full_sync_and_serves_it() {
     let server = server();
     let agent = Builder::following(&server).start();
     agent.wait_stable();
@@ -54,11 +54,11 @@ fn it_registers_then_asks_for_everything_and_serves_it() {
     client.wait_variation("b", "v1");
     client.expect_nothing_new();
     assert_eq!((server.registrations().len(), server.relays().len()), (1, 1));
-    assert!(server.strays().is_empty(), "{:?}", server.strays());
+    assert!(server.other_requests().is_empty(), "{:?}", server.other_requests());
 }
 
 #[test]
-fn it_reports_under_the_name_that_the_server_gives_it() {
+fn the_agent_reports_under_the_name_that_the_server_returns() {
     let server = server();
     server.next_registers([Register::Id("the-server's-name")]);
     let agent = Builder::following(&server).start();
@@ -76,7 +76,7 @@ fn it_reports_under_the_name_that_the_server_gives_it() {
 }
 
 #[test]
-fn a_path_of_the_address_counts_for_both_and_registering_falls_back_to_none() {
+fn the_path_of_the_address_is_used_for_both_calls_and_registration_is_retried_without_it() {
     for registers in ["/flags/api/public/agent/register", "/api/public/agent/register"] {
         let server =
             server().paths(Paths { registers: vec![registers.into()], streaming: "/flags/streaming".into() });
@@ -86,12 +86,12 @@ fn a_path_of_the_address_counts_for_both_and_registering_falls_back_to_none() {
         serves(&agent, &server, 1000);
         let tried: &[&str] =
             if registers.starts_with("/flags") { &[] } else { &["/flags/api/public/agent/register"] };
-        assert_eq!(server.strays(), tried);
+        assert_eq!(server.other_requests(), tried);
     }
 }
 
 #[test]
-fn an_address_of_the_http_kind_is_as_good() {
+fn an_http_address_works_like_a_ws_address() {
     let server = server();
     let agent = Builder::following_at(&server.http_url()).start();
     agent.wait_stable();
@@ -99,20 +99,20 @@ fn an_address_of_the_http_kind_is_as_good() {
 }
 
 #[test]
-fn without_its_server_it_starts_holds_sdks_and_sends_none_away_for_good() {
+fn without_its_server_the_agent_starts_and_refuses_no_sdk_for_good() {
     let server = server();
-    server.leave();
+    server.stop_listening();
     let agent = Builder::following(&server).env("Limits__VerdictWait", "1").start();
     assert_eq!(agent.readiness(), (503, "Unhealthy".into()));
     assert_eq!(agent.get("/health/liveness", &[]).status, 200);
-    let mut held = Watcher::knock(&agent, &secret());
-    let mut made_up = Watcher::knock(&agent, &two_flags(9).secret(Kind::Server));
+    let mut held = Watcher::asking(&agent, &secret());
+    let mut made_up = Watcher::asking(&agent, &two_flags(9).secret(Kind::Server));
     assert_eq!(held.expect_close(SOON), Some(1011));
     assert_eq!(made_up.expect_close(SOON), Some(1011));
     let poll = agent.get(&format!("{SERVER_POLL}?timestamp=0"), &[("Authorization", &secret())]);
     assert_eq!(poll.status, 503);
     assert!(poll.header("retry-after").is_some());
-    server.come();
+    server.start_listening();
     agent.wait_stable();
     serves(&agent, &server, 1000);
 }
@@ -120,10 +120,10 @@ fn without_its_server_it_starts_holds_sdks_and_sends_none_away_for_good() {
 #[test]
 fn sdks_that_wait_get_the_data_when_it_comes() {
     let server = server();
-    server.hold(Holding::New);
+    server.delay(Delay::AsReleased);
     let agent = Builder::following(&server).env("Limits__VerdictWait", "60").start();
     server.wait_request(0);
-    let mut waiting: Vec<Watcher> = (0..5).map(|_| Watcher::knock(&agent, &secret())).collect();
+    let mut waiting: Vec<Watcher> = (0..5).map(|_| Watcher::asking(&agent, &secret())).collect();
     // What changes before the answer is in it.
     set(&server, &two_flags(1), "a", "v1", 1000);
     server.release();
@@ -135,12 +135,12 @@ fn sdks_that_wait_get_the_data_when_it_comes() {
 }
 
 #[test]
-fn a_change_that_overtakes_the_first_answer_is_not_lost() {
+fn a_change_pushed_before_the_first_answer_is_not_lost() {
     let server = server();
-    server.hold(Holding::Old);
+    server.delay(Delay::AsRequested);
     let agent = Builder::following(&server).env("Limits__VerdictWait", "60").start();
     server.wait_request(0);
-    let mut waiting = Watcher::knock(&agent, &secret());
+    let mut waiting = Watcher::asking(&agent, &secret());
     set(&server, &two_flags(1), "a", "v1", 1000);
     server.release();
     waiting.wait_variation("a", "v1");
@@ -148,13 +148,13 @@ fn a_change_that_overtakes_the_first_answer_is_not_lost() {
     assert_eq!(waiting.flags.len(), 2);
 }
 
-/// Starts an agent at a server that does this first, with an SDK before it, and sees both served in the end.
+/// Starts an agent whose server does this first, with an SDK that waits for data: in the end that SDK is served.
 fn gets_there(what: &str, prepare: impl Fn(&Server)) {
     println!("{what}");
     let server = server();
     prepare(&server);
     let agent = in_a_hurry(Builder::following(&server)).env("Limits__VerdictWait", "60").start();
-    let mut early = Watcher::knock(&agent, &secret());
+    let mut early = Watcher::asking(&agent, &secret());
     early.expect_full();
     agent.wait_stable();
     serves(&agent, &server, 1000);
@@ -174,7 +174,7 @@ fn in_a_hurry(agent: Builder) -> Builder {
 }
 
 #[test]
-fn whatever_a_registration_is_answered_it_tries_again() {
+fn the_agent_retries_after_every_answer_to_a_registration() {
     let answers = [
         Register::Status(400),
         Register::Status(401),
@@ -200,7 +200,7 @@ fn whatever_a_registration_is_answered_it_tries_again() {
 }
 
 #[test]
-fn at_whatever_step_the_server_dies_it_tries_again() {
+fn the_agent_retries_wherever_the_server_dies() {
     gets_there("after accepting", |server| server.script(|script| script.resets = 3));
     let openings = [
         Opening::Status(401),
@@ -227,14 +227,14 @@ fn at_whatever_step_the_server_dies_it_tries_again() {
 }
 
 #[test]
-fn whatever_code_the_server_closes_with_it_tries_again() {
+fn the_agent_retries_after_every_close_code() {
     for code in [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1011, 1012, 1013, 3000, 4000, 4003, 4999] {
         gets_there(&format!("close {code}"), |server| server.next_openings([Opening::Close(code)]));
     }
 }
 
 #[test]
-fn whatever_the_first_answer_is_it_asks_again() {
+fn the_agent_asks_again_after_every_bad_first_answer() {
     let answers = [
         Answer::None,
         Answer::Text("no JSON".into()),
@@ -253,7 +253,7 @@ fn whatever_the_first_answer_is_it_asks_again() {
 }
 
 #[test]
-fn a_binary_answer_is_as_good() {
+fn a_binary_answer_works_like_a_text_answer() {
     let server = server();
     server.next_answers([Answer::Binary(server.full(API_KEY))]);
     let agent = Builder::following(&server).start();
@@ -263,7 +263,7 @@ fn a_binary_answer_is_as_good() {
 }
 
 #[test]
-fn a_key_that_is_refused_is_said_loudly_and_tried_until_it_is_put_right() {
+fn a_refused_key_is_logged_as_an_error_and_retried_until_it_is_accepted() {
     for status in [401, 403] {
         let server = server();
         server.script(|script| script.register_always = Some(Register::Status(status)));
@@ -287,9 +287,9 @@ const LOGIN: &str = "HTTP/1.1 401 Unauthorized\r\nServer: nginx/1.22.1\r\nConten
 const FIREWALL: &str = "HTTP/1.1 403 Forbidden\r\nServer: cloudflare\r\nContent-Type: text/html; charset=UTF-8\r\n\
     Content-Length: 20\r\n\r\n<html>Blocked</html>";
 
-/// What went wrong: a gateway's answers were told as a wrong ApiKey, or as a licence that is used up.
+/// What went wrong: a gateway's answers were logged as a wrong ApiKey, or as a licence that is used up.
 #[test]
-fn what_something_in_front_of_the_server_answers_is_told_as_such() {
+fn an_answer_of_a_gateway_in_front_of_the_server_is_logged_as_such() {
     for (answer, part, server_name) in
         [(LOGIN, "asks for a login", "nginx/1.22.1"), (FIREWALL, "gateway or firewall", "cloudflare")]
     {
@@ -308,7 +308,7 @@ fn what_something_in_front_of_the_server_answers_is_told_as_such() {
             assert!(!log.contains(wrong), "{wrong}: {log}");
         }
         agent.wait_metric_at_least("featbit_agent_upstream_dial_failures_total", r#"reason="gateway""#, 2.0);
-        // It is in the way of the registration alone: the server is followed all the same, which is said.
+        // The gateway blocks only the registration: the agent follows the server anyway, and logs it.
         server.script(|script| script.opening_always = None);
         agent.wait_stable();
         serves(&agent, &server, 1000);
@@ -316,9 +316,9 @@ fn what_something_in_front_of_the_server_answers_is_told_as_such() {
     }
 }
 
-/// The query of the place holds what the agent asked for: its key.
+/// The query of the target contains what the agent asked for, and so its key.
 #[test]
-fn where_a_gateway_sends_the_agent_is_told_without_the_key() {
+fn the_target_of_a_redirect_is_logged_without_the_key() {
     let server = server();
     let to = format!("https://login.example/streaming?type=relay-proxy&token={API_KEY}");
     server.next_openings([Opening::Redirect(302, to.clone())]);
@@ -329,28 +329,28 @@ fn where_a_gateway_sends_the_agent_is_told_without_the_key() {
     assert!(!agent.log().contains(API_KEY), "{}", agent.log());
 }
 
-/// What went wrong: it was told as a failed registration, "which follows the server all the same", and the line that the
-/// server cannot be reached was held back as one like it.
+/// What went wrong: it was logged as a failed registration, "which follows the server all the same", and the line that the
+/// server cannot be reached was suppressed as one like it.
 #[test]
-fn a_server_that_is_down_at_the_start_is_told_as_such() {
+fn a_server_that_is_down_at_the_start_is_logged_as_unreachable() {
     let server = server();
-    server.leave();
+    server.stop_listening();
     let agent = in_a_hurry(Builder::following(&server)).start();
     agent.wait_line("the server cannot be reached");
     assert!(!agent.log().contains("registered"), "{}", agent.log());
-    server.come();
+    server.start_listening();
     agent.wait_stable();
     assert!(!agent.log().contains("registered"), "{}", agent.log());
 }
 
 #[test]
-fn it_ends_at_once_when_it_is_told_to_wherever_it_stands() {
+fn the_agent_ends_at_once_in_every_step_of_connecting() {
     let registering = |server: &Server| {
         server.script(|script| script.register_always = Some(Register::Never));
     };
     let opening = |server: &Server| server.next_openings([Opening::NoAnswer]);
-    let asking = |server: &Server| server.hold(Holding::New);
-    let away = |server: &Server| server.leave();
+    let asking = |server: &Server| server.delay(Delay::AsReleased);
+    let away = |server: &Server| server.stop_listening();
     let pausing = |server: &Server| {
         server.script(|script| script.register_always = Some(Register::Status(500)));
     };
@@ -373,7 +373,7 @@ fn it_ends_at_once_when_it_is_told_to_wherever_it_stands() {
         let there = wait_until(what, SOON, || match what {
             "registering" | "pausing" => (!server.registrations().is_empty()).then_some(true),
             "opening" => (!server.handshakes().is_empty()).then_some(true),
-            "asking" => (server.held() == 1).then_some(true),
+            "asking" => (server.delayed() == 1).then_some(true),
             _ => Some(true),
         });
         assert!(there);
@@ -382,7 +382,7 @@ fn it_ends_at_once_when_it_is_told_to_wherever_it_stands() {
 }
 
 #[test]
-fn three_thousand_flags_in_many_frames_with_pings_between_drop_in() {
+fn three_thousand_flags_arrive_in_many_frames_with_pings_between() {
     let mut environment = Environment::new(1);
     for number in 0..3000 {
         environment.add_flag(boolean_flag(&format!("flag-{number:04}")));
@@ -393,7 +393,7 @@ fn three_thousand_flags_in_many_frames_with_pings_between_drop_in() {
             Shape { frame_bytes: 8192, pings_between: true, drip: Some((65_536, Duration::from_millis(1))) };
     });
     let agent = Builder::following(&server).env("Limits__VerdictWait", "60").start();
-    // While it comes, and while it is taken in, the agent answers.
+    // The agent answers while the data arrives and is loaded.
     let mut early = Stream::connect(&agent, Kind::Server, &environment.secret(Kind::Server));
     early.request_data(0);
     wait_until("the data", SOON * 3, || {
@@ -410,7 +410,7 @@ fn three_thousand_flags_in_many_frames_with_pings_between_drop_in() {
     wait_until("pings between frames are answered", SOON, || (relay.protocol_pongs() > 0).then_some(()));
 }
 
-/// It waited for it as long as a connection may take, at the start and whenever it came back.
+/// What went wrong: the stream waited for it as long as a connection may take, at the start and at every reconnect.
 #[test]
 fn a_registration_that_hangs_keeps_no_sdk_waiting() {
     let server = server();

@@ -1,4 +1,4 @@
-//! What an agent that follows a server tells: to the server, to operators who ask, and in numbers.
+//! What an agent reports in agent mode: to its server, in the status, and in metrics.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
@@ -6,7 +6,7 @@ mod common;
 
 use common::agent::{API_KEY, Agent, Builder};
 use common::dataset::{Dataset, Kind, START_MS, boolean_flag, user};
-use common::following::{AGENT_ID, set, set_unseen, two_flags};
+use common::following::{AGENT_ID, set, set_without_push, two_flags};
 use common::server::Server;
 use common::server::model::data_sync;
 use common::server::script::{Answer, Opening, Register};
@@ -18,15 +18,15 @@ fn server() -> Server {
     Server::start(&Dataset::of([two_flags(1), two_flags(2)]))
 }
 
-fn hurried(server: &Server) -> Builder {
+fn with_short_retries(server: &Server) -> Builder {
     Builder::following(server).env("Upstream__RetrySeconds", "200ms")
 }
 
 #[test]
-fn the_status_tells_operators_where_it_stands_from_before_the_first_data_on() {
+fn the_status_describes_the_upstream_connection_from_before_the_first_data() {
     let server = server();
-    server.leave();
-    let agent = hurried(&server).start();
+    server.stop_listening();
+    let agent = with_short_retries(&server).start();
     let status = agent.wait_status("a failed attempt", |status| {
         status["agent"]["upstream"]["failedAttempts"].as_u64() > Some(1)
     });
@@ -38,7 +38,7 @@ fn the_status_tells_operators_where_it_stands_from_before_the_first_data_on() {
     assert!(upstream["lastError"]["message"].as_str().unwrap().contains("refused"), "{upstream}");
     assert!(upstream["lastError"]["at"].is_string());
 
-    server.come();
+    server.start_listening();
     let status = agent.wait_status("Stable", |status| status["syncState"] == "Stable");
     assert_eq!(status["serves"], "project-1:production,project-2:production");
     assert_eq!(status["dataVersion"], START_MS);
@@ -70,7 +70,7 @@ fn a_key_that_is_refused_by_4003_counts_as_failed_attempts_before_data_and_after
     let scope = [two_flags(1).id, two_flags(2).id];
     let open = || server.set_key(API_KEY, &[&scope[0], &scope[1]]);
     server.set_key(API_KEY, &[]);
-    let agent = hurried(&server).start();
+    let agent = with_short_retries(&server).start();
     let refused = |agent: &Agent| {
         let status = agent.wait_status("failed attempts", |status| {
             status["agent"]["upstream"]["failedAttempts"].as_u64() > Some(2)
@@ -93,9 +93,9 @@ fn a_key_that_is_refused_by_4003_counts_as_failed_attempts_before_data_and_after
 }
 
 #[test]
-fn it_reports_its_state_at_once_at_times_and_when_it_changes() {
+fn the_agent_reports_its_status_at_once_by_timer_and_on_change() {
     let server = server();
-    let agent = hurried(&server).env("Upstream__StatusSeconds", "300ms").start();
+    let agent = with_short_retries(&server).env("Upstream__StatusSeconds", "300ms").start();
     agent.wait_stable();
     let relay = server.wait_request(0);
     let states = |relay: &common::server::relay::Relay| -> Vec<String> {
@@ -113,7 +113,7 @@ fn it_reports_its_state_at_once_at_times_and_when_it_changes() {
 
     // Without such an interval, changes are what is reported.
     let server = self::server();
-    let agent = hurried(&server).env("Upstream__StatusSeconds", "3600").start();
+    let agent = with_short_retries(&server).env("Upstream__StatusSeconds", "3600").start();
     agent.wait_stable();
     let relay = server.wait_request(0);
     wait_until("Stable", SOON, || (states(&relay).last()? == "Stable").then_some(()));
@@ -125,11 +125,11 @@ fn it_reports_its_state_at_once_at_times_and_when_it_changes() {
     });
 }
 
-/// Does something to an agent that is in touch, and waits until a number of its page has grown by it.
+/// Does something to a connected agent, and waits until a metric has grown by it.
 fn counted(what: &str, sample: &str, labels: &str, act: impl Fn(&Server, &Agent)) {
     println!("{what}");
     let server = server();
-    let agent = hurried(&server)
+    let agent = with_short_retries(&server)
         .env("Upstream__ConnectSeconds", "2")
         .env("Upstream__SyncSeconds", "2")
         .env("Upstream__PingSeconds", "300ms")
@@ -140,7 +140,7 @@ fn counted(what: &str, sample: &str, labels: &str, act: impl Fn(&Server, &Agent)
     let before = agent.metric(sample, labels);
     act(&server, &agent);
     wait_until(&format!("{sample} {labels}"), SOON, || (agent.metric(sample, labels) > before).then_some(()));
-    // Whatever it was, it is got over.
+    // Afterwards everything works.
     set(&server, &two_flags(1), "a", "v1", 1000);
     agent.wait_stable();
     let mut sdk = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
@@ -177,10 +177,10 @@ fn how_attempts_fail_is_counted_by_step() {
     let failures = "featbit_agent_upstream_dial_failures_total";
     let again = |server: &Server| server.wait_open().close(1001);
     counted("nobody there", failures, r#"reason="connect""#, |server, agent| {
-        server.leave();
+        server.stop_listening();
         again(server);
         agent.wait_metric_at_least(failures, r#"reason="connect""#, 1.0);
-        server.come();
+        server.start_listening();
     });
     counted("no upgrade", failures, r#"reason="handshake""#, |server, _| {
         server.next_openings([Opening::Status(502)]);
@@ -197,7 +197,7 @@ fn how_attempts_fail_is_counted_by_step() {
 }
 
 #[test]
-fn what_comes_and_what_is_not_used_is_counted() {
+fn messages_are_counted_by_kind_and_unused_ones_by_reason() {
     let last = |server: &Server| server.wait_open();
     let syncs = "featbit_agent_upstream_syncs_total";
     counted("a full", syncs, r#"kind="full""#, |_, agent| agent.resync());
@@ -215,15 +215,15 @@ fn what_comes_and_what_is_not_used_is_counted() {
 }
 
 #[test]
-fn a_dataset_over_the_limit_is_told_and_asked_for_until_it_fits() {
+fn a_dataset_over_the_limit_is_logged_and_asked_for_until_it_fits() {
     let server = server();
-    let agent = hurried(&server).env("Limits__BootstrapBytes", "20000").start();
+    let agent = with_short_retries(&server).env("Limits__BootstrapBytes", "20000").start();
     agent.wait_stable();
     let mut sdk = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
     let mut long = boolean_flag("long");
     long["description"] = "x".repeat(20_000).into();
-    server.change_unseen(|model| model.environment(&two_flags(2).id).add_flag(long));
-    set_unseen(&server, &two_flags(1), "a", "v1", 1000);
+    server.change_without_push(|model| model.environment(&two_flags(2).id).add_flag(long));
+    set_without_push(&server, &two_flags(1), "a", "v1", 1000);
     agent.resync();
     agent.wait_line("Limits__BootstrapBytes");
     let newcomer = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));

@@ -1,4 +1,4 @@
-//! What a server sends, and what SDKs see of it: every change once, nothing old, and the last state whatever came between.
+//! What a server sends, and what SDKs get of it: every change once, nothing old, and always the last state.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
@@ -11,10 +11,10 @@ use common::dataset::{
     Dataset, Environment, Kind, START_MS, boolean_flag, everybody, flag, guid_of, rule, segment,
     segment_condition, serve, touch, user,
 };
-use common::following::{set, set_unseen, two_flags};
+use common::following::{set, set_without_push, two_flags};
 use common::sdk::Fleet;
 use common::server::Server;
-use common::server::held::Holding;
+use common::server::delayed::Delay;
 use common::server::model::{data_sync, flag_patch, segment_patch};
 use common::server::script::{Answer, Shape};
 use common::watcher::Watcher;
@@ -25,15 +25,15 @@ fn server() -> Server {
     Server::start(&Dataset::of([two_flags(1), two_flags(2)]))
 }
 
-fn hurried(server: &Server) -> Builder {
+fn with_short_retries(server: &Server) -> Builder {
     Builder::following(server).env("Upstream__RetrySeconds", "200ms")
 }
 
-/// An agent in touch with its server, and a server and a client SDK of the first environment at it.
-fn in_touch(server: &Server) -> (Agent, Watcher, Watcher) {
-    let agent = hurried(server).start();
+/// An agent that is connected to its server, and a server and a client SDK of the first environment.
+fn connected(server: &Server) -> (Agent, Watcher, Watcher) {
+    let agent = with_short_retries(server).start();
     agent.wait_stable();
-    server.wait_in_touch();
+    server.wait_synced();
     let sdk = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
     let client = Watcher::client(&agent, &two_flags(1).secret(Kind::Client), &user("ann", &[]));
     (agent, sdk, client)
@@ -49,13 +49,13 @@ fn version(key: &str, variation: &str, later_ms: i64) -> Value {
 }
 
 #[test]
-fn a_change_is_told_once_however_often_it_comes() {
+fn a_change_is_pushed_once_however_often_it_arrives() {
     let server = server();
     // As often as the environment has server secrets.
     for number in 1..4 {
         server.create_secret(&two_flags(1).id, Kind::Server, number);
     }
-    let (agent, mut sdk, mut client) = in_touch(&server);
+    let (agent, mut sdk, mut client) = connected(&server);
     let mut elsewhere = Watcher::server(&agent, &two_flags(2).secret(Kind::Server));
     let relay = server.wait_request(0);
     assert_eq!(relay.mapped.len(), 5);
@@ -79,9 +79,9 @@ fn a_change_is_told_once_however_often_it_comes() {
 }
 
 #[test]
-fn what_is_older_than_what_is_held_is_told_to_nobody() {
+fn a_push_older_than_the_data_reaches_no_sdk() {
     let server = server();
-    let (_agent, mut sdk, mut client) = in_touch(&server);
+    let (_agent, mut sdk, mut client) = connected(&server);
     let relay = server.wait_request(0);
     relay.send(&flag_patch(&version("a", "v1", 5000)));
     relay.send(&flag_patch(&version("a", "v0", 4000)));
@@ -96,9 +96,9 @@ fn what_is_older_than_what_is_held_is_told_to_nobody() {
 }
 
 #[test]
-fn changes_that_come_in_the_wrong_order_end_in_the_newest() {
+fn changes_that_arrive_out_of_order_end_in_the_newest() {
     let server = server();
-    let (_agent, mut sdk, mut client) = in_touch(&server);
+    let (_agent, mut sdk, mut client) = connected(&server);
     let relay = server.wait_request(0);
     for (key, variation, later_ms) in
         [("a", "v1", 9000), ("b", "v0", 3000), ("a", "v0", 1000), ("b", "v1", 8000), ("c", "v1", 2000)]
@@ -120,9 +120,9 @@ fn a_changed_segment_is_pushed_and_changes_what_clients_get() {
     uses["rules"] = json!([rule("in", vec![segment_condition(&[&id], false)], everybody("v1"))]);
     let environment = Environment::new(1).flag(uses).flag(boolean_flag("other")).segment(people.clone());
     let server = Server::start(&Dataset::of([environment.clone()]));
-    let agent = hurried(&server).start();
+    let agent = with_short_retries(&server).start();
     agent.wait_stable();
-    server.wait_in_touch();
+    server.wait_synced();
     let mut sdk = Watcher::server(&agent, &environment.secret(Kind::Server));
     let mut client = Watcher::client(&agent, &environment.secret(Kind::Client), &user("ann", &[]));
     let mut changed = people;
@@ -135,18 +135,18 @@ fn a_changed_segment_is_pushed_and_changes_what_clients_get() {
     assert_eq!(client.variation("uses"), Some("v1"));
     sdk.expect_nothing_new();
     client.expect_nothing_new();
-    // The flags that use it were touched without a word; a full sync brings that, and clients see no difference.
+    // The server has also touched the flags that use it, without a push. A full sync brings that; clients see no difference.
     agent.resync();
-    // It has the segment's time, which was told already: its own is raised.
+    // It has the segment's time, which SDKs have already: its own is raised.
     let segment_at = changed["updatedAt"].as_str();
     sdk.take_until("the touched flag", |sdk| sdk.flags["uses"]["updatedAt"].as_str() > segment_at);
     sdk.expect_nothing_new();
 }
 
 #[test]
-fn archived_flags_arrive_and_deleted_ones_go_with_the_next_full_sync() {
+fn archived_flags_are_pushed_and_deleted_ones_go_with_the_next_full_sync() {
     let server = server();
-    let (agent, mut sdk, mut client) = in_touch(&server);
+    let (agent, mut sdk, mut client) = connected(&server);
     server.archive_flag(&two_flags(1).id, "a", START_MS + 1000);
     sdk.take_until("the archived flag", |sdk| sdk.flags["a"]["isArchived"] == true);
     client.take_until("no variation", |client| client.flags["a"]["variation"].is_null());
@@ -158,7 +158,7 @@ fn archived_flags_arrive_and_deleted_ones_go_with_the_next_full_sync() {
         assert_eq!(sdk.events, ["full", "patch", "full"]);
         sdk.expect_nothing_new();
     }
-    // So it stays after the connection was lost.
+    // It stays gone after a reconnect.
     server.wait_open().close(1001);
     server.wait_request(1);
     agent.wait_stable();
@@ -169,14 +169,14 @@ fn archived_flags_arrive_and_deleted_ones_go_with_the_next_full_sync() {
 }
 
 #[test]
-fn a_full_sync_is_told_as_a_difference() {
+fn sdks_get_a_full_sync_as_a_diff() {
     let server = server();
-    let (agent, mut sdk, mut client) = in_touch(&server);
+    let (agent, mut sdk, mut client) = connected(&server);
     let mut elsewhere = Watcher::server(&agent, &two_flags(2).secret(Kind::Server));
     agent.resync();
     wait_until("the second request", SOON, || (server.fulls() == 2).then_some(()));
-    set_unseen(&server, &two_flags(1), "b", "v1", 1000);
-    server.change_unseen(|model| model.environment(&two_flags(1).id).add_flag(boolean_flag("new")));
+    set_without_push(&server, &two_flags(1), "b", "v1", 1000);
+    server.change_without_push(|model| model.environment(&two_flags(1).id).add_flag(boolean_flag("new")));
     agent.resync();
     for sdk in [&mut sdk, &mut client] {
         sdk.take_until("both", |sdk| sdk.variation("b") == Some("v1") && sdk.flags.contains_key("new"));
@@ -187,18 +187,18 @@ fn a_full_sync_is_told_as_a_difference() {
 }
 
 #[test]
-fn a_full_sync_that_was_overtaken_does_not_bring_the_old_back() {
+fn a_full_sync_older_than_a_push_does_not_undo_it() {
     let server = server();
-    let (agent, mut sdk, mut client) = in_touch(&server);
-    server.hold(Holding::Old);
+    let (agent, mut sdk, mut client) = connected(&server);
+    server.delay(Delay::AsRequested);
     agent.resync();
-    wait_until("the request", SOON, || (server.held() == 1).then_some(()));
+    wait_until("the request", SOON, || (server.delayed() == 1).then_some(()));
     set(&server, &two_flags(1), "a", "v1", 1000);
     for sdk in [&mut sdk, &mut client] {
         sdk.wait_variation("a", "v1");
     }
     server.release();
-    // What comes after the answer shows that it was taken in.
+    // A change after the answer shows that the answer has been applied.
     set(&server, &two_flags(1), "b", "v1", 2000);
     for sdk in [&mut sdk, &mut client] {
         sdk.wait_variation("b", "v1");
@@ -210,16 +210,16 @@ fn a_full_sync_that_was_overtaken_does_not_bring_the_old_back() {
 }
 
 #[test]
-fn a_flag_that_overtakes_a_full_sync_that_lacks_it_stays() {
+fn a_new_flag_pushed_during_a_full_sync_without_it_stays() {
     let server = server();
-    let (agent, mut sdk, _client) = in_touch(&server);
-    server.hold(Holding::Old);
+    let (agent, mut sdk, _client) = connected(&server);
+    server.delay(Delay::AsRequested);
     agent.resync();
-    wait_until("the request", SOON, || (server.held() == 1).then_some(()));
+    wait_until("the request", SOON, || (server.delayed() == 1).then_some(()));
     server.upsert_flag(&two_flags(1).id, version("new", "v1", 1000));
     sdk.wait_variation("new", "v1");
     server.release();
-    // It may be taken away for a moment only if it comes back by itself.
+    // It may be missing for a moment only if it comes back by itself.
     set(&server, &two_flags(1), "b", "v1", 2000);
     sdk.take_until("both", |sdk| sdk.variation("b") == Some("v1") && sdk.variation("new") == Some("v1"));
     Watcher::server(&agent, &two_flags(1).secret(Kind::Server)).wait_variation("new", "v1");
@@ -228,7 +228,7 @@ fn a_flag_that_overtakes_a_full_sync_that_lacks_it_stays() {
 #[test]
 fn a_full_answer_without_any_item_is_reported_and_not_applied() {
     let server = server();
-    let (agent, mut sdk, mut client) = in_touch(&server);
+    let (agent, mut sdk, mut client) = connected(&server);
     server.next_answers([Answer::Text(data_sync("rp_full", std::iter::empty()))]);
     agent.resync();
     agent.wait_line("ERROR");
@@ -243,9 +243,9 @@ fn a_full_answer_without_any_item_is_reported_and_not_applied() {
 }
 
 #[test]
-fn what_makes_no_sense_changes_nothing_and_is_got_over() {
+fn invalid_messages_change_nothing_and_do_not_stop_the_agent() {
     let server = server();
-    let (agent, mut sdk, mut client) = in_touch(&server);
+    let (agent, mut sdk, mut client) = connected(&server);
     let broken = |data: Value| json!({ "messageType": "data-sync", "data": data }).to_string();
     let mut no_key = version("a", "v1", 100);
     no_key.as_object_mut().unwrap().remove("key");
@@ -272,10 +272,10 @@ fn what_makes_no_sense_changes_nothing_and_is_got_over() {
         vec![b'['; 100_000],
     ];
     for (number, message) in messages.iter().enumerate() {
-        // The connection may just be replaced, since the message before made no sense.
+        // The connection may just be replaced, because of the invalid message before.
         let relay = server.wait_open();
         relay.send_bytes(message);
-        // The agent may take the connection for broken, or go on with it: a change gets through either way.
+        // The agent may close the connection or keep it: a change arrives either way.
         let variation = if number % 2 == 0 { "v1" } else { "v0" };
         set(&server, &two_flags(1), "b", variation, 1000 * (number as i64 + 1));
         sdk.wait_variation("b", variation);
@@ -290,9 +290,9 @@ fn what_makes_no_sense_changes_nothing_and_is_got_over() {
 }
 
 #[test]
-fn a_change_of_an_environment_that_is_not_held_makes_it_ask_for_everything() {
+fn a_change_of_an_unknown_environment_leads_to_a_full_sync() {
     let server = server();
-    let (_agent, mut sdk, _client) = in_touch(&server);
+    let (_agent, mut sdk, _client) = connected(&server);
     let mut stranger = boolean_flag("a");
     stranger["envId"] = json!(Environment::new(7).id);
     server.wait_request(0).send(&flag_patch(&stranger));
@@ -303,9 +303,9 @@ fn a_change_of_an_environment_that_is_not_held_makes_it_ask_for_everything() {
 }
 
 #[test]
-fn pushed_messages_come_in_many_frames_in_drops_and_in_binary() {
+fn pushed_messages_may_come_in_many_frames_slowly_and_as_binary() {
     let server = server();
-    let (_agent, mut sdk, _client) = in_touch(&server);
+    let (_agent, mut sdk, _client) = connected(&server);
     let relay = server.wait_request(0);
     relay.shape(Shape { frame_bytes: 7, pings_between: true, drip: Some((100, Duration::from_millis(1))) });
     set(&server, &two_flags(1), "a", "v1", 1000);
@@ -318,27 +318,27 @@ fn pushed_messages_come_in_many_frames_in_drops_and_in_binary() {
 }
 
 #[test]
-fn a_full_sync_comes_by_itself_at_times_by_signal_and_by_a_call_with_the_key() {
+fn full_syncs_come_by_timer_by_signal_and_by_a_call_with_the_key() {
     let server = server();
-    let agent = hurried(&server).env("Upstream__ResyncSeconds", "1").start();
+    let agent = with_short_retries(&server).env("Upstream__ResyncSeconds", "1").start();
     let relay = server.wait_request(0);
     wait_until("two more", SOON, || (relay.fulls() >= 3).then_some(()));
     drop(agent);
 
     let server = self::server();
-    let (agent, mut sdk, _client) = in_touch(&server);
+    let (agent, mut sdk, _client) = connected(&server);
     let relay = server.wait_request(0);
     for headers in [&[][..], &[("Authorization", "rp-wrong")]] {
         assert_eq!(agent.post("/api/public/proxy/resync", headers, &Value::Null).status, 401);
     }
     assert_eq!(agent.get("/api/public/proxy/resync", &[("Authorization", API_KEY)]).status, 405);
-    set_unseen(&server, &two_flags(1), "a", "v1", 1000);
+    set_without_push(&server, &two_flags(1), "a", "v1", 1000);
     sdk.expect_nothing_new();
     assert_eq!(relay.fulls(), 1);
     agent.hang_up();
     sdk.wait_variation("a", "v1");
     assert_eq!(relay.fulls(), 2);
-    set_unseen(&server, &two_flags(1), "a", "v0", 2000);
+    set_without_push(&server, &two_flags(1), "a", "v0", 2000);
     agent.resync();
     sdk.wait_variation("a", "v0");
     assert_eq!(relay.fulls(), 3);
@@ -348,7 +348,7 @@ fn a_full_sync_comes_by_itself_at_times_by_signal_and_by_a_call_with_the_key() {
 #[test]
 fn polls_see_what_streams_see() {
     let server = server();
-    let (agent, mut sdk, _client) = in_touch(&server);
+    let (agent, mut sdk, _client) = connected(&server);
     set(&server, &two_flags(1), "a", "v1", 1000);
     sdk.wait_variation("a", "v1");
     let secret = two_flags(1).secret(Kind::Server);
@@ -361,9 +361,9 @@ fn polls_see_what_streams_see() {
 }
 
 #[test]
-fn items_arrive_word_for_word() {
+fn items_reach_sdks_unchanged() {
     let server = server();
-    let (_agent, mut sdk, _client) = in_touch(&server);
+    let (_agent, mut sdk, _client) = connected(&server);
     let mut odd = flag("odd", "string", &["wörld \"quoted\" \\ </script>", "\u{1F600}", "+'&`"]);
     odd["futureProperty"] = json!({ "deep": [1, 2.5, null, "ß"] });
     odd["envId"] = json!(two_flags(1).id);
@@ -376,14 +376,14 @@ fn items_arrive_word_for_word() {
 #[test]
 fn real_sdks_see_every_change_and_removal() {
     let server = server();
-    let agent = hurried(&server).start();
+    let agent = with_short_retries(&server).start();
     agent.wait_stable();
-    server.wait_in_touch();
+    server.wait_synced();
     let ann = user("ann", &[]);
     let mut fleet = Fleet::ready("changes from a server", &agent, &two_flags(1), &ann);
     set(&server, &two_flags(1), "a", "v1", 1000);
     fleet.each("a changed flag", |sdk| sdk.wait_value("a", &ann, "boolean", &json!(false)));
-    set_unseen(&server, &two_flags(1), "a", "v0", 2000);
+    set_without_push(&server, &two_flags(1), "a", "v0", 2000);
     server.delete_flag(&two_flags(1).id, "b");
     // Newer than what goes: SDKs that ignore a full that is not newer still learn of it.
     agent.resync();
@@ -393,17 +393,17 @@ fn real_sdks_see_every_change_and_removal() {
     });
 }
 
-/// A byte a second of a huge frame held the agent for ever, which said that it was up to date.
+/// What went wrong: a huge frame of which a byte came each second blocked the agent for ever, and its status stayed Stable.
 #[test]
-fn a_message_that_drips_for_ever_does_not_hold_the_agent() {
+fn a_message_that_never_ends_does_not_block_the_agent() {
     let server = server();
-    let agent = hurried(&server)
+    let agent = with_short_retries(&server)
         .env("Upstream__SyncSeconds", "1")
         .env("Upstream__PingSeconds", "300ms")
         .env("Upstream__ReadMinBytesPerSecond", "2000")
         .start();
     agent.wait_stable();
-    server.wait_in_touch();
+    server.wait_synced();
     let mut sdk = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
     let relay = server.wait_request(0);
     relay.shape(Shape { drip: Some((1, Duration::from_millis(100))), ..Shape::default() });
@@ -415,14 +415,14 @@ fn a_message_that_drips_for_ever_does_not_hold_the_agent() {
     agent.wait_line("Upstream__ReadMinBytesPerSecond");
 }
 
-/// What went wrong: a resync that brought nothing new left no line, so that nobody could tell whether it had come.
+/// What went wrong: a resync that brought nothing new was not logged, so that no operator knew whether it was complete.
 #[test]
-fn a_full_sync_that_was_asked_for_is_logged_when_it_has_come() {
+fn a_resync_is_logged_when_it_is_complete() {
     let server = server();
-    let (agent, mut sdk, _client) = in_touch(&server);
+    let (agent, mut sdk, _client) = connected(&server);
     agent.resync();
     assert!(agent.wait_line("has come: nothing in it is new").contains("INFO"));
-    set_unseen(&server, &two_flags(1), "a", "v1", 1000);
+    set_without_push(&server, &two_flags(1), "a", "v1", 1000);
     agent.hang_up();
     sdk.wait_variation("a", "v1");
     agent.wait_line("has come: it is in service");
@@ -431,11 +431,11 @@ fn a_full_sync_that_was_asked_for_is_logged_when_it_has_come() {
     assert_eq!(agent.lines("has come:").len(), 2, "{}", agent.log());
 }
 
-/// What went wrong: a fail-over to a server that was behind took flags back, and nothing said so.
+/// What went wrong: a fail-over to a server that lagged behind made flags older, and nothing was logged.
 #[test]
-fn a_server_that_is_behind_is_told_once_with_the_first_key() {
+fn a_full_sync_with_older_items_is_logged_once_with_the_first_key() {
     let server = server();
-    let (agent, mut sdk, mut client) = in_touch(&server);
+    let (agent, mut sdk, mut client) = connected(&server);
     for environment in [two_flags(1), two_flags(2)] {
         set(&server, &environment, "a", "v1", 5000);
         set(&server, &environment, "b", "v1", 6000);
@@ -443,8 +443,8 @@ fn a_server_that_is_behind_is_told_once_with_the_first_key() {
     for sdk in [&mut sdk, &mut client] {
         sdk.wait_variation("b", "v1");
     }
-    // Another data centre answers, which had not heard of that.
-    server.change_unseen(|model| model.environments = vec![two_flags(1), two_flags(2)]);
+    // Another data centre answers, which does not have these changes yet.
+    server.change_without_push(|model| model.environments = vec![two_flags(1), two_flags(2)]);
     agent.resync();
     for sdk in [&mut sdk, &mut client] {
         sdk.wait_variation("a", "v0");
@@ -454,7 +454,7 @@ fn a_server_that_is_behind_is_told_once_with_the_first_key() {
     for part in ["WARN", r#"environment="project-1:production""#, r#"key="a""#, "count=4", "environments=2"] {
         assert!(line.contains(part), "{part}: {line}");
     }
-    // What is pushed and older is passed over, and a full that changes nothing is no reason to warn.
+    // A full sync that changes nothing is no reason to warn.
     agent.resync();
     agent.wait_line("nothing in it is new");
     assert_eq!(agent.lines("older than those in service").len(), 1);

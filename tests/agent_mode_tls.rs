@@ -1,5 +1,5 @@
-//! Agents that follow a server over TLS and through proxies: registering and streaming alike, and what is wrong is told
-//! and tried again until it is put right.
+//! Agent mode over TLS and through proxies, for both registration and streaming. Errors are logged, and the agent retries
+//! until they are fixed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
@@ -16,7 +16,7 @@ use common::watcher::Watcher;
 use common::{SOON, wait_until};
 use tempfile::TempDir;
 
-/// An authority, the folder that holds its certificate, and a server that it vouches for.
+/// An authority, the folder with its certificate, and a server whose certificate it has issued.
 struct World {
     authority: Authority,
     folder: TempDir,
@@ -38,12 +38,12 @@ impl World {
     }
 
     fn agent(&self) -> Builder {
-        hurried(Builder::following_at(&self.server.tls_url("localhost")))
+        with_short_retries(Builder::following_at(&self.server.tls_url("localhost")))
             .env("Upstream__CaFile", self.folder.path().join("ca.pem").to_str().unwrap())
     }
 }
 
-fn hurried(agent: Builder) -> Builder {
+fn with_short_retries(agent: Builder) -> Builder {
     agent.env("Upstream__RetrySeconds", "200ms")
 }
 
@@ -53,8 +53,8 @@ fn serves(agent: &Agent, server: &Server, later_ms: i64) {
     following::serves(agent, server, &two_flags(1), "a", later_ms);
 }
 
-/// Waits until the agent has told a failure, and checks that it is up and has no data.
-fn told(agent: &Agent, words: &str) {
+/// Waits until the agent has logged a failure, and checks that it runs without data.
+fn logged(agent: &Agent, words: &str) {
     agent.wait_line(words);
     assert_eq!(agent.readiness(), (503, "Unhealthy".into()));
 }
@@ -68,7 +68,7 @@ fn a_private_authority_is_trusted_once_it_is_named() {
 }
 
 #[test]
-fn a_server_whose_certificate_is_not_good_is_told_and_tried_until_it_is() {
+fn a_bad_certificate_of_the_server_is_logged_and_retried_until_it_is_good() {
     type Case<'a> = (&'a str, &'a dyn Fn(&Authority) -> Pair);
     let cases: [Case<'_>; 4] = [
         ("another host", &|authority| authority.issue(&Wish::server(&["elsewhere.example"]))),
@@ -80,7 +80,7 @@ fn a_server_whose_certificate_is_not_good_is_told_and_tried_until_it_is() {
         println!("{what}");
         let world = World::new(pair);
         let agent = world.agent().start();
-        told(&agent, "certificate");
+        logged(&agent, "certificate");
         wait_until("more attempts", SOON, || (world.server.accepted() > 2).then_some(()));
         assert!(world.server.registrations().is_empty(), "nothing is said to it");
         let good = world.authority.issue(&Wish::server(&["localhost"]));
@@ -90,13 +90,13 @@ fn a_server_whose_certificate_is_not_good_is_told_and_tried_until_it_is() {
 }
 
 #[test]
-fn a_certificate_of_its_own_is_shown_to_servers_that_want_one() {
+fn the_agent_sends_its_client_certificate_to_servers_that_ask() {
     let world = World::good();
     let pair = world.authority.issue(&Wish::server(&["localhost"]));
     world.server.set_tls(Some(configuration(&pair, Some(&world.authority))));
     let without = world.agent().start();
     wait_until("the refusal", SOON, || (!world.server.handshake_failures().is_empty()).then_some(()));
-    told(&without, "certificate");
+    logged(&without, "certificate");
     drop(without);
     let (certificate, key) =
         world.authority.issue(&Wish::client("agent-1")).write(world.folder.path(), "agent");
@@ -109,11 +109,11 @@ fn a_certificate_of_its_own_is_shown_to_servers_that_want_one() {
 }
 
 #[test]
-fn a_server_without_tls_where_tls_is_expected_is_told_and_tried_until_it_has_it() {
+fn a_server_without_tls_is_logged_and_retried_until_it_has_tls() {
     let world = World::good();
     world.server.set_tls(None);
     let agent = world.agent().start();
-    told(&agent, "TLS");
+    logged(&agent, "TLS");
     let pair = world.authority.issue(&Wish::server(&["localhost"]));
     world.server.set_tls(Some(configuration(&pair, None)));
     serves(&agent, &world.server, 1000);
@@ -135,7 +135,7 @@ fn both_calls_go_through_the_proxy_of_the_environment_with_its_password() {
             ..Manner::default()
         });
         let (scheme, variable) = if encrypted { ("wss", "HTTPS_PROXY") } else { ("ws", "HTTP_PROXY") };
-        let agent = hurried(Builder::following_at(&format!("{scheme}://{name}")))
+        let agent = with_short_retries(Builder::following_at(&format!("{scheme}://{name}")))
             .env("Upstream__CaFile", world.folder.path().join("ca.pem").to_str().unwrap())
             .env(variable, &proxy.url_with("user", "pass"))
             .start();
@@ -152,7 +152,7 @@ fn both_calls_go_through_the_proxy_of_the_environment_with_its_password() {
 }
 
 #[test]
-fn a_proxy_that_refuses_or_stalls_is_told_and_tried_until_it_does_not() {
+fn a_proxy_that_refuses_or_stalls_is_logged_and_retried_until_it_works() {
     let name = "flags.example";
     let world = World::new(|authority| authority.issue(&Wish::server(&[name])));
     let route = (format!("{name}:443"), world.server.port());
@@ -164,12 +164,12 @@ fn a_proxy_that_refuses_or_stalls_is_told_and_tried_until_it_does_not() {
         Manner::default(),
     ] {
         let proxy = Proxy::start(Manner { routes: Vec::new(), ..manner.clone() });
-        let agent = hurried(Builder::following_at(&format!("wss://{name}")))
+        let agent = with_short_retries(Builder::following_at(&format!("wss://{name}")))
             .env("Upstream__CaFile", world.folder.path().join("ca.pem").to_str().unwrap())
             .env("Upstream__ConnectSeconds", "1")
             .env("HTTPS_PROXY", &proxy.url())
             .start();
-        told(&agent, "proxy");
+        logged(&agent, "proxy");
         proxy.behave(|manner| *manner = Manner { routes: vec![route.clone()], ..Manner::default() });
         agent.wait_stable();
         Watcher::server(&agent, &two_flags(1).secret(Kind::Server));

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 const TRACK: &str = "/api/public/insight/track";
 
-/// What a page was told first on a WebSocket: `full` or `patch`.
+/// The first answer that a page got on a WebSocket: `full` or `patch`.
 fn first_answer(socket: &Value) -> Option<Value> {
     let told = messages(&socket["received"]);
     Some(told.iter().find(|message| message["messageType"] == "data-sync")?["data"]["eventType"].clone())
@@ -78,7 +78,7 @@ fn a_page_of_another_origin_streams_polls_and_posts_events() {
 }
 
 #[test]
-fn a_page_of_an_origin_that_is_not_listed_may_read_nothing() {
+fn a_page_of_an_unlisted_origin_can_read_nothing() {
     let Some(mut browser) = Browser::launch("origin not listed") else { return };
     let environment = environment();
     let data = Dataset::of([environment.clone()]);
@@ -121,7 +121,7 @@ fn a_page_of_an_origin_that_is_not_listed_may_read_nothing() {
     // The preflight was answered, the poll itself never sent.
     agent.wait_metric(responses, polls, served + 1.0);
 
-    // Cross-origin rules are not about WebSockets: whoever has a client secret may stream.
+    // Cross-origin rules do not apply to WebSockets: every page with a client secret may stream.
     let mut streaming = browser.tab("streaming");
     streaming.start_with(Mode::Streaming, &agent, &secret, &ann(Mode::Streaming), json!({ "other": true }));
     streaming.wait_value("home", "string", &json!("at home"));
@@ -140,7 +140,7 @@ fn a_page_sees_the_status_of_every_error() {
     let poll = "/api/public/sdk/client/latest-all";
 
     let mut tab = browser.tab("main");
-    // The SDK itself says what it was told, and does so only if the page may read the answer.
+    // The SDK reports the status only if the page may read the answer.
     tab.start_with(Mode::Polling, &agent, &wrong, &ann(Mode::Polling), json!({}));
     let state = tab.wait_state(json!({ "stopped": true }));
     assert!(state["errors"].to_string().contains("Unexpected status code: 401"), "{state}");
@@ -212,7 +212,7 @@ fn a_reloaded_page_asks_for_what_is_newer_than_its_stored_flags() {
         }
         tab.assert_console(&[]);
 
-        // Its flags survive although nobody answers.
+        // Its flags survive although there is no answer.
         agent.kill();
         tab.go("reload");
         for (key, kind, value) in [
@@ -239,7 +239,7 @@ fn a_reloaded_page_asks_for_what_is_newer_than_its_stored_flags() {
 }
 
 #[test]
-fn a_removed_flag_does_not_come_back_from_what_a_page_has_stored() {
+fn a_removed_flag_does_not_come_back_from_stored_flags() {
     let Some(mut browser) = Browser::launch("reload after a removal") else { return };
     for mode in MODES {
         let mut environment = environment();

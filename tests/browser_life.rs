@@ -43,7 +43,7 @@ fn carl() -> Value {
     user("carl", &[("country", "FR")])
 }
 
-/// The tab's SDK has been told that flag `a` is so, and has everything else as before.
+/// The tab's SDK has this value of flag `a`, and everything else as before.
 fn settled(tab: &mut Tab<'_>, value: bool) {
     tab.wait_value("a", "boolean", &json!(value));
     tab.wait_value("b", "boolean", &json!(true));
@@ -105,7 +105,7 @@ fn a_page_that_slept_gets_the_last_state() {
 }
 
 #[test]
-fn a_page_of_a_browser_that_stood_still_gets_the_last_state() {
+fn a_page_of_a_suspended_browser_gets_the_last_state() {
     let Some(mut browser) = Browser::launch("browser stands still") else { return };
     for mode in MODES {
         let mut environment = environment();
@@ -210,7 +210,7 @@ fn a_refused_secret_is_not_tried_again_until_the_page_is_loaded_again() {
     let state = tab.wait_state(json!({ "stopped": true }));
     assert_eq!(state["ready"], false, "{state}");
 
-    // Who was not refused comes back after a restart, and again, and again: time enough for the others.
+    // A page that was not refused comes back after each restart; meanwhile the others would have had time to.
     for times in 2..=3 {
         agent.kill();
         browser.tab("good").wait_state(json!({ "connected": false }));
@@ -252,7 +252,7 @@ fn two_tabs_with_different_users_do_not_disturb_each_other() {
         browser.tab(&first).wait_value("home", "string", &json!(format!("in the Alps {number}")));
         browser.tab(&second).wait_value("home", "string", &json!(format!("far away {number}")));
 
-        // A user who logs in in one tab is nobody in the other.
+        // A user who logs in in one tab has no effect on the other.
         browser.tab(&first).identify(&carl());
         browser.tab(&first).wait_value("home", "string", &json!(format!("far away {number}")));
         browser.tab(&second).go("reload");
@@ -279,7 +279,7 @@ fn two_tabs_with_different_users_do_not_disturb_each_other() {
 }
 
 #[test]
-fn a_page_that_cannot_reach_the_agent_says_only_that() {
+fn a_page_that_cannot_reach_the_agent_logs_only_that() {
     let Some(mut browser) = Browser::launch("unreachable") else { return };
     let mut environment = environment();
     let mut agent = serving(&environment);
@@ -295,7 +295,7 @@ fn a_page_that_cannot_reach_the_agent_says_only_that() {
 }
 
 #[test]
-fn a_browser_is_gone_when_its_driver_is() {
+fn a_browser_ends_with_its_driver() {
     let environment = environment();
     let agent = serving(&environment);
     for killed in [false, true] {

@@ -127,8 +127,8 @@ fn a_change_and_a_removal_arrive_at_the_bottom_while_each_level_is_killed_in_tur
     fleet.each("what changed meanwhile arrives", |sdk| sdk.wait_value("a", &anna, "boolean", &json!(true)));
     change_arrives(&mut fleet, &chain, "v1", 5_000);
 
-    chain.server.die();
-    chain.server.come();
+    chain.server.crash();
+    chain.server.start_listening();
     change_arrives(&mut fleet, &chain, "v0", 6_000);
 
     chain.server.delete_flag(&environment.id, "b");
@@ -155,7 +155,7 @@ fn a_bare_socket_at_the_bottom_gets_each_change_once_and_in_order() {
 }
 
 #[test]
-fn a_scope_limits_what_the_edge_holds_and_statuses_go_up() {
+fn a_scope_limits_the_data_of_the_edge_and_its_status_is_shown_upstream() {
     let (first, second) = (two_flags(1), two_flags(2));
     let chain = Chain::start(&Dataset::of([first.clone(), second.clone()]), "=project-2:production", "60");
     wait_serves(&chain.edge, EDGE_KEY, "project-2:production");
@@ -173,7 +173,7 @@ fn a_scope_limits_what_the_edge_holds_and_statuses_go_up() {
 }
 
 #[test]
-fn a_secret_that_was_just_made_is_let_in_at_the_bottom_and_a_made_up_one_refused() {
+fn a_new_secret_is_accepted_at_the_bottom_and_a_made_up_one_refused() {
     let environment = two_flags(1);
     let chain = Chain::start(&Dataset::of([environment.clone()]), "", "60");
     let secret = chain.server.create_secret(&environment.id, Kind::Server, 77);
@@ -183,8 +183,8 @@ fn a_secret_that_was_just_made_is_let_in_at_the_bottom_and_a_made_up_one_refused
     assert_eq!(sdk.next_data()["eventType"], "full");
     let made_up = common::dataset::secret_text(&environment.id, Kind::Server, 99);
     let refused = wait_until("a made-up secret is refused", Duration::from_secs(150), || {
-        let mut knocking = Stream::connect(&chain.edge, Kind::Server, &made_up);
-        match knocking.expect_close(Duration::from_secs(30)) {
+        let mut waiting = Stream::connect(&chain.edge, Kind::Server, &made_up);
+        match waiting.expect_close(Duration::from_secs(30)) {
             Some(1011) => None,
             code => Some(code),
         }
@@ -192,14 +192,15 @@ fn a_secret_that_was_just_made_is_let_in_at_the_bottom_and_a_made_up_one_refused
     assert_eq!(refused, Some(4003));
 }
 
-/// The edge kept what it had, and took the central agent's word for all of that: SDKs with the secret were lost.
+/// What went wrong: the edge kept its data but trusted the central agent's answer about the secret: its SDKs were refused
+/// for good.
 #[test]
-fn what_the_edge_refused_to_take_in_makes_no_secret_unknown() {
+fn a_full_sync_that_the_edge_rejected_makes_no_secret_unknown() {
     let environment = two_flags(1);
     let mut chain = Chain::start(&Dataset::of([environment.clone()]), "", "60");
     let flags = ["a", "b"].map(|key| chain.server.flag(&environment.id, key));
-    // The server has lost all flags, which the central agent takes for granted after a restart, and the edge does not.
-    chain.server.change_unseen(|model| model.environment(&environment.id).flags.clear());
+    // The server has lost all flags. After a restart the central agent accepts that, and the edge does not.
+    chain.server.change_without_push(|model| model.environment(&environment.id).flags.clear());
     chain.central.kill();
     chain.central.start_again();
     let unused = "featbit_agent_upstream_messages_unused_total";
@@ -246,14 +247,14 @@ fn a_revoked_secret_and_an_environment_out_of_scope_end_at_the_bottom() {
 }
 
 #[test]
-fn a_key_whose_last_environment_leaves_its_scope_empties_the_edge_and_leaves_it_stable() {
+fn a_key_whose_last_environment_leaves_its_scope_empties_the_edge_which_stays_stable() {
     let (first, second) = (two_flags(1), two_flags(2));
     let chain = Chain::start(&Dataset::of([first.clone(), second.clone()]), "=project-2:production", "1");
     let mut sdk = Stream::connect(&chain.edge, Kind::Server, &second.secret(Kind::Server));
     sdk.request_data(0);
     assert_eq!(sdk.next_data()["eventType"], "full");
     let rename = |to: &str| {
-        chain.server.change_unseen(|model| {
+        chain.server.change_without_push(|model| {
             for secret in &mut model.environment(&second.id).secrets {
                 secret["projectKey"] = json!(to);
             }
@@ -276,7 +277,7 @@ fn a_key_whose_last_environment_leaves_its_scope_empties_the_edge_and_leaves_it_
 }
 
 #[test]
-fn a_removal_while_the_agent_above_was_down_is_told_when_it_is_back() {
+fn a_removal_while_the_upstream_agent_was_down_arrives_when_it_is_back() {
     let environment = two_flags(1);
     let mut chain = Chain::start(&Dataset::of([environment.clone()]), "", "60");
     let secret = environment.secret(Kind::Server);
@@ -291,7 +292,7 @@ fn a_removal_while_the_agent_above_was_down_is_told_when_it_is_back() {
 }
 
 #[test]
-fn many_environments_do_not_close_the_streams_of_a_chain_by_their_names() {
+fn the_names_of_many_environments_do_not_close_the_streams_of_a_chain() {
     let environments: Vec<Environment> = (0..1400).map(numbered).collect();
     let chain = Chain::start(&Dataset::of(environments), "", "60");
     let child = wait_until("the edge reports", SOON, || {
@@ -318,7 +319,7 @@ fn many_environments_do_not_close_the_streams_of_a_chain_by_their_names() {
 }
 
 #[test]
-fn names_from_above_that_are_none_reach_no_head_and_cut_no_chain() {
+fn invalid_names_from_upstream_reach_no_header_and_break_no_chain() {
     let chain = Chain::start(&Dataset::of([two_flags(1)]), "", "60");
     let path = || status(&chain.central, API_KEY)["agent"]["path"].clone();
     let tell = |names: &[&str]| {
@@ -355,7 +356,7 @@ fn names_from_above_that_are_none_reach_no_head_and_cut_no_chain() {
 }
 
 #[test]
-fn what_is_cut_off_at_the_top_is_seen_at_every_level_below() {
+fn an_interruption_at_the_top_is_seen_at_every_level_downstream() {
     const LOWEST_KEY: &str = "rp-lowest-123456789abcdefghijklmnopqrstuvwxyz";
     let environment = two_flags(1);
     let server = Server::start(&Dataset::of([environment.clone()]));
@@ -374,7 +375,7 @@ fn what_is_cut_off_at_the_top_is_seen_at_every_level_below() {
     assert_eq!(sdk.next_data()["eventType"], "full");
     let before = (done(&edge), done(&lowest));
 
-    server.die();
+    server.crash();
     ready(&[&central, &edge, &lowest], "Degraded");
     for (agent, key) in [(&edge, EDGE_KEY), (&lowest, LOWEST_KEY)] {
         agent.wait_metric("featbit_agent_upstream_stable", "", 0.0);
@@ -384,31 +385,31 @@ fn what_is_cut_off_at_the_top_is_seen_at_every_level_below() {
         let error = status["agent"]["upstream"]["lastError"]["message"].as_str().unwrap().to_owned();
         assert!(error.contains("is not in touch with what it follows"), "{error}");
     }
-    server.come();
+    server.start_listening();
     ready(&[&central, &edge, &lowest], "Healthy");
     lowest.wait_metric("featbit_agent_upstream_stable", "", 1.0);
     assert_eq!((done(&edge), done(&lowest)), before, "no connection and no full sync because of it");
     sdk.expect_nothing_new();
 
-    // The one at the top begins anew, without a server and without data.
+    // The agent at the top restarts, without a server and without data.
     central.kill();
-    server.die();
+    server.crash();
     central.start_again();
     ready(&[&central], "Unhealthy");
     edge.wait_metric_at_least("featbit_agent_upstream_streams_opened_total", "", 2.0);
     ready(&[&edge, &lowest], "Degraded");
-    // Who comes now is told at once.
+    // A new downstream agent gets the status at once.
     let late = follower(&edge.url(), LOWEST_KEY, "late").start();
     ready(&[&late], "Degraded");
-    server.come();
+    server.start_listening();
     ready(&[&central, &edge, &lowest, &late], "Healthy");
     assert_eq!(done(&lowest).1, 1.0);
 }
 
 #[test]
-fn agents_that_follow_each_other_find_the_ring_and_say_so() {
+fn agents_that_follow_each_other_detect_the_ring_and_log_it() {
     let key = |letter: &str| format!("rp-{}", letter.repeat(40));
-    // Each listens before the other is told of it: the first is started again with the second as its server.
+    // Each must listen before the other can follow it: the first is restarted with the second as its server.
     let first = follower("ws://127.0.0.1:1", &key("b"), "first").env("RelayKeys", &key("a")).start();
     let second = follower(&first.url(), &key("a"), "second").env("RelayKeys", &key("b")).start();
     let port = first.port();
@@ -421,7 +422,7 @@ fn agents_that_follow_each_other_find_the_ring_and_say_so() {
     wait_until("one of them finds the ring", SOON, || {
         [&first, &second].iter().any(|agent| !agent.lines("would follow itself").is_empty()).then_some(())
     });
-    // SDKs are held meanwhile, not refused.
+    // SDKs wait meanwhile; they are not refused.
     assert_eq!(first.get("/health/readiness", &[]).status, 503);
     assert_eq!(second.get("/health/readiness", &[]).status, 503);
 }

@@ -1,4 +1,4 @@
-//! Changes of data on their way to connected SDKs, and secrets that come and go.
+//! Changes of data that are pushed to connected SDKs, and secrets that are added and removed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
@@ -9,8 +9,8 @@ use std::os::unix::fs::symlink;
 
 use common::agent::{API_KEY, Agent, Builder};
 use common::dataset::{
-    Dataset, Environment, Kind, START_MS, boolean_flag, everybody, guid_of, rule, segment, segment_condition,
-    serve, told, touch, user,
+    Dataset, Environment, Kind, START_MS, boolean_flag, everybody, guid_of, item_version_ms, rule, segment,
+    segment_condition, serve, touch, user,
 };
 use common::ws::Stream;
 use common::{SOON, wait_until};
@@ -56,7 +56,7 @@ fn next_item(stream: &mut Stream) -> String {
     name.as_str().or(item["id"].as_str()).unwrap().to_owned()
 }
 
-/// What went wrong: the Android SDK passes over an item whose variation is null, and kept the old value of an archived flag.
+/// What went wrong: the Android SDK ignores an item whose variation is null, and kept the old value of an archived flag.
 #[test]
 fn the_android_sdk_learns_that_a_flag_was_archived() {
     let mut environment = environment(1);
@@ -168,14 +168,14 @@ fn environments_without_a_change_and_identical_data_are_not_pushed() {
     silent.expect_nothing_new();
 }
 
-/// The highest version that a payload tells.
+/// The highest version in a payload.
 fn version_of(data: &Value) -> i64 {
     let items = ["featureFlags", "segments"].map(|list| data[list].as_array().cloned().unwrap_or_default());
-    items.iter().flatten().map(told).max().unwrap_or(0)
+    items.iter().flatten().map(item_version_ms).max().unwrap_or(0)
 }
 
 #[test]
-fn a_removal_is_pushed_as_a_full_and_what_went_back_as_a_patch_each_newer_than_all_before() {
+fn a_removal_is_pushed_as_a_full_and_a_rollback_as_a_patch_each_newer_than_all_before() {
     let mut data = Dataset::of([environment(1)]);
     touch(data.environments[0].flag_mut("plain"), 50);
     let agent = started(&data);
@@ -209,7 +209,7 @@ fn a_removal_is_pushed_as_a_full_and_what_went_back_as_a_patch_each_newer_than_a
 }
 
 #[test]
-fn after_a_removal_who_is_up_to_date_gets_nothing_and_who_was_away_a_full() {
+fn after_a_removal_sdks_that_were_away_get_a_full_and_others_nothing() {
     let mut data = Dataset::of([environment(1)]);
     touch(data.environments[0].flag_mut("plain"), 50);
     let agent = started(&data);
@@ -243,7 +243,7 @@ fn after_a_removal_who_is_up_to_date_gets_nothing_and_who_was_away_a_full() {
 }
 
 #[test]
-fn the_next_change_is_told_above_the_version_that_an_sdk_had_from_before_a_restart() {
+fn the_next_change_is_versioned_above_what_an_sdk_had_before_a_restart() {
     let mut data = Dataset::of([environment(1)]);
     let mut agent = Builder::offline().data_file(&data).start();
     let secret = data.environments[0].secret(Kind::Server);
@@ -251,7 +251,7 @@ fn the_next_change_is_told_above_the_version_that_an_sdk_had_from_before_a_resta
     let mut stream = server(&agent, &data.environments[0]);
     agent.write_data(&data);
     let version = version_of(&stream.next_data());
-    // After a restart the agent does not know what it told; the SDK does, and asks with it.
+    // After a restart the agent does not know which versions it sent. The SDK does, and asks with its own.
     assert!(agent.stop().success());
     agent.start_again();
     let mut stream = Stream::connect(&agent, Kind::Server, &secret);
@@ -288,7 +288,11 @@ fn a_segment_s_change_reaches_the_clients_whose_flags_use_it() {
     assert_eq!(patch["featureFlags"].as_array().unwrap().len(), 1);
     assert_eq!(patch["featureFlags"][0]["id"], "guarded");
     assert_eq!(patch["featureFlags"][0]["variation"], "false", "anna is in the segment now");
-    assert_eq!(patch["featureFlags"][0]["timestamp"], START_MS + 5, "told as of the segment's change");
+    assert_eq!(
+        patch["featureFlags"][0]["timestamp"],
+        START_MS + 5,
+        "with the version of the segment's change"
+    );
     using.expect_nothing_new();
     not_using.expect_nothing_new();
     assert_eq!(next_item(&mut server), "people");
@@ -303,7 +307,7 @@ fn a_segment_s_change_reaches_the_clients_whose_flags_use_it() {
 }
 
 #[test]
-fn a_bad_dump_is_refused_with_a_path_and_what_is_in_service_stays() {
+fn a_bad_dump_is_rejected_with_a_path_and_the_data_in_service_stays() {
     let data = Dataset::of([environment(1)]);
     let agent = started(&data);
     let mut stream = server(&agent, &data.environments[0]);
@@ -348,7 +352,7 @@ fn a_forgotten_updated_at_is_named_and_raised() {
         );
         let flag = &pushed["featureFlags"][0];
         assert_eq!(flag["fallthrough"]["variations"][0]["id"], "v1");
-        assert!(told(flag) > START_MS, "{flag}");
+        assert!(item_version_ms(flag) > START_MS, "{flag}");
         // The setting that once asked for it says that it is always so.
         wait_until("it is logged", SOON, || {
             agent.lines("key=\"plain\"").iter().any(|line| line.contains("WARN")).then_some(())
@@ -387,7 +391,7 @@ fn connections_whose_secret_is_gone_are_closed_with_4003_after_the_grace() {
 }
 
 #[test]
-fn during_the_grace_nobody_notices_and_new_connections_are_let_in() {
+fn during_the_grace_connections_stay_and_new_ones_are_accepted() {
     let data = Dataset::of([environment(1), environment(2)]);
     let agent = Builder::offline().api_key().data_file(&data).env("RevocationGraceSeconds", "600").start();
     let mut streams =
@@ -411,7 +415,7 @@ fn during_the_grace_nobody_notices_and_new_connections_are_let_in() {
 }
 
 #[test]
-fn a_secret_that_comes_back_within_the_grace_outlives_it() {
+fn a_secret_that_comes_back_within_the_grace_keeps_working() {
     let mut data = Dataset::of([environment(1)]);
     let second = data.environments[0].add_secret(Kind::Server, 1);
     let agent = Builder::offline().api_key().data_file(&data).env("RevocationGraceSeconds", "5").start();
@@ -421,7 +425,7 @@ fn a_secret_that_comes_back_within_the_grace_outlives_it() {
     let mut mended = data.clone();
     mended.environments[0].secrets.retain(|secret| secret["value"] != *second);
     agent.bootstrap(&mended);
-    // The one that did not come back tells when the grace of both would have ended.
+    // The close of the secret that did not come back shows that the grace of both is over.
     assert_eq!(gone.expect_close(SOON), Some(4003));
     back.expect_nothing_new();
     server(&agent, &data.environments[0]).expect_nothing_new();
@@ -430,7 +434,7 @@ fn a_secret_that_comes_back_within_the_grace_outlives_it() {
 /// What went wrong: SDKs whose secret was moved to another environment were stopped for good, although the secret
 /// would have let them in again.
 #[test]
-fn a_secret_that_opens_another_environment_now_sends_its_sdks_away_but_not_for_good() {
+fn sdks_of_a_secret_moved_to_another_environment_are_closed_but_not_for_good() {
     let data = Dataset::of([environment(1), environment(2)]);
     let agent = Builder::offline().api_key().data_file(&data).start();
     let mut streams = [server(&agent, &data.environments[0]), server(&agent, &data.environments[1])];

@@ -72,7 +72,7 @@ fn bad_settings_end_the_start_with_78_and_all_errors_at_once() {
 }
 
 #[test]
-fn what_auto_mode_lacks_ends_with_78() {
+fn missing_settings_of_auto_mode_end_with_78() {
     let output = agent(&[], &[]);
     assert_eq!(code(&output), 78);
     for name in ["ApiKey", "AgentId", "StreamingUri"] {
@@ -151,7 +151,7 @@ fn check_sums_up_a_good_data_file() {
 }
 
 #[test]
-fn check_tells_what_is_odd_in_a_data_file_and_takes_it() {
+fn check_reports_oddities_of_a_data_file_and_accepts_it() {
     let directory = tempfile::tempdir().unwrap();
     let file = write(directory.path(), "data.json", &dump("\"Resembles\""));
     let output = agent(&["check", "--mode", "offline", "--data-file", &file], &[]);
@@ -198,7 +198,7 @@ fn check_ends_with_65_for_a_bad_data_file_and_says_where() {
 
 /// What went wrong: devices were read until memory was out, and named pipes were waited for.
 #[test]
-fn what_is_no_file_is_refused_and_not_read() {
+fn pipes_and_devices_are_refused_and_not_read() {
     let directory = tempfile::tempdir().unwrap();
     let pipe = directory.path().join("pipe");
     rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
@@ -234,7 +234,7 @@ fn a_file_of_settings_that_cannot_be_read_is_the_only_error() {
     }
 }
 
-/// What went wrong: of several wrong URLs the first alone was told.
+/// What went wrong: of several wrong URLs only the first was reported.
 #[test]
 fn every_wrong_url_is_an_error_of_its_own() {
     let output = agent(&["check", "--mode", "offline", "--api-key", "k", "--urls", "ftp://x;http://:x"], &[]);
@@ -278,7 +278,7 @@ fn serve_once(listener: TcpListener, answer: &'static str) -> std::thread::JoinH
 }
 
 #[test]
-fn health_says_what_the_agent_says() {
+fn health_prints_the_agents_answer() {
     for (answer, expected, part) in [
         ("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nHealthy", 0, "200 Healthy"),
         ("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 9\r\n\r\nUnhealthy", 1, "503 Unhealthy"),
@@ -296,7 +296,7 @@ fn health_says_what_the_agent_says() {
 }
 
 #[test]
-fn health_ends_with_1_if_nobody_answers() {
+fn health_ends_with_1_without_an_answer() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port());
     drop(listener);
@@ -307,7 +307,7 @@ fn health_ends_with_1_if_nobody_answers() {
 }
 
 #[test]
-fn check_judges_files_of_certificates_and_proxies() {
+fn check_validates_certificate_files_and_proxies() {
     let output = agent(
         &["check", "--api-key", "rp-key", "--agent-id", "a", "--upstream-ca-file", "/nowhere/ca.pem"],
         &[

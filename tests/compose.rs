@@ -76,7 +76,7 @@ fn the_compose_file_in_manual_mode_without_the_server_it_cannot_reach_starts_thi
 }
 
 #[test]
-fn variables_in_upper_case_as_some_platforms_insist_on_start_this_agent() {
+fn variables_in_upper_case_start_this_agent() {
     let agent = Builder::bare()
         .env("ASPNETCORE_URLS", "http://+:0")
         .env("MODE", "MANUAL")

@@ -249,7 +249,7 @@ fn json_of(bytes: &[u8]) -> Value {
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(bytes)))
 }
 
-/// A message to server SDKs. Items are word for word what the dataset says: JSON, but maybe with halves of surrogate
+/// A message to server SDKs. Items are exactly the text of the dataset: JSON, but maybe with halves of surrogate
 /// pairs or numbers beyond all bounds, which FeatBit takes as well where it does not look.
 #[derive(Deserialize)]
 struct Message {
@@ -284,7 +284,7 @@ fn messages(mut bytes: &[u8]) -> Vec<Message> {
     messages
 }
 
-/// Asks for everything that the snapshot can be asked for. Returns what it holds: flags and segments.
+/// Asks for everything that a snapshot can answer. Returns its flags and segments.
 fn serve(snapshot: &Snapshot, before_sequence: u64, users: &[User]) -> (usize, usize) {
     let (mut flags, mut segments) = (0, 0);
     for environment in snapshot.environments() {
@@ -390,7 +390,7 @@ fn run(seed: u64, good: &Value, users: &[User]) -> bool {
 }
 
 #[test]
-fn every_faulty_dataset_is_refused_with_its_place_or_served_whole() {
+fn every_faulty_dataset_is_rejected_with_its_place_or_served_completely() {
     match std::env::var("DATASET_SEED") {
         Ok(seed) => {
             run(seed.parse().expect("a number"), &good(), &users());
@@ -401,7 +401,7 @@ fn every_faulty_dataset_is_refused_with_its_place_or_served_whole() {
 
 #[test]
 #[ignore = "takes minutes"]
-fn every_faulty_dataset_is_refused_with_its_place_or_served_whole_for_many_seeds() {
+fn every_faulty_dataset_is_rejected_with_its_place_or_served_completely_for_many_seeds() {
     run_all(DATASETS..DATASETS + DATASETS_LONG);
 }
 

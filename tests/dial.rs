@@ -312,7 +312,7 @@ fn a_new_client_certificate_that_is_not_valid_does_not_replace_a_valid_one() {
         let warning = dialer.warning(now_s).expect("it is told");
         assert!(warning.contains(says) && warning.contains("client.pem"), "{warning}");
     }
-    // A valid one is taken in: here one of an authority that the server does not know.
+    // A valid one is loaded: here one of an authority that the server does not know.
     Authority::new("strangers").issue(&Wish::client("edge-1")).write(folder.path(), "client");
     let refused = match dialer.connect(&url) {
         Err(_) => true,
@@ -325,7 +325,7 @@ fn a_new_client_certificate_that_is_not_valid_does_not_replace_a_valid_one() {
 }
 
 #[test]
-fn files_and_proxies_that_cannot_be_used_are_all_told_at_the_start() {
+fn all_unusable_files_and_proxies_are_reported_at_the_start() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let certificate = folder.path().join("none.pem");
     let settings = Dial {
@@ -386,7 +386,7 @@ fn servers_are_reached_through_a_proxy_by_name_whether_encrypted_or_not() {
 }
 
 #[test]
-fn a_proxy_that_refuses_is_named_with_what_it_said() {
+fn a_proxy_that_refuses_is_named_with_its_answer() {
     let long: &'static str = String::leak(format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(20_000)));
     for (answer, parts) in [
         ("HTTP/1.1 407 Who are you\r\n\r\n", &["status 407", "user:password"][..]),
@@ -416,7 +416,7 @@ fn a_proxy_that_refuses_is_named_with_what_it_said() {
 }
 
 #[test]
-fn an_interim_answer_of_a_proxy_is_passed_over() {
+fn an_interim_answer_of_a_proxy_is_skipped() {
     let (proxy, _) = proxy("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n");
     let plain = Server::start(echo);
     let url = format!("http://127.0.0.1:{}", proxy.address.port());
@@ -425,7 +425,7 @@ fn an_interim_answer_of_a_proxy_is_passed_over() {
 }
 
 #[test]
-fn nobody_who_does_not_answer_is_waited_for_without_end() {
+fn every_wait_for_an_answer_ends() {
     // Silence in the handshake, a drip of bytes, and silence of a proxy.
     let silent = Server::start(|mut stream| stream.read_to_end(&mut Vec::new()).map(drop));
     let dripping = Server::start(|mut stream| {
@@ -452,7 +452,7 @@ fn nobody_who_does_not_answer_is_waited_for_without_end() {
 }
 
 #[test]
-fn a_server_without_tls_is_told_apart() {
+fn a_server_without_tls_is_recognised() {
     let http = Server::start(|mut stream| {
         let _ = stream.read(&mut [0; 2048])?;
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")

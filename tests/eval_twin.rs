@@ -34,7 +34,7 @@ fn plain(flag: &Value, user: &Value, segments: &[Value]) -> Value {
     })
 }
 
-/// The variation's id (empty if no share holds the user), the reason, and whether it counts in an experiment.
+/// The variation's id (empty if no share contains the user), the reason, and whether it counts in an experiment.
 fn decide(flag: &Value, user: &Value, segments: &[Value]) -> (Option<String>, String, bool) {
     let id = |value: &Value| value.as_str().map(str::to_owned);
     if flag["isArchived"] == true {
@@ -322,7 +322,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn the_compiled_evaluator_decides_as_the_plain_one(
+    fn the_compiled_evaluator_decides_as_the_reference_does(
         flag in flag(),
         segments in segments(),
         users in prop::collection::vec(user(), 1..6),

@@ -184,7 +184,7 @@ fn masks_of_zeros_and_ones_are_masks() {
 
 /// All 256 first bytes, masked and not: what the standard defines is taken, everything else is a protocol error.
 #[test]
-fn every_first_byte_is_taken_or_refused_as_the_standard_says() {
+fn every_first_byte_is_accepted_or_refused_as_the_standard_says() {
     let agent = agent();
     for first in 0..=255u8 {
         for mask in [Some(MASK), None] {
@@ -267,7 +267,7 @@ fn lengths_in_a_longer_form_than_needed_and_impossible_ones_are_refused() {
 }
 
 #[test]
-fn control_frames_may_stand_at_every_place_in_a_fragmented_message() {
+fn control_frames_may_come_at_every_place_in_a_fragmented_message() {
     const PARTS: usize = 6;
     let agent = agent();
     let mut socket = echo(&agent);
@@ -278,7 +278,7 @@ fn control_frames_may_stand_at_every_place_in_a_fragmented_message() {
         let opcode = if index == 0 { TEXT } else { CONTINUATION };
         if index + 1 == PARTS { 0x80 | opcode } else { opcode }
     };
-    // Every choice of the gaps before, between and after the fragments that hold a ping or a pong.
+    // Every choice of gaps before, between and after the fragments that have a ping or a pong.
     for places in 0..1u32 << (PARTS + 1) {
         let mut bytes = Vec::new();
         let mut pings = Vec::new();

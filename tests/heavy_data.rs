@@ -125,7 +125,7 @@ fn patterns_are_bounded_together_and_freed_with_the_data() {
 }
 
 #[test]
-fn patterns_made_to_be_large_or_to_go_back_without_end_harm_nobody() {
+fn patterns_built_to_be_large_or_to_backtrack_for_ever_harm_nothing() {
     let evil = [
         r"^(?:(?=a)a+)+$",
         r"^(a|aa|a(?=a))+$",

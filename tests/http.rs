@@ -84,7 +84,7 @@ fn mixed(environment: &Environment, count: usize) -> (Vec<u8>, Vec<u16>) {
 }
 
 #[test]
-fn requests_of_one_segment_are_answered_in_order() {
+fn requests_in_one_tcp_segment_are_answered_in_order() {
     let (agent, environment) = serving(|agent| agent);
     let (bytes, statuses) = mixed(&environment, 100);
     let mut connection = connect(&agent);
@@ -134,7 +134,7 @@ fn all_pipelined_requests_are_answered_though_the_client_sends_no_more() {
     assert_closed(&mut connection, "the last request");
 }
 
-/// The hint that the client has shut down its side came while its requests were held back, and ended them.
+/// What went wrong: the client's half-close was handled while its requests still waited, and ended them.
 #[test]
 fn requests_behind_a_large_answer_survive_the_clients_half_close() {
     let agent = Builder::offline().data_file(&Dataset::of([large()])).start();
@@ -312,7 +312,7 @@ fn head_is_answered_as_get_without_the_body() {
 }
 
 #[test]
-fn options_tells_what_a_path_takes() {
+fn options_lists_the_methods_of_a_path() {
     let (agent, _) = serving(|agent| agent);
     for (target, allow) in [
         (SERVER_POLL, "GET, HEAD, OPTIONS"),
@@ -376,7 +376,7 @@ fn browsers_of_any_origin_may_call() {
     let answer =
         send_last(&agent, request("GET", "/health/liveness", &[origin, ("X-Long", &long)], None)).expect(431);
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-    // Who is no browser hears nothing of it.
+    // A client that is not a browser gets no such header.
     assert_eq!(agent.get("/health/liveness", &[]).header("access-control-allow-origin"), None);
 }
 
@@ -570,12 +570,12 @@ fn each_fault_has_its_status() {
         let hit = |limit: &str| agent.metric("featbit_agent_limits_hit_total", limit);
         (hit("\"header_bytes\"") + hit("\"headers\"") == 2.0).then_some(())
     });
-    // Not a word of a library's, or of the content, in the log.
+    // Nothing of a library or of the content is in the log.
     assert!(!agent.log().contains("ERROR"), "{}", agent.log());
 }
 
 #[test]
-fn a_head_that_does_not_come_is_not_waited_for() {
+fn a_head_that_does_not_arrive_is_answered_with_408() {
     let (agent, _) = serving(|agent| {
         agent
             .env("Limits__HeadSeconds", "1")
@@ -602,12 +602,12 @@ fn a_head_that_does_not_come_is_not_waited_for() {
     assert_error(&connection.read_response(false).unwrap(), 408);
     drop(connection);
     assert!(dribbling.join().unwrap() < 4000);
-    // Nothing at all was said: nothing is owed.
+    // Nothing was sent, so there is no answer.
     let mut connection = connect(&agent);
     assert_closed(&mut connection, "silence");
     agent.wait_metric("featbit_agent_limits_hit_total", "\"head_seconds\"", 3.0);
     assert_eq!(agent.metric("featbit_agent_limits_hit_total", "\"keep_alive_seconds\""), 0.0);
-    // A second request is held to it as well.
+    // The limit applies to a second request as well.
     let mut connection = connect(&agent);
     connection.send(&[request("GET", "/health/liveness", &[], None), b"G".to_vec()].concat()).unwrap();
     connection.read_response(false).unwrap().expect(200);
@@ -615,7 +615,7 @@ fn a_head_that_does_not_come_is_not_waited_for() {
 }
 
 #[test]
-fn a_body_that_does_not_come_is_not_waited_for() {
+fn a_body_that_does_not_arrive_is_answered_with_408() {
     let (agent, environment) = serving(|agent| agent.env("Limits__BodySeconds", "1"));
     let client = environment.secret(Kind::Client);
     for (target, key, framing) in [
@@ -638,7 +638,7 @@ fn a_body_that_does_not_come_is_not_waited_for() {
 }
 
 #[test]
-fn an_idle_connection_is_closed_in_silence() {
+fn an_idle_connection_is_closed_without_an_answer() {
     let (agent, _) = serving(|agent| agent.env("Limits__KeepAliveSeconds", "1"));
     let mut connection = connect(&agent);
     connection.send(&request("GET", "/health/liveness", &[], None)).unwrap();
@@ -648,7 +648,7 @@ fn an_idle_connection_is_closed_in_silence() {
 }
 
 #[test]
-fn connections_beyond_the_limit_are_turned_away_and_counted() {
+fn connections_beyond_the_limit_are_closed_and_counted() {
     let (agent, _) =
         serving(|agent| agent.env("Limits__Connections", "8").env("Metrics__Url", "http://127.0.0.1:0"));
     let metrics_port = metrics_port(&agent);
@@ -684,7 +684,7 @@ fn connections_beyond_the_limit_are_turned_away_and_counted() {
 /// Bodies on their way in had no bound together: a public client secret could fill the memory with thirty megabytes
 /// a connection.
 #[test]
-fn large_bodies_on_their_way_in_share_a_bounded_memory() {
+fn incomplete_large_bodies_share_a_bounded_memory() {
     let (agent, environment) = serving(|agent| agent.env("Limits__PendingBytes", "1MB").env("Reactors", "1"));
     let client = environment.secret(Kind::Client);
     let head =

@@ -1,4 +1,4 @@
-//! What stands between SDKs and the agent: proxies, caches, other protocols; and who is told of it.
+//! What stands between SDKs and the agent: proxies, caches, other protocols; and what is logged about it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
@@ -33,7 +33,7 @@ fn in_front(test: &str, kind: frontend::Kind, agent: &Agent) -> Option<Frontend>
     installed_of(test, &[kind]).first().map(|kind| Frontend::start(*kind, &[agent.port()]))
 }
 
-/// The lines of the log that hold all of these parts.
+/// The lines of the log that contain all of these parts.
 fn lines(agent: &Agent, parts: &[&str]) -> Vec<String> {
     let log = agent.log();
     log.lines().filter(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned).collect()
@@ -48,9 +48,9 @@ fn told_once(agent: &Agent, parts: &[&str]) -> String {
 }
 
 /// What went wrong: nginx with `proxy_cache_valid 200 1m` answered a wrong secret with all rules, and a wrong key with all
-/// secrets, once somebody had shown a right one.
+/// secrets, once a request with a right one had been answered.
 #[test]
-fn a_cache_in_front_keeps_nothing_for_somebody_else() {
+fn a_cache_in_front_stores_no_answer() {
     let (agent, environment) = started();
     let Some(nginx) = in_front("cache in front", frontend::Kind::NginxCaching, &agent) else { return };
     let secret = environment.secret(Kind::Server);
@@ -72,9 +72,9 @@ fn a_cache_in_front_keeps_nothing_for_somebody_else() {
     }
 }
 
-/// What went wrong: such requests got 404 or 400 without a line in the log, and SDKs tried again for ever.
+/// What went wrong: such requests got 404 or 400, nothing was logged, and SDKs retried for ever.
 #[test]
-fn a_proxy_that_drops_the_upgrade_is_told_of() {
+fn a_proxy_that_drops_the_upgrade_is_logged() {
     let (agent, environment) = started();
     let target =
         format!("/streaming?type=server&token={}", token(&environment.secret(Kind::Server), now_ms(), 5));
@@ -107,9 +107,9 @@ fn a_proxy_that_drops_the_upgrade_is_told_of() {
     RawSocket::upgrade(passing.port(), &target, &[]);
 }
 
-/// What went wrong: a wrong secret was counted, and nobody could tell whose it was.
+/// What went wrong: a wrong secret was counted, and operators could not find out whose it was.
 #[test]
-fn a_refused_secret_is_told_of_by_its_environment_and_never_itself() {
+fn a_refused_secret_is_logged_by_its_environment_and_never_itself() {
     let (agent, environment) = started();
     let unknown = secret_text(&environment.id, Kind::Server, 77);
     let elsewhere = Environment::new(9);
@@ -138,7 +138,7 @@ fn a_refused_secret_is_told_of_by_its_environment_and_never_itself() {
 }
 
 /// Sends bytes that are no HTTP/1, and reads all that comes until the orderly end.
-fn knock(agent: &Agent, bytes: &[u8]) -> Vec<u8> {
+fn exchange_raw(agent: &Agent, bytes: &[u8]) -> Vec<u8> {
     let mut connection = Connection::open(agent.port()).unwrap();
     connection.send(bytes).unwrap();
     let mut answer = Vec::new();
@@ -146,12 +146,12 @@ fn knock(agent: &Agent, bytes: &[u8]) -> Vec<u8> {
     answer
 }
 
-/// What went wrong: they got an answer in HTTP/1 that they could not read, and nothing told the operator.
+/// What went wrong: they got an answer in HTTP/1 that they could not read, and nothing was logged.
 #[test]
 fn other_protocols_get_an_answer_that_they_can_read_and_a_line_in_the_log() {
     let (agent, _) = started();
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-    let http_2 = knock(&agent, preface);
+    let http_2 = exchange_raw(&agent, preface);
     // SETTINGS, and GOAWAY with HTTP_1_1_REQUIRED.
     assert_eq!((http_2[3], http_2[12], http_2[25]), (4, 7, 0x0D), "{http_2:?}");
     assert!(told_once(&agent, &["WARN", "HTTP/2"]).contains("HTTP/1.1"));
@@ -159,12 +159,12 @@ fn other_protocols_get_an_answer_that_they_can_read_and_a_line_in_the_log() {
         &b"PROXY TCP4 192.0.2.1 192.0.2.2 1234 80\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"[..],
         b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0C\x01\x01\x01\x01\x02\x02\x02\x02\0\x50\0\x50GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     ] {
-        let answer = String::from_utf8(knock(&agent, proxy)).unwrap();
+        let answer = String::from_utf8(exchange_raw(&agent, proxy)).unwrap();
         assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("PROXY protocol"), "{answer}");
     }
     told_once(&agent, &["WARN", "PROXY protocol"]);
     // The alert `protocol_version`.
-    assert_eq!(knock(&agent, b"\x16\x03\x01\0\x05\x01\0\0\x01\0"), b"\x15\x03\x01\0\x02\x02\x46");
+    assert_eq!(exchange_raw(&agent, b"\x16\x03\x01\0\x05\x01\0\0\x01\0"), b"\x15\x03\x01\0\x02\x02\x46");
     told_once(&agent, &["WARN", "TLS"]);
     // A real client of HTTP/2.
     let url = format!("{}/health/liveness", agent.url());
@@ -179,7 +179,7 @@ fn other_protocols_get_an_answer_that_they_can_read_and_a_line_in_the_log() {
 }
 
 #[test]
-fn doubled_slashes_are_taken_as_one() {
+fn doubled_slashes_count_as_one() {
     let (agent, environment) = started();
     let secret = environment.secret(Kind::Server);
     let target = format!("//streaming?type=server&token={}", token(&secret, now_ms(), 5));

@@ -1,4 +1,4 @@
-//! Files of keys that are replaced while the agent runs: the keys of operators, of relays below, and of the server above.
+//! Key files that are replaced while the agent runs: the keys of operators, of downstream agents, and for the server.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
@@ -52,7 +52,7 @@ fn follow(agent: &Agent, key: &str) -> Stream {
     Stream::open(agent, &format!("/streaming?type=relay-proxy&token={key}"))
 }
 
-/// Whether a relay is let in by this key: it is told what there is, and not closed for good.
+/// Whether a downstream agent with this key is accepted.
 fn lets_in(agent: &Agent, key: &str) -> bool {
     let register = request(
         "POST",
@@ -73,9 +73,9 @@ fn wait_reloads(agent: &Agent, done: f64, failed: f64) {
     agent.wait_metric("featbit_agent_key_reloads_total", r#"outcome="failed""#, failed);
 }
 
-/// What went wrong: a rotated key was taken by a restart only.
+/// What went wrong: a rotated key was used only after a restart.
 #[test]
-fn a_relay_key_that_was_replaced_goes_on_for_the_grace_and_the_new_one_is_taken_at_once() {
+fn a_replaced_relay_key_works_during_the_grace_and_the_new_one_at_once() {
     let file = KeyFile::with(&format!("{OLD};{OTHER}"));
     let agent = Builder::offline()
         .data_file(&Dataset::of([two_flags(1)]))
@@ -104,7 +104,7 @@ fn a_relay_key_that_was_replaced_goes_on_for_the_grace_and_the_new_one_is_taken_
 }
 
 #[test]
-fn a_relay_whose_key_opens_something_else_gets_that() {
+fn a_downstream_agent_whose_key_gets_another_scope_gets_its_data() {
     let environments = [two_flags(1), two_flags(2)];
     let file = KeyFile::with(&format!("{OLD}=project-1:production"));
     let agent = Builder::offline()
@@ -115,14 +115,14 @@ fn a_relay_whose_key_opens_something_else_gets_that() {
     relay.send(&json!({ "messageType": "data-sync", "data": { "timestamp": 0 } }));
     assert_eq!(relay.next_data()["items"].as_array().unwrap().len(), 1);
     file.put(&format!("{OLD}=project-1:production,project-2:production"));
-    // Without a word: it is looked at.
+    // Without a signal: the agent watches the file.
     let full = relay.next_data();
     assert_eq!(full["items"].as_array().unwrap().len(), 2);
     relay.expect_nothing_new();
 }
 
 #[test]
-fn the_key_of_the_management_calls_is_another_one_at_once() {
+fn a_new_key_of_the_management_calls_replaces_the_old_one_at_once() {
     let file = KeyFile::with(OLD);
     let agent = Builder::offline().env("ApiKey__File", file.name()).start();
     assert_eq!((status_of(&agent, OLD), status_of(&agent, NEW)), (200, 401));
@@ -132,7 +132,7 @@ fn the_key_of_the_management_calls_is_another_one_at_once() {
 }
 
 #[test]
-fn a_file_that_cannot_be_used_leaves_the_last_good_keys_and_one_line() {
+fn an_unusable_key_file_leaves_the_last_good_keys_and_is_logged_once() {
     let (api, relays) = (KeyFile::with(OLD), KeyFile::with(OTHER));
     let agent = Builder::offline()
         .data_file(&Dataset::of([two_flags(1)]))
@@ -172,14 +172,14 @@ fn a_file_that_cannot_be_used_leaves_the_last_good_keys_and_one_line() {
 }
 
 #[test]
-fn the_server_is_asked_by_the_new_key_on_a_new_connection_and_no_sdk_notices() {
+fn a_new_key_for_the_server_is_used_on_a_new_connection_without_disturbing_sdks() {
     let server = Server::start(&Dataset::of([two_flags(1)]));
     let file = KeyFile::with(API_KEY);
     let mut builder = Builder::following(&server).env("Upstream__RetrySeconds", "200ms");
     builder = builder.env("ApiKey", "").env("ApiKey__File", file.name());
     let agent = builder.start();
     agent.wait_stable();
-    server.wait_in_touch();
+    server.wait_synced();
     let mut sdk = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
     server.set_key(NEW, &[&two_flags(1).id]);
     file.put(NEW);
@@ -200,7 +200,7 @@ fn the_server_is_asked_by_the_new_key_on_a_new_connection_and_no_sdk_notices() {
 }
 
 #[test]
-fn a_new_key_that_the_server_does_not_know_takes_no_data_away() {
+fn a_new_key_that_the_server_does_not_know_removes_no_data() {
     let server = Server::start(&Dataset::of([two_flags(1)]));
     let file = KeyFile::with(API_KEY);
     let agent = Builder::following(&server)
@@ -209,7 +209,7 @@ fn a_new_key_that_the_server_does_not_know_takes_no_data_away() {
         .env("ApiKey__File", file.name())
         .start();
     agent.wait_stable();
-    server.wait_in_touch();
+    server.wait_synced();
     let mut sdk = Watcher::server(&agent, &two_flags(1).secret(Kind::Server));
     file.put(NEW);
     agent.hang_up();

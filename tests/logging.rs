@@ -1,4 +1,4 @@
-//! Standard output that nobody reads: the agent goes on, and ends when it is told to.
+//! Standard output that nobody reads: the agent keeps working, and ends at a signal.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
@@ -68,7 +68,7 @@ fn signal(agent: &Unread, signal: Signal) {
 }
 
 #[test]
-fn an_output_that_nobody_reads_stops_neither_data_nor_answers_nor_the_end() {
+fn an_unread_output_blocks_neither_data_nor_answers_nor_the_end() {
     let mut agent = start();
     log_much(&agent);
     signal(&agent, Signal::TERM);
@@ -76,7 +76,7 @@ fn an_output_that_nobody_reads_stops_neither_data_nor_answers_nor_the_end() {
     assert_eq!(status.code(), Some(0), "{status}");
 }
 
-/// What went wrong: what was logged into a pipe that nobody holds any more was lost without being counted.
+/// What went wrong: lines for a pipe without a reader were lost and not counted.
 #[test]
 fn lines_for_a_closed_pipe_are_counted() {
     let mut agent = start();
@@ -93,7 +93,7 @@ fn lines_for_a_closed_pipe_are_counted() {
     let answer = http::request(port, "POST", BOOTSTRAP, &key, Some(b"{}")).unwrap();
     assert_eq!(answer.status, 400, "{}", answer.text());
     wait_until("a line is counted", SOON, || (lost() >= 1.0).then_some(()));
-    // To tell of it would lose a line each time.
+    // Logging the loss must not lose another line each time.
     let counted = lost();
     for _ in 0..20 {
         assert!(lost() < counted + 5.0);

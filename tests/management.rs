@@ -8,8 +8,8 @@ use std::io::Write;
 
 use common::agent::{API_KEY, Agent, Builder};
 use common::dataset::{
-    Dataset, Environment, Kind, START_MS, boolean_flag, condition, everybody, flag, rule, segment, serve,
-    told, touch, user,
+    Dataset, Environment, Kind, START_MS, boolean_flag, condition, everybody, flag, item_version_ms, rule,
+    segment, serve, touch, user,
 };
 use common::http::{Connection, Response};
 use common::raw::{
@@ -77,7 +77,7 @@ fn status_says_what_is_served_and_since_when() {
 }
 
 #[test]
-fn status_tells_operators_more_under_one_key_of_its_own() {
+fn status_has_more_for_operators_under_a_key_of_its_own() {
     let agent = empty_agent();
     agent.bootstrap(&two_environments());
     let secret = two_environments().environments[1].secret(Kind::Server);
@@ -156,7 +156,7 @@ fn a_backup_restores_another_agent() {
 }
 
 #[test]
-fn bootstrap_takes_chunks_and_both_spellings() {
+fn bootstrap_accepts_chunks_and_both_spellings() {
     let text = two_environments().to_text();
     for text in [text.clone(), text.replace("rp_full", "rp-full")] {
         for size in [1000, 7, 100_000] {
@@ -200,7 +200,7 @@ fn the_key_is_checked_before_the_body_is_read() {
 }
 
 #[test]
-fn without_an_api_key_nobody_manages() {
+fn without_an_api_key_all_management_calls_are_refused() {
     let agent = Builder::offline().data_file(&two_environments()).start();
     for key in [None, Some(""), Some(API_KEY)] {
         assert_error(&send_last(&agent, announced(key)), 401);
@@ -247,7 +247,7 @@ fn a_dump_beyond_the_limit_is_refused() {
 }
 
 #[test]
-fn a_bad_dump_is_refused_whole_with_the_path_of_its_faults() {
+fn a_bad_dump_is_rejected_completely_with_the_paths_of_its_errors() {
     let agent = empty_agent();
     let good = two_environments();
     agent.bootstrap(&good);
@@ -318,7 +318,7 @@ fn a_bad_dump_is_refused_whole_with_the_path_of_its_faults() {
 }
 
 #[test]
-fn what_featbit_tolerates_is_taken() {
+fn dumps_that_featbit_tolerates_are_accepted() {
     let agent = empty_agent();
     let mut environment = Environment::new(1).flag(boolean_flag("a"));
     let odd = vec![condition("p", "Resembles", "x"), condition("User is in segment", "", "[\"nowhere\"]")];
@@ -331,9 +331,9 @@ fn what_featbit_tolerates_is_taken() {
     agent.wait_line("warnings");
 }
 
-/// What went wrong: data that stops SDKs for good was served without a word.
+/// What went wrong: data that stops SDKs for good was served and not logged.
 #[test]
-fn what_stops_sdks_is_named_in_the_answer_and_in_the_log_and_the_agent_decides_every_flag() {
+fn data_that_stops_sdks_is_named_in_the_answer_and_the_log_and_every_flag_is_evaluated() {
     let agent = empty_agent();
     let dump = include_str!("cases/hurts-sdks.json");
     let answer = push(&agent, dump.as_bytes()).expect(200).json();
@@ -360,7 +360,7 @@ fn what_stops_sdks_is_named_in_the_answer_and_in_the_log_and_the_agent_decides_e
 }
 
 #[test]
-fn a_message_of_the_wire_is_refused_with_what_it_is() {
+fn a_message_to_an_sdk_is_rejected_as_a_dump_and_named() {
     let agent = empty_agent();
     let answer = push(&agent, include_bytes!("cases/saved-from-the-wire.json"));
     let reason = assert_error(&answer, 400);
@@ -434,10 +434,10 @@ fn the_data_version_never_goes_down() {
         agent.get(&format!("{SERVER_POLL}?timestamp={timestamp}"), &[("Authorization", &secret)]).expect(200)
     };
     let flag = poll(0).json()["data"]["featureFlags"][0].clone();
-    // Who had the newer one gets it too: SDKs are told a version above all that was told before.
+    // SDKs with the newer state get it too, since its version is above every earlier one.
     let patch = poll(START_MS + 5000).json();
     assert_eq!((&patch["data"]["eventType"], &patch["data"]["featureFlags"][0]), (&json!("patch"), &flag));
-    assert!(told(&flag) > START_MS + 5000);
+    assert!(item_version_ms(&flag) > START_MS + 5000);
     assert_eq!(flag["fallthrough"], data.environments[1].flags[0]["fallthrough"]);
     // What is backed up is what the source said.
     let backup = agent.get(BACKUP, &[KEY]).expect(200).json();
@@ -474,7 +474,7 @@ fn an_environment_that_left_the_dump_is_refused_once_the_grace_is_over() {
 }
 
 #[test]
-fn a_dump_that_lost_its_environments_is_told_of_before_its_sdks_are_stopped() {
+fn a_dump_that_lost_its_environments_is_logged_before_its_sdks_are_stopped() {
     let agent = Builder::offline().api_key().env("RevocationGraceSeconds", "1").start();
     let data = two_environments();
     agent.bootstrap(&data);
@@ -491,7 +491,7 @@ fn a_dump_that_lost_its_environments_is_told_of_before_its_sdks_are_stopped() {
 }
 
 #[test]
-fn a_secret_whose_type_is_swapped_stops_nobody_at_once() {
+fn a_secret_whose_type_changes_stops_no_sdk_at_once() {
     let agent = empty_agent();
     let mut data = two_environments();
     data.environments.truncate(1);
@@ -515,7 +515,7 @@ fn a_secret_whose_type_is_swapped_stops_nobody_at_once() {
 }
 
 #[test]
-fn an_updated_at_of_the_far_future_is_told_of_once() {
+fn an_updated_at_in_the_far_future_is_logged_once() {
     let agent = empty_agent();
     let mut data = two_environments();
     data.environments[1].flag_mut("a")["updatedAt"] = json!("2262-04-10T23:59:59Z");
@@ -528,7 +528,7 @@ fn an_updated_at_of_the_far_future_is_told_of_once() {
 }
 
 #[test]
-fn who_asks_for_a_backup_and_leaves_harms_nobody() {
+fn a_client_that_leaves_during_a_backup_harms_nothing() {
     let agent = empty_agent();
     agent.bootstrap(&two_environments());
     for _ in 0..50 {

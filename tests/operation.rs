@@ -1,4 +1,4 @@
-//! Operating the agent: its data file, health and metrics, addresses, signals, logs and the commands beside it.
+//! Operating the agent: its data file, health and metrics, addresses, signals, logs and the other commands.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
@@ -228,7 +228,7 @@ fn ready(agent: &Agent) {
 }
 
 #[test]
-fn a_file_that_is_missing_at_the_start_is_taken_when_it_appears() {
+fn a_file_that_is_missing_at_the_start_is_loaded_when_it_appears() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data.json");
     let agent = from_file(&path, |agent| agent);
@@ -252,9 +252,9 @@ fn a_file_that_is_missing_at_the_start_is_taken_when_it_appears() {
 }
 
 /// What went wrong: a file that was mounted into a container alone was replaced outside, and the agent served the old one for
-/// ever without a word.
+/// ever without a log line.
 #[test]
-fn a_data_file_that_is_in_no_folder_any_more_is_told_with_what_to_do() {
+fn a_data_file_mounted_without_its_folder_is_logged_with_what_to_do() {
     use std::os::fd::AsRawFd;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data.json");
@@ -273,7 +273,7 @@ fn a_data_file_that_is_in_no_folder_any_more_is_told_with_what_to_do() {
 
 /// Opening a named pipe waits for who writes into it: the agent neither served nor took a bootstrap meanwhile.
 #[test]
-fn what_is_no_file_does_not_hold_up_the_start() {
+fn a_data_file_that_is_a_pipe_or_folder_does_not_block_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let pipe = dir.path().join("data.json");
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
@@ -287,7 +287,7 @@ fn what_is_no_file_does_not_hold_up_the_start() {
 }
 
 #[test]
-fn a_broken_file_is_refused_with_the_path_and_the_last_good_one_stays() {
+fn a_broken_file_is_rejected_with_a_path_and_the_last_good_one_stays() {
     let mut environment = one_flag();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data.json");
@@ -352,7 +352,7 @@ fn every_way_of_replacing_the_file_is_noticed() {
 }
 
 #[test]
-fn a_forgotten_updated_at_is_named_once_and_what_sdks_are_told_is_raised() {
+fn a_forgotten_updated_at_is_logged_once_and_raised_for_sdks() {
     let mut environment = one_flag().segment(segment("people"));
     let secret = environment.secret(Kind::Server);
     let dir = tempfile::tempdir().unwrap();
@@ -392,9 +392,9 @@ fn check_sums_up_the_demo() {
     assert!(!text.contains("warning:"), "{text}");
 }
 
-/// What went wrong: `check` passed over what the agent says in its log once the file is in service.
+/// What went wrong: `check` did not report what the agent logs once the file is in service.
 #[test]
-fn check_did_not_tell_of_a_regular_expression_that_cannot_be_used() {
+fn check_did_not_report_an_unusable_regular_expression() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data.json");
     let dump = std::fs::read_to_string(demo()).unwrap();
@@ -479,7 +479,7 @@ fn health_asks_at_both_loopbacks() {
         assert!(text.contains(&format!("http://[::1]:{port}/health/readiness: 200 Healthy")), "{text}");
     }
     answering.join().unwrap();
-    // Nobody answers any more: both are told.
+    // There is no answer any more: both addresses are reported.
     let (code, text) = health("http://*");
     assert_eq!(code, Some(1));
     for loopback in ["127.0.0.1", "[::1]"] {
@@ -599,7 +599,7 @@ fn half_a_bootstrap(agent: &Agent) -> (http::Connection, Vec<u8>) {
 }
 
 #[test]
-fn what_is_under_way_is_answered_before_the_end() {
+fn requests_under_way_are_answered_before_the_end() {
     for (which, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT"), (Signal::QUIT, "SIGQUIT")] {
         let (mut agent, environment) = serving(|agent| agent.env("Reactors", "1"));
         let mut idle = connect(&agent);
@@ -628,9 +628,9 @@ fn what_is_under_way_is_answered_before_the_end() {
     }
 }
 
-/// A question that waits for data would have waited on, and its connection been dropped without a word.
+/// What went wrong: a request that waited for data waited on, and its connection was dropped without an answer.
 #[test]
-fn who_waits_for_data_is_sent_away_with_an_answer() {
+fn sdks_that_wait_for_data_get_an_answer_at_the_end() {
     let mut agent = Builder::offline().api_key().env("Limits__VerdictWait", "600").start();
     let secret = one_flag().secret(Kind::Server);
     let mut poll = connect(&agent);
@@ -652,7 +652,7 @@ fn who_waits_for_data_is_sent_away_with_an_answer() {
 
 /// The reactor slept for ever when its last connection was given up rather than closed by its peer.
 #[test]
-fn peers_that_do_not_close_do_not_hold_up_the_end() {
+fn peers_that_do_not_close_do_not_delay_the_end() {
     let (mut agent, environment) = serving(|agent| agent.env("Limits__CloseSeconds", "1"));
     let idle: Vec<_> = (0..4).map(|_| connect(&agent)).collect();
     let streams: Vec<_> =
@@ -694,7 +694,7 @@ fn two_signals_in_the_same_moment_do_not_skip_the_drain() {
 
 /// What went wrong: SIGUSR1 and SIGUSR2, which some tools send to have logs opened again, ended the agent.
 #[test]
-fn signals_that_mean_nothing_change_nothing() {
+fn signals_without_a_meaning_change_nothing() {
     let (agent, environment) = serving(|agent| agent);
     let mut stream = Stream::connect(&agent, Kind::Server, &environment.secret(Kind::Server));
     for (which, name) in [(Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
@@ -772,7 +772,7 @@ fn it_comes_back_on_its_port_at_once() {
 
 // ---- logs ----
 
-/// Everything that may be said to the agent, in right and wrong ways; returns what no log line may hold.
+/// Sends everything that a client may send, right and wrong; returns the texts that no log line may contain.
 fn talk(agent: &Agent, environment: &Environment) -> Vec<String> {
     let server = environment.secret(Kind::Server);
     let client = environment.secret(Kind::Client);
@@ -896,7 +896,7 @@ fn no_secret_token_or_user_is_in_any_line() {
 }
 
 #[test]
-fn the_level_decides_what_is_said() {
+fn the_level_decides_what_is_logged() {
     let (agent, _) =
         serving(|agent| agent.env("Logging__LogLevel__Default", "Information").env("ForwardEvents", "false"));
     agent.wait_line(" INFO ");
@@ -936,7 +936,7 @@ fn a_flag_with_odd_values_reaches_the_log_as_one_line() {
     }
 }
 
-/// What went wrong: the log said that one thing had changed, and nobody could tell which.
+/// What went wrong: the log said that one thing had changed, and not which.
 #[test]
 fn a_load_names_what_it_changed() {
     let base =

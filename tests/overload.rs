@@ -1,4 +1,4 @@
-//! Many connections, slow ones, too many, and the end: what one does must not harm the others.
+//! Many connections, slow ones, too many, and shutdown: no connection must harm the others.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
@@ -122,9 +122,9 @@ fn a_connection_that_never_reads_costs_the_others_nothing_and_ends_in_the_last_s
     }
 }
 
-/// A change for those who take nothing is kept for them as a state, not as a queue of messages.
+/// For a connection that does not read, the agent keeps its state and not a queue of messages.
 #[test]
-fn who_was_behind_gets_what_it_lacks_in_one_step_when_it_reads_again() {
+fn a_connection_that_was_behind_gets_one_diff_when_it_reads_again() {
     let long = "x".repeat(300_000);
     let environment = Environment::new(1).flag(flag("marker", "string", &["marker-0"])).flag(flag(
         "long",
@@ -176,7 +176,7 @@ fn hundreds_of_connections_on_two_reactors_all_get_a_change_and_bootstrap_answer
     for number in 1..=3 {
         set_marker(&mut data, number);
         agent.bootstrap(&data);
-        // From now on nobody is answered with the old data, whichever reactor has it.
+        // From now on no answer has the old data, on any reactor.
         let expected = format!("marker-{number}");
         for (kind, stream) in &mut streams {
             ask(stream, *kind);
@@ -269,7 +269,7 @@ fn a_peer_that_does_not_answer_the_closing_handshake_does_not_keep_the_agent_ali
 }
 
 #[test]
-fn beyond_the_limit_of_connections_those_who_are_in_are_served_and_room_is_given_again() {
+fn at_the_connection_limit_open_connections_are_served_and_freed_slots_are_reused() {
     let environment = Environment::new(1).flag(boolean_flag("flag"));
     let agent = Builder::offline()
         .data_file(&Dataset::of([environment.clone()]))
@@ -304,7 +304,7 @@ fn beyond_the_limit_of_connections_those_who_are_in_are_served_and_room_is_given
     });
 }
 
-/// Accepting fails, and no event says when it would not: it is tried again.
+/// Accepting fails, and no event announces when it would succeed: the agent tries again.
 #[test]
 fn without_descriptors_connections_wait_and_are_accepted_when_some_are_free() {
     let environment = Environment::new(1).flag(boolean_flag("flag"));
@@ -358,7 +358,7 @@ fn without_descriptors_connections_wait_and_are_accepted_when_some_are_free() {
 /// What went wrong: accepting was tried again twice a second, though descriptors were given back all the time. With four
 /// free ones, those who had gone while they waited took a minute.
 #[test]
-fn a_queue_of_the_dead_is_worked_off_as_fast_as_descriptors_are_given_back() {
+fn a_queue_of_closed_connections_is_cleared_as_fast_as_descriptors_become_free() {
     let environment = Environment::new(1).flag(boolean_flag("flag"));
     let agent = Builder::offline().api_key().env("Reactors", "2").start();
     agent.bootstrap(&Dataset::of([environment.clone()]));
@@ -389,9 +389,9 @@ fn a_queue_of_the_dead_is_worked_off_as_fast_as_descriptors_are_given_back() {
     assert!(living.read_head().starts_with("HTTP/1.1 101 "));
 }
 
-/// Whoever is in is told of changes while nobody else can come in, and the agent tells of that in its metrics later.
+/// Open connections get changes while no other can be accepted; the metrics show that later.
 #[test]
-fn started_with_few_descriptors_it_serves_those_who_are_in_and_others_when_they_leave() {
+fn with_few_descriptors_open_connections_are_served_and_others_after_them() {
     let mut data = Dataset::of([Environment::new(1).flag(flag("marker", "string", &["marker-0"]))]);
     // Some 64 of them are set aside for everything but connections of SDKs.
     let agent = Builder::offline().api_key().data_file(&data).env("Reactors", "2").descriptors(120).start();
@@ -439,7 +439,7 @@ fn started_with_few_descriptors_it_serves_those_who_are_in_and_others_when_they_
 }
 
 #[test]
-fn a_stream_that_stops_reading_is_given_up_after_the_write_stall() {
+fn a_stream_that_stops_reading_is_closed_after_the_write_stall() {
     let long = "x".repeat(8_000_000);
     let environment = Environment::new(1).flag(flag("long", "string", &["short", &long]));
     let agent = Builder::offline()

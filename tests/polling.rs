@@ -1,4 +1,4 @@
-//! Polling SDKs and usage events over HTTP, and what they hear while there is no data.
+//! Polling SDKs and usage events over HTTP, and their answers while there is no data.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
@@ -254,7 +254,7 @@ fn a_secret_opens_its_own_endpoint_and_nothing_else() {
 }
 
 #[test]
-fn featbits_lax_behaviour_can_be_had() {
+fn featbits_lax_behaviour_can_be_enabled() {
     let (agent, environment) = serving(|agent| agent.env("Polling__AllowClientSecretForServer", "true"));
     assert_eq!(opens(&agent, &environment.secret(Kind::Server)), (200, 200));
     assert_eq!(opens(&agent, &environment.secret(Kind::Client)), (200, 200));
@@ -296,7 +296,7 @@ fn a_change_is_what_the_next_poll_brings() {
         (answer.status != 304).then(|| answer.expect(200))
     });
     assert_eq!(items(&patch), ("patch".into(), to_owned(&["old"]), vec![]));
-    // What is gone cannot be said by a patch: whoever asks from before gets everything.
+    // A patch cannot express a removal: an SDK that asks from before it gets a full.
     environment.remove_flag("old");
     agent.write_data(&Dataset::of([environment]));
     let full = wait_until("the removal is polled", SOON, || {
@@ -311,7 +311,7 @@ const PATCH_MS: i64 = 1_735_689_644_638;
 /// Newer than everything in the recorded dump.
 const NEVER_MS: i64 = 4_000_000_000_000;
 
-/// What FeatBit's own agent answered, word for word; see `tests/vectors/README.md`.
+/// The exact answers of FeatBit's own agent; see `tests/vectors/README.md`.
 fn recorded() -> Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/conversation.json");
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
@@ -376,7 +376,7 @@ fn begin(agent: &Agent, bytes: &[u8]) -> Connection {
 }
 
 #[test]
-fn questions_are_held_until_there_is_data() {
+fn requests_wait_until_there_is_data() {
     let environment = environment();
     let agent = Builder::offline().api_key().env("Limits__VerdictWait", "60").start();
     let server = environment.secret(Kind::Server);
@@ -420,7 +420,7 @@ fn questions_are_held_until_there_is_data() {
 }
 
 #[test]
-fn questions_are_put_off_if_no_data_comes() {
+fn requests_are_answered_with_503_if_no_data_comes() {
     let environment = environment();
     let agent = Builder::offline().api_key().env("Limits__VerdictWait", "200ms").start();
     let server = environment.secret(Kind::Server);
@@ -451,7 +451,7 @@ fn questions_are_put_off_if_no_data_comes() {
 }
 
 #[test]
-fn a_broken_first_file_is_no_verdict() {
+fn a_broken_first_file_refuses_no_secret() {
     let environment = environment();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data.json");

@@ -1,5 +1,5 @@
-//! Agents behind real proxies: what an agent says by ending a connection has to come through nginx and HAProxy, which do
-//! not forward the end of one side alone.
+//! Agents behind real proxies: the close codes of an agent must arrive through nginx and HAProxy, which do not forward
+//! half-closes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
@@ -63,7 +63,7 @@ fn refused_sdks_behind_a_proxy_stop_instead_of_coming_back() {
 
 /// The same without an SDK: it has not read the close frame yet, and what it sends in the meantime must not fail.
 #[test]
-fn what_is_sent_before_the_close_frame_was_read_meets_no_reset() {
+fn messages_sent_before_the_close_frame_is_read_meet_no_reset() {
     for kind in frontend::installed("messages behind a proxy") {
         let agent = serving();
         let frontend = Frontend::start(kind, &[agent.port()]);
@@ -80,9 +80,9 @@ fn what_is_sent_before_the_close_frame_was_read_meets_no_reset() {
     }
 }
 
-/// A stream is sent away through the proxy with its code, and the agent's end does not wait for the proxy.
+/// A stream gets its close code through the proxy, and the agent's end does not wait for the proxy.
 #[test]
-fn streams_behind_a_proxy_are_told_of_a_shutdown() {
+fn streams_behind_a_proxy_get_the_close_code_of_a_shutdown() {
     for kind in frontend::installed("streams behind a proxy") {
         let mut agent = serving();
         let frontend = Frontend::start(kind, &[agent.port()]);
@@ -111,7 +111,7 @@ fn while_one_of_two_agents_is_restarted_no_request_through_the_proxy_fails() {
     const CALLERS: usize = 6;
     for kind in frontend::installed("restarts behind a proxy") {
         if kind == frontend::Kind::NginxStream {
-            // Who forwards bytes answers nothing: a connection ends with its agent.
+            // A proxy that only forwards bytes sends no answers: a connection ends with its agent.
             continue;
         }
         let mut agents = [serving(), serving()];

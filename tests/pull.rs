@@ -1,4 +1,4 @@
-//! `featbit-agent pull`: a dump of all that a server holds, written whole or not at all.
+//! `featbit-agent pull`: a dump of all data of a server, written completely or not at all.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
@@ -35,8 +35,8 @@ fn pull(url: &str, key: &str, out: &Path) -> Output {
         .expect("the binary runs")
 }
 
-/// What was said, which never holds the key or a secret.
-fn said(output: &Output) -> String {
+/// Its standard error, which never contains the key or a secret.
+fn printed(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!text.contains(API_KEY), "{text}");
     assert!(!text.contains(&two_flags(1).secret(Kind::Server)), "{text}");
@@ -54,17 +54,17 @@ fn place() -> (tempfile::TempDir, PathBuf) {
 }
 
 #[test]
-fn the_dump_is_what_offline_mode_takes_and_for_its_owner_alone() {
+fn the_dump_works_in_offline_mode_and_only_its_owner_can_read_it() {
     let server = server();
     let (folder, path) = place();
     let output = pull(&server.url(), API_KEY, &path);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    assert!(said(&output).contains("environments 3, flags 4"), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    assert!(printed(&output).contains("environments 3, flags 4"), "{}", printed(&output));
     assert!(output.stdout.is_empty());
     let written = std::fs::metadata(&path).unwrap();
     assert_eq!(written.permissions().mode() & 0o777, 0o600);
     // The unit's user could not read it, and nothing said so.
-    assert_eq!(said(&output).contains("chmod 640"), written.uid() == 0, "{}", said(&output));
+    assert_eq!(printed(&output).contains("chmod 640"), written.uid() == 0, "{}", printed(&output));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     assert!(server.registrations().is_empty(), "nothing is registered");
     assert_eq!(server.wait_relay(0).wait_for_end().code, Some(1000));
@@ -85,7 +85,7 @@ fn the_dump_is_what_offline_mode_takes_and_for_its_owner_alone() {
 /// What went wrong: the group that the unit and the docs proposed for the dump had the unit's own name. systemd then refuses
 /// to start a unit with `DynamicUser=`.
 #[test]
-fn the_group_that_may_read_the_dump_has_not_the_name_of_the_unit() {
+fn the_group_for_the_dump_does_not_have_the_name_of_the_unit() {
     let unit = include_str!("../packaging/featbit-agent.service");
     let groups =
         unit.lines().find_map(|line| line.trim_start_matches("# ").strip_prefix("SupplementaryGroups="));
@@ -100,7 +100,7 @@ fn standard_output_gets_the_dump_alone() {
     let server = server();
     let (_folder, path) = place();
     let output = pull(&server.url(), API_KEY, Path::new("-"));
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let dump: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(dump["eventType"], "rp_full");
     pull(&server.url(), API_KEY, &path);
@@ -114,11 +114,11 @@ fn a_server_that_takes_its_time_is_waited_for() {
     server.script(|script| script.shape = Shape { drip, frame_bytes: 1000, pings_between: true });
     let (_folder, path) = place();
     let output = pull(&server.url(), API_KEY, &path);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
 }
 
 #[test]
-fn whatever_goes_wrong_is_told_by_the_code_and_the_old_dump_stays() {
+fn every_failure_has_its_exit_code_and_leaves_the_old_dump() {
     let server = server().lenient();
     let (folder, path) = place();
     std::fs::write(&path, "the old one").unwrap();
@@ -137,8 +137,8 @@ fn whatever_goes_wrong_is_told_by_the_code_and_the_old_dump_stays() {
         pull(&server.url(), API_KEY, &path)
     };
     let check = |output: Output, code: i32, part: &str| {
-        assert_eq!(output.status.code(), Some(code), "{part}: {}", said(&output));
-        assert!(said(&output).contains(part), "{part} is not in {}", said(&output));
+        assert_eq!(output.status.code(), Some(code), "{part}: {}", printed(&output));
+        assert!(printed(&output).contains(part), "{part} is not in {}", printed(&output));
         assert!(std::fs::read(&path).unwrap() == b"the old one", "{part}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "{part}");
     };
@@ -155,12 +155,12 @@ fn whatever_goes_wrong_is_told_by_the_code_and_the_old_dump_stays() {
     check(pull("ws://127.0.0.1:1", API_KEY, &path), 69, "127.0.0.1:1");
     check(pull("els", API_KEY, &path), 78, "StreamingUri");
     let output = pull(&server.url(), API_KEY, &folder.path().join("no/such/folder.json"));
-    assert_eq!(output.status.code(), Some(73), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(73), "{}", printed(&output));
 }
 
 /// Each message moved its deadline, so that it never ended.
 #[test]
-fn pushes_are_no_answer() {
+fn pushes_do_not_count_as_an_answer() {
     const PUSHES_MAX: usize = 200;
     let server = server().lenient();
     server.next_answers([Answer::None]);
@@ -177,16 +177,16 @@ fn pushes_are_no_answer() {
         });
         let output = pull(&server.url(), API_KEY, &path);
         over.store(true, Ordering::Release);
-        assert_eq!(output.status.code(), Some(69), "{}", said(&output));
-        assert!(said(&output).contains("did not answer"), "{}", said(&output));
+        assert_eq!(output.status.code(), Some(69), "{}", printed(&output));
+        assert!(printed(&output).contains("did not answer"), "{}", printed(&output));
         assert!(pushing.join().unwrap().is_some(), "it ends while the server still pushes");
     });
     assert!(!path.exists());
 }
 
-/// What went wrong: the login that a gateway asks for was told as a wrong ApiKey, with the code for one.
+/// What went wrong: a gateway that asks for a login was reported as a wrong ApiKey, with its exit code.
 #[test]
-fn a_gateway_that_asks_for_a_login_is_no_server_that_refuses_the_key() {
+fn a_gateway_that_asks_for_a_login_is_not_reported_as_a_refused_key() {
     let server = server();
     server.next_openings([Opening::Raw(
         "HTTP/1.1 401 Unauthorized\r\nServer: nginx\r\nWWW-Authenticate: Basic realm=\"x\"\r\n\
@@ -194,11 +194,11 @@ fn a_gateway_that_asks_for_a_login_is_no_server_that_refuses_the_key() {
     )]);
     let (_folder, path) = place();
     let output = pull(&server.url(), API_KEY, &path);
-    assert_eq!(output.status.code(), Some(69), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(69), "{}", printed(&output));
     assert!(
-        said(&output).contains("asks for a login") && said(&output).contains("nginx"),
+        printed(&output).contains("asks for a login") && printed(&output).contains("nginx"),
         "{}",
-        said(&output)
+        printed(&output)
     );
     assert!(!path.exists());
 }

@@ -25,34 +25,34 @@ fn program(language: &str) -> &'static str {
     program.split_once("```").expect("it ends").0
 }
 
-/// A program that runs, and what it has said on standard output and standard error.
+/// A program that runs, and what it has printed on standard output and standard error.
 struct Running {
     child: Child,
-    said: Arc<Mutex<[String; 2]>>,
+    printed: Arc<Mutex<[String; 2]>>,
 }
 
 impl Running {
     fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let said = Arc::<Mutex<[String; 2]>>::default();
+        let printed = Arc::<Mutex<[String; 2]>>::default();
         let output: [Box<dyn Read + Send>; 2] =
             [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
         for (at, output) in output.into_iter().enumerate() {
-            let said = Arc::clone(&said);
+            let printed = Arc::clone(&printed);
             std::thread::spawn(move || {
                 for line in BufReader::new(output).lines().map_while(Result::ok) {
-                    let text = &mut said.lock().unwrap()[at];
+                    let text = &mut printed.lock().unwrap()[at];
                     text.push_str(&line);
                     text.push('\n');
                 }
             });
         }
-        Self { child, said }
+        Self { child, printed }
     }
 
     fn wait_for_line(&self, line: &str) {
         wait_until(&format!("it prints {line}"), SOON, || {
-            self.said.lock().unwrap()[0].lines().any(|said| said == line).then_some(())
+            self.printed.lock().unwrap()[0].lines().any(|printed| printed == line).then_some(())
         });
     }
 }
@@ -86,8 +86,8 @@ fn try_out(language: &str, name: &str, command: impl FnOnce(&Path) -> Command) {
     write_atomically(&data, &DEMO.replace("Grüezi!", "Hoi!"));
     running.wait_for_line("Hoi!");
     assert_eq!(running.child.try_wait().unwrap(), None, "it stays running");
-    let said = running.said.lock().unwrap()[1].clone();
-    assert!(!said.contains("Traceback"), "{said}");
+    let printed = running.printed.lock().unwrap()[1].clone();
+    assert!(!printed.contains("Traceback"), "{printed}");
 }
 
 #[test]

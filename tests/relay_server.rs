@@ -1,4 +1,4 @@
-//! Other agents that follow this one as they would follow a FeatBit server, over bare sockets.
+//! Downstream agents, which follow this one as they would follow a FeatBit server, over bare sockets.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
@@ -41,7 +41,7 @@ fn status(agent: &Agent) -> Value {
 }
 
 #[test]
-fn a_relay_gets_the_dump_of_its_environments_then_every_change_of_them() {
+fn a_downstream_agent_gets_a_full_sync_and_then_every_change() {
     let agent = parent().start();
     let mut data = two_environments();
     agent.bootstrap(&data);
@@ -70,7 +70,7 @@ fn a_relay_gets_the_dump_of_its_environments_then_every_change_of_them() {
 
 /// What went wrong: the log did not say that an agent follows this one, nor that it is gone.
 #[test]
-fn agents_that_come_and_go_are_logged() {
+fn downstream_agents_that_connect_and_disconnect_are_logged() {
     let agent = parent().start();
     let mut relay = follow(&agent, ALL);
     assert!(agent.wait_line("is connected").contains("relays=1"));
@@ -87,7 +87,7 @@ fn agents_that_come_and_go_are_logged() {
 }
 
 #[test]
-fn a_removal_and_a_revoked_secret_are_told_unasked() {
+fn a_removal_and_a_revoked_secret_are_pushed() {
     let agent = parent().start();
     let mut data = two_environments();
     agent.bootstrap(&data);
@@ -105,7 +105,7 @@ fn a_removal_and_a_revoked_secret_are_told_unasked() {
 }
 
 #[test]
-fn a_relay_that_comes_back_gets_what_it_lacks_or_all_where_a_patch_cannot_tell() {
+fn a_downstream_agent_that_reconnects_gets_a_patch_or_a_full_where_a_patch_is_not_enough() {
     let agent = parent().start();
     let mut data = two_environments();
     agent.bootstrap(&data);
@@ -139,7 +139,7 @@ fn a_relay_that_comes_back_gets_what_it_lacks_or_all_where_a_patch_cannot_tell()
 }
 
 #[test]
-fn a_relay_that_asks_before_there_is_data_gets_it_when_it_comes() {
+fn a_downstream_agent_that_asks_before_there_is_data_gets_it_later() {
     let agent = parent().start();
     let mut relay = follow(&agent, ALL);
     relay.send(&json!({ "messageType": "data-sync", "data": { "timestamp": 0 } }));
@@ -150,7 +150,7 @@ fn a_relay_that_asks_before_there_is_data_gets_it_when_it_comes() {
 }
 
 #[test]
-fn a_relay_that_reads_slowly_ends_with_the_last_state_and_costs_no_queue() {
+fn a_slow_downstream_agent_ends_with_the_last_state_and_no_queue() {
     let agent = parent().env("Limits__SendBufferBytes", "4096").start();
     let mut data = two_environments();
     let bulk = "x".repeat(200_000);
@@ -180,7 +180,7 @@ fn a_relay_that_reads_slowly_ends_with_the_last_state_and_costs_no_queue() {
 }
 
 #[test]
-fn what_is_certain_is_told_to_who_wants_to_know() {
+fn a_request_to_verify_is_answered_when_the_data_is_certain() {
     let agent = parent().start();
     agent.bootstrap(&two_environments());
     let mut relay = follow(&agent, ALL);
@@ -189,7 +189,7 @@ fn what_is_certain_is_told_to_who_wants_to_know() {
 }
 
 #[test]
-fn relays_are_shown_in_the_status_while_they_are_connected() {
+fn downstream_agents_are_shown_in_the_status_while_connected() {
     let agent = parent().start();
     agent.bootstrap(&two_environments());
     let mut relay = follow(&agent, ALL);
@@ -208,7 +208,7 @@ fn relays_are_shown_in_the_status_while_they_are_connected() {
 }
 
 #[test]
-fn the_upgrade_names_this_process_and_no_other_sdk_is_told() {
+fn the_upgrade_names_this_process_to_downstream_agents_only() {
     let agent = parent().start();
     agent.bootstrap(&two_environments());
     let upgrade = |query: &str| {
@@ -227,7 +227,7 @@ fn the_upgrade_names_this_process_and_no_other_sdk_is_told() {
 }
 
 #[test]
-fn a_key_of_nobody_and_the_api_key_open_no_relay_and_a_relay_key_nothing_else() {
+fn unknown_keys_and_the_api_key_open_no_relay_and_a_relay_key_nothing_else() {
     let agent = parent().start();
     agent.bootstrap(&two_environments());
     for key in ["", "rp-unknown", API_KEY] {
@@ -241,7 +241,7 @@ fn a_key_of_nobody_and_the_api_key_open_no_relay_and_a_relay_key_nothing_else() 
 }
 
 #[test]
-fn a_relay_registers_as_with_featbits_server() {
+fn a_downstream_agent_registers_as_with_featbits_server() {
     let agent = parent().start();
     let register =
         |body: &[u8]| send(&agent, request("POST", REGISTER, &[("Authorization", FIRST), JSON], Some(body)));
@@ -257,7 +257,7 @@ fn a_relay_registers_as_with_featbits_server() {
 }
 
 #[test]
-fn what_is_too_long_is_passed_over_and_who_lacks_data_gets_all_of_it() {
+fn messages_that_are_too_long_are_ignored_and_requests_get_a_full() {
     let agent = parent().env("Limits__MessageBytes", "1024").start();
     let data = two_environments();
     agent.bootstrap(&data);
@@ -272,7 +272,7 @@ fn what_is_too_long_is_passed_over_and_who_lacks_data_gets_all_of_it() {
     let own = json!({ "serves": "x".repeat(80_000), "dataVersion": 3, "syncState": "Stable" });
     relay.send(&json!({ "messageType": "rp-agent-status",
         "data": { "agentId": "edge-1", "status": own.to_string() } }));
-    // The connection goes on, and nothing is sent that nobody asked for.
+    // The connection stays, and nothing is sent without a request.
     let echo = json!({ "messageType": "echo", "data": [1] });
     relay.send(&echo);
     assert_eq!(relay.next(), echo);
@@ -287,7 +287,7 @@ fn what_is_too_long_is_passed_over_and_who_lacks_data_gets_all_of_it() {
 }
 
 #[test]
-fn what_a_relay_says_that_is_not_understood_is_ignored() {
+fn unknown_messages_of_a_downstream_agent_are_ignored() {
     let agent = parent().start();
     agent.bootstrap(&two_environments());
     let mut relay = follow(&agent, ALL);

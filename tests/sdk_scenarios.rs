@@ -315,7 +315,7 @@ fn a_wrong_secret_stops_streaming_sdks_and_never_makes_one_ready() {
             sdk.wait_gone("a", &ann());
         });
     }
-    // What the SDKs were told, word for word.
+    // The exact close code that the SDKs got.
     for (kind, secret) in [
         (Kind::Server, secret_text(&environment.id, Kind::Server, 9)),
         (Kind::Server, environment.secret(Kind::Client)),
@@ -510,7 +510,7 @@ fn sdks_that_start_before_there_is_data_wait_for_it() {
     fleet.each("start", |sdk| {
         sdk.start(&agent, &environment, &ann());
         if sdk.mode() == Mode::Streaming {
-            // Upgraded at once, and told nothing yet.
+            // Upgraded at once, without any message yet.
             sdk.wait_state(json!({ "connects": 1 }));
         }
     });
@@ -544,7 +544,7 @@ fn sdks_that_waited_too_long_for_data_come_back_by_themselves() {
 }
 
 #[test]
-fn usage_events_are_taken() {
+fn usage_events_are_accepted() {
     let environment = two_flags();
     let agent = Builder::offline().data_file(&Dataset::of([environment.clone()])).start();
     let mut fleet = Fleet::launch("events", |_, _| true);
@@ -589,7 +589,7 @@ fn a_revoked_secret_stops_its_sdks_after_the_grace() {
 }
 
 #[test]
-fn a_secret_that_was_gone_by_mistake_and_put_back_costs_nobody() {
+fn a_secret_that_was_removed_by_mistake_and_restored_loses_no_sdk() {
     let mut environment = two_flags();
     let agent = Builder::offline().api_key().start();
     agent.bootstrap(&Dataset::of([environment.clone()]));
@@ -611,7 +611,7 @@ fn a_secret_that_was_gone_by_mistake_and_put_back_costs_nobody() {
 }
 
 #[test]
-fn an_agent_without_data_refuses_nobody_for_good() {
+fn an_agent_without_data_refuses_no_sdk_for_good() {
     // Not an SDK: the codes that the scenarios above rest on.
     let environment = two_flags();
     let agent = Builder::offline().api_key().env("Limits__VerdictWait", "200ms").start();

@@ -12,7 +12,7 @@ use common::dataset::{
 use common::frames::{TEXT, fragment, whole};
 use common::http;
 use common::server::Server;
-use common::server::held::Holding;
+use common::server::delayed::Delay;
 use common::server::model::Model;
 use common::server::peer::{ask, data, expect_nothing, full, open};
 use common::{SOON, wait_until};
@@ -71,7 +71,7 @@ fn registrations_are_answered_as_the_real_server_did() {
 }
 
 #[test]
-fn a_conversation_goes_as_with_the_real_server() {
+fn a_conversation_is_as_with_the_real_server() {
     let recorded = recorded();
     let environment = text(&recorded["dump"]["items"][0]["envId"]).to_owned();
     let server = recorded_server();
@@ -140,7 +140,7 @@ fn unknown_keys_and_keys_that_open_no_server_secret_are_refused_after_the_upgrad
 }
 
 #[test]
-fn requests_over_8_kb_are_dropped_in_silence() {
+fn requests_over_8_kb_are_dropped_silently() {
     let (first, second) = two_environments();
     let server = Server::start(&Dataset::of([first.clone(), second])).lenient();
     let mut socket = open(&server, API_KEY);
@@ -166,7 +166,7 @@ fn requests_over_8_kb_are_dropped_in_silence() {
 }
 
 #[test]
-fn a_connection_is_told_of_the_environments_and_secrets_of_its_opening() {
+fn a_connection_gets_pushes_for_the_environments_and_secrets_of_its_opening() {
     let (first, second) = two_environments();
     let mut server = Server::start(&Dataset::of([first.clone()]));
     server = server.lenient();
@@ -197,7 +197,7 @@ fn a_connection_is_told_of_the_environments_and_secrets_of_its_opening() {
     assert_eq!(items.as_array().unwrap().len(), 1);
     assert_eq!(items[0]["featureFlags"].as_array().unwrap().len(), 4);
     assert_eq!(items[0]["secrets"], json!([]));
-    // What left the scope is still told of on old connections.
+    // Old connections still get changes of an environment that left the scope.
     server.remove_from_scope(API_KEY, &second.id);
     let mut flag = boolean_flag("other");
     touch(&mut flag, 6000);
@@ -221,7 +221,7 @@ fn only_changed_flags_and_segments_are_pushed() {
     server.archive_flag(&first.id, "later", START_MS + 5000);
     let flag = data(&mut socket)["featureFlags"][0].take();
     assert_eq!((flag["isArchived"].as_bool(), text(&flag["key"])), (Some(true), "later"));
-    // A segment of two environments: one of its own in each, and flags that use it are touched without a word.
+    // A segment of two environments: one of its own in each, and flags that use it are touched without a push.
     let mut people = segment("people");
     touch(&mut people, 6000);
     server.upsert_segment(&[&first.id, &second.id], &people);
@@ -263,14 +263,14 @@ fn an_environment_without_server_secrets_is_in_a_full_answer_only_and_one_withou
 }
 
 #[test]
-fn a_held_answer_is_of_then_or_of_now_and_may_be_overtaken() {
-    for (holding, value) in [(Holding::Old, "v0"), (Holding::New, "v1")] {
+fn a_delayed_answer_has_the_data_of_the_request_or_of_the_release() {
+    for (holding, value) in [(Delay::AsRequested, "v0"), (Delay::AsReleased, "v1")] {
         let (first, _) = two_environments();
         let server = Server::start(&Dataset::of([first.clone()])).lenient();
-        server.hold(holding);
+        server.delay(holding);
         let mut socket = open(&server, API_KEY);
         ask(&mut socket, 0, &[]);
-        wait_until("the request is held", SOON, || (server.held() == 1).then_some(()));
+        wait_until("the request is held", SOON, || (server.delayed() == 1).then_some(()));
         let mut flag = boolean_flag("first");
         serve(&mut flag, "v1");
         touch(&mut flag, 1);

@@ -60,7 +60,7 @@ fn scripted_registrations() {
     assert_eq!(register(&server).unwrap().expect(200).text(), "agent-1");
     http::get(server.port(), "/elsewhere?x", &[]).unwrap().expect(404);
     http::get(server.port(), REGISTER, &[]).unwrap().expect(405);
-    assert_eq!(server.strays(), ["/elsewhere?x"]);
+    assert_eq!(server.other_requests(), ["/elsewhere?x"]);
 }
 
 /// What a connection ends with: the kind of the error, or nothing.
@@ -166,7 +166,7 @@ fn answers_and_messages_of_any_kind() {
 }
 
 #[test]
-fn messages_in_many_frames_with_pings_between_in_drops() {
+fn messages_can_be_sent_slowly_in_many_frames_with_pings_between() {
     let server = Server::start(&Dataset::of([environment()])).lenient();
     let shape = Shape { frame_bytes: 100, pings_between: true, drip: Some((64, Duration::from_millis(1))) };
     server.script(|script| script.shape = shape);
@@ -211,23 +211,23 @@ fn a_server_that_is_away_refuses_and_comes_back_on_its_port() {
     let server = Server::start(&Dataset::of([environment()])).lenient();
     let mut socket = open(&server, API_KEY);
     full(&mut socket);
-    server.leave();
+    server.stop_listening();
     assert_eq!(register(&server).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     full(&mut socket);
-    server.come();
+    server.start_listening();
     register(&server).unwrap().expect(200);
     server.script(|script| script.resets = 1);
     assert_eq!(register(&server).unwrap_err().kind(), ErrorKind::ConnectionReset);
     register(&server).unwrap().expect(200);
-    server.die();
+    server.crash();
     assert_eq!(end_of(socket), Some(ErrorKind::ConnectionReset));
     assert_eq!(register(&server).unwrap_err().kind(), ErrorKind::ConnectionRefused);
-    server.come();
+    server.start_listening();
     full(&mut open(&server, API_KEY));
 }
 
 #[test]
-fn what_an_agent_must_not_send_is_a_fault() {
+fn forbidden_messages_of_an_agent_are_recorded_as_faults() {
     for bytes in [
         frame(0x80 | TEXT, None, b"{}"),
         frame(0xC0 | TEXT, Some([1, 2, 3, 4]), b"{}"),

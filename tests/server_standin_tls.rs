@@ -62,7 +62,7 @@ fn syncs<S: Read + Write>(client: &mut WebSocket<S>, server: &Server) {
 }
 
 #[test]
-fn it_speaks_tls_and_asks_for_a_certificate_where_told() {
+fn it_speaks_tls_and_asks_for_a_client_certificate_if_configured() {
     let (authority, stranger) = (Authority::new("an authority"), Authority::new("a stranger"));
     let pair = authority.issue(&Wish::server(&["localhost"]));
     let server = server();
@@ -81,7 +81,7 @@ fn it_speaks_tls_and_asks_for_a_certificate_where_told() {
     assert_eq!(u16::from(close.code), 1012);
     assert!(server.handshake_failures().is_empty());
 
-    // Who does not trust it says so.
+    // A client that does not trust it sends an alert.
     let mut client = encrypted(connected(server.port()), &stranger, None);
     client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap_err();
     wait_until("the failure", SOON, || (server.handshake_failures().len() == 1).then_some(()));

@@ -1,5 +1,5 @@
 //! Peers that send or read too slowly, or ask for too much, by the hundred; by the thousand in the soaks (`--ignored`).
-//! Memory stays within what the limits say, and nobody else notices.
+//! Memory stays within the limits, and other connections are not affected.
 //!
 //! Each test prints by how much the agent's memory grew: `-- --nocapture` shows it.
 
@@ -60,7 +60,7 @@ fn target(environment: &Environment, kind: Kind) -> String {
     format!("/streaming?type={}&token={}", kind.as_str(), token(&environment.secret(kind), now_ms(), 9))
 }
 
-/// Some SDKs of both kinds that read at once, and what they hold.
+/// Some SDKs of both kinds that read at once.
 struct Healthy(Vec<(Kind, Stream)>);
 
 impl Healthy {
@@ -79,7 +79,7 @@ impl Healthy {
         Self((0..count).map(join).collect())
     }
 
-    /// Each is told of the change, and of nothing else.
+    /// Each gets the change, and nothing else.
     fn expect(&mut self, number: i64) {
         for (kind, stream) in &mut self.0 {
             let data = stream.next_data();
@@ -227,7 +227,7 @@ fn never_read(scale: Scale) {
         socket.send(&ask(kind));
         socket
     };
-    let deaf: Vec<_> = (0..scale.peers).map(begin).collect();
+    let never_reading: Vec<_> = (0..scale.peers).map(begin).collect();
     wait_until("all have asked", 10 * SOON, || {
         (agent.metric("featbit_agent_messages_total", "") >= (scale.peers + 6) as f64).then_some(())
     });
@@ -236,9 +236,9 @@ fn never_read(scale: Scale) {
         healthy.expect(number);
     }
     healthy.0.iter_mut().for_each(|(_, stream)| stream.expect_nothing_new());
-    // The answers to the clients among them are more than all may hold together.
+    // The answers to the clients among them exceed the limit for all together.
     wait_until("some were given up", SOON, || given_up(&agent).then_some(()));
-    assert!(agent.metric("featbit_agent_connections", "kind=\"server\"") >= (deaf.len() / 2) as f64);
+    assert!(agent.metric("featbit_agent_connections", "kind=\"server\"") >= (never_reading.len() / 2) as f64);
     growth.expect_within(
         &format!("{} peers that read nothing, {} changes", scale.peers, scale.changes),
         scale.pending + scale.peers * CONNECTION + 2 * memory_for(&data) + SLACK,
@@ -434,7 +434,7 @@ fn large_bodies_with_wrong_keys(count: usize) {
 }
 
 #[test]
-fn peers_that_send_a_byte_a_second_cost_next_to_nothing_and_end_in_time() {
+fn peers_that_send_a_byte_a_second_need_little_memory_and_end_in_time() {
     one_byte_a_second(SMALL);
 }
 
@@ -445,7 +445,7 @@ fn two_thousand_peers_that_send_a_byte_a_second() {
 }
 
 #[test]
-fn peers_that_never_read_hold_no_more_than_allowed_while_data_changes() {
+fn peers_that_never_read_stay_within_the_memory_limit_while_data_changes() {
     never_read(SMALL);
 }
 
@@ -456,7 +456,7 @@ fn two_thousand_peers_that_never_read_while_data_changes_a_thousand_times() {
 }
 
 #[test]
-fn half_open_handshakes_end_in_time_and_keep_nobody_out() {
+fn half_open_handshakes_end_in_time_and_block_no_other_connection() {
     half_open(SMALL);
 }
 
@@ -467,24 +467,24 @@ fn two_thousand_half_open_handshakes() {
 }
 
 #[test]
-fn one_that_asks_again_and_again_and_reads_nothing_costs_the_others_nothing() {
+fn a_connection_that_asks_and_never_reads_harms_no_other() {
     greedy(Scale { pending: 64 * MB, ..SMALL });
 }
 
 #[test]
 #[ignore = "soak"]
-fn two_thousand_questions_of_one_that_reads_nothing() {
+fn two_thousand_requests_of_a_connection_that_never_reads() {
     greedy(FULL);
 }
 
 #[test]
-fn peers_that_trickle_keep_nobody_waiting() {
+fn peers_that_read_slowly_delay_no_other() {
     trickle(Scale { pending: 16 * MB, ..SMALL });
 }
 
 #[test]
 #[ignore = "soak"]
-fn hundreds_of_peers_that_trickle() {
+fn hundreds_of_peers_that_read_slowly() {
     trickle(FULL);
 }
 

@@ -70,7 +70,7 @@ fn all_refused(agent: &Agent, requests: impl IntoIterator<Item = (u16, String)>)
 }
 
 #[test]
-fn bodies_that_are_framed_twice_or_in_doubt_are_refused() {
+fn bodies_framed_twice_or_ambiguously_are_refused() {
     let (agent, secret) = serving();
     let chunks = "0\r\n\r\n";
     let bad = [
@@ -117,7 +117,7 @@ fn bodies_that_are_framed_twice_or_in_doubt_are_refused() {
 fn transfer_codings_other_than_chunked_alone_are_refused() {
     let (agent, secret) = serving();
     let chunks = "0\r\n\r\n";
-    // Where these end nobody can know, or two parsers could think differently.
+    // The end of these is unknown, or two parsers could see it in different places.
     let doubtful = [
         "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
         "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
@@ -204,7 +204,7 @@ fn malformed_chunks_are_refused() {
         "2\r\n{}0\r\n\r\n",
         "2\r\n{}x\r\n0\r\n\r\n",
         "1\r\n{}\r\n0\r\n\r\n",
-        // Sizes that are zero, or two, to whoever lets digits fall off.
+        // Sizes that are zero or two for a parser that drops digits.
         "10000000000000000\r\n\r\n",
         "10000000000000002\r\n{}\r\n0\r\n\r\n",
         "f0000000000000002\r\n{}\r\n0\r\n\r\n",
@@ -400,9 +400,9 @@ fn unusual_but_legal_framing_ends_where_it_should() {
     }
 }
 
-/// A body that nobody reads is not taken for the next request, however it is framed and whatever the route.
+/// A body that is not read is not parsed as the next request, with any framing and any route.
 #[test]
-fn what_follows_a_body_that_is_not_read_is_not_a_request() {
+fn bytes_after_an_unread_body_are_not_a_request() {
     let (agent, client) = serving();
     let server = Environment::new(1).secret(Kind::Server);
     let in_chunks = chunked(HIDDEN.as_bytes(), 1000);
@@ -434,7 +434,7 @@ fn what_follows_a_body_that_is_not_read_is_not_a_request() {
 /// A wish to go over to WebSocket that HTTP itself forbids gets an HTTP error; one with a body, whose bytes could be taken
 /// for frames or for a request, is refused too, on the streaming path as elsewhere.
 #[test]
-fn upgrades_with_a_body_or_in_doubt_are_refused() {
+fn ambiguous_upgrades_and_upgrades_with_a_body_are_refused() {
     let (agent, _) = serving();
     let server = Environment::new(1).secret(Kind::Server);
     let token = common::ws::token(&server, common::now_ms(), 9);

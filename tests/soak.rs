@@ -1,4 +1,4 @@
-//! Healthy SDKs among hostile peers: each is told of every change, once and in order, and when the hostile ones are gone
+//! Healthy SDKs among hostile peers: each gets every change, once and in order, and when the hostile ones are gone
 //! so are their memory and their descriptors.
 //!
 //! In small with every run; the long one goes on for `SOAK_SECONDS` (300).
@@ -209,7 +209,7 @@ fn soak(seed: u64, mut goes_on: impl FnMut(i64) -> bool) {
                 assert_eq!(message["eventType"], "patch");
                 assert_eq!(marker(&message, *kind), format!("marker-{changes}"), "out of order, or twice");
             }
-            // Who says nothing for two minutes is closed, and real SDKs ping.
+            // A connection that is silent for two minutes is closed; real SDKs ping.
             if pinged.elapsed() > Duration::from_secs(10) {
                 healthy.iter_mut().for_each(|(_, stream)| stream.expect_nothing_new());
                 pinged = Instant::now();

@@ -1,4 +1,4 @@
-//! Streaming over real sockets: who is let in, what is answered, and to whom nothing is said.
+//! Streaming over real sockets: which connections are accepted, and which messages are answered.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
@@ -40,7 +40,7 @@ fn keys(items: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn what_is_certainly_wrong_is_upgraded_and_closed_with_4003() {
+fn requests_that_are_certainly_wrong_are_upgraded_and_closed_with_4003() {
     let agent = with_data();
     let environment = environment();
     let server = environment.secret(Kind::Server);
@@ -76,7 +76,7 @@ fn what_is_certainly_wrong_is_upgraded_and_closed_with_4003() {
 }
 
 #[test]
-fn versions_spellings_and_orders_that_sdks_use_are_let_in() {
+fn versions_spellings_and_orders_that_sdks_use_are_accepted() {
     let agent = with_data();
     let secret = environment().secret(Kind::Server);
     let fresh = || token(&secret, now_ms(), 2);
@@ -98,7 +98,7 @@ fn versions_spellings_and_orders_that_sdks_use_are_let_in() {
 }
 
 #[test]
-fn a_token_out_of_time_gets_no_data_is_held_and_closed_with_1008_and_one_line_says_why() {
+fn a_token_out_of_time_gets_no_data_and_is_closed_with_1008_and_logged_once() {
     let agent = Builder::offline()
         .data_file(&Dataset::of([environment()]))
         .env("Streaming__TokenHoldSeconds", "1")
@@ -127,7 +127,7 @@ fn a_token_out_of_time_gets_no_data_is_held_and_closed_with_1008_and_one_line_sa
 }
 
 #[test]
-fn tokens_within_the_expiry_are_let_in_on_both_sides_of_the_clock() {
+fn tokens_within_the_expiry_are_accepted_on_both_sides_of_the_clock() {
     let agent = Builder::offline()
         .data_file(&Dataset::of([environment()]))
         .env("Streaming__TokenExpirySeconds", "7200")
@@ -139,7 +139,7 @@ fn tokens_within_the_expiry_are_let_in_on_both_sides_of_the_clock() {
 }
 
 #[test]
-fn before_there_is_data_a_connection_is_held_and_then_asked_to_come_back() {
+fn without_data_a_connection_waits_and_is_then_asked_to_come_back() {
     let agent = Builder::offline().api_key().env("Limits__VerdictWait", "1").start();
     let secret = environment().secret(Kind::Server);
     let mut held = RawSocket::upgrade(agent.port(), &target("server", &secret), &[]);
@@ -151,7 +151,7 @@ fn before_there_is_data_a_connection_is_held_and_then_asked_to_come_back() {
 }
 
 #[test]
-fn data_that_arrives_while_connections_wait_answers_what_they_have_asked() {
+fn waiting_connections_are_answered_when_data_arrives() {
     let agent = Builder::offline().api_key().env("Limits__VerdictWait", "60").start();
     let environment = environment();
     let mut server = Stream::connect(&agent, Kind::Server, &environment.secret(Kind::Server));
@@ -204,7 +204,7 @@ fn data_is_answered_by_timestamp() {
 }
 
 #[test]
-fn what_cannot_be_answered_is_ignored_and_the_connection_stays() {
+fn messages_without_an_answer_are_ignored_and_the_connection_stays() {
     let agent = with_data();
     let mut stream = Stream::connect(&agent, Kind::Server, &environment().secret(Kind::Server));
     for message in [
@@ -233,7 +233,7 @@ fn what_cannot_be_answered_is_ignored_and_the_connection_stays() {
 }
 
 #[test]
-fn a_client_needs_a_user_and_is_answered_for_the_latest() {
+fn a_client_needs_a_user_and_gets_answers_for_its_latest() {
     let agent = Builder::offline().api_key().data_file(&Dataset::of([environment()])).start();
     let mut stream = Stream::connect(&agent, Kind::Client, &environment().secret(Kind::Client));
     for user in [Value::Null, json!({}), json!({ "keyId": "" }), json!({ "keyId": " \t" }), json!("anna")] {
@@ -242,7 +242,7 @@ fn a_client_needs_a_user_and_is_answered_for_the_latest() {
     }
     stream.request_data(0);
     stream.expect_nothing_new();
-    // Nobody is known yet, so that nothing is pushed either.
+    // There is no user yet, so nothing is pushed either.
     let mut changed = environment();
     touch(changed.flag_mut("first"), 5000);
     agent.bootstrap(&Dataset::of([changed.clone()]));
@@ -262,7 +262,7 @@ fn a_client_needs_a_user_and_is_answered_for_the_latest() {
     stream.request_data_for(START_MS + 5000, &user("bert", &[]));
     let data = stream.next_data();
     assert_eq!(data, json!({ "eventType": "patch", "userKeyId": "bert", "featureFlags": [] }));
-    // A request that names nobody changes nothing.
+    // A request without a user changes nothing.
     stream.request_data_for(0, &Value::Null);
     stream.expect_nothing_new();
     touch(changed.flag_mut("second"), 6000);
@@ -273,7 +273,7 @@ fn a_client_needs_a_user_and_is_answered_for_the_latest() {
 }
 
 #[test]
-fn flags_and_segments_go_out_word_for_word() {
+fn flags_and_segments_are_sent_unchanged() {
     let id = environment().id;
     let raw_flag = format!(
         r#"{{ "key":"odd" ,"id" : "f1","envId":"{id}", "unknown": {{"b":[1.50, 1e2, -0.0], "a":null}},

@@ -1,5 +1,5 @@
-//! TLS on the agent's own addresses: who gets in, what is shown, certificates that change, handshakes beside open
-//! connections.
+//! TLS on the agent's own addresses: which clients are accepted, the certificates that are used, certificates that change,
+//! handshakes beside open connections.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on shall fail")]
 
@@ -23,7 +23,7 @@ use tempfile::TempDir;
 const NAME: &str = "agent.test";
 const READINESS: &str = "/health/readiness";
 
-/// An agent that listens with and without TLS, and who issued its certificate.
+/// An agent that listens with and without TLS, and the issuer of its certificate.
 struct Place {
     agent: Agent,
     port: u16,
@@ -129,7 +129,7 @@ fn both_versions_of_tls_are_spoken_and_http_is_agreed_on() {
 
 /// What went wrong: with TLS 1.3 the connection ended without the alert.
 #[test]
-fn who_speaks_http_2_only_is_told_so_by_an_alert_in_both_versions() {
+fn clients_that_speak_only_http_2_get_an_alert_in_both_versions() {
     let place = Place::start();
     for (version, failures) in VERSIONS.iter().zip([1.0, 2.0]) {
         let mut configuration = client(place.authority.roots(), &[version], None);
@@ -142,7 +142,7 @@ fn who_speaks_http_2_only_is_told_so_by_an_alert_in_both_versions() {
 }
 
 #[test]
-fn who_does_not_trust_the_certificate_tells_so() {
+fn clients_that_do_not_trust_the_certificate_are_counted() {
     let place = Place::start();
     let why = |name: &str, configuration: &Arc<ClientConfig>| {
         connect(place.port, name, configuration).expect_err("it is not trusted").to_string()
@@ -166,13 +166,13 @@ fn who_does_not_trust_the_certificate_tells_so() {
 }
 
 #[test]
-fn clients_show_certificates_as_they_are_asked_to() {
+fn client_certificates_are_checked_as_configured() {
     let clients = Authority::new("clients' CA");
     for (wanted, without, with, with_other) in [
         ("none", true, true, true),
         ("optional", true, true, false),
         ("required", false, true, false),
-        // A named authority without a word on it means that nobody else gets in.
+        // An authority without this setting means that only its clients are accepted.
         ("", false, true, false),
     ] {
         let place = Place::with(|builder, _, folder| {
@@ -225,7 +225,7 @@ fn sessions_are_resumed_by_any_reactor() {
 }
 
 #[test]
-fn a_changed_certificate_is_shown_to_new_connections_and_old_ones_stay() {
+fn a_changed_certificate_is_used_for_new_connections_and_old_ones_stay() {
     for by_signal in [true, false] {
         let place = Place::with(
             |builder, _, _| {
@@ -255,7 +255,7 @@ fn a_changed_certificate_is_shown_to_new_connections_and_old_ones_stay() {
 }
 
 #[test]
-fn a_certificate_that_cannot_be_used_changes_nothing_and_is_told_once() {
+fn an_unusable_certificate_changes_nothing_and_is_logged_once() {
     let place = Place::start();
     let first = shown(&connect(place.port, NAME, &place.client()).unwrap());
     let other = place.authority.issue(&hosts());
@@ -302,7 +302,7 @@ fn a_new_certificate_that_is_not_valid_does_not_replace_a_valid_one() {
         assert_eq!(shown(&connect(place.port, NAME, &place.client()).unwrap()), first);
     }
     place.wait_reloads("done", 0.0);
-    // It is taken in as soon as it is valid.
+    // It is loaded as soon as it is valid.
     let soon = place.authority.issue(&hosts().valid_s(3, day_s));
     place.replace_certificate(&soon);
     wait_until("the new certificate is shown", SOON, || {
@@ -312,7 +312,7 @@ fn a_new_certificate_that_is_not_valid_does_not_replace_a_valid_one() {
 }
 
 #[test]
-fn clients_of_an_authority_that_is_gone_do_not_come_back_by_a_ticket() {
+fn clients_of_a_removed_authority_cannot_resume_by_a_ticket() {
     let (old, new) = (Authority::new("old"), Authority::new("new"));
     let place = Place::with(|builder, _, folder| {
         let ca = folder.path().join("clients.pem");
@@ -417,12 +417,12 @@ fn a_change_reaches_hundreds_of_connections() {
         );
     }
     place.agent.wait_metric("featbit_agent_connections", "kind=\"server\"", 200.0);
-    // All have been told: nothing more comes.
+    // All have the change: nothing more comes.
     crowd[0].expect_pong();
 }
 
 /// A socket on which the first message of a handshake has been sent, and nothing read.
-fn knock(port: u16, configuration: &Arc<ClientConfig>) -> TcpStream {
+fn begin_handshake(port: u16, configuration: &Arc<ClientConfig>) -> TcpStream {
     let mut connection = ClientConnection::new(configuration.clone(), NAME.try_into().unwrap()).unwrap();
     let mut stream = socket(port);
     connection.write_tls(&mut stream).unwrap();
@@ -430,36 +430,36 @@ fn knock(port: u16, configuration: &Arc<ClientConfig>) -> TcpStream {
 }
 
 #[test]
-fn a_storm_of_handshakes_has_its_budget_and_open_connections_are_served() {
+fn many_handshakes_have_a_budget_and_open_connections_are_served() {
     let place = Place::with(|builder, _, _| builder.env("Reactors", "1").env("Tls__HandshakesPerTurn", "1"));
     let configuration = place.client();
     let mut open: Vec<Streaming> = (0..5).map(|_| place.stream(&configuration)).collect();
-    let mut knocking = Vec::new();
+    let mut handshaking = Vec::new();
     wait_until("handshakes are put off", SOON, || {
-        knocking.extend((0..50).map(|_| knock(place.port, &place.client())));
+        handshaking.extend((0..50).map(|_| begin_handshake(place.port, &place.client())));
         open.iter_mut().for_each(Streaming::expect_pong);
         let hit = place.agent.metric("featbit_agent_limits_hit_total", "limit=\"handshakes_per_turn\"");
-        (hit > 0.0 || knocking.len() > 1000).then_some(hit > 0.0)
+        (hit > 0.0 || handshaking.len() > 1000).then_some(hit > 0.0)
     });
     assert!(place.agent.metric("featbit_agent_limits_hit_total", "limit=\"handshakes_per_turn\"") > 0.0);
     // All of them were answered in the end.
-    for stream in &mut knocking {
+    for stream in &mut handshaking {
         let mut first = [0];
         stream.read_exact(&mut first).unwrap();
         assert_eq!(first[0], 0x16, "a record of a handshake");
     }
-    drop(knocking);
+    drop(handshaking);
     place.wait_for_failure("gone", 50.0);
     assert!(place.lets_in(&place.client()));
 }
 
 #[test]
-fn who_does_not_finish_a_handshake_in_time_is_sent_away() {
+fn connections_that_do_not_finish_a_handshake_in_time_are_closed() {
     let place = Place::with(|builder, _, _| builder.env("Limits__HeadSeconds", "300ms"));
     let silent = socket(place.port);
     let mut half = socket(place.port);
     half.write_all(&[0x16, 3, 1, 2]).unwrap();
-    let without_end = knock(place.port, &place.client());
+    let without_end = begin_handshake(place.port, &place.client());
     for mut stream in [silent, half, without_end] {
         let mut rest = Vec::new();
         // What comes, if anything, belongs to the handshake: nothing is ever said in the clear.
@@ -472,7 +472,7 @@ fn who_does_not_finish_a_handshake_in_time_is_sent_away() {
 }
 
 #[test]
-fn plain_http_where_tls_is_spoken_is_refused_in_plain_http() {
+fn plain_http_on_a_tls_port_is_refused_in_plain_http() {
     let place = Place::start();
     for _ in 0..3 {
         let answer = common::http::get(place.port, READINESS, &[]).unwrap().expect(400);
@@ -492,7 +492,7 @@ fn plain_http_where_tls_is_spoken_is_refused_in_plain_http() {
 
 /// What went wrong: the log spoke of plain HTTP, or of nothing.
 #[test]
-fn the_proxy_protocol_where_tls_is_spoken_ends_in_order_and_is_named() {
+fn the_proxy_protocol_on_a_tls_port_ends_in_order_and_is_logged() {
     let place = Place::start();
     for begin in [&b"PROXY TCP4 192.0.2.1 192.0.2.2 1234 443\r\n"[..], b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0C"]
     {
@@ -512,7 +512,7 @@ fn the_proxy_protocol_where_tls_is_spoken_ends_in_order_and_is_named() {
 }
 
 #[test]
-fn each_address_shows_its_own_certificate() {
+fn each_address_uses_its_own_certificate() {
     let place = Place::with(|builder, _, _| builder);
     let authority = Authority::new("another CA");
     let folder = tempfile::tempdir().unwrap();
@@ -539,7 +539,7 @@ fn each_address_shows_its_own_certificate() {
 }
 
 #[test]
-fn the_end_of_the_agent_is_told_in_order() {
+fn the_end_of_the_agent_closes_tls_in_order() {
     let mut place = Place::start();
     let mut open = place.stream(&place.client());
     open.expect_pong();
@@ -564,7 +564,7 @@ fn health_asks_over_tls_too() {
 }
 
 #[test]
-fn files_that_cannot_be_used_end_the_start_and_the_check_with_all_that_is_wrong() {
+fn unusable_files_end_the_start_and_the_check_with_all_errors() {
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = (Authority::new("a").issue(&hosts()), Authority::new("b").issue(&hosts()));
     let (certificate, _) = first.write(folder.path(), "first");

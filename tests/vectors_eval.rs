@@ -41,7 +41,7 @@ fn deliberate_differences() -> BTreeSet<Case> {
 }
 
 #[test]
-fn every_recorded_operator_decides_as_recorded_but_for_the_listed_differences() {
+fn every_recorded_operator_decides_as_recorded_except_for_the_listed_differences() {
     let vectors = recorded("operators.json");
     let mut different = BTreeSet::new();
     let mut decisions = BTreeMap::new();

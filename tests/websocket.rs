@@ -146,7 +146,7 @@ fn a_closing_handshake_ends_with_the_peers_own_code() {
 }
 
 #[test]
-fn what_was_asked_before_a_close_is_answered_and_nothing_after_it() {
+fn messages_before_a_close_are_answered_and_none_after_it() {
     let agent = agent();
     let mut socket = streaming(&agent);
     let mut bytes = whole(TEXT, ASK_PING);
@@ -158,7 +158,7 @@ fn what_was_asked_before_a_close_is_answered_and_nothing_after_it() {
 }
 
 #[test]
-fn a_peer_that_only_ends_its_sending_is_answered_and_let_go() {
+fn a_peer_that_half_closes_is_answered_and_closed() {
     let agent = agent();
     let mut socket = streaming(&agent);
     socket.send(&whole(TEXT, ASK_PING));
@@ -168,7 +168,7 @@ fn a_peer_that_only_ends_its_sending_is_answered_and_let_go() {
 }
 
 #[test]
-fn what_breaks_the_protocol_is_closed_with_the_code_that_says_so() {
+fn protocol_errors_are_closed_with_the_matching_code() {
     let agent = agent();
     let overlong_126 = [&[0x81, 0x80 | 126, 0, 5][..], &MASK, b"hello"].concat();
     let overlong_127 = [&[0x81, 0x80 | 127, 0, 0, 0, 0, 0, 0, 0, 5][..], &MASK, b"hello"].concat();
@@ -256,7 +256,7 @@ fn a_message_beyond_the_limit_is_closed_with_1009_and_one_at_it_is_not() {
 }
 
 #[test]
-fn the_echo_path_gives_back_texts_and_binaries_of_every_size() {
+fn the_echo_path_returns_texts_and_binaries_of_every_size() {
     let agent = agent();
     let mut rng = Rng::new(5);
     let mut socket = echo(&agent);
@@ -351,7 +351,7 @@ fn extensions_and_subprotocols_are_never_accepted() {
 }
 
 #[test]
-fn a_handshake_that_stops_half_way_is_ended() {
+fn a_handshake_that_stops_half_way_is_closed() {
     let agent =
         Builder::offline().data_file(&Dataset::of([environment()])).env("Limits__HeadSeconds", "1").start();
     let mut silent = RawSocket::connect(agent.port());

@@ -1,4 +1,4 @@
-//! The operations that are measured, by name, and which is held to which.
+//! The measured operations, by name, and the reference of each.
 
 use std::hint::black_box;
 use std::rc::Rc;
@@ -47,7 +47,7 @@ const fn pair(name: &'static str, beside: &'static str, goal: Option<f64>) -> Pa
     Pair { name, beside, goal }
 }
 
-/// What is held to what.
+/// Which operation is compared with which.
 pub const PAIRS: [Pair; 14] = [
     pair("rollout", MD5, Some(1.5)),
     pair("rollout with experiment", MD5, None),
@@ -65,7 +65,7 @@ pub const PAIRS: [Pair; 14] = [
     pair("dump of 10,000 flags to a snapshot", "simd-json's tape of the dump", Some(4.0)),
 ];
 
-/// As its neighbour, but for other users all the time, so that the caches do not hold what is looked up.
+/// The same for other users each time, so that the data is not in the caches.
 const CROWD: &str = "segment of 100,001, 20,000 users in turn";
 
 /// The operation of that name.

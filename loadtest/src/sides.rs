@@ -121,7 +121,7 @@ impl Side {
         Ok(Self { server, address: SocketAddr::from(([127, 0, 0, 1], port)), admin, is_agent })
     }
 
-    /// Has one flag changed for the `number`th time, which everybody is told of.
+    /// Changes one flag for the `number`th time, and has every SDK get that.
     pub fn change(&self, number: u64) -> io::Result<()> {
         if !self.is_agent {
             return request(self.admin, "POST /bump HTTP/1.1\r\nHost: x\r\n\r\n", b"").map(drop);

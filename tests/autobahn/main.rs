@@ -23,7 +23,7 @@ use common::dataset::{Dataset, Environment, boolean_flag};
 /// Runs the cases of one section one after another, each on a connection of its own.
 fn run(cases: Vec<Case>) -> Vec<Row> {
     let data = Dataset::of([Environment::new(1).flag(boolean_flag("flag"))]);
-    // One reactor: what it has answered tells what it has read before.
+    // With one reactor, an answer shows that everything before it has been read.
     let agent = Builder::offline().data_file(&data).env("EchoPath", "/echo").env("Reactors", "1").start();
     cases.iter().map(|case| case.run(&agent)).collect()
 }

@@ -116,7 +116,7 @@ fn one_by_one() -> Vec<Case> {
     cases
 }
 
-/// Section, what it is about, and its texts. Whether a text is valid is the standard library's word.
+/// Section, title and texts. The standard library decides whether a text is valid.
 fn sequences() -> Vec<(u8, &'static str, Vec<Vec<u8>>)> {
     let list = |texts: &[&[u8]]| texts.iter().map(|text| text.to_vec()).collect::<Vec<_>>();
     let lonely = |first: u8, end: u8| (first..end).flat_map(|byte| [byte, b' ']).collect::<Vec<_>>();

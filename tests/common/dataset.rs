@@ -99,7 +99,7 @@ impl Dataset {
 }
 
 impl Environment {
-    /// An environment with one server and one client secret. `number` tells environments apart.
+    /// An environment with one server and one client secret. Each has its own `number`.
     pub fn new(number: u8) -> Self {
         let id = format!("e1a1d6a4-6b7c-4f1e-9a53-3b8d3a0e7c{number:02x}");
         let serves = (format!("project-{number}"), "production".to_owned());
@@ -174,7 +174,7 @@ impl Environment {
     }
 }
 
-/// A secret as FeatBit makes it: 22 characters that tell it from others, 22 of its environment's id.
+/// A secret as FeatBit makes it: 22 characters of its own, 22 of its environment's id.
 pub fn secret_text(environment_id: &str, kind: Kind, number: u8) -> String {
     let mut own = *b"0123456789abcdef";
     own[0] = kind as u8;
@@ -217,8 +217,8 @@ pub fn iso(at_ms: i64) -> String {
     at.format(format).expect("a date can be written")
 }
 
-/// The version that an item is told with: `updatedAt` of a server SDK's, `timestamp` of a client SDK's.
-pub fn told(item: &Value) -> i64 {
+/// The version that an item is sent with: `updatedAt` of a server SDK's, `timestamp` of a client SDK's.
+pub fn item_version_ms(item: &Value) -> i64 {
     if let Some(timestamp_ms) = item["timestamp"].as_i64() {
         return timestamp_ms;
     }
@@ -298,7 +298,7 @@ pub fn segment_condition(segments: &[&str], not: bool) -> Value {
     condition(property, "", &json!(segments).to_string())
 }
 
-/// A segment with nobody in it. Its id is made from its name: see [`guid_of`].
+/// An empty segment. Its id is made from its name: see [`guid_of`].
 pub fn segment(name: &str) -> Value {
     json!({
         "id": guid_of(name),

@@ -1,4 +1,4 @@
-//! Agents that follow a server: how they are started, and what operators see of them.
+//! Agents in agent mode: how they are started, what operators see of them, and changes at their server.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use super::{SOON, wait_until};
 /// Under which an agent registers.
 pub const AGENT_ID: &str = "agent-1";
 
-/// The end of a grace that a test waits for.
+/// A grace that is short enough for a test to wait for its end.
 pub const GRACE: Duration = Duration::from_secs(1);
 
 impl Builder {
-    /// An agent that follows a server, and is in a hurry wherever a setting lets it.
+    /// An agent that follows a server, with a short drain.
     pub fn following(server: &Server) -> Self {
         Self::following_at(&server.url())
     }
@@ -48,7 +48,7 @@ impl Agent {
         });
     }
 
-    /// Waits until it has data and is in touch with its server.
+    /// Waits until it has data and is connected to its server.
     pub fn wait_stable(&self) {
         self.wait_readiness(200, "Healthy");
     }
@@ -110,8 +110,14 @@ pub fn set(server: &Server, environment: &Environment, key: &str, variation: &st
     server.upsert_flag(&environment.id, flag);
 }
 
-/// The same, and nobody is told.
-pub fn set_unseen(server: &Server, environment: &Environment, key: &str, variation: &str, later_ms: i64) {
+/// The same, without a push.
+pub fn set_without_push(
+    server: &Server,
+    environment: &Environment,
+    key: &str,
+    variation: &str,
+    later_ms: i64,
+) {
     server.script(|script| script.mute = true);
     set(server, environment, key, variation, later_ms);
     server.script(|script| script.mute = false);

@@ -20,7 +20,7 @@ pub enum Kind {
     NginxStream,
     /// HAProxy that understands HTTP.
     HaproxyHttp,
-    /// nginx without a word on WebSocket: HTTP/1.0 to the agent, and no upgrade.
+    /// nginx without settings for WebSocket: HTTP/1.0 to the agent, and no upgrade.
     NginxBare,
     /// nginx that keeps every answer for a minute, unless the answer forbids it, and says in `X-Cache` where it is from.
     NginxCaching,

@@ -1,4 +1,4 @@
-//! What the agent's process takes of memory, as the system tells it.
+//! The memory of the agent's process, as the system reports it.
 
 use std::fs;
 

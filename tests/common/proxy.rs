@@ -213,5 +213,5 @@ fn read_head(stream: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("no holder panics")
+    mutex.lock().expect("no thread panics with the lock")
 }

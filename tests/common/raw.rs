@@ -52,7 +52,7 @@ pub fn assert_closed(connection: &mut Connection, after: &str) {
     }
 }
 
-/// Checks that an answer is an error of that status, told in one line of JSON; returns what it says.
+/// Checks that an answer is an error of that status, as one line of JSON; returns its text.
 pub fn assert_error(answer: &Response, status: u16) -> String {
     assert_eq!(answer.status, status, "answered {:?}", String::from_utf8_lossy(&answer.body));
     assert_eq!(answer.header("content-type"), Some("application/json; charset=utf-8"));

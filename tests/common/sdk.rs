@@ -30,7 +30,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// As drivers are told.
+    /// The name that drivers know it by.
     pub fn as_str(self) -> &'static str {
         match self {
             Mode::Streaming => "streaming",
@@ -463,7 +463,7 @@ impl Fleet {
         assert!(failures.is_empty(), "step «{step}» failed on {}:\n{}", failures.len(), failures.join("\n"));
     }
 
-    /// Whether there is nobody to test with.
+    /// Whether no SDK is installed.
     pub fn is_empty(&self) -> bool {
         self.sdks.is_empty()
     }

@@ -1,4 +1,4 @@
-//! A server SDK that takes in as little as those of Java and Go do.
+//! A server SDK that accepts as little as those of Java and Go.
 //!
 //! Those two take an item, or a full, only if it is newer than all they have. They ignore a full that is not; on an item
 //! that is not, and on a patch of several items, they close the connection with 1001 and come back. This one fails the
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::SOON;
 use super::agent::Agent;
-use super::dataset::{Environment, Kind, told};
+use super::dataset::{Environment, Kind, item_version_ms};
 use super::ws::{Next, Stream};
 
 /// The names by which the SDKs of Java and Go say who they are.
@@ -55,9 +55,9 @@ impl StrictSdk {
     /// source has not changed since, must not come again.
     pub fn wait_for(&mut self, environment: &Environment) {
         self.source = contents(environment);
-        let wanted = said(&self.source);
+        let wanted = without_versions(&self.source);
         let end = Instant::now() + SOON;
-        while said(&self.items) != wanted {
+        while without_versions(&self.items) != wanted {
             let left = end.saturating_duration_since(Instant::now());
             match self.stream.next_within(left) {
                 Next::Message(message) => self.take(&message),
@@ -65,7 +65,7 @@ impl StrictSdk {
             }
         }
         self.read_all();
-        assert_eq!(said(&self.items), wanted, "{}", self.name);
+        assert_eq!(without_versions(&self.items), wanted, "{}", self.name);
     }
 
     /// Reads what has been sent, until the agent answers a ping.
@@ -111,7 +111,7 @@ impl StrictSdk {
         assert_eq!(message["messageType"], "data-sync", "{message}");
         let data = &message["data"];
         let items = items_of(data["featureFlags"].as_array(), data["segments"].as_array());
-        let newest_ms = items.values().map(told).max().unwrap_or(0);
+        let newest_ms = items.values().map(item_version_ms).max().unwrap_or(0);
         if data["eventType"] == "full" {
             assert!(
                 newest_ms > self.version_ms,
@@ -120,11 +120,11 @@ impl StrictSdk {
                 self.version_ms
             );
             assert!(
-                said(&items) != said(&self.items) || self.arrived != self.source,
+                without_versions(&items) != without_versions(&self.items) || self.arrived != self.source,
                 "{} is sent what it has: {message}",
                 self.name
             );
-            if said(&items) == said(&self.source) {
+            if without_versions(&items) == without_versions(&self.source) {
                 self.arrived = self.source.clone();
             }
             self.items = items;
@@ -142,12 +142,13 @@ impl StrictSdk {
             for (key, item) in &items {
                 let source = self.source.get(key);
                 assert!(
-                    self.items.get(key).map(content) != Some(content(item))
+                    self.items.get(key).map(without_version) != Some(without_version(item))
                         || self.arrived.get(key) != source,
                     "{} is sent what it has: {message}",
                     self.name
                 );
-                if let Some(source) = source.filter(|source| content(source) == content(item)) {
+                if let Some(source) = source.filter(|source| without_version(source) == without_version(item))
+                {
                     self.arrived.insert(key.clone(), source.clone());
                 }
             }
@@ -173,14 +174,14 @@ fn text<'v>(item: &'v Value, name: &str) -> &'v str {
     item[name].as_str().unwrap_or_else(|| panic!("no {name} in {item}"))
 }
 
-/// An item without the version that it is told with.
-fn content(item: &Value) -> Value {
+/// An item without the version that it is sent with.
+fn without_version(item: &Value) -> Value {
     let mut item = item.clone();
     item.as_object_mut().expect("an item").remove("updatedAt");
     item
 }
 
-/// Items without the versions that they are told with.
-fn said(items: &Items) -> Items {
-    items.iter().map(|(key, item)| (key.clone(), content(item))).collect()
+/// Items without the versions that they are sent with.
+fn without_versions(items: &Items) -> Items {
+    items.iter().map(|(key, item)| (key.clone(), without_version(item))).collect()
 }

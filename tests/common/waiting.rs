@@ -80,6 +80,6 @@ impl Agent {
     ///
     /// A reactor that has not yet taken in that the secret is gone still answers, and closes the stream later.
     pub fn wait_refused(&self, secret: &str) -> Option<u16> {
-        wait_until("a new stream is refused", SOON, || Watcher::knock(self, secret).refusal())
+        wait_until("a new stream is refused", SOON, || Watcher::asking(self, secret).refusal())
     }
 }

@@ -1,5 +1,5 @@
-//! A streaming SDK that looks closely at what it is told: it fails the test when something comes twice, goes back in
-//! time, or when it is sent away.
+//! A streaming SDK that checks everything it gets: it fails the test if something comes twice or is older than what it
+//! has, or if its connection is closed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::dataset::Kind;
 use super::server::model::at_ms;
 use super::ws::{Next, Stream};
 
-/// A connection and what its SDK would hold.
+/// A connection and the data that its SDK would have.
 #[derive(Debug)]
 pub struct Watcher {
     stream: Stream,
@@ -23,14 +23,14 @@ pub struct Watcher {
     pub segments: BTreeMap<String, Value>,
     /// The `eventType` of each message so far.
     pub events: Vec<String>,
-    /// Client SDKs are told of a flag whose segment changed also when it comes to the same for their user.
+    /// Client SDKs get a flag whose segment changed even if the result for their user is the same.
     pub may_repeat: bool,
 }
 
 impl Watcher {
     /// A server SDK that has its first full.
     pub fn server(agent: &Agent, secret: &str) -> Self {
-        let mut watcher = Self::knock(agent, secret);
+        let mut watcher = Self::asking(agent, secret);
         watcher.expect_full();
         watcher
     }
@@ -44,8 +44,8 @@ impl Watcher {
         watcher
     }
 
-    /// A server SDK that has asked for its first full.
-    pub fn knock(agent: &Agent, secret: &str) -> Self {
+    /// A server SDK that has asked for its first full, and has no answer yet.
+    pub fn asking(agent: &Agent, secret: &str) -> Self {
         let mut stream = Stream::connect(agent, Kind::Server, secret);
         stream.request_data(0);
         Self::of(stream, None)
@@ -66,7 +66,7 @@ impl Watcher {
         assert_eq!(self.take(), "patch", "after {:?}", self.events);
     }
 
-    /// Takes the next message in; returns its `eventType`.
+    /// Applies the next message; returns its `eventType`.
     pub fn take(&mut self) -> String {
         match self.stream.next_within(SOON) {
             Next::Message(message) => self.apply(&message),
@@ -74,7 +74,7 @@ impl Watcher {
         }
     }
 
-    /// The same; `None` if it is closed instead, which it must not be for good.
+    /// The same; `None` if the connection is closed instead, which must not be for good.
     pub fn try_take(&mut self) -> Option<String> {
         match self.stream.next_within(SOON) {
             Next::Message(message) => Some(self.apply(&message)),
@@ -86,12 +86,12 @@ impl Watcher {
         }
     }
 
-    /// Takes in what has come already.
+    /// Applies the messages that have already arrived.
     pub fn take_what_is_there(&mut self) {
         while self.take_within(Duration::from_millis(1)) {}
     }
 
-    /// Takes in the next message, if one comes in time. A close fails the test.
+    /// Applies the next message, if one comes in time. A close fails the test.
     pub fn take_within(&mut self, within: Duration) -> bool {
         match self.stream.next_within(within) {
             Next::Message(message) => {
@@ -108,7 +108,7 @@ impl Watcher {
         self.user.is_some()
     }
 
-    /// Takes messages in until something holds.
+    /// Applies messages until a condition holds.
     pub fn take_until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
         while !holds(self) {
             match self.stream.next_within(SOON) {
@@ -118,14 +118,14 @@ impl Watcher {
         }
     }
 
-    /// Takes messages in until a flag gives everybody this variation.
+    /// Applies messages until a flag gives everybody this variation.
     pub fn wait_variation(&mut self, key: &str, variation: &str) {
         self.take_until(&format!("{variation} of {key}"), |watcher| {
             watcher.variation(key) == Some(variation)
         });
     }
 
-    /// Takes messages in until a flag is gone.
+    /// Applies messages until a flag is gone.
     pub fn wait_gone(&mut self, key: &str) {
         self.take_until(&format!("the end of {key}"), |watcher| !watcher.flags.contains_key(key));
     }
@@ -141,7 +141,7 @@ impl Watcher {
         id.as_str()
     }
 
-    /// Nothing was sent before now.
+    /// The agent has sent nothing more.
     pub fn expect_nothing_new(&mut self) {
         self.stream.expect_nothing_new();
     }
@@ -155,7 +155,7 @@ impl Watcher {
         }
     }
 
-    /// It is being closed; returns the code.
+    /// Waits for the close; returns the code.
     pub fn expect_close(&mut self, within: Duration) -> Option<u16> {
         self.stream.expect_close(within)
     }
@@ -202,7 +202,7 @@ impl Watcher {
     }
 }
 
-/// Puts an item in its place, where it must be newer than the one there.
+/// Stores an item, which must be newer than the one that it replaces.
 fn newer(items: &mut BTreeMap<String, Value>, item: &Value, name: &str, evaluated: bool, may_repeat: bool) {
     let name = item[name].as_str().expect("a name").to_owned();
     if let Some(have) = items.get(&name) {

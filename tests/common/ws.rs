@@ -102,7 +102,7 @@ impl Stream {
         self.send(&json!({ "messageType": "data-sync", "data": { "timestamp": timestamp, "user": user } }));
     }
 
-    /// What comes next. Control frames are answered and passed over.
+    /// The next message or close. Control frames are answered and skipped.
     pub fn next_within(&mut self, within: Duration) -> Next {
         let end = Instant::now() + within;
         loop {

@@ -211,7 +211,7 @@ fn every_way_to_name_a_room_is_found() {
 }
 
 #[test]
-fn what_is_no_import_is_not_found() {
+fn text_that_is_no_import_is_not_found() {
     for source in [
         "// use crate::serve;",
         "/* use crate::serve; /* nested */ use crate::serve; */",
@@ -238,7 +238,7 @@ fn rooms_of_one_layer_are_apart() {
 }
 
 #[test]
-fn a_room_that_is_not_in_the_table_is_a_fault() {
+fn a_room_that_is_not_in_the_table_is_an_error() {
     assert_eq!(faults_of("attic", "src/attic/mod.rs", 1, "").len(), 1);
 }
 

@@ -146,7 +146,7 @@ impl Connection {
         !self.leaving && self.closed.is_none() && !self.over
     }
 
-    /// Asks with the timestamp of what the SDK holds.
+    /// Asks with the timestamp of the SDK's data.
     pub fn ask(&mut self, rng: &mut Rng) {
         let timestamp = self.sdk.store.version_ms();
         let text = if self.is_client() {
@@ -163,7 +163,7 @@ impl Connection {
         self.send(rng, &text);
     }
 
-    /// Another user logs in: what was held for the other one does not count.
+    /// Another user logs in: the data of the user before does not count.
     pub fn identify(&mut self, rng: &mut Rng, user: usize) {
         if user != self.sdk.user {
             self.sdk.user = user;

@@ -18,7 +18,7 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-/// Seeds of a run that nobody told how many.
+/// Seeds of a run without a given number.
 const SEEDS: u64 = 300;
 /// Seeds of a long run.
 const SEEDS_LONG: u64 = 10_000;
@@ -58,7 +58,7 @@ fn run_one(seed: u64) {
 }
 
 #[test]
-fn every_connection_ends_up_with_what_its_environment_holds() {
+fn every_connection_ends_with_the_data_of_its_environment() {
     match number("SIMULATION_SEED") {
         Some(seed) => run(seed..seed + 1),
         None => run(0..number("SIMULATION_SEEDS").unwrap_or(SEEDS)),
@@ -67,6 +67,6 @@ fn every_connection_ends_up_with_what_its_environment_holds() {
 
 #[test]
 #[ignore = "takes minutes"]
-fn every_connection_ends_up_with_what_its_environment_holds_for_many_seeds() {
+fn every_connection_ends_with_the_data_of_its_environment_for_many_seeds() {
     run(SEEDS..SEEDS + number("SIMULATION_SEEDS").unwrap_or(SEEDS_LONG));
 }

@@ -134,7 +134,7 @@ impl Reactor {
                 return;
             }
             let readable = std::mem::take(&mut wire.readable);
-            // An event tells all that holds at its time.
+            // An event reports everything that is true at its time.
             let also = wire.watched && wire.room() > 0 && rng.percent(80);
             let writable = std::mem::take(&mut wire.writable) || also;
             let closed = wire.in_closed || wire.reset;

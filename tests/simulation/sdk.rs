@@ -90,7 +90,7 @@ fn value_end(text: &str) -> usize {
     panic!("an unfinished value: {text:.100}")
 }
 
-/// What an SDK holds; outlives its connections.
+/// The data of an SDK; outlives its connections.
 #[derive(Clone, Debug, Default)]
 pub struct Store(pub Content);
 

@@ -146,7 +146,7 @@ impl Simulation {
         self.clock_ms.get()
     }
 
-    /// The time at which data is taken in.
+    /// The time at which data is loaded.
     fn moment(&self) -> Moment {
         Moment { steady_ms: self.now_ms() as i64, wall_ms: WALL_MS }
     }
@@ -453,7 +453,7 @@ impl Simulation {
         for (at, reactor) in self.reactors.iter().enumerate() {
             assert_eq!(reactor.server.view().sequence(), snapshot.sequence());
             let here = self.connections.iter().filter(|connection| connection.server == at);
-            // What those asked who are held back is kept for them.
+            // Requests of connections with a token out of time are kept.
             let held = |connection: &Connection| connection.sdk.entrance == Entrance::OutOfTime;
             if snapshot.loaded() && !here.clone().any(held) {
                 assert_eq!(reactor.io.pending_private_bytes(), 0, "memory for what is done");
@@ -534,7 +534,7 @@ impl Simulation {
             }
         }
         self.rest();
-        // Those that are held back are not listened to until their time is over.
+        // Connections with a token out of time are not read until that time is over.
         self.clock_ms.set(self.now_ms() + VERDICT_MS.max(TOKEN_HOLD_MS) + 1000);
         self.rest();
         for reactor in &mut self.reactors {

@@ -1,4 +1,4 @@
-//! A stand-in for a TCP connection with a poller that tells of changes only (as epoll in its edge-triggered form).
+//! A stand-in for a TCP connection with a poller that reports only changes (like epoll in its edge-triggered form).
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use featbit_agent::net::io::Socket;
 
-/// Both directions of a connection, as the two kernels hold them.
+/// Both directions of a connection, as stored by the two kernels.
 #[derive(Debug, Default)]
 pub struct Wire {
     /// Has arrived at the server and is not read yet.
@@ -16,14 +16,14 @@ pub struct Wire {
     pub in_closed: bool,
     /// Written by the server and not read by the client yet.
     pub outbound: VecDeque<u8>,
-    /// How much of that the kernels hold.
+    /// How much of that the kernels store.
     pub capacity: usize,
     pub reset: bool,
     /// The server sends no more.
     pub shut_down: bool,
     /// The server has let go of its socket.
     pub dropped: bool,
-    /// Something happened that the poller will tell: input or its end; room.
+    /// Something happened that the poller will report: input or its end; space.
     pub readable: bool,
     pub writable: bool,
     /// The poller is asked for room.

@@ -30,7 +30,7 @@ pub struct Environment {
     pub segments: Vec<Item>,
 }
 
-/// Items by whether they are segments and by id, as text with their version: what a server SDK has to hold.
+/// Items by whether they are segments and by id, as text with their version: the data that a server SDK must have.
 pub type Content = BTreeMap<(bool, String), (i64, String)>;
 
 /// The whole dump.

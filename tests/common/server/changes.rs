@@ -1,4 +1,4 @@
-//! What FeatBit's users do at the server, and what the server pushes of it: changed flags and segments, once for each
+//! Changes that FeatBit's users make at the server, and the pushes that follow: changed flags and segments, once for each
 //! server secret that the environment had when a connection was opened. Nothing else is pushed.
 
 use serde_json::{Value, json};
@@ -49,17 +49,17 @@ impl Server {
         push(&state, environment_id, &whole);
     }
 
-    /// Deletes a flag. Nobody is told.
+    /// Deletes a flag, without a push.
     pub fn delete_flag(&self, environment_id: &str, key: &str) {
         self.state().model.environment(environment_id).remove_flag(key);
     }
 
-    /// Makes a secret. Nobody is told.
+    /// Makes a secret, without a push.
     pub fn create_secret(&self, environment_id: &str, kind: Kind, number: u8) -> String {
         self.state().model.environment(environment_id).add_secret(kind, number)
     }
 
-    /// Takes a secret away, and returns it. Nobody is told.
+    /// Removes a secret and returns it, without a push.
     pub fn revoke_secret(&self, environment_id: &str, value: &str) -> Value {
         let mut state = self.state();
         let secrets = &mut state.model.environment(environment_id).secrets;
@@ -67,7 +67,7 @@ impl Server {
         secrets.remove(at.unwrap_or_else(|| panic!("no secret {value}")))
     }
 
-    /// Gives a secret back that was taken away. Nobody is told.
+    /// Restores a removed secret, without a push.
     pub fn restore_secret(&self, environment_id: &str, secret: Value) {
         self.state().model.environment(environment_id).secrets.push(secret);
     }
@@ -77,17 +77,17 @@ impl Server {
         self.state().model.environments.push(environment);
     }
 
-    /// Opens an environment to a key. Nobody is told.
+    /// Adds an environment to the scope of a key, without a push.
     pub fn add_to_scope(&self, key: &str, environment_id: &str) {
         self.state().model.scope(key).push(environment_id.to_owned());
     }
 
-    /// Closes an environment to a key. Nobody is told.
+    /// Removes an environment from the scope of a key, without a push.
     pub fn remove_from_scope(&self, key: &str, environment_id: &str) {
         self.state().model.scope(key).retain(|id| id != environment_id);
     }
 
-    /// Makes a key that opens these environments, or changes one. Nobody is told.
+    /// Makes a key with this scope, or changes its scope, without a push.
     pub fn set_key(&self, key: &str, environment_ids: &[&str]) {
         let mut state = self.state();
         state.model.scopes.retain(|(have, _)| have != key);
@@ -95,13 +95,13 @@ impl Server {
         state.model.scopes.push((key.to_owned(), ids));
     }
 
-    /// Takes a key away. Connections that it opened stay.
+    /// Removes a key. Connections that it opened stay.
     pub fn remove_key(&self, key: &str) {
         self.state().model.scopes.retain(|(have, _)| have != key);
     }
 
-    /// Changes the data in another way. Nobody is told.
-    pub fn change_unseen(&self, change: impl FnOnce(&mut Model)) {
+    /// Changes the data in any other way, without a push.
+    pub fn change_without_push(&self, change: impl FnOnce(&mut Model)) {
         change(&mut self.state().model);
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Shared;
-use super::held::{Held, Holding};
+use super::delayed::{Delay, Delayed};
 use super::relay::Relay;
 use super::script::Answer;
 use super::socket::{Incoming, Reader};
@@ -46,7 +46,7 @@ pub fn converse(shared: &Shared, relay: &Arc<Relay>, mut reader: Reader) -> io::
 fn take(shared: &Shared, relay: &Arc<Relay>, message: Incoming) {
     let fault = |what: &str| shared.fault(format!("connection {}: {what}", relay.number));
     if message.payload.len() > MESSAGE_BYTES_MAX || message.frames > PIECES_MAX {
-        // Dropped without a word.
+        // Dropped silently.
         fault(&format!("a message of {} bytes in {} frames", message.payload.len(), message.frames));
         return;
     }
@@ -82,11 +82,11 @@ fn answer(shared: &Shared, relay: &Arc<Relay>, request: Value) {
     // Whoever sees the request and has an answer for the next one must not find it given to this one.
     relay.saw_request(request.clone());
     match next {
-        Answer::Honest => match state.script.holding {
+        Answer::Honest => match state.script.delay {
             None => relay.respond(honest(&state)),
-            Some(holding) => {
-                let answer = (holding == Holding::Old).then(|| honest(&state));
-                state.held.push(Held { relay: Arc::clone(relay), request, answer });
+            Some(delay) => {
+                let answer = (delay == Delay::AsRequested).then(|| honest(&state));
+                state.delayed.push(Delayed { relay: Arc::clone(relay), request, answer });
             }
         },
         Answer::Text(text) => relay.respond(text),

@@ -1,14 +1,14 @@
-//! A stand-in of FeatBit's evaluation server, for agents that follow one. It is written from what is known of the real
-//! server, not from the agent, and `tests/server_standin.rs` holds it against a recorded conversation with the real one.
+//! A stand-in for FeatBit's evaluation server, for tests of agent mode. It is written from what is known of the real
+//! server, not from the agent, and `tests/server_standin.rs` compares it with a recorded conversation of the real one.
 //!
 //! Must not use the library. Plain blocking threads on the loopback: one accepts, two serve each connection.
-//! A test changes the [`model`] by the verbs of [`Server`], as FeatBit's users do, and what the real server would push is
-//! pushed; [`script`] makes it misbehave; [`Relay`] is one streaming connection. What the agent does wrong on the wire is
-//! a fault, and a server that is dropped with faults fails its test.
+//! A test changes the [`model`] with the methods of [`Server`], as FeatBit's users do, and the stand-in pushes what the real
+//! server would push. [`script`] makes it misbehave; [`Relay`] is one streaming connection. Errors of the agent on the
+//! wire are recorded as faults, and a server that is dropped with faults fails its test.
 
 pub mod changes;
 mod converse;
-pub mod held;
+pub mod delayed;
 pub mod model;
 pub mod peer;
 pub mod relay;
@@ -26,7 +26,7 @@ use std::time::Instant;
 use rustls::ServerConfig;
 use socket2::{Domain, Type};
 
-use self::held::{Held, Holding};
+use self::delayed::{Delay, Delayed};
 use self::model::Model;
 use self::relay::Relay;
 use self::script::{Answer, Opening, Register, Script};
@@ -36,12 +36,12 @@ use super::agent::API_KEY;
 use super::dataset::Dataset;
 use super::{SOON, wait_until};
 
-/// A running server. Dropped, it is gone, and faults of its agents fail the test.
+/// A running server. Dropping it ends it; faults of its agents then fail the test.
 #[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
     port: u16,
-    /// Keeps the port from others while the server is away.
+    /// Keeps the port while the server does not listen.
     _placeholder: socket2::Socket,
     accepting: Mutex<Option<Accepting>>,
     lenient: bool,
@@ -53,13 +53,13 @@ struct Accepting {
     thread: JoinHandle<()>,
 }
 
-/// What the threads of a server share.
+/// The state that the threads of a server share.
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
 }
 
-/// What has been and what shall be, under one lock.
+/// What has happened, and the script of what shall happen, under one lock.
 #[derive(Debug, Default)]
 struct State {
     model: Model,
@@ -68,8 +68,8 @@ struct State {
     registrations: Vec<Registration>,
     handshakes: Vec<(Instant, Request)>,
     relays: Vec<Arc<Relay>>,
-    held: Vec<Held>,
-    strays: Vec<String>,
+    delayed: Vec<Delayed>,
+    other_requests: Vec<String>,
     faults: Vec<String>,
     accepted: usize,
     sockets: Vec<Weak<Socket>>,
@@ -105,7 +105,7 @@ pub struct Registration {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no holder panics")
+        self.state.lock().expect("no thread panics with the lock")
     }
 
     fn fault(&self, what: String) {
@@ -132,11 +132,11 @@ impl Server {
             accepting: Mutex::new(None),
             lenient: false,
         };
-        server.come();
+        server.start_listening();
         server
     }
 
-    /// Forgives what is wrong on the wire, for tests that send it on purpose.
+    /// Ignores faults on the wire, for tests that cause them on purpose.
     pub fn lenient(mut self) -> Self {
         self.lenient = true;
         self
@@ -152,7 +152,7 @@ impl Server {
         self.shared.state()
     }
 
-    /// Its port, also while it is away.
+    /// Its port, also while it does not listen.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -167,7 +167,7 @@ impl Server {
         format!("wss://{host}:{}", self.port)
     }
 
-    /// Speaks TLS, or not, on connections to come.
+    /// Uses TLS, or not, on later connections.
     pub fn set_tls(&self, tls: Option<Arc<ServerConfig>>) {
         self.state().tls = tls;
     }
@@ -182,18 +182,20 @@ impl Server {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Refuses connections from now on. Those that are open stay.
-    pub fn leave(&self) {
-        let Some(accepting) = self.accepting.lock().expect("no holder panics").take() else { return };
+    /// Refuses connections from now on. Open ones stay.
+    pub fn stop_listening(&self) {
+        let Some(accepting) = self.accepting.lock().expect("no thread panics with the lock").take() else {
+            return;
+        };
         accepting.stop.store(true, Ordering::Release);
-        // Wakes the thread that accepts; one that has been woken by another is as good.
+        // Wakes the thread that accepts, unless another connection has woken it.
         let _ = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], self.port)));
         accepting.thread.join().expect("the thread that accepts does not panic");
     }
 
-    /// Takes connections again.
-    pub fn come(&self) {
-        let mut accepting = self.accepting.lock().expect("no holder panics");
+    /// Accepts connections again.
+    pub fn start_listening(&self) {
+        let mut accepting = self.accepting.lock().expect("no thread panics with the lock");
         if accepting.is_some() {
             return;
         }
@@ -205,9 +207,9 @@ impl Server {
         *accepting = Some(Accepting { stop, thread });
     }
 
-    /// Dies: refuses connections, and those that are open are reset.
-    pub fn die(&self) {
-        self.leave();
+    /// Refuses connections from now on, and resets the open ones.
+    pub fn crash(&self) {
+        self.stop_listening();
         let sockets: Vec<_> = self.state().sockets.iter().filter_map(Weak::upgrade).collect();
         for socket in &sockets {
             socket.reset();
@@ -222,45 +224,45 @@ impl Server {
         change(&mut self.state().script);
     }
 
-    /// The next registrations are answered so.
+    /// The answers to the next registrations.
     pub fn next_registers(&self, answers: impl IntoIterator<Item = Register>) {
         self.state().script.registers.extend(answers);
     }
 
-    /// This becomes of the next streaming connections.
+    /// What happens to the next streaming connections.
     pub fn next_openings(&self, openings: impl IntoIterator<Item = Opening>) {
         self.state().script.openings.extend(openings);
     }
 
-    /// The next requests for data are answered so.
+    /// The answers to the next requests for data.
     pub fn next_answers(&self, answers: impl IntoIterator<Item = Answer>) {
         self.state().script.answers.extend(answers);
     }
 
-    /// Lets no answer to a request for data go until [`Self::release`].
-    pub fn hold(&self, holding: Holding) {
-        self.state().script.holding = Some(holding);
+    /// Delays every answer to a request for data until [`Self::release`].
+    pub fn delay(&self, delay: Delay) {
+        self.state().script.delay = Some(delay);
     }
 
-    /// How many answers wait.
-    pub fn held(&self) -> usize {
-        self.state().held.len()
+    /// How many answers are delayed.
+    pub fn delayed(&self) -> usize {
+        self.state().delayed.len()
     }
 
-    /// Lets waiting answers go, and holds no more.
+    /// Sends the delayed answers, and delays no more.
     pub fn release(&self) {
         self.release_and(None);
     }
 
-    /// Lets waiting answers go, and holds those to whatever is asked after that.
-    pub fn release_and_hold(&self, holding: Holding) {
-        self.release_and(Some(holding));
+    /// Sends the delayed answers, and delays those to later requests.
+    pub fn release_and_delay(&self, delay: Delay) {
+        self.release_and(Some(delay));
     }
 
-    fn release_and(&self, holding: Option<Holding>) {
+    fn release_and(&self, delay: Option<Delay>) {
         let mut state = self.state();
-        state.script.holding = holding;
-        for Held { relay, request, answer } in std::mem::take(&mut state.held) {
+        state.script.delay = delay;
+        for Delayed { relay, request, answer } in std::mem::take(&mut state.delayed) {
             let answer = answer.unwrap_or_else(|| state.model.answer(&relay.key, &relay.mapped, &request));
             relay.respond(answer);
         }
@@ -281,9 +283,9 @@ impl Server {
         self.state().accepted
     }
 
-    /// Targets of requests to other paths.
-    pub fn strays(&self) -> Vec<String> {
-        self.state().strays.clone()
+    /// The targets of requests to paths that the server does not have.
+    pub fn other_requests(&self) -> Vec<String> {
+        self.state().other_requests.clone()
     }
 
     /// The streaming connections so far, in order.
@@ -301,7 +303,7 @@ impl Server {
         wait_until("an open connection", SOON, || self.open_relays().pop())
     }
 
-    /// How often everything was asked for so far, over all connections.
+    /// How many full syncs were asked for so far, on all connections.
     pub fn fulls(&self) -> usize {
         self.relays().iter().map(|relay| relay.fulls()).sum()
     }
@@ -318,9 +320,9 @@ impl Server {
         relay
     }
 
-    /// Waits until a connection has been asked for everything, and then which environments it is told of: nothing else is
-    /// to come from the agent by itself.
-    pub fn wait_in_touch(&self) {
+    /// Waits for both requests of a first connection: a full sync, and then which environments it covers. The agent sends no
+    /// further request by itself.
+    pub fn wait_synced(&self) {
         wait_until("both requests of a first connection", SOON, || {
             self.relays().iter().any(|relay| relay.requests().len() >= 2).then_some(())
         });
@@ -334,7 +336,7 @@ impl Server {
         })
     }
 
-    /// What agents did wrong on the wire.
+    /// The errors of agents on the wire.
     pub fn faults(&self) -> Vec<String> {
         self.state().faults.clone()
     }
@@ -342,7 +344,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.leave();
+        self.stop_listening();
         for relay in self.relays() {
             relay.cut();
         }
@@ -383,7 +385,7 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener, stop: &AtomicBool) {
         drop(state);
         let shared = Arc::clone(shared);
         std::thread::spawn(move || {
-            // How a connection ends is seen by those that have it.
+            // Tests see on their own side how a connection ends.
             if let Err(error) = serve::serve(&shared, &socket)
                 && let Some(failure) = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>())
             {

@@ -46,7 +46,7 @@ impl Model {
         ids.iter().filter_map(|id| self.environments.iter().find(|have| have.id == *id)).collect()
     }
 
-    /// What a connection is told of as long as it is open: the environment of each server secret.
+    /// The environments whose changes a connection gets as long as it is open: that of each server secret.
     pub fn mapped(&self, key: &str) -> Vec<String> {
         let mut mapped = Vec::new();
         for environment in self.in_scope(key) {
@@ -93,7 +93,7 @@ impl Model {
         }
     }
 
-    /// Gives the flags of an environment that use a segment the time of its change, as the server does without a word.
+    /// Gives the flags of an environment that use a segment the time of its change, as the server does without a push.
     pub fn touch_users_of(environment: &mut Environment, segment: &Value) {
         let id = segment["id"].as_str().expect("a segment has an id");
         for flag in &mut environment.flags {
@@ -109,7 +109,7 @@ pub fn flag_patch(flag: &Value) -> String {
     message(&json!({ "eventType": "patch", "featureFlags": [flag], "segments": [] }).to_string())
 }
 
-/// What FeatBit 6 pushes of a whole environment, unasked, after a recovery.
+/// The full of one environment that FeatBit 6 pushes after a recovery.
 pub fn environment_full(environment: &Environment) -> String {
     let (flags, segments) = (newer(&environment.flags, i64::MIN), newer(&environment.segments, i64::MIN));
     message(&format!(r#"{{"eventType":"full","featureFlags":[{flags}],"segments":[{segments}]}}"#))

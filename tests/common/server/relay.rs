@@ -1,4 +1,4 @@
-//! One streaming connection of a relay agent, as the server sees it: what it said, and what can be done to it.
+//! One streaming connection of an agent, seen from the server: what the agent sent, and what a test can do to it.
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -19,7 +19,7 @@ pub struct Relay {
     pub number: usize,
     /// Its key.
     pub key: String,
-    /// The environments it is told of: one for each server secret when it was opened.
+    /// The environments whose changes it gets: one for each server secret when it was opened.
     pub mapped: Vec<String>,
     /// The request that opened it.
     pub handshake: Request,
@@ -98,11 +98,11 @@ impl Relay {
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().expect("no holder panics")
+        self.seen.lock().expect("no thread panics with the lock")
     }
 
     fn put(&self, out: Out) {
-        if let Some(queue) = self.queue.lock().expect("no holder panics").as_ref() {
+        if let Some(queue) = self.queue.lock().expect("no thread panics with the lock").as_ref() {
             let _ = queue.send(out);
         }
     }
@@ -118,7 +118,7 @@ impl Relay {
         self.seen().requests.iter().map(timestamp).collect()
     }
 
-    /// How often it asked for everything so far.
+    /// How many full syncs it has asked for so far.
     pub fn fulls(&self) -> usize {
         self.timestamps().iter().filter(|&&timestamp| timestamp == 0).count()
     }
@@ -195,12 +195,12 @@ impl Relay {
         self.put(Out::Reset);
     }
 
-    /// Answers and tells it nothing any more, not even pongs of the protocol, and leaves it open.
+    /// Sends nothing any more, not even pongs of the protocol, and leaves it open.
     pub fn silence(&self) {
         self.seen().silent = true;
     }
 
-    /// Writes its messages otherwise from now on.
+    /// Writes its messages in this shape from now on.
     pub fn shape(&self, shape: Shape) {
         self.seen().shape = shape;
     }
@@ -256,7 +256,7 @@ impl Relay {
 
     pub(super) fn has_ended(&self, code: Option<u16>) {
         self.seen().ended.get_or_insert(Ended { code, at: Instant::now() });
-        *self.queue.lock().expect("no holder panics") = None;
+        *self.queue.lock().expect("no thread panics with the lock") = None;
     }
 
     /// Ends it and its threads, whatever they wait for.
@@ -277,7 +277,7 @@ fn write(relay: &Weak<Relay>, socket: &Socket, outs: &Receiver<Out>) {
         }) else {
             return;
         };
-        // A silent peer's bytes are lost on the way; its end is not seen either, unless it is reset.
+        // Nothing of a silent connection arrives, not even its end, unless it is reset.
         if silent && !matches!(out, Out::Reset) {
             continue;
         }

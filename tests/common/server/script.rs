@@ -1,11 +1,11 @@
-//! How the stand-in misbehaves, when a test tells it to. Without a script it behaves as the real server does.
+//! How the stand-in misbehaves if a test scripts it. Without a script it behaves like the real server.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::held::Holding;
+use super::delayed::Delay;
 
-/// What becomes of the calls and connections to come.
+/// What happens to later calls and connections.
 #[derive(Debug, Default)]
 pub struct Script {
     /// The next registrations; each is used once.
@@ -19,12 +19,12 @@ pub struct Script {
     /// The next answers to `data-sync`; each is used once.
     pub answers: VecDeque<Answer>,
     /// Whether answers wait until the test lets them go.
-    pub holding: Option<Holding>,
+    pub delay: Option<Delay>,
     /// Whether changes are kept from everybody.
     pub mute: bool,
     /// How many of the next accepted connections are reset at once.
     pub resets: usize,
-    /// How messages of connections to come are written.
+    /// The shape of messages on later connections.
     pub shape: Shape,
 }
 
@@ -39,7 +39,7 @@ pub enum Register {
     Status(u16),
     /// This status, content type and body.
     Text(u16, &'static str, &'static str),
-    /// These bytes, as from somebody in front of the server.
+    /// These bytes, as from a gateway in front of the server.
     Raw(&'static str),
     /// Somewhere else, with this status.
     Redirect(u16, String),
@@ -60,7 +60,7 @@ pub enum Opening {
     Honest,
     /// It is refused with this status.
     Status(u16),
-    /// It gets these bytes for an answer, as from somebody in front of the server.
+    /// These bytes for an answer, as from a gateway in front of the server.
     Raw(&'static str),
     /// It is sent elsewhere, with this status.
     Redirect(u16, String),

@@ -25,7 +25,7 @@ pub fn serve(shared: &Shared, socket: &Arc<Socket>) -> io::Result<()> {
         let goes_on = if paths.registers.iter().any(is) {
             register(shared, socket, &mut reader, request)?
         } else {
-            shared.state().strays.push(request.target);
+            shared.state().other_requests.push(request.target);
             socket.write_all(&problem(404, "Not Found"))?;
             true
         };

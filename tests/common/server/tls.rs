@@ -47,7 +47,7 @@ impl Tls {
     }
 
     fn session(&self) -> MutexGuard<'_, Session> {
-        self.session.lock().expect("no holder panics")
+        self.session.lock().expect("no thread panics with the lock")
     }
 
     /// Waits for plain bytes; 0 is the end. The lock is not held while it waits.
@@ -93,7 +93,7 @@ impl Session {
             let state = match self.connection.process_new_packets() {
                 Ok(state) => state,
                 Err(error) => {
-                    // The peer is told why.
+                    // The alert says why.
                     let _ = self.flush(tcp);
                     return Err(io::Error::other(error));
                 }
