@@ -1,6 +1,6 @@
 //! Rust source as words and marks: enough to find imports, without compiling.
 
-/// A word or a mark of the source, with its line.
+/// A token of the source, with its line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Token {
     pub text: String,

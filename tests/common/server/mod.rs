@@ -17,9 +17,8 @@ mod serve;
 mod socket;
 pub mod tls;
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -49,7 +48,8 @@ pub struct Server {
 
 #[derive(Debug)]
 struct Accepting {
-    stop: Arc<AtomicBool>,
+    /// The socket that listens.
+    socket: socket2::Socket,
     thread: JoinHandle<()>,
 }
 
@@ -184,12 +184,12 @@ impl Server {
 
     /// Refuses connections from now on. Open ones stay.
     pub fn stop_listening(&self) {
-        let Some(accepting) = self.accepting.lock().expect("no thread panics with the lock").take() else {
-            return;
-        };
-        accepting.stop.store(true, Ordering::Release);
-        // Wakes the thread that accepts, unless another connection has woken it.
-        let _ = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], self.port)));
+        // After a panic this runs in `drop`, where a second one would end the whole test program.
+        let accepting = self.accepting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(accepting) = accepting else { return };
+        // Ends listening, and so the thread that accepts. To close the descriptor is not enough: another test may be just
+        // starting a process, which has a copy of it until the new program runs.
+        accepting.socket.shutdown(Shutdown::Both).expect("the socket listens");
         accepting.thread.join().expect("the thread that accepts does not panic");
     }
 
@@ -201,10 +201,10 @@ impl Server {
         }
         let socket = bound(self.port);
         socket.listen(1024).expect("the port is kept for this server");
-        let (listener, stop) = (TcpListener::from(socket), Arc::new(AtomicBool::new(false)));
-        let (shared, stopped) = (Arc::clone(&self.shared), Arc::clone(&stop));
-        let thread = std::thread::spawn(move || accept(&shared, &listener, &stopped));
-        *accepting = Some(Accepting { stop, thread });
+        let listener = TcpListener::from(socket.try_clone().expect("a descriptor is free"));
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::spawn(move || accept(&shared, &listener));
+        *accepting = Some(Accepting { socket, thread });
     }
 
     /// Refuses connections from now on, and resets the open ones.
@@ -366,11 +366,9 @@ fn bound(port: u16) -> socket2::Socket {
     socket
 }
 
-fn accept(shared: &Arc<Shared>, listener: &TcpListener, stop: &AtomicBool) {
+/// Accepts connections until the socket no longer listens.
+fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
     while let Ok((tcp, _)) = listener.accept() {
-        if stop.load(Ordering::Acquire) {
-            return;
-        }
         let mut state = shared.state();
         let Ok(socket) = Socket::accepted(tcp, state.tls.clone().map(Tls::new)) else { continue };
         let socket = Arc::new(socket);
