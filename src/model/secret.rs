@@ -37,33 +37,45 @@ pub struct SecretDef<'a> {
 }
 
 /// Characters of a secret: two halves of 22.
-pub const SECRET_CHARS: usize = 44;
+pub const SECRET_CHARS: usize = 2 * HALF_CHARS;
 
-/// The environment that a secret's second half encodes: a GUID of .NET's byte order (the first three groups
-/// little endian) in base64url without padding.
+/// Characters of one half: a GUID in base64url without padding.
+pub const HALF_CHARS: usize = 22;
+
+/// The environment that a secret's second half encodes.
 ///
-/// `None` if `value` is not 44 visible ASCII characters, if its second half is no base64 of 16 bytes, or if
-/// it encodes the zero GUID. As in FeatBit (`Secret.TryParse`) the first half is not looked at, `+` and `/`
-/// pass for `-` and `_`, and so do the four bits that 22 characters have beyond 16 bytes, whatever they are.
-pub fn encoded_env_id(value: &str) -> Option<EnvironmentId> {
-    let value = value.as_bytes();
-    if value.len() != SECRET_CHARS || !value.iter().all(u8::is_ascii_graphic) {
-        return None;
-    }
-    let mut bits = 0u128;
-    for (index, digit) in value[SECRET_CHARS / 2..].iter().enumerate() {
-        let digit = u128::from(sextet(*digit)?);
-        // The last character carries two bits of the GUID.
-        bits = if index < 21 { bits << 6 | digit } else { bits << 2 | digit >> 4 };
-    }
-    let [a, b, c, d, e, f, g, h, tail @ ..] = bits.to_be_bytes();
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&[d, c, b, a, f, e, h, g]);
-    bytes[8..].copy_from_slice(&tail);
-    (bits != 0).then(|| EnvironmentId::from_bytes(bytes))
+/// `None` if `value` is not 44 visible ASCII characters, if its second half is no base64 of 16 bytes, or if it encodes
+/// the zero GUID. As in FeatBit (`Secret.TryParse`) the first half is not looked at.
+pub fn encoded_env_id(value: impl AsRef<[u8]>) -> Option<EnvironmentId> {
+    let value: &[u8; SECRET_CHARS] = value.as_ref().as_array()?;
+    let id = decode_env_id(value.last_chunk()?)?;
+    (id != EnvironmentId::from_bytes([0; 16]) && value.iter().all(u8::is_ascii_graphic)).then_some(id)
 }
 
-fn sextet(digit: u8) -> Option<u8> {
+/// The environment that the second half of a secret encodes: a GUID in base64url.
+///
+/// `None` if it is no base64. As in .NET `+` and `/` pass for `-` and `_`, and the four bits that 22 characters have
+/// beyond 16 bytes may be anything.
+pub fn decode_env_id(half: &[u8; HALF_CHARS]) -> Option<EnvironmentId> {
+    let mut bits = 0u128;
+    let (digits, last) = half.split_at(HALF_CHARS - 1);
+    for &digit in digits {
+        bits = bits << 6 | u128::from(sextet(digit)?);
+    }
+    // The last character carries two bits of the GUID.
+    let last = sextet(*last.first()?)?;
+    let bytes = (bits << 2 | u128::from(last >> 4)).to_be_bytes();
+    Some(EnvironmentId::from_bytes(swap_guid_order(bytes)))
+}
+
+/// .NET writes the first three groups of a GUID little endian; the same swap leads there and back.
+pub const fn swap_guid_order(bytes: [u8; 16]) -> [u8; 16] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
+    [d, c, b, a, f, e, h, g, i, j, k, l, m, n, o, p]
+}
+
+/// The value of a digit of base64.
+const fn sextet(digit: u8) -> Option<u8> {
     match digit {
         b'A'..=b'Z' => Some(digit - b'A'),
         b'a'..=b'z' => Some(digit - b'a' + 26),

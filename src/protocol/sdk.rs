@@ -1,10 +1,9 @@
 //! Which SDK is at the other end, as far as that decides what it is sent.
 //!
-//! Must not grow into a list of all SDKs: most take whatever FeatBit's server sends. The others say who they are in
-//! `User-Agent`, or in a field that stands in for it; an SDK that says nothing, or another name, is treated as one of the
-//! many.
+//! Must not grow into a list of all SDKs: most accept whatever FeatBit's server sends. The others give their names in
+//! `User-Agent`, or in a field that stands in for it. An SDK that gives no name, or another one, is treated like most.
 
-/// An SDK that needs something of its own, or one of the many that do not.
+/// An SDK that needs something of its own, or any other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sdk {
     /// `fb-java…`
@@ -43,8 +42,8 @@ impl Sdk {
         NAMES.into_iter().find(|(name, _)| begins(name)).map(|(_, sdk)| sdk)
     }
 
-    /// Whether it takes no notice of a close frame, and of nothing that comes after it, until its own next ping fails.
-    /// At the end of TCP without a close frame it comes back at once.
+    /// Whether it ignores a close frame, and all that comes after it, until its own next ping fails. When TCP ends without
+    /// a close frame, it connects again at once.
     pub fn waits_after_close(self) -> bool {
         match self {
             Sdk::Java => true,

@@ -1,16 +1,14 @@
 //! Environment secrets as SDKs present them.
 //!
-//! Must not know which secrets exist: the shape is checked here, existence where the data is.
+//! Must not know which secrets exist: the form is checked here, existence where the data is.
 
 use std::fmt;
 
 use crate::model::environment_id::EnvironmentId;
+use crate::model::secret::{HALF_CHARS, SECRET_CHARS, decode_env_id, encoded_env_id, swap_guid_order};
 
 /// The length of a secret, in bytes.
-pub const SECRET_BYTES: usize = 44;
-
-/// Characters of one half: a GUID in base64url without padding.
-const HALF: usize = 22;
+pub const SECRET_BYTES: usize = SECRET_CHARS;
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -19,24 +17,23 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 pub struct Secret([u8; SECRET_BYTES]);
 
 impl Secret {
-    /// Takes any text of 44 visible ASCII characters whose last 22 stand for a GUID that is not zero: FeatBit looks
-    /// at nothing else. `None` for every other text.
+    /// Accepts any text of 44 visible ASCII characters whose last 22 encode a GUID that is not zero: FeatBit checks
+    /// nothing else. `None` for every other text.
     pub fn parse(text: &str) -> Option<Self> {
         Self::from_bytes(*text.as_bytes().as_array()?)
     }
 
     /// As [`Secret::parse`], from the bytes of the text.
     pub(super) fn from_bytes(bytes: [u8; SECRET_BYTES]) -> Option<Self> {
-        let id = decode_guid(&bytes)?;
-        (id != [0; 16] && bytes.iter().all(u8::is_ascii_graphic)).then_some(Self(bytes))
+        encoded_env_id(bytes).map(|_| Self(bytes))
     }
 
-    /// Makes the secret of an environment, whose first half is 16 bytes of anybody's choice.
+    /// The secret of an environment with these 16 bytes as its first half.
     pub fn build(first_half: [u8; 16], environment: EnvironmentId) -> Self {
         let mut bytes = [0; SECRET_BYTES];
-        let (first, second) = bytes.split_at_mut(HALF);
+        let (first, second) = bytes.split_at_mut(HALF_CHARS);
         encode_guid(&first_half, first);
-        encode_guid(&swap_order(*environment.as_bytes()), second);
+        encode_guid(&swap_guid_order(*environment.as_bytes()), second);
         Self(bytes)
     }
 
@@ -48,7 +45,8 @@ impl Secret {
 
     /// The environment that the secret says it opens.
     pub fn environment_id(&self) -> EnvironmentId {
-        EnvironmentId::from_bytes(swap_order(decode_guid(&self.0).unwrap_or_default()))
+        // Every way to make a secret checks that its second half can be decoded.
+        self.0.last_chunk().and_then(decode_env_id).unwrap_or(EnvironmentId::from_bytes([0; 16]))
     }
 }
 
@@ -59,24 +57,6 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// .NET writes the first three groups of a GUID little-endian; the same swap leads there and back.
-const fn swap_order(bytes: [u8; 16]) -> [u8; 16] {
-    let [a, b, c, d, e, f, g, h, rest @ ..] = bytes;
-    let [i, j, k, l, m, n, o, p] = rest;
-    [d, c, b, a, f, e, h, g, i, j, k, l, m, n, o, p]
-}
-
-/// The second half of a secret as bytes, in .NET's order. Bits beyond the 128 are not looked at, as in .NET.
-fn decode_guid(secret: &[u8; SECRET_BYTES]) -> Option<[u8; 16]> {
-    let mut guid = 0u128;
-    let (digits, last) = secret[HALF..].split_at(HALF - 1);
-    for &digit in digits {
-        guid = guid << 6 | u128::from(base64_value(digit)?);
-    }
-    let last = base64_value(*last.first()?)?;
-    Some((guid << 2 | u128::from(last >> 4)).to_be_bytes())
-}
-
 /// `into` has room for 22 characters.
 fn encode_guid(guid: &[u8; 16], into: &mut [u8]) {
     let bits = u128::from_be_bytes(*guid);
@@ -84,18 +64,6 @@ fn encode_guid(guid: &[u8; 16], into: &mut [u8]) {
         // 21 characters of 6 bits, then the last 2 bits followed by zeros.
         let value = if index < 21 { bits >> (122 - 6 * index) } else { bits << 4 };
         *character = ALPHABET[(value & 63) as usize];
-    }
-}
-
-/// Base64 in the URL's alphabet; .NET's own two characters are taken as well.
-const fn base64_value(character: u8) -> Option<u8> {
-    match character {
-        b'A'..=b'Z' => Some(character - b'A'),
-        b'a'..=b'z' => Some(character - b'a' + 26),
-        b'0'..=b'9' => Some(character - b'0' + 52),
-        b'-' | b'+' => Some(62),
-        b'_' | b'/' => Some(63),
-        _ => None,
     }
 }
 

@@ -63,10 +63,10 @@ impl TokenFault {
     }
 }
 
-/// Takes a token apart, as the evaluation server does; blank groups of digits count as 0.
+/// Decodes a token as the evaluation server does; blank groups of digits count as 0.
 ///
-/// The server pads a secret that is too short with `=`, which never makes a well-formed one: so no shorter one is
-/// taken here.
+/// The server pads a secret that is too short with `=`, which never makes a well-formed one. So a shorter one is
+/// refused here.
 pub fn decode(token: &str) -> Result<Token, TokenFault> {
     let (header, payload) = token.as_bytes().split_at_checked(HEADER_BYTES).ok_or(TokenFault::Short)?;
     let (position, length) = header.split_at(3);

@@ -2,7 +2,7 @@
 //!
 //! Must not keep or show a user: it makes the packed form and forgets the text. As in the original, names of
 //! properties are compared in either case, unknown ones are ignored, the last of several wins, and nothing but a
-//! string (or null) is taken for a string.
+//! string (or null) counts as a string.
 
 use std::borrow::Cow;
 
@@ -47,7 +47,7 @@ pub fn parse_http(body: &[u8], properties_max: usize) -> Result<User, UserFault>
     draft.finish()
 }
 
-/// Reads the value that comes next, whatever it is, and says why it is no valid user.
+/// Reads the value that comes next, whatever it is: a user, or why it is none.
 pub(super) fn read(
     cursor: &mut Cursor<'_>,
     properties_max: usize,
@@ -106,7 +106,7 @@ impl<'t> Draft<'t> {
     }
 }
 
-/// Null is as good as none, and so is a null among the properties.
+/// Null counts as no properties, and a null among the properties is skipped.
 fn properties<'t>(cursor: &mut Cursor<'t>, max: usize) -> Result<Vec<Property<'t>>, UserFault> {
     let mut properties = Vec::new();
     if cursor.null()? {
