@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
-use super::definition::{Key, find, normalize};
+use super::definition::Key;
 use super::fault::{Fault, Origin};
 use super::listen;
-use super::source::{Raw, is_kestrel};
+use super::names::{find, list_element, normalize};
+use super::raw::{Raw, is_kestrel};
 use super::suggest;
 use super::table::DEFINITIONS;
 use super::value;
@@ -64,14 +65,6 @@ pub(super) fn collect(raw: &mut Raw, environment: &[(OsString, OsString)]) {
             choose(raw, definition.key, proposals);
         }
     }
-}
-
-/// `Cors__Origins__0`: the setting and the place in its list.
-pub(super) fn list_element(normalized: &str) -> Option<(super::definition::Found, u32)> {
-    let (name, index) = normalized.rsplit_once(':')?;
-    let index = index.parse().ok()?;
-    let found = find(name, false)?;
-    found.key.definition().kind.list_separator().map(|_| (found, index))
 }
 
 fn join_elements(proposals: &mut BTreeMap<usize, Vec<Proposal>>, elements: BTreeMap<(usize, u32), Proposal>) {

@@ -8,12 +8,11 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::definition::{find, normalize};
-use super::environment::list_element;
 use super::fault::{Fault, Origin};
 use super::json::{self, Broken, Entry};
 use super::listen;
-use super::source::{Raw, is_kestrel};
+use super::names::{find, list_element, normalize};
+use super::raw::{Raw, is_kestrel};
 use super::suggest;
 use super::table::DEFINITIONS;
 
@@ -196,17 +195,11 @@ fn flatten_toml_value(
 mod tests {
     use super::*;
     use crate::config::Key;
-    use crate::config::source::Inputs;
-    use std::path::PathBuf;
 
     fn read(name: &str, text: &str) -> Raw {
-        let text = text.as_bytes().to_vec();
-        Raw::collect(&Inputs {
-            command_line: Vec::new(),
-            config_file: Some(PathBuf::from(name)),
-            environment: Vec::new(),
-            read: &move |_| Ok(text.clone()),
-        })
+        let mut raw = Raw::default();
+        collect(&mut raw, Path::new(name), text.as_bytes());
+        raw
     }
 
     fn values_of(raw: &Raw) -> Vec<(&'static str, String)> {

@@ -5,8 +5,8 @@
 //! Files are read through a function that the caller passes.
 //!
 //! One [table] defines every setting; the parser, `--help`, `docs/configuration.md` and `check` are made
-//! from it. The way of a value: [`source`] collects what was given and where ([`source::Raw`]), highest
-//! precedence last; [`settings`] turns that into [`Settings`] and collects every [`Fault`] on the way.
+//! from it. The way of a value: [`source`] collects what was given and where (`raw`), highest precedence
+//! last; `validate` turns that into [`Settings`] and collects every [`Fault`] on the way.
 
 pub mod definition;
 pub mod docs;
@@ -17,6 +17,9 @@ pub mod files;
 mod json;
 pub mod key_files;
 pub mod listen;
+pub mod names;
+mod origins;
+mod raw;
 mod relay_keys;
 pub mod settings;
 pub mod source;
@@ -26,18 +29,16 @@ pub mod table;
 mod tests;
 pub mod uri;
 mod validate;
-mod validate_dial;
-mod validate_listen;
-mod validate_upstream;
 pub mod value;
 
 pub use definition::{Definition, Key, Kind, Section};
 pub use fault::{Fault, Origin, Rejected};
 pub use listen::{Listen, ListenAddress, Scheme};
+pub use origins::Origins;
 pub use settings::{
     Access, CertificateFiles, ClientCertificate, Cors, DataFile, Dial, Effective, Events, KeyFiles,
-    KeyPairFiles, Limits, Log, LogFormat, Mode, Origins, Polling, ProxyChoice, RelayKey, Secret, Settings,
-    Streaming, Tls, Upstream,
+    KeyPairFiles, Limits, Log, LogFormat, Mode, Polling, ProxyChoice, RelayKey, Secret, Settings, Streaming,
+    Tls, Upstream,
 };
 pub use source::Inputs;
 pub use table::DEFINITIONS;

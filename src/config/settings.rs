@@ -11,6 +11,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::fault::Origin;
 use super::listen::Listen;
+use super::origins::Origins;
 use super::uri::AbsoluteUri;
 
 /// Everything the agent was told, checked.
@@ -296,15 +297,6 @@ pub struct Cors {
     pub origins: Origins,
     /// How long the answer to a preflight request may be remembered.
     pub max_age: Duration,
-}
-
-/// Which origins may call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origins {
-    /// All.
-    Any,
-    /// These, in lower case, such as `https://shop.example`.
-    List(Vec<String>),
 }
 
 /// Bounds of time and memory.

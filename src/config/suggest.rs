@@ -2,7 +2,7 @@
 //!
 //! Must not decide what is an error; it only compares spellings.
 
-use super::definition::normalize;
+use super::names::normalize;
 use super::table::DEFINITIONS;
 
 /// The setting whose name is spelt nearly like `name`, whatever the case and the separators.

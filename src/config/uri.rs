@@ -1,10 +1,9 @@
-//! URIs of servers and origins of pages.
+//! URIs of servers.
 //!
 //! Must not resolve a name, and must not show a user, a password or a query.
 
 use std::fmt;
 
-use super::settings::Origins;
 use super::value::{Unfit, unfit};
 
 /// An absolute URI of a server.
@@ -133,34 +132,6 @@ pub(super) fn parse_uri(text: &str, schemes: &[&str]) -> Result<AbsoluteUri, Unf
     Ok(AbsoluteUri { text: text.to_string(), scheme_len: scheme.len(), host: host.to_string(), port })
 }
 
-/// Parses `*`, or origins separated by commas.
-pub(super) fn parse_origins(text: &str) -> Result<Origins, Unfit> {
-    let remedy = "Write `*`, or origins such as https://shop.example, separated by commas";
-    let mut list = Vec::new();
-    for origin in text.split(',').map(str::trim).filter(|origin| !origin.is_empty()) {
-        if origin == "*" {
-            return Ok(Origins::Any);
-        }
-        let origin = origin.strip_suffix('/').unwrap_or(origin).to_ascii_lowercase();
-        if origin != "null" && !is_origin(&origin) {
-            return Err(unfit("holds what is no origin", remedy));
-        }
-        if !list.contains(&origin) {
-            list.push(origin);
-        }
-    }
-    if list.is_empty() { Err(unfit("holds no origin", remedy)) } else { Ok(Origins::List(list)) }
-}
-
-/// Whether a browser could send this: a scheme and a host, maybe a port, and nothing else. Hosts are sent in ASCII.
-fn is_origin(text: &str) -> bool {
-    let Some((scheme, host)) = text.split_once("://") else { return false };
-    scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
-        && !host.is_empty()
-        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,26 +172,6 @@ mod tests {
     }
 
     #[test]
-    fn origins_have_no_path_and_no_pattern() {
-        assert_eq!(parse_origins("null").unwrap(), Origins::List(vec!["null".into()]));
-        for text in ["", ",", "shop.example", "https://", "https://a/b", "https://*.a", "https://u@a"] {
-            assert!(parse_origins(text).is_err(), "{text}");
-        }
-    }
-
-    /// What went wrong: whatever stood before `://` was taken for a scheme.
-    #[test]
-    fn an_origin_has_a_scheme_and_an_ascii_host() {
-        for text in ["htu:p@htp://a", "://a", "1a://a", "a b://c", "https://a\tb", "https://münchen.example"]
-        {
-            assert!(parse_origins(text).is_err(), "{text}");
-        }
-        for text in ["https://shop.example:8443", "http://[::1]:80", "chrome-extension://abc", "HTTPS://A/"] {
-            assert!(parse_origins(text).is_ok(), "{text}");
-        }
-    }
-
-    #[test]
     fn passwords_and_queries_in_uris_are_masked() {
         for (uri, expected) in [
             ("ws://host:5100", "ws://host:5100"),
@@ -245,7 +196,6 @@ mod tests {
         fn no_text_makes_it_panic(text in "\\PC{0,32}") {
             for text in [text.clone(), format!("ws://{text}"), format!("ws://[{text}")] {
                 let _ = parse_uri(&text, &["ws"]);
-                let _ = parse_origins(&text);
                 let _ = masked_uri(&text);
             }
         }

@@ -2,12 +2,12 @@
 //!
 //! Must not read the files: what is in them is checked by who uses them.
 
-use super::definition::Key;
-use super::fault::Fault;
-use super::settings::{Dial, KeyPairFiles, ProxyChoice};
-use super::uri::AbsoluteUri;
-use super::validate::Check;
-use super::value::{Unfit, unfit};
+use super::check::Check;
+use crate::config::definition::Key;
+use crate::config::fault::Fault;
+use crate::config::settings::{Dial, KeyPairFiles, ProxyChoice};
+use crate::config::uri::AbsoluteUri;
+use crate::config::value::{Unfit, unfit};
 
 impl Check<'_> {
     pub(super) fn dial(&mut self) -> Dial {

@@ -2,28 +2,33 @@
 //!
 //! Must not stop at the first error, nor show the value of a secret.
 
-use std::io;
+mod check;
+mod dial;
+mod keys;
+mod listen;
+mod upstream;
+
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use tracing::level_filters::LevelFilter;
 
-use super::definition::{Key, Kind};
+use super::definition::{Definition, Key, Kind};
 use super::fault::{Fault, Rejected};
 use super::files;
-use super::key_files;
 use super::listen::Listen;
-use super::relay_keys;
+use super::origins::{Origins, parse_origins};
+use super::raw::Raw;
 use super::settings::{
-    Access, Cors, DataFile, Effective, Events, KeyFiles, Limits, Log, LogFormat, Mode, Origins, Polling,
-    RelayKey, Secret, Settings, Streaming,
+    Access, Cors, DataFile, Effective, Events, KeyFiles, Limits, Log, LogFormat, Mode, Polling, Settings,
+    Streaming,
 };
-use super::source::{Inputs, Raw};
+use super::source::{self, Inputs};
 use super::table::DEFINITIONS;
-use super::uri::{AbsoluteUri, masked_to_the_last_at, masked_uri, parse_origins, parse_uri};
-use super::validate_listen::Wanted;
-use super::value::{self, Unfit, unfit};
+use super::uri::AbsoluteUri;
+use super::value::{self, unfit};
+use check::{Check, shown};
+use listen::Wanted;
 
 /// Usable settings and the warnings met on the way.
 #[derive(Clone, Debug)]
@@ -39,7 +44,7 @@ pub struct Loaded {
 /// # Errors
 /// All faults of all sources at once.
 pub fn load(inputs: &Inputs<'_>) -> Result<Loaded, Rejected> {
-    let mut check = Check { raw: Raw::collect(inputs), read: inputs.read };
+    let mut check = Check { raw: source::collect(inputs), read: inputs.read };
     let mut settings = check.settings();
     settings.effective = check.effective();
     let Raw { faults, warnings, .. } = check.raw;
@@ -51,7 +56,7 @@ pub fn load(inputs: &Inputs<'_>) -> Result<Loaded, Rejected> {
 /// # Errors
 /// The faults of `Urls`.
 pub fn listening(inputs: &Inputs<'_>) -> Result<Vec<Listen>, Rejected> {
-    let mut check = Check { raw: Raw::collect(inputs), read: inputs.read };
+    let mut check = Check { raw: source::collect(inputs), read: inputs.read };
     check.raw.faults.clear();
     match check.listen() {
         Some(wanted) => Ok(wanted.into_iter().map(|(listen, _)| listen).collect()),
@@ -64,7 +69,7 @@ pub fn listening(inputs: &Inputs<'_>) -> Result<Vec<Listen>, Rejected> {
 /// # Errors
 /// The faults of those settings, and of the sources as such.
 pub fn access(inputs: &Inputs<'_>) -> Result<(Access, Vec<Fault>), Rejected> {
-    let mut check = Check { raw: Raw::collect(inputs), read: inputs.read };
+    let mut check = Check { raw: source::collect(inputs), read: inputs.read };
     let access = check.access();
     let Raw { faults, warnings, .. } = check.raw;
     match access {
@@ -85,11 +90,6 @@ impl Settings {
             Inputs { command_line: Vec::new(), config_file: None, environment, read: &files::read_small };
         load(&inputs).map(|loaded| loaded.settings)
     }
-}
-
-pub(super) struct Check<'a> {
-    pub(super) raw: Raw,
-    read: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
 }
 
 impl Check<'_> {
@@ -184,11 +184,6 @@ impl Check<'_> {
         self.parsed(Key::Mode, value::mode)
     }
 
-    /// Whether a value was given, right or wrong: a wrong one is not missing too.
-    pub(super) fn tried(&self, key: Key) -> bool {
-        self.raw.given(key).is_some()
-    }
-
     fn offline_mode(&mut self, data_file: bool) -> Mode {
         let api_key = self.tried(Key::ApiKey) || self.tried(Key::ApiKeyFile);
         if !data_file && !api_key {
@@ -239,56 +234,6 @@ impl Check<'_> {
     }
 
     // Settings with a form of their own.
-
-    pub(super) fn api_key(&mut self) -> Option<Secret> {
-        if let Some(content) = self.content_instead_of(Key::ApiKeyFile, Key::ApiKey)? {
-            return self.fitting(Key::ApiKeyFile, key_files::api_key(&content));
-        }
-        let text = self.text(Key::ApiKey)?;
-        let fits = key_files::one_key(&text).map(|()| Secret::new(text));
-        self.fitting(Key::ApiKey, fits)
-    }
-
-    fn relay_keys(&mut self, api_key: Option<&Secret>) -> Vec<RelayKey> {
-        let (from, keys) = match self.content_instead_of(Key::RelayKeysFile, Key::RelayKeys) {
-            None => return Vec::new(),
-            Some(Some(content)) => (Key::RelayKeysFile, key_files::relay_keys(&content, api_key)),
-            Some(None) => match self.text(Key::RelayKeys) {
-                Some(text) => (Key::RelayKeys, relay_keys::parse(&text, api_key)),
-                None => return Vec::new(),
-            },
-        };
-        keys.unwrap_or_else(|unfits| {
-            for unfit in unfits {
-                self.fitting::<()>(from, Err(unfit));
-            }
-            Vec::new()
-        })
-    }
-
-    /// The content of the file that `file` names, which stands in the place of `text`: `Some(None)` if it names none, and
-    /// `None` if it cannot be used, which has been told.
-    fn content_instead_of(&mut self, file: Key, text: Key) -> Option<Option<Vec<u8>>> {
-        let Some(path) = self.text(file) else { return Some(None) };
-        let remedy = "Name a readable file that holds it alone";
-        let problem = match (self.read)(Path::new(&path)) {
-            _ if self.tried(text) => {
-                unfit(format!("is given beside {}", text.definition().name), "Keep one of the two")
-            }
-            Ok(content) => return Some(Some(content)),
-            Err(error) => unfit(format!("cannot read {path}: {error}"), remedy),
-        };
-        self.fitting(file, Err(problem))
-    }
-
-    /// A value of `key`; `None` if it does not fit, which is told without the value.
-    fn fitting<T>(&mut self, key: Key, fits: Result<T, Unfit>) -> Option<T> {
-        fits.map_err(|Unfit { problem, remedy }| {
-            let (name, origin) = (key.definition().name, self.raw.origin(key));
-            self.raw.faults.push(Fault::at(name, origin, problem, remedy));
-        })
-        .ok()
-    }
 
     fn data_file(&mut self) -> Option<DataFile> {
         self.stamp();
@@ -358,56 +303,8 @@ impl Check<'_> {
         .unwrap_or(LogFormat::Text)
     }
 
-    // The common forms.
-
-    pub(super) fn text(&self, key: Key) -> Option<String> {
-        self.raw.given(key).map(|given| given.value.clone())
-    }
-
-    fn flag(&mut self, key: Key) -> bool {
-        self.parsed(key, value::flag).unwrap_or_default()
-    }
-
-    pub(super) fn count(&mut self, key: Key) -> usize {
-        let Kind::Count { min, max } = key.definition().kind else { return 0 };
-        let count = self.parsed(key, |text| value::count(text, min, max));
-        count.and_then(|count| usize::try_from(count).ok()).unwrap_or_default()
-    }
-
-    pub(super) fn bytes(&mut self, key: Key) -> u64 {
-        let Kind::Bytes { min, max } = key.definition().kind else { return 0 };
-        self.parsed(key, |text| value::bytes(text, min, max)).unwrap_or_default()
-    }
-
-    pub(super) fn duration(&mut self, key: Key) -> Duration {
-        let Kind::Duration { unit, min_ms, zero } = key.definition().kind else { return Duration::ZERO };
-        self.parsed(key, |text| value::duration(text, unit, min_ms, zero)).unwrap_or_default()
-    }
-
-    pub(super) fn uri(&mut self, key: Key) -> Option<AbsoluteUri> {
-        self.raw.given(key)?;
-        let Kind::Uri(schemes) = key.definition().kind else { return None };
-        self.parsed(key, |text| parse_uri(text, schemes))
-    }
-
-    /// What was given for `key`, or else its default, through `parse`. `None` is an error already told.
-    pub(super) fn parsed<T>(&mut self, key: Key, parse: impl FnOnce(&str) -> Result<T, Unfit>) -> Option<T> {
-        let definition = key.definition();
-        let text = self.raw.given(key).map_or(definition.default, |given| given.value.as_str());
-        match parse(text) {
-            Ok(value) => Some(value),
-            Err(unfit) => {
-                let shown = shown(definition.kind, text);
-                let problem = format!("{shown:?} {}", unfit.problem);
-                let origin = self.raw.origin(key);
-                self.raw.faults.push(Fault::at(definition.name, origin, problem, unfit.remedy));
-                None
-            }
-        }
-    }
-
     fn effective(&self) -> Vec<Effective> {
-        let line = |definition: &super::Definition| {
+        let line = |definition: &Definition| {
             let given = self.raw.given(definition.key).map(|given| given.value.as_str());
             let value = match given {
                 None => with_unit(definition.kind, &definition.default_text().replace('`', "")),
@@ -433,19 +330,4 @@ fn with_unit(kind: Kind, text: &str) -> String {
         },
         _ => text.to_string(),
     }
-}
-
-/// `text` as it may be shown: without passwords, and not longer than a line.
-pub(super) fn shown(kind: Kind, text: &str) -> String {
-    let text = match kind {
-        Kind::Secret => "****".to_string(),
-        Kind::Uri(_) => masked_uri(text),
-        Kind::Proxy => masked_to_the_last_at(text),
-        Kind::Urls => text.split(';').map(masked_uri).collect::<Vec<_>>().join(";"),
-        _ => text.to_string(),
-    };
-    if text.chars().count() <= 120 {
-        return text;
-    }
-    text.chars().take(120).chain(['…']).collect()
 }

@@ -2,11 +2,11 @@
 //!
 //! Must not look at anything that other modes need as well.
 
-use super::definition::Key;
-use super::fault::Fault;
-use super::settings::{Access, Mode, Secret, Upstream};
-use super::uri::AbsoluteUri;
-use super::validate::Check;
+use super::check::Check;
+use crate::config::definition::Key;
+use crate::config::fault::Fault;
+use crate::config::settings::{Access, Mode, Secret, Upstream};
+use crate::config::uri::AbsoluteUri;
 
 impl Check<'_> {
     /// How a server is reached; `None` with faults if that is not said.

@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use super::definition::{Key, Kind};
-use super::fault::{Fault, Origin};
-use super::listen::{self, Listen, Scheme};
-use super::settings::{CertificateFiles, ClientCertificate, KeyPairFiles, Tls};
-use super::source::Given;
-use super::validate::{Check, shown};
-use super::value::{Unfit, unfit};
+use super::check::{Check, shown};
+use crate::config::definition::{Key, Kind};
+use crate::config::fault::{Fault, Origin};
+use crate::config::listen::{self, Listen, Scheme};
+use crate::config::raw::Given;
+use crate::config::settings::{CertificateFiles, ClientCertificate, KeyPairFiles, Tls};
+use crate::config::value::{Unfit, unfit};
 
 /// An address to listen on, and the certificate that it names for itself.
 pub(super) type Wanted = (Listen, Option<CertificateFiles>);
