@@ -13,14 +13,12 @@ use std::sync::{Arc, Weak};
 use memchr::memmem::Finder;
 
 use super::condition::{Attribute, Condition, Order, Test};
-use super::flag::Flag;
 use super::keys::KeySet;
 use super::number;
 use super::pattern::{Pattern, PatternUsage, RegexLimits, TOO_LARGE};
 use super::segment::{Segment, SegmentSlots};
 use super::text::TextBuilder;
 use crate::model::dataset::Finding;
-use crate::model::flag::FlagDef;
 use crate::model::segment::{Condition as ConditionDef, SegmentDef};
 
 /// The properties that make a condition ask for segments. FeatBit decides by the property; `op` is not looked at.
@@ -75,11 +73,6 @@ impl Compiler {
     /// will be gone.
     pub fn begin_change(&mut self) {
         self.fresh_bytes = 0;
-    }
-
-    /// Compiles a flag; segments that it refers to get slots.
-    pub fn flag(&mut self, def: &FlagDef<'_>, findings: &mut Vec<Finding>) -> Flag {
-        Flag::compile(self, def, findings)
     }
 
     /// Compiles a segment. Does not give it a slot: only references and `slots.slot` do.
@@ -305,7 +298,7 @@ mod tests {
         let mut place = Place { rule: 3, condition: 0, findings: &mut findings };
         compiler.conditions(&[def], &mut texts, &mut conditions, Some(&mut Vec::new()), &mut place);
         let user = User::new("key", None, &[("p", Some(text)), ("p", Some("second")), ("q", None)]).unwrap();
-        (conditions[0].holds(&user, &texts.finish(), segments), findings)
+        (conditions[0].holds(&user, &texts.finish(), |slot| segments.contain(slot, &user)), findings)
     }
 
     #[test]

@@ -10,7 +10,6 @@ use memchr::memmem::Finder;
 use super::keys::KeySet;
 use super::number;
 use super::pattern::Pattern;
-use super::segment::Segments;
 use super::text::{Text, TextBuilder};
 use crate::model::user::User;
 
@@ -106,11 +105,11 @@ pub(super) enum Order {
 }
 
 impl Condition {
-    /// Whether the condition holds for `user`. `arena` is the one it was compiled into.
-    pub(super) fn holds(&self, user: &User, arena: &str, segments: &Segments) -> bool {
+    /// Whether the condition holds for `user`. `arena` is the one it was compiled into; `in_segment` says whether the
+    /// user is in the segment of a slot.
+    pub(super) fn holds(&self, user: &User, arena: &str, in_segment: impl Fn(u32) -> bool) -> bool {
         if let Test::InSegments { slots, positive } = &self.test {
-            let within = |slot: &u32| segments.get(*slot).is_some_and(|segment| segment.contains(user));
-            return slots.iter().any(within) == *positive;
+            return slots.iter().any(|slot| in_segment(*slot)) == *positive;
         }
         self.attribute.of(user, arena).is_some_and(|value| self.test.holds(value, arena))
     }

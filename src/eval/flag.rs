@@ -261,10 +261,11 @@ impl Flag {
         if let Some(variation) = self.targets.find(user.key_id()) {
             return settled(variation, Fixed::Targeted, self.include_all);
         }
+        let in_segment = |slot| segments.contain(slot, user);
         for (number, rule) in self.rules.iter().enumerate() {
             let conditions =
                 self.conditions.get(rule.conditions.start as usize..rule.conditions.end as usize);
-            let holds = |condition: &Condition| condition.holds(user, &self.arena, segments);
+            let holds = |condition: &Condition| condition.holds(user, &self.arena, in_segment);
             if conditions.is_some_and(|conditions| conditions.iter().all(holds)) {
                 return self.roll_out(&rule.rollout, user, Reason::Rule(number as u32));
             }
@@ -306,8 +307,9 @@ impl Flag {
     }
 }
 
-impl Flag {
-    pub(super) fn compile(compiler: &mut Compiler, def: &FlagDef<'_>, findings: &mut Vec<Finding>) -> Self {
+impl Compiler {
+    /// Compiles a flag; segments that it refers to get slots.
+    pub fn flag(&mut self, def: &FlagDef<'_>, findings: &mut Vec<Finding>) -> Flag {
         let mut texts = TextBuilder::default();
         // Where several variations share an id, the first one is meant.
         let variation = |id: &str| def.variations.iter().position(|one| one.id == id).map(|at| at as u32);
@@ -318,7 +320,7 @@ impl Flag {
         for (number, rule) in def.rules.iter().enumerate() {
             let mut place = Place { rule: number, condition: 0, findings };
             rules.push(Rule {
-                conditions: compiler.conditions(
+                conditions: self.conditions(
                     &rule.conditions,
                     &mut texts,
                     &mut conditions,
@@ -336,7 +338,7 @@ impl Flag {
             (false, false) => Switch::Disabled(variation(def.disabled_variation_id)),
             (false, true) => Switch::On,
         };
-        Self {
+        Flag {
             key,
             json,
             variations,

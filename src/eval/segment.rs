@@ -76,8 +76,8 @@ impl Segment {
 
     fn rule_holds(&self, rule: &Range<u32>, user: &User) -> bool {
         let conditions = self.conditions.get(rule.start as usize..rule.end as usize).unwrap_or(&[]);
-        // Segments do not nest, so there are none to look up.
-        conditions.iter().all(|condition| condition.holds(user, &self.arena, &Segments::EMPTY))
+        // Segments do not nest: nobody is in one that a segment names.
+        conditions.iter().all(|condition| condition.holds(user, &self.arena, |_| false))
     }
 
     /// Bytes of memory that the segment takes, without the patterns that it shares with others.
@@ -104,11 +104,14 @@ pub struct Segments {
 }
 
 impl Segments {
-    const EMPTY: Self = Self { chunks: Vec::new() };
-
     /// The segment in `slot`; `None` if no environment has it.
     pub fn get(&self, slot: u32) -> Option<&Segment> {
         self.arc(slot).map(|segment| &**segment)
+    }
+
+    /// Whether `user` is in the segment in `slot`.
+    pub(super) fn contain(&self, slot: u32, user: &User) -> bool {
+        self.get(slot).is_some_and(|segment| segment.contains(user))
     }
 
     /// The segment in `slot`, shared.

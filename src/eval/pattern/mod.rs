@@ -17,6 +17,7 @@ mod escape;
 mod group;
 mod parse;
 mod shape;
+mod slots;
 mod split;
 mod syntax;
 mod table;

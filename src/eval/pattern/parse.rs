@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::group::{Group, Slots};
+use super::slots::{Group, Slots};
 use super::syntax::{Anchor, Item, Node, Set, Tree};
 
 /// How deep groups and set subtractions may nest. The engines have limits of their own above this one.
