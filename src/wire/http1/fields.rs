@@ -4,35 +4,43 @@
 //! such a request is refused.
 
 use super::Refusal;
-use super::head::{BodyLength, ContentEncoding, Head, Method, Upgrade, WebSocketFault};
-use super::target;
-use crate::wire::ws::handshake;
+
+/// How the body is coded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContentEncoding {
+    /// As it is.
+    Identity,
+    /// `gzip` or its old name `x-gzip`.
+    Gzip,
+    /// Something else, or several codings.
+    Other,
+}
 
 /// What the header fields said, gathered in one pass.
 #[derive(Default)]
 pub(super) struct Fields<'b> {
-    host: Option<&'b [u8]>,
-    content_length: Option<u64>,
-    transfer_codings: Option<TransferCodings>,
-    says_close: bool,
-    says_keep_alive: bool,
-    says_upgrade: bool,
-    asks_websocket: bool,
-    websocket_version_13: bool,
-    websocket_version_seen: bool,
-    websocket_key: Option<&'b [u8]>,
-    websocket_key_repeated: bool,
-    expects_continue: bool,
-    authorization: Option<&'b str>,
-    origin: Option<&'b str>,
-    content_type: Option<&'b str>,
-    content_encoding: Option<ContentEncoding>,
-    gzip_allowed: Option<bool>,
-    anything_allowed: Option<bool>,
-    user_agents: [Option<&'b str>; 3],
-    access_control_request_method: Option<&'b str>,
-    access_control_request_headers: Option<&'b str>,
-    access_control_request_private_network: bool,
+    pub host: Option<&'b [u8]>,
+    pub content_length: Option<u64>,
+    pub transfer_codings: Option<TransferCodings>,
+    pub says_close: bool,
+    pub says_keep_alive: bool,
+    pub says_upgrade: bool,
+    pub asks_websocket: bool,
+    pub websocket_version_13: bool,
+    pub websocket_version_seen: bool,
+    pub websocket_key: Option<&'b [u8]>,
+    pub websocket_key_repeated: bool,
+    pub expects_continue: bool,
+    pub authorization: Option<&'b str>,
+    pub origin: Option<&'b str>,
+    pub content_type: Option<&'b str>,
+    pub content_encoding: Option<ContentEncoding>,
+    pub gzip_allowed: Option<bool>,
+    pub anything_allowed: Option<bool>,
+    pub user_agents: [Option<&'b str>; 3],
+    pub access_control_request_method: Option<&'b str>,
+    pub access_control_request_headers: Option<&'b str>,
+    pub access_control_request_private_network: bool,
 }
 
 impl<'b> Fields<'b> {
@@ -146,126 +154,11 @@ impl<'b> Fields<'b> {
             }
         }
     }
-
-    /// The head that these fields and the request line make, if its body and host are beyond doubt.
-    pub(super) fn into_head(
-        self,
-        method: &str,
-        target: &'b str,
-        minor_version: u8,
-        len: usize,
-    ) -> Result<Head<'b>, Refusal> {
-        self.check_host(minor_version)?;
-        let body = self.body(minor_version)?;
-        let method = match method {
-            "GET" => Method::Get,
-            "HEAD" => Method::Head,
-            "POST" => Method::Post,
-            "PUT" => Method::Put,
-            "DELETE" => Method::Delete,
-            "OPTIONS" => Method::Options,
-            "PATCH" => Method::Patch,
-            // The target of CONNECT is an authority, which no other method takes.
-            "CONNECT" => return Ok(self.build(Method::Other, target, "", minor_version, body, len)),
-            _ => Method::Other,
-        };
-        let (path, query) = target::split(target, method == Method::Options)
-            .ok_or(Refusal::bad("malformed request target"))?;
-        // RFC 9112 section 3.2.2 lets the target win; who looks at the field would be deceived.
-        if self.host.is_some_and(|host| target::names_another_host(target, host)) {
-            return Err(Refusal::bad("the target and Host name different hosts"));
-        }
-        Ok(self.build(method, path, query, minor_version, body, len))
-    }
-
-    fn build(
-        self,
-        method: Method,
-        path: &'b str,
-        query: &'b str,
-        minor_version: u8,
-        body: BodyLength,
-        len: usize,
-    ) -> Head<'b> {
-        let has_body = !matches!(body, BodyLength::None | BodyLength::Length(0));
-        let (websocket, websocket_fault) = match self.websocket(method, minor_version, has_body) {
-            None => (None, None),
-            Some(Ok(upgrade)) => (Some(upgrade), None),
-            Some(Err(fault)) => (None, Some(fault)),
-        };
-        Head {
-            method,
-            path,
-            query,
-            minor_version,
-            keep_alive: !self.says_close && (minor_version == 1 || self.says_keep_alive),
-            body,
-            expect_continue: self.expects_continue && has_body && minor_version == 1,
-            websocket,
-            websocket_fault,
-            authorization: self.authorization,
-            origin: self.origin,
-            content_type: self.content_type,
-            content_encoding: self.content_encoding.unwrap_or(ContentEncoding::Identity),
-            accepts_gzip: self.gzip_allowed.or(self.anything_allowed).unwrap_or(false),
-            user_agents: self.user_agents,
-            access_control_request_method: self.access_control_request_method,
-            access_control_request_headers: self.access_control_request_headers,
-            access_control_request_private_network: self.access_control_request_private_network,
-            len,
-        }
-    }
-
-    /// RFC 9112 section 3.2: HTTP/1.1 has exactly one valid `Host`, HTTP/1.0 at most one.
-    fn check_host(&self, minor_version: u8) -> Result<(), Refusal> {
-        match self.host {
-            None if minor_version == 1 => Err(Refusal::bad("Host is missing")),
-            Some(host) if !host.iter().all(|&byte| is_host_byte(byte)) => Err(Refusal::bad("malformed Host")),
-            _ => Ok(()),
-        }
-    }
-
-    /// RFC 9112 section 6.3, as strict as it allows: what two parsers could frame differently is refused.
-    fn body(&self, minor_version: u8) -> Result<BodyLength, Refusal> {
-        match (&self.transfer_codings, self.content_length) {
-            (Some(_), Some(_)) => Err(Refusal::bad("both Content-Length and Transfer-Encoding")),
-            (Some(_), None) if minor_version == 0 => Err(Refusal::bad("Transfer-Encoding in HTTP/1.0")),
-            (Some(codings), None) => codings.check().map(|()| BodyLength::Chunked),
-            (None, Some(length)) => Ok(BodyLength::Length(length)),
-            (None, None) => Ok(BodyLength::None),
-        }
-    }
-
-    /// `None` if nobody asked for WebSocket in the way that RFC 6455 section 4.2.1 describes, nor did before a proxy took
-    /// something of it away.
-    fn websocket(
-        &self,
-        method: Method,
-        minor_version: u8,
-        has_body: bool,
-    ) -> Option<Result<Upgrade<'b>, WebSocketFault>> {
-        if method != Method::Get {
-            return None;
-        }
-        if !self.asks_websocket || !self.says_upgrade {
-            let asked = self.websocket_key.is_some() || self.websocket_version_seen;
-            let fault = if minor_version == 0 { WebSocketFault::Http10 } else { WebSocketFault::NoUpgrade };
-            return asked.then_some(Err(fault));
-        }
-        let key = self.websocket_key.and_then(|key| std::str::from_utf8(key).ok());
-        Some(match key {
-            _ if minor_version == 0 => Err(WebSocketFault::Http10),
-            _ if has_body => Err(WebSocketFault::Body),
-            _ if !self.websocket_version_13 => Err(WebSocketFault::Version),
-            Some(key) if !self.websocket_key_repeated && handshake::is_key(key) => Ok(Upgrade { key }),
-            _ => Err(WebSocketFault::Key),
-        })
-    }
 }
 
 /// What `Transfer-Encoding` said, all its lines together.
 #[derive(Default)]
-struct TransferCodings {
+pub(super) struct TransferCodings {
     /// How often `chunked` was said.
     chunked: usize,
     /// Whether it was the last that was said.
@@ -285,7 +178,7 @@ impl TransferCodings {
 
     /// RFC 9112 sections 6.1 and 6.3: without `chunked` at the end nobody knows where the body ends, and it is applied
     /// once only. What comes before it is well formed, but not understood here.
-    fn check(&self) -> Result<(), Refusal> {
+    pub(super) fn check(&self) -> Result<(), Refusal> {
         if !self.ends_in_chunked || self.chunked > 1 {
             return Err(Refusal::bad("the last transfer encoding must be chunked, said once"));
         }
@@ -348,9 +241,4 @@ fn is_weight_zero(parameter: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"q=")
         && value.starts_with(b"0")
         && value[1..].iter().all(|b| matches!(b, b'0' | b'.'))
-}
-
-/// The characters of `uri-host [":" port]` (RFC 3986 section 3.2.2).
-fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte)
 }

@@ -7,7 +7,10 @@ use std::fmt;
 use std::mem::MaybeUninit;
 
 use super::Refusal;
+pub use super::fields::ContentEncoding;
 use super::fields::Fields;
+use super::target;
+use crate::wire::ws::handshake;
 
 /// No head has room for more header fields than this, whatever its limits say. 128 × 32 bytes of stack.
 pub const MAX_HEADERS: usize = 128;
@@ -48,17 +51,6 @@ pub enum BodyLength {
     Length(u64),
     /// `Transfer-Encoding: chunked`.
     Chunked,
-}
-
-/// How the body is coded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ContentEncoding {
-    /// As it is.
-    Identity,
-    /// `gzip` or its old name `x-gzip`.
-    Gzip,
-    /// Something else, or several codings.
-    Other,
 }
 
 /// A request to go over to WebSocket, all conditions of RFC 6455 section 4.2.1 fulfilled.
@@ -240,6 +232,128 @@ fn asks_for_another_version(head: &[u8]) -> bool {
     let line = head.split(|&byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
     let version = line.split(|&byte| byte == b' ').nth(2).unwrap_or_default();
     matches!(version, [b'H', b'T', b'T', b'P', b'/', digit, ..] if digit.is_ascii_digit())
+}
+
+impl<'b> Fields<'b> {
+    /// The head that these fields and the request line make, if its body and host are beyond doubt.
+    fn into_head(
+        self,
+        method: &str,
+        target: &'b str,
+        minor_version: u8,
+        len: usize,
+    ) -> Result<Head<'b>, Refusal> {
+        self.check_host(minor_version)?;
+        let body = self.body(minor_version)?;
+        let method = match method {
+            "GET" => Method::Get,
+            "HEAD" => Method::Head,
+            "POST" => Method::Post,
+            "PUT" => Method::Put,
+            "DELETE" => Method::Delete,
+            "OPTIONS" => Method::Options,
+            "PATCH" => Method::Patch,
+            // The target of CONNECT is an authority, which no other method takes.
+            "CONNECT" => return Ok(self.build(Method::Other, target, "", minor_version, body, len)),
+            _ => Method::Other,
+        };
+        let (path, query) = target::split(target, method == Method::Options)
+            .ok_or(Refusal::bad("malformed request target"))?;
+        // RFC 9112 section 3.2.2 lets the target win; who looks at the field would be deceived.
+        if self.host.is_some_and(|host| target::names_another_host(target, host)) {
+            return Err(Refusal::bad("the target and Host name different hosts"));
+        }
+        Ok(self.build(method, path, query, minor_version, body, len))
+    }
+
+    fn build(
+        self,
+        method: Method,
+        path: &'b str,
+        query: &'b str,
+        minor_version: u8,
+        body: BodyLength,
+        len: usize,
+    ) -> Head<'b> {
+        let has_body = !matches!(body, BodyLength::None | BodyLength::Length(0));
+        let (websocket, websocket_fault) = match self.websocket(method, minor_version, has_body) {
+            None => (None, None),
+            Some(Ok(upgrade)) => (Some(upgrade), None),
+            Some(Err(fault)) => (None, Some(fault)),
+        };
+        Head {
+            method,
+            path,
+            query,
+            minor_version,
+            keep_alive: !self.says_close && (minor_version == 1 || self.says_keep_alive),
+            body,
+            expect_continue: self.expects_continue && has_body && minor_version == 1,
+            websocket,
+            websocket_fault,
+            authorization: self.authorization,
+            origin: self.origin,
+            content_type: self.content_type,
+            content_encoding: self.content_encoding.unwrap_or(ContentEncoding::Identity),
+            accepts_gzip: self.gzip_allowed.or(self.anything_allowed).unwrap_or(false),
+            user_agents: self.user_agents,
+            access_control_request_method: self.access_control_request_method,
+            access_control_request_headers: self.access_control_request_headers,
+            access_control_request_private_network: self.access_control_request_private_network,
+            len,
+        }
+    }
+
+    /// RFC 9112 section 3.2: HTTP/1.1 has exactly one valid `Host`, HTTP/1.0 at most one.
+    fn check_host(&self, minor_version: u8) -> Result<(), Refusal> {
+        match self.host {
+            None if minor_version == 1 => Err(Refusal::bad("Host is missing")),
+            Some(host) if !host.iter().all(|&byte| is_host_byte(byte)) => Err(Refusal::bad("malformed Host")),
+            _ => Ok(()),
+        }
+    }
+
+    /// RFC 9112 section 6.3, as strict as it allows: what two parsers could frame differently is refused.
+    fn body(&self, minor_version: u8) -> Result<BodyLength, Refusal> {
+        match (&self.transfer_codings, self.content_length) {
+            (Some(_), Some(_)) => Err(Refusal::bad("both Content-Length and Transfer-Encoding")),
+            (Some(_), None) if minor_version == 0 => Err(Refusal::bad("Transfer-Encoding in HTTP/1.0")),
+            (Some(codings), None) => codings.check().map(|()| BodyLength::Chunked),
+            (None, Some(length)) => Ok(BodyLength::Length(length)),
+            (None, None) => Ok(BodyLength::None),
+        }
+    }
+
+    /// `None` if nobody asked for WebSocket in the way that RFC 6455 section 4.2.1 describes, nor did before a proxy took
+    /// something of it away.
+    fn websocket(
+        &self,
+        method: Method,
+        minor_version: u8,
+        has_body: bool,
+    ) -> Option<Result<Upgrade<'b>, WebSocketFault>> {
+        if method != Method::Get {
+            return None;
+        }
+        if !self.asks_websocket || !self.says_upgrade {
+            let asked = self.websocket_key.is_some() || self.websocket_version_seen;
+            let fault = if minor_version == 0 { WebSocketFault::Http10 } else { WebSocketFault::NoUpgrade };
+            return asked.then_some(Err(fault));
+        }
+        let key = self.websocket_key.and_then(|key| std::str::from_utf8(key).ok());
+        Some(match key {
+            _ if minor_version == 0 => Err(WebSocketFault::Http10),
+            _ if has_body => Err(WebSocketFault::Body),
+            _ if !self.websocket_version_13 => Err(WebSocketFault::Version),
+            Some(key) if !self.websocket_key_repeated && handshake::is_key(key) => Ok(Upgrade { key }),
+            _ => Err(WebSocketFault::Key),
+        })
+    }
+}
+
+/// The characters of `uri-host [":" port]` (RFC 3986 section 3.2.2).
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte)
 }
 
 #[cfg(test)]
