@@ -28,7 +28,7 @@ use crate::config::{self, Fault, Mode, Origins, Rejected, Settings};
 use crate::eval::RegexLimits;
 use crate::fanout::mailbox::{Mail, Mailbox};
 use crate::ingest::{Following, Handle, Ingest, Job, Jobs, Offload, Wish};
-use crate::net::limits::Limits;
+use crate::net::io::Limits;
 use crate::net::reactor::{self, Allowance, Reactor};
 use crate::serve::{Door, Options, PLAIN_REFUSAL, Server, Shared};
 use crate::store::{Snapshot, WriterOptions};

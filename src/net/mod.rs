@@ -7,7 +7,6 @@
 pub mod channel;
 mod descriptors;
 pub mod io;
-pub mod limits;
 pub mod listener;
 pub mod outbox;
 pub mod reactor;

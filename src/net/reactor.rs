@@ -12,8 +12,7 @@ use rustls::ServerConfig;
 
 use super::descriptors::WAITING;
 use super::io::secure::Secure;
-use super::io::{Counters, Io, ORIGINS_MAX, SHARED_BUFFER_BYTES, Socket};
-use super::limits::Limits;
+use super::io::{Counters, Io, Limits, ORIGINS_MAX, SHARED_BUFFER_BYTES, Socket};
 use super::service::{Origin, Service};
 use super::slab::Key;
 use super::ticks::Clock;
@@ -111,6 +110,8 @@ pub struct Reactor<D: Driver<TcpStream>> {
     io: Io<TcpStream, D::Session>,
     driver: D,
     buffer: Box<[u8]>,
+    /// A list of connections, used again each turn.
+    keys: Vec<Key>,
     clock: Clock,
     handshakes_per_turn: usize,
     plain_refusal: &'static [u8],
@@ -148,6 +149,7 @@ impl<D: Driver<TcpStream>> Reactor<D> {
             waker,
             listeners: kept,
             buffer: vec![0; SHARED_BUFFER_BYTES].into_boxed_slice(),
+            keys: Vec::new(),
             clock,
             handshakes_per_turn: options.handshakes_per_turn.max(1),
             plain_refusal: options.plain_refusal,
@@ -250,8 +252,9 @@ impl<D: Driver<TcpStream>> Reactor<D> {
     }
 
     fn run_again(&mut self) {
-        for key in self.io.take_runnable() {
-            self.io.readable(key, false, &mut self.buffer, &mut self.driver);
+        self.io.take_runnable(&mut self.keys);
+        for key in &self.keys {
+            self.io.readable(*key, false, &mut self.buffer, &mut self.driver);
             self.io.reap(&mut self.driver);
         }
     }
@@ -350,15 +353,16 @@ impl<D: Driver<TcpStream>> Reactor<D> {
 
     /// Connections whose socket was full are watched for writability from now on, for the rest of their lives.
     fn watch_blocked(&mut self) {
-        for key in self.io.take_blocked() {
-            if let Some(socket) = self.io.socket_mut(key)
+        self.io.take_blocked(&mut self.keys);
+        for key in &self.keys {
+            if let Some(socket) = self.io.socket_mut(*key)
                 && self
                     .poll
                     .registry()
                     .reregister(socket, Token(key.to_u64() as usize), Interest::READABLE | Interest::WRITABLE)
                     .is_err()
             {
-                self.io.hung_up(key);
+                self.io.hung_up(*key);
             }
         }
     }

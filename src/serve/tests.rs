@@ -15,8 +15,7 @@ use crate::ingest::{Following, Handle, Offload};
 use crate::model::environment_id::EnvironmentId;
 use crate::model::parse::DatasetText;
 use crate::model::secret::SecretKind;
-use crate::net::io::{Io, Socket};
-use crate::net::limits::Limits;
+use crate::net::io::{Io, Limits, Socket};
 use crate::net::reactor::Driver;
 use crate::net::service::Origin;
 use crate::net::slab::Key;
@@ -193,7 +192,9 @@ impl Bench {
         let mut buffer = vec![0; 4096];
         for _ in 0..1000 {
             self.server.mail(&mut self.io);
-            for key in self.io.take_runnable() {
+            let mut keys = Vec::new();
+            self.io.take_runnable(&mut keys);
+            for key in keys {
                 self.io.readable(key, false, &mut buffer, &mut self.server);
             }
             self.io.reap(&mut self.server);

@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use featbit_agent::fanout::mailbox::{Mailbox, Wake};
-use featbit_agent::net::io::Io;
-use featbit_agent::net::limits::Limits;
+use featbit_agent::net::io::{Io, Limits};
 use featbit_agent::net::reactor::Driver;
 use featbit_agent::net::service::Origin;
 use featbit_agent::net::slab::Key;
@@ -103,7 +102,9 @@ impl Reactor {
             self.server.mail(&mut self.io);
             self.io.reap(&mut self.server);
         }
-        for key in self.io.take_runnable() {
+        let mut keys = Vec::new();
+        self.io.take_runnable(&mut keys);
+        for key in keys {
             self.io.readable(key, false, &mut self.buffer, &mut self.server);
             self.io.reap(&mut self.server);
         }
@@ -116,7 +117,9 @@ impl Reactor {
             self.sweeping = self.io.sweep(&mut self.server);
         }
         self.io.reap(&mut self.server);
-        for key in self.io.take_blocked() {
+        let mut keys = Vec::new();
+        self.io.take_blocked(&mut keys);
+        for key in keys {
             if let Some(socket) = self.io.socket_mut(key) {
                 let mut wire = socket.0.borrow_mut();
                 wire.watched = true;

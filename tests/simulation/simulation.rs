@@ -12,7 +12,7 @@ use featbit_agent::fanout::mailbox::{InService, Mail};
 use featbit_agent::ingest::{Handle, Offload};
 use featbit_agent::model::parse::DatasetText;
 use featbit_agent::model::secret::SecretKind;
-use featbit_agent::net::limits::Limits;
+use featbit_agent::net::io::Limits;
 use featbit_agent::net::reactor::Driver;
 use featbit_agent::serve::{Keys, Options, Shared};
 use featbit_agent::store::{

@@ -1,20 +1,27 @@
 //! The connections of one reactor and their reading and writing; knows sockets only by a trait, so that a
 //! simulation can stand in for them.
 //!
-//! [`receive`] reads, [`send`] writes and closes, [`secure`] is what TLS adds to both.
+//! `receive` reads, `send` writes and closes; [`secure`] is TLS of one connection, `unseal` reads through it. `limits`
+//! ends connections that take too much time or memory, which `memory` counts.
 
+mod connection;
+mod limits;
+mod memory;
 mod receive;
 pub mod secure;
 mod send;
+mod unseal;
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::time::Duration;
 
-use super::limits::{Limits, Memory};
 use super::outbox::Outbox;
 use super::service::{Core, Ended, Link, Origin, Phase, Service};
 use super::slab::{Key, Slab};
 use super::ticks::Tick;
+use connection::Connection;
+pub use connection::Socket;
+use memory::Memory;
 use secure::{Scratch, Secure};
 
 /// Bytes of the one buffer into which all connections of a reactor are read.
@@ -22,12 +29,6 @@ pub const SHARED_BUFFER_BYTES: usize = 128 * 1024;
 
 /// Listeners of a reactor at most.
 pub const ORIGINS_MAX: usize = 256;
-
-/// A non-blocking stream socket.
-pub trait Socket: Read + Write {
-    /// Tells the peer that nothing more will be sent.
-    fn shutdown_write(&mut self) -> io::Result<()>;
-}
 
 /// What happened on the reactor's connections, ever increasing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,22 +53,27 @@ pub struct Counters {
     pub handshakes: secure::Handshakes,
 }
 
-#[derive(Debug)]
-pub(super) struct Connection<T, S> {
-    pub core: Core,
-    pub socket: T,
-    pub session: S,
-    /// TLS, if that is spoken.
-    pub secure: Option<Box<Secure>>,
+/// Bounds of time and memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long pending output may stand still.
+    pub write_stall: Duration,
+    /// Bytes a second of pending output that a peer has to take, on average over `write_stall`.
+    pub write_min_bytes_per_second: u64,
+    /// How long the peer may take to finish after we have shut down.
+    pub close: Duration,
+    /// Memory that connections may hold for themselves alone: output that waits, and input that is not complete. One
+    /// connection alone may go beyond it.
+    pub private_bytes_max: usize,
 }
 
 /// The connections of one reactor.
 #[derive(Debug)]
 pub struct Io<T, S> {
-    pub(super) slab: Slab<Connection<T, S>>,
+    slab: Slab<Connection<T, S>>,
     fresh: Outbox,
-    pub(super) limits: Limits,
-    pub(super) now: Tick,
+    limits: Limits,
+    now: Tick,
     /// Connections that have something to do without an event.
     runnable: Vec<Key>,
     /// Connections that want to hear when they are writable.
@@ -76,8 +82,8 @@ pub struct Io<T, S> {
     /// Connections whose handshake has input to be worked through, in the order in which it came.
     handshakes: VecDeque<Key>,
     scratch: Scratch,
-    pub(super) memory: Memory,
-    pub(super) sweep_at: usize,
+    memory: Memory,
+    sweep_at: usize,
     open_by_origin: Box<[usize; ORIGINS_MAX]>,
     /// What happened so far.
     pub counters: Counters,
@@ -133,14 +139,18 @@ impl<T: Socket, S> Io<T, S> {
         !self.runnable.is_empty() || !self.handshakes.is_empty()
     }
 
-    /// Takes the connections that have something to do without an event.
-    pub fn take_runnable(&mut self) -> Vec<Key> {
-        std::mem::take(&mut self.runnable)
+    /// Moves the connections that have something to do without an event into `keys`, whose content is dropped. Both
+    /// lists keep their memory.
+    pub fn take_runnable(&mut self, keys: &mut Vec<Key>) {
+        keys.clear();
+        std::mem::swap(keys, &mut self.runnable);
     }
 
-    /// Takes the connections that have to be watched for writability from now on.
-    pub fn take_blocked(&mut self) -> Vec<Key> {
-        std::mem::take(&mut self.blocked)
+    /// Moves the connections that have to be watched for writability from now on into `keys`, as
+    /// [`take_runnable`](Io::take_runnable) does.
+    pub fn take_blocked(&mut self, keys: &mut Vec<Key>) {
+        keys.clear();
+        std::mem::swap(keys, &mut self.blocked);
     }
 
     /// The connection's socket.
@@ -239,7 +249,7 @@ impl<T: Socket, S> Io<T, S> {
         self.kill(key, ended);
     }
 
-    pub(super) fn kill(&mut self, key: Key, ended: Ended) {
+    fn kill(&mut self, key: Key, ended: Ended) {
         if let Some(connection) = self.slab.get_mut(key)
             && connection.core.phase != Phase::Gone
         {
@@ -254,7 +264,7 @@ impl<T: Socket, S> Io<T, S> {
         self.relieve(service);
     }
 
-    pub(super) fn bury(&mut self, service: &mut impl Service<Session = S>) {
+    fn bury(&mut self, service: &mut impl Service<Session = S>) {
         while let Some((key, ended)) = self.dead.pop() {
             if let Some(connection) = self.slab.remove(key) {
                 let failed = connection.secure.as_ref().is_some_and(|secure| secure.has_failed());
@@ -273,16 +283,6 @@ impl<T: Socket, S> Io<T, S> {
     /// Every open connection, for shutdown.
     pub fn keys(&mut self) -> Vec<Key> {
         (0..self.slab.slots()).filter_map(|slot| self.slab.at_mut(slot).map(|(key, _)| key)).collect()
-    }
-}
-
-/// Whether an error says that the peer left, or something else.
-fn ended_by(error: &io::Error) -> Ended {
-    match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => {
-            Ended::Peer
-        }
-        _ => Ended::Error,
     }
 }
 

@@ -4,7 +4,8 @@ use std::io;
 
 use super::super::service::{Ended, Phase, Service};
 use super::super::slab::Key;
-use super::{Io, Socket, ended_by};
+use super::Io;
+use super::connection::{Socket, ended_by};
 
 /// Reads in a row from one connection before the others get their turn.
 const READS_PER_TURN: usize = 8;

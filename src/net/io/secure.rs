@@ -11,12 +11,7 @@ use rustls::ServerConfig;
 use super::super::channel::unbuffered::RustlsChannel;
 use super::super::channel::{Channel, Established, Failure, Outgoing, RECORD_BYTES_MAX};
 use super::super::outbox::{Flush, Outbox};
-use super::super::service::{Close, Ended, Phase, Service};
-use super::super::slab::Key;
-use super::{Connection, Io, Socket, ended_by};
-
-/// Plaintext up to this size keeps its memory for the next connection.
-const PLAIN_KEPT_BYTES: usize = 256 * 1024;
+use super::super::service::Ended;
 
 /// TLS of one connection.
 #[derive(Debug)]
@@ -61,7 +56,7 @@ impl Handshakes {
 /// Memory that all connections of a reactor use in turn.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    plain: Vec<u8>,
+    pub(super) plain: Vec<u8>,
     out: Outgoing,
     /// A record's plaintext, where it comes in several runs.
     gathered: Vec<u8>,
@@ -69,7 +64,7 @@ pub(super) struct Scratch {
 
 impl Scratch {
     /// Forgets what was left behind: it may be another connection's, whose socket was gone.
-    fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         self.plain.clear();
         self.out.clear();
     }
@@ -108,7 +103,7 @@ impl Secure {
         self.failed.is_some()
     }
 
-    fn complaint(&self) -> Option<&'static str> {
+    pub(super) fn complaint(&self) -> Option<&'static str> {
         self.channel.complaint()
     }
 
@@ -118,7 +113,7 @@ impl Secure {
     }
 
     /// Memory that it holds for what is not complete: encrypted output, records that have not come to their end.
-    pub(in super::super) fn held_bytes(&self) -> usize {
+    pub(super) fn held_bytes(&self) -> usize {
         self.pending.capacity() + self.channel.kept_bytes()
     }
 
@@ -127,7 +122,11 @@ impl Secure {
     }
 
     /// Takes bytes from the network; what has to be sent because of them is left in `scratch`.
-    fn receive(&mut self, bytes: &mut [u8], scratch: &mut Scratch) -> Result<Option<Established>, Failure> {
+    pub(super) fn receive(
+        &mut self,
+        bytes: &mut [u8],
+        scratch: &mut Scratch,
+    ) -> Result<Option<Established>, Failure> {
         scratch.begin();
         let first = !std::mem::replace(&mut self.begun, true);
         let received = if first && is_proxy_protocol(bytes) {
@@ -166,7 +165,7 @@ impl Secure {
     }
 
     /// Writes what `scratch` holds, and keeps what the socket does not take. Returns how much it took.
-    fn write_out(&mut self, socket: &mut impl Write, scratch: &mut Scratch) -> io::Result<usize> {
+    pub(super) fn write_out(&mut self, socket: &mut impl Write, scratch: &mut Scratch) -> io::Result<usize> {
         let out = scratch.out.as_slice();
         let taken = if self.pending.is_empty() { take(socket, out) } else { Ok(0) };
         if let Ok(taken) = taken {
@@ -308,93 +307,5 @@ impl<'a> Rest<'a, '_> {
             }
         }
         gathered
-    }
-}
-
-impl<T, S> Connection<T, S> {
-    /// Whether what comes in belongs to a handshake of TLS.
-    pub(super) fn is_shaking_hands(&self) -> bool {
-        self.core.phase == Phase::Open && self.secure.as_ref().is_some_and(|secure| secure.is_shaking_hands())
-    }
-}
-
-impl<T: Socket, S> Io<T, S> {
-    /// Takes encrypted bytes of a connection, and offers to the service what they say. Returns whether there is
-    /// something to do before more is read.
-    pub(super) fn unseal(
-        &mut self,
-        key: Key,
-        bytes: &mut [u8],
-        service: &mut impl Service<Session = S>,
-    ) -> bool {
-        let Self { slab, scratch, counters, .. } = self;
-        let Some(connection) = slab.get_mut(key) else { return true };
-        let Some(secure) = &mut connection.secure else { return true };
-        let was_shaking_hands = secure.is_shaking_hands();
-        let received = secure.receive(bytes, scratch);
-        match received {
-            Ok(Some(how)) => counters.handshakes.done[how as usize] += 1,
-            Err(failure) if was_shaking_hands => {
-                counters.handshakes.failed[failure as usize] += 1;
-                counters.handshakes.complaint = secure.complaint().or(counters.handshakes.complaint);
-            }
-            Ok(None) | Err(_) => {}
-        }
-        match secure.write_out(&mut connection.socket, scratch) {
-            Ok(written) => counters.bytes_out += written as u64,
-            Err(error) => {
-                scratch.begin();
-                self.kill(key, ended_by(&error));
-                return true;
-            }
-        }
-        let (pending, ended) = (secure.pending_bytes() > 0, secure.has_ended());
-        if pending {
-            self.block(key);
-        }
-        self.offer_plain(key, service);
-        if let Some(connection) = self.slab.get_mut(key) {
-            self.memory.count(connection, self.now);
-        }
-        if received.is_err() {
-            self.break_off(key);
-            return true;
-        }
-        if ended && let Some(connection) = self.slab.get_mut(key) {
-            connection.core.unread = true;
-        }
-        ended
-    }
-
-    fn offer_plain(&mut self, key: Key, service: &mut impl Service<Session = S>) {
-        if self.scratch.plain.is_empty() {
-            return;
-        }
-        let mut plain = std::mem::take(&mut self.scratch.plain);
-        let kept = self.slab.get_mut(key).and_then(|connection| connection.core.input.take());
-        match kept {
-            Some(mut kept) => {
-                kept.extend_from_slice(&plain);
-                self.offer(key, kept, service);
-            }
-            None => self.offer_shared(key, &mut plain, service),
-        }
-        plain.clear();
-        if plain.capacity() <= PLAIN_KEPT_BYTES {
-            self.scratch.plain = plain;
-        }
-    }
-
-    /// Nothing more can be understood of the peer, nor be said to it but what is pending.
-    fn break_off(&mut self, key: Key) {
-        let Some(connection) = self.slab.get_mut(key) else { return };
-        if connection.core.phase == Phase::Open {
-            connection.core.phase = Phase::Flushing(Close::Linger);
-        }
-        let pending = connection.secure.as_ref().is_some_and(|secure| secure.pending_bytes() > 0);
-        if !pending {
-            connection.core.outbox = None;
-        }
-        self.settle(key);
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::super::outbox::{Flush, Outbox};
 use super::super::service::{Close, Ended, Phase};
 use super::super::slab::Key;
-use super::{Connection, Io, Socket, ended_by};
+use super::Io;
+use super::connection::{Connection, Socket, ended_by};
 
 /// How long the end of a peer is waited for that has all that was sent.
 const BRIEFLY: Duration = Duration::from_secs(1);

@@ -81,7 +81,9 @@ impl Bench {
 
     /// A turn of the loop after its events.
     fn turn(&mut self, budget: usize) {
-        for key in self.io.take_runnable() {
+        let mut keys = Vec::new();
+        self.io.take_runnable(&mut keys);
+        for key in keys {
             self.io.readable(key, false, &mut self.buffer, &mut self.service);
         }
         self.io.shake_hands(budget, &mut self.buffer, &mut self.service);
@@ -394,7 +396,9 @@ fn a_peer_that_does_not_read_its_handshake_stalls_and_ends() {
     bench.arrive(peer);
     bench.event(peer);
     bench.turn(1);
-    assert_eq!(bench.io.take_blocked(), [bench.peers[peer].key]);
+    let mut blocked = Vec::new();
+    bench.io.take_blocked(&mut blocked);
+    assert_eq!(blocked, [bench.peers[peer].key]);
     bench.later(Duration::from_secs(31));
     assert_eq!(bench.service.ended, [Ended::Stalled]);
 }

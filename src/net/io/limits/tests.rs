@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::io::tests::{Bench, Fake, LIMITS};
-use super::super::service::Origin;
+use super::super::super::service::Origin;
+use super::super::tests::{Bench, Fake, LIMITS};
 use super::*;
 
 /// What went wrong: a peer that takes a byte now and then held its output for ever.

@@ -1,101 +1,17 @@
 //! What a reactor's connections may take of time and memory, whatever the service does: deadlines, output that
 //! stands still, and who is given up when memory is short.
 
-use std::time::Duration;
-
-use super::io::{Connection, Io, Socket};
-use super::service::{Core, Ended, Phase, Service};
-use super::slab::Key;
-use super::ticks::Tick;
+use super::super::service::{Ended, Phase, Service};
+use super::super::slab::Key;
+use super::super::ticks::Tick;
+use super::connection::{Connection, Socket};
+use super::{Io, Limits};
 
 /// Connections looked at in one slice of a sweep.
 const SWEEP_SLICE: usize = 4096;
 
-/// What the kernel takes of a peer's output before that begins to wait; so much counts as taken by a peer of which
-/// nothing is known yet.
-const TAKEN_AT_ONCE: u64 = 64 * 1024;
-
 /// Output that was begun, of up to so many bytes, is sent to its end before a connection that is given up is closed.
 const BEGUN_BYTES_MAX: usize = 16 * 1024;
-
-/// What a close frame takes.
-const CLOSE_FRAME_BYTES: usize = 256;
-
-/// Ticks before which nobody counts as slow.
-const TRIAL_TICKS: u64 = 10;
-
-/// Ticks without progress from which on a peer is slow, and ticks that the rest of its output may take.
-const IDLE_TICKS: u64 = 20;
-const PATIENCE_TICKS: u64 = 50;
-
-/// Bounds of time and memory.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// How long pending output may stand still.
-    pub write_stall: Duration,
-    /// Bytes a second of pending output that a peer has to take, on average over `write_stall`.
-    pub write_min_bytes_per_second: u64,
-    /// How long the peer may take to finish after we have shut down.
-    pub close: Duration,
-    /// Memory that connections may hold for themselves alone: output that waits, and input that is not complete. One
-    /// connection alone may go beyond it.
-    pub private_bytes_max: usize,
-}
-
-/// Memory that single connections hold, over all of them.
-#[derive(Debug, Default)]
-pub(super) struct Memory {
-    bytes: usize,
-    /// More than the limit was held by one connection alone: nobody is looked for before it is this much.
-    tolerated: usize,
-    /// When somebody slow was last looked for.
-    looked: Tick,
-}
-
-impl Memory {
-    /// Takes note of what a connection holds now.
-    pub fn count<T, S>(&mut self, connection: &mut Connection<T, S>, now: Tick) {
-        let Connection { core, secure, .. } = connection;
-        let output = core.outbox.as_ref().map_or(0, |outbox| outbox.private_bytes())
-            + secure.as_ref().map_or(0, |secure| secure.held_bytes());
-        let input = core.input.as_ref().map_or(0, |input| input.capacity());
-        let bytes = output + input + core.held_bytes as usize;
-        let before = std::mem::replace(&mut core.counted_private_bytes, bytes);
-        if before == 0 && core.outbox.is_none() {
-            core.progress = now;
-        }
-        self.bytes = (self.bytes + bytes).saturating_sub(before);
-    }
-
-    /// The connection is gone.
-    pub fn forget(&mut self, core: &Core) {
-        self.bytes = self.bytes.saturating_sub(core.counted_private_bytes);
-    }
-}
-
-impl Core {
-    /// In how many ticks the memory will be free, as far as one can tell: as many as the rest of the output takes at
-    /// the pace so far, and at least as many as nothing has moved. Nobody is judged before its trial is over.
-    fn ticks_to_go(&self, now: Tick) -> u64 {
-        let (since, written) = self.outbox.as_ref().map_or((self.progress, 0), |outbox| outbox.waiting());
-        let age = u64::from(now.since(since));
-        if age < TRIAL_TICKS {
-            return age;
-        }
-        let bytes = self.outbox.as_ref().map_or(0, |outbox| outbox.bytes()) as u64;
-        let at_this_pace = bytes.saturating_mul(age) / (written + TAKEN_AT_ONCE);
-        at_this_pace.max(u64::from(now.since(self.progress)))
-    }
-
-    fn is_slow(&self, now: Tick) -> bool {
-        u64::from(now.since(self.progress)) >= IDLE_TICKS || self.ticks_to_go(now) >= PATIENCE_TICKS
-    }
-
-    /// Nothing but a close frame is left to be sent.
-    fn is_nearly_done(&self) -> bool {
-        (self.closing || self.phase != Phase::Open) && self.counted_private_bytes <= CLOSE_FRAME_BYTES
-    }
-}
 
 impl<T: Socket, S> Io<T, S> {
     /// Bytes that connections hold each for itself: output that waits, input that is not complete, and what the

@@ -1,0 +1,90 @@
+//! Reading from connections with TLS: what encrypted input means for the service.
+
+use super::super::service::{Close, Phase, Service};
+use super::super::slab::Key;
+use super::Io;
+use super::connection::{Socket, ended_by};
+
+/// Plaintext up to this size keeps its memory for the next connection.
+const PLAIN_KEPT_BYTES: usize = 256 * 1024;
+
+impl<T: Socket, S> Io<T, S> {
+    /// Takes encrypted bytes of a connection, and offers to the service what they say. Returns whether there is
+    /// something to do before more is read.
+    pub(super) fn unseal(
+        &mut self,
+        key: Key,
+        bytes: &mut [u8],
+        service: &mut impl Service<Session = S>,
+    ) -> bool {
+        let Self { slab, scratch, counters, .. } = self;
+        let Some(connection) = slab.get_mut(key) else { return true };
+        let Some(secure) = &mut connection.secure else { return true };
+        let was_shaking_hands = secure.is_shaking_hands();
+        let received = secure.receive(bytes, scratch);
+        match received {
+            Ok(Some(how)) => counters.handshakes.done[how as usize] += 1,
+            Err(failure) if was_shaking_hands => {
+                counters.handshakes.failed[failure as usize] += 1;
+                counters.handshakes.complaint = secure.complaint().or(counters.handshakes.complaint);
+            }
+            Ok(None) | Err(_) => {}
+        }
+        match secure.write_out(&mut connection.socket, scratch) {
+            Ok(written) => counters.bytes_out += written as u64,
+            Err(error) => {
+                scratch.begin();
+                self.kill(key, ended_by(&error));
+                return true;
+            }
+        }
+        let (pending, ended) = (secure.pending_bytes() > 0, secure.has_ended());
+        if pending {
+            self.block(key);
+        }
+        self.offer_plain(key, service);
+        if let Some(connection) = self.slab.get_mut(key) {
+            self.memory.count(connection, self.now);
+        }
+        if received.is_err() {
+            self.break_off(key);
+            return true;
+        }
+        if ended && let Some(connection) = self.slab.get_mut(key) {
+            connection.core.unread = true;
+        }
+        ended
+    }
+
+    fn offer_plain(&mut self, key: Key, service: &mut impl Service<Session = S>) {
+        if self.scratch.plain.is_empty() {
+            return;
+        }
+        let mut plain = std::mem::take(&mut self.scratch.plain);
+        let kept = self.slab.get_mut(key).and_then(|connection| connection.core.input.take());
+        match kept {
+            Some(mut kept) => {
+                kept.extend_from_slice(&plain);
+                self.offer(key, kept, service);
+            }
+            None => self.offer_shared(key, &mut plain, service),
+        }
+        plain.clear();
+        if plain.capacity() <= PLAIN_KEPT_BYTES {
+            self.scratch.plain = plain;
+        }
+    }
+
+    /// Nothing more can be understood of the peer, nor be said to it but what is pending.
+    fn break_off(&mut self, key: Key) {
+        let Some(connection) = self.slab.get_mut(key) else { return };
+        if connection.core.phase == Phase::Open {
+            connection.core.phase = Phase::Flushing(Close::Linger);
+        }
+        let pending = connection.secure.as_ref().is_some_and(|secure| secure.pending_bytes() > 0);
+        if !pending {
+            connection.core.outbox = None;
+        }
+        self.settle(key);
+    }
+}
