@@ -188,9 +188,9 @@ impl Watched {
         let Some(file) = &mut self.api_file else { return false };
         let Some(content) = file.news(read, asked) else { return false };
         let taken = content.and_then(|content| {
-            let key = key_files::api_key(&content).map_err(|unfit| told(&[unfit]))?;
+            let key = key_files::api_key(&content).map_err(|invalid| told(&[invalid]))?;
             if !key.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
-                return Err("it holds characters that no key of FeatBit has".into());
+                return Err("it contains characters that no key of FeatBit has".into());
             }
             if self.relay_keys.iter().any(|relay| relay.key == key) {
                 return Err("it holds one of RelayKeys: relays need a key of their own".into());
@@ -231,7 +231,7 @@ impl Watched {
         let Some(content) = file.news(read, asked) else { return false };
         let api_key = self.api_key.as_ref();
         let taken = content
-            .and_then(|content| key_files::relay_keys(&content, api_key).map_err(|unfits| told(&unfits)));
+            .and_then(|content| key_files::relay_keys(&content, api_key).map_err(|errors| told(&errors)));
         match taken {
             Ok(keys) if keys == self.relay_keys => {
                 file.is_as_it_was(asked);
@@ -286,9 +286,10 @@ impl Seen {
     }
 }
 
-fn told(unfits: &[crate::config::value::Unfit]) -> String {
-    let one = |unfit: &crate::config::value::Unfit| format!("{}. {}", unfit.problem, unfit.remedy);
-    unfits.iter().map(one).collect::<Vec<_>>().join("; ")
+fn told(errors: &[crate::config::value::InvalidValue]) -> String {
+    let one =
+        |invalid: &crate::config::value::InvalidValue| format!("{}. {}", invalid.problem, invalid.remedy);
+    errors.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use crossbeam::channel::{Receiver, bounded};
 
-use crate::config::{self, Fault, Mode, Origins, Rejected, Settings};
+use crate::config::{self, Mode, Origins, RejectedSettings, SettingError, Settings};
 use crate::eval::RegexLimits;
 use crate::fanout::mailbox::{Mail, Mailbox};
 use crate::ingest::{Following, Handle, Ingest, Job, Jobs, Offload, Wish};
@@ -62,7 +62,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// Files that settings name cannot be used.
-    Settings(Vec<Fault>),
+    Settings(Vec<SettingError>),
 }
 
 impl StartError {
@@ -83,7 +83,9 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::System { what, source } => write!(f, "{what}: {source}"),
-            StartError::Settings(faults) => Rejected { faults: faults.clone(), warnings: Vec::new() }.fmt(f),
+            StartError::Settings(errors) => {
+                RejectedSettings { errors: errors.clone(), warnings: Vec::new() }.fmt(f)
+            }
         }
     }
 }

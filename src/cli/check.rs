@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::dataset::{self, Report};
 use super::{Answer, complain, exit, refuse};
 use crate::app::{regex_limits, wall_ms};
-use crate::config::{self, Events, Inputs, Key, Rejected, files};
+use crate::config::{self, Events, Inputs, Key, RejectedSettings, files};
 use crate::dial::{Dialer, ProxyEnvironment};
 use crate::tls::server::Certificates;
 
@@ -34,10 +34,10 @@ fn judge(inputs: &Inputs<'_>, answer: &mut Answer) -> u8 {
     };
     let dialer = Dialer::new(settings.dial.clone(), &proxies);
     let client_certificate = dialer.as_ref().ok().and_then(|dialer| dialer.warning(wall_ms() / 1000));
-    let mut faults = dialer.err().unwrap_or_default();
+    let mut errors = dialer.err().unwrap_or_default();
     let certificates = settings.tls.as_ref().map(|tls| Certificates::load(tls, Arc::default())).transpose();
     let certificates = certificates.unwrap_or_else(|more| {
-        faults.extend(more);
+        errors.extend(more);
         None
     });
     answer.say("Settings:");
@@ -47,8 +47,8 @@ fn judge(inputs: &Inputs<'_>, answer: &mut Answer) -> u8 {
     for warning in &loaded.warnings {
         answer.say(&format!("Warning: {warning}"));
     }
-    if !faults.is_empty() {
-        return refuse(&Rejected { faults, warnings: Vec::new() });
+    if !errors.is_empty() {
+        return refuse(&RejectedSettings { errors, warnings: Vec::new() });
     }
     let addresses: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();
     answer.say(&format!("Addresses: {}", addresses.join(", ")));

@@ -17,7 +17,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::app;
-use crate::config::{self, Inputs, LogFormat, Rejected, files};
+use crate::config::{self, Inputs, LogFormat, RejectedSettings, files};
 use crate::telemetry::log;
 use arguments::{Asked, Command};
 
@@ -68,7 +68,7 @@ fn run(inputs: &Inputs<'_>) -> u8 {
 }
 
 /// Tells everything that is wrong with the settings.
-fn refuse(rejected: &Rejected) -> u8 {
+fn refuse(rejected: &RejectedSettings) -> u8 {
     for warning in &rejected.warnings {
         complain(&format!("featbit-agent: warning: {warning}"));
     }

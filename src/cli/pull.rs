@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::dataset::{self, Report};
 use super::{complain, exit, refuse};
 use crate::app::wall_ms;
-use crate::config::{self, Inputs, Rejected};
+use crate::config::{self, Inputs, RejectedSettings};
 use crate::dial::{Dialer, ProxyEnvironment};
 use crate::eval::RegexLimits;
 use crate::sync::upstream::{Caller, PullError, pull as ask};
@@ -28,7 +28,7 @@ pub(super) fn pull(inputs: &Inputs<'_>, out: &Path) -> u8 {
     let proxies = ProxyEnvironment::from_variables(inputs.environment.iter().cloned());
     let dialer = match Dialer::new(access.dial.clone(), &proxies) {
         Ok(dialer) => dialer,
-        Err(faults) => return refuse(&Rejected { faults, warnings: Vec::new() }),
+        Err(errors) => return refuse(&RejectedSettings { errors, warnings: Vec::new() }),
     };
     let patience = access.sync;
     // It registers nothing, so that the name is never said.

@@ -1,6 +1,6 @@
-//! The form of a setting's definition, and the names that follow from it.
+//! What a setting's definition consists of, and the names that follow from it.
 //!
-//! Must not hold any setting itself: those are in [`super::table`].
+//! Must not define any setting: [`super::table`] does that.
 
 /// Every setting, in the order of the [table](super::table).
 #[allow(missing_docs, reason = "each is documented by its definition in the table")]
@@ -78,28 +78,28 @@ pub enum Key {
     LoggingFormat,
 }
 
-/// One setting: what it is called, what it takes and what it is for.
+/// One setting: its names, its values and its purpose.
 #[derive(Debug)]
 pub struct Definition {
     /// Which setting it is.
     pub key: Key,
     /// Its .NET style name, such as `Limits__VerdictWait`; `__` stands for a level of nesting.
     pub name: &'static str,
-    /// What it takes.
+    /// Which values it takes.
     pub kind: Kind,
     /// Its default, written as a user would write it; empty means "none".
     pub default: &'static str,
     /// What the default means where the text alone does not say it.
     pub default_note: &'static str,
-    /// Under which heading it stands.
+    /// Its heading in help and docs.
     pub section: Section,
     /// Whether `-h` shows it; `--help` shows all.
     pub common: bool,
     /// When it must be given; empty if never.
     pub needed: &'static str,
-    /// Other names under which it is taken, best first, each below [`Definition::name`] in precedence.
+    /// Its other names, by precedence; all of them come after [`Definition::name`].
     pub aliases: &'static [Alias],
-    /// One paragraph on what it does. Its first sentence stands alone in short help.
+    /// One paragraph on what it does. Short help shows only the first sentence.
     pub help: &'static str,
 }
 
@@ -114,7 +114,7 @@ pub struct Alias {
     pub ports: Option<&'static str>,
 }
 
-/// What a setting takes.
+/// Which values a setting takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// One of the modes.
@@ -144,7 +144,7 @@ pub enum Kind {
         /// The largest one allowed.
         max: u64,
     },
-    /// A span of time.
+    /// A duration.
     Duration {
         /// What a number without a unit counts.
         unit: Unit,
@@ -160,7 +160,7 @@ pub enum Kind {
         /// The largest one allowed.
         max: u64,
     },
-    /// Whether clients have to show a certificate.
+    /// Whether clients must present a certificate.
     ClientCertificate,
     /// How much is logged.
     Level,
@@ -168,7 +168,7 @@ pub enum Kind {
     Format,
 }
 
-/// What a duration's bare number counts.
+/// The unit of a duration that is given as a bare number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// Seconds.
@@ -178,7 +178,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// The plural, in full.
+    /// The unit's name in the plural, such as `seconds`.
     pub fn as_str(self) -> &'static str {
         match self {
             Unit::Seconds => "seconds",
@@ -186,7 +186,7 @@ impl Unit {
         }
     }
 
-    /// The sign behind a number.
+    /// The unit's symbol, such as `s`.
     pub fn short(self) -> &'static str {
         match self {
             Unit::Seconds => "s",
@@ -205,7 +205,7 @@ impl Unit {
 }
 
 impl Kind {
-    /// What it takes, in a few words for help and docs.
+    /// Its values in a few words, for help and docs.
     pub fn describe(self) -> String {
         match self {
             Kind::Mode => "`auto` (or `agent`), `manual` (or `offline`)".into(),
@@ -234,7 +234,7 @@ impl Kind {
         }
     }
 
-    /// The placeholder of its value in help.
+    /// The placeholder for its value in help.
     pub fn placeholder(self) -> &'static str {
         match self {
             Kind::Mode => "MODE",
@@ -256,7 +256,8 @@ impl Kind {
         }
     }
 
-    /// Whether a file may give it as an array, and an environment variable by index (`Cors__Origins__0`).
+    /// The separator of its elements, if it is a list: then a file may give an array, and environment variables single
+    /// elements by index (`Cors__Origins__0`).
     pub fn list_separator(self) -> Option<char> {
         match self {
             Kind::Origins => Some(','),
@@ -266,7 +267,7 @@ impl Kind {
     }
 }
 
-/// The headings under which settings stand in help and docs.
+/// The headings of help and docs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Section {
     /// Where data comes from.
@@ -275,7 +276,7 @@ pub enum Section {
     Listening,
     /// TLS on those addresses.
     Tls,
-    /// How SDKs are answered.
+    /// Connections of SDKs.
     Sdks,
     /// Usage events.
     Events,

@@ -1,13 +1,13 @@
-//! `docs/configuration.md`, written from the table.
+//! Generates `docs/configuration.md` from the table.
 //!
-//! Must not say anything of a single setting that its definition does not say.
+//! Must not describe a single setting: its definition does.
 
 use std::fmt::Write as _;
 
 use super::definition::{Definition, Section};
 use super::table::DEFINITIONS;
 
-/// How the settings are given; the rest of the page follows from the table.
+/// How settings are given; the rest of the page is generated from the table.
 const OPENING: &str = "# Configuration
 
 <!-- Written from src/config/table.rs. Do not edit: change the table, then run
@@ -23,14 +23,14 @@ Highest precedence first:
 1. **Command line**: `--limits-verdict-wait 5s`. A command line is visible to every user of the machine, so do not put
    the ApiKey there.
 2. **Environment**: the names below in upper or lower case, `__` or `:` between levels: `Limits__VerdictWait=5s`.
-   These are the names of FeatBit's own agent, so its compose files and service units work as they are. A variable that
-   is spelt nearly like a setting gets a warning; all others are ignored.
+   These are the names of FeatBit's own agent, so its compose files and service units work as they are. A variable
+   whose name is almost that of a setting causes a warning; all others are ignored.
 3. **File**: `--config FILE`, or the environment variable `FEATBIT_AGENT_CONFIG`. A name ending in `.toml` is TOML, one
-   ending in `.json` is an `appsettings.json` with comments and trailing commas as .NET takes them. Levels are tables
+   ending in `.json` is an `appsettings.json`, with comments and trailing commas as in .NET. Levels are tables
    or objects. What .NET's host reads (`Logging:LogLevel`, `AllowedHosts`, `Kestrel` …) is accepted; any other unknown
    name is an error.
 
-A blank value means the default, and hides what a lower source says.
+A blank value means the default, and overrides the lower sources.
 
 ```toml
 Mode = \"offline\"
@@ -40,11 +40,10 @@ DataFile = \"/var/lib/featbit-agent/data.json\"
 VerdictWait = \"5s\"
 ```
 
-**Durations** are numbers in the unit that the setting names, or numbers with `ms`, `s`, `m`, `h` or `d`, or
+**Durations** are numbers in the setting's unit, or numbers with `ms`, `s`, `m`, `h` or `d`, or
 `hh:mm:ss` as .NET writes them. **Sizes** are bytes, or numbers with `KB`, `MB` or `GB`, which count by 1024.
 
-Everything that is wrong is reported at once on standard error, each with its source, and the agent ends with exit
-code 78.
+All errors are reported together on standard error, each with its source, and the agent exits with code 78.
 ";
 
 /// The whole page.
@@ -91,7 +90,7 @@ fn aliases(definition: &Definition) -> String {
     definition.aliases.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// Appends `text` in lines of at most 118 characters, the second and further ones behind `indent`.
+/// Appends `text` in lines of at most 118 characters; all but the first begin with `indent`.
 fn wrap(page: &mut String, text: &str, indent: &str) {
     let mut width = 0;
     for word in text.split_whitespace() {

@@ -1,12 +1,12 @@
 //! Settings from environment variables: .NET's names in upper or lower case, `__` or `:` between levels.
 //!
-//! Must not complain about variables that are not the agent's: they are everybody's.
+//! Must not warn of variables that are not meant for the agent: all programs share the environment.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
 use super::definition::Key;
-use super::fault::{Fault, Origin};
+use super::error::{Origin, SettingError};
 use super::listen;
 use super::names::{find, list_element, normalize};
 use super::raw::{Raw, is_kestrel};
@@ -14,7 +14,7 @@ use super::suggest;
 use super::table::DEFINITIONS;
 use super::value;
 
-/// A value that one variable proposes for a setting.
+/// The value that one variable gives a setting.
 struct Proposal {
     rank: usize,
     /// The scheme, if it was a list of ports.
@@ -39,7 +39,7 @@ pub(super) fn collect(raw: &mut Raw, environment: &[(OsString, OsString)]) {
             continue;
         };
         let Some(value) = value.to_str() else {
-            raw.faults.push(Fault::at(
+            raw.errors.push(SettingError::at(
                 found.key.definition().name,
                 Origin::Environment(name.into()),
                 "is not UTF-8",
@@ -83,7 +83,7 @@ fn join_elements(proposals: &mut BTreeMap<usize, Vec<Proposal>>, elements: BTree
     }
 }
 
-/// As in .NET, ports with TLS go with ports without.
+/// Joins the ports with TLS and the ports without, as .NET does.
 fn join_ports(urls: &mut Vec<Proposal>) {
     let best = |scheme: &str| {
         let of_scheme =
@@ -106,11 +106,11 @@ fn take_kestrel(raw: &mut Raw, name: &str, normalized: &str, value: &OsStr) {
     let origin = Origin::Environment(name.into());
     match value.to_str() {
         Some(value) => raw.set_kestrel(name, normalized, value, origin),
-        None => raw.faults.push(Fault::at(name, origin, "is not UTF-8", "Write it in UTF-8")),
+        None => raw.errors.push(SettingError::at(name, origin, "is not UTF-8", "Write it in UTF-8")),
     }
 }
 
-/// Takes the best ranked variable that is not blank.
+/// Sets `key` from the variable with the best rank that is not blank.
 fn choose(raw: &mut Raw, key: Key, mut proposals: Vec<Proposal>) {
     proposals.sort_by_key(|proposal| (proposal.value.is_empty(), proposal.rank));
     let best = &proposals[0];
@@ -119,17 +119,17 @@ fn choose(raw: &mut Raw, key: Key, mut proposals: Vec<Proposal>) {
         .skip(1)
         .find(|other| other.rank == best.rank && !other.value.is_empty() && other.value != best.value);
     if let Some(rival) = rival {
-        raw.faults.push(Fault::at(
+        raw.errors.push(SettingError::at(
             key.definition().name,
             Origin::Environment(best.variable.clone()),
-            format!("is also given, differently, by the environment variable {}", rival.variable),
+            format!("is also set, to another value, by the environment variable {}", rival.variable),
             "Keep one of the two",
         ));
     }
     raw.set(key, &best.value, Origin::Environment(best.variable.clone()));
 }
 
-/// Warns of a variable that is meant for the agent but does not reach it.
+/// Warns of a variable that seems to be meant for the agent but is not one of its settings.
 fn warn_if_misspelt(raw: &mut Raw, name: &str, normalized: &str, value: &OsStr) {
     let ours = normalized.split_once(':').is_some_and(|(section, rest)| {
         let known = DEFINITIONS.iter().any(|definition| {
@@ -139,7 +139,7 @@ fn warn_if_misspelt(raw: &mut Raw, name: &str, normalized: &str, value: &OsStr) 
         // .NET's own logging is set by nested names (`Logging__LogLevel__Microsoft`).
         known && !(section == "logging" && rest.contains(':'))
     });
-    // A name as short as `Mode` is near to many that are not meant for the agent; what it says tells them apart.
+    // Many names that are not meant for the agent are close to one as short as `Mode`; the value tells them apart.
     let mode = || value.to_str().is_some_and(|value| value::mode(value.trim()).is_ok());
     let suggestion = if ours {
         suggest::nearest(name)
@@ -149,10 +149,10 @@ fn warn_if_misspelt(raw: &mut Raw, name: &str, normalized: &str, value: &OsStr) 
     if !ours && suggestion.is_none() {
         return;
     }
-    raw.warnings.push(Fault::at(
+    raw.warnings.push(SettingError::at(
         name,
         Origin::Environment(name.into()),
-        "is no setting of the agent and is ignored",
+        "is not a setting of the agent and is ignored",
         suggestion.map_or_else(String::new, |known| format!("Did you mean {known}?")),
     ));
 }

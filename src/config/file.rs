@@ -1,6 +1,6 @@
 //! Settings from a file: TOML, or an `appsettings.json` as .NET reads it.
 //!
-//! Must not repeat a piece of the file in an error: it may be a secret.
+//! Must not quote the file in an error: it may contain secrets.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -8,15 +8,15 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::fault::{Fault, Origin};
-use super::json::{self, Broken, Entry};
+use super::error::{Origin, SettingError};
+use super::json::{self, Entry, SyntaxError};
 use super::listen;
 use super::names::{find, list_element, normalize};
 use super::raw::{Raw, is_kestrel};
 use super::suggest;
 use super::table::DEFINITIONS;
 
-/// Names at the top of an `appsettings.json` that .NET's host or its usual libraries read, and the agent does not.
+/// Top-level names of an `appsettings.json` that .NET's host or common libraries read and the agent ignores.
 const HOST_SECTIONS: [&str; 14] = [
     "$schema",
     "allowedhosts",
@@ -35,15 +35,15 @@ const HOST_SECTIONS: [&str; 14] = [
 ];
 
 pub(super) fn collect(raw: &mut Raw, path: &Path, text: &[u8]) {
-    let fault = |line, problem: String| {
-        Fault::at("--config", Origin::File(path.into(), line), problem, "Put the file right")
+    let error = |line, problem: String| {
+        SettingError::at("--config", Origin::File(path.into(), line), problem, "Correct the file")
     };
     let Ok(text) = std::str::from_utf8(text) else {
-        raw.cannot_read(fault(1, "the file is not UTF-8".into()));
+        raw.cannot_read(error(1, "the file is not UTF-8".into()));
         return;
     };
     if is_yaml(path, text) {
-        return raw.cannot_read(Fault::at(
+        return raw.cannot_read(SettingError::at(
             "--config",
             Origin::File(path.into(), 1),
             "the file is YAML, which the agent does not read",
@@ -54,14 +54,14 @@ pub(super) fn collect(raw: &mut Raw, path: &Path, text: &[u8]) {
     let entries = if is_json { json::flatten(text) } else { flatten_toml(text) };
     match entries {
         Ok(entries) => apply(raw, path, entries),
-        Err(Broken { line, problem }) => {
+        Err(SyntaxError { line, problem }) => {
             let language = if is_json { "JSON" } else { "TOML" };
-            raw.cannot_read(fault(line, format!("the file is no valid {language}: {problem}")));
+            raw.cannot_read(error(line, format!("the file is not valid {language}: {problem}")));
         }
     }
 }
 
-/// By the name's ending; a file of another name is JSON if it begins like an object.
+/// Decides by the file's extension; without a known one, a file that begins like an object is JSON.
 fn is_json(path: &Path, text: &str) -> bool {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some(extension) if extension.eq_ignore_ascii_case("json") => true,
@@ -70,8 +70,8 @@ fn is_json(path: &Path, text: &str) -> bool {
     }
 }
 
-/// By the name's ending, or by the first line that says something: `---`, or a name with `:` behind it. No line of TOML
-/// begins so, and JSON begins with a brace.
+/// Decides by the file's extension, or by the first line that is not blank or a comment: `---`, or a name followed by `:`.
+/// Neither TOML nor JSON can begin so.
 fn is_yaml(path: &Path, text: &str) -> bool {
     if is_json(path, text) {
         return false;
@@ -103,7 +103,7 @@ fn apply(raw: &mut Raw, path: &Path, entries: Vec<Entry>) {
             match ranks.get(&(found.key as usize)) {
                 Some(rank) if *rank == found.rank => {
                     let problem = format!("{name} is given twice in this file");
-                    raw.faults.push(Fault::at(name, origin, problem, "Keep one of the two"));
+                    raw.errors.push(SettingError::at(name, origin, problem, "Keep one of the two"));
                     continue;
                 }
                 Some(rank) if *rank < found.rank => continue,
@@ -124,16 +124,16 @@ fn apply(raw: &mut Raw, path: &Path, entries: Vec<Entry>) {
             if normalized.starts_with("kestrel:") && !warned_kestrel {
                 warned_kestrel = true;
                 let problem = "of the section Kestrel, only Endpoints and Certificates:Default are read";
-                raw.warnings.push(Fault::at("Kestrel", origin, problem, ""));
+                raw.warnings.push(SettingError::at("Kestrel", origin, problem, ""));
             }
         } else {
             let remedy = match suggest::nearest(&entry.name) {
                 Some(known) => format!("Did you mean {known}?"),
-                None => "Take it out; docs/configuration.md lists every setting".to_string(),
+                None => "Remove it; docs/configuration.md lists every setting".to_string(),
             };
-            // As settings are written everywhere else; TOML and JSON only know levels.
+            // `__` between levels, as in all other messages.
             let name = entry.name.replace(':', "__");
-            raw.faults.push(Fault::at(name, origin, "is no setting of the agent", remedy));
+            raw.errors.push(SettingError::at(name, origin, "is not a setting of the agent", remedy));
         }
     }
     for (key, (list, line)) in lists {
@@ -143,16 +143,16 @@ fn apply(raw: &mut Raw, path: &Path, entries: Vec<Entry>) {
 
 fn host_reads(normalized: &str) -> bool {
     match normalized.split_once(':') {
-        // A plain name in `Logging` is the agent's own; .NET nests (`Logging:LogLevel:Default`).
+        // A plain name in `Logging` is the agent's own; .NET's names have one more level (`Logging:LogLevel:Default`).
         Some(("logging", rest)) => rest.contains(':'),
         Some((section, _)) => HOST_SECTIONS.contains(&section),
         None => HOST_SECTIONS.contains(&normalized),
     }
 }
 
-fn flatten_toml(text: &str) -> Result<Vec<Entry>, Broken> {
+fn flatten_toml(text: &str) -> Result<Vec<Entry>, SyntaxError> {
     let line = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
-    let table = DeTable::parse(text).map_err(|error| Broken {
+    let table = DeTable::parse(text).map_err(|error| SyntaxError {
         line: line(error.span().map_or(0, |span| span.start)),
         problem: error.message().to_string(),
     })?;
@@ -209,8 +209,8 @@ mod tests {
         DEFINITIONS.iter().filter_map(given).collect()
     }
 
-    fn faults(raw: &Raw) -> Vec<String> {
-        raw.faults.iter().map(Fault::to_string).collect()
+    fn errors(raw: &Raw) -> Vec<String> {
+        raw.errors.iter().map(SettingError::to_string).collect()
     }
 
     #[test]
@@ -226,8 +226,8 @@ mod tests {
              \"Headers\": 50}, \"Streaming:TrackClientHostName\": true, \"Cors__Origins\": [\"http://a\", \
              \"http://b\",],}",
         );
-        assert_eq!(faults(&toml), [""; 0]);
-        assert_eq!(faults(&json), [""; 0]);
+        assert_eq!(errors(&toml), [""; 0]);
+        assert_eq!(errors(&json), [""; 0]);
         assert_eq!(values_of(&toml), values_of(&json));
         assert_eq!(toml.given(Key::CorsOrigins).unwrap().value, "http://a,http://b");
         assert_eq!(toml.origin(Key::LimitsHeaders), Origin::File("a.toml".into(), 5));
@@ -244,7 +244,7 @@ mod tests {
   "Streaming": { "TrackClientHostName": true, "TokenExpirySeconds": 30 }
 }"#,
         );
-        assert_eq!(faults(&raw), [""; 0]);
+        assert_eq!(errors(&raw), [""; 0]);
         assert_eq!(raw.warnings, []);
         assert_eq!(raw.given(Key::LoggingLevel).unwrap().value, "Warning");
         assert!(raw.given(Key::AgentId).is_none());
@@ -254,12 +254,12 @@ mod tests {
     fn an_unknown_name_is_an_error_with_a_suggestion() {
         let raw = read("a.toml", "\nMoed = 'offline'\n[Limits]\nBananas = 1\n[Logging]\nLevle = 'info'\n");
         assert_eq!(
-            faults(&raw),
+            errors(&raw),
             [
-                "Moed (a.toml:2): is no setting of the agent. Did you mean Mode?",
-                "Limits__Bananas (a.toml:4): is no setting of the agent. Take it out; docs/configuration.md lists \
+                "Moed (a.toml:2): is not a setting of the agent. Did you mean Mode?",
+                "Limits__Bananas (a.toml:4): is not a setting of the agent. Remove it; docs/configuration.md lists \
                  every setting.",
-                "Logging__Levle (a.toml:6): is no setting of the agent. Did you mean Logging__Level?",
+                "Logging__Levle (a.toml:6): is not a setting of the agent. Did you mean Logging__Level?",
             ]
         );
     }
@@ -267,13 +267,13 @@ mod tests {
     #[test]
     fn a_name_given_twice_is_an_error_but_an_alias_only_yields() {
         let raw = read("a.json", "{\"Mode\": \"auto\",\n\"MODE\": \"offline\"}");
-        assert_eq!(faults(&raw), ["Mode (a.json:2): Mode is given twice in this file. Keep one of the two."]);
+        assert_eq!(errors(&raw), ["Mode (a.json:2): Mode is given twice in this file. Keep one of the two."]);
         for text in [
             r#"{"Logging": {"LogLevel": {"Default": "Error"}, "Level": "debug"}}"#,
             r#"{"Logging": {"Level": "debug", "LogLevel": {"Default": "Error"}}}"#,
         ] {
             let raw = read("a.json", text);
-            assert_eq!(faults(&raw), [""; 0]);
+            assert_eq!(errors(&raw), [""; 0]);
             assert_eq!(raw.given(Key::LoggingLevel).unwrap().value, "debug");
         }
     }
@@ -291,7 +291,7 @@ mod tests {
         ] {
             let raw = read(name, text);
             assert_eq!(
-                faults(&raw),
+                errors(&raw),
                 [format!(
                     "--config ({name}:1): the file is YAML, which the agent does not read. Write it as TOML (`Name = \
                      \"value\"`) or as JSON."
@@ -306,7 +306,7 @@ mod tests {
             ("a.yaml", "{\"Mode\": \"offline\"}"),
             ("settings", ""),
         ] {
-            assert_eq!(faults(&read(name, text)), [""; 0], "{text}");
+            assert_eq!(errors(&read(name, text)), [""; 0], "{text}");
         }
     }
 
@@ -316,23 +316,23 @@ mod tests {
             (
                 "a.toml",
                 "Mode = 'auto'\nApiKey = sesame\n",
-                "--config (a.toml:2): the file is no valid TOML: ",
+                "--config (a.toml:2): the file is not valid TOML: ",
             ),
             (
                 "a.json",
                 "{\"Mode\": 1,\n\"ApiKey\": sesame}",
-                "--config (a.json:2): the file is no valid JSON: ",
+                "--config (a.json:2): the file is not valid JSON: ",
             ),
             (
                 "agent.conf",
                 "// hi\n{\"ApiKey\": sesame}",
-                "--config (agent.conf:2): the file is no valid JSON: ",
+                "--config (agent.conf:2): the file is not valid JSON: ",
             ),
         ] {
-            let faults = faults(&read(name, text));
-            assert_eq!(faults.len(), 1);
-            assert!(faults[0].starts_with(start), "{faults:?}");
-            assert!(!faults[0].contains("sesame"), "{faults:?}");
+            let errors = errors(&read(name, text));
+            assert_eq!(errors.len(), 1);
+            assert!(errors[0].starts_with(start), "{errors:?}");
+            assert!(!errors[0].contains("sesame"), "{errors:?}");
         }
     }
 
@@ -343,7 +343,7 @@ mod tests {
             r#"{"Kestrel": {"Endpoints": {"Http": {"Url": "http://*:1"}}, "Limits": {"A": 1, "B": 2},
                 "Certificates": {"Default": {"Path": "a.pem", "KeyPath": "a.key", "Password": "p"}}}}"#,
         );
-        assert_eq!(faults(&raw), [""; 0]);
+        assert_eq!(errors(&raw), [""; 0]);
         assert_eq!(raw.warnings.len(), 1, "{:?}", raw.warnings);
         let names: Vec<_> = raw.kestrel.keys().map(String::as_str).collect();
         assert_eq!(names, ["kestrel:certificates:default:password", "kestrel:endpoints:http:url"]);

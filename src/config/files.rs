@@ -1,13 +1,13 @@
-//! Files that are named by whoever runs the agent, read whole and within bounds.
+//! Reads files that the operator names, as a whole and up to a limit.
 //!
-//! Must not wait, nor read without end: a named pipe would do the one, a device the other.
+//! Must not block or read without end, as a named pipe or a device would cause.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// The largest file of settings, keys or certificates that is taken, in bytes: system bundles have some 200 KB.
+/// The largest file of settings, keys or certificates, in bytes. The certificate bundles of systems have some 200 KB.
 pub const SMALL_BYTES_MAX: u64 = 4 << 20;
 
 /// Reads a file of settings, keys or certificates.
@@ -15,32 +15,32 @@ pub const SMALL_BYTES_MAX: u64 = 4 << 20;
 /// # Errors
 /// As [`read`].
 pub fn read_small(path: &Path) -> io::Result<Vec<u8>> {
-    read(path, SMALL_BYTES_MAX, "what the agent takes")
+    read(path, SMALL_BYTES_MAX, "the agent's limit")
 }
 
-/// Reads a file of at most `bytes_max`, which a reader of the error knows as `limit`.
+/// Reads a file of at most `bytes_max` bytes. The error calls this limit `limit`, such as the name of a setting.
 ///
 /// # Errors
-/// When it cannot be read, is larger, or is something else than a file. It does not say which file it is.
+/// When the path cannot be read, is larger, or is not a regular file. The error does not name the path.
 pub fn read(path: &Path, bytes_max: u64, limit: &str) -> io::Result<Vec<u8>> {
     open(path).and_then(|(mut file, metadata)| read_open(&mut file, &metadata, bytes_max, limit))
 }
 
-/// Opens a file, and looks at what was opened.
+/// Opens a file and returns its metadata as well.
 ///
 /// # Errors
-/// When it cannot be opened, or is something else than a file.
+/// When it cannot be opened, or is not a regular file.
 pub fn open(path: &Path) -> io::Result<(File, Metadata)> {
-    // Before it is opened, too: to open a device may do something to it.
-    be_a_file(&fs::metadata(path)?)?;
-    // A file does not care for the flag; a named pipe that took its place meanwhile would be waited for without.
+    // Also before it is opened, because opening a device may have an effect on it.
+    require_file(&fs::metadata(path)?)?;
+    // The flag has no effect on a file; without it, opening a named pipe that has replaced the file would block.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let metadata = file.metadata()?;
-    be_a_file(&metadata)?;
+    require_file(&metadata)?;
     Ok((file, metadata))
 }
 
-/// Reads what is open, as [`read`] does.
+/// Reads an open file, as [`read`] does.
 ///
 /// # Errors
 /// When it cannot be read, or is larger.
@@ -50,12 +50,12 @@ pub fn read_open(file: &mut File, metadata: &Metadata, bytes_max: u64, limit: &s
         return Err(too_large());
     }
     let mut content = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-    // It may have grown since, and some file systems tell no length.
+    // It may have grown since, and some file systems report no length.
     file.take(bytes_max.saturating_add(1)).read_to_end(&mut content)?;
     if content.len() as u64 > bytes_max { Err(too_large()) } else { Ok(content) }
 }
 
-fn be_a_file(metadata: &Metadata) -> io::Result<()> {
+fn require_file(metadata: &Metadata) -> io::Result<()> {
     if metadata.is_file() { Ok(()) } else { Err(io::Error::other("it is not a file")) }
 }
 

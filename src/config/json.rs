@@ -1,14 +1,17 @@
-//! A reader of JSON as .NET's configuration takes it: comments, trailing commas, nested names.
+//! Reads JSON as .NET's configuration does: with comments, trailing commas and nested names.
 //!
-//! Must not know any setting, and must not repeat a value in an error: it may be a secret. It flattens the text
-//! into names and scalar values and remembers their lines, which `serde_json` cannot tell.
+//! Must not know any setting, and must not quote a value in an error: it may be a secret. It flattens the text
+//! into names and scalar values, each with its line.
+//!
+//! Written by hand: `serde_json` takes no comments, and parsers that do (`jsonc-parser`) accept line breaks and control
+//! characters in texts and quote values in their errors.
 
 use std::borrow::Cow;
 
-/// A scalar of a file: where it stands and what it says.
+/// A scalar value of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// The names that lead to it, joined by `:`. Places in an array are numbers.
+    /// The names that lead to it, joined by `:`. Elements of an array have numbers.
     pub name: String,
     /// Its text; `None` for `null`.
     pub value: Option<String>,
@@ -16,29 +19,32 @@ pub(super) struct Entry {
     pub line: usize,
 }
 
-/// Why a text cannot be read, and in which line.
+/// Why a text cannot be parsed, and in which line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Broken {
+pub(super) struct SyntaxError {
     pub line: usize,
     pub problem: String,
 }
 
-/// As deep as .NET's reader goes.
+/// How deep values may nest; the same limit as in .NET.
 const DEPTH_MAX: usize = 64;
 
-/// Reads an object and everything in it.
-pub(super) fn flatten(text: &str) -> Result<Vec<Entry>, Broken> {
+/// Flattens the object that `text` must be.
+///
+/// # Errors
+/// The first syntax error.
+pub(super) fn flatten(text: &str) -> Result<Vec<Entry>, SyntaxError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader { text, at: 0, entries: Vec::new() };
     reader.skip_blanks()?;
     if reader.peek() != Some(b'{') {
-        return Err(reader.broken("an object `{…}` is expected"));
+        return Err(reader.error("expected an object `{…}`"));
     }
     reader.value(&mut Vec::new())?;
     reader.skip_blanks()?;
     match reader.peek() {
         None => Ok(reader.entries),
-        Some(_) => Err(reader.broken("there is text after the end of the object")),
+        Some(_) => Err(reader.error("there is text after the end of the object")),
     }
 }
 
@@ -62,12 +68,12 @@ impl<'a> Reader<'a> {
         1 + before.iter().filter(|byte| **byte == b'\n').count()
     }
 
-    fn broken(&self, problem: &str) -> Broken {
-        Broken { line: self.line(), problem: problem.to_string() }
+    fn error(&self, problem: &str) -> SyntaxError {
+        SyntaxError { line: self.line(), problem: problem.to_string() }
     }
 
     /// Skips white space and comments of both kinds.
-    fn skip_blanks(&mut self) -> Result<(), Broken> {
+    fn skip_blanks(&mut self) -> Result<(), SyntaxError> {
         loop {
             let rest = self.rest();
             let trimmed = rest.trim_start_matches([' ', '\t', '\r', '\n']);
@@ -75,7 +81,7 @@ impl<'a> Reader<'a> {
             if trimmed.starts_with("//") {
                 self.at += trimmed.find('\n').unwrap_or(trimmed.len());
             } else if trimmed.starts_with("/*") {
-                let end = trimmed.find("*/").ok_or_else(|| self.broken("a comment has no end"))?;
+                let end = trimmed.find("*/").ok_or_else(|| self.error("a comment is not closed"))?;
                 self.at += end + 2;
             } else {
                 return Ok(());
@@ -83,9 +89,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn value(&mut self, path: &mut Vec<String>) -> Result<(), Broken> {
+    fn value(&mut self, path: &mut Vec<String>) -> Result<(), SyntaxError> {
         if path.len() > DEPTH_MAX {
-            return Err(self.broken("it is nested too deeply"));
+            return Err(self.error("it is nested too deeply"));
         }
         match self.peek() {
             Some(b'{') => self.members(path, b'}'),
@@ -100,7 +106,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The members of an object or an array, which differ in their names only.
-    fn members(&mut self, path: &mut Vec<String>, end: u8) -> Result<(), Broken> {
+    fn members(&mut self, path: &mut Vec<String>, end: u8) -> Result<(), SyntaxError> {
         self.at += 1;
         let mut index = 0;
         loop {
@@ -113,7 +119,7 @@ impl<'a> Reader<'a> {
                 let name = self.string()?.into_owned();
                 self.skip_blanks()?;
                 if self.peek() != Some(b':') {
-                    return Err(self.broken("a `:` is expected after a name"));
+                    return Err(self.error("expected `:` after a name"));
                 }
                 self.at += 1;
                 path.push(name);
@@ -129,14 +135,14 @@ impl<'a> Reader<'a> {
                 Some(b',') => self.at += 1,
                 Some(byte) if byte == end => {}
                 _ => {
-                    let problem = format!("a `,` or `{}` is expected", char::from(end));
-                    return Err(self.broken(&problem));
+                    let problem = format!("expected `,` or `{}`", char::from(end));
+                    return Err(self.error(&problem));
                 }
             }
         }
     }
 
-    fn scalar(&mut self) -> Result<Option<String>, Broken> {
+    fn scalar(&mut self) -> Result<Option<String>, SyntaxError> {
         if self.peek() == Some(b'"') {
             return Ok(Some(self.string()?.into_owned()));
         }
@@ -147,16 +153,16 @@ impl<'a> Reader<'a> {
             "null" => None,
             "true" | "false" => Some(word.to_string()),
             _ if serde_json::from_str::<serde_json::Number>(word).is_ok() => Some(word.to_string()),
-            _ => return Err(self.broken("a value is expected (text stands in double quotes)")),
+            _ => return Err(self.error("expected a value (text must be in double quotes)")),
         };
         self.at += word.len();
         Ok(value)
     }
 
-    fn string(&mut self) -> Result<Cow<'a, str>, Broken> {
+    fn string(&mut self) -> Result<Cow<'a, str>, SyntaxError> {
         let rest = self.rest();
         if !rest.starts_with('"') {
-            return Err(self.broken("a name in double quotes is expected"));
+            return Err(self.error("expected a name in double quotes"));
         }
         let mut escaped = false;
         let end = rest.bytes().skip(1).position(|byte| {
@@ -164,9 +170,10 @@ impl<'a> Reader<'a> {
             escaped = byte == b'\\' && !escaped;
             ends
         });
-        let end = end.ok_or_else(|| self.broken("a text has no closing double quote"))? + 2;
-        let text: String = serde_json::from_str(&rest[..end])
-            .map_err(|_| self.broken("a text holds a line break, a control character or a bad escape"))?;
+        let end = end.ok_or_else(|| self.error("a text has no closing double quote"))? + 2;
+        let text: String = serde_json::from_str(&rest[..end]).map_err(|_| {
+            self.error("a text contains a line break, a control character or an invalid escape")
+        })?;
         self.at += end;
         Ok(Cow::Owned(text))
     }
@@ -215,10 +222,10 @@ mod tests {
             ("{A: 1}", 1, "double quotes"),
             ("{\"A\": 01}", 1, "value"),
         ] {
-            let broken = flatten(text).unwrap_err();
-            assert_eq!(broken.line, line, "{text}");
-            assert!(broken.problem.contains(part), "{text}: {broken:?}");
-            assert!(!broken.problem.contains("sesame"));
+            let error = flatten(text).unwrap_err();
+            assert_eq!(error.line, line, "{text}");
+            assert!(error.problem.contains(part), "{text}: {error:?}");
+            assert!(!error.problem.contains("sesame"));
         }
         let deep = "{\"a\":".repeat(100);
         assert!(flatten(&deep).unwrap_err().problem.contains("deep"));

@@ -1,21 +1,21 @@
-//! Files that hold keys: `ApiKey__File` and `RelayKeys__File`.
+//! The content of `ApiKey__File` and `RelayKeys__File`.
 //!
-//! Must not show a key, nor a part of one: what is wrong is told by what surrounds it.
+//! Must not show a key or a part of one: an error describes what is around it.
 
 use super::relay_keys;
 use super::settings::{RelayKey, Secret};
-use super::value::{Unfit, unfit};
+use super::value::{InvalidValue, invalid};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// What editors and shells of Windows put before UTF-16, in either order of bytes.
+/// The byte order marks of UTF-16, which editors and shells of Windows write.
 const UTF16_BOMS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
 /// The key in the content of an `ApiKey__File`.
 ///
 /// # Errors
-/// What is wrong with it.
-pub fn api_key(content: &[u8]) -> Result<Secret, Unfit> {
+/// What is wrong with the content.
+pub fn api_key(content: &[u8]) -> Result<Secret, InvalidValue> {
     let text = text(content)?;
     one_key(&text)?;
     Ok(Secret::new(text))
@@ -24,55 +24,55 @@ pub fn api_key(content: &[u8]) -> Result<Secret, Unfit> {
 /// The keys in the content of a `RelayKeys__File`. None of them may be `api_key`.
 ///
 /// # Errors
-/// Everything that is wrong with it.
-pub fn relay_keys(content: &[u8], api_key: Option<&Secret>) -> Result<Vec<RelayKey>, Vec<Unfit>> {
-    let text = text(content).map_err(|unfit| vec![unfit])?;
+/// Everything that is wrong with the content.
+pub fn relay_keys(content: &[u8], api_key: Option<&Secret>) -> Result<Vec<RelayKey>, Vec<InvalidValue>> {
+    let text = text(content).map_err(|invalid| vec![invalid])?;
     relay_keys::parse(&text, api_key)
 }
 
-/// The text of a file, without a byte order mark and blanks around it.
-fn text(content: &[u8]) -> Result<String, Unfit> {
+/// The text of a file, without a byte order mark and white space around it.
+fn text(content: &[u8]) -> Result<String, InvalidValue> {
     if UTF16_BOMS.iter().any(|bom| content.starts_with(bom)) {
-        return Err(unfit("the file is UTF-16", "Save it as UTF-8"));
+        return Err(invalid("the file is UTF-16", "Save it as UTF-8"));
     }
     let content = content.strip_prefix(BOM).unwrap_or(content);
     let Ok(text) = std::str::from_utf8(content) else {
-        return Err(unfit("the file is not UTF-8", "Save it as UTF-8, with the key alone"));
+        return Err(invalid("the file is not UTF-8", "Save it as UTF-8, with the key alone"));
     };
     match text.trim() {
-        "" => Err(unfit("the file is empty", "Put the key into it")),
+        "" => Err(invalid("the file is empty", "Write the key into it")),
         text => Ok(text.to_owned()),
     }
 }
 
-/// Whether `text` is one key: with blanks or line breaks within, no client could ever send it.
+/// Checks that `text` is one key: no client could send one with white space or line breaks in it.
 ///
 /// # Errors
-/// What it is instead.
-pub(super) fn one_key(text: &str) -> Result<(), Unfit> {
+/// What is wrong with it.
+pub(super) fn one_key(text: &str) -> Result<(), InvalidValue> {
     let lines = text.lines().filter(|line| !line.trim().is_empty()).count();
     if lines > 1 {
-        return Err(unfit(
-            format!("holds {lines} lines, where there must be one key and nothing else"),
-            "Leave the key alone, without a comment, a name or a second key",
+        return Err(invalid(
+            format!("contains {lines} lines, but must be one key and nothing else"),
+            "Keep only the key, without a comment, a name or a second key",
         ));
     }
     if text.starts_with('\u{feff}') {
-        return Err(unfit("begins with a byte order mark", "Save it without one"));
+        return Err(invalid("begins with a byte order mark", "Save it without one"));
     }
     let what = match text.chars().find(|character| character.is_whitespace() || character.is_control()) {
         None => return Ok(()),
-        Some(' ') => "holds a blank within",
-        Some('\t') => "holds a tab within",
-        Some(_) => "holds a control character or a blank of another kind within",
+        Some(' ') => "contains a space",
+        Some('\t') => "contains a tab",
+        Some(_) => "contains a control character or another kind of white space",
     };
     let is_named = text.contains('=') || text.to_ascii_lowercase().starts_with("bearer ");
     let remedy = if is_named {
-        "Leave the key alone, without a name or `Bearer` before it"
+        "Keep only the key, without a name or `Bearer` before it"
     } else {
-        "Copy the key again, and nothing else"
+        "Copy the key again, without anything else"
     };
-    Err(unfit(what, remedy))
+    Err(invalid(what, remedy))
 }
 
 #[cfg(test)]
@@ -92,30 +92,30 @@ mod tests {
         let two = format!("\u{feff}{KEY}\r\n{KEY}2=shop:dev\r\n");
         assert_eq!(relay_keys(two.as_bytes(), None).unwrap().len(), 2);
         let api_key = Secret::new(KEY.into());
-        let unfits = relay_keys(two.as_bytes(), Some(&api_key)).unwrap_err();
-        assert_eq!(unfits[0].problem, "has ApiKey as its entry number 1");
+        let errors = relay_keys(two.as_bytes(), Some(&api_key)).unwrap_err();
+        assert_eq!(errors[0].problem, "has ApiKey as its entry number 1");
     }
 
     #[test]
     fn what_is_no_key_is_told_without_the_key() {
         let utf16: Vec<u8> = [0xff, 0xfe].into_iter().chain(KEY.bytes().flat_map(|byte| [byte, 0])).collect();
         for (content, says) in [
-            (format!("{KEY}\n{KEY}").into_bytes(), "holds 2 lines"),
-            (format!("# our key\n\n{KEY}\n").into_bytes(), "holds 2 lines"),
-            (format!("{KEY} {KEY}").into_bytes(), "holds a blank within"),
+            (format!("{KEY}\n{KEY}").into_bytes(), "contains 2 lines"),
+            (format!("# our key\n\n{KEY}\n").into_bytes(), "contains 2 lines"),
+            (format!("{KEY} {KEY}").into_bytes(), "contains a space"),
             (format!("Bearer {KEY}").into_bytes(), "without a name or `Bearer` before it"),
             (format!("ApiKey = {KEY}").into_bytes(), "without a name or `Bearer` before it"),
-            (format!("{KEY}\t{KEY}").into_bytes(), "holds a tab within"),
-            (format!("{KEY}\u{a0}{KEY}").into_bytes(), "of another kind within"),
-            (format!("{KEY}\0{KEY}").into_bytes(), "of another kind within"),
+            (format!("{KEY}\t{KEY}").into_bytes(), "contains a tab"),
+            (format!("{KEY}\u{a0}{KEY}").into_bytes(), "another kind of white space"),
+            (format!("{KEY}\0{KEY}").into_bytes(), "another kind of white space"),
             (format!("\u{feff}\u{feff}{KEY}").into_bytes(), "begins with a byte order mark"),
             (utf16, "the file is UTF-16"),
             (vec![b'r', 0xe9], "the file is not UTF-8"),
             (b"\xef\xbb\xbf \n".to_vec(), "the file is empty"),
             (Vec::new(), "the file is empty"),
         ] {
-            let unfit = api_key(&content).unwrap_err();
-            let told = format!("{}. {}", unfit.problem, unfit.remedy);
+            let invalid = api_key(&content).unwrap_err();
+            let told = format!("{}. {}", invalid.problem, invalid.remedy);
             assert!(told.contains(says), "{told} without {says}");
             assert!(!told.contains("0123"), "{told}");
         }

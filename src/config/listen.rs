@@ -1,43 +1,43 @@
-//! Where to listen: .NET's form of addresses (`http://*:6100`).
+//! Addresses to listen on, in the form of .NET (`http://*:6100`).
 //!
 //! Must not open a socket nor resolve a name.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::value::{Unfit, unfit};
+use super::value::{InvalidValue, invalid};
 
 /// One address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// Which of the machine's addresses.
+    /// On which of the machine's addresses.
     pub address: ListenAddress,
-    /// The port; 0 takes any free one.
+    /// The port; 0 means any free one.
     pub port: u16,
-    /// What is spoken there.
+    /// With TLS or without.
     pub scheme: Scheme,
-    /// Whether the agent runs on when this one cannot be opened, as long as another can: the loopbacks of
-    /// `localhost`, of which a machine may lack one.
+    /// Whether the agent still starts if this address cannot be opened but another one can: true for the loopbacks of
+    /// `localhost`, because a machine may have only one of them.
     pub optional: bool,
 }
 
-/// Which of the machine's addresses a listener takes.
+/// On which of the machine's addresses a listener accepts connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenAddress {
     /// Every address: one socket for IPv6 and IPv4, or IPv4 alone where there is no IPv6.
     Wildcard,
-    /// This one. `[::]` includes IPv4, as in .NET.
+    /// Only this one; `[::]` includes IPv4, as in .NET.
     Ip(IpAddr),
 }
 
-/// What is spoken on a listener.
+/// Whether a listener uses TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// HTTP/1.1 without TLS.
     Http,
     /// HTTP/1.1 over TLS.
     Https {
-        /// The place of its certificate in [`Tls::certificates`](super::Tls::certificates).
+        /// The index of its certificate in [`Tls::certificates`](super::Tls::certificates).
         certificate: usize,
     },
 }
@@ -65,9 +65,9 @@ impl fmt::Display for Listen {
 const FORM: &str = "Write URLs such as http://*:6100, separated by `;`";
 
 /// A URL that is wrong, and why.
-pub type WrongUrl = (String, Unfit);
+pub type WrongUrl = (String, InvalidValue);
 
-/// Parses URLs separated by `;`. Besides the addresses: the host names that were taken for "every address".
+/// Parses URLs separated by `;`. Returns the addresses, and the host names that were taken for "every address".
 ///
 /// # Errors
 /// Every URL that is wrong, and why.
@@ -75,44 +75,44 @@ pub fn parse(text: &str) -> Result<(Vec<Listen>, Vec<String>), Vec<WrongUrl>> {
     let mut addresses: Vec<Listen> = Vec::new();
     let (mut names, mut wrong) = (Vec::new(), Vec::new());
     for url in text.split(';').map(str::trim).filter(|url| !url.is_empty()) {
-        let parsed = parse_one(url, &mut names).unwrap_or_else(|unfit| {
-            wrong.push((url.to_string(), unfit));
+        let parsed = parse_one(url, &mut names).unwrap_or_else(|invalid| {
+            wrong.push((url.to_string(), invalid));
             Vec::new()
         });
         for listen in parsed {
             let place = |one: &Listen| (one.address, one.port, one.scheme);
             match addresses.iter_mut().find(|one| place(one) == place(&listen)) {
-                // Asked for as it is, and as a part of `localhost`: then it has to be there.
+                // Given by itself and as a part of `localhost`: then it is required.
                 Some(same) => same.optional &= listen.optional,
                 None => addresses.push(listen),
             }
         }
     }
     if addresses.is_empty() && wrong.is_empty() {
-        wrong.push((text.to_string(), unfit("holds no URL", FORM)));
+        wrong.push((text.to_string(), invalid("contains no URL", FORM)));
     }
     if wrong.is_empty() { Ok((addresses, names)) } else { Err(wrong) }
 }
 
-fn parse_one(url: &str, names: &mut Vec<String>) -> Result<Vec<Listen>, Unfit> {
-    let (scheme, rest) = url.split_once("://").ok_or_else(|| unfit("is no URL", FORM))?;
+fn parse_one(url: &str, names: &mut Vec<String>) -> Result<Vec<Listen>, InvalidValue> {
+    let (scheme, rest) = url.split_once("://").ok_or_else(|| invalid("is not a URL", FORM))?;
     let (scheme, default_port) = match scheme.to_ascii_lowercase().as_str() {
         "http" => (Scheme::Http, 80),
-        // Which certificate it is becomes known with the other settings.
+        // The certificate is assigned together with the other settings.
         "https" => (Scheme::Https { certificate: 0 }, 443),
-        _ => return Err(unfit(format!("has the scheme {scheme:?}"), FORM)),
+        _ => return Err(invalid(format!("has the scheme {scheme:?}"), FORM)),
     };
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     if authority.eq_ignore_ascii_case("unix:") {
-        return Err(unfit("asks for a Unix socket, which is not available", FORM));
+        return Err(invalid("is a Unix socket, which is not supported", FORM));
     }
     if !matches!(path, "" | "/") {
-        return Err(unfit("has a path, and the agent serves from the root", "Leave the path out"));
+        return Err(invalid("has a path, but the agent serves from the root", "Remove the path"));
     }
     let (host, port) = split_port(authority, default_port)?;
     let listen = |address, optional| Listen { address, port, scheme, optional };
     if host.is_empty() {
-        return Err(unfit("has no host", FORM));
+        return Err(invalid("has no host", FORM));
     }
     if matches!(host, "*" | "+") {
         return Ok(vec![listen(ListenAddress::Wildcard, false)]);
@@ -125,7 +125,7 @@ fn parse_one(url: &str, names: &mut Vec<String>) -> Result<Vec<Listen>, Unfit> {
     }
     if let Some(inner) = host.strip_prefix('[') {
         let address = inner.strip_suffix(']').and_then(|inner| inner.parse::<Ipv6Addr>().ok());
-        let address = address.ok_or_else(|| unfit("has a malformed IPv6 address", FORM))?;
+        let address = address.ok_or_else(|| invalid("has a malformed IPv6 address", FORM))?;
         return Ok(vec![listen(ListenAddress::Ip(IpAddr::V6(address)), false)]);
     }
     if let Ok(address) = host.parse::<Ipv4Addr>() {
@@ -133,13 +133,13 @@ fn parse_one(url: &str, names: &mut Vec<String>) -> Result<Vec<Listen>, Unfit> {
     }
     let like_name = host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
     if !like_name || host.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-        return Err(unfit("has a host that is neither an address nor a name", FORM));
+        return Err(invalid("has a host that is neither an address nor a name", FORM));
     }
     names.push(host.to_string());
     Ok(vec![listen(ListenAddress::Wildcard, false)])
 }
 
-fn split_port(authority: &str, default_port: u16) -> Result<(&str, u16), Unfit> {
+fn split_port(authority: &str, default_port: u16) -> Result<(&str, u16), InvalidValue> {
     let after_address = authority.rfind(']').map_or(0, |end| end + 1);
     let Some(colon) = authority[after_address..].find(':') else {
         return Ok((authority, default_port));
@@ -149,11 +149,11 @@ fn split_port(authority: &str, default_port: u16) -> Result<(&str, u16), Unfit> 
     let valid = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     match digits.parse::<u16>() {
         Ok(port) if valid => Ok((host, port)),
-        _ => Err(unfit("has a port that is not from 0 to 65535", FORM)),
+        _ => Err(invalid("has a port that is not from 0 to 65535", FORM)),
     }
 }
 
-/// The URLs that a list of ports stands for, as in `ASPNETCORE_HTTP_PORTS=8080;8081`.
+/// The URLs that a list of ports means, as in `ASPNETCORE_HTTP_PORTS=8080;8081`.
 pub(super) fn urls_of_ports(ports: &str, scheme: &str) -> String {
     let ports = ports.split([';', ',']).map(str::trim).filter(|port| !port.is_empty());
     ports.map(|port| format!("{scheme}://*:{port}")).collect::<Vec<_>>().join(";")
@@ -219,10 +219,10 @@ mod tests {
     #[test]
     fn what_cannot_be_listened_on_is_refused_with_the_reason() {
         for (text, part) in [
-            ("", "holds no URL"),
-            (";", "holds no URL"),
-            ("6100", "is no URL"),
-            ("*:6100", "is no URL"),
+            ("", "contains no URL"),
+            (";", "contains no URL"),
+            ("6100", "is not a URL"),
+            ("*:6100", "is not a URL"),
             ("ftp://*:21", "scheme"),
             ("http://:6100", "no host"),
             ("http://*:65536", "port"),

@@ -1,17 +1,17 @@
-//! What the agent is told to do: settings from the command line, the environment and a file.
+//! The agent's settings, from the command line, the environment and a file.
 //!
 //! Must not touch a socket, a thread, a global or the process's limits, and must not log: it turns text into
-//! [`Settings`] whose types cannot be wrong, or into the list of everything that is wrong with that text.
+//! [`Settings`], whose types allow only valid values, or into the list of all errors in that text.
 //! Files are read through a function that the caller passes.
 //!
 //! One [table] defines every setting; the parser, `--help`, `docs/configuration.md` and `check` are made
 //! from it. The way of a value: [`source`] collects what was given and where (`raw`), highest precedence
-//! last; `validate` turns that into [`Settings`] and collects every [`Fault`] on the way.
+//! last; `validate` turns that into [`Settings`] and collects every [`SettingError`] on the way.
 
 pub mod definition;
 pub mod docs;
 mod environment;
-pub mod fault;
+pub mod error;
 mod file;
 pub mod files;
 mod json;
@@ -32,7 +32,7 @@ mod validate;
 pub mod value;
 
 pub use definition::{Definition, Key, Kind, Section};
-pub use fault::{Fault, Origin, Rejected};
+pub use error::{Origin, RejectedSettings, SettingError};
 pub use listen::{Listen, ListenAddress, Scheme};
 pub use origins::Origins;
 pub use settings::{

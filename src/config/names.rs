@@ -18,18 +18,18 @@ impl Key {
 pub struct Found {
     /// Which setting.
     pub key: Key,
-    /// 0 for its own name, then the place of the alias, from 1.
+    /// 0 for its own name, else the number of the alias, from 1.
     pub rank: usize,
     /// The scheme, if the value lists ports instead of URLs.
     pub ports: Option<&'static str>,
 }
 
-/// Brings a name into the one form in which names are compared: `:` between levels, lower case.
+/// The form in which names are compared: `:` between levels, lower case.
 pub fn normalize(name: &str) -> String {
     name.trim().replace("__", ":").to_lowercase()
 }
 
-/// The setting of a [normalized](normalize) name, as environment variables (or else files) call it.
+/// The setting with this [normalized](normalize) name in environment variables, or else in files.
 pub fn find(normalized: &str, environment: bool) -> Option<Found> {
     for definition in DEFINITIONS {
         if normalize(definition.name) == normalized {
@@ -44,7 +44,7 @@ pub fn find(normalized: &str, environment: bool) -> Option<Found> {
     None
 }
 
-/// `Cors__Origins__0`: the setting and the place in its list.
+/// The setting and the index that `cors:origins:0` means.
 pub(super) fn list_element(normalized: &str) -> Option<(Found, u32)> {
     let (name, index) = normalized.rsplit_once(':')?;
     let index = index.parse().ok()?;

@@ -2,19 +2,19 @@
 //!
 //! Must not match patterns: an origin is allowed as a whole, or not.
 
-use super::value::{Unfit, unfit};
+use super::value::{InvalidValue, invalid};
 
 /// Which origins may call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
-    /// All.
+    /// Every origin.
     Any,
     /// These, in lower case, such as `https://shop.example`.
     List(Vec<String>),
 }
 
 /// Parses `*`, or origins separated by commas.
-pub(super) fn parse_origins(text: &str) -> Result<Origins, Unfit> {
+pub(super) fn parse_origins(text: &str) -> Result<Origins, InvalidValue> {
     let remedy = "Write `*`, or origins such as https://shop.example, separated by commas";
     let mut list = Vec::new();
     for origin in text.split(',').map(str::trim).filter(|origin| !origin.is_empty()) {
@@ -23,16 +23,16 @@ pub(super) fn parse_origins(text: &str) -> Result<Origins, Unfit> {
         }
         let origin = origin.strip_suffix('/').unwrap_or(origin).to_ascii_lowercase();
         if origin != "null" && !is_origin(&origin) {
-            return Err(unfit("holds what is no origin", remedy));
+            return Err(invalid("contains something that is not an origin", remedy));
         }
         if !list.contains(&origin) {
             list.push(origin);
         }
     }
-    if list.is_empty() { Err(unfit("holds no origin", remedy)) } else { Ok(Origins::List(list)) }
+    if list.is_empty() { Err(invalid("contains no origin", remedy)) } else { Ok(Origins::List(list)) }
 }
 
-/// Whether a browser could send this: a scheme and a host, maybe a port, and nothing else. Hosts are sent in ASCII.
+/// Whether a browser could send this origin: a scheme, a host in ASCII and perhaps a port.
 fn is_origin(text: &str) -> bool {
     let Some((scheme, host)) = text.split_once("://") else { return false };
     scheme.starts_with(|first: char| first.is_ascii_alphabetic())
@@ -54,7 +54,7 @@ mod tests {
         }
     }
 
-    /// What went wrong: whatever stood before `://` was taken for a scheme.
+    /// What went wrong: anything before `://` was accepted as a scheme.
     #[test]
     fn an_origin_has_a_scheme_and_an_ascii_host() {
         for text in ["htu:p@htp://a", "://a", "1a://a", "a b://c", "https://a\tb", "https://münchen.example"]

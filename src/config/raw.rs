@@ -1,70 +1,71 @@
-//! What was given for each setting, before anybody looks at what it says, and what is wrong with the sources.
+//! The values that the sources give, before they are parsed, and the errors of the sources themselves.
 //!
 //! Must not judge a value.
 
 use std::collections::BTreeMap;
 
 use super::definition::Key;
-use super::fault::{Fault, Origin};
+use super::error::{Origin, SettingError};
 use super::table::DEFINITIONS;
 
-/// A value and where it came from.
+/// A value and its source.
 #[derive(Clone, Debug)]
 pub struct Given {
-    /// The text, without blanks around it.
+    /// The text, without white space around it.
     pub value: String,
     /// Where it came from.
     pub origin: Origin,
 }
 
-/// What was given for each setting, and what is wrong with the sources themselves.
+/// The value that was given for each setting, and the errors of the sources themselves.
 #[derive(Debug)]
 pub struct Raw {
     given: Vec<Option<Given>>,
-    /// What .NET's section Kestrel says, beside what is a setting: by its normalized name, as it is written.
+    /// The values of .NET's section Kestrel that are not settings of the agent: the name as written and the value, by
+    /// normalized name.
     pub(super) kestrel: BTreeMap<String, (String, Given)>,
-    /// A source could not be read: what is missing may be in there.
+    /// A source could not be read, so that a setting which seems to be missing may be in there.
     unread: bool,
-    /// What is wrong.
-    pub faults: Vec<Fault>,
-    /// What should be known.
-    pub warnings: Vec<Fault>,
+    /// The errors so far.
+    pub errors: Vec<SettingError>,
+    /// The warnings so far.
+    pub warnings: Vec<SettingError>,
 }
 
 impl Raw {
-    /// A source is of no use.
-    pub(super) fn cannot_read(&mut self, fault: Fault) {
+    /// A source could not be read.
+    pub(super) fn cannot_read(&mut self, error: SettingError) {
         self.unread = true;
-        self.faults.push(fault);
+        self.errors.push(error);
     }
 
-    /// Something is missing: a fault, unless a source could not be read that may say it.
-    pub(super) fn lack(&mut self, fault: Fault) {
+    /// A setting is missing: an error, unless it may be in a source that could not be read.
+    pub(super) fn lack(&mut self, error: SettingError) {
         if !self.unread {
-            self.faults.push(fault);
+            self.errors.push(error);
         }
     }
 
-    /// Something that should be known is missing, unless a source could not be read that may say it.
-    pub(super) fn warn_of_lack(&mut self, warning: Fault) {
+    /// A setting is missing: a warning, unless it may be in a source that could not be read.
+    pub(super) fn warn_of_lack(&mut self, warning: SettingError) {
         if !self.unread {
             self.warnings.push(warning);
         }
     }
 
-    /// Gives `key` a value, over what an earlier source gave.
+    /// Sets the value of `key`. It overrides that of an earlier source.
     pub(super) fn set(&mut self, key: Key, value: &str, origin: Origin) {
         self.given[key as usize] = Some(Given { value: value.trim().to_string(), origin });
     }
 
-    /// Keeps what the section Kestrel says of endpoints and certificates, over what an earlier source said.
+    /// Sets a value of the section Kestrel. It overrides that of an earlier source.
     pub(super) fn set_kestrel(&mut self, name: &str, normalized: &str, value: &str, origin: Origin) {
         let given = Given { value: value.trim().to_string(), origin };
         self.kestrel.insert(normalized.to_string(), (name.to_string(), given));
     }
 
-    /// What was given for `key`, if it is not blank: a blank value hides what an earlier source gave, and means
-    /// the default.
+    /// The value of `key`, if it was given and is not blank. A blank value overrides an earlier source and means the
+    /// default.
     pub fn given(&self, key: Key) -> Option<&Given> {
         self.given[key as usize].as_ref().filter(|given| !given.value.is_empty())
     }
@@ -82,13 +83,13 @@ impl Default for Raw {
             given: vec![None; DEFINITIONS.len()],
             kestrel: BTreeMap::new(),
             unread: false,
-            faults: Vec::new(),
+            errors: Vec::new(),
             warnings: Vec::new(),
         }
     }
 }
 
-/// Whether a normalized name is one of those in .NET's section Kestrel that the agent reads.
+/// Whether the agent reads the value with this normalized name in .NET's section Kestrel.
 pub(super) fn is_kestrel(normalized: &str) -> bool {
     normalized.starts_with("kestrel:endpoints:") || normalized.starts_with("kestrel:certificates:default:")
 }

@@ -1,6 +1,6 @@
-//! The settings as the agent uses them: types that cannot be wrong.
+//! The settings as the agent uses them, in types that allow only valid values.
 //!
-//! Must not parse or check anything: that is done in `validate`, the only place that makes them.
+//! Must not parse or check anything: `validate` does that, and nothing else creates them.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -9,31 +9,31 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
-use super::fault::Origin;
+use super::error::Origin;
 use super::listen::Listen;
 use super::origins::Origins;
 use super::uri::AbsoluteUri;
 
-/// Everything the agent was told, checked.
+/// All settings, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where flags come from.
     pub mode: Mode,
     /// The key of the management calls; without it they answer 401.
     pub api_key: Option<Secret>,
-    /// The keys by which other agents may follow this one.
+    /// The keys with which downstream agents may connect.
     pub relay_keys: Vec<RelayKey>,
-    /// The files that these keys came from.
+    /// The files of these keys.
     pub key_files: KeyFiles,
     /// The dump to serve and to watch.
     pub data_file: Option<DataFile>,
-    /// What becomes of usage events.
+    /// What happens to usage events.
     pub events: Events,
     /// How connections to servers are opened.
     pub dial: Dial,
     /// Where to listen; never empty.
     pub listen: Vec<Listen>,
-    /// TLS of those addresses that ask for it; `None` if none does.
+    /// TLS of the `https` addresses; `None` if there is none.
     pub tls: Option<Tls>,
     /// How many connections may wait to be accepted, for each listener.
     pub backlog: u32,
@@ -41,7 +41,7 @@ pub struct Settings {
     pub reactors: Option<NonZeroUsize>,
     /// The path of the plain WebSocket echo.
     pub echo_path: Option<String>,
-    /// How long connections stay after their secret is gone.
+    /// How long connections stay open after their secret was removed.
     pub revocation_grace: Duration,
     /// The streaming endpoint.
     pub streaming: Streaming,
@@ -51,11 +51,11 @@ pub struct Settings {
     pub cors: Cors,
     /// Bounds of time and memory.
     pub limits: Limits,
-    /// How long everything goes on before the shutdown begins.
+    /// How long the agent works on after a signal before the shutdown begins.
     pub shutdown_delay: Duration,
-    /// Over how long WebSockets are closed at shutdown.
+    /// How long closing all WebSockets takes at shutdown.
     pub shutdown_drain: Duration,
-    /// Where `/metrics` is served; `None` is the data port.
+    /// Where `/metrics` is served; `None` means the data port.
     pub metrics: Option<Vec<Listen>>,
     /// Logs.
     pub log: Log,
@@ -63,11 +63,12 @@ pub struct Settings {
     pub effective: Vec<Effective>,
 }
 
-/// The column of values in [`Settings::describe`]: room for every default. What is longer moves its source on.
+/// The width of the column of values in [`Settings::describe`]: enough for every default. A longer value shifts the
+/// rest of its line.
 const VALUE_CHARS: usize = 48;
 
 impl Settings {
-    /// How the server that is followed is reached; `None` if there is none, or no key for it.
+    /// How the upstream is reached; `None` without an upstream or without a key for it.
     pub fn access(&self) -> Option<Access> {
         let upstream = self.mode.upstream()?;
         Some(Access {
@@ -79,7 +80,7 @@ impl Settings {
         })
     }
 
-    /// One line for each setting: its name, its value (secrets masked) and where that came from.
+    /// One line for each setting: its name, its value (secrets masked) and its source.
     pub fn describe(&self) -> Vec<String> {
         let names = self.effective.iter().map(|line| line.name.len()).max().unwrap_or(0);
         let values =
@@ -95,7 +96,7 @@ impl Settings {
 pub struct Effective {
     /// The setting's name.
     pub name: &'static str,
-    /// Its value, with what a default means; `****` if it is a secret.
+    /// Its value, with the note on a default; `****` if it is a secret.
     pub value: String,
     /// Where it came from.
     pub origin: Origin,
@@ -119,7 +120,7 @@ impl Mode {
         }
     }
 
-    /// The server to follow, if there is one.
+    /// The upstream, if there is one.
     pub fn upstream(&self) -> Option<&Upstream> {
         match self {
             Mode::Offline => None,
@@ -135,25 +136,25 @@ pub struct Upstream {
     pub agent_id: String,
     /// The evaluation server.
     pub streaming_uri: AbsoluteUri,
-    /// The longest pause between attempts to connect.
+    /// The longest pause between two attempts to connect.
     pub retry: Duration,
-    /// Between pings.
+    /// The time between two pings.
     pub ping: Duration,
-    /// How long nothing may be heard.
+    /// How long the server may send nothing.
     pub silence: Duration,
-    /// How long an answer, or its next part, may take.
+    /// How long the server may take for an answer, or for the next part of one.
     pub sync: Duration,
-    /// What has to arrive of a message that has begun, on average over `sync`; 0 asks for nothing.
+    /// Bytes of a begun message that must arrive each second, on average over `sync`; 0 means no minimum.
     pub read_min_bytes_per_second: u64,
-    /// Between full syncs; `None` is never.
+    /// The time between two full syncs; `None` means never.
     pub resync: Option<Duration>,
-    /// At least between full syncs for secrets that are not known.
+    /// The shortest time between two full syncs that unknown secrets cause.
     pub unknown_secret_resync: Duration,
-    /// Between status reports.
+    /// The time between two status reports.
     pub status: Duration,
 }
 
-/// How a FeatBit server is reached and asked.
+/// How a FeatBit server is reached and queried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
     /// Where it is.
@@ -162,18 +163,18 @@ pub struct Access {
     pub api_key: Secret,
     /// How connections are opened.
     pub dial: Dial,
-    /// The longest message that is taken.
+    /// The longest message that is accepted, in bytes.
     pub message_bytes_max: u64,
-    /// How long an answer, or its next part, may take.
+    /// How long the server may take for an answer, or for the next part of one.
     pub sync: Duration,
 }
 
 /// How connections to servers are opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dial {
-    /// Certificates that are trusted beside those of the system.
+    /// Certificates that are trusted in addition to those of the system.
     pub ca_file: Option<PathBuf>,
-    /// The certificate by which the agent shows who it is, and its key.
+    /// The agent's client certificate and its key.
     pub client_certificate: Option<KeyPairFiles>,
     /// Which proxy is used.
     pub proxy: ProxyChoice,
@@ -184,7 +185,7 @@ pub struct Dial {
 /// A certificate and its private key, both PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyPairFiles {
-    /// The certificate and its intermediate ones.
+    /// The certificate and its intermediate certificates.
     pub certificate: PathBuf,
     /// The private key, not encrypted.
     pub key: PathBuf,
@@ -193,15 +194,15 @@ pub struct KeyPairFiles {
 /// TLS on the addresses that SDKs and operators connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
-    /// The certificates; an address names its own by its place here.
+    /// The certificates; an address refers to its own by index.
     pub certificates: Vec<CertificateFiles>,
-    /// The authorities whose certificates clients may show.
+    /// The authorities that issue client certificates.
     pub client_ca: Option<PathBuf>,
-    /// Whether clients have to show one.
+    /// Whether clients must present a certificate.
     pub client_certificate: ClientCertificate,
-    /// Handshakes that are worked on before all other connections get their turn.
+    /// Handshake steps that a reactor processes before it serves its other connections.
     pub handshakes_per_turn: usize,
-    /// How often the files are looked at.
+    /// How often the files are checked for changes.
     pub poll: Duration,
 }
 
@@ -216,25 +217,25 @@ pub struct CertificateFiles {
     pub key_setting: String,
 }
 
-/// Whether clients have to show a certificate.
+/// Whether clients must present a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientCertificate {
-    /// They are not asked for one.
+    /// Clients are not asked for one.
     None,
-    /// One that is shown is checked.
+    /// A certificate that is presented is verified.
     Optional,
-    /// Nobody gets in without.
+    /// Clients without one are refused.
     Required,
 }
 
 /// Which proxy is used to reach servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProxyChoice {
-    /// What the environment says (`HTTPS_PROXY` and so on).
+    /// The one that the environment names (`HTTPS_PROXY` and so on).
     Environment,
     /// None.
     Never,
-    /// This one, whatever the environment says.
+    /// This one, regardless of the environment.
     Always(AbsoluteUri),
 }
 
@@ -243,50 +244,50 @@ pub enum ProxyChoice {
 pub struct DataFile {
     /// Where it is.
     pub path: PathBuf,
-    /// How often it is looked at where the system reports no changes.
+    /// How often it is checked for changes.
     pub poll: Duration,
 }
 
-/// Files of keys, which are read again when they change.
+/// Files of keys, which the agent reads again when they change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyFiles {
-    /// Of `ApiKey`.
+    /// The file of `ApiKey`.
     pub api_key: Option<PathBuf>,
-    /// Of `RelayKeys`.
+    /// The file of `RelayKeys`.
     pub relay_keys: Option<PathBuf>,
 }
 
-/// A key by which other agents may follow this one.
+/// A key with which downstream agents may connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelayKey {
     /// The key.
     pub key: Secret,
-    /// The environments it opens, by `projectKey:envKey` or id; `None` is every one.
+    /// The environments that it gives access to, by `projectKey:envKey` or id; `None` means all.
     pub environments: Option<Vec<String>>,
 }
 
-/// What becomes of usage events.
+/// What happens to usage events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Events {
     /// They are counted and dropped.
     Drop,
-    /// They go to this server.
+    /// They are forwarded to this server.
     Forward(AbsoluteUri),
 }
 
 /// The streaming endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Streaming {
-    /// How far a token's time may be from the agent's clock.
+    /// How far a token's time may differ from the agent's clock.
     pub token_expiry: Duration,
-    /// How long a connection with an expired token is held.
+    /// How long a connection with an expired token stays open.
     pub token_hold: Duration,
 }
 
 /// The polling endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Polling {
-    /// Whether a client secret opens the server payload.
+    /// Whether a client secret gives access to the server payload.
     pub allow_client_secret_for_server: bool,
 }
 
@@ -295,7 +296,7 @@ pub struct Polling {
 pub struct Cors {
     /// Which origins may call.
     pub origins: Origins,
-    /// How long the answer to a preflight request may be remembered.
+    /// How long browsers may cache the response to a preflight request.
     pub max_age: Duration,
 }
 
@@ -304,7 +305,7 @@ pub struct Cors {
 pub struct Limits {
     /// Connections open at a time; `None` is what the descriptor limit allows.
     pub connections: Option<NonZeroUsize>,
-    /// How long an SDK is held while there is no data.
+    /// How long an SDK waits while there is no data.
     pub verdict_wait: Duration,
     /// Time to send the head of a request.
     pub head: Duration,
@@ -312,13 +313,13 @@ pub struct Limits {
     pub body: Duration,
     /// How long an HTTP connection may be idle between requests.
     pub keep_alive: Duration,
-    /// How long a streaming connection may be silent; `None` is for ever.
+    /// How long a streaming connection may be silent; `None` means no limit.
     pub stream_idle: Option<Duration>,
-    /// How long output may make no progress.
+    /// How long pending output may make no progress.
     pub write_stall: Duration,
-    /// Bytes of waiting output that a peer has to take each second; 0 is none.
+    /// Bytes of pending output that a peer must accept each second; 0 means no minimum.
     pub write_min_bytes_per_second: u64,
-    /// How long to wait for the peer's close.
+    /// How long to wait for the peer's part of a close.
     pub close: Duration,
     /// The longest head of a request.
     pub header_bytes: usize,
@@ -334,9 +335,9 @@ pub struct Limits {
     pub message_bytes: usize,
     /// The longest dump.
     pub bootstrap_bytes: u64,
-    /// Bootstrap calls under way at a time.
+    /// Bootstrap calls in progress at a time.
     pub bootstraps: usize,
-    /// Memory that single connections hold for themselves, over all of them.
+    /// Memory for data that belongs to single connections, over all of them.
     pub pending_bytes: usize,
     /// The kernel's send buffer of a connection.
     pub send_buffer_bytes: usize,
@@ -344,7 +345,7 @@ pub struct Limits {
     pub regex_program_bytes: usize,
     /// Memory of all compiled regular expressions.
     pub regex_total_bytes: usize,
-    /// Steps back of a search with a regular expression.
+    /// Backtracking steps of one search with a regular expression.
     pub regex_steps: usize,
 }
 
@@ -353,37 +354,37 @@ pub struct Limits {
 pub struct Log {
     /// How much is logged.
     pub level: LevelFilter,
-    /// How a line is written.
+    /// The form of log lines.
     pub format: LogFormat,
 }
 
-/// How a log line is written.
+/// The form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// A text that is never shown.
+/// A secret text, which is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes `text` out of sight.
+    /// Hides `text`.
     pub fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// Whether `given` is this secret. Takes the same time wherever they differ.
+    /// Whether `given` is this secret. The time does not depend on where the two differ.
     pub fn matches(&self, given: &[u8]) -> bool {
         let own = self.0.as_bytes();
         let differences = own.iter().zip(given).fold(0, |differences, (a, b)| differences | (a ^ b));
         own.len() == given.len() && std::hint::black_box(differences) == 0
     }
 
-    /// The secret itself, to be sent to the server that it is for.
+    /// The secret itself, to be sent to its server only.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -7,24 +7,24 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::definition::Key;
-use super::fault::{Fault, Origin};
+use super::error::{Origin, SettingError};
 use super::raw::Raw;
 use super::{environment, file};
 
 /// The environment variable that names the configuration file.
 pub const CONFIG_VARIABLE: &str = "FEATBIT_AGENT_CONFIG";
 
-/// Set for every container in Kubernetes.
+/// A variable that Kubernetes sets for every container.
 const KUBERNETES_VARIABLE: &str = "KUBERNETES_SERVICE_HOST";
 
-/// How long connections go on coming there to what is about to end.
+/// How long Kubernetes still sends connections to a pod that is about to end.
 const KUBERNETES_DELAY_SECONDS: &str = "5";
 
-/// Where settings are taken from.
+/// The sources of settings.
 pub struct Inputs<'a> {
     /// Options of the command line, in order.
     pub command_line: Vec<(Key, String)>,
-    /// The file that the command line names.
+    /// The file that `--config` names.
     pub config_file: Option<PathBuf>,
     /// The environment.
     pub environment: Vec<(OsString, OsString)>,
@@ -32,7 +32,7 @@ pub struct Inputs<'a> {
     pub read: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
 }
 
-/// Collects every source, each one over the one before it.
+/// Reads all sources. A later one overrides the earlier ones.
 pub(super) fn collect(inputs: &Inputs<'_>) -> Raw {
     let mut raw = Raw::default();
     if is_in_kubernetes(inputs) {
@@ -42,11 +42,11 @@ pub(super) fn collect(inputs: &Inputs<'_>) -> Raw {
     if let Some((path, origin)) = config_file(inputs) {
         match (inputs.read)(&path) {
             Ok(text) => file::collect(&mut raw, &path, &text),
-            Err(error) => raw.cannot_read(Fault::at(
+            Err(error) => raw.cannot_read(SettingError::at(
                 "--config",
                 origin,
                 format!("cannot read {}: {error}", path.display()),
-                "Name a file that exists and that this user may read",
+                "Name a file that exists and that the agent's user may read",
             )),
         }
     }

@@ -1,11 +1,14 @@
-//! "Did you mean …": the known name nearest to an unknown one.
+//! "Did you mean …": finds the setting whose name is most similar to an unknown name.
 //!
-//! Must not decide what is an error; it only compares spellings.
+//! Must not decide what is an error: it only compares names.
 
 use super::names::normalize;
 use super::table::DEFINITIONS;
 
-/// The setting whose name is spelt nearly like `name`, whatever the case and the separators.
+/// Characters of a name that are compared.
+const NAME_CHARS_MAX: usize = 64;
+
+/// The setting whose name is most similar to `name`, regardless of case and separators.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
     let wanted = squeeze(name);
     let allowed = (wanted.chars().count() / 4).clamp(1, 3);
@@ -17,8 +20,8 @@ pub(super) fn nearest(name: &str) -> Option<&'static str> {
         .or_else(|| shortened(name))
 }
 
-/// The setting of which `name` leaves out letters, in the same section (`Tls__CertFile`, `Streaming:TokenExpiry`): the
-/// one that lacks fewest.
+/// The shortest setting of the same section whose name becomes `name` if letters are left out (`Tls__CertFile`,
+/// `Streaming:TokenExpiry`).
 fn shortened(name: &str) -> Option<&'static str> {
     let wanted = normalize(name);
     let (section, rest) = wanted.split_once(':')?;
@@ -26,15 +29,15 @@ fn shortened(name: &str) -> Option<&'static str> {
     let fits = |known: &&str| {
         let known = normalize(known);
         let Some((own, known)) = known.split_once(':') else { return false };
-        // A letter that is found takes all before it away.
+        // Each letter is searched for after the one before it.
         let mut letters = known.chars().filter(|letter| *letter != '_');
         own == section && rest.chars().all(|letter| letters.any(|other| other == letter))
     };
     if rest.chars().count() < 4 { None } else { names().filter(fits).min_by_key(|known| known.len()) }
 }
 
-/// The setting that `name` certainly means: the same letters with other separators (`API_KEY`), or one slip of
-/// the fingers in a longer name (`DataFlie`).
+/// The setting that `name` certainly means: the same letters with other separators (`API_KEY`), or one typing error
+/// in a longer name (`DataFlie`).
 pub(super) fn misspelt(name: &str) -> Option<&'static str> {
     let wanted = squeeze(name);
     names().find(|known| {
@@ -47,38 +50,16 @@ fn names() -> impl Iterator<Item = &'static str> {
     DEFINITIONS.iter().map(|definition| definition.name)
 }
 
+/// The letters of a name in lower case. Long names, which no setting has, are cut: the distance takes quadratic time.
 fn squeeze(name: &str) -> String {
-    name.chars().filter(|c| !matches!(c, '_' | '-' | ':' | '.' | ' ')).flat_map(char::to_lowercase).collect()
+    let name = name.chars().take(NAME_CHARS_MAX);
+    name.filter(|c| !matches!(c, '_' | '-' | ':' | '.' | ' ')).flat_map(char::to_lowercase).collect()
 }
 
-/// The number of insertions, deletions, replacements and swaps of neighbours between two words (optimal string
+/// The number of insertions, deletions, replacements and swaps of neighbours between two names (optimal string
 /// alignment).
 fn distance(left: &str, right: &str) -> usize {
-    let left: Vec<char> = left.chars().take(64).collect();
-    let right: Vec<char> = right.chars().take(64).collect();
-    let width = right.len() + 1;
-    let mut table: Vec<usize> = vec![0; (left.len() + 1) * width];
-    for row in 0..=left.len() {
-        for column in 0..width {
-            table[row * width + column] = if row == 0 || column == 0 {
-                row + column
-            } else {
-                let same = left[row - 1] == right[column - 1];
-                let mut best = table[(row - 1) * width + column - 1] + usize::from(!same);
-                best = best.min(table[(row - 1) * width + column] + 1);
-                best = best.min(table[row * width + column - 1] + 1);
-                if row > 1
-                    && column > 1
-                    && left[row - 1] == right[column - 2]
-                    && left[row - 2] == right[column - 1]
-                {
-                    best = best.min(table[(row - 2) * width + column - 2] + 1);
-                }
-                best
-            };
-        }
-    }
-    table[table.len() - 1]
+    strsim::osa_distance(left, right)
 }
 
 #[cfg(test)]
@@ -86,22 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_slips_of_the_fingers() {
-        for (left, right, expected) in [
-            ("", "", 0),
-            ("", "ab", 2),
-            ("mode", "mode", 0),
-            ("mdoe", "mode", 1),
-            ("modes", "mode", 1),
-            ("kitten", "sitting", 3),
-        ] {
-            assert_eq!(distance(left, right), expected, "{left} {right}");
-            assert_eq!(distance(right, left), expected, "{right} {left}");
-        }
-    }
-
-    #[test]
-    fn suggests_the_nearest_name_and_nothing_for_strangers() {
+    fn suggests_the_most_similar_name_or_none() {
         assert_eq!(nearest("Limits__VerdictWiat"), Some("Limits__VerdictWait"));
         assert_eq!(nearest("data-file"), Some("DataFile"));
         assert_eq!(nearest("Mod"), Some("Mode"));

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::value::{Unfit, unfit};
+use super::value::{InvalidValue, invalid};
 
 /// An absolute URI of a server.
 #[derive(Clone, PartialEq, Eq)]
@@ -20,7 +20,7 @@ impl AbsoluteUri {
     ///
     /// # Errors
     /// What is wrong with the text, which is not in the error.
-    pub fn parse(text: &str, schemes: &[&str]) -> Result<Self, Unfit> {
+    pub fn parse(text: &str, schemes: &[&str]) -> Result<Self, InvalidValue> {
         parse_uri(text, schemes)
     }
 
@@ -39,14 +39,14 @@ impl AbsoluteUri {
         &self.host
     }
 
-    /// What stands before the `@` of its authority: a user, and perhaps a password, percent-encoded. A secret.
+    /// The user information before the `@`: a user and perhaps a password, percent-encoded. A secret.
     pub fn user_info(&self) -> Option<&str> {
         let rest = &self.text[self.scheme_len + 3..];
         let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
         authority.rsplit_once('@').map(|(user, _)| user)
     }
 
-    /// Its path, without a slash at its end; empty if it has none.
+    /// Its path without a slash at the end; empty if it has none.
     pub fn path(&self) -> &str {
         let rest = &self.text[self.scheme_len + 3..];
         let start = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -54,7 +54,7 @@ impl AbsoluteUri {
         path[..path.find(['?', '#']).unwrap_or(path.len())].trim_end_matches('/')
     }
 
-    /// Its port, if it names one.
+    /// Its port, if it has one.
     pub fn port(&self) -> Option<u16> {
         self.port
     }
@@ -73,7 +73,7 @@ impl fmt::Debug for AbsoluteUri {
     }
 }
 
-/// `uri` without what may be secret in it: user, password, query and fragment.
+/// `uri` with everything masked that may be secret: user, password, query and fragment.
 pub(super) fn masked_uri(uri: &str) -> String {
     let (uri, query) = match uri.find(['?', '#']) {
         Some(end) => (&uri[..end], &uri[end..=end]),
@@ -88,7 +88,7 @@ pub(super) fn masked_uri(uri: &str) -> String {
     }
 }
 
-/// `uri` without what may be a user or password, also where it is malformed: a password may hold a `/`.
+/// As [`masked_uri`], also for a malformed URI: a password may contain a `/`.
 pub(super) fn masked_to_the_last_at(uri: &str) -> String {
     let start = uri.find("://").map_or(0, |at| at + 3);
     match uri[start..].rfind('@') {
@@ -98,19 +98,19 @@ pub(super) fn masked_to_the_last_at(uri: &str) -> String {
 }
 
 /// Parses an absolute URI with one of `schemes`.
-pub(super) fn parse_uri(text: &str, schemes: &[&str]) -> Result<AbsoluteUri, Unfit> {
+pub(super) fn parse_uri(text: &str, schemes: &[&str]) -> Result<AbsoluteUri, InvalidValue> {
     let remedy = || {
         let scheme = schemes.first().unwrap_or(&"http");
         format!("Write one such as {scheme}://evaluation-server:5100 (schemes: {})", schemes.join(", "))
     };
     let Some((scheme, rest)) = text.split_once("://") else {
-        return Err(unfit("is no absolute URI", remedy()));
+        return Err(invalid("is not an absolute URI", remedy()));
     };
     if !schemes.iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
-        return Err(unfit(format!("has the scheme {scheme:?}"), remedy()));
+        return Err(invalid(format!("has the scheme {scheme:?}"), remedy()));
     }
     if text.bytes().any(|b| b.is_ascii_whitespace() || b.is_ascii_control()) {
-        return Err(unfit("holds blanks or control characters", remedy()));
+        return Err(invalid("contains spaces or control characters", remedy()));
     }
     let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
     let host_port = authority.rsplit_once('@').map_or(authority, |(_, host_port)| host_port);
@@ -121,13 +121,13 @@ pub(super) fn parse_uri(text: &str, schemes: &[&str]) -> Result<AbsoluteUri, Unf
     let port = match port.strip_prefix(':') {
         Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => match digits.parse::<u16>() {
             Ok(port) if port > 0 => Some(port),
-            _ => return Err(unfit("has a port that is not from 1 to 65535", remedy())),
+            _ => return Err(invalid("has a port that is not from 1 to 65535", remedy())),
         },
         None if port.is_empty() => None,
-        _ => return Err(unfit("has a malformed host or port", remedy())),
+        _ => return Err(invalid("has a malformed host or port", remedy())),
     };
     if host.is_empty() || host.contains(['[', ']', '\\']) {
-        return Err(unfit("has no host", remedy()));
+        return Err(invalid("has no host", remedy()));
     }
     Ok(AbsoluteUri { text: text.to_string(), scheme_len: scheme.len(), host: host.to_string(), port })
 }
@@ -164,10 +164,10 @@ mod tests {
             ("ws://els:0", "port"),
             ("ws://[::1]x", "malformed"),
             ("ws://[::1", "malformed"),
-            ("ws://e ls", "blanks"),
+            ("ws://e ls", "spaces"),
         ] {
-            let fault = parse_uri(text, &["ws"]).unwrap_err();
-            assert!(fault.problem.contains(part), "{text}: {fault:?}");
+            let error = parse_uri(text, &["ws"]).unwrap_err();
+            assert!(error.problem.contains(part), "{text}: {error:?}");
         }
     }
 

@@ -1,61 +1,61 @@
-//! Text to value: durations, sizes, numbers, flags.
+//! Parses values: durations, sizes, numbers, flags.
 //!
-//! Must not know any setting. An error says what is wrong and what to write instead, without the text itself:
-//! the caller knows whether that may be shown.
+//! Must not know any setting. An error says what is wrong and what to write instead. It does not quote the text, because
+//! only the caller knows whether it may be shown.
 
 use std::time::Duration;
 
 use super::definition::Unit;
 
-/// Why a text is no such value.
+/// Why a text is not a valid value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unfit {
-    /// What is wrong, such as "is no duration".
+pub struct InvalidValue {
+    /// What is wrong, such as "is not a duration".
     pub problem: String,
     /// What to do.
     pub remedy: String,
 }
 
-pub(super) fn unfit(problem: impl Into<String>, remedy: impl Into<String>) -> Unfit {
-    Unfit { problem: problem.into(), remedy: remedy.into() }
+pub(super) fn invalid(problem: impl Into<String>, remedy: impl Into<String>) -> InvalidValue {
+    InvalidValue { problem: problem.into(), remedy: remedy.into() }
 }
 
-/// The longest duration taken: a hundred years, so that sums with clocks cannot overflow.
+/// The longest duration: a hundred years, so that sums with clock times cannot overflow.
 const LONGEST_MS: u128 = 100 * 365 * 24 * 3600 * 1000;
 
-/// A mode: `true` if it is offline mode.
-pub(super) fn mode(text: &str) -> Result<bool, Unfit> {
+/// Parses a mode: `true` means offline mode.
+pub(super) fn mode(text: &str) -> Result<bool, InvalidValue> {
     match text.to_ascii_lowercase().as_str() {
         "manual" | "offline" => Ok(true),
         "auto" | "agent" => Ok(false),
-        _ => Err(unfit("is no mode", "Write auto (or agent), or manual (or offline)")),
+        _ => Err(invalid("is not a mode", "Write auto (or agent), or manual (or offline)")),
     }
 }
 
 /// `true` or `false` in upper or lower case, as .NET reads them.
-pub fn flag(text: &str) -> Result<bool, Unfit> {
+pub fn flag(text: &str) -> Result<bool, InvalidValue> {
     if text.eq_ignore_ascii_case("true") {
         Ok(true)
     } else if text.eq_ignore_ascii_case("false") {
         Ok(false)
     } else {
-        Err(unfit("is neither true nor false", "Write true or false"))
+        Err(invalid("is neither true nor false", "Write true or false"))
     }
 }
 
 /// A whole number within bounds.
-pub fn count(text: &str, min: u64, max: u64) -> Result<u64, Unfit> {
+pub fn count(text: &str, min: u64, max: u64) -> Result<u64, InvalidValue> {
     let number = text
         .parse::<u64>()
-        .map_err(|_| unfit("is not a whole number", format!("Write a number from {min} to {max}")))?;
+        .map_err(|_| invalid("is not a whole number", format!("Write a number from {min} to {max}")))?;
     if number < min || number > max {
-        return Err(unfit("is out of range", format!("Write a number from {min} to {max}")));
+        return Err(invalid("is out of range", format!("Write a number from {min} to {max}")));
     }
     Ok(number)
 }
 
 /// A number of bytes: `65536`, `64KB`, `64KiB`, `512MB`, `1.5GB`. KB, MB and GB count by 1024.
-pub fn bytes(text: &str, min: u64, max: u64) -> Result<u64, Unfit> {
+pub fn bytes(text: &str, min: u64, max: u64) -> Result<u64, InvalidValue> {
     let remedy =
         || format!("Write bytes, or a number with KB, MB or GB (by 1024), from {min} to {max} bytes");
     let (number, unit) = split_unit(text);
@@ -64,19 +64,19 @@ pub fn bytes(text: &str, min: u64, max: u64) -> Result<u64, Unfit> {
         "k" | "kb" | "kib" => 1 << 10,
         "m" | "mb" | "mib" => 1 << 20,
         "g" | "gb" | "gib" => 1 << 30,
-        _ if number.is_empty() => return Err(unfit("is no size", remedy())),
-        _ => return Err(unfit(format!("has the unit {unit:?}, which is no unit of size"), remedy())),
+        _ if number.is_empty() => return Err(invalid("is not a size", remedy())),
+        _ => return Err(invalid(format!("has the unit {unit:?}, which is not a unit of size"), remedy())),
     };
     let bytes = scaled(number, u128::from(factor))
         .and_then(|bytes| u64::try_from(bytes).ok())
-        .ok_or_else(|| unfit("is no size", remedy()))?;
+        .ok_or_else(|| invalid("is not a size", remedy()))?;
     if bytes < min || bytes > max {
-        return Err(unfit("is out of range", remedy()));
+        return Err(invalid("is out of range", remedy()));
     }
     Ok(bytes)
 }
 
-/// A number of bytes in the largest unit that needs no fraction, as [`bytes`] reads it.
+/// A number of bytes in the largest unit that needs no fraction, in the form that [`bytes`] parses.
 pub(super) fn written_bytes(bytes: u64) -> String {
     let units = [(1_u64 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")];
     match units.into_iter().find(|(unit, _)| bytes != 0 && bytes.is_multiple_of(*unit)) {
@@ -86,7 +86,7 @@ pub(super) fn written_bytes(bytes: u64) -> String {
 }
 
 /// A duration: `10` (in `unit`), `10s`, `500ms`, `2m`, `1.5h`, `1d`, or .NET's `[d.]hh:mm:ss[.fffffff]`.
-pub fn duration(text: &str, unit: Unit, min_ms: u64, zero: bool) -> Result<Duration, Unfit> {
+pub fn duration(text: &str, unit: Unit, min_ms: u64, zero: bool) -> Result<Duration, InvalidValue> {
     let remedy = || {
         let least = if min_ms > 1 { format!(", at least {}", unit.written(min_ms)) } else { String::new() };
         let none = if zero && min_ms > 0 { ", or 0" } else { "" };
@@ -94,19 +94,19 @@ pub fn duration(text: &str, unit: Unit, min_ms: u64, zero: bool) -> Result<Durat
     };
     let duration_ms = if text.contains(':') { time_span_ms(text) } else { with_unit_ms(text, unit)? };
     let Some(duration_ms) = duration_ms else {
-        return Err(unfit("is no duration", remedy()));
+        return Err(invalid("is not a duration", remedy()));
     };
     if duration_ms > LONGEST_MS {
-        return Err(unfit("is longer than a hundred years", remedy()));
+        return Err(invalid("is longer than a hundred years", remedy()));
     }
     let duration_ms = u64::try_from(duration_ms).unwrap_or(u64::MAX);
     if duration_ms < min_ms && !(zero && duration_ms == 0) {
-        return Err(unfit("is too short", remedy()));
+        return Err(invalid("is too short", remedy()));
     }
     Ok(Duration::from_millis(duration_ms))
 }
 
-fn with_unit_ms(text: &str, bare: Unit) -> Result<Option<u128>, Unfit> {
+fn with_unit_ms(text: &str, bare: Unit) -> Result<Option<u128>, InvalidValue> {
     let (number, unit) = split_unit(text);
     let factor_ms = match (unit.to_ascii_lowercase().as_str(), bare) {
         ("", Unit::Seconds) | ("s" | "sec" | "second" | "seconds", _) => 1000,
@@ -116,8 +116,8 @@ fn with_unit_ms(text: &str, bare: Unit) -> Result<Option<u128>, Unfit> {
         ("d" | "day" | "days", _) => 86_400_000,
         _ if number.is_empty() => return Ok(None),
         _ => {
-            return Err(unfit(
-                format!("has the unit {unit:?}, which is no unit of time"),
+            return Err(invalid(
+                format!("has the unit {unit:?}, which is not a unit of time"),
                 "Write ms, s, m, h or d after the number",
             ));
         }
@@ -125,13 +125,13 @@ fn with_unit_ms(text: &str, bare: Unit) -> Result<Option<u128>, Unfit> {
     Ok(scaled(number, factor_ms))
 }
 
-/// Cuts `10 ms` into `10` and `ms`.
+/// Splits `10 ms` into `10` and `ms`.
 fn split_unit(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     (text[..end].trim(), text[end..].trim())
 }
 
-/// A decimal number times `factor`, without the errors of floats; `None` if it is no number.
+/// A decimal number times `factor`, without rounding errors; `None` if it is not a number.
 fn scaled(number: &str, factor: u128) -> Option<u128> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if whole.is_empty() || whole.len() > 20 || fraction.len() > 9 {
@@ -233,11 +233,11 @@ mod tests {
         ] {
             assert_eq!(ms(text, Unit::Seconds), None, "{text}");
         }
-        let fault = duration("10 bananas", Unit::Seconds, 0, true).unwrap_err();
-        assert!(fault.problem.contains("bananas"), "{fault:?}");
-        let fault = duration("36", Unit::Seconds, 36_001, true).unwrap_err();
-        assert_eq!(fault.problem, "is too short");
-        assert!(fault.remedy.contains("at least 36.001, or 0"), "{fault:?}");
+        let error = duration("10 bananas", Unit::Seconds, 0, true).unwrap_err();
+        assert!(error.problem.contains("bananas"), "{error:?}");
+        let error = duration("36", Unit::Seconds, 36_001, true).unwrap_err();
+        assert_eq!(error.problem, "is too short");
+        assert!(error.remedy.contains("at least 36.001, or 0"), "{error:?}");
         assert_eq!(duration("0", Unit::Seconds, 36_001, true), Ok(Duration::ZERO));
         assert!(duration("0", Unit::Seconds, 10, false).is_err());
     }

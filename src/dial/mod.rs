@@ -11,7 +11,7 @@
 //! # use featbit_agent::dial::{Dialer, ProxyEnvironment};
 //! # fn example(settings: &Settings, uri: &AbsoluteUri) -> Result<(), Box<dyn std::error::Error>> {
 //! let environment = ProxyEnvironment::from_variables(std::env::vars_os());
-//! let dialer = Dialer::new(settings.dial.clone(), &environment).map_err(|faults| faults[0].to_string())?;
+//! let dialer = Dialer::new(settings.dial.clone(), &environment).map_err(|errors| errors[0].to_string())?;
 //! let stream = dialer.connect(uri)?;
 //! stream.set_nonblocking(true)?;
 //! # Ok(())
@@ -36,7 +36,7 @@ use std::time::Instant;
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 
-use crate::config::{AbsoluteUri, Dial, Fault};
+use crate::config::{AbsoluteUri, Dial, SettingError};
 use crate::tls::explain;
 
 use connect::Resolver;
@@ -62,7 +62,7 @@ impl Dialer {
     ///
     /// # Errors
     /// What is wrong with the files that the settings name, and with the proxies.
-    pub fn new(settings: Dial, environment: &ProxyEnvironment) -> Result<Self, Vec<Fault>> {
+    pub fn new(settings: Dial, environment: &ProxyEnvironment) -> Result<Self, Vec<SettingError>> {
         let proxies = Proxies::new(&settings.proxy, environment);
         let trust = TrustFiles::new(&settings);
         match (proxies, trust) {

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::config::{AbsoluteUri, Fault, ProxyChoice, Secret};
+use crate::config::{AbsoluteUri, ProxyChoice, Secret, SettingError};
 
 /// What the environment says of proxies.
 #[derive(Clone, Debug, Default)]
@@ -115,14 +115,14 @@ impl Proxies {
     ///
     /// # Errors
     /// What is wrong with the proxies that are named.
-    pub fn new(choice: &ProxyChoice, environment: &ProxyEnvironment) -> Result<Self, Vec<Fault>> {
+    pub fn new(choice: &ProxyChoice, environment: &ProxyEnvironment) -> Result<Self, Vec<SettingError>> {
         match choice {
             ProxyChoice::Never => Ok(Self { plain: None, encrypted: None, exceptions: Vec::new() }),
             ProxyChoice::Always(uri) => match Proxy::of(uri) {
                 Ok(proxy) => {
                     Ok(Self { plain: Some(proxy.clone()), encrypted: Some(proxy), exceptions: Vec::new() })
                 }
-                Err(problem) => Err(vec![Fault::missing(
+                Err(problem) => Err(vec![SettingError::missing(
                     crate::config::Key::UpstreamProxy.definition().name,
                     problem,
                     "Write it without",
@@ -138,10 +138,10 @@ impl Proxies {
                         Ok(Self { plain, encrypted, exceptions })
                     }
                     (plain, encrypted) => {
-                        let mut faults: Vec<Fault> =
+                        let mut errors: Vec<SettingError> =
                             [plain.err(), encrypted.err()].into_iter().flatten().collect();
-                        faults.dedup();
-                        Err(faults)
+                        errors.dedup();
+                        Err(errors)
                     }
                 }
             }
@@ -156,9 +156,9 @@ impl Proxies {
     }
 }
 
-fn of_variable(variable: &Variable) -> Result<Proxy, Fault> {
+fn of_variable(variable: &Variable) -> Result<Proxy, SettingError> {
     let fault = |problem: String| {
-        Fault::missing(
+        SettingError::missing(
             &variable.name,
             problem,
             "Write the URL of an HTTP proxy, such as http://proxy.example:3128, or set Upstream__Proxy=none",
@@ -166,7 +166,7 @@ fn of_variable(variable: &Variable) -> Result<Proxy, Fault> {
     };
     let text = &variable.value;
     let with_scheme = if text.contains("://") { text.clone() } else { format!("http://{text}") };
-    let uri = AbsoluteUri::parse(&with_scheme, &["http"]).map_err(|unfit| fault(unfit.problem))?;
+    let uri = AbsoluteUri::parse(&with_scheme, &["http"]).map_err(|invalid| fault(invalid.problem))?;
     Proxy::of(&uri).map_err(fault)
 }
 
@@ -376,10 +376,10 @@ mod tests {
             ("http://me:secret@", "host"),
             ("http://a%3Asecret@proxy", "colon"),
         ] {
-            let faults =
+            let errors =
                 Proxies::new(&ProxyChoice::Environment, &environment(&[("ALL_PROXY", value)])).unwrap_err();
-            assert_eq!(faults.len(), 1);
-            let text = faults[0].to_string();
+            assert_eq!(errors.len(), 1);
+            let text = errors[0].to_string();
             assert!(text.starts_with("ALL_PROXY: ") && text.contains(part), "{text}");
             assert!(!text.contains("secret"), "{text}");
         }

@@ -9,7 +9,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 
-use crate::config::{Dial, Fault, Key};
+use crate::config::{Dial, Key, SettingError};
 use crate::tls::client::{Trust, configuration};
 use crate::tls::pem::{self, KeyPairNames, KeyPairText};
 use crate::tls::validity::Validity;
@@ -82,7 +82,7 @@ fn now_s() -> i64 {
 
 impl TrustFiles {
     /// Reads the files to see whether they can be used.
-    pub fn new(settings: &Dial) -> Result<Self, Vec<Fault>> {
+    pub fn new(settings: &Dial) -> Result<Self, Vec<SettingError>> {
         let files = Self { settings: settings.clone(), state: Mutex::default() };
         let texts = files.read()?;
         files.parse(&texts)?;
@@ -134,8 +134,8 @@ impl TrustFiles {
                     Err(failure) => failure,
                 }
             }
-            Err(faults) => {
-                let all = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            Err(errors) => {
+                let all = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
                 (format!("the files that TLS needs cannot be used: {all}"), String::new())
             }
         };
@@ -180,7 +180,7 @@ impl TrustFiles {
         Some(format!("the client certificate {} {complaint}: servers refuse it. Renew it", path.display()))
     }
 
-    fn read(&self) -> Result<Texts, Vec<Fault>> {
+    fn read(&self) -> Result<Texts, Vec<SettingError>> {
         let ca = self.settings.ca_file.as_ref().map(|path| pem::read(ca_name(), path)).transpose();
         let identity = self.settings.client_certificate.as_ref();
         let identity = identity.map(|files| KeyPairText::read(pair_names(), files)).transpose();
@@ -193,7 +193,7 @@ impl TrustFiles {
     fn parse(
         &self,
         texts: &Texts,
-    ) -> Result<(Vec<CertificateDer<'static>>, Option<CertifiedKey>), Vec<Fault>> {
+    ) -> Result<(Vec<CertificateDer<'static>>, Option<CertifiedKey>), Vec<SettingError>> {
         let authorities = self.authorities(texts);
         let files = self.settings.client_certificate.as_ref();
         let identity = texts
@@ -210,7 +210,7 @@ impl TrustFiles {
         }
     }
 
-    fn authorities(&self, texts: &Texts) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    fn authorities(&self, texts: &Texts) -> Result<Vec<CertificateDer<'static>>, SettingError> {
         let Some((path, text)) = self.settings.ca_file.as_ref().zip(texts.ca.as_ref()) else {
             return Ok(Vec::new());
         };
@@ -218,7 +218,7 @@ impl TrustFiles {
         let mut trust = Trust::nobody();
         for (index, certificate) in certificates.iter().enumerate() {
             if !trust.add(certificate.clone()) {
-                return Err(Fault::missing(
+                return Err(SettingError::missing(
                     ca_name(),
                     format!("certificate {} in {} is malformed", index + 1, path.display()),
                     "Take it out, or copy it again",

@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
-use crate::config::{Fault, KeyPairFiles, files};
+use crate::config::{KeyPairFiles, SettingError, files};
 
 /// What editors of Windows put before UTF-8.
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -35,7 +35,7 @@ impl KeyPairText {
     ///
     /// # Errors
     /// What is wrong with each of them.
-    pub fn read(names: KeyPairNames<'_>, files: &KeyPairFiles) -> Result<Self, Vec<Fault>> {
+    pub fn read(names: KeyPairNames<'_>, files: &KeyPairFiles) -> Result<Self, Vec<SettingError>> {
         let certificate = read(names.certificate, &files.certificate);
         let key = read(names.key, &files.key);
         match (certificate, key) {
@@ -48,7 +48,11 @@ impl KeyPairText {
     ///
     /// # Errors
     /// What is wrong with the contents.
-    pub fn parse(&self, names: KeyPairNames<'_>, files: &KeyPairFiles) -> Result<CertifiedKey, Vec<Fault>> {
+    pub fn parse(
+        &self,
+        names: KeyPairNames<'_>,
+        files: &KeyPairFiles,
+    ) -> Result<CertifiedKey, Vec<SettingError>> {
         let chain = certificates(names.certificate, &files.certificate, &self.certificate);
         let key = key(names.key, &files.key, &self.key);
         let (chain, key) = match (chain, key) {
@@ -57,7 +61,7 @@ impl KeyPairText {
         };
         CertifiedKey::from_der(chain, key, &super::provider()).map_err(|error| {
             vec![match error {
-                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => Fault::missing(
+                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => SettingError::missing(
                     names.key,
                     format!(
                         "{} is not the key of the first certificate in {}",
@@ -66,12 +70,12 @@ impl KeyPairText {
                     ),
                     "Name files that belong together; the server's own certificate comes first in its file",
                 ),
-                rustls::Error::InvalidCertificate(_) => Fault::missing(
+                rustls::Error::InvalidCertificate(_) => SettingError::missing(
                     names.certificate,
                     format!("the first certificate in {} is malformed", files.certificate.display()),
                     "Make it anew; `openssl x509 -in FILE -noout -text` shows what is in it",
                 ),
-                _ => Fault::missing(
+                _ => SettingError::missing(
                     names.key,
                     format!("the key in {} cannot be used", files.key.display()),
                     "Use an RSA key of 2048 to 8192 bits, ECDSA on P-256 or P-384, or Ed25519",
@@ -85,7 +89,7 @@ impl KeyPairText {
 ///
 /// # Errors
 /// When it is no readable file of a sensible size.
-pub fn read(setting: &str, path: &Path) -> Result<Vec<u8>, Fault> {
+pub fn read(setting: &str, path: &Path) -> Result<Vec<u8>, SettingError> {
     let content = files::read_small(path).map(|mut content| {
         // With a byte order mark before it, the first section would not be seen for one.
         if content.starts_with(BOM) {
@@ -95,7 +99,7 @@ pub fn read(setting: &str, path: &Path) -> Result<Vec<u8>, Fault> {
     });
     content.map_err(|error| {
         let problem = format!("cannot read {}: {error}", path.display());
-        Fault::missing(setting, problem, "Name a file in PEM form that the agent's user may read")
+        SettingError::missing(setting, problem, "Name a file in PEM form that the agent's user may read")
     })
 }
 
@@ -103,11 +107,15 @@ pub fn read(setting: &str, path: &Path) -> Result<Vec<u8>, Fault> {
 ///
 /// # Errors
 /// When there is none, or the file is not PEM.
-pub fn certificates(setting: &str, path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
+pub fn certificates(
+    setting: &str,
+    path: &Path,
+    text: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, SettingError> {
     refuse_binary(setting, path, text)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     match certificates {
-        Ok(certificates) if certificates.is_empty() => Err(Fault::missing(
+        Ok(certificates) if certificates.is_empty() => Err(SettingError::missing(
             setting,
             format!("there is no certificate in {}", path.display()),
             "Name a file with at least one section `-----BEGIN CERTIFICATE-----`",
@@ -118,11 +126,11 @@ pub fn certificates(setting: &str, path: &Path, text: &[u8]) -> Result<Vec<Certi
 }
 
 /// The private key in a file: PKCS #8, PKCS #1 or SEC 1.
-fn key(setting: &str, path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, Fault> {
+fn key(setting: &str, path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, SettingError> {
     refuse_binary(setting, path, text)?;
     let holds = |mark: &str| memchr::memmem::find(text, mark.as_bytes()).is_some();
     if holds("BEGIN ENCRYPTED PRIVATE KEY") || holds("Proc-Type: 4,ENCRYPTED") {
-        return Err(Fault::missing(
+        return Err(SettingError::missing(
             setting,
             format!("the key in {} is encrypted, and nobody is there to type its password", path.display()),
             "Decrypt it (`openssl pkey -in FILE -out PLAIN`) and let only the agent's user read it",
@@ -130,7 +138,7 @@ fn key(setting: &str, path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>
     }
     match PrivateKeyDer::from_pem_slice(text) {
         Ok(key) => Ok(key),
-        Err(rustls::pki_types::pem::Error::NoItemsFound) => Err(Fault::missing(
+        Err(rustls::pki_types::pem::Error::NoItemsFound) => Err(SettingError::missing(
             setting,
             format!("there is no private key in {}", path.display()),
             "Name a file with a section such as `-----BEGIN PRIVATE KEY-----`",
@@ -139,18 +147,18 @@ fn key(setting: &str, path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>
     }
 }
 
-fn malformed(setting: &str, path: &Path) -> Fault {
-    Fault::missing(
+fn malformed(setting: &str, path: &Path) -> SettingError {
+    SettingError::missing(
         setting,
         format!("{} is malformed PEM", path.display()),
         "Copy it again: a section was cut or changed",
     )
 }
 
-fn refuse_binary(setting: &str, path: &Path, text: &[u8]) -> Result<(), Fault> {
+fn refuse_binary(setting: &str, path: &Path, text: &[u8]) -> Result<(), SettingError> {
     // Every DER structure in question is a SEQUENCE.
     if text.first() == Some(&0x30) && memchr::memmem::find(text, b"-----BEGIN").is_none() {
-        return Err(Fault::missing(
+        return Err(SettingError::missing(
             setting,
             format!("{} is binary (PFX or DER), not PEM", path.display()),
             "Convert it: `openssl pkcs12 -in FILE -nodes -out FILE.pem` for a PFX, `openssl x509 -inform der -in FILE \
@@ -182,10 +190,10 @@ mod tests {
         (made.cert.pem(), made.signing_key.serialize_pem())
     }
 
-    fn faults(certificate: PathBuf, key: PathBuf) -> Vec<String> {
+    fn errors(certificate: PathBuf, key: PathBuf) -> Vec<String> {
         let files = KeyPairFiles { certificate, key };
         let parsed = KeyPairText::read(NAMES, &files).and_then(|text| text.parse(NAMES, &files));
-        parsed.err().unwrap_or_default().iter().map(Fault::to_string).collect()
+        parsed.err().unwrap_or_default().iter().map(SettingError::to_string).collect()
     }
 
     #[test]
@@ -195,9 +203,9 @@ mod tests {
         let both = folder.put("both.pem", format!("{key}\n# a comment\n{certificate}"));
         let marked = folder.put("marked.pem", format!("\u{feff}{certificate}\n{key}"));
         let (certificate, key) = (folder.put("cert.pem", certificate), folder.put("key.pem", key));
-        assert!(faults(certificate, key).is_empty());
-        assert!(faults(both.clone(), both).is_empty());
-        assert_eq!(faults(marked.clone(), marked), [""; 0]);
+        assert!(errors(certificate, key).is_empty());
+        assert!(errors(both.clone(), both).is_empty());
+        assert_eq!(errors(marked.clone(), marked), [""; 0]);
     }
 
     #[test]
@@ -238,11 +246,11 @@ mod tests {
                 &["Key: the key in", "cannot be used", "Ed25519"],
             ),
         ] {
-            let faults = faults(certificate, key);
-            assert_eq!(faults.len(), 1, "{faults:?}");
-            assert!(parts.iter().all(|part| faults[0].contains(part)), "{faults:?} without {parts:?}");
+            let errors = errors(certificate, key);
+            assert_eq!(errors.len(), 1, "{errors:?}");
+            assert!(parts.iter().all(|part| errors[0].contains(part)), "{errors:?} without {parts:?}");
         }
         let nothing = folder.0.path().join("nothing");
-        assert_eq!(faults(nothing.clone(), nothing).len(), 2);
+        assert_eq!(errors(nothing.clone(), nothing).len(), 2);
     }
 }

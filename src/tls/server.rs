@@ -9,7 +9,7 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifi
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig};
 
-use crate::config::{CertificateFiles, ClientCertificate, Fault, Key, Tls};
+use crate::config::{CertificateFiles, ClientCertificate, Key, SettingError, Tls};
 use crate::telemetry::metrics::{Reload, TlsMetrics};
 
 use super::chain;
@@ -61,7 +61,7 @@ impl Certificates {
     ///
     /// # Errors
     /// Everything that is wrong with them.
-    pub fn load(settings: &Tls, metrics: Arc<TlsMetrics>) -> Result<Self, Vec<Fault>> {
+    pub fn load(settings: &Tls, metrics: Arc<TlsMetrics>) -> Result<Self, Vec<SettingError>> {
         let texts = read(settings)?;
         let tickets = new_tickets()?;
         let made = make(settings, &texts, tickets.clone())?;
@@ -125,7 +125,7 @@ impl Certificates {
             }
             Ok(texts) if self.settling.as_ref() == Some(&texts) => self.take_in(texts, now_s),
             Ok(texts) => self.settling = Some(texts),
-            Err(faults) => self.complain(&faults),
+            Err(errors) => self.complain(&errors),
         }
     }
 
@@ -138,9 +138,9 @@ impl Certificates {
                 self.complaint = None;
                 self.take_in(texts, now_s);
             }
-            Err(faults) => {
+            Err(errors) => {
                 self.complaint = None;
-                self.complain(&faults);
+                self.complain(&errors);
             }
         }
     }
@@ -163,9 +163,9 @@ impl Certificates {
         let made = tickets.and_then(|tickets| make(&texts, tickets.clone()).map(|made| (made, tickets)));
         let (made, tickets) = match made {
             Ok(made) => made,
-            Err(faults) => {
+            Err(errors) => {
                 self.settling = Some(texts);
-                return self.complain(&faults);
+                return self.complain(&errors);
             }
         };
         let (usable, held) = self.hold_valid(&texts, &made, now_s);
@@ -180,9 +180,9 @@ impl Certificates {
                 self.settling = Some(texts);
                 return self.complain_of_held(&held);
             }
-            Err(faults) => {
+            Err(errors) => {
                 self.settling = Some(texts);
-                return self.complain(&faults);
+                return self.complain(&errors);
             }
         };
         for ((current, text), made) in self.current.iter_mut().zip(usable.pairs).zip(made) {
@@ -242,8 +242,8 @@ impl Certificates {
         }
     }
 
-    fn complain(&mut self, faults: &[Fault]) {
-        let complaint = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    fn complain(&mut self, errors: &[SettingError]) {
+        let complaint = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         if self.complaint.as_ref() == Some(&complaint) {
             return;
         }
@@ -300,9 +300,13 @@ impl Certificates {
     }
 }
 
-fn new_tickets() -> Result<Arc<dyn ProducesTickets>, Vec<Fault>> {
+fn new_tickets() -> Result<Arc<dyn ProducesTickets>, Vec<SettingError>> {
     rustls::crypto::ring::Ticketer::new().map_err(|_| {
-        vec![Fault::missing("Tls", "the system gives no random numbers for tickets of sessions", "Try again")]
+        vec![SettingError::missing(
+            "Tls",
+            "the system gives no random numbers for tickets of sessions",
+            "Try again",
+        )]
     })
 }
 
@@ -314,21 +318,21 @@ fn ca_name() -> &'static str {
     Key::TlsClientCaFile.definition().name
 }
 
-fn read(settings: &Tls) -> Result<Texts, Vec<Fault>> {
-    let mut faults = Vec::new();
+fn read(settings: &Tls) -> Result<Texts, Vec<SettingError>> {
+    let mut errors = Vec::new();
     let mut pairs = Vec::new();
     for certificate in &settings.certificates {
         match KeyPairText::read(names(certificate), &certificate.files) {
             Ok(text) => pairs.push(text),
-            Err(more) => faults.extend(more),
+            Err(more) => errors.extend(more),
         }
     }
     let client_ca = settings.client_ca.as_ref().map(|path| pem::read(ca_name(), path)).transpose();
     match client_ca {
-        Ok(client_ca) if faults.is_empty() => Ok(Texts { pairs, client_ca }),
+        Ok(client_ca) if errors.is_empty() => Ok(Texts { pairs, client_ca }),
         other => {
-            faults.extend(other.err());
-            Err(faults)
+            errors.extend(other.err());
+            Err(errors)
         }
     }
 }
@@ -340,35 +344,39 @@ struct Made {
     hint: Option<String>,
 }
 
-fn make(settings: &Tls, texts: &Texts, tickets: Arc<dyn ProducesTickets>) -> Result<Vec<Made>, Vec<Fault>> {
-    let mut faults = Vec::new();
+fn make(
+    settings: &Tls,
+    texts: &Texts,
+    tickets: Arc<dyn ProducesTickets>,
+) -> Result<Vec<Made>, Vec<SettingError>> {
+    let mut errors = Vec::new();
     let mut identities = Vec::new();
     for (certificate, text) in settings.certificates.iter().zip(&texts.pairs) {
         match text.parse(names(certificate), &certificate.files) {
             Ok(identity) => identities.push(identity),
-            Err(more) => faults.extend(more),
+            Err(more) => errors.extend(more),
         }
     }
     let clients = verifier(settings, texts);
     match clients {
-        Ok(clients) if faults.is_empty() => {
+        Ok(clients) if errors.is_empty() => {
             let one = |identity| configuration(identity, clients.clone(), tickets.clone());
             identities.into_iter().map(one).collect()
         }
         other => {
-            faults.extend(other.err());
-            Err(faults)
+            errors.extend(other.err());
+            Err(errors)
         }
     }
 }
 
 /// Checks the certificates of clients; `None` asks for none.
-fn verifier(settings: &Tls, texts: &Texts) -> Result<Option<Arc<dyn ClientCertVerifier>>, Fault> {
+fn verifier(settings: &Tls, texts: &Texts) -> Result<Option<Arc<dyn ClientCertVerifier>>, SettingError> {
     let (Some(path), Some(text)) = (&settings.client_ca, &texts.client_ca) else { return Ok(None) };
     let mut roots = RootCertStore::empty();
     for (index, certificate) in pem::certificates(ca_name(), path, text)?.into_iter().enumerate() {
         if roots.add(certificate).is_err() {
-            return Err(Fault::missing(
+            return Err(SettingError::missing(
                 ca_name(),
                 format!("certificate {} in {} is malformed", index + 1, path.display()),
                 "Take it out, or copy it again",
@@ -382,7 +390,11 @@ fn verifier(settings: &Tls, texts: &Texts) -> Result<Option<Arc<dyn ClientCertVe
         ClientCertificate::Required => builder,
     };
     let unusable = |error: rustls::server::VerifierBuilderError| {
-        Fault::missing(ca_name(), format!("{} cannot be used ({error})", path.display()), "Name another file")
+        SettingError::missing(
+            ca_name(),
+            format!("{} cannot be used ({error})", path.display()),
+            "Name another file",
+        )
     };
     builder.build().map(Some).map_err(unusable)
 }
@@ -391,12 +403,12 @@ fn configuration(
     identity: CertifiedKey,
     clients: Option<Arc<dyn ClientCertVerifier>>,
     tickets: Arc<dyn ProducesTickets>,
-) -> Result<Made, Vec<Fault>> {
+) -> Result<Made, Vec<SettingError>> {
     let hint = chain::hint(&identity.cert);
     let validity = identity.cert.first().and_then(|certificate| Validity::of(certificate));
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(|error| vec![Fault::missing("Tls", format!("TLS cannot be set up ({error})"), "")])?;
+        .map_err(|error| vec![SettingError::missing("Tls", format!("TLS cannot be set up ({error})"), "")])?;
     let builder = match clients {
         None => builder.with_no_client_auth(),
         Some(clients) => builder.with_client_cert_verifier(clients),

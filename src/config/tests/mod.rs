@@ -36,12 +36,12 @@ impl Given<'_> {
         })
     }
 
-    pub(super) fn load(&self) -> Result<Loaded, Rejected> {
+    pub(super) fn load(&self) -> Result<Loaded, RejectedSettings> {
         self.with(load)
     }
 
-    pub(super) fn faults(&self) -> Vec<String> {
-        self.load().unwrap_err().faults.iter().map(Fault::to_string).collect()
+    pub(super) fn errors(&self) -> Vec<String> {
+        self.load().unwrap_err().errors.iter().map(SettingError::to_string).collect()
     }
 }
 
@@ -54,17 +54,17 @@ pub(super) fn settings(more: &[(&str, &str)]) -> Settings {
     Settings::from_pairs(&offline(more)).unwrap()
 }
 
-/// The one fault of offline mode with one more variable.
-pub(super) fn fault(name: &str, value: &str) -> String {
+/// The one error of offline mode with one more variable.
+pub(super) fn error(name: &str, value: &str) -> String {
     let environment = offline(&[(name, value)]);
-    let faults = Given { environment: &environment, ..Given::default() }.faults();
-    assert_eq!(faults.len(), 1, "{faults:?}");
-    faults[0].clone()
+    let errors = Given { environment: &environment, ..Given::default() }.errors();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    errors[0].clone()
 }
 
 pub(super) fn warnings(environment: &[(&str, &str)]) -> Vec<String> {
     let loaded = Given { environment, ..Given::default() }.load().unwrap();
-    loaded.warnings.iter().map(Fault::to_string).collect()
+    loaded.warnings.iter().map(SettingError::to_string).collect()
 }
 
 #[test]
@@ -182,9 +182,9 @@ fn two_spellings_of_one_variable_must_agree() {
     assert_eq!(settings(&[("Reactors", "2"), ("REACTORS", "2")]).reactors, NonZeroUsize::new(2));
     let environment = offline(&[("Reactors", "2"), ("REACTORS", "3")]);
     assert_eq!(
-        Given { environment: &environment, ..Given::default() }.faults(),
+        Given { environment: &environment, ..Given::default() }.errors(),
         [
-            "Reactors (environment variable Reactors): is also given, differently, by the environment variable \
+            "Reactors (environment variable Reactors): is also set, to another value, by the environment variable \
              REACTORS. Keep one of the two."
         ]
     );
@@ -222,7 +222,7 @@ fn lists_are_taken_whole_or_by_index() {
 #[test]
 fn every_error_says_where_it_came_from_and_what_to_do() {
     for (name, value, expected) in [
-        ("Mode", "manuel", "is no mode. Write auto (or agent), or manual (or offline)."),
+        ("Mode", "manuel", "is not a mode. Write auto (or agent), or manual (or offline)."),
         ("ForwardEvents", "yes", "is neither true nor false. Write true or false."),
         ("Streaming__TrackClientHostName", "2", "is neither true nor false. Write true or false."),
         ("Reactors", "4.5", "is not a whole number. Write a number from 0 to 1024."),
@@ -230,7 +230,7 @@ fn every_error_says_where_it_came_from_and_what_to_do() {
         (
             "Limits__HeadSeconds",
             "10 bananas",
-            "has the unit \"bananas\", which is no unit of time. Write ms, s, m, h or d after the number.",
+            "has the unit \"bananas\", which is not a unit of time. Write ms, s, m, h or d after the number.",
         ),
         (
             "Limits__StreamIdleSeconds",
@@ -240,18 +240,18 @@ fn every_error_says_where_it_came_from_and_what_to_do() {
         (
             "Limits__BodyBytes",
             "10s",
-            "has the unit \"s\", which is no unit of size. Write bytes, or a number with KB, MB or GB (by 1024), \
+            "has the unit \"s\", which is not a unit of size. Write bytes, or a number with KB, MB or GB (by 1024), \
              from 1024 to 1073741824 bytes.",
         ),
         (
             "Cors__Origins",
             "shop.example",
-            "holds what is no origin. Write `*`, or origins such as https://shop.example, separated by commas.",
+            "contains something that is not an origin. Write `*`, or origins such as https://shop.example, separated by commas.",
         ),
-        ("EchoPath", "echo", "is no plain path. Write one such as /echo."),
+        ("EchoPath", "echo", "is not a plain path. Write one such as /echo."),
         ("EchoPath", "/API/x", "is a path that the agent serves. Choose another one, such as /echo."),
-        ("Logging__Level", "loud", "is no level. Write error, warn, info, debug, trace or off."),
-        ("Logging__Format", "xml", "is no format. Write auto, text or json."),
+        ("Logging__Level", "loud", "is not a log level. Write error, warn, info, debug, trace or off."),
+        ("Logging__Format", "xml", "is not a log format. Write auto, text or json."),
         (
             "StreamingUri",
             "ws://",
@@ -266,8 +266,8 @@ fn every_error_says_where_it_came_from_and_what_to_do() {
     ] {
         let environment: Vec<_> =
             offline(&[]).into_iter().filter(|(known, _)| *known != name).chain([(name, value)]).collect();
-        let faults = Given { environment: &environment, ..Given::default() }.faults();
-        assert_eq!(faults, [format!("{name} (environment variable {name}): {value:?} {expected}")]);
+        let errors = Given { environment: &environment, ..Given::default() }.errors();
+        assert_eq!(errors, [format!("{name} (environment variable {name}): {value:?} {expected}")]);
     }
 }
 
@@ -282,7 +282,7 @@ fn errors_of_all_sources_come_together() {
         config: Some("a.toml"),
         files: &files,
     };
-    let faults = given.faults();
+    let errors = given.errors();
     for start in [
         "Banana (a.toml:2): ",
         "Limits__Headers (a.toml:4): \"x\" ",
@@ -290,9 +290,9 @@ fn errors_of_all_sources_come_together() {
         "Urls (command line --urls): \"6100\" ",
         "DataFile, ApiKey: ",
     ] {
-        assert!(faults.iter().any(|fault| fault.starts_with(start)), "{start} not in {faults:#?}");
+        assert!(errors.iter().any(|error| error.starts_with(start)), "{start} not in {errors:#?}");
     }
-    assert_eq!(faults.len(), 5, "{faults:#?}");
+    assert_eq!(errors.len(), 5, "{errors:#?}");
     let text = given.load().unwrap_err().to_string();
     assert!(text.starts_with("5 errors in the settings:\n  "), "{text}");
 }
@@ -300,8 +300,8 @@ fn errors_of_all_sources_come_together() {
 #[test]
 fn a_file_that_cannot_be_read_is_an_error() {
     let given = Given { config: Some("gone.toml"), environment: &offline(&[]), ..Given::default() };
-    let faults = given.faults();
-    assert!(faults[0].starts_with("--config (command line --config): cannot read gone.toml: "), "{faults:?}");
+    let errors = given.errors();
+    assert!(errors[0].starts_with("--config (command line --config): cannot read gone.toml: "), "{errors:?}");
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn variables_that_look_like_ours_get_a_warning_and_others_none() {
     ];
     for (name, expected) in [
         ("Limits__VerdictWiat", "Did you mean Limits__VerdictWait?"),
-        ("Streaming:Bananas", "is no setting of the agent and is ignored."),
+        ("Streaming:Bananas", "is not a setting of the agent and is ignored."),
         ("API_KEY", "Did you mean ApiKey?"),
         ("Logging__Levle", "Did you mean Logging__Level?"),
         ("Tls__CertFile", "Did you mean Tls__CertificateFile?"),
@@ -346,9 +346,9 @@ fn a_value_that_is_not_text_is_an_error_only_if_it_is_ours() {
         read: &|_| Err(io::Error::from(io::ErrorKind::NotFound)),
     };
     assert!(load(&inputs("LS_COLORS")).is_ok());
-    let faults = load(&inputs("DataFile")).unwrap_err().faults;
+    let errors = load(&inputs("DataFile")).unwrap_err().errors;
     assert_eq!(
-        faults[0].to_string(),
+        errors[0].to_string(),
         "DataFile (environment variable DataFile): is not UTF-8. Write it in UTF-8."
     );
 }
@@ -365,7 +365,7 @@ fn zero_means_what_the_table_says() {
     assert_eq!(settings.limits.connections, None);
     assert_eq!(settings.limits.verdict_wait, Duration::ZERO);
     assert_eq!(settings.revocation_grace, Duration::ZERO);
-    assert!(fault("Limits__CloseSeconds", "0").contains("is too short"));
+    assert!(error("Limits__CloseSeconds", "0").contains("is too short"));
 }
 
 #[test]
@@ -394,7 +394,7 @@ fn metrics_have_a_port_of_their_own_or_the_data_port() {
         listen.iter().map(Listen::to_string).collect::<Vec<_>>(),
         ["http://127.0.0.1:9100", "http://[::1]:9100"]
     );
-    assert!(fault("Metrics__Url", "http://localhost:6100").contains("has a port that Urls has too"));
+    assert!(error("Metrics__Url", "http://localhost:6100").contains("has a port that is also in Urls"));
 }
 
 #[test]
@@ -426,7 +426,7 @@ fn where_it_listens_is_known_whatever_else_is_wrong() {
     let given = Given { environment: &[("Urls", "http://*:7"), ("Mode", "x")], ..Given::default() };
     assert_eq!(given.with(listening).unwrap()[0].port, 7);
     let given = Given { environment: &[("Urls", "x")], ..Given::default() };
-    assert_eq!(given.with(listening).unwrap_err().faults.len(), 1);
+    assert_eq!(given.with(listening).unwrap_err().errors.len(), 1);
 }
 
 /// What went wrong: Kubernetes sends connections for seconds to a container that it has told to end.

@@ -1,7 +1,7 @@
 //! What each mode needs, what it does without, and that no secret is shown.
 
 use super::super::*;
-use super::{Given, fault, offline, settings, warnings};
+use super::{Given, error, offline, settings, warnings};
 
 /// FeatBit's compose file, word for word but for the mode.
 const COMPOSE: [(&str, &str); 7] = [
@@ -46,15 +46,15 @@ fn agent_mode_starts_with_its_three_settings_alone() {
     assert!(matches!(loaded.settings.mode, Mode::Agent(_)));
     assert_eq!(loaded.settings.events, Events::Drop);
     assert_eq!(
-        loaded.warnings.iter().map(Fault::to_string).collect::<Vec<_>>(),
+        loaded.warnings.iter().map(SettingError::to_string).collect::<Vec<_>>(),
         [
             "EventUri: is not set, and this version forwards no usage events anyway: it counts and drops them. Set \
-             ForwardEvents=false if that is meant."
+             ForwardEvents=false to confirm that."
         ]
     );
     let said = [&environment[..], &[("ForwardEvents", "true")]].concat();
     assert_eq!(
-        Given { environment: &said, ..Given::default() }.faults(),
+        Given { environment: &said, ..Given::default() }.errors(),
         ["EventUri: is needed by ForwardEvents=true. Set it, or set ForwardEvents=false."]
     );
 }
@@ -76,12 +76,12 @@ fn what_is_wrong_beside_a_wrong_address_is_told_at_once() {
             .extend([("AgentId", "a"), ("StreamingUri", "ws://els")].iter().filter(|one| one.0 != address.0));
         environment.push(address);
         environment.extend(wrong.map(|name| (name, "x")));
-        let faults = Given { environment: &environment, ..Given::default() }.faults();
+        let errors = Given { environment: &environment, ..Given::default() }.errors();
         for name in wrong.into_iter().chain([address.0]) {
             assert_eq!(
-                faults.iter().filter(|fault| fault.starts_with(name)).count(),
+                errors.iter().filter(|error| error.starts_with(name)).count(),
                 1,
-                "{name}: {faults:#?}"
+                "{name}: {errors:#?}"
             );
         }
     }
@@ -89,25 +89,23 @@ fn what_is_wrong_beside_a_wrong_address_is_told_at_once() {
 
 #[test]
 fn what_cannot_work_in_agent_mode_is_told() {
-    let faults = |more: &[(&str, &str)]| {
+    let errors = |more: &[(&str, &str)]| {
         let given = |name: &str| more.iter().any(|(other, _)| *other == name);
         let rest = COMPOSE.into_iter().filter(|(name, _)| !given(name));
         let environment: Vec<_> =
             [("Mode", "auto")].into_iter().chain(rest).chain(more.iter().copied()).collect();
-        Given { environment: &environment, ..Given::default() }.faults().join("\n")
+        Given { environment: &environment, ..Given::default() }.errors().join("\n")
     };
     assert!(
-        faults(&[("Upstream__SilenceSeconds", "15")]).contains("is not longer than Upstream__PingSeconds")
+        errors(&[("Upstream__SilenceSeconds", "15")]).contains("is not longer than Upstream__PingSeconds")
     );
-    assert!(faults(&[("Upstream__ResyncSeconds", "5ms")]).contains("is too short"));
-    let key = faults(&[("ApiKey", "rp-a\r\nX-Evil: 1")]);
-    assert!(key.contains("holds 2 lines") && !key.contains("Evil"), "{key}");
-    let key = faults(&[("ApiKey", "rp-ä")]);
-    assert!(key.contains("ApiKey: holds characters that no key of FeatBit has"), "{key}");
+    assert!(errors(&[("Upstream__ResyncSeconds", "5ms")]).contains("is too short"));
+    let key = errors(&[("ApiKey", "rp-a\r\nX-Evil: 1")]);
+    assert!(key.contains("contains 2 lines") && !key.contains("Evil"), "{key}");
+    let key = errors(&[("ApiKey", "rp-ä")]);
+    assert!(key.contains("ApiKey: contains characters that no key of FeatBit has"), "{key}");
     let environment: Vec<_> = [("Mode", "auto"), ("DataFile", "d")].into_iter().chain(COMPOSE).collect();
-    assert!(
-        warnings(&environment).iter().any(|line| line.starts_with("DataFile: is not looked at in auto mode"))
-    );
+    assert!(warnings(&environment).iter().any(|line| line.starts_with("DataFile: is ignored in auto mode")));
 }
 
 #[test]
@@ -128,7 +126,7 @@ fn asking_a_server_needs_its_address_and_a_key_whatever_the_mode() {
     let told = access(&[]).unwrap_err();
     assert!(told.contains("ApiKey: is needed") && told.contains("StreamingUri: is needed"), "{told}");
     let told = access(&[("StreamingUri", "els"), ("ApiKey", "a b")]).unwrap_err();
-    assert!(told.contains("no absolute URI") && told.contains("holds a blank within"), "{told}");
+    assert!(told.contains("not an absolute URI") && told.contains("contains a space"), "{told}");
 }
 
 /// What went wrong: they were taken and never sent, so that a gateway refused the agent with what seemed to be given.
@@ -137,18 +135,21 @@ fn a_user_or_password_in_the_servers_address_is_refused_where_a_server_is_asked(
     for user in ["me:sesame@", "me@"] {
         let uri = format!("wss://{user}els/x");
         let given = [("StreamingUri", uri.as_str()), ("ApiKey", "rp-1"), ("AgentId", "a")];
-        let [fault] = &Given { environment: &given, ..Given::default() }.faults()[..] else {
-            panic!("one fault")
+        let [error] = &Given { environment: &given, ..Given::default() }.errors()[..] else {
+            panic!("one error")
         };
-        assert!(fault.contains("StreamingUri (environment variable StreamingUri): holds a user"), "{fault}");
-        assert!(!fault.contains("sesame"), "{fault}");
+        assert!(
+            error.contains("StreamingUri (environment variable StreamingUri): contains a user"),
+            "{error}"
+        );
+        assert!(!error.contains("sesame"), "{error}");
     }
 }
 
 #[test]
 fn what_agent_mode_lacks_is_told_all_at_once() {
     assert_eq!(
-        Given::default().faults(),
+        Given::default().errors(),
         [
             "ApiKey: is needed in auto mode. Set it, or set Mode=offline.",
             "AgentId: is needed in auto mode. Set it, or set Mode=offline.",
@@ -158,9 +159,9 @@ fn what_agent_mode_lacks_is_told_all_at_once() {
     let environment =
         [("ForwardEvents", "false"), ("StreamingUri", "els:5100"), ("Mode", "agent"), ("AgentId", "a")];
     assert_eq!(
-        Given { environment: &environment, ..Given::default() }.faults(),
+        Given { environment: &environment, ..Given::default() }.errors(),
         [
-            "StreamingUri (environment variable StreamingUri): \"els:5100\" is no absolute URI. Write one such as \
+            "StreamingUri (environment variable StreamingUri): \"els:5100\" is not an absolute URI. Write one such as \
              ws://evaluation-server:5100 (schemes: ws, wss, http, https).",
             "ApiKey: is needed in auto mode. Set it, or set Mode=offline.",
         ]
@@ -171,9 +172,9 @@ fn what_agent_mode_lacks_is_told_all_at_once() {
 fn offline_mode_needs_a_source_of_data() {
     let given = Given { environment: &[("Mode", "manual")], ..Given::default() };
     assert_eq!(
-        given.faults(),
+        given.errors(),
         [
-            "DataFile, ApiKey: offline mode has neither, so no data could ever reach it. Set DataFile to a dump, or \
+            "DataFile, ApiKey: offline mode needs one of them, or the agent could never get data. Set DataFile to a dump, or \
              ApiKey to the key with which FeatBit sends one."
         ]
     );
@@ -190,9 +191,9 @@ fn offline_mode_tells_once_what_will_not_work() {
         warnings(&offline(&[])),
         [
             "EventUri: is not set, and this version forwards no usage events anyway: it counts and drops them. Set \
-             ForwardEvents=false if that is meant.",
-            "ApiKey: is not set, so the management calls (bootstrap, backup, status) answer 401. Set it if they are \
-             needed.",
+             ForwardEvents=false to confirm that.",
+            "ApiKey: is not set, so the management calls (bootstrap, backup, status) answer 401. Set it if you need \
+             them.",
         ]
     );
 }
@@ -200,13 +201,13 @@ fn offline_mode_tells_once_what_will_not_work() {
 #[test]
 fn events_that_must_be_forwarded_need_to_know_where() {
     assert_eq!(
-        fault("ForwardEvents", "true"),
+        error("ForwardEvents", "true"),
         "EventUri: is needed by ForwardEvents=true. Set it, or set ForwardEvents=false."
     );
     assert_eq!(settings(&[("ForwardEvents", "false"), ("EventUri", "http://e")]).events, Events::Drop);
     let forwarding = offline(&[("EventUri", "http://e"), ("ApiKey", "k")]);
     assert!(warnings(&forwarding)[0].contains("does not forward usage events yet"));
-    assert!(fault("EventUri", "ws://e").contains("has the scheme \"ws\""));
+    assert!(error("EventUri", "ws://e").contains("has the scheme \"ws\""));
 }
 
 #[test]
@@ -227,12 +228,12 @@ fn no_secret_is_ever_shown() {
         ("EventUri", "http://user:sesame@host:99999"),
         ("Urls", "ftp://user:sesame@host"),
     ] {
-        let fault = fault(name, value);
-        assert!(!fault.contains("sesame"), "{fault}");
+        let error = error(name, value);
+        assert!(!error.contains("sesame"), "{error}");
     }
     let twice = [("ApiKey", "sesame"), ("APIKEY", "sesame-5"), ("Mode", "offline"), ("ApiKey__File", "key")];
     let given = Given { environment: &twice, files: &[("key", "sesame-6")], ..Given::default() };
-    let shown = format!("{:?} {:?}", given.faults(), given.load());
+    let shown = format!("{:?} {:?}", given.errors(), given.load());
     assert!(!shown.contains("sesame"), "{shown}");
 }
 
@@ -243,11 +244,11 @@ fn the_api_key_may_come_from_a_file() {
     let settings = with(&[("/run/key", " rp-123\r\n")]).load().unwrap().settings;
     assert!(settings.api_key.unwrap().matches(b"rp-123"));
     let start = "ApiKey__File (environment variable ApiKey__File): ";
-    assert!(with(&[]).faults()[0].starts_with(&format!("{start}cannot read /run/key: ")));
-    assert!(with(&[("/run/key", "\n")]).faults()[0].starts_with(&format!("{start}the file is empty.")));
+    assert!(with(&[]).errors()[0].starts_with(&format!("{start}cannot read /run/key: ")));
+    assert!(with(&[("/run/key", "\n")]).errors()[0].starts_with(&format!("{start}the file is empty.")));
     let both = [("Mode", "offline"), ("ApiKey", "a"), ("ApiKey__File", "/run/key")];
-    let faults = Given { environment: &both, files: &[("/run/key", "b")], ..Given::default() }.faults();
-    assert_eq!(faults, [format!("{start}is given beside ApiKey. Keep one of the two.")]);
+    let errors = Given { environment: &both, files: &[("/run/key", "b")], ..Given::default() }.errors();
+    assert_eq!(errors, [format!("{start}is given together with ApiKey. Keep one of the two.")]);
 }
 
 /// What went wrong: offline, the agent started with such a key and answered 401 for ever.
@@ -261,20 +262,20 @@ fn a_key_that_no_client_can_send_is_refused_in_every_mode() {
         let with =
             |text| Given { environment: &from_file, files: &[("/run/key", text)], ..Given::default() }.load();
         assert!(with("\u{feff}rp-sesame\r\n").unwrap().settings.api_key.unwrap().matches(b"rp-sesame"));
-        for (text, says) in [("rp-sesame\nrp-sesame", "holds 2 lines"), ("rp sesame", "holds a blank within")]
+        for (text, says) in [("rp-sesame\nrp-sesame", "contains 2 lines"), ("rp sesame", "contains a space")]
         {
-            let faults: Vec<_> = with(text).unwrap_err().faults.iter().map(Fault::to_string).collect();
-            assert_eq!(faults.len(), 1, "{faults:?}");
+            let errors: Vec<_> = with(text).unwrap_err().errors.iter().map(SettingError::to_string).collect();
+            assert_eq!(errors.len(), 1, "{errors:?}");
             assert!(
-                faults[0].starts_with("ApiKey__File (environment variable ApiKey__File): "),
-                "{faults:?}"
+                errors[0].starts_with("ApiKey__File (environment variable ApiKey__File): "),
+                "{errors:?}"
             );
-            assert!(faults[0].contains(says) && !faults[0].contains("sesame"), "{faults:?}");
+            assert!(errors[0].contains(says) && !errors[0].contains("sesame"), "{errors:?}");
         }
         let direct = [mode, &[("ApiKey", "rp sesame")]].concat();
-        let faults = Given { environment: &direct, ..Given::default() }.faults();
-        assert_eq!(faults.len(), 1, "{faults:?}");
-        assert!(faults[0].contains("holds a blank within") && !faults[0].contains("sesame"), "{faults:?}");
+        let errors = Given { environment: &direct, ..Given::default() }.errors();
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].contains("contains a space") && !errors[0].contains("sesame"), "{errors:?}");
     }
 }
 
@@ -286,7 +287,7 @@ fn a_settings_file_that_cannot_be_read_brings_no_warning_on_what_may_be_in_it() 
     for (files, is) in [(&[][..], "cannot read"), (&[("a.toml", "ApiKey = ")][..], "no valid TOML")] {
         let given = Given { environment: &environment, config: Some("a.toml"), files, ..Given::default() };
         let rejected = given.load().unwrap_err();
-        assert!(rejected.faults.len() == 1 && rejected.faults[0].problem.contains(is), "{rejected:?}");
+        assert!(rejected.errors.len() == 1 && rejected.errors[0].problem.contains(is), "{rejected:?}");
         assert_eq!(rejected.warnings, []);
     }
     assert_eq!(warnings(&environment).len(), 2);

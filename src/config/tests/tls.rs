@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::*;
-use super::{Given, fault, offline, settings, warnings};
+use super::{Given, error, offline, settings, warnings};
 
 #[test]
 fn connections_to_servers_are_set_by_files_and_a_proxy() {
@@ -36,13 +36,13 @@ fn a_proxy_that_is_none_and_half_a_client_certificate_are_refused() {
         ("https://proxy", "has the scheme"),
         ("http://me:sec/ret@proxy", "****@proxy"),
     ] {
-        let text = fault("Upstream__Proxy", value);
+        let text = error("Upstream__Proxy", value);
         assert!(text.contains(part) && text.contains("http://proxy.example:3128, or none"), "{text}");
         assert!(!text.contains("sec"), "{text}");
     }
-    let text = fault("Upstream__ClientKeyFile", "a.key");
+    let text = error("Upstream__ClientKeyFile", "a.key");
     assert!(text.contains("is given without Upstream__ClientCertificateFile"), "{text}");
-    let text = fault("Upstream__ClientCertificateFile", "a.pem");
+    let text = error("Upstream__ClientCertificateFile", "a.pem");
     assert!(text.contains("is given without Upstream__ClientKeyFile"), "{text}");
 }
 
@@ -89,14 +89,14 @@ fn https_addresses_have_a_certificate() {
         ),
         (&[("Urls", "https://*:2"), ("Tls__KeyFile", "a.key")], "is given without Tls__CertificateFile"),
         (&[("Urls", "https://*:2"), ("Tls__CertificateFile", "a.pem")], "is given without Tls__KeyFile"),
-        (&[given[0], given[1], ("Tls__KeyFile", "a.pfx")], "names a PFX file, and only PEM is taken"),
+        (&[given[0], given[1], ("Tls__KeyFile", "a.pfx")], "names a PFX file, but only PEM is supported"),
         (&[given[0], given[1], given[2], ("Tls__ClientCertificate", "maybe")], "none, optional or required"),
         (&[given[0], given[1], given[2], ("Tls__ClientCertificate", "required")], "needs Tls__ClientCaFile"),
     ] {
         let environment = offline(more);
-        let faults = Given { environment: &environment, ..Given::default() }.faults();
-        assert_eq!(faults.len(), 1, "{faults:?}");
-        assert!(faults[0].contains(part), "{faults:?} without {part}");
+        let errors = Given { environment: &environment, ..Given::default() }.errors();
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].contains(part), "{errors:?} without {part}");
     }
     let unused = warnings(&offline(&[given[1], given[2], ("ApiKey", "k"), ("ForwardEvents", "false")]));
     assert_eq!(unused.len(), 1);
@@ -176,13 +176,13 @@ fn what_of_dotnets_certificates_is_not_taken_is_a_fault_that_says_what_to_do() {
         (&[("Kestrel__Endpoints__Https__Url", "ftp://*:2")], &["Kestrel__Endpoints__Https__Url", "scheme"]),
         (
             &[URL, ("Kestrel__Endpoints__Https__Certificate__Path", "a.pfx")],
-            &["is given without Kestrel__Endpoints__Https__Certificate__KeyPath", "PFX is not taken"],
+            &["is given without Kestrel__Endpoints__Https__Certificate__KeyPath", "PFX is not supported"],
         ),
     ] {
         let environment = offline(more);
-        let faults = Given { environment: &environment, ..Given::default() }.faults().join("\n");
-        assert!(parts.iter().all(|part| faults.contains(part)), "{faults} without {parts:?}");
-        assert!(!faults.contains("hidden"), "{faults}");
+        let errors = Given { environment: &environment, ..Given::default() }.errors().join("\n");
+        assert!(parts.iter().all(|part| errors.contains(part)), "{errors} without {parts:?}");
+        assert!(!errors.contains("hidden"), "{errors}");
     }
     let quiet = [("ApiKey", "k"), ("ForwardEvents", "false")];
     let more = [
@@ -194,9 +194,9 @@ fn what_of_dotnets_certificates_is_not_taken_is_a_fault_that_says_what_to_do() {
     ];
     let warnings = warnings(&offline(&more));
     assert_eq!(warnings.len(), 2, "{warnings:?}");
-    assert!(warnings[0].contains("Urls") && warnings[0].contains("is not looked at"), "{warnings:?}");
+    assert!(warnings[0].contains("Urls") && warnings[0].contains("is ignored"), "{warnings:?}");
     assert!(
-        warnings[1].contains("Kestrel__Endpoints__A__protocols") && warnings[1].contains("is not read"),
+        warnings[1].contains("Kestrel__Endpoints__A__protocols") && warnings[1].contains("is ignored"),
         "{warnings:?}"
     );
 }

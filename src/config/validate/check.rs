@@ -1,4 +1,4 @@
-//! The values of settings in the forms that many of them have, and where their errors are collected.
+//! Parses the common kinds of values and collects the errors.
 //!
 //! Must not know what a setting is for, nor show the value of a secret.
 
@@ -7,19 +7,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::definition::{Key, Kind};
-use crate::config::fault::Fault;
+use crate::config::error::SettingError;
 use crate::config::raw::Raw;
 use crate::config::uri::{AbsoluteUri, masked_to_the_last_at, masked_uri, parse_uri};
-use crate::config::value::{self, Unfit};
+use crate::config::value::{self, InvalidValue};
 
-/// What was given, on its way to settings.
+/// The given values, while they are checked.
 pub(super) struct Check<'a> {
     pub(super) raw: Raw,
     pub(super) read: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
 }
 
 impl Check<'_> {
-    /// Whether a value was given, right or wrong: a wrong one is not missing too.
+    /// Whether a value was given, valid or not: an invalid value is not reported as missing as well.
     pub(super) fn tried(&self, key: Key) -> bool {
         self.raw.given(key).is_some()
     }
@@ -54,33 +54,37 @@ impl Check<'_> {
         self.parsed(key, |text| parse_uri(text, schemes))
     }
 
-    /// What was given for `key`, or else its default, through `parse`. `None` is an error already told.
-    pub(super) fn parsed<T>(&mut self, key: Key, parse: impl FnOnce(&str) -> Result<T, Unfit>) -> Option<T> {
+    /// Parses the value of `key`, or its default. `None` means that an error was reported.
+    pub(super) fn parsed<T>(
+        &mut self,
+        key: Key,
+        parse: impl FnOnce(&str) -> Result<T, InvalidValue>,
+    ) -> Option<T> {
         let definition = key.definition();
         let text = self.raw.given(key).map_or(definition.default, |given| given.value.as_str());
         match parse(text) {
             Ok(value) => Some(value),
-            Err(unfit) => {
+            Err(invalid) => {
                 let shown = shown(definition.kind, text);
-                let problem = format!("{shown:?} {}", unfit.problem);
+                let problem = format!("{shown:?} {}", invalid.problem);
                 let origin = self.raw.origin(key);
-                self.raw.faults.push(Fault::at(definition.name, origin, problem, unfit.remedy));
+                self.raw.errors.push(SettingError::at(definition.name, origin, problem, invalid.remedy));
                 None
             }
         }
     }
 
-    /// A value of `key`; `None` if it does not fit, which is told without the value.
-    pub(super) fn fitting<T>(&mut self, key: Key, fits: Result<T, Unfit>) -> Option<T> {
-        fits.map_err(|Unfit { problem, remedy }| {
+    /// The value of `key`, or `None` after reporting the error, without quoting the value.
+    pub(super) fn accepted<T>(&mut self, key: Key, fits: Result<T, InvalidValue>) -> Option<T> {
+        fits.map_err(|InvalidValue { problem, remedy }| {
             let (name, origin) = (key.definition().name, self.raw.origin(key));
-            self.raw.faults.push(Fault::at(name, origin, problem, remedy));
+            self.raw.errors.push(SettingError::at(name, origin, problem, remedy));
         })
         .ok()
     }
 }
 
-/// `text` as it may be shown: without passwords, and not longer than a line.
+/// `text` as it may be shown: passwords masked, and cut to one line.
 pub(super) fn shown(kind: Kind, text: &str) -> String {
     let text = match kind {
         Kind::Secret => "****".to_string(),

@@ -1,13 +1,13 @@
-//! How connections to servers are opened: files of certificates, the proxy.
+//! Settings of connections to servers: certificate files and the proxy.
 //!
-//! Must not read the files: what is in them is checked by who uses them.
+//! Must not read the files: `dial` does, and checks their content.
 
 use super::check::Check;
 use crate::config::definition::Key;
-use crate::config::fault::Fault;
+use crate::config::error::SettingError;
 use crate::config::settings::{Dial, KeyPairFiles, ProxyChoice};
 use crate::config::uri::AbsoluteUri;
-use crate::config::value::{Unfit, unfit};
+use crate::config::value::{InvalidValue, invalid};
 
 impl Check<'_> {
     pub(super) fn dial(&mut self) -> Dial {
@@ -19,7 +19,7 @@ impl Check<'_> {
         }
     }
 
-    /// A certificate and its key: both, or none.
+    /// A certificate and its key: both or neither.
     fn pair(&mut self, certificate: Key, key: Key) -> Option<KeyPairFiles> {
         match (self.text(certificate), self.text(key)) {
             (Some(certificate), Some(key)) => {
@@ -29,11 +29,11 @@ impl Check<'_> {
             (given, _) => {
                 let (have, lack) = if given.is_some() { (certificate, key) } else { (key, certificate) };
                 let (have_name, lack_name) = (have.definition().name, lack.definition().name);
-                self.raw.lack(Fault::at(
+                self.raw.lack(SettingError::at(
                     have_name,
                     self.raw.origin(have),
                     format!("is given without {lack_name}"),
-                    format!("Set {lack_name} too. A file that holds both may be named twice"),
+                    format!("Set {lack_name} too. Both may name the same file"),
                 ));
                 None
             }
@@ -41,7 +41,7 @@ impl Check<'_> {
     }
 }
 
-fn proxy(text: &str) -> Result<ProxyChoice, Unfit> {
+fn proxy(text: &str) -> Result<ProxyChoice, InvalidValue> {
     if text.is_empty() {
         return Ok(ProxyChoice::Environment);
     }
@@ -51,8 +51,9 @@ fn proxy(text: &str) -> Result<ProxyChoice, Unfit> {
     let with_scheme = if text.contains("://") { text.to_string() } else { format!("http://{text}") };
     match AbsoluteUri::parse(&with_scheme, &["http"]) {
         Ok(uri) => Ok(ProxyChoice::Always(uri)),
-        Err(Unfit { problem, .. }) => {
-            Err(unfit(problem, "Write the URL of an HTTP proxy, such as http://proxy.example:3128, or none"))
-        }
+        Err(InvalidValue { problem, .. }) => Err(invalid(
+            problem,
+            "Write the URL of an HTTP proxy, such as http://proxy.example:3128, or none",
+        )),
     }
 }

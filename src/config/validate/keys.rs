@@ -7,17 +7,17 @@ use std::path::Path;
 use super::check::Check;
 use crate::config::definition::Key;
 use crate::config::settings::{RelayKey, Secret};
-use crate::config::value::unfit;
+use crate::config::value::invalid;
 use crate::config::{key_files, relay_keys};
 
 impl Check<'_> {
     pub(super) fn api_key(&mut self) -> Option<Secret> {
         if let Some(content) = self.content_instead_of(Key::ApiKeyFile, Key::ApiKey)? {
-            return self.fitting(Key::ApiKeyFile, key_files::api_key(&content));
+            return self.accepted(Key::ApiKeyFile, key_files::api_key(&content));
         }
         let text = self.text(Key::ApiKey)?;
         let fits = key_files::one_key(&text).map(|()| Secret::new(text));
-        self.fitting(Key::ApiKey, fits)
+        self.accepted(Key::ApiKey, fits)
     }
 
     pub(super) fn relay_keys(&mut self, api_key: Option<&Secret>) -> Vec<RelayKey> {
@@ -29,26 +29,26 @@ impl Check<'_> {
                 None => return Vec::new(),
             },
         };
-        keys.unwrap_or_else(|unfits| {
-            for unfit in unfits {
-                self.fitting::<()>(from, Err(unfit));
+        keys.unwrap_or_else(|errors| {
+            for invalid in errors {
+                self.accepted::<()>(from, Err(invalid));
             }
             Vec::new()
         })
     }
 
-    /// The content of the file that `file` names, which stands in the place of `text`: `Some(None)` if it names none, and
-    /// `None` if it cannot be used, which has been told.
+    /// The content of the file that the setting `file` names, which replaces the setting `text`. `Some(None)` without such
+    /// a file; `None` means that an error was reported.
     fn content_instead_of(&mut self, file: Key, text: Key) -> Option<Option<Vec<u8>>> {
         let Some(path) = self.text(file) else { return Some(None) };
-        let remedy = "Name a readable file that holds it alone";
+        let remedy = "Name a readable file that contains only this";
         let problem = match (self.read)(Path::new(&path)) {
             _ if self.tried(text) => {
-                unfit(format!("is given beside {}", text.definition().name), "Keep one of the two")
+                invalid(format!("is given together with {}", text.definition().name), "Keep one of the two")
             }
             Ok(content) => return Some(Some(content)),
-            Err(error) => unfit(format!("cannot read {path}: {error}"), remedy),
+            Err(error) => invalid(format!("cannot read {path}: {error}"), remedy),
         };
-        self.fitting(file, Err(problem))
+        self.accepted(file, Err(problem))
     }
 }

@@ -1,47 +1,47 @@
-//! Where to listen, and with which certificates: `Urls`, or the endpoints of .NET's `Kestrel` section.
+//! Addresses to listen on and their certificates: `Urls`, or the endpoints of .NET's section `Kestrel`.
 //!
-//! Must not read the files: what is in them is checked by who uses them.
+//! Must not read the files: `tls` does, and checks their content.
 
 use std::collections::BTreeMap;
 
 use super::check::{Check, shown};
 use crate::config::definition::{Key, Kind};
-use crate::config::fault::{Fault, Origin};
+use crate::config::error::{Origin, SettingError};
 use crate::config::listen::{self, Listen, Scheme};
 use crate::config::raw::Given;
 use crate::config::settings::{CertificateFiles, ClientCertificate, KeyPairFiles, Tls};
-use crate::config::value::{Unfit, unfit};
+use crate::config::value::{InvalidValue, invalid};
 
-/// An address to listen on, and the certificate that it names for itself.
+/// An address to listen on, and its own certificate if it has one.
 pub(super) type Wanted = (Listen, Option<CertificateFiles>);
 
-/// What .NET says of one endpoint: the name as it is written, and what is given for it.
+/// One endpoint of .NET's section `Kestrel`: its name as written, and its values.
 struct Endpoint {
     name: String,
     given: BTreeMap<String, Given>,
 }
 
-const CONVERT: &str = "Convert the file (`openssl pkcs12 -in FILE.pfx -nodes -out FILE.pem`) and name the outcome as the \
+const CONVERT: &str = "Convert the file (`openssl pkcs12 -in FILE.pfx -nodes -out FILE.pem`) and name the new file as the \
                        certificate and as the key";
 
 impl Check<'_> {
-    /// The addresses of SDKs: the endpoints, which as in .NET go over `Urls`, or `Urls`.
+    /// The addresses for SDKs: the endpoints, which override `Urls` as in .NET, or else `Urls`.
     pub(super) fn listen(&mut self) -> Option<Vec<Wanted>> {
         let endpoints = self.endpoints();
         if endpoints.is_empty() {
             return Some(self.urls(Key::Urls)?.into_iter().map(|listen| (listen, None)).collect());
         }
         if self.raw.given(Key::Urls).is_some() {
-            self.raw.warnings.push(Fault::at(
+            self.raw.warnings.push(SettingError::at(
                 Key::Urls.definition().name,
                 self.raw.origin(Key::Urls),
-                "is not looked at, since the endpoints of the section Kestrel go over it, as in .NET",
+                "is ignored, because the endpoints of the section Kestrel override it, as in .NET",
                 "Keep one of the two",
             ));
         }
-        let before = self.raw.faults.len();
+        let before = self.raw.errors.len();
         let wanted = endpoints.iter().flat_map(|endpoint| self.endpoint(endpoint)).collect();
-        (self.raw.faults.len() == before).then_some(wanted)
+        (self.raw.errors.len() == before).then_some(wanted)
     }
 
     pub(super) fn urls(&mut self, key: Key) -> Option<Vec<Listen>> {
@@ -50,7 +50,7 @@ impl Check<'_> {
         self.listed(definition.name, self.raw.origin(key), given.as_deref().unwrap_or(definition.default))
     }
 
-    /// The URLs in a text. `None` has been told, each one that is wrong by itself.
+    /// The URLs in a text. `None` means that an error was reported for each wrong URL.
     fn listed(&mut self, setting: &str, origin: Origin, text: &str) -> Option<Vec<Listen>> {
         match listen::parse(text) {
             Ok((listen, names)) => {
@@ -58,9 +58,9 @@ impl Check<'_> {
                 Some(listen)
             }
             Err(wrong) => {
-                for (url, Unfit { problem, remedy }) in wrong {
+                for (url, InvalidValue { problem, remedy }) in wrong {
                     let problem = format!("{:?} {problem}", shown(Kind::Urls, &url));
-                    self.raw.faults.push(Fault::at(setting, origin.clone(), problem, remedy));
+                    self.raw.errors.push(SettingError::at(setting, origin.clone(), problem, remedy));
                 }
                 None
             }
@@ -69,11 +69,11 @@ impl Check<'_> {
 
     fn warn_of_names(&mut self, setting: &str, origin: &Origin, names: &[String]) {
         for name in names {
-            self.raw.warnings.push(Fault::at(
+            self.raw.warnings.push(SettingError::at(
                 setting,
                 origin.clone(),
                 format!("the host name {name:?} is not resolved: it means every address, as in .NET"),
-                "Write `*`, `localhost` or an address to say what is meant",
+                "Write `*`, `localhost` or an address instead",
             ));
         }
     }
@@ -83,17 +83,17 @@ impl Check<'_> {
         let metrics = self.urls(Key::MetricsUrl)?;
         let is_taken = |one: &Listen| one.port != 0 && data.iter().any(|(other, _)| one.port == other.port);
         if metrics.iter().any(is_taken) {
-            self.raw.faults.push(Fault::at(
+            self.raw.errors.push(SettingError::at(
                 Key::MetricsUrl.definition().name,
                 self.raw.origin(Key::MetricsUrl),
-                "has a port that Urls has too",
-                "Choose another port, or leave it out: /metrics is then on the data port",
+                "has a port that is also in Urls",
+                "Choose another port, or remove it: /metrics is then on the data port",
             ));
         }
         Some(metrics.into_iter().map(|listen| (listen, None)).collect())
     }
 
-    /// What the section Kestrel says of endpoints, by their names.
+    /// The endpoints of the section Kestrel.
     fn endpoints(&self) -> Vec<Endpoint> {
         let mut endpoints: BTreeMap<String, Endpoint> = BTreeMap::new();
         for (name, (written, given)) in &self.raw.kestrel {
@@ -119,7 +119,7 @@ impl Check<'_> {
         let setting = format!("Kestrel__Endpoints__{}", endpoint.name);
         let Some(url) = endpoint.given.get("url") else {
             let origin = endpoint.given.values().next().map(|given| given.origin.clone());
-            self.raw.lack(Fault {
+            self.raw.lack(SettingError {
                 setting: format!("{setting}__Url"),
                 origin,
                 problem: "is missing".into(),
@@ -140,31 +140,31 @@ impl Check<'_> {
             let (problem, remedy) = match rest.as_str() {
                 "url" | "certificate:path" | "certificate:keypath" => continue,
                 "certificate:password" => {
-                    ("is for PFX files and encrypted keys, which are not taken", CONVERT)
+                    ("is for PFX files and encrypted keys, which are not supported", CONVERT)
                 }
                 rest if rest.starts_with("certificate:") => (
-                    "names a certificate in a way that the agent does not know",
+                    "names a certificate in a way that the agent does not support",
                     "Name PEM files by Path and KeyPath",
                 ),
                 _ => {
-                    self.raw.warnings.push(Fault::at(
+                    self.raw.warnings.push(SettingError::at(
                         format!("{setting}__{}", rest.replace(':', "__")),
                         given.origin.clone(),
-                        "is not read",
+                        "is ignored",
                         "",
                     ));
                     continue;
                 }
             };
             let name = format!("{setting}__{}", capitalized(rest));
-            self.raw.faults.push(Fault::at(name, given.origin.clone(), problem, remedy));
+            self.raw.errors.push(SettingError::at(name, given.origin.clone(), problem, remedy));
         }
         let names = (format!("{setting}__Certificate__Path"), format!("{setting}__Certificate__KeyPath"));
         let (path, key) = (endpoint.given.get("certificate:path"), endpoint.given.get("certificate:keypath"));
         self.certificate(names, path.cloned(), key.cloned())
     }
 
-    /// A certificate and its key, both or none.
+    /// A certificate and its key: both or neither.
     fn certificate(
         &mut self,
         names: (String, String),
@@ -180,8 +180,8 @@ impl Check<'_> {
                 };
                 for (name, given) in [(&names.0, &path), (&names.1, &key)] {
                     if is_pfx(&given.value) {
-                        let problem = "names a PFX file, and only PEM is taken";
-                        self.raw.faults.push(Fault::at(name, given.origin.clone(), problem, CONVERT));
+                        let problem = "names a PFX file, but only PEM is supported";
+                        self.raw.errors.push(SettingError::at(name, given.origin.clone(), problem, CONVERT));
                     }
                 }
                 let files = KeyPairFiles { certificate: path.value.into(), key: key.value.into() };
@@ -190,11 +190,11 @@ impl Check<'_> {
             (Some(path), None) => (&names.0, &names.1, path),
             (None, Some(key)) => (&names.1, &names.0, key),
         };
-        self.raw.lack(Fault::at(
+        self.raw.lack(SettingError::at(
             have,
             given.origin,
             format!("is given without {lack}"),
-            format!("Set {lack} too. A PEM file that holds both may be named twice; PFX is not taken"),
+            format!("Set {lack} too. Both may name the same PEM file; PFX is not supported"),
         ));
         None
     }
@@ -202,10 +202,10 @@ impl Check<'_> {
     fn default_certificate(&mut self) -> Option<CertificateFiles> {
         let default = "kestrel:certificates:default:password";
         if let Some((_, given)) = self.raw.kestrel.get(default).filter(|(_, given)| !given.value.is_empty()) {
-            self.raw.faults.push(Fault::at(
+            self.raw.errors.push(SettingError::at(
                 "Kestrel__Certificates__Default__Password",
                 given.origin.clone(),
-                "is for PFX files and encrypted keys, which are not taken",
+                "is for PFX files and encrypted keys, which are not supported",
                 CONVERT,
             ));
         }
@@ -218,7 +218,7 @@ impl Check<'_> {
         self.certificate(names, path, key)
     }
 
-    /// TLS of the addresses that ask for it; each address learns which certificate is its own.
+    /// TLS of the `https` addresses. Sets the index of each address's certificate.
     pub(super) fn tls(&mut self, all: [&mut [Wanted]; 2]) -> Option<Tls> {
         let default = self.default_certificate();
         let mut certificates: Vec<CertificateFiles> = Vec::new();
@@ -237,8 +237,8 @@ impl Check<'_> {
         }
         let tried = self.tried(Key::TlsCertificateFile) || self.tried(Key::TlsKeyFile);
         match lacking {
-            // A certificate that is there in part has been complained about.
-            Some(listen) if !tried => self.raw.lack(Fault::missing(
+            // A certificate without its key, or the reverse, has been reported.
+            Some(listen) if !tried => self.raw.lack(SettingError::missing(
                 Key::TlsCertificateFile.definition().name,
                 format!("is needed by {listen}"),
                 "Set it and Tls__KeyFile to PEM files, or listen on http://",
@@ -246,11 +246,11 @@ impl Check<'_> {
             None if certificates.is_empty() && tried => {
                 let certificate = self.tried(Key::TlsCertificateFile);
                 let key = if certificate { Key::TlsCertificateFile } else { Key::TlsKeyFile };
-                self.raw.warnings.push(Fault::at(
+                self.raw.warnings.push(SettingError::at(
                     key.definition().name,
                     self.raw.origin(key),
                     "is set, but no address begins with https://",
-                    "Write https:// in Urls, or take it out",
+                    "Write https:// in Urls, or remove it",
                 ));
             }
             _ => {}
@@ -270,20 +270,20 @@ impl Check<'_> {
     fn client_certificate(&mut self, has_ca: bool) -> ClientCertificate {
         let parsed =
             self.parsed(Key::TlsClientCertificate, |text| match text.to_ascii_lowercase().as_str() {
-                // Who names an authority and says nothing more does not want strangers in.
+                // An authority alone means that other clients are to be refused.
                 "" if has_ca => Ok(ClientCertificate::Required),
                 "" | "none" => Ok(ClientCertificate::None),
                 "optional" => Ok(ClientCertificate::Optional),
                 "required" => Ok(ClientCertificate::Required),
-                _ => Err(unfit("is no such thing", "Write none, optional or required")),
+                _ => Err(invalid("is not one of the values", "Write none, optional or required")),
             });
         let wanted = parsed.unwrap_or(ClientCertificate::None);
         if wanted != ClientCertificate::None && !has_ca {
-            self.raw.lack(Fault::at(
+            self.raw.lack(SettingError::at(
                 Key::TlsClientCertificate.definition().name,
                 self.raw.origin(Key::TlsClientCertificate),
-                "needs Tls__ClientCaFile, since nobody's certificate would be trusted",
-                "Name a PEM file of the authorities whose certificates are taken",
+                "needs Tls__ClientCaFile, because no client certificate would be trusted without it",
+                "Name a PEM file of the authorities that issue client certificates",
             ));
         }
         wanted

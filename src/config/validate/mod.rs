@@ -1,6 +1,7 @@
-//! From what was given to [`Settings`]: every value checked, every error collected.
+//! Turns the given values into [`Settings`]: checks every value and collects every error.
 //!
-//! Must not stop at the first error, nor show the value of a secret.
+//! Must not stop at the first error, nor show the value of a secret. `check` parses the common kinds of values; `keys`,
+//! `dial`, `listen` and `upstream` check the settings of one subject each.
 
 mod check;
 mod dial;
@@ -14,7 +15,7 @@ use std::path::PathBuf;
 use tracing::level_filters::LevelFilter;
 
 use super::definition::{Definition, Key, Kind};
-use super::fault::{Fault, Rejected};
+use super::error::{RejectedSettings, SettingError};
 use super::files;
 use super::listen::Listen;
 use super::origins::{Origins, parse_origins};
@@ -26,65 +27,69 @@ use super::settings::{
 use super::source::{self, Inputs};
 use super::table::DEFINITIONS;
 use super::uri::AbsoluteUri;
-use super::value::{self, unfit};
+use super::value::{self, invalid};
 use check::{Check, shown};
 use listen::Wanted;
 
-/// Usable settings and the warnings met on the way.
+/// Valid settings, and warnings.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The settings.
     pub settings: Settings,
-    /// What does not stand in the way but should be known.
-    pub warnings: Vec<Fault>,
+    /// Warnings: the settings can be used all the same.
+    pub warnings: Vec<SettingError>,
 }
 
-/// Reads, merges and checks everything.
+/// Reads, merges and checks all settings.
 ///
 /// # Errors
-/// All faults of all sources at once.
-pub fn load(inputs: &Inputs<'_>) -> Result<Loaded, Rejected> {
+/// All errors of all sources together.
+pub fn load(inputs: &Inputs<'_>) -> Result<Loaded, RejectedSettings> {
     let mut check = Check { raw: source::collect(inputs), read: inputs.read };
     let mut settings = check.settings();
     settings.effective = check.effective();
-    let Raw { faults, warnings, .. } = check.raw;
-    if faults.is_empty() { Ok(Loaded { settings, warnings }) } else { Err(Rejected { faults, warnings }) }
-}
-
-/// Only where the agent would listen, whatever else is wrong: for a caller that looks for a running agent.
-///
-/// # Errors
-/// The faults of `Urls`.
-pub fn listening(inputs: &Inputs<'_>) -> Result<Vec<Listen>, Rejected> {
-    let mut check = Check { raw: source::collect(inputs), read: inputs.read };
-    check.raw.faults.clear();
-    match check.listen() {
-        Some(wanted) => Ok(wanted.into_iter().map(|(listen, _)| listen).collect()),
-        None => Err(Rejected { faults: check.raw.faults, warnings: check.raw.warnings }),
+    let Raw { errors, warnings, .. } = check.raw;
+    if errors.is_empty() {
+        Ok(Loaded { settings, warnings })
+    } else {
+        Err(RejectedSettings { errors, warnings })
     }
 }
 
-/// Only what is needed to ask a server, in whatever mode, with the warnings met on the way.
+/// Only the addresses to listen on, even if other settings are wrong: for a caller that looks for a running agent.
 ///
 /// # Errors
-/// The faults of those settings, and of the sources as such.
-pub fn access(inputs: &Inputs<'_>) -> Result<(Access, Vec<Fault>), Rejected> {
+/// The errors of `Urls`.
+pub fn listening(inputs: &Inputs<'_>) -> Result<Vec<Listen>, RejectedSettings> {
+    let mut check = Check { raw: source::collect(inputs), read: inputs.read };
+    check.raw.errors.clear();
+    match check.listen() {
+        Some(wanted) => Ok(wanted.into_iter().map(|(listen, _)| listen).collect()),
+        None => Err(RejectedSettings { errors: check.raw.errors, warnings: check.raw.warnings }),
+    }
+}
+
+/// Only the settings that are needed to query a server, in any mode, and warnings.
+///
+/// # Errors
+/// The errors of these settings and of the sources themselves.
+pub fn access(inputs: &Inputs<'_>) -> Result<(Access, Vec<SettingError>), RejectedSettings> {
     let mut check = Check { raw: source::collect(inputs), read: inputs.read };
     let access = check.access();
-    let Raw { faults, warnings, .. } = check.raw;
+    let Raw { errors, warnings, .. } = check.raw;
     match access {
-        Some(access) if faults.is_empty() => Ok((access, warnings)),
-        _ => Err(Rejected { faults, warnings }),
+        Some(access) if errors.is_empty() => Ok((access, warnings)),
+        _ => Err(RejectedSettings { errors, warnings }),
     }
 }
 
 impl Settings {
-    /// Settings from pairs of names and values alone, as environment variables would give them, for tests and
-    /// for programs that contain the agent.
+    /// Settings from names and values like those of environment variables, for tests and for programs that embed the
+    /// agent.
     ///
     /// # Errors
     /// As [`load`].
-    pub fn from_pairs(pairs: &[(&str, &str)]) -> Result<Settings, Rejected> {
+    pub fn from_pairs(pairs: &[(&str, &str)]) -> Result<Settings, RejectedSettings> {
         let environment = pairs.iter().map(|(name, value)| (name.into(), value.into())).collect();
         let inputs =
             Inputs { command_line: Vec::new(), config_file: None, environment, read: &files::read_small };
@@ -107,7 +112,7 @@ impl Check<'_> {
         let offline = self.offline();
         let forward = self.flag(Key::ForwardEvents);
         let events = self.events(forward, event_uri);
-        // With a mode that nobody understands, only that is complained about.
+        // If the mode itself is wrong, errors that depend on it would only confuse.
         let mode = match offline {
             Some(true) => self.offline_mode(data_file.is_some()),
             Some(false) => self.agent_mode(streaming_uri, api_key.as_ref(), data_file.is_some()),
@@ -145,7 +150,7 @@ impl Check<'_> {
             log: Log { level: self.level(), format: self.format() },
             effective: Vec::new(),
         };
-        // Taken and ignored, but not if it is nonsense.
+        // Ignored, but a wrong value is still an error.
         self.flag(Key::StreamingTrackClientHostName);
         settings
     }
@@ -178,7 +183,7 @@ impl Check<'_> {
         }
     }
 
-    // What a mode needs.
+    // Settings that a mode requires.
 
     fn offline(&mut self) -> Option<bool> {
         self.parsed(Key::Mode, value::mode)
@@ -187,16 +192,16 @@ impl Check<'_> {
     fn offline_mode(&mut self, data_file: bool) -> Mode {
         let api_key = self.tried(Key::ApiKey) || self.tried(Key::ApiKeyFile);
         if !data_file && !api_key {
-            self.raw.lack(Fault::missing(
+            self.raw.lack(SettingError::missing(
                 "DataFile, ApiKey",
-                "offline mode has neither, so no data could ever reach it",
+                "offline mode needs one of them, or the agent could never get data",
                 "Set DataFile to a dump, or ApiKey to the key with which FeatBit sends one",
             ));
         } else if !api_key {
-            self.raw.warn_of_lack(Fault::missing(
+            self.raw.warn_of_lack(SettingError::missing(
                 "ApiKey",
                 "is not set, so the management calls (bootstrap, backup, status) answer 401",
-                "Set it if they are needed",
+                "Set it if you need them",
             ));
         }
         Mode::Offline
@@ -207,33 +212,33 @@ impl Check<'_> {
             return Events::Drop;
         }
         if let Some(uri) = uri {
-            self.raw.warnings.push(Fault::missing(
+            self.raw.warnings.push(SettingError::missing(
                 "EventUri",
                 "this version does not forward usage events yet: it counts and drops them",
-                "Set ForwardEvents=false if that is meant",
+                "Set ForwardEvents=false to confirm that",
             ));
             return Events::Forward(uri);
         }
         if self.tried(Key::EventUri) {
-            // It was given and is wrong, which has been told.
+            // It is wrong, which has been reported.
         } else if self.tried(Key::ForwardEvents) {
-            self.raw.lack(Fault::missing(
+            self.raw.lack(SettingError::missing(
                 "EventUri",
                 "is needed by ForwardEvents=true",
                 "Set it, or set ForwardEvents=false",
             ));
         } else {
-            // Not an error in agent mode either: this version forwards nothing, with an address or without.
-            self.raw.warn_of_lack(Fault::missing(
+            // Not an error in agent mode either, because this version forwards nothing anyway.
+            self.raw.warn_of_lack(SettingError::missing(
                 "EventUri",
                 "is not set, and this version forwards no usage events anyway: it counts and drops them",
-                "Set ForwardEvents=false if that is meant",
+                "Set ForwardEvents=false to confirm that",
             ));
         }
         Events::Drop
     }
 
-    // Settings with a form of their own.
+    // Settings with a format of their own.
 
     fn data_file(&mut self) -> Option<DataFile> {
         self.stamp();
@@ -242,18 +247,20 @@ impl Check<'_> {
         Some(DataFile { path, poll })
     }
 
-    /// Raising versions was a choice once.
+    /// Warns that `DataFileStamp` has no effect any more.
     fn stamp(&mut self) {
         let is_on = self.flag(Key::DataFileStamp);
         if self.tried(Key::DataFileStamp) {
             let origin = self.raw.origin(Key::DataFileStamp);
             let problem = match is_on {
                 true => {
-                    "is no longer needed: SDKs are always told a newer updatedAt for what changed without one"
+                    "is no longer needed: an item that changes without a newer updatedAt is always sent with a newer one"
                 }
-                false => "has no effect: SDKs are always told a newer updatedAt for what changed without one",
+                false => {
+                    "has no effect: an item that changes without a newer updatedAt is always sent with a newer one"
+                }
             };
-            self.raw.warnings.push(Fault::at("DataFileStamp", origin, problem, "Leave it out"));
+            self.raw.warnings.push(SettingError::at("DataFileStamp", origin, problem, "Remove it"));
         }
     }
 
@@ -267,10 +274,10 @@ impl Check<'_> {
             };
             let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-._~".contains(&b);
             if !text.starts_with('/') || text.len() > 256 || !text.bytes().all(plain) {
-                return Err(unfit("is no plain path", "Write one such as /echo"));
+                return Err(invalid("is not a plain path", "Write one such as /echo"));
             }
             if text == "/" || served.into_iter().any(taken) {
-                return Err(unfit("is a path that the agent serves", "Choose another one, such as /echo"));
+                return Err(invalid("is a path that the agent serves", "Choose another one, such as /echo"));
             }
             Ok(text.to_string())
         })
@@ -289,7 +296,7 @@ impl Check<'_> {
             "info" | "information" => Ok(LevelFilter::INFO),
             "debug" => Ok(LevelFilter::DEBUG),
             "trace" => Ok(LevelFilter::TRACE),
-            _ => Err(unfit("is no level", remedy)),
+            _ => Err(invalid("is not a log level", remedy)),
         })
         .unwrap_or(LevelFilter::INFO)
     }
@@ -298,7 +305,7 @@ impl Check<'_> {
         self.parsed(Key::LoggingFormat, |text| match text.to_ascii_lowercase().as_str() {
             "auto" | "text" => Ok(LogFormat::Text),
             "json" => Ok(LogFormat::Json),
-            _ => Err(unfit("is no format", "Write auto, text or json")),
+            _ => Err(invalid("is not a log format", "Write auto, text or json")),
         })
         .unwrap_or(LogFormat::Text)
     }

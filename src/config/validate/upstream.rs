@@ -1,15 +1,15 @@
-//! What agent mode needs.
+//! Settings of agent mode, and of a single query to a server.
 //!
-//! Must not look at anything that other modes need as well.
+//! Must not check settings that other modes need as well.
 
 use super::check::Check;
 use crate::config::definition::Key;
-use crate::config::fault::Fault;
+use crate::config::error::SettingError;
 use crate::config::settings::{Access, Mode, Secret, Upstream};
 use crate::config::uri::AbsoluteUri;
 
 impl Check<'_> {
-    /// How a server is reached; `None` with faults if that is not said.
+    /// How a server is reached; `None` means that an error was reported.
     pub(super) fn access(&mut self) -> Option<Access> {
         let (api_key, streaming_uri) = (self.api_key(), self.uri(Key::StreamingUri));
         for (key, missing) in [
@@ -18,7 +18,7 @@ impl Check<'_> {
         ] {
             if missing {
                 let name = key.definition().name;
-                self.raw.lack(Fault::missing(name, "is needed to ask a server", "Set it"));
+                self.raw.lack(SettingError::missing(name, "is needed to query a server", "Set it"));
             }
         }
         self.check_key(api_key.as_ref());
@@ -28,27 +28,26 @@ impl Check<'_> {
         Some(Access { streaming_uri: streaming_uri?, api_key: api_key?, dial, message_bytes_max, sync })
     }
 
-    /// A key that no header field could carry is not one.
+    /// Reports a key that cannot be sent in a header field.
     fn check_key(&mut self, api_key: Option<&Secret>) {
         if api_key.is_some_and(|key| !key.expose().bytes().all(|byte| byte.is_ascii_graphic())) {
-            self.raw.faults.push(Fault::missing(
+            self.raw.errors.push(SettingError::missing(
                 "ApiKey",
-                "holds characters that no key of FeatBit has",
+                "contains characters that no key of FeatBit has",
                 "Copy the key of the relay proxy from FeatBit again",
             ));
         }
     }
 
-    /// A user and password in the address would have to go where the key goes: who wrote them must not believe that
-    /// they are sent.
+    /// Reports a user and password in the address: they would have to be sent in the header field that carries the key.
     fn check_user(&mut self, uri: Option<&AbsoluteUri>) {
         if uri.is_some_and(|uri| uri.user_info().is_some()) {
             let name = Key::StreamingUri.definition().name;
-            self.raw.faults.push(Fault::at(
+            self.raw.errors.push(SettingError::at(
                 name,
                 self.raw.origin(Key::StreamingUri),
-                "holds a user or password, which are not sent: the server is shown the ApiKey in their place",
-                "Leave them out. A gateway that asks for a login has to let the agent through by its address, or by a client \
+                "contains a user or password, which are never sent: the agent sends the ApiKey in their place",
+                "Remove them. A gateway that requires a login must let the agent through by its address, or by a client \
                  certificate (Upstream__ClientCertificateFile)",
             ));
         }
@@ -68,7 +67,7 @@ impl Check<'_> {
         ];
         for (key, missing) in missing {
             if missing {
-                self.raw.lack(Fault::missing(
+                self.raw.lack(SettingError::missing(
                     key.definition().name,
                     "is needed in auto mode",
                     "Set it, or set Mode=offline",
@@ -78,25 +77,25 @@ impl Check<'_> {
         self.check_key(api_key);
         self.check_user(streaming_uri.as_ref());
         if data_file {
-            self.raw.warnings.push(Fault::missing(
+            self.raw.warnings.push(SettingError::missing(
                 "DataFile",
-                "is not looked at in auto mode, where the server says what is served",
-                "Leave it out, or set Mode=offline",
+                "is ignored in auto mode, where the data comes from the server",
+                "Remove it, or set Mode=offline",
             ));
         }
-        let faults = self.raw.faults.len();
+        let errors = self.raw.errors.len();
         let (ping, silence) =
             (self.duration(Key::UpstreamPingSeconds), self.duration(Key::UpstreamSilenceSeconds));
-        if silence <= ping && self.raw.faults.len() == faults {
-            self.raw.faults.push(Fault::at(
+        if silence <= ping && self.raw.errors.len() == errors {
+            self.raw.errors.push(SettingError::at(
                 Key::UpstreamSilenceSeconds.definition().name,
                 self.raw.origin(Key::UpstreamSilenceSeconds),
-                "is not longer than Upstream__PingSeconds, so every connection would be given up",
+                "is not longer than Upstream__PingSeconds, so every connection would be dropped",
                 "Make it two or three times as long",
             ));
         }
         let resync = self.duration(Key::UpstreamResyncSeconds);
-        // All are read whatever else is missing, so that everything wrong is told at once.
+        // Parsed even if others are missing, so that all errors are reported together.
         let retry = self.duration(Key::UpstreamRetrySeconds);
         let sync = self.duration(Key::UpstreamSyncSeconds);
         let read_min_bytes_per_second = self.bytes(Key::UpstreamReadMinBytesPerSecond);

@@ -1,18 +1,18 @@
-//! What is wrong with the settings, said so that it can be put right.
+//! Errors in the settings: what is wrong, where, and what to do.
 //!
-//! Must not hold a secret: the value of a secret setting never enters a fault.
+//! Must not contain a secret: the value of a secret setting never becomes part of an error.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value came from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody gave it.
+    /// It was not given.
     Default,
     /// A command line option, with its dashes.
     CommandLine(String),
-    /// An environment variable, as it is spelt in the environment.
+    /// An environment variable, spelt as in the environment.
     Environment(String),
     /// A line of the configuration file, counted from 1.
     File(PathBuf, usize),
@@ -29,12 +29,12 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong, or worth a warning.
+/// One error or warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// The setting's name, or what stood in its place.
+pub struct SettingError {
+    /// The setting's name, or the unknown name that was given.
     pub setting: String,
-    /// Where it came from; `None` if it is missing.
+    /// The source of its value; `None` if it was not given.
     pub origin: Option<Origin>,
     /// What is wrong.
     pub problem: String,
@@ -42,8 +42,8 @@ pub struct Fault {
     pub remedy: String,
 }
 
-impl Fault {
-    /// A fault of a setting that was given.
+impl SettingError {
+    /// An error in a setting that was given.
     pub fn at(
         setting: impl Into<String>,
         origin: Origin,
@@ -53,7 +53,7 @@ impl Fault {
         Self { setting: setting.into(), origin: Some(origin), problem: problem.into(), remedy: remedy.into() }
     }
 
-    /// A fault of a setting that was not given.
+    /// An error in a setting that was not given, or whose source does not matter.
     pub fn missing(
         setting: impl Into<String>,
         problem: impl Into<String>,
@@ -63,7 +63,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for SettingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.setting)?;
         if let Some(origin) = &self.origin {
@@ -78,25 +78,25 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Settings that cannot be used: everything wrong with them, and the warnings met on the way.
+/// Settings that cannot be used: all their errors, and the warnings.
 #[derive(Clone, Debug)]
-pub struct Rejected {
-    /// What is wrong; never empty.
-    pub faults: Vec<Fault>,
-    /// What does not stand in the way but should be known.
-    pub warnings: Vec<Fault>,
+pub struct RejectedSettings {
+    /// The errors; never empty.
+    pub errors: Vec<SettingError>,
+    /// The warnings.
+    pub warnings: Vec<SettingError>,
 }
 
-impl fmt::Display for Rejected {
+impl fmt::Display for RejectedSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.faults.len();
+        let count = self.errors.len();
         let noun = if count == 1 { "error" } else { "errors" };
         write!(f, "{count} {noun} in the settings:")?;
-        for fault in &self.faults {
-            write!(f, "\n  {fault}")?;
+        for error in &self.errors {
+            write!(f, "\n  {error}")?;
         }
         Ok(())
     }
 }
 
-impl std::error::Error for Rejected {}
+impl std::error::Error for RejectedSettings {}
