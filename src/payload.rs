@@ -1,21 +1,21 @@
 //! Bytes on their way out, shared by reference between connections and snapshots.
 //!
-//! Must not copy what it shares, and knows nothing of HTTP, WebSocket or sockets. A [`Payload`] is written
-//! from an offset that its connection keeps, so that one payload serves any number of connections.
+//! Must not copy shared bytes, and knows nothing of HTTP, WebSocket or sockets. Each connection keeps its own offset in a
+//! [`Payload`], so that many connections can send the same one.
 
 use std::io::IoSlice;
 use std::sync::Arc;
 
-/// A piece of output: cheap to clone (a reference), never changed once made.
+/// Immutable output that is cheap to clone: a clone is a reference.
 #[derive(Clone, Debug)]
 pub enum Payload {
-    /// Bytes of the program itself, such as the pong message.
+    /// Constant bytes, such as the pong message.
     Static(&'static [u8]),
-    /// One run of bytes shared by many connections, such as the frame of a pushed flag.
+    /// One run of bytes that many connections share, such as the frame of a pushed flag.
     Shared(Arc<[u8]>),
-    /// Several shared runs, to be sent one after the other, such as the chunks of a large full payload.
+    /// Several shared runs that are sent one after the other, such as the chunks of a large full payload.
     Parts(Arc<Parts>),
-    /// Bytes made for one connection, such as the evaluated flags of a user. Counted as private memory.
+    /// Bytes for one connection only, such as the evaluated flags of a user. They count as private memory.
     Private(Arc<Vec<u8>>),
 }
 
@@ -27,7 +27,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Joins `runs` in their order.
+    /// The given runs, in order.
     pub fn new(runs: Vec<Arc<[u8]>>) -> Self {
         let len = runs.iter().map(|run| run.len()).sum();
         Self { runs: runs.into_boxed_slice(), len }
@@ -55,7 +55,7 @@ impl Payload {
         self.len() == 0
     }
 
-    /// Bytes that no other connection shares: what a slow reader costs by holding this payload.
+    /// Memory that no other connection shares, in bytes: the cost of this payload while a slow reader holds it.
     pub fn private_bytes(&self) -> usize {
         match self {
             Payload::Private(bytes) => bytes.capacity(),
@@ -63,7 +63,7 @@ impl Payload {
         }
     }
 
-    /// What is to be sent from `offset` on, if that is one run of bytes.
+    /// The bytes from `offset` on, if the payload is one run.
     pub fn run(&self, offset: usize) -> Option<&[u8]> {
         match self {
             Payload::Static(bytes) => bytes.get(offset..),
@@ -73,8 +73,7 @@ impl Payload {
         }
     }
 
-    /// Appends the runs of bytes from `offset` on to `into`, as far as `into` has room, and returns how many
-    /// slices were filled.
+    /// Fills `into` with the runs of bytes from `offset` on, as far as there is room. Returns how many slices were filled.
     pub fn slices<'a>(&'a self, offset: usize, into: &mut [IoSlice<'a>]) -> usize {
         let single = |bytes: &'a [u8], into: &mut [IoSlice<'a>]| {
             if offset >= bytes.len() || into.is_empty() {

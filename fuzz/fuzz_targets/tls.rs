@@ -97,7 +97,7 @@ fn converse(changes: &[u8], portion: usize) {
         }
         server.out.clear();
     }
-    server.channel.say_goodbye(&mut server.out);
+    server.channel.close_notify(&mut server.out);
 }
 
 fuzz_target!(|data: &[u8]| {

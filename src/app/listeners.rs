@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use crate::config::{Listen, ListenAddress, Scheme, Settings};
-use crate::net::listener::{Options, listen};
+use crate::net::listener::{ListenerOptions, listen};
 use crate::serve::Door;
 
 use super::StartError;
@@ -31,7 +31,7 @@ pub struct Place {
 impl Listening {
     /// Opens every address that the settings name. Port 0 takes any free port, the same for all reactors.
     pub fn open(settings: &Settings, reactors: usize) -> Result<Self, StartError> {
-        let options = Options {
+        let options = ListenerOptions {
             backlog: i32::try_from(settings.backlog).unwrap_or(i32::MAX),
             send_buffer_bytes: settings.limits.send_buffer_bytes,
         };
@@ -107,7 +107,7 @@ fn failed(wanted: &Listen, error: io::Error) -> StartError {
 fn open_one(
     wanted: &Listen,
     reactors: usize,
-    options: Options,
+    options: ListenerOptions,
 ) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     match wanted.address {
         // A machine without IPv6 still has IPv4, of which both are to be all addresses too.
@@ -127,7 +127,7 @@ fn open_all(
     ip: IpAddr,
     port: u16,
     reactors: usize,
-    options: Options,
+    options: ListenerOptions,
 ) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     refuse_shared_port(ip, port)?;
     let first = listen(SocketAddr::new(ip, port), options)?;

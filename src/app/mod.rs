@@ -29,7 +29,7 @@ use crate::eval::RegexLimits;
 use crate::fanout::mailbox::{Mail, Mailbox};
 use crate::ingest::{Following, Handle, Ingest, Job, Jobs, Offload, Wish};
 use crate::net::io::Limits;
-use crate::net::reactor::{self, Allowance, Reactor};
+use crate::net::reactor::{Allowance, Reactor, ReactorOptions};
 use crate::serve::{Door, Options, PLAIN_REFUSAL, Server, Shared};
 use crate::store::{Snapshot, WriterOptions};
 use crate::sync::{self, Waiting};
@@ -207,7 +207,7 @@ impl Agent {
                 Door::Metrics => operators.clone(),
             };
             let secure = |place: &Place| certificates.as_ref()?.configuration(place.certificate?);
-            let options = reactor::Options {
+            let options = ReactorOptions {
                 limits: Limits {
                     write_stall: settings.limits.write_stall,
                     write_min_bytes_per_second: settings.limits.write_min_bytes_per_second,

@@ -1,4 +1,5 @@
-//! Reactors that wait for a descriptor. They belong to the process, so one that another reactor gives back will do.
+//! Reactors that wait for a free file descriptor. All reactors share the descriptors of the process, so that one which
+//! closes a connection wakes the others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,13 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use mio::Waker;
 use parking_lot::Mutex;
 
-/// Those of this process.
+/// The waiting reactors of this process.
 pub(super) static WAITING: Waiting = Waiting::new();
 
-/// Who is woken when a descriptor is given back, since no event tells of it.
+/// Wakes reactors when a descriptor becomes free, because no event reports that.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    /// Looked at for each connection that ends; the list, only when somebody waits.
+    /// Whether the list has entries: read for each connection that ends, so that the lock is rarely taken.
     anybody: AtomicBool,
     wakers: Mutex<Vec<Arc<Waker>>>,
 }
@@ -22,7 +23,7 @@ impl Waiting {
         Self { anybody: AtomicBool::new(false), wakers: Mutex::new(Vec::new()) }
     }
 
-    /// Puts a reactor on the list. False if it is there already.
+    /// Adds a reactor. Returns false if it was there already.
     pub fn join(&self, waker: &Arc<Waker>) -> bool {
         let mut wakers = self.wakers.lock();
         if wakers.iter().any(|other| Arc::ptr_eq(other, waker)) {
@@ -33,7 +34,7 @@ impl Waiting {
         true
     }
 
-    /// Wakes all, and empties the list. A reactor that has ended is woken in vain.
+    /// Wakes all reactors and clears the list. Waking a reactor that has ended has no effect.
     pub fn wake(&self) {
         if !self.anybody.load(Ordering::Acquire) {
             return;
@@ -41,7 +42,7 @@ impl Waiting {
         let mut wakers = self.wakers.lock();
         self.anybody.store(false, Ordering::Release);
         for waker in wakers.drain(..) {
-            // What cannot be woken looks again at its next tick.
+            // A reactor that cannot be woken tries again at its next tick.
             let _ = waker.wake();
         }
     }

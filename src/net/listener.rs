@@ -6,20 +6,20 @@ use std::os::fd::AsRawFd;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// What a listener, and with it every connection it accepts, is set to.
+/// Options of a listener, which the connections that it accepts inherit.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// Connections the kernel may hold until they are accepted; `net.core.somaxconn` cuts it.
+pub struct ListenerOptions {
+    /// Connections that may wait in the kernel to be accepted; `net.core.somaxconn` limits it.
     pub backlog: i32,
-    /// Kernel memory for output that the peer has not acknowledged: what a peer that does not read can pin.
+    /// Kernel memory for output that the peer has not acknowledged, in bytes: what a peer that does not read can occupy.
     pub send_buffer_bytes: usize,
 }
 
 /// Binds and listens, with `SO_REUSEPORT`, so that each reactor has its own queue.
 ///
-/// The IPv6 wildcard takes IPv4 too. `TCP_NODELAY`, `SO_SNDBUF` and `TCP_NOTSENT_LOWAT` are set here once:
-/// accepted sockets inherit them, which saves three system calls a connection.
-pub fn listen(address: SocketAddr, options: Options) -> io::Result<TcpListener> {
+/// The IPv6 wildcard includes IPv4. `TCP_NODELAY`, `SO_SNDBUF` and `TCP_NOTSENT_LOWAT` are set here only: accepted
+/// sockets inherit them, which saves three system calls per connection.
+pub fn listen(address: SocketAddr, options: ListenerOptions) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.ip() == Ipv6Addr::UNSPECIFIED {
         socket.set_only_v6(false)?;
@@ -35,7 +35,7 @@ pub fn listen(address: SocketAddr, options: Options) -> io::Result<TcpListener> 
     Ok(socket.into())
 }
 
-/// Bounds what the kernel keeps unsent, so that pending output stays where it is shared.
+/// Limits what the kernel keeps unsent, so that pending output stays in shared payloads.
 fn set_unsent_low_water(socket: &Socket, bytes: usize) -> io::Result<()> {
     let value = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
     // SAFETY: the descriptor is open while `socket` is borrowed, and the pointer and length describe `value`.
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
     use std::net::{Ipv4Addr, TcpStream};
 
-    const OPTIONS: Options = Options { backlog: 128, send_buffer_bytes: 65536 };
+    const OPTIONS: ListenerOptions = ListenerOptions { backlog: 128, send_buffer_bytes: 65536 };
 
     #[test]
     fn accepted_sockets_inherit_what_the_listener_is_set_to() {

@@ -1,8 +1,8 @@
 //! Sockets and time: listeners, the reactor's event loop, connections with their pending input and output.
 //!
-//! Must not know what the bytes mean: no HTTP, no WebSocket, no flag. What happens with them is the business of
-//! a [`Service`](service::Service), which never touches a socket: it takes input and leaves output, so that the
-//! same service runs under a simulation without any socket.
+//! Must not know what the bytes mean: no HTTP, no WebSocket, no flag. A [`Service`](service::Service) interprets them. It
+//! never touches a socket: it gets input and returns output, so that a simulation can run the same service without
+//! sockets.
 
 pub mod channel;
 mod descriptors;

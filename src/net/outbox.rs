@@ -1,4 +1,4 @@
-//! Output that a socket has not taken yet.
+//! Output that a socket has not accepted yet.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
@@ -8,15 +8,14 @@ use std::time::Duration;
 use super::ticks::Tick;
 use crate::payload::Payload;
 
-/// Slices handed to one `writev`: enough for the 80 chunks of a 10,000-flag payload.
+/// Slices of one `writev`: enough for the 80 chunks of a payload of 10,000 flags.
 const SLICES_MAX: usize = 96;
 
-/// Small private payloads up to this size are joined into one run, so that thousands of pongs cost what their bytes
-/// cost, in memory and in system calls.
+/// Private payloads of up to this size are joined into one run, so that thousands of pongs cost no more memory and system
+/// calls than their bytes.
 const JOINED_BYTES: usize = 4096;
 
-/// Payloads in their order, and how much of the first is gone. Exists only while a socket is not taking what it
-/// was given.
+/// Payloads in order, and how much of the first one was sent. A connection has one only while its socket is full.
 #[derive(Debug, Default)]
 pub struct Outbox {
     queue: VecDeque<Payload>,
@@ -26,21 +25,21 @@ pub struct Outbox {
     wait: Wait,
 }
 
-/// How the peer takes what waits.
+/// The pace at which the peer accepts pending output.
 #[derive(Clone, Copy, Debug, Default)]
 struct Wait {
     since: Tick,
-    /// Bytes it took since then.
+    /// Bytes sent since then.
     written: u64,
-    /// When its pace was last looked at, and what it had taken by then.
+    /// When the pace was last checked, and the bytes sent until then.
     mark: Tick,
     marked: u64,
 }
 
-/// What became of an attempt to write.
+/// The outcome of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flush {
-    /// Everything was taken.
+    /// Everything was sent.
     Done,
     /// The socket is full; the rest waits.
     Blocked,
@@ -68,32 +67,32 @@ impl Outbox {
         self.queue.push_back(payload);
     }
 
-    /// Whether nothing waits.
+    /// Whether nothing is pending.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// Bytes that wait.
+    /// Pending bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Bytes that only this connection holds.
+    /// Memory of payloads that only this connection holds, in bytes.
     pub fn private_bytes(&self) -> usize {
         self.private_bytes
     }
 
-    /// The socket is full: from now on it is noted how the peer takes what waits.
+    /// The socket is full: starts to measure the peer's pace.
     pub fn begin_wait(&mut self, now: Tick) {
         self.wait = Wait { since: now, mark: now, ..Wait::default() };
     }
 
-    /// Since when output waits, and how many bytes the peer has taken since then.
+    /// Since when output is pending, and how many bytes were sent since then.
     pub fn waiting(&self) -> (Tick, u64) {
         (self.wait.since, self.wait.written)
     }
 
-    /// Whether the peer took less than `bytes_min` within the last whole `period`.
+    /// Whether less than `bytes_min` was sent within the last whole `period`.
     pub fn is_too_slow(&mut self, now: Tick, period: Duration, bytes_min: u64) -> bool {
         let Wait { mark, marked, written, .. } = self.wait;
         if !mark.after(period).has_come(now) {
@@ -104,7 +103,7 @@ impl Outbox {
         written - marked < bytes_min
     }
 
-    /// Drops every payload of which nothing was sent yet.
+    /// Drops all payloads that are not partly sent.
     pub fn drop_unsent(&mut self) {
         let begun = if self.offset > 0 { self.queue.pop_front() } else { None };
         self.queue = begun.into_iter().collect();
@@ -112,10 +111,10 @@ impl Outbox {
         self.private_bytes = self.queue.iter().map(Payload::private_bytes).sum();
     }
 
-    /// Writes until all is gone or the socket is full. Returns the outcome and the bytes written.
+    /// Writes until everything is sent or the socket is full. Returns the outcome and the bytes written.
     ///
-    /// In order of preference: one `write` of one run, one `writev` of many; another round only when the kernel
-    /// took everything it was offered. One run is by far the most frequent, and is not made a list of.
+    /// Uses one `write` for a single run, by far the most frequent case, and one `writev` for several. Writes again only if
+    /// the kernel accepted everything.
     pub fn flush(&mut self, socket: &mut impl Write) -> io::Result<(Flush, usize)> {
         let mut written_total = 0;
         loop {
@@ -142,7 +141,7 @@ impl Outbox {
         }
     }
 
-    /// Offers the socket as many runs as one call takes. Returns how many bytes they have, and what came of it.
+    /// Writes as many runs as one call can take. Returns their bytes and the result.
     #[inline(never)]
     fn write_many(&self, socket: &mut impl Write) -> (usize, io::Result<usize>) {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];

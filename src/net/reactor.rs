@@ -1,4 +1,4 @@
-//! The event loop of one thread: polls, reads, writes, and gives every other duty its bounded turn.
+//! The event loop of one thread: polls, reads, writes, accepts, and does other work in bounded slices.
 
 use std::io;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use super::service::{Origin, Service};
 use super::slab::Key;
 use super::ticks::Clock;
 
-/// Events taken from the kernel at once.
+/// Events that one poll returns at most.
 const EVENTS: usize = 1024;
-/// Accepts in a row from one listener before connections get their turn.
+/// Accepts from one listener in a row before connections are served.
 const ACCEPTS_PER_TURN: usize = 64;
-/// How often deadlines are looked at.
+/// How often deadlines are checked.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 
 const WAKER: Token = Token(usize::MAX);
@@ -36,49 +36,49 @@ impl Socket for TcpStream {
     }
 }
 
-/// A service with the duties of a whole reactor beside those of its connections.
+/// A service that also does the work of a reactor which belongs to no single connection.
 pub trait Driver<T: Socket>: Service {
-    /// The waker was used: take out what the mailbox holds.
+    /// Another thread has used the waker: processes the messages in the mailbox.
     fn mail(&mut self, io: &mut Io<T, Self::Session>);
 
-    /// A bounded slice of work that no event asks for. Returns whether there is more.
+    /// Does a bounded slice of work that no event triggers. Returns whether there is more.
     fn work(&mut self, io: &mut Io<T, Self::Session>) -> bool;
 
-    /// About twice a second while connections are open, and once more when the last one is gone.
+    /// Called about twice a second while connections are open, and once after the last one has ended.
     fn tick(&mut self, io: &mut Io<T, Self::Session>);
 
-    /// A turn of the loop ended that was `busy` for so long.
+    /// Called after each turn of the loop, with the time it was busy.
     fn turn_ended(&mut self, io: &Io<T, Self::Session>, busy: Duration);
 
-    /// Whether connections are still to be accepted.
+    /// Whether the reactor accepts connections.
     fn is_accepting(&self) -> bool;
 
-    /// Whether the reactor is to end.
+    /// Whether the reactor must end.
     fn is_done(&self) -> bool;
 }
 
-/// What a reactor is made with.
+/// Options of a reactor.
 #[derive(Debug)]
-pub struct Options {
-    /// Bounds of connections.
+pub struct ReactorOptions {
+    /// Limits of connections.
     pub limits: Limits,
-    /// By listener, what its connections are counted against.
+    /// The allowance that each listener's connections count against, by listener.
     pub allowances: Vec<Arc<Allowance>>,
-    /// By listener, what TLS is set to for connections that come in; `None` is without TLS.
+    /// The TLS configuration of each listener; `None` means without TLS.
     pub secure: Vec<Option<Arc<ArcSwap<ServerConfig>>>>,
-    /// Handshakes of TLS that are worked on before all other connections get their turn.
+    /// TLS handshakes that are processed before the other connections are served.
     pub handshakes_per_turn: usize,
-    /// What is answered, without TLS, to a peer that begins without where it is spoken.
+    /// The plaintext answer to a peer that begins without TLS on a TLS port.
     pub plain_refusal: &'static [u8],
 }
 
-/// How many connections may be open together. Reactors share one, since the kernel spreads connections unevenly over
-/// their listeners.
+/// How many connections may be open at a time. All reactors share one, because the kernel distributes connections unevenly
+/// over their listeners.
 #[derive(Debug)]
 pub struct Allowance(AtomicUsize);
 
 impl Allowance {
-    /// Leave for that many connections.
+    /// Allows `connections` open connections.
     pub fn new(connections: usize) -> Arc<Self> {
         Arc::new(Self(AtomicUsize::new(connections)))
     }
@@ -96,9 +96,9 @@ struct Listener {
     socket: TcpListener,
     allowance: Arc<Allowance>,
     secure: Option<Arc<ArcSwap<ServerConfig>>>,
-    /// Taken from the allowance.
+    /// Connections that were taken from the allowance and not given back.
     taken: usize,
-    /// Connections may be waiting that no event will announce again.
+    /// Connections may be waiting, and no further event will report them.
     pending: bool,
 }
 
@@ -115,19 +115,19 @@ pub struct Reactor<D: Driver<TcpStream>> {
     clock: Clock,
     handshakes_per_turn: usize,
     plain_refusal: &'static [u8],
-    /// The last tick saw no connection: there is nothing to be done without an event.
+    /// The last tick found no connection, so there is nothing to do without an event.
     quiet: bool,
-    /// Accepting failed for want of descriptors; to be tried again when one is given back, and once in a while, since
-    /// others than connections have some too.
-    starved: bool,
+    /// Accepting failed because descriptors ran out. It is tried again when one becomes free, and at each tick, because not
+    /// only connections use descriptors.
+    out_of_descriptors: bool,
 }
 
 impl<D: Driver<TcpStream>> Reactor<D> {
-    /// A reactor that accepts from `listeners`, whose positions are the [`Origin`]s of their connections. `make`
-    /// receives the waker by which other threads reach the driver's mailbox.
+    /// A reactor that accepts from `listeners`; the index of a listener is the [`Origin`] of its connections. `make` gets
+    /// the waker with which other threads announce messages in the driver's mailbox.
     pub fn new(
         listeners: Vec<std::net::TcpListener>,
-        options: &Options,
+        options: &ReactorOptions,
         make: impl FnOnce(Arc<Waker>) -> D,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
@@ -154,11 +154,11 @@ impl<D: Driver<TcpStream>> Reactor<D> {
             handshakes_per_turn: options.handshakes_per_turn.max(1),
             plain_refusal: options.plain_refusal,
             quiet: false,
-            starved: false,
+            out_of_descriptors: false,
         })
     }
 
-    /// What wakes this reactor.
+    /// The waker of this reactor.
     pub fn waker(&self) -> &Arc<Waker> {
         &self.waker
     }
@@ -175,12 +175,12 @@ impl<D: Driver<TcpStream>> Reactor<D> {
             let at_once = more_work
                 || sweeping
                 || self.io.has_runnable()
-                || (!self.starved && self.listeners.iter().any(|listener| listener.pending))
-                // Nobody is left whose event could be waited for: the driver is about to be done.
+                || (!self.out_of_descriptors && self.listeners.iter().any(|listener| listener.pending))
+                // No event can come any more: the driver is about to be done.
                 || (self.io.is_empty() && !self.driver.is_accepting());
             let timeout = if at_once {
                 Some(Duration::ZERO)
-            } else if self.quiet && self.io.is_empty() && !self.starved {
+            } else if self.quiet && self.io.is_empty() && !self.out_of_descriptors {
                 None
             } else {
                 Some(next_sweep.saturating_duration_since(Instant::now()))
@@ -192,18 +192,18 @@ impl<D: Driver<TcpStream>> Reactor<D> {
             let started = Instant::now();
             let now = self.clock.update();
             self.io.set_now(now);
-            if self.take(&events) {
+            if self.handle(&events) {
                 self.driver.mail(&mut self.io);
                 self.io.reap(&mut self.driver);
             }
             self.run_again();
-            self.shake_hands();
+            self.process_handshakes();
             self.accept();
             more_work = self.driver.work(&mut self.io);
             if sweeping || started >= next_sweep {
                 if !sweeping {
                     next_sweep = started + SWEEP_EVERY;
-                    self.starved = false;
+                    self.out_of_descriptors = false;
                     self.driver.tick(&mut self.io);
                     self.quiet = self.io.is_empty();
                 }
@@ -218,15 +218,15 @@ impl<D: Driver<TcpStream>> Reactor<D> {
         Ok(())
     }
 
-    /// Deals with the events of a turn. Returns whether the waker was among them.
-    fn take(&mut self, events: &Events) -> bool {
+    /// Handles the events of a turn. Returns whether the waker was among them.
+    fn handle(&mut self, events: &Events) -> bool {
         let mut mail = false;
         for event in events {
             match event.token() {
                 WAKER => {
                     mail = true;
-                    // Perhaps a descriptor is free: whoever gives one back wakes those who wait for it.
-                    self.starved = false;
+                    // A descriptor may be free now.
+                    self.out_of_descriptors = false;
                 }
                 Token(token) if token >= FIRST_LISTENER => {
                     if let Some(listener) = self.listeners.get_mut(token - FIRST_LISTENER) {
@@ -259,8 +259,8 @@ impl<D: Driver<TcpStream>> Reactor<D> {
         }
     }
 
-    fn shake_hands(&mut self) {
-        self.io.shake_hands(self.handshakes_per_turn, &mut self.buffer, &mut self.driver);
+    fn process_handshakes(&mut self) {
+        self.io.process_handshakes(self.handshakes_per_turn, &mut self.buffer, &mut self.driver);
         self.io.reap(&mut self.driver);
     }
 
@@ -268,12 +268,12 @@ impl<D: Driver<TcpStream>> Reactor<D> {
         if !self.driver.is_accepting() {
             return self.stop_accepting();
         }
-        if self.starved {
+        if self.out_of_descriptors {
             return;
         }
         for index in 0..self.listeners.len() {
             for _ in 0..ACCEPTS_PER_TURN {
-                if !self.listeners[index].pending || self.starved {
+                if !self.listeners[index].pending || self.out_of_descriptors {
                     break;
                 }
                 self.accept_one(index);
@@ -285,7 +285,7 @@ impl<D: Driver<TcpStream>> Reactor<D> {
         match self.listeners[index].socket.accept() {
             Ok(_) if !self.listeners[index].allowance.take() => self.io.counters.over_limit += 1,
             Ok((socket, _)) => {
-                let Ok(key) = self.keep(index, socket) else {
+                let Ok(key) = self.add(index, socket) else {
                     self.listeners[index].allowance.give_back(1);
                     self.io.counters.accept_errors += 1;
                     return;
@@ -302,19 +302,19 @@ impl<D: Driver<TcpStream>> Reactor<D> {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.listeners[index].pending = false,
-            // The attempt that counts is made by who is on the list already: it misses no descriptor.
-            Err(error) if is_starvation(&error) && WAITING.join(&self.waker) => {}
-            Err(error) if is_starvation(&error) => {
+            // Once this reactor is on the list it tries again, so that a descriptor freed in between is not missed.
+            Err(error) if is_out_of_resources(&error) && WAITING.join(&self.waker) => {}
+            Err(error) if is_out_of_resources(&error) => {
                 self.io.counters.accept_errors += 1;
                 self.io.counters.starvations += 1;
-                self.starved = true;
+                self.out_of_descriptors = true;
             }
-            // A connection that was gone before it was accepted concerns only itself.
+            // An error of the one connection that was to be accepted.
             Err(_) => self.io.counters.accept_errors += 1,
         }
     }
 
-    fn keep(&mut self, index: usize, socket: TcpStream) -> Result<Key, rustls::Error> {
+    fn add(&mut self, index: usize, socket: TcpStream) -> Result<Key, rustls::Error> {
         let origin = Origin(index);
         Ok(match &self.listeners[index].secure {
             None => self.io.insert(socket, origin, &mut self.driver),
@@ -325,7 +325,7 @@ impl<D: Driver<TcpStream>> Reactor<D> {
         })
     }
 
-    /// Gives back to the allowances what ended connections had taken, and their descriptors to who waits for one.
+    /// Returns the share of ended connections to the allowances, and wakes reactors that wait for descriptors.
     fn give_back(&mut self) {
         let mut freed = false;
         for (index, listener) in self.listeners.iter_mut().enumerate() {
@@ -335,23 +335,23 @@ impl<D: Driver<TcpStream>> Reactor<D> {
             listener.taken = open;
         }
         if freed {
-            self.starved = false;
+            self.out_of_descriptors = false;
             WAITING.wake();
         }
     }
 
-    /// Accepts what the kernel has already taken on, then closes the listeners.
+    /// Accepts the connections that the kernel has already established, then closes the listeners.
     fn stop_accepting(&mut self) {
         for index in 0..self.listeners.len() {
             self.listeners[index].pending = true;
-            while self.listeners[index].pending && !self.starved {
+            while self.listeners[index].pending && !self.out_of_descriptors {
                 self.accept_one(index);
             }
         }
         self.listeners.clear();
     }
 
-    /// Connections whose socket was full are watched for writability from now on, for the rest of their lives.
+    /// Watches connections whose socket was full for writability, until they end.
     fn watch_blocked(&mut self) {
         self.io.take_blocked(&mut self.keys);
         for key in &self.keys {
@@ -367,13 +367,13 @@ impl<D: Driver<TcpStream>> Reactor<D> {
         }
     }
 
-    /// What happened so far.
+    /// The counters of the reactor's connections.
     pub fn counters(&self) -> &Counters {
         &self.io.counters
     }
 }
 
-/// Whether an accept failed for want of something that other connections may give back.
-fn is_starvation(error: &io::Error) -> bool {
+/// Whether an accept failed because of a resource that other connections may free.
+fn is_out_of_resources(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }

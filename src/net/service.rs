@@ -1,30 +1,31 @@
-//! What a reactor asks of the code that gives its bytes a meaning, and what that code may do to a connection.
+//! The interface between a reactor and the code that interprets its bytes: [`Service`] gets input and events, [`Link`]
+//! acts on a connection.
 
 use super::outbox::Outbox;
 use super::slab::Key;
 use super::ticks::Tick;
 use crate::payload::Payload;
 
-/// Where a connection came in: the index of its listener.
+/// The index of the listener that accepted a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin(pub usize);
 
-/// Why a connection ended, as a metric's label.
+/// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The service closed it, in an orderly way.
+    /// The service closed it.
     Closed,
     /// The peer went away first.
     Peer,
     /// A read or write failed.
     Error,
-    /// It took no output for too long.
+    /// The peer accepted no output for too long.
     Stalled,
-    /// It took output, but too slowly.
+    /// The peer accepted output too slowly.
     Slow,
-    /// Memory was short, and it held more of it, or for longer, than others.
+    /// Memory was short, and this connection held more of it, or for longer, than others.
     Shed,
-    /// The service gave it up at once.
+    /// The service ended it at once.
     Aborted,
 }
 
@@ -55,19 +56,19 @@ impl Ended {
 /// How to end a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
-    /// Send what is pending, shut down writing, and discard input until the peer is done too: the peer is sure to
-    /// get what was sent last (a `close` with unread input makes the kernel reset the connection).
+    /// Send pending output, shut down writing, and discard input until the peer closes too. So the peer gets all output:
+    /// a `close` with unread input would make the kernel reset the connection.
     Linger,
-    /// The same where the service has seen to it that the peer has what was sent last, or where the end alone matters:
-    /// the peer's end is waited for only briefly.
+    /// The same, but wait only briefly for the peer: the service knows that the peer has received all output, or that it
+    /// does not matter.
     LingerBriefly,
-    /// Send what is pending and close: right when the peer has said that it sends nothing more.
+    /// Send pending output and close: for a peer that has already shut down its sending side.
     Flush,
     /// Close now; pending output is lost.
     Abort,
 }
 
-/// Life of a connection as `net` sees it: Open → Flushing → Lingering → Dead → Gone, in that order only.
+/// The phases of a connection, in this order only: Open → Flushing → Lingering → Dead → Gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Open,
@@ -75,49 +76,50 @@ pub(super) enum Phase {
     Lingering {
         brief: bool,
     },
-    /// Given up by the service; not yet on the list of the dead.
+    /// Ended by the service, but not yet on the list of ended connections.
     Dead,
-    /// On the list of the dead.
+    /// On the list of ended connections.
     Gone,
 }
 
-/// The part of a connection that `net` and a [`Link`] share. Small: ten thousand idle ones are in memory.
+/// The part of a connection that `net` and a [`Link`] share. It must stay small: ten thousands of idle connections have
+/// one.
 #[derive(Debug)]
 pub(super) struct Core {
-    /// Input that is not complete yet.
+    /// Incomplete input.
     #[expect(clippy::box_collection, reason = "8 bytes while there is none, which is nearly always")]
     pub input: Option<Box<Vec<u8>>>,
-    /// Output the socket did not take; `Some` means blocked.
+    /// Output that the socket did not accept; `Some` means blocked.
     pub outbox: Option<Box<Outbox>>,
     pub deadline: Tick,
-    /// When the blocked output last moved; without any, since when input or the service's own memory is kept.
+    /// When blocked output last made progress; without output, since when input or memory of the service is held.
     pub progress: Tick,
     pub phase: Phase,
     pub paused: bool,
-    /// The service has begun to close: what it has left to send is short.
+    /// The service has begun to close, and little is left to send.
     pub closing: bool,
-    /// Input may be waiting that no event will announce again.
+    /// Input may be waiting, and no further event will report it.
     pub unread: bool,
-    /// The kept input has to be offered again.
+    /// The kept input must be passed to the service again.
     pub offer_again: bool,
-    /// On the list of the runnable.
+    /// On the list of runnable connections.
     pub queued: bool,
-    /// On the list of those whose handshake has input.
-    pub shaking_hands: bool,
-    /// The poller has said that the peer sends nothing more; what it sent before may still be unread.
+    /// On the list of connections with handshake input.
+    pub handshake_queued: bool,
+    /// The poller has reported that the peer has shut down its sending side; earlier input may still be unread.
     pub peer_hung_up: bool,
     /// All input has been read.
     pub end_of_input: bool,
     pub writable_registered: bool,
-    /// Index of the listener it came in by.
+    /// The index of the listener that accepted the connection.
     pub origin: u8,
-    /// Memory that the service says it holds for the connection.
+    /// Memory that the service holds for the connection, in bytes.
     pub held_bytes: u32,
-    /// Memory that only this connection takes, as it stands in the reactor's sum: output, input, the service's.
+    /// The part of the reactor's count of memory that belongs to this connection, in bytes.
     pub counted_private_bytes: usize,
 }
 
-/// A connection in the hands of the service. Output is sent when the call that received the link returns.
+/// A connection during a call of the service. Output is sent when the call returns.
 #[derive(Debug)]
 pub struct Link<'a> {
     pub(super) key: Key,
@@ -128,7 +130,7 @@ pub struct Link<'a> {
 }
 
 impl Link<'_> {
-    /// The connection's name.
+    /// The connection's key.
     pub fn key(&self) -> Key {
         self.key
     }
@@ -146,30 +148,30 @@ impl Link<'_> {
         }
     }
 
-    /// Whether output sent in an earlier call still waits for the peer: better send no more, and wait for
-    /// [`Service::drained`].
+    /// Whether output of an earlier call is still pending. Then a service should wait for [`Service::drained`] before it
+    /// sends more.
     pub fn is_blocked(&self) -> bool {
         self.core.outbox.is_some()
     }
 
-    /// Bytes of output that wait: left from earlier calls, or sent in this one.
+    /// Bytes of pending output, that of this call included.
     pub fn pending_bytes(&self) -> usize {
         self.core.outbox.as_ref().map_or(0, |outbox| outbox.bytes()) + self.fresh.bytes()
     }
 
-    /// Has the input that is left offered again after the others had their turn, even if no more of it comes.
+    /// Asks for another call with the remaining input after other connections were served, even if no more input arrives.
     pub fn yield_input(&mut self) {
         self.core.offer_again = true;
         self.core.unread = true;
     }
 
-    /// Whether the connections of this reactor hold so much memory that what is large should wait.
+    /// Whether the connections of this reactor use so much memory that large output should wait.
     pub fn memory_is_short(&self) -> bool {
         self.memory_is_short
     }
 
-    /// Says how much memory the service holds for what this connection has not brought to its end, such as the
-    /// fragments of a message; replaces what was said before.
+    /// Reports how much memory the service holds for this connection, such as fragments of a message, in bytes. Replaces
+    /// the previous value.
     pub fn hold_memory(&mut self, bytes: usize) {
         self.core.held_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     }
@@ -179,19 +181,19 @@ impl Link<'_> {
         self.core.deadline = deadline;
     }
 
-    /// Calls it at that time at the latest: a deadline that comes earlier stays.
+    /// Calls [`Service::deadline`] at that time at the latest: an earlier deadline is kept.
     pub fn deadline_at_latest(&mut self, deadline: Tick) {
         if self.core.deadline.is_never() || self.core.deadline > deadline {
             self.core.deadline = deadline;
         }
     }
 
-    /// Takes no more input until [`Link::resume`]: the peer is held back by its own socket.
+    /// Reads no more input until [`Link::resume`], so that TCP slows the peer down.
     pub fn pause(&mut self) {
         self.core.paused = true;
     }
 
-    /// Takes input again, first what was left when the link was paused.
+    /// Reads input again, beginning with what was left when the link was paused.
     pub fn resume(&mut self) {
         if self.core.paused {
             self.core.paused = false;
@@ -200,23 +202,23 @@ impl Link<'_> {
         }
     }
 
-    /// Whether input is held back.
+    /// Whether reading is paused.
     pub fn is_paused(&self) -> bool {
         self.core.paused
     }
 
-    /// Whether the peer has said that it sends nothing more.
+    /// Whether the peer has shut down its sending side.
     pub fn input_ended(&self) -> bool {
         self.core.end_of_input
     }
 
-    /// Says that nothing but what is pending is still sent, and that the service waits for the peer's part: the
-    /// connection is not asked for its memory any more, as long as that is little.
+    /// Reports that the service sends nothing more and waits for the peer's part of the close. The connection is then not
+    /// ended to free memory, as long as it holds little.
     pub fn begin_close(&mut self) {
         self.core.closing = true;
     }
 
-    /// Ends the connection. No callback but [`Service::closed`] follows.
+    /// Closes the connection. Only [`Service::closed`] is called after that.
     pub fn close(&mut self, how: Close) {
         let phase = match how {
             Close::Abort => Phase::Dead,
@@ -233,33 +235,32 @@ impl Link<'_> {
     }
 }
 
-/// Gives meaning to the bytes of one reactor's connections. All calls come on the reactor's thread.
+/// Interprets the bytes of one reactor's connections. All calls come from the reactor's thread.
 pub trait Service {
-    /// What the service keeps for a connection.
+    /// The service's state of a connection.
     type Session;
 
-    /// A connection came in.
+    /// A connection was accepted.
     fn open(&mut self, link: &mut Link<'_>, origin: Origin) -> Self::Session;
 
-    /// Input arrived: `bytes` is all that was not consumed yet. Returns how many bytes were consumed; the rest is
-    /// offered again with what comes next. May change `bytes` in place, but not the part that it leaves.
+    /// Input arrived: `bytes` is all input that was not consumed yet. Returns how many bytes were consumed; the rest is
+    /// passed again together with the next input. May change the consumed part of `bytes` in place.
     fn input(&mut self, link: &mut Link<'_>, session: &mut Self::Session, bytes: &mut [u8]) -> usize;
 
-    /// The peer has shut down its sending side. Unless the service still owes an answer, it closes. For a paused
-    /// link this is a hint that may come again: input sent before may still be unread.
+    /// The peer has shut down its sending side. The service closes unless an answer is still to be sent. For a paused link
+    /// this may be called more than once, and earlier input may still be unread.
     fn end_of_input(&mut self, link: &mut Link<'_>, session: &mut Self::Session);
 
-    /// Output that was blocked is all sent.
+    /// All blocked output was sent.
     fn drained(&mut self, link: &mut Link<'_>, session: &mut Self::Session);
 
-    /// The deadline has come; it is cleared before the call.
+    /// The deadline was reached. It is cleared before the call.
     fn deadline(&mut self, link: &mut Link<'_>, session: &mut Self::Session);
 
-    /// Memory is short, and this connection is to give up its own: what was not yet begun to be sent is gone, and so
-    /// will be `input`, which was kept. The service sends a few bytes at most, and closes or [begins
-    /// to](Link::begin_close).
+    /// Memory is short, and this connection must free its own: output of which nothing was sent is dropped, and the kept
+    /// `input` will be. The service may send a few bytes, and closes or [begins to](Link::begin_close).
     fn shed(&mut self, link: &mut Link<'_>, session: &mut Self::Session, input: &[u8]);
 
-    /// The connection is gone.
+    /// The connection has ended.
     fn closed(&mut self, key: Key, session: Self::Session, ended: Ended);
 }

@@ -1,15 +1,15 @@
-//! Connections by slot: pages that never move, so that growth copies nothing, and generations, so that an event
-//! for a connection that is gone never reaches the one that took its slot.
+//! Connections by slot. Slots are in pages that never move, so that growth copies nothing. Slots have generations, so that
+//! an event for an ended connection never reaches the next connection in its slot.
 
 /// Slots in a page.
 const PAGE: usize = 256;
 
-/// Names one connection for its life: slot in the lower half, generation in the upper.
+/// Identifies one connection: the slot in the lower half, the generation in the upper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(u64);
 
 impl Key {
-    /// The key that a number from [`Key::to_u64`] stands for.
+    /// The key of a number from [`Key::to_u64`].
     pub fn from_u64(bits: u64) -> Self {
         Self(bits)
     }
@@ -53,22 +53,22 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T> Slab<T> {
-    /// Values held.
+    /// The number of values.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether no value is held.
+    /// Whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Slots there are, taken or not: the bound of [`Slab::at_mut`].
+    /// The number of slots, used or not: the bound of [`Slab::at_mut`].
     pub fn slots(&self) -> usize {
         self.pages.len() * PAGE
     }
 
-    /// Keeps the value that `make` returns for its key.
+    /// Adds the value that `make` returns for its key.
     pub fn insert_with(&mut self, make: impl FnOnce(Key) -> T) -> Key {
         let slot = match self.free.pop() {
             Some(slot) => slot,
@@ -86,13 +86,13 @@ impl<T> Slab<T> {
         key
     }
 
-    /// The value, unless it is gone.
+    /// The value, if it is still there.
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let place = self.pages.get_mut(key.slot() as usize / PAGE)?.get_mut(key.slot() as usize % PAGE)?;
         if place.generation == key.generation() { place.value.as_mut() } else { None }
     }
 
-    /// Takes the value out; its slot may be used again, under another key.
+    /// Removes a value. Its slot may be reused, under another key.
     pub fn remove(&mut self, key: Key) -> Option<T> {
         let place = self.pages.get_mut(key.slot() as usize / PAGE)?.get_mut(key.slot() as usize % PAGE)?;
         if place.generation != key.generation() {
@@ -105,7 +105,7 @@ impl<T> Slab<T> {
         Some(value)
     }
 
-    /// The key and value in a slot, if it is taken. For sweeps.
+    /// The key and value in a slot, if it is used. For sweeps.
     pub fn at_mut(&mut self, slot: usize) -> Option<(Key, &mut T)> {
         let place = self.pages.get_mut(slot / PAGE)?.get_mut(slot % PAGE)?;
         let key = Key::new(slot as u32, place.generation);

@@ -1,11 +1,11 @@
-//! Coarse time: one reading of the clock a turn of the loop, in ticks of 100 ms that fit 32 bits.
+//! Coarse time: the clock is read once per turn of the loop, in ticks of 100 ms that fit into 32 bits.
 
 use std::time::{Duration, Instant};
 
 /// Length of a tick in milliseconds.
 pub const TICK_MS: u64 = 100;
 
-/// A moment in ticks since the reactor started; 0 stands for "never". 32 bits last for 13 years.
+/// A moment in ticks since the reactor started; 0 means "never". 32 bits are enough for 13 years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tick(u32);
 
@@ -18,7 +18,7 @@ impl Tick {
         self.0 == 0
     }
 
-    /// The moment `after` later, rounded up, so that a deadline never comes early by more than the tick under way.
+    /// The moment `after` later, rounded up, so that a deadline is early by less than one tick.
     pub fn after(self, after: Duration) -> Tick {
         let ticks = u64::try_from(after.as_millis()).unwrap_or(u64::MAX).div_ceil(TICK_MS);
         Tick(self.0.saturating_add(u32::try_from(ticks).unwrap_or(u32::MAX)).max(1))
@@ -29,7 +29,7 @@ impl Tick {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// Whether the moment has come; never for [`Tick::NEVER`].
+    /// Whether the moment is reached; never for [`Tick::NEVER`].
     pub fn has_come(self, now: Tick) -> bool {
         !self.is_never() && self.0 <= now.0
     }
@@ -55,7 +55,7 @@ impl Clock {
         self.now
     }
 
-    /// The reading of the last [`update`](Clock::update).
+    /// The time of the last [`update`](Clock::update).
     pub fn now(&self) -> Tick {
         self.now
     }

@@ -1,7 +1,7 @@
-//! An encrypted channel without IO: bytes of the network in, what the peer says out, and back.
+//! TLS of one connection without IO: encrypts and decrypts bytes in memory.
 //!
-//! Must not touch a socket. [`Channel`] is what this room needs of TLS; [`unbuffered`] is the one implementation that
-//! serves. It keeps no buffer for a connection that is idle, which rustls' buffered interface does.
+//! Must not touch a socket. [`Channel`] is the interface that `net` uses; [`unbuffered`] implements it. It keeps no buffer
+//! for an idle connection, unlike rustls' buffered interface.
 
 #[cfg(test)]
 pub(super) mod tests;
@@ -9,16 +9,16 @@ pub mod unbuffered;
 
 pub use crate::telemetry::metrics::{Handshake as Established, HandshakeFailure as Failure};
 
-/// Plaintext in one record at most (RFC 8446, 5.1).
+/// The longest plaintext of one record, in bytes (RFC 8446, 5.1).
 pub const RECORD_BYTES_MAX: usize = 16 * 1024;
 
 /// TLS of one connection, on the accepting side.
 pub trait Channel {
-    /// Takes bytes that came in. Appends to `plain` what they say, and to `out` what has to be sent because of them,
-    /// also where it fails: then that is the alert that tells the peer. May change `bytes`.
+    /// Processes received bytes. Appends the decrypted input to `plain` and the bytes to be sent in return to `out`. In
+    /// case of an error, `out` gets the alert for the peer. May change `bytes`.
     ///
     /// # Errors
-    /// Why the connection cannot go on. Nothing can be received or sealed after that.
+    /// Why the connection cannot continue. Nothing can be received or encrypted after that.
     fn receive(
         &mut self,
         bytes: &mut [u8],
@@ -26,29 +26,29 @@ pub trait Channel {
         out: &mut Outgoing,
     ) -> Result<Received, Failure>;
 
-    /// Appends `plain`, encrypted, to `out`. Only once the channel [is established](Channel::is_established).
+    /// Encrypts `plain` and appends it to `out`. Only after the handshake ([`Channel::is_established`]).
     ///
     /// # Errors
-    /// Why the connection cannot go on.
+    /// Why the connection cannot continue.
     fn seal(&mut self, plain: &[u8], out: &mut Outgoing) -> Result<(), Failure>;
 
-    /// Appends the message to `out` that says that nothing more will be sent.
-    fn say_goodbye(&mut self, out: &mut Outgoing);
+    /// Appends a close_notify alert to `out`: nothing more will be sent.
+    fn close_notify(&mut self, out: &mut Outgoing);
 
     /// Whether the handshake is done.
     fn is_established(&self) -> bool;
 }
 
-/// What came of bytes that came in.
+/// The result of processing received bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Received {
     /// The handshake ended with these bytes.
     pub established: Option<Established>,
-    /// The peer has said that it sends nothing more.
+    /// The peer has sent close_notify.
     pub ended: bool,
 }
 
-/// Bytes for the network, gathered in memory that is used again and again.
+/// Bytes to be sent, collected in memory that is reused.
 #[derive(Debug, Default)]
 pub struct Outgoing {
     bytes: Vec<u8>,
@@ -56,28 +56,28 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// What has been gathered.
+    /// The collected bytes.
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.used]
     }
 
-    /// Whether nothing has been gathered.
+    /// Whether there are no bytes.
     pub fn is_empty(&self) -> bool {
         self.used == 0
     }
 
-    /// Forgets what has been gathered, and keeps its memory.
+    /// Removes the bytes and keeps the memory.
     pub fn clear(&mut self) {
         self.used = 0;
     }
 
-    /// Appends bytes as they are.
+    /// Appends bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         self.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
         self.advance(bytes.len());
     }
 
-    /// At least `count` bytes to write into, behind what has been gathered.
+    /// At least `count` bytes of room after the collected bytes.
     fn room(&mut self, count: usize) -> &mut [u8] {
         if self.bytes.len() < self.used + count {
             self.bytes.resize(self.used + count, 0);
@@ -85,7 +85,7 @@ impl Outgoing {
         &mut self.bytes[self.used..]
     }
 
-    /// The first `count` bytes of the room have been written.
+    /// Adds the first `count` bytes of the room, which have been written, to the collected bytes.
     fn advance(&mut self, count: usize) {
         self.used += count;
     }

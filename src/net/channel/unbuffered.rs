@@ -1,6 +1,6 @@
-//! [`Channel`] by rustls' unbuffered interface.
+//! Implements [`Channel`] with rustls' unbuffered interface.
 //!
-//! Must not let anybody else see that interface: a later version of rustls has another one.
+//! Must not expose that interface: a later version of rustls replaces it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use rustls::{CertificateError, Error, HandshakeKind, ServerConfig};
 
 use super::{Channel, Established, Failure, Outgoing, Received};
 
-/// Encrypted input that is kept at most: a handshake message of 64 KB in records of its own.
+/// The longest encrypted input that is kept: a handshake message of 64 KB in many small records.
 const KEPT_BYTES_MAX: usize = 128 * 1024;
-/// What a record adds to its plaintext, and more: a first guess of the room that is needed.
+/// An upper estimate of what a record adds to its plaintext: the first guess for the room that is needed.
 const RECORD_OVERHEAD: usize = 64;
 
 /// TLS of one accepted connection.
 pub struct RustlsChannel {
     connection: UnbufferedServerConnection,
-    /// Encrypted input that is not complete yet. As long as there is some, rustls has to be shown it each time.
+    /// Incomplete encrypted input. Every call to rustls must include it.
     pub(super) kept: Vec<u8>,
     established: bool,
     failed: bool,
@@ -32,14 +32,14 @@ impl fmt::Debug for RustlsChannel {
     }
 }
 
-/// What a look at the connection's state comes to.
+/// What to do after one state of the connection.
 enum Step {
     Again,
     Done,
 }
 
 impl RustlsChannel {
-    /// A channel that has seen nothing yet.
+    /// A channel for a new connection.
     ///
     /// # Errors
     /// If the configuration cannot be used.
@@ -48,17 +48,17 @@ impl RustlsChannel {
         Ok(Self { connection, kept: Vec::new(), established: false, failed: false, complaint: None })
     }
 
-    /// Bytes that are kept until the rest of their record has come.
+    /// Memory of input that is kept until the rest of its record arrives, in bytes.
     pub fn kept_bytes(&self) -> usize {
         self.kept.capacity()
     }
 
-    /// What was wrong with the certificate of a client that was refused for it.
+    /// What was wrong with the client's certificate, if the client was refused for it.
     pub fn complaint(&self) -> Option<&'static str> {
         self.complaint
     }
 
-    /// Works through `bytes`. Returns how many of them are done with.
+    /// Processes `bytes`. Returns how many of them are consumed.
     fn process(
         &mut self,
         bytes: &mut [u8],
@@ -96,7 +96,7 @@ impl RustlsChannel {
                     Step::Done
                 }
                 Ok(ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_)) => Step::Done,
-                // Early data is not allowed by any configuration of this program.
+                // No configuration of this program allows early data.
                 Ok(_) => return Err(Failure::Internal),
                 Err(error) => {
                     done += discard;
@@ -112,14 +112,14 @@ impl RustlsChannel {
         }
     }
 
-    /// Appends the alert that a failure has left behind, if any, and what had to be sent before it: in TLS 1.3 the alert on
-    /// a protocol that is not spoken comes behind the server's hello.
+    /// Appends the alert of a failure, if there is one, and the messages that come before it: in TLS 1.3 the alert about an
+    /// unknown protocol follows the server's hello.
     fn alert(&mut self, bytes: &mut [u8], out: &mut Outgoing) {
-        // No further: asked once more, rustls would look at the input again, and fail again.
+        // Only as long as rustls has output: otherwise it would process the input again and fail again.
         while self.connection.wants_write() {
             let state = self.connection.process_tls_records(bytes).state;
             let Ok(ConnectionState::EncodeTlsData(mut data)) = state else { return };
-            // Whether the peer hears why is of no consequence.
+            // The connection ends anyway; the alert is optional.
             let _ = encode(out, |room| data.encode(room));
         }
     }
@@ -132,7 +132,7 @@ impl Channel for RustlsChannel {
         plain: &mut Vec<u8>,
         out: &mut Outgoing,
     ) -> Result<Received, Failure> {
-        // Until it is known that all is well: what is kept is gone then, and rustls must not be asked again.
+        // Set until this call has succeeded: after an error the kept input is gone, and rustls must not be called again.
         if std::mem::replace(&mut self.failed, true) {
             return Err(Failure::Internal);
         }
@@ -196,12 +196,12 @@ impl Channel for RustlsChannel {
         }
     }
 
-    fn say_goodbye(&mut self, out: &mut Outgoing) {
+    fn close_notify(&mut self, out: &mut Outgoing) {
         if !self.failed
             && let Ok(ConnectionState::WriteTraffic(mut traffic)) =
                 self.connection.process_tls_records(&mut self.kept).state
         {
-            // A connection that cannot say it any more ends without it.
+            // If it cannot be sent any more, the connection ends without it.
             let _ = encode(out, |room| traffic.queue_close_notify(room));
         }
     }
@@ -211,7 +211,7 @@ impl Channel for RustlsChannel {
     }
 }
 
-/// A call that writes into the room that it is given, or says how much it needs.
+/// An error of a call that writes into a buffer: it may say how much room is needed.
 trait NeedsRoom {
     fn needed(&self) -> Option<usize>;
 }
@@ -253,23 +253,23 @@ fn encode<E: NeedsRoom>(
     }
 }
 
-/// What is wrong with a client's certificate; nothing of what it says itself, which is the peer's.
+/// What is wrong with a client's certificate, without anything from the certificate itself, which comes from the peer.
 fn complaint(error: &Error) -> Option<&'static str> {
     match error {
-        Error::NoCertificatesPresented => Some("it showed none"),
+        Error::NoCertificatesPresented => Some("the client sent none"),
         Error::InvalidCertificate(error) => Some(match error {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired",
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
                 "it is not valid yet; compare the clocks"
             }
             CertificateError::UnknownIssuer => {
-                "nobody in Tls__ClientCaFile has issued it, or it came without its intermediate certificates"
+                "no authority in Tls__ClientCaFile issued it, or its intermediate certificates are missing"
             }
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
                 "it is not meant for clients (extended key usage clientAuth)"
             }
             CertificateError::BadSignature => "its signature is wrong",
-            _ => "it is malformed, or of a kind that is not taken",
+            _ => "it is malformed or not supported",
         }),
         _ => None,
     }

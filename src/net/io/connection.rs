@@ -7,7 +7,7 @@ use super::secure::Secure;
 
 /// A non-blocking stream socket.
 pub trait Socket: Read + Write {
-    /// Tells the peer that nothing more will be sent.
+    /// Shuts down the sending side.
     fn shutdown_write(&mut self) -> io::Result<()>;
 }
 
@@ -17,18 +17,18 @@ pub(super) struct Connection<T, S> {
     pub core: Core,
     pub socket: T,
     pub session: S,
-    /// TLS, if that is spoken.
+    /// TLS, if the connection uses it.
     pub secure: Option<Box<Secure>>,
 }
 
 impl<T, S> Connection<T, S> {
-    /// Whether what comes in belongs to a handshake of TLS.
-    pub(super) fn is_shaking_hands(&self) -> bool {
-        self.core.phase == Phase::Open && self.secure.as_ref().is_some_and(|secure| secure.is_shaking_hands())
+    /// Whether input belongs to a TLS handshake.
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.core.phase == Phase::Open && self.secure.as_ref().is_some_and(|secure| secure.is_handshaking())
     }
 }
 
-/// Whether an error says that the peer left, or something else.
+/// Whether an IO error means that the peer has left, or something else.
 pub(super) fn ended_by(error: &io::Error) -> Ended {
     match error.kind() {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => {

@@ -1,5 +1,5 @@
-//! What a reactor's connections may take of time and memory, whatever the service does: deadlines, output that
-//! stands still, and who is given up when memory is short.
+//! Enforces the limits of time and memory, independent of the service: deadlines, stalled output, and which connections
+//! are ended when memory is short.
 
 use super::super::service::{Ended, Phase, Service};
 use super::super::slab::Key;
@@ -7,27 +7,26 @@ use super::super::ticks::Tick;
 use super::connection::{Connection, Socket};
 use super::{Io, Limits};
 
-/// Connections looked at in one slice of a sweep.
+/// Connections that one slice of a sweep checks.
 const SWEEP_SLICE: usize = 4096;
 
-/// Output that was begun, of up to so many bytes, is sent to its end before a connection that is given up is closed.
+/// Partly sent output of up to this size is still sent before a connection is closed to free memory.
 const BEGUN_BYTES_MAX: usize = 16 * 1024;
 
 impl<T: Socket, S> Io<T, S> {
-    /// Bytes that connections hold each for itself: output that waits, input that is not complete, and what the
-    /// service holds.
+    /// Memory for data that belongs to single connections, in bytes: pending output, incomplete input, and what the service
+    /// holds.
     pub fn pending_private_bytes(&self) -> usize {
         self.memory.bytes
     }
 
-    /// Whether that is so much that what is large should wait. From here to the limit there is room for what is
-    /// small.
+    /// Whether so much of that memory is used that large output should wait. The rest is reserved for small output.
     pub fn memory_is_short(&self) -> bool {
         self.memory.bytes > self.limits.private_bytes_max / 4 * 3
     }
 
-    /// If more memory is held than allowed, gives up the connections that would hold most of it for longest. To be
-    /// called wherever connections may have been given output.
+    /// If more memory is used than allowed, ends the connections that would hold the most for the longest. Must be called
+    /// after connections may have been given output.
     pub fn relieve(&mut self, service: &mut impl Service<Session = S>) {
         let max = self.limits.private_bytes_max;
         if self.memory.bytes <= max {
@@ -38,7 +37,7 @@ impl<T: Socket, S> Io<T, S> {
         }
     }
 
-    /// Somebody waits until memory is free: gives up connections whose peers are slow. Looks for them once a tick.
+    /// Frees memory for others that wait for it: ends connections with slow peers. Checks once per tick.
     pub fn make_room(&mut self, service: &mut impl Service<Session = S>) {
         let now = self.now;
         if std::mem::replace(&mut self.memory.looked, now) != now {
@@ -46,7 +45,7 @@ impl<T: Socket, S> Io<T, S> {
         }
     }
 
-    /// Gives up connections until no more than `goal` is held; only those that are slow, if that is asked for.
+    /// Ends connections until no more than `goal` bytes are used; with `only_slow`, only those with slow peers.
     fn shed(&mut self, goal: usize, only_slow: bool, service: &mut impl Service<Session = S>) {
         let now = self.now;
         let mut holders: Vec<(u64, usize, Key)> = Vec::new();
@@ -60,7 +59,7 @@ impl<T: Socket, S> Io<T, S> {
             }
         }
         holders.sort_unstable_by(|one, other| other.cmp(one));
-        // Whoever takes more than everybody may have could never be served otherwise.
+        // One connection is spared: one that alone needs more than the limit could otherwise never be served.
         if !only_slow {
             holders.pop();
         }
@@ -70,7 +69,7 @@ impl<T: Socket, S> Io<T, S> {
             }
             self.shed_one(key, service);
         }
-        self.bury(service);
+        self.remove_ended(service);
     }
 
     fn shed_one(&mut self, key: Key, service: &mut impl Service<Session = S>) {
@@ -97,7 +96,7 @@ impl<T: Socket, S> Io<T, S> {
         self.kill(key, Ended::Shed);
     }
 
-    /// Looks at a slice of the connections for deadlines and stalls. Returns whether the sweep goes on.
+    /// Checks deadlines and stalls of a slice of the connections. Returns whether the sweep has more slices.
     pub fn sweep(&mut self, service: &mut impl Service<Session = S>) -> bool {
         let Limits { write_stall, write_min_bytes_per_second, .. } = self.limits;
         let write_min_bytes =

@@ -1,35 +1,34 @@
-//! Memory that single connections take, and how soon a peer will free it.
+//! Counts the memory of single connections and estimates when a peer will free it.
 
 use super::super::service::{Core, Phase};
 use super::super::ticks::Tick;
 use super::connection::Connection;
 
-/// What the kernel takes of a peer's output before that begins to wait; so much counts as taken by a peer of which
-/// nothing is known yet.
+/// What the kernel buffers of a peer's output before output is pending. A new peer is assumed to have accepted this much.
 const TAKEN_AT_ONCE: u64 = 64 * 1024;
 
-/// What a close frame takes.
+/// Memory for a close frame, in bytes.
 const CLOSE_FRAME_BYTES: usize = 256;
 
-/// Ticks before which nobody counts as slow.
+/// A peer does not count as slow before this many ticks.
 const TRIAL_TICKS: u64 = 10;
 
-/// Ticks without progress from which on a peer is slow, and ticks that the rest of its output may take.
+/// A peer counts as slow after `IDLE_TICKS` without progress, or if the rest of its output will take `PATIENCE_TICKS`.
 const IDLE_TICKS: u64 = 20;
 const PATIENCE_TICKS: u64 = 50;
 
-/// Memory that single connections hold, over all of them.
+/// Memory for data that belongs to single connections, over all of them.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     pub(super) bytes: usize,
-    /// More than the limit was held by one connection alone: nobody is looked for before it is this much.
+    /// The limit that applies now: it is raised when a single connection, which is spared, exceeds the configured one.
     pub(super) tolerated: usize,
-    /// When somebody slow was last looked for.
+    /// When slow peers were last searched for.
     pub(super) looked: Tick,
 }
 
 impl Memory {
-    /// Takes note of what a connection holds now.
+    /// Updates the count with what a connection uses now.
     pub fn count<T, S>(&mut self, connection: &mut Connection<T, S>, now: Tick) {
         let Connection { core, secure, .. } = connection;
         let output = core.outbox.as_ref().map_or(0, |outbox| outbox.private_bytes())
@@ -43,15 +42,15 @@ impl Memory {
         self.bytes = (self.bytes + bytes).saturating_sub(before);
     }
 
-    /// The connection is gone.
+    /// Subtracts a connection that has ended.
     pub fn forget(&mut self, core: &Core) {
         self.bytes = self.bytes.saturating_sub(core.counted_private_bytes);
     }
 }
 
 impl Core {
-    /// In how many ticks the memory will be free, as far as one can tell: as many as the rest of the output takes at
-    /// the pace so far, and at least as many as nothing has moved. Nobody is judged before its trial is over.
+    /// An estimate of the ticks until the connection's memory is free: the time that the rest of its output takes at the
+    /// pace so far, but at least the time without progress. During its first ticks it is the connection's age.
     pub(super) fn ticks_to_go(&self, now: Tick) -> u64 {
         let (since, written) = self.outbox.as_ref().map_or((self.progress, 0), |outbox| outbox.waiting());
         let age = u64::from(now.since(since));
@@ -67,7 +66,7 @@ impl Core {
         u64::from(now.since(self.progress)) >= IDLE_TICKS || self.ticks_to_go(now) >= PATIENCE_TICKS
     }
 
-    /// Nothing but a close frame is left to be sent.
+    /// Whether only a close frame is left to send.
     pub(super) fn is_nearly_done(&self) -> bool {
         (self.closing || self.phase != Phase::Open) && self.counted_private_bytes <= CLOSE_FRAME_BYTES
     }

@@ -1,5 +1,5 @@
-//! The connections of one reactor and their reading and writing; knows sockets only by a trait, so that a
-//! simulation can stand in for them.
+//! The connections of one reactor: reading, writing, closing. Sockets are behind a trait, so that a simulation can replace
+//! them.
 //!
 //! `receive` reads, `send` writes and closes; [`secure`] is TLS of one connection, `unseal` reads through it. `limits`
 //! ends connections that take too much time or memory, which `memory` counts.
@@ -24,24 +24,24 @@ pub use connection::Socket;
 use memory::Memory;
 use secure::{Scratch, Secure};
 
-/// Bytes of the one buffer into which all connections of a reactor are read.
+/// The size of the one read buffer that all connections of a reactor share.
 pub const SHARED_BUFFER_BYTES: usize = 128 * 1024;
 
-/// Listeners of a reactor at most.
+/// The most listeners that a reactor can have.
 pub const ORIGINS_MAX: usize = 256;
 
-/// What happened on the reactor's connections, ever increasing.
+/// Counters of one reactor's connections; they only increase.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Connections accepted.
     pub accepted: u64,
-    /// Connections accepted and dropped at once, since the limit of connections was reached.
+    /// Connections that were accepted and closed at once, because the limit of connections was reached.
     pub over_limit: u64,
-    /// Closed connections whose peer did not end them in time.
+    /// Connections closed here whose peer did not close them in time.
     pub linger_timeouts: u64,
-    /// Failed accepts, mostly for want of descriptors.
+    /// Accepts that failed.
     pub accept_errors: u64,
-    /// Those of them that failed for want of descriptors or memory of the kernel.
+    /// Accepts that failed because descriptors or kernel memory ran out; also part of `accept_errors`.
     pub starvations: u64,
     /// Connections ended, by [`Ended::index`].
     pub ended: [u64; Ended::ALL.len()],
@@ -56,14 +56,14 @@ pub struct Counters {
 /// Bounds of time and memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How long pending output may stand still.
+    /// How long pending output may make no progress.
     pub write_stall: Duration,
-    /// Bytes a second of pending output that a peer has to take, on average over `write_stall`.
+    /// Bytes of pending output that a peer must accept each second, on average over `write_stall`.
     pub write_min_bytes_per_second: u64,
-    /// How long the peer may take to finish after we have shut down.
+    /// How long the peer may take to close after this side has shut down writing.
     pub close: Duration,
-    /// Memory that connections may hold for themselves alone: output that waits, and input that is not complete. One
-    /// connection alone may go beyond it.
+    /// Memory for data that belongs to single connections: pending output and incomplete input. A single connection may
+    /// exceed it.
     pub private_bytes_max: usize,
 }
 
@@ -76,21 +76,21 @@ pub struct Io<T, S> {
     now: Tick,
     /// Connections that have something to do without an event.
     runnable: Vec<Key>,
-    /// Connections that want to hear when they are writable.
+    /// Connections that must be watched for writability.
     blocked: Vec<Key>,
     dead: Vec<(Key, Ended)>,
-    /// Connections whose handshake has input to be worked through, in the order in which it came.
+    /// Connections with unprocessed handshake input, in order of arrival.
     handshakes: VecDeque<Key>,
     scratch: Scratch,
     memory: Memory,
     sweep_at: usize,
     open_by_origin: Box<[usize; ORIGINS_MAX]>,
-    /// What happened so far.
+    /// Counters of what has happened.
     pub counters: Counters,
 }
 
 impl<T: Socket, S> Io<T, S> {
-    /// No connections yet.
+    /// Without connections.
     pub fn new(limits: Limits, now: Tick) -> Self {
         Self {
             slab: Slab::default(),
@@ -109,7 +109,7 @@ impl<T: Socket, S> Io<T, S> {
         }
     }
 
-    /// Connections open.
+    /// The number of open connections.
     pub fn len(&self) -> usize {
         self.slab.len()
     }
@@ -119,7 +119,7 @@ impl<T: Socket, S> Io<T, S> {
         self.slab.is_empty()
     }
 
-    /// Connections open that came in by one listener.
+    /// The number of open connections that one listener accepted.
     pub fn open_by_origin(&self, origin: Origin) -> usize {
         self.open_by_origin.get(origin.0).copied().unwrap_or(0)
     }
@@ -134,20 +134,20 @@ impl<T: Socket, S> Io<T, S> {
         self.now = now;
     }
 
-    /// Whether some connection has something to do without an event.
+    /// Whether a connection has work to do without an event.
     pub fn has_runnable(&self) -> bool {
         !self.runnable.is_empty() || !self.handshakes.is_empty()
     }
 
-    /// Moves the connections that have something to do without an event into `keys`, whose content is dropped. Both
-    /// lists keep their memory.
+    /// Moves the connections that have work to do without an event into `keys` and replaces its content. Both lists keep
+    /// their memory.
     pub fn take_runnable(&mut self, keys: &mut Vec<Key>) {
         keys.clear();
         std::mem::swap(keys, &mut self.runnable);
     }
 
-    /// Moves the connections that have to be watched for writability from now on into `keys`, as
-    /// [`take_runnable`](Io::take_runnable) does.
+    /// Moves the connections that must be watched for writability from now on into `keys`, like
+    /// [`take_runnable`](Io::take_runnable).
     pub fn take_blocked(&mut self, keys: &mut Vec<Key>) {
         keys.clear();
         std::mem::swap(keys, &mut self.blocked);
@@ -158,12 +158,12 @@ impl<T: Socket, S> Io<T, S> {
         self.slab.get_mut(key).map(|connection| &mut connection.socket)
     }
 
-    /// Keeps a new connection without TLS.
+    /// Adds a new connection without TLS.
     pub fn insert(&mut self, socket: T, origin: Origin, service: &mut impl Service<Session = S>) -> Key {
-        self.keep(socket, None, origin, service)
+        self.add(socket, None, origin, service)
     }
 
-    /// Keeps a new connection that begins with a handshake of TLS.
+    /// Adds a new connection that begins with a TLS handshake.
     pub fn insert_secure(
         &mut self,
         socket: T,
@@ -171,10 +171,10 @@ impl<T: Socket, S> Io<T, S> {
         origin: Origin,
         service: &mut impl Service<Session = S>,
     ) -> Key {
-        self.keep(socket, Some(secure), origin, service)
+        self.add(socket, Some(secure), origin, service)
     }
 
-    fn keep(
+    fn add(
         &mut self,
         socket: T,
         secure: Option<Box<Secure>>,
@@ -193,7 +193,7 @@ impl<T: Socket, S> Io<T, S> {
             unread: false,
             offer_again: false,
             queued: false,
-            shaking_hands: false,
+            handshake_queued: false,
             peer_hung_up: false,
             end_of_input: false,
             writable_registered: false,
@@ -214,8 +214,8 @@ impl<T: Socket, S> Io<T, S> {
         key
     }
 
-    /// Calls `visit` with an open connection and sends what it leaves. `None` if the connection is gone or about
-    /// to be.
+    /// Calls `visit` for an open connection and sends the output that it produces. `None` if the connection has ended or is
+    /// closing.
     pub fn visit<R>(&mut self, key: Key, visit: impl FnOnce(&mut Link<'_>, &mut S) -> R) -> Option<R> {
         let memory_is_short = self.memory_is_short();
         let Self { slab, fresh, now, .. } = self;
@@ -229,7 +229,7 @@ impl<T: Socket, S> Io<T, S> {
         Some(result)
     }
 
-    /// The socket takes output again.
+    /// Handles the event that a socket accepts output again.
     pub fn writable(&mut self, key: Key, service: &mut impl Service<Session = S>) {
         let Some(connection) = self.slab.get_mut(key) else { return };
         if connection.core.outbox.is_none() {
@@ -242,7 +242,7 @@ impl<T: Socket, S> Io<T, S> {
         }
     }
 
-    /// The peer is gone altogether, as the poller says.
+    /// Handles the event that the peer has closed the connection in both directions.
     pub fn hung_up(&mut self, key: Key) {
         let Some(connection) = self.slab.get_mut(key) else { return };
         let ended = if connection.core.phase == Phase::Open { Ended::Peer } else { Ended::Closed };
@@ -258,13 +258,13 @@ impl<T: Socket, S> Io<T, S> {
         }
     }
 
-    /// Removes the connections that ended, and tells the service. If too much memory is held, some more are ended.
+    /// Removes connections that have ended and informs the service. If too much memory is used, ends some more.
     pub fn reap(&mut self, service: &mut impl Service<Session = S>) {
-        self.bury(service);
+        self.remove_ended(service);
         self.relieve(service);
     }
 
-    fn bury(&mut self, service: &mut impl Service<Session = S>) {
+    fn remove_ended(&mut self, service: &mut impl Service<Session = S>) {
         while let Some((key, ended)) = self.dead.pop() {
             if let Some(connection) = self.slab.remove(key) {
                 let failed = connection.secure.as_ref().is_some_and(|secure| secure.has_failed());
@@ -280,7 +280,7 @@ impl<T: Socket, S> Io<T, S> {
         }
     }
 
-    /// Every open connection, for shutdown.
+    /// All connections, for shutdown.
     pub fn keys(&mut self) -> Vec<Key> {
         (0..self.slab.slots()).filter_map(|slot| self.slab.at_mut(slot).map(|(key, _)| key)).collect()
     }

@@ -1,4 +1,4 @@
-//! Reading: from the sockets into the one shared buffer, and from there to the service.
+//! Reads from the sockets into the shared buffer, and passes input to the service.
 
 use std::io;
 
@@ -7,12 +7,12 @@ use super::super::slab::Key;
 use super::Io;
 use super::connection::{Socket, ended_by};
 
-/// Reads in a row from one connection before the others get their turn.
+/// Reads from one connection in a row before the others are served.
 const READS_PER_TURN: usize = 8;
 
 impl<T: Socket, S> Io<T, S> {
-    /// Reads what there is, in bounded portions. `hung_up`: the event said that the peer has ended its sending,
-    /// so that a short read is not the last one.
+    /// Handles the event that a socket is readable. `hung_up`: the event said that the peer has shut down its sending side,
+    /// so that a short read is followed by the end of input.
     pub fn readable(
         &mut self,
         key: Key,
@@ -23,8 +23,8 @@ impl<T: Socket, S> Io<T, S> {
         let Some(connection) = self.slab.get_mut(key) else { return };
         connection.core.queued = false;
         connection.core.peer_hung_up |= hung_up;
-        if connection.is_shaking_hands() {
-            if !std::mem::replace(&mut connection.core.shaking_hands, true) {
+        if connection.is_handshaking() {
+            if !std::mem::replace(&mut connection.core.handshake_queued, true) {
                 self.handshakes.push_back(key);
             }
             return;
@@ -32,9 +32,9 @@ impl<T: Socket, S> Io<T, S> {
         self.read(key, buffer, service);
     }
 
-    /// Works through the input of at most `budget` handshakes: they cost far more than anything else that input may
-    /// ask for, so that the others get their turn in between.
-    pub fn shake_hands(
+    /// Processes the input of at most `budget` handshakes. Handshakes cost far more CPU time than other input, so the rest
+    /// waits until the other connections have been served.
+    pub fn process_handshakes(
         &mut self,
         mut budget: usize,
         buffer: &mut [u8],
@@ -44,7 +44,7 @@ impl<T: Socket, S> Io<T, S> {
             && let Some(key) = self.handshakes.pop_front()
         {
             let Some(connection) = self.slab.get_mut(key) else { continue };
-            connection.core.shaking_hands = false;
+            connection.core.handshake_queued = false;
             budget -= 1;
             self.read(key, buffer, service);
         }
@@ -72,7 +72,7 @@ impl<T: Socket, S> Io<T, S> {
                     }
                     return;
                 }
-                // What was left comes before what is still to be read, and before the end of it.
+                // Input that was kept comes before new input and before the end of input.
                 Phase::Open if connection.core.offer_again => break,
                 Phase::Open => {}
                 Phase::Flushing(_) => {
@@ -163,7 +163,7 @@ impl<T: Socket, S> Io<T, S> {
         self.visit(key, |link, session| service.end_of_input(link, session));
     }
 
-    /// Throws input away until the peer is done.
+    /// Discards input until the peer closes.
     fn discard(&mut self, key: Key, buffer: &mut [u8]) {
         for _ in 0..READS_PER_TURN {
             let Some(connection) = self.slab.get_mut(key) else { return };
@@ -178,7 +178,7 @@ impl<T: Socket, S> Io<T, S> {
         self.run_again(key);
     }
 
-    /// Marks a connection to be looked at in the next turn.
+    /// Marks a connection as runnable in the next turn.
     pub(super) fn run_again(&mut self, key: Key) {
         if let Some(connection) = self.slab.get_mut(key) {
             connection.core.unread = true;

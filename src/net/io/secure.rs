@@ -1,7 +1,7 @@
-//! TLS on a reactor's connections: handshakes within a budget, records sealed while the socket takes them.
+//! TLS of one connection: handshakes, and output that is encrypted record by record as the socket accepts it.
 //!
-//! A payload that is sent stays shared: what is kept for a connection is its place in the plaintext and, while the
-//! socket is full, the rest of the one record that was cut.
+//! Payloads stay shared while they are sent: a connection keeps only its offset in the plaintext and, while the socket is
+//! full, the rest of one record.
 
 use std::io::{self, IoSlice, Write};
 use std::sync::Arc;
@@ -17,35 +17,35 @@ use super::super::service::Ended;
 #[derive(Debug)]
 pub struct Secure {
     channel: RustlsChannel,
-    /// Encrypted output that the socket did not take, and how much of it has gone since.
+    /// Encrypted output that the socket did not accept, and how much of it was sent since.
     pending: Vec<u8>,
     gone: usize,
-    /// What is answered, without TLS, to a peer that begins without.
+    /// The plaintext answer to a peer that does not begin with TLS.
     refusal: &'static [u8],
     failed: Option<Failure>,
     begun: bool,
-    /// The peer has said that it sends nothing more.
+    /// The peer has sent close_notify.
     ended: bool,
-    said_goodbye: bool,
+    sent_close_notify: bool,
 }
 
-/// How handshakes ended, ever increasing.
+/// Counters of handshakes; they only increase.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Handshakes {
-    /// Well, by [`Established`].
+    /// Successful ones, by [`Established`].
     pub done: [u64; Established::COUNT],
-    /// Not, by [`Failure`].
+    /// Failed ones, by [`Failure`].
     pub failed: [u64; Failure::COUNT],
-    /// What was wrong with the last certificate of a client that was refused for it.
+    /// What was wrong with the client certificate that was refused last.
     pub complaint: Option<&'static str>,
-    /// Turns of the loop that left some waiting, since their budget was used up.
+    /// Turns of the loop that left handshakes waiting because the budget was used up.
     pub put_off: u64,
 }
 
 impl Handshakes {
-    /// A connection is gone: if its handshake was under way, it has failed.
+    /// Counts a failed handshake if a connection ended during its handshake.
     pub(super) fn count_broken_off(&mut self, secure: &Secure, ended: Ended, end_of_input: bool) {
-        if secure.is_shaking_hands() {
+        if secure.is_handshaking() {
             let closed_here = ended == Ended::Closed && !end_of_input;
             let why = if closed_here { Failure::Timeout } else { Failure::Gone };
             self.failed[why as usize] += 1;
@@ -53,17 +53,17 @@ impl Handshakes {
     }
 }
 
-/// Memory that all connections of a reactor use in turn.
+/// Buffers that all connections of a reactor share.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     pub(super) plain: Vec<u8>,
     out: Outgoing,
-    /// A record's plaintext, where it comes in several runs.
+    /// The plaintext of a record that comes in several runs.
     gathered: Vec<u8>,
 }
 
 impl Scratch {
-    /// Forgets what was left behind: it may be another connection's, whose socket was gone.
+    /// Clears the buffers: they may contain data of another connection whose socket failed.
     pub(super) fn begin(&mut self) {
         self.plain.clear();
         self.out.clear();
@@ -71,8 +71,7 @@ impl Scratch {
 }
 
 impl Secure {
-    /// TLS of a connection from which nothing has come yet. A peer that begins without TLS, as HTTP does, is answered
-    /// with `refusal` as it is.
+    /// TLS of a new connection. A peer that begins with plain HTTP gets `refusal` as answer, unencrypted.
     ///
     /// # Errors
     /// If the configuration cannot be used.
@@ -85,20 +84,20 @@ impl Secure {
             failed: None,
             begun: false,
             ended: false,
-            said_goodbye: false,
+            sent_close_notify: false,
         }))
     }
 
-    pub(super) fn is_shaking_hands(&self) -> bool {
+    pub(super) fn is_handshaking(&self) -> bool {
         !self.channel.is_established() && self.failed.is_none()
     }
 
-    /// Whether the peer has said that it sends nothing more.
+    /// Whether the peer has sent close_notify.
     pub(super) fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// Whether TLS cannot go on.
+    /// Whether TLS has failed.
     pub(super) fn has_failed(&self) -> bool {
         self.failed.is_some()
     }
@@ -112,7 +111,7 @@ impl Secure {
         self.pending.len() - self.gone
     }
 
-    /// Memory that it holds for what is not complete: encrypted output, records that have not come to their end.
+    /// Memory of pending encrypted output and of incomplete records, in bytes.
     pub(super) fn held_bytes(&self) -> usize {
         self.pending.capacity() + self.channel.kept_bytes()
     }
@@ -121,7 +120,7 @@ impl Secure {
         self.channel.is_established() && self.failed.is_none()
     }
 
-    /// Takes bytes from the network; what has to be sent because of them is left in `scratch`.
+    /// Processes received bytes. `scratch` gets the decrypted input and the bytes to be sent in return.
     pub(super) fn receive(
         &mut self,
         bytes: &mut [u8],
@@ -130,10 +129,10 @@ impl Secure {
         scratch.begin();
         let first = !std::mem::replace(&mut self.begun, true);
         let received = if first && is_proxy_protocol(bytes) {
-            // Neither the proxy nor the client behind it would understand an answer.
+            // Neither the proxy nor its client would understand an answer.
             Err(Failure::ProxyProtocol)
         } else if first && bytes[0].is_ascii_uppercase() {
-            // Records of TLS begin with a small number, requests of HTTP with a letter.
+            // TLS records begin with a small number, HTTP requests with a capital letter.
             scratch.out.push(self.refusal);
             Err(Failure::PlainHttp)
         } else {
@@ -151,12 +150,12 @@ impl Secure {
         }
     }
 
-    /// Writes what is pending. Returns how much the socket took.
+    /// Writes pending output. Returns how many bytes the socket accepted.
     fn flush_pending(&mut self, socket: &mut impl Write) -> io::Result<usize> {
         if self.pending.is_empty() {
             return Ok(0);
         }
-        let taken = take(socket, &self.pending[self.gone..])?;
+        let taken = write_once(socket, &self.pending[self.gone..])?;
         self.gone += taken;
         if self.gone == self.pending.len() {
             (self.pending, self.gone) = (Vec::new(), 0);
@@ -164,10 +163,10 @@ impl Secure {
         Ok(taken)
     }
 
-    /// Writes what `scratch` holds, and keeps what the socket does not take. Returns how much it took.
+    /// Writes the output in `scratch` and keeps what the socket does not accept. Returns how many bytes it accepted.
     pub(super) fn write_out(&mut self, socket: &mut impl Write, scratch: &mut Scratch) -> io::Result<usize> {
         let out = scratch.out.as_slice();
-        let taken = if self.pending.is_empty() { take(socket, out) } else { Ok(0) };
+        let taken = if self.pending.is_empty() { write_once(socket, out) } else { Ok(0) };
         if let Ok(taken) = taken {
             self.pending.extend_from_slice(&out[taken..]);
         }
@@ -175,8 +174,8 @@ impl Secure {
         taken
     }
 
-    /// Writes what is pending, then what `outbox` holds. Returns the outcome and the bytes that the socket took.
-    /// What cannot be encrypted (yet, or any more) is dropped.
+    /// Writes pending output, then that of `outbox`. Returns the outcome and how many bytes the socket accepted.
+    /// Output is dropped before the handshake is done and after TLS has failed.
     pub(super) fn flush(
         &mut self,
         outbox: &mut Outbox,
@@ -195,18 +194,17 @@ impl Secure {
         Ok((outcome, written))
     }
 
-    /// Tells the peer that nothing more is sent, unless that has been done or cannot be. Returns how much the socket
-    /// took.
-    pub(super) fn say_goodbye(
+    /// Sends close_notify once, if TLS is established. Returns how many bytes the socket accepted.
+    pub(super) fn send_close_notify(
         &mut self,
         socket: &mut impl Write,
         scratch: &mut Scratch,
     ) -> io::Result<usize> {
-        if !self.may_seal() || std::mem::replace(&mut self.said_goodbye, true) {
+        if !self.may_seal() || std::mem::replace(&mut self.sent_close_notify, true) {
             return Ok(0);
         }
         scratch.begin();
-        self.channel.say_goodbye(&mut scratch.out);
+        self.channel.close_notify(&mut scratch.out);
         self.write_out(socket, scratch)
     }
 }
@@ -216,8 +214,8 @@ fn is_proxy_protocol(bytes: &[u8]) -> bool {
     bytes.starts_with(b"PROXY ") || bytes.starts_with(b"\r\n\r\n\0")
 }
 
-/// Writes once; a full socket takes nothing.
-fn take(socket: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
+/// Writes once. Returns 0 if the socket is full.
+fn write_once(socket: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
     if bytes.is_empty() {
         return Ok(0);
     }
@@ -231,12 +229,12 @@ fn take(socket: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
-/// A socket that takes plaintext: record by record, as long as the one below takes them whole.
+/// Encrypts what is written and passes it to the socket, record by record, as long as the socket accepts whole records.
 struct Sealed<'a, W> {
     secure: &'a mut Secure,
     socket: &'a mut W,
     scratch: &'a mut Scratch,
-    /// Encrypted bytes that the socket took.
+    /// Encrypted bytes that the socket accepted.
     written: usize,
 }
 
@@ -263,7 +261,7 @@ impl<W: Write> Write for Sealed<'_, W> {
             self.written += self.secure.write_out(self.socket, self.scratch)?;
             consumed += length;
         }
-        // Only a socket that was full from the start takes nothing.
+        // Nothing is consumed only if the socket was full from the start.
         if consumed == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(consumed) }
     }
 
@@ -272,15 +270,15 @@ impl<W: Write> Write for Sealed<'_, W> {
     }
 }
 
-/// Plaintext that is not sealed yet.
+/// Plaintext that is not encrypted yet.
 struct Rest<'a, 'b> {
     slices: &'a [IoSlice<'b>],
-    /// How much of the first slice is done.
+    /// How much of the first slice is encrypted.
     offset: usize,
 }
 
 impl<'a> Rest<'a, '_> {
-    /// The next record's plaintext: where it lies, if that is in one run, or else copied together.
+    /// The plaintext of the next record: in place if it is one run, else copied into `gathered`.
     fn next_record<'c>(&mut self, gathered: &'c mut Vec<u8>) -> &'c [u8]
     where
         'a: 'c,

@@ -1,4 +1,4 @@
-//! Writing, and the steps of closing.
+//! Writes to the sockets, and closes connections step by step.
 
 use std::time::Duration;
 
@@ -8,20 +8,20 @@ use super::super::slab::Key;
 use super::Io;
 use super::connection::{Connection, Socket, ended_by};
 
-/// How long the end of a peer is waited for that has all that was sent.
+/// How long to wait for the end of a peer that has received all output.
 const BRIEFLY: Duration = Duration::from_secs(1);
 
 impl<T: Socket, S> Io<T, S> {
-    /// Sends what a visit left, and takes the next step of closing.
+    /// Sends the output of a visit and takes the next step of closing.
     ///
-    /// Output that is blocked is left alone: when the socket takes it again the poller says so, and only who hears
-    /// that may tell the service. If it were sent here, that event would find nothing left to do, and a service
-    /// that waits for [`Service::drained`] would wait for ever.
+    /// Blocked output is not touched: it is sent when the poller reports that the socket is writable. If it were sent here,
+    /// that event would find nothing to do, and a service that waits for
+    /// [`Service::drained`](super::super::service::Service::drained) would wait for ever.
     pub(super) fn settle(&mut self, key: Key) {
         self.send_and_close(key, false);
     }
 
-    /// The same when the poller has said that the socket takes output.
+    /// The same after the poller has reported that the socket is writable.
     pub(super) fn settle_writable(&mut self, key: Key) {
         self.send_and_close(key, true);
     }
@@ -85,12 +85,12 @@ impl<T: Socket, S> Io<T, S> {
         }
     }
 
-    /// All output is sent: the next step of a connection that is being closed.
+    /// Takes the next step of closing, after all output was sent.
     fn close_further(&mut self, key: Key) {
         let Some(connection) = self.slab.get_mut(key) else { return };
         let Phase::Flushing(how) = connection.core.phase else { return };
         if let Some(secure) = &mut connection.secure {
-            match secure.say_goodbye(&mut connection.socket, &mut self.scratch) {
+            match secure.send_close_notify(&mut connection.socket, &mut self.scratch) {
                 Ok(written) => self.counters.bytes_out += written as u64,
                 Err(error) => return self.kill(key, ended_by(&error)),
             }
@@ -111,7 +111,7 @@ impl<T: Socket, S> Io<T, S> {
         connection.core.deadline = self.now.after(within);
     }
 
-    /// Something waits for the socket that is in no outbox: the end of a record.
+    /// Output that is in no outbox waits for the socket: the rest of a record.
     pub(super) fn block(&mut self, key: Key) {
         let Some(connection) = self.slab.get_mut(key) else { return };
         let core = &mut connection.core;

@@ -1,16 +1,16 @@
-//! Reading from connections with TLS: what encrypted input means for the service.
+//! Reads from connections with TLS: decrypts input and passes it to the service.
 
 use super::super::service::{Close, Phase, Service};
 use super::super::slab::Key;
 use super::Io;
 use super::connection::{Socket, ended_by};
 
-/// Plaintext up to this size keeps its memory for the next connection.
+/// A plaintext buffer of up to this size is kept for the next connection.
 const PLAIN_KEPT_BYTES: usize = 256 * 1024;
 
 impl<T: Socket, S> Io<T, S> {
-    /// Takes encrypted bytes of a connection, and offers to the service what they say. Returns whether there is
-    /// something to do before more is read.
+    /// Decrypts the input of a connection and passes it to the service. Returns whether there is work to do before more is
+    /// read.
     pub(super) fn unseal(
         &mut self,
         key: Key,
@@ -20,11 +20,11 @@ impl<T: Socket, S> Io<T, S> {
         let Self { slab, scratch, counters, .. } = self;
         let Some(connection) = slab.get_mut(key) else { return true };
         let Some(secure) = &mut connection.secure else { return true };
-        let was_shaking_hands = secure.is_shaking_hands();
+        let was_handshaking = secure.is_handshaking();
         let received = secure.receive(bytes, scratch);
         match received {
             Ok(Some(how)) => counters.handshakes.done[how as usize] += 1,
-            Err(failure) if was_shaking_hands => {
+            Err(failure) if was_handshaking => {
                 counters.handshakes.failed[failure as usize] += 1;
                 counters.handshakes.complaint = secure.complaint().or(counters.handshakes.complaint);
             }
@@ -75,7 +75,7 @@ impl<T: Socket, S> Io<T, S> {
         }
     }
 
-    /// Nothing more can be understood of the peer, nor be said to it but what is pending.
+    /// TLS has failed: closes the connection after its pending output was sent.
     fn break_off(&mut self, key: Key) {
         let Some(connection) = self.slab.get_mut(key) else { return };
         if connection.core.phase == Phase::Open {

@@ -61,7 +61,7 @@ impl<C: Channel> Pair<C> {
         Ok(said)
     }
 
-    fn shake_hands(&mut self, sizes: &[usize]) -> Result<(), Failure> {
+    fn handshake(&mut self, sizes: &[usize]) -> Result<(), Failure> {
         for _ in 0..4 {
             self.feed_channel(sizes)?;
             self.feed_client().unwrap();
@@ -84,7 +84,7 @@ fn converse<C: Channel>(
     answer: &[u8],
 ) -> (Vec<u8>, Vec<u8>, Vec<Established>, bool) {
     let mut pair = Pair::new(client, channel);
-    pair.shake_hands(sizes).unwrap();
+    pair.handshake(sizes).unwrap();
     for part in question.chunks(20_000) {
         pair.client.writer().write_all(part).unwrap();
         pair.feed_channel(sizes).unwrap();
@@ -97,7 +97,7 @@ fn converse<C: Channel>(
     pair.client.send_close_notify();
     pair.feed_channel(sizes).unwrap();
     let ended = pair.received.iter().filter(|received| received.ended).count() == 1;
-    pair.channel.say_goodbye(&mut pair.out);
+    pair.channel.close_notify(&mut pair.out);
     pair.feed_client().unwrap();
     let mut rest = Vec::new();
     pair.client.reader().read_to_end(&mut rest).expect("an orderly end");
@@ -133,7 +133,7 @@ fn a_second_connection_is_resumed_by_a_ticket() {
 #[test]
 fn nothing_is_kept_for_an_idle_connection() {
     let mut pair = Pair::new(connect(&client(VERSIONS[1])), RustlsChannel::new(server(false)).unwrap());
-    pair.shake_hands(&[10]).unwrap();
+    pair.handshake(&[10]).unwrap();
     assert_eq!(pair.channel.kept.capacity(), 0);
     pair.client.writer().write_all(b"half of it").unwrap();
     let mut bytes = Vec::new();
@@ -151,7 +151,7 @@ fn nothing_is_kept_for_an_idle_connection() {
 #[test]
 fn keys_are_renewed_on_request_even_in_the_middle_of_something() {
     let mut pair = Pair::new(connect(&client(VERSIONS[1])), RustlsChannel::new(server(false)).unwrap());
-    pair.shake_hands(&[100]).unwrap();
+    pair.handshake(&[100]).unwrap();
     for size in [1, 3, 1000] {
         pair.client.refresh_traffic_keys().unwrap();
         pair.client.writer().write_all(b"after").unwrap();
@@ -199,7 +199,7 @@ fn failures_are_told_apart_and_the_peer_is_told() {
     assert_eq!(channel.receive(&mut [0x16], &mut plain, &mut out), Err(Failure::Internal));
     assert_eq!(channel.seal(b"x", &mut out), Err(Failure::Internal));
     out.clear();
-    channel.say_goodbye(&mut out);
+    channel.close_notify(&mut out);
     assert!(out.is_empty());
 }
 

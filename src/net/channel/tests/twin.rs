@@ -70,7 +70,7 @@ impl Channel for Buffered {
         Ok(())
     }
 
-    fn say_goodbye(&mut self, out: &mut Outgoing) {
+    fn close_notify(&mut self, out: &mut Outgoing) {
         self.connection.send_close_notify();
         self.flush(out);
     }

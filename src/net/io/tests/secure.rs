@@ -86,7 +86,7 @@ impl Bench {
         for key in keys {
             self.io.readable(key, false, &mut self.buffer, &mut self.service);
         }
-        self.io.shake_hands(budget, &mut self.buffer, &mut self.service);
+        self.io.process_handshakes(budget, &mut self.buffer, &mut self.service);
         self.io.reap(&mut self.service);
     }
 
