@@ -92,9 +92,9 @@ pub(super) fn report_findings(Published { report, .. }: &Published) {
 
 /// Says that a server went back to what is older than what was held: it was behind, or put something back.
 pub(super) fn warn_of_older(report: &Report) {
-    let older = || report.forgotten_updated_at.iter().filter(|forgotten| forgotten.is_older);
+    let older = || report.not_newer.iter().filter(|item| item.is_older);
     let Some(first) = older().next() else { return };
-    let environments: HashSet<&str> = older().map(|forgotten| &*forgotten.environment).collect();
+    let environments: HashSet<&str> = older().map(|item| &*item.environment).collect();
     tracing::warn!(
         environment = &*first.environment,
         key = &*first.key,
@@ -108,7 +108,7 @@ pub(super) fn warn_of_older(report: &Report) {
 /// What a publish changed, by name; nothing of the first data, which is all new.
 pub(super) fn names_of(before: &Snapshot, published: &Published) -> Option<String> {
     let change = published.change.as_ref().filter(|_| before.loaded())?;
-    let names = ChangedNames::of(before, change).to_string();
+    let names = ChangedNames::of(change).to_string();
     (!names.is_empty()).then_some(names)
 }
 

@@ -120,15 +120,15 @@ impl Ingest {
             self.count(&change.snapshot);
             self.announce(&change, Instant::now(), None);
         }
-        let held_on = self.writer.hold_on(now_ms, self.following.asked());
-        if held_on.new > 0 {
+        let awaiting = self.writer.await_full_sync(now_ms, self.following.asked());
+        if awaiting.new > 0 {
             tracing::info!(
-                due = held_on.new,
+                due = awaiting.new,
                 "the grace of revoked secrets or environments is due; they stay in service until a full sync, which is \
                  asked for now, confirms that they are gone"
             );
         }
-        held_on.all > 0
+        awaiting.all > 0
     }
 
     /// Frees snapshots that no reactor uses any more.
@@ -281,15 +281,15 @@ impl Ingest {
             );
             warn_of_harm(dataset);
         }
-        for forgotten in report.forgotten_updated_at.iter().take(LOGGED_MAX) {
+        for item in report.not_newer.iter().take(LOGGED_MAX) {
             tracing::warn!(
-                environment = &*forgotten.environment,
-                key = &*forgotten.key,
+                environment = &*item.environment,
+                key = &*item.key,
                 "the content changed but `updatedAt` is not newer: SDKs of this agent are told a newer one, so that all of \
                  them take the change; raise it in the data, since FeatBit's server and other agents do not"
             );
         }
-        let more = report.forgotten_updated_at.len().saturating_sub(LOGGED_MAX);
+        let more = report.not_newer.len().saturating_sub(LOGGED_MAX);
         if more > 0 {
             tracing::warn!("{more} more items changed without a newer `updatedAt`");
         }

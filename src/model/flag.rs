@@ -2,6 +2,7 @@
 
 use super::environment_id::EnvironmentId;
 use super::segment::Condition;
+use super::stamp::Stamp;
 
 /// A feature flag, borrowed from the text of its dataset.
 #[derive(Clone, Debug)]
@@ -39,6 +40,13 @@ pub struct FlagDef<'a> {
     pub fallthrough: Rollout<'a>,
     /// Whether every individually targeted or rule-matched user counts in experiments.
     pub expt_include_all_targets: bool,
+}
+
+impl<'a> FlagDef<'a> {
+    /// What it is merged by.
+    pub fn stamp(&self) -> Stamp<'a> {
+        Stamp::of(self.updated_at_ms, self.raw)
+    }
 }
 
 /// One value a flag can take.

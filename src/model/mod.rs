@@ -10,5 +10,6 @@ pub mod flag;
 pub mod parse;
 pub mod secret;
 pub mod segment;
+pub mod stamp;
 pub mod timestamp;
 pub mod user;

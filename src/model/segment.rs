@@ -1,6 +1,7 @@
 //! A segment of users, and the conditions that segments and targeting rules share.
 
 use super::environment_id::EnvironmentId;
+use super::stamp::Stamp;
 
 /// A segment, borrowed from the text of its dataset.
 #[derive(Clone, Debug)]
@@ -26,6 +27,13 @@ pub struct SegmentDef<'a> {
     pub excluded: Vec<&'a str>,
     /// One of them must hold for a user who is neither included nor excluded.
     pub rules: Vec<SegmentRule<'a>>,
+}
+
+impl<'a> SegmentDef<'a> {
+    /// What it is merged by.
+    pub fn stamp(&self) -> Stamp<'a> {
+        Stamp::of(self.updated_at_ms, self.raw)
+    }
 }
 
 /// A rule of a segment: all conditions must hold; none means it always matches.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::environment::EnvironmentSlot;
+use super::item::{Either, ItemKind, SegmentData, StoredItem};
 use super::snapshot::Snapshot;
 use crate::model::dataset::Finding;
 
@@ -17,11 +18,86 @@ pub struct Change {
     /// Whether a secret came, went or changed its meaning; also when the first data makes unknown secrets
     /// certain.
     pub secrets_changed: bool,
+    /// The flags and segments that came, changed or went, by slot and kind, removals last: what a journal of patches has to write. Those of
+    /// an environment that went out of service as a whole are not listed.
+    pub items: Vec<ChangedItem>,
+}
+
+impl Change {
+    /// The changes of the flags of one environment, then those of its segments.
+    pub fn items_of(&self, slot: EnvironmentSlot) -> impl Iterator<Item = &ItemChange> {
+        let first = self.items.partition_point(|item| item.slot < slot);
+        let items = self.items.get(first..).unwrap_or_default();
+        items.iter().take_while(move |item| item.slot == slot).map(|item| &item.change)
+    }
+}
+
+/// What happened to one flag or segment.
+#[derive(Clone, Debug)]
+pub struct ChangedItem {
+    /// Its environment.
+    pub slot: EnvironmentSlot,
+    /// What happened.
+    pub change: ItemChange,
+}
+
+/// What happened to a flag or segment, as far as the source's own words are concerned. What SDKs are told beside that (an item
+/// whose version was raised to tell a removal) is no change of it.
+#[derive(Clone, Debug)]
+pub enum ItemChange {
+    /// It was not there before.
+    Added(StoredItem),
+    /// It has new content.
+    Changed(StoredItem),
+    /// It says the same in other words, which count from now on. SDKs are not told.
+    Reworded(StoredItem),
+    /// It is gone.
+    Removed(RemovedItem),
+}
+
+impl ItemChange {
+    /// Whether it is about a flag or a segment.
+    pub fn kind(&self) -> ItemKind {
+        match self {
+            Self::Added(item) | Self::Changed(item) | Self::Reworded(item) => item.kind(),
+            Self::Removed(removed) => removed.kind,
+        }
+    }
+
+    pub(super) fn is_removal(&self) -> bool {
+        matches!(self, Self::Removed(_))
+    }
+
+    /// The segment of which another state counts, or none any more.
+    pub(super) fn segment(&self) -> Option<&SegmentData> {
+        let item = match self {
+            Self::Added(item) | Self::Changed(item) => item,
+            Self::Removed(removed) => removed.item.as_ref()?,
+            Self::Reworded(_) => return None,
+        };
+        match &item.0 {
+            Either::Segment(segment) => Some(segment),
+            Either::Flag(_) => None,
+        }
+    }
+}
+
+/// A flag or segment that is gone.
+#[derive(Clone, Debug)]
+pub struct RemovedItem {
+    /// Flag or segment.
+    pub kind: ItemKind,
+    /// Its id.
+    pub id: Arc<str>,
+    /// `updatedAt` of the removal's stamp, in Unix milliseconds.
+    pub updated_at_ms: i64,
+    /// What was in service; `None` if it was not.
+    pub item: Option<StoredItem>,
 }
 
 /// An item whose content changed without a newer `updatedAt`, which several SDKs ignore.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Forgotten {
+pub struct NotNewer {
     /// The environment's label.
     pub environment: Arc<str>,
     /// The flag's key, or the segment's id.
@@ -43,7 +119,7 @@ pub struct Ending {
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// What was changed without a newer `updatedAt`.
-    pub forgotten_updated_at: Vec<Forgotten>,
+    pub not_newer: Vec<NotNewer>,
     /// What evaluation cannot use; each path begins with the environment's label and the flag's key.
     pub findings: Vec<Finding>,
     /// Secrets that have left the data just now.

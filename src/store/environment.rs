@@ -22,66 +22,79 @@ use crate::protocol::to_sdk::server_full_len;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EnvironmentSlot(pub u32);
 
-/// A secret as the dataset lists it.
+/// A secret as the dataset lists it. Never to be logged.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct ListedSecret {
+pub struct ListedSecret {
+    /// Which SDKs it is for.
     pub kind: SecretKind,
+    /// The project's key, as shown in the agent's status.
     pub project_key: Box<str>,
+    /// The environment's key, as shown in the agent's status.
     pub env_key: Box<str>,
+    /// The secret itself.
     pub value: Secret,
 }
 
 /// When something changed for one kind of SDK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct SdkChanges {
     /// The publish at which anything changed.
     pub changed: u64,
     /// The publish at which something was last removed, which no patch can tell.
     pub removed: u64,
     /// The version that was told with that: who asks for what is newer than less gets everything. `i64::MIN` for none.
-    pub removed_ms: i64,
+    pub removed_version_ms: i64,
 }
 
-impl Told {
-    pub const NONE: Self = Self { changed: 0, removed: 0, removed_ms: i64::MIN };
+impl SdkChanges {
+    pub const NONE: Self = Self { changed: 0, removed: 0, removed_version_ms: i64::MIN };
 
     /// Something was removed at `sequence`, and told with this version.
     pub fn removed(&mut self, sequence: u64, version_ms: i64) {
         self.removed = sequence;
-        self.removed_ms = version_ms;
+        self.removed_version_ms = version_ms;
     }
 
     /// Whether a request for what is newer than `timestamp_ms` gets everything.
     pub fn needs_full(&self, timestamp_ms: i64) -> bool {
-        timestamp_ms == 0 || timestamp_ms > 0 && timestamp_ms < self.removed_ms
+        timestamp_ms == 0 || timestamp_ms > 0 && timestamp_ms < self.removed_version_ms
     }
 }
 
 /// When something changed for agents that follow this one. They merge by `updatedAt` as the source gave it, so some
 /// changes only a full sync can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Passed {
+pub(super) struct RelayChanges {
     /// The publish at which anything changed.
     pub changed: u64,
     /// The publish at which something was last removed or went back.
     pub removed: u64,
     /// The highest `updatedAt` that ever was in service, in Unix milliseconds; `i64::MIN` for none.
-    pub highest_ms: i64,
+    pub highest_updated_at_ms: i64,
     /// Who asks for what is newer than this or less may lack something that is older, or hold something
     /// that is gone: needs a full sync. `i64::MIN` for none.
     pub watermark_ms: i64,
 }
 
-impl Passed {
-    pub const NONE: Self = Self { changed: 0, removed: 0, highest_ms: i64::MIN, watermark_ms: i64::MIN };
+impl RelayChanges {
+    pub const NONE: Self =
+        Self { changed: 0, removed: 0, highest_updated_at_ms: i64::MIN, watermark_ms: i64::MIN };
 
     /// After a change at `sequence` that removed something or took it back, or brought something that is not
     /// newer than all that was in service; `newest_ms` is the newest `updatedAt` there is now.
     pub fn after(self, sequence: u64, removed: bool, late: bool, newest_ms: i64) -> Self {
-        let watermark_ms =
-            if removed || late { self.highest_ms.max(self.watermark_ms) } else { self.watermark_ms };
+        let watermark_ms = if removed || late {
+            self.highest_updated_at_ms.max(self.watermark_ms)
+        } else {
+            self.watermark_ms
+        };
         let removed = if removed { sequence } else { self.removed };
-        Self { changed: sequence, removed, highest_ms: self.highest_ms.max(newest_ms), watermark_ms }
+        Self {
+            changed: sequence,
+            removed,
+            highest_updated_at_ms: self.highest_updated_at_ms.max(newest_ms),
+            watermark_ms,
+        }
     }
 }
 
@@ -94,13 +107,13 @@ pub struct Environment {
     pub(super) secrets: Arc<[ListedSecret]>,
     pub(super) flags: Table<FlagData>,
     pub(super) segments: Table<SegmentData>,
-    pub(super) server: Told,
-    pub(super) client: Told,
-    pub(super) passed: Passed,
+    pub(super) server: SdkChanges,
+    pub(super) client: SdkChanges,
+    pub(super) for_relays: RelayChanges,
     /// The highest version that any SDK was told, in Unix milliseconds; `i64::MIN` for none.
-    pub(super) told_ms: i64,
+    pub(super) highest_version_ms: i64,
     /// The highest version above that which an SDK has asked with; shared by all generations of the environment.
-    pub(super) asked_ms: Arc<AtomicI64>,
+    pub(super) asked_version_ms: Arc<AtomicI64>,
     pub(super) ring: Ring,
     pub(super) cache: Cache,
 }
@@ -131,14 +144,23 @@ impl Environment {
             secrets: Arc::from([]),
             flags: Table::empty(),
             segments: Table::empty(),
-            server: Told::NONE,
-            client: Told::NONE,
-            passed: Passed::NONE,
-            told_ms: i64::MIN,
-            asked_ms: Arc::new(AtomicI64::new(i64::MIN)),
+            server: SdkChanges::NONE,
+            client: SdkChanges::NONE,
+            for_relays: RelayChanges::NONE,
+            highest_version_ms: i64::MIN,
+            asked_version_ms: Arc::new(AtomicI64::new(i64::MIN)),
             ring: Ring::default(),
             cache: Cache::default(),
         }
+    }
+
+    /// Sets the secrets that the dataset lists, and the label, which the first of them gives.
+    pub(super) fn set_secrets(&mut self, secrets: &[ListedSecret]) {
+        self.label = Arc::from(match secrets.first() {
+            Some(first) => format!("{}:{}", first.project_key, first.env_key),
+            None => self.id.to_string(),
+        });
+        self.secrets = Arc::from(secrets);
     }
 
     /// Its place in every snapshot.
@@ -175,19 +197,19 @@ impl Environment {
     /// it, or this one before a restart), the next change is told above it, unless it lies in the future: it is then
     /// nobody's version.
     pub fn note_asked(&self, timestamp_ms: i64, wall_ms: impl FnOnce() -> i64) {
-        if timestamp_ms > self.told_ms && timestamp_ms <= wall_ms() {
-            self.asked_ms.fetch_max(timestamp_ms, Ordering::Relaxed);
+        if timestamp_ms > self.highest_version_ms && timestamp_ms <= wall_ms() {
+            self.asked_version_ms.fetch_max(timestamp_ms, Ordering::Relaxed);
         }
     }
 
     /// What the next change has to be told above; `i64::MIN` if nothing was told yet.
-    pub(super) fn told_or_asked_ms(&self) -> i64 {
-        self.told_ms.max(self.asked_ms.load(Ordering::Relaxed))
+    pub(super) fn version_floor_ms(&self) -> i64 {
+        self.highest_version_ms.max(self.asked_version_ms.load(Ordering::Relaxed))
     }
 
     /// The highest `updatedAt` that ever was in service, in Unix milliseconds.
     pub fn highest_updated_at_ms(&self) -> Option<i64> {
-        Some(self.passed.highest_ms).filter(|ms| *ms != i64::MIN)
+        Some(self.for_relays.highest_updated_at_ms).filter(|ms| *ms != i64::MIN)
     }
 
     /// The highest `updatedAt` among the items it has now, in Unix milliseconds.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::same::says_the_same;
 use crate::eval::{Flag, Segment};
+use crate::model::stamp::Stamp;
 
 /// What flags and segments have in common: their own JSON, and what it is known by.
 #[derive(Debug)]
@@ -23,6 +24,11 @@ impl Text {
     /// the times decide.
     pub fn says(&self, raw: &str, updated_at_ms: i64) -> bool {
         *self.raw == *raw || updated_at_ms == self.updated_at_ms && says_the_same(&self.raw, raw)
+    }
+
+    /// What it is merged by.
+    pub fn stamp(&self) -> Stamp<'_> {
+        Stamp::of(self.updated_at_ms, &self.raw)
     }
 }
 
@@ -71,6 +77,73 @@ pub(super) struct SegmentData {
     /// Its place in the table of segments that evaluation reads, the same for every copy of its id.
     pub slot: u32,
     pub segment: Arc<Segment>,
+}
+
+/// A flag or a segment in service, shared with the snapshots that hold it.
+#[derive(Clone)]
+pub struct StoredItem(pub(super) Either);
+
+/// What a [`StoredItem`] is.
+#[derive(Clone)]
+pub(super) enum Either {
+    Flag(Arc<FlagData>),
+    Segment(Arc<SegmentData>),
+}
+
+/// Which of the two lists of an environment an item is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ItemKind {
+    /// A feature flag.
+    Flag,
+    /// A segment.
+    Segment,
+}
+
+impl StoredItem {
+    fn text(&self) -> &Text {
+        match &self.0 {
+            Either::Flag(flag) => &flag.text,
+            Either::Segment(segment) => &segment.text,
+        }
+    }
+
+    /// Whether it is a flag or a segment.
+    pub fn kind(&self) -> ItemKind {
+        match &self.0 {
+            Either::Flag(_) => ItemKind::Flag,
+            Either::Segment(_) => ItemKind::Segment,
+        }
+    }
+
+    /// Its id, unique among those of its kind in its environment.
+    pub fn id(&self) -> &Arc<str> {
+        &self.text().id
+    }
+
+    /// What people call it: a flag's key, a segment's id.
+    pub fn name(&self) -> &str {
+        match &self.0 {
+            Either::Flag(flag) => flag.flag.key(),
+            Either::Segment(segment) => &segment.text.id,
+        }
+    }
+
+    /// Its JSON as the source gave it, word for word.
+    pub fn words(&self) -> &str {
+        &self.text().raw
+    }
+
+    /// What it is merged by.
+    pub fn stamp(&self) -> Stamp<'_> {
+        self.text().stamp()
+    }
+}
+
+/// Says which item it is; its content does not belong into logs.
+impl std::fmt::Debug for StoredItem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StoredItem({:?} {}, {} ms)", self.kind(), self.id(), self.text().updated_at_ms)
+    }
 }
 
 /// What a table needs to know of its items.

@@ -9,18 +9,18 @@
 //! |---|---|
 //! | `snapshot`, `environment` | what reactors read; secrets; backup |
 //! | `server_sdk`, `client_sdk` | what an SDK gets: answers, pushes, polls |
-//! | `relay` | what relays get that follow this agent |
-//! | `change`, `names` | what a publish changed, for those who are told of it; the names for the log |
-//! | `changed_item`, `ring` | an item that changed, on its way out; the last changes, encoded |
+//! | `relay` | what agents get that follow this one |
+//! | `outgoing_item`, `ring` | an item on its way out; the last changes, encoded |
 //! | `table`, `item`, `served`, `same` | items in chunks that generations of snapshots share; the text that SDKs get of one |
-//! | `writer/` | the one writer: `draft` makes the next snapshot; `merge` (what new data makes of a table), `edit` (what that means for SDKs), `version` (the versions that SDKs are told), `grace`, `resolution` (segments that environments share), `duplicate_keys` |
+//! | `change`, `names` | what a publish changed, for those who are told of it; the names for the log |
+//! | `writer/` | the one writer. `draft`: the next snapshot in the making; `merge`: what new data makes of a table; `definition`: in what flags and segments differ; `edit`: what a change means for SDKs; `version`: the versions that they are told; `grace`, `tombstones`, `records`: what it remembers of secrets, removals and environments; `resolution`: segments that environments share; `duplicate_keys` |
 
 mod change;
-mod changed_item;
 mod client_sdk;
 mod environment;
 mod item;
 mod names;
+mod outgoing_item;
 mod relay;
 mod ring;
 mod same;
@@ -32,11 +32,12 @@ mod table;
 mod tests;
 mod writer;
 
-pub use change::{Change, Ending, Forgotten, Published, Report};
+pub use change::{Change, ChangedItem, Ending, ItemChange, NotNewer, Published, RemovedItem, Report};
 pub use client_sdk::SyncOutcome;
-pub use environment::{Environment, EnvironmentSlot};
+pub use environment::{Environment, EnvironmentSlot, ListedSecret};
+pub use item::{ItemKind, StoredItem};
 pub use names::ChangedNames;
 pub use relay::{NeedsFull, Scope};
 pub use server_sdk::{PatchForm, Poll, SyncKind};
 pub use snapshot::{SecretEntry, Snapshot};
-pub use writer::{HeldOn, Moment, Writer, WriterOptions};
+pub use writer::{AwaitingSync, Moment, Removal, Writer, WriterOptions};

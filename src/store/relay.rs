@@ -4,13 +4,14 @@
 //! Must not know connections. A push is word for word what server SDKs get, so it is shared with them; what a patch
 //! cannot tell (a removal, a change of secrets or environments) is told by a whole dataset, an `rp_full`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use md5::{Digest, Md5};
 
-use super::changed_item::{Words, frames};
 use super::environment::Environment;
 use super::item::Item;
+use super::outgoing_item::{TextKind, frames};
 use super::ring::Push;
 use super::snapshot::Snapshot;
 use super::table::Table;
@@ -103,11 +104,13 @@ impl Snapshot {
             return Err(NeedsFull);
         }
         let mut text = to_relay::PATCH_START.as_bytes().to_vec();
+        let held: HashMap<_, _> = holds.environments.iter().copied().collect();
         let mut count = 0;
         for environment in self.relayed(scope) {
-            let of = holds.environments.iter().find(|(id, _)| *id == environment.id());
-            let after_ms = of.ok_or(NeedsFull)?.1;
-            if environment.passed.watermark_ms != i64::MIN && after_ms <= environment.passed.watermark_ms {
+            let after_ms = *held.get(&environment.id()).ok_or(NeedsFull)?;
+            if environment.for_relays.watermark_ms != i64::MIN
+                && after_ms <= environment.for_relays.watermark_ms
+            {
                 return Err(NeedsFull);
             }
             if count > 0 {
@@ -141,8 +144,9 @@ impl Snapshot {
         if self.membership > from_sequence {
             return Err(NeedsFull);
         }
-        let changed = || self.relayed(scope).filter(|environment| environment.passed.changed > from_sequence);
-        if changed().any(|environment| environment.passed.removed > from_sequence) {
+        let changed =
+            || self.relayed(scope).filter(|environment| environment.for_relays.changed > from_sequence);
+        if changed().any(|environment| environment.for_relays.removed > from_sequence) {
             return Err(NeedsFull);
         }
         for environment in changed() {
@@ -169,7 +173,7 @@ impl Environment {
         let mut changed = self.changed_since(from_sequence, |_| true);
         if !changed.is_empty() {
             changed.sort_by_key(|item| item.updated_at_ms());
-            out.push(Payload::private(frames(&changed, Words::Own)));
+            out.push(Payload::private(frames(&changed, TextKind::Own)));
         }
     }
 

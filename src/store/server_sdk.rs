@@ -5,9 +5,9 @@
 use std::io::{IoSlice, Write};
 use std::sync::Arc;
 
-use super::changed_item::{ChangedItem, Words, frames};
 use super::environment::{Environment, SyncPatch};
 use super::item::Item;
+use super::outgoing_item::{OutgoingItem, TextKind, frames};
 use super::ring::Push;
 use super::table::{Entry, Table};
 use crate::payload::{Parts, Payload};
@@ -84,7 +84,7 @@ impl Environment {
         let frames = match form {
             PatchForm::Batch => self.patch(timestamp_ms, true),
             PatchForm::OnePerItem => match self.few_newer_than(timestamp_ms) {
-                Some(newer) => frames(&newer, Words::Served),
+                Some(newer) => frames(&newer, TextKind::Served),
                 None => return self.push_full(out),
             },
         };
@@ -96,7 +96,7 @@ impl Environment {
 
     /// What is newer than `timestamp_ms`, ascending; `None` if that is too much for one-item patches, or two items share
     /// a version, as they may in the first data.
-    fn few_newer_than(&self, timestamp_ms: i64) -> Option<Vec<ChangedItem<'_>>> {
+    fn few_newer_than(&self, timestamp_ms: i64) -> Option<Vec<OutgoingItem<'_>>> {
         let mut newer: Vec<_> = self.newer_than(timestamp_ms).take(PATCHES_MAX + 1).collect();
         newer.sort_by_key(|item| item.version_ms());
         let shared = newer.windows(2).any(|pair| pair[0].version_ms() == pair[1].version_ms());
@@ -149,7 +149,7 @@ impl Environment {
             return self.push_full(out);
         }
         changed.sort_by_key(|item| item.version_ms());
-        out.push(Payload::private(frames(&changed, Words::Served)));
+        out.push(Payload::private(frames(&changed, TextKind::Served)));
         SyncKind::Patch
     }
 
@@ -157,14 +157,14 @@ impl Environment {
     pub(super) fn changed_since(
         &self,
         from_sequence: u64,
-        wanted: impl Fn(ChangedItem<'_>) -> bool,
-    ) -> Vec<ChangedItem<'_>> {
+        wanted: impl Fn(OutgoingItem<'_>) -> bool,
+    ) -> Vec<OutgoingItem<'_>> {
         fn of<T: Item>(table: &Table<T>, from_sequence: u64) -> impl Iterator<Item = &Entry<T>> {
             let chunks = table.chunks().iter().filter(move |chunk| chunk.newest.sequence > from_sequence);
             chunks.flat_map(|chunk| chunk.entries()).filter(move |entry| entry.sequence > from_sequence)
         }
-        let flags = of(&self.flags, from_sequence).map(ChangedItem::Flag);
-        let segments = of(&self.segments, from_sequence).map(ChangedItem::Segment);
+        let flags = of(&self.flags, from_sequence).map(OutgoingItem::Flag);
+        let segments = of(&self.segments, from_sequence).map(OutgoingItem::Segment);
         flags.chain(segments).filter(|item| wanted(*item)).collect()
     }
 
@@ -266,9 +266,9 @@ impl Environment {
     }
 
     /// Flags, then segments, that are newer than `timestamp_ms`, each in the environment's order.
-    fn newer_than(&self, timestamp_ms: i64) -> impl Iterator<Item = ChangedItem<'_>> {
-        let flags = newer(&self.flags, timestamp_ms).map(ChangedItem::Flag);
-        flags.chain(newer(&self.segments, timestamp_ms).map(ChangedItem::Segment))
+    fn newer_than(&self, timestamp_ms: i64) -> impl Iterator<Item = OutgoingItem<'_>> {
+        let flags = newer(&self.flags, timestamp_ms).map(OutgoingItem::Flag);
+        flags.chain(newer(&self.segments, timestamp_ms).map(OutgoingItem::Segment))
     }
 
     /// One patch with all that is newer than `timestamp_ms`.
@@ -277,13 +277,13 @@ impl Environment {
         let mut segments = Vec::new();
         for item in self.newer_than(timestamp_ms) {
             let into = match item {
-                ChangedItem::Flag(_) => &mut flags,
-                ChangedItem::Segment(_) => &mut segments,
+                OutgoingItem::Flag(_) => &mut flags,
+                OutgoingItem::Segment(_) => &mut segments,
             };
             if !into.is_empty() {
                 into.push(b',');
             }
-            into.extend_from_slice(item.text(Words::Served).unwrap_or_default().as_bytes());
+            into.extend_from_slice(item.text(TextKind::Served).unwrap_or_default().as_bytes());
         }
         let len = server_patch_len(flags.len() + segments.len());
         let mut out = Vec::with_capacity(len + MAX_HEADER_BYTES);
@@ -314,6 +314,6 @@ pub(super) fn push_of(environment: &Environment, from_sequence: u64) -> Push {
         return Push::Full;
     }
     served.sort_by_key(|item| item.version_ms());
-    let frames = Arc::from(frames(&served, Words::Served));
+    let frames = Arc::from(frames(&served, TextKind::Served));
     Push::Patches { frames, count: served.len(), own_words }
 }

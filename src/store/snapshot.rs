@@ -31,6 +31,11 @@ impl SecretEntry {
         let former = self.former.filter(|former| former.0 == kind).map(|former| former.1);
         if self.kind == kind { Some(self.slot) } else { former }
     }
+
+    /// Whether it opens this environment to any SDKs.
+    pub(super) fn opens(&self, slot: EnvironmentSlot) -> bool {
+        self.slot == slot || self.former.is_some_and(|former| former.1 == slot)
+    }
 }
 
 pub(super) type Secrets = HashMap<Secret, SecretEntry, foldhash::fast::RandomState>;
@@ -48,6 +53,8 @@ pub struct Snapshot {
     pub(super) environments: Box<[Option<Arc<Environment>>]>,
     /// The environments of the dataset, in its order.
     pub(super) order: Arc<[EnvironmentSlot]>,
+    /// The same by their ids.
+    pub(super) listed: Arc<HashMap<EnvironmentId, EnvironmentSlot, foldhash::fast::RandomState>>,
     pub(super) segments: Segments,
 }
 
@@ -63,6 +70,7 @@ impl Snapshot {
             secrets: Arc::default(),
             environments: Box::default(),
             order: Arc::from([]),
+            listed: Arc::default(),
             segments: Segments::default(),
         })
     }
@@ -107,13 +115,39 @@ impl Snapshot {
 
     /// Whether the dataset holds this environment.
     pub fn holds(&self, id: EnvironmentId) -> bool {
-        self.environments().any(|environment| environment.id == id)
+        self.listed.contains_key(&id)
     }
 
     /// The label of an environment that the dataset holds; the id of any other.
     pub fn label_of(&self, id: EnvironmentId) -> String {
-        let found = self.environments().find(|environment| environment.id == id);
+        let found = self.listed.get(&id).and_then(|slot| self.environment(*slot));
         found.map_or_else(|| id.to_string(), |environment| environment.label().to_string())
+    }
+
+    pub(super) fn environment_mut(&mut self, slot: EnvironmentSlot) -> Option<&mut Arc<Environment>> {
+        self.environments.get_mut(slot.0 as usize)?.as_mut()
+    }
+
+    /// Puts an environment in its slot.
+    pub(super) fn put(&mut self, environment: Arc<Environment>) {
+        let at = environment.slot.0 as usize;
+        if self.environments.len() <= at {
+            let mut longer = std::mem::take(&mut self.environments).into_vec();
+            longer.resize(at + 1, None);
+            self.environments = longer.into_boxed_slice();
+        }
+        self.environments[at] = Some(environment);
+    }
+
+    /// Takes an environment out of its slot.
+    pub(super) fn take(&mut self, slot: EnvironmentSlot) -> Option<Arc<Environment>> {
+        self.environments.get_mut(slot.0 as usize)?.take()
+    }
+
+    /// Sets which environments the dataset holds, in its order; they are in their slots already.
+    pub(super) fn set_order(&mut self, order: &[EnvironmentSlot]) {
+        self.order = Arc::from(order);
+        self.listed = Arc::new(self.environments().map(|one| (one.id, one.slot)).collect());
     }
 
     /// The environments of the dataset, in its order, then those that are still in service without it.

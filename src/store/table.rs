@@ -202,7 +202,7 @@ pub(super) fn mask_of(slot: u32) -> u64 {
 }
 
 /// Where an item stands in its table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Position {
     chunk: u32,
     index: u32,

@@ -1,7 +1,7 @@
 //! The course of one simulation: what happens is drawn from the seed, and at rest everything is compared.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -25,7 +25,7 @@ use crate::reactor::{News, Reactor};
 use crate::rng::Rng;
 use crate::sdk::{DataSync, Frame, Received, Store, user};
 use crate::wire::Fake;
-use crate::world::{Content, Environment, USERS, World, dump, id_of, secret};
+use crate::world::{Content, Environment, Item, USERS, World, dump, id_of, secret};
 use crate::{CLOSE_MS, HEAD_MS, IDLE_MS, STALL_MS, TOKEN_HOLD_MS, VERDICT_MS, WALL_MS};
 
 /// Memory that nothing here can use up.
@@ -40,6 +40,8 @@ struct Simulation {
     world: World,
     /// What was last published of each environment, in the order of the dump.
     published: Vec<Environment>,
+    /// `updatedAt` of what was removed of these, by environment, kind (a segment or not) and id.
+    removed: BTreeMap<(u8, bool, String), i64>,
     writer: Writer,
     grace_ms: i64,
     /// Posted, and put in service by every reactor.
@@ -127,6 +129,7 @@ impl Simulation {
             clock_ms: Rc::default(),
             world,
             published: Vec::new(),
+            removed: BTreeMap::new(),
             writer: Writer::new(WriterOptions { revocation_grace_ms: grace_ms, ..WriterOptions::default() }),
             grace_ms,
             announced: 0,
@@ -242,6 +245,7 @@ impl Simulation {
             environments.iter().map(|one| (one.number, one.segments.clone())).collect()
         };
         self.segments_touched |= segments(&next) != segments(&self.published);
+        self.bury(&next);
         self.published = next;
         if let Some(change) = published.change {
             self.announce(&change);
@@ -270,7 +274,11 @@ impl Simulation {
         };
         let (is_segment, item) = self.world.put(&mut self.rng, at);
         let old = if is_segment { &before.segments } else { &before.flags };
-        if old.iter().any(|old| old.id == item.id && old.version_ms > item.version_ms) {
+        let is_newer = |old: &Item| (old.version_ms, &old.raw) > (item.version_ms, &item.raw);
+        let was_removed = self.removed.get(&(before.number, is_segment, item.id.clone()));
+        if was_removed.is_some_and(|removed_ms| *removed_ms >= item.version_ms)
+            || old.iter().any(|old| old.id == item.id && is_newer(old))
+        {
             self.world.environments[at] = before;
             return;
         }
@@ -281,13 +289,15 @@ impl Simulation {
             flags: if is_segment { Vec::new() } else { vec![item.clone()] },
             segments: if is_segment { vec![item.clone()] } else { Vec::new() },
         };
+        let patch_id = item.id.clone();
         let items = if is_segment { &mut stored.segments } else { &mut stored.flags };
         match items.iter_mut().find(|old| old.id == item.id) {
             // What was published last is newer than what this dump was made of.
-            Some(old) if old.version_ms > item.version_ms => {}
+            Some(old) if (old.version_ms, &old.raw) > (item.version_ms, &item.raw) => {}
             Some(old) => *old = item,
             None => items.push(item),
         }
+        self.removed.remove(&(stored.number, is_segment, patch_id));
         self.touched.insert(stored.number);
         self.segments_touched |= is_segment;
         let mut text = DatasetText::new(dump(&[patch]));
@@ -297,6 +307,26 @@ impl Simulation {
         let published = self.writer.upsert(&environment.flags, &environment.segments, now);
         if let Some(change) = published.change {
             self.announce(&change);
+        }
+    }
+
+    /// Notes what of the environments that are published goes with these.
+    fn bury(&mut self, next: &[Environment]) {
+        for new in next {
+            let old = self.published.iter().find(|old| old.number == new.number);
+            for is_segment in [false, true] {
+                let items =
+                    |of: &Environment| if is_segment { of.segments.clone() } else { of.flags.clone() };
+                let has = items(new);
+                for gone in old.map(items).into_iter().flatten() {
+                    if has.iter().all(|one| one.id != gone.id) {
+                        self.removed.insert((new.number, is_segment, gone.id), gone.version_ms);
+                    }
+                }
+                for one in has {
+                    self.removed.remove(&(new.number, is_segment, one.id));
+                }
+            }
         }
     }
 
@@ -321,6 +351,7 @@ impl Simulation {
         self.published.retain(|environment| {
             let stays = is_served(&change.snapshot, environment.number);
             if !stays {
+                self.removed.retain(|(number, ..), _| *number != environment.number);
                 self.touched.insert(environment.number);
                 self.segments_touched = true;
             }

@@ -13,6 +13,7 @@ use crate::model::environment_id::EnvironmentId;
 use crate::model::flag::FlagDef;
 use crate::model::secret::{SecretDef, SecretKind, encoded_env_id};
 use crate::model::segment::SegmentDef;
+use crate::model::stamp::Stamp;
 
 use super::findings::{DatasetError, Findings, Path};
 use super::foreign;
@@ -29,8 +30,8 @@ type Map<K, V> = HashMap<K, V, RandomState>;
 pub(super) enum Twice {
     /// The dump is refused: nobody can mean that.
     Fault,
-    /// It is a server's word. The newer one counts, of equally new ones the later: as servers say things twice. What
-    /// cannot be read is left out: it must not keep from all others what is new.
+    /// It is a server's message. The one of the greater stamp counts: servers say things twice, in any order. What cannot be
+    /// read is left out: it must not keep from all others what is new.
     NewerCounts,
 }
 
@@ -415,33 +416,33 @@ impl Environments<'_> {
 }
 
 /// What decides between two items of one id. Their [`Place`] is then the index among those kept.
-trait Versioned<'a> {
+trait Stamped<'a> {
     fn id(&self) -> &'a str;
-    fn updated_at_ms(&self) -> i64;
+    fn stamp(&self) -> Stamp<'a>;
 }
 
-impl<'a> Versioned<'a> for FlagDef<'a> {
+impl<'a> Stamped<'a> for FlagDef<'a> {
     fn id(&self) -> &'a str {
         self.id
     }
 
-    fn updated_at_ms(&self) -> i64 {
-        self.updated_at_ms
+    fn stamp(&self) -> Stamp<'a> {
+        self.stamp()
     }
 }
 
-impl<'a> Versioned<'a> for SegmentDef<'a> {
+impl<'a> Stamped<'a> for SegmentDef<'a> {
     fn id(&self) -> &'a str {
         self.id
     }
 
-    fn updated_at_ms(&self) -> i64 {
-        self.updated_at_ms
+    fn stamp(&self) -> Stamp<'a> {
+        self.stamp()
     }
 }
 
 /// Adds `item`, or puts it in the place of an older one of its id.
-fn keep_newer<'a, T: Versioned<'a>>(ids: &mut Map<&'a str, Place>, kept: &mut Vec<T>, item: T) {
+fn keep_newer<'a, T: Stamped<'a>>(ids: &mut Map<&'a str, Place>, kept: &mut Vec<T>, item: T) {
     match ids.entry(item.id()) {
         Entry::Vacant(entry) => {
             entry.insert((0, kept.len()));
@@ -449,7 +450,7 @@ fn keep_newer<'a, T: Versioned<'a>>(ids: &mut Map<&'a str, Place>, kept: &mut Ve
         }
         Entry::Occupied(entry) => {
             if let Some(old) = kept.get_mut(entry.get().1)
-                && old.updated_at_ms() <= item.updated_at_ms()
+                && old.stamp() < item.stamp()
             {
                 *old = item;
             }

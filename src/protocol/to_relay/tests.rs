@@ -328,6 +328,26 @@ fn of_two_items_of_one_id_the_newer_counts() {
 }
 
 #[test]
+fn of_two_items_of_one_id_and_date_that_of_the_greater_bytes_counts_in_any_order() {
+    for names in [["a", "b"], ["b", "a"]] {
+        let mut twice = dump();
+        let item = twice["items"][0].clone();
+        twice["items"].as_array_mut().unwrap().push(item);
+        for (at, name) in names.into_iter().enumerate() {
+            twice["items"][at]["featureFlags"][0]["name"] = json!(name);
+            twice["items"][at]["segments"][0]["name"] = json!(name);
+        }
+        let mut text = DatasetText::new(message_of(twice).into_bytes());
+        let ToRelay::Full { dataset, .. } = ToRelay::parse(&mut text).unwrap() else { panic!("no full") };
+        let environment = &dataset.environments[0];
+        assert_eq!((environment.flags.len(), environment.segments.len()), (1, 1));
+        for raw in [environment.flags[0].raw, environment.segments[0].raw] {
+            assert_eq!(serde_json::from_str::<Value>(raw).unwrap()["name"], "b", "{raw}");
+        }
+    }
+}
+
+#[test]
 fn a_state_is_one_of_featbits_names() {
     let read = |data: &str| {
         let mut text =

@@ -2,7 +2,7 @@
 
 use super::support::*;
 use crate::model::secret::SecretKind;
-use crate::store::{HeldOn, Writer, WriterOptions};
+use crate::store::{AwaitingSync, Writer, WriterOptions};
 
 const GONE: (u8, u8) = (1, 1);
 
@@ -30,9 +30,13 @@ fn due() -> Writer {
     answer(&mut writer, 2, &[without_secret()], 1_000);
     assert_eq!(writer.next_expiry_ms(), Some(1_100));
     assert!(writer.expire(at(1_100)).is_none(), "the clock ends nothing");
-    assert_eq!(writer.hold_on(1_099, 2), HeldOn::default());
-    assert_eq!(writer.hold_on(1_100, 2), HeldOn { all: 1, new: 1 });
-    assert_eq!(writer.hold_on(9_999, 7), HeldOn { all: 1, new: 0 }, "said once, and waits for no later one");
+    assert_eq!(writer.await_full_sync(1_099, 2), AwaitingSync::default());
+    assert_eq!(writer.await_full_sync(1_100, 2), AwaitingSync { all: 1, new: 1 });
+    assert_eq!(
+        writer.await_full_sync(9_999, 7),
+        AwaitingSync { all: 1, new: 0 },
+        "said once, and waits for no later one"
+    );
     assert_eq!(writer.next_expiry_ms(), None, "nothing to wake up for");
     writer
 }
@@ -51,7 +55,7 @@ fn a_grace_that_is_due_ends_by_a_full_sync_asked_for_after_that_and_by_nothing_e
     answer(&mut writer, 3, &[without_secret()], 5_000);
     let change = writer.expire(at(5_000)).unwrap();
     assert!(change.secrets_changed && !is_known(&writer));
-    assert_eq!(writer.hold_on(9_999, 3), HeldOn::default());
+    assert_eq!(writer.await_full_sync(9_999, 3), AwaitingSync::default());
 }
 
 #[test]
@@ -59,7 +63,7 @@ fn a_secret_that_is_listed_again_has_no_grace_that_could_end() {
     let mut writer = due();
     answer(&mut writer, 3, &[whole()], 5_000);
     assert!(writer.expire(at(5_000)).is_none());
-    assert_eq!(writer.hold_on(9_999, 3), HeldOn::default());
+    assert_eq!(writer.await_full_sync(9_999, 3), AwaitingSync::default());
     // Gone once more: everything begins anew.
     answer(&mut writer, 4, &[without_secret()], 6_000);
     assert!(writer.expire(at(6_000)).is_none() && is_known(&writer));
@@ -83,12 +87,12 @@ fn a_secret_of_another_type_serves_the_former_one_until_the_server_has_been_aske
     other_type.secrets[0].0 = SecretKind::Client;
     answer(&mut writer, 1, &[whole()], 0);
     answer(&mut writer, 2, std::slice::from_ref(&other_type), 0);
-    assert_eq!(writer.hold_on(100, 2), HeldOn { all: 1, new: 1 });
+    assert_eq!(writer.await_full_sync(100, 2), AwaitingSync { all: 1, new: 1 });
     let former = |writer: &Writer| writer.current().secret(&secret(GONE.0, GONE.1)).unwrap().former;
     assert!(writer.expire(at(5_000)).is_none() && former(&writer).is_some());
     answer(&mut writer, 3, &[other_type], 5_000);
     assert!(writer.expire(at(5_000)).is_some() && former(&writer).is_none());
-    assert_eq!(writer.hold_on(9_999, 3), HeldOn::default());
+    assert_eq!(writer.await_full_sync(9_999, 3), AwaitingSync::default());
 }
 
 #[test]
@@ -99,7 +103,7 @@ fn an_environment_that_is_gone_waits_for_the_server_too() {
     answer(&mut writer, 1, &[whole(), other.clone()], 0);
     answer(&mut writer, 2, std::slice::from_ref(&other), 0);
     // Its two secrets, and itself.
-    assert_eq!(writer.hold_on(0, 2), HeldOn { all: 3, new: 3 });
+    assert_eq!(writer.await_full_sync(0, 2), AwaitingSync { all: 3, new: 3 });
     assert!(writer.expire(at(1)).is_none() && is_known(&writer));
     let gone = slot(writer.current(), 1);
     answer(&mut writer, 3, &[other], 2);

@@ -3,6 +3,7 @@
 mod client_sdk;
 mod duplicate_keys;
 mod grace;
+mod merging;
 mod relay;
 mod rounds;
 mod server_sdk;

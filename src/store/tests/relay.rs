@@ -17,10 +17,22 @@ use crate::store::{NeedsFull, PatchForm, Scope, Snapshot};
 const OWN: &str = "own";
 
 /// What a relay holds: by environment its secrets, and its items by list and id.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 struct Relay {
     secrets: BTreeMap<String, Value>,
-    items: BTreeMap<(String, &'static str, String), Value>,
+    items: BTreeMap<Key, Value>,
+    /// `updatedAt` of what was removed. FeatBit's agent does not remember it, and takes an item that is as new as the one it
+    /// has; one of ours merges by stamps.
+    removed: Option<BTreeMap<Key, i64>>,
+}
+
+/// Environment, list and id.
+type Key = (String, &'static str, String);
+
+impl PartialEq for Relay {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.secrets, &self.items) == (&other.secrets, &other.items)
+    }
 }
 
 fn version(item: &Value) -> i64 {
@@ -33,12 +45,20 @@ impl Relay {
         let data = &message["data"];
         match data["eventType"].as_str().unwrap() {
             "rp_full" => {
-                *self = Self::default();
+                let before = std::mem::take(&mut self.items);
+                self.secrets.clear();
+                let removed = self.removed.take();
                 for item in data["items"].as_array().unwrap() {
                     let id = item["envId"].as_str().unwrap().to_owned();
                     self.secrets.insert(id, item["secrets"].clone());
                     self.upsert(item);
                 }
+                self.removed = removed.map(|mut removed| {
+                    removed.extend(before.iter().map(|(key, item)| (key.clone(), version(item))));
+                    removed
+                        .retain(|key, _| !self.items.contains_key(key) && self.secrets.contains_key(&key.0));
+                    removed
+                });
             }
             "rp_patch" => {
                 for item in data["items"].as_array().unwrap() {
@@ -56,7 +76,14 @@ impl Relay {
             for item in lists[list].as_array().unwrap() {
                 let text = |name: &str| item[name].as_str().unwrap().to_owned();
                 let key = (text("envId"), list, text("id"));
-                if self.items.get(&key).is_none_or(|old| version(old) <= version(item)) {
+                let is_newer = |old: &Value| match self.removed {
+                    None => version(old) <= version(item),
+                    Some(_) => (version(old), old.to_string()) < (version(item), item.to_string()),
+                };
+                let removed_ms = self.removed.as_ref().and_then(|removed| removed.get(&key));
+                let was_removed = removed_ms.is_some_and(|removed_ms| *removed_ms >= version(item));
+                if !was_removed && self.items.get(&key).is_none_or(is_newer) {
+                    self.removed.as_mut().map(|removed| removed.remove(&key));
                     self.items.insert(key, item.clone());
                 }
             }
@@ -194,6 +221,7 @@ proptest! {
     fn every_relay_ends_with_the_data_of_now(
         steps in prop::collection::vec((prop::collection::vec(edit(), 1..4), 0..5u8), 1..12),
         only in any::<bool>(),
+        is_ours in any::<bool>(),
     ) {
         let scope = match only {
             true => Scope::Only(["project:env-1".into(), "project:env-2".into()].into()),
@@ -203,6 +231,7 @@ proptest! {
         let mut worlds = vec![world(1, vec![thing("f0", 1, "c0")], vec![]), world(2, vec![], vec![])];
         let first = change(&mut writer, &worlds).snapshot.clone();
         let mut relay = Relay::full(&first, &scope);
+        relay.removed = is_ours.then(BTreeMap::new);
         let mut at = first;
         let last = steps.len() - 1;
         for (index, (edits, what)) in steps.iter().enumerate() {

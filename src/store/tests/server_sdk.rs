@@ -407,7 +407,7 @@ fn an_environment_that_was_emptied_is_filled_again_by_a_full() {
     let mut writer = writer();
     change(&mut writer, &[small()]);
     let from = change(&mut writer, &[world(1, vec![], vec![])]).snapshot.sequence();
-    let told_ms = environment(writer.current(), 1).told_ms;
+    let told_ms = environment(writer.current(), 1).highest_version_ms;
     let to = change(&mut writer, &[world(1, vec![thing("new", told_ms + 10, "x")], vec![])]);
     let environment_1 = environment(&to.snapshot, 1);
     assert_eq!(since(&environment_1, from), ["full new/"]);
@@ -433,5 +433,5 @@ fn a_flag_whose_key_changes_is_told_by_a_full() {
     assert_eq!(sync(&environment, 30, OnePerItem), ["full f1 f2 f3/"]);
     let client = client_since(&to.snapshot, 1, "u", from).unwrap();
     assert_eq!(client["data"]["eventType"], "full");
-    assert_eq!(sync(&environment, environment.told_ms, OnePerItem), ["patch /"]);
+    assert_eq!(sync(&environment, environment.highest_version_ms, OnePerItem), ["patch /"]);
 }

@@ -6,9 +6,10 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::support::*;
+use crate::model::environment_id::EnvironmentId;
 use crate::store::PatchForm::{Batch, OnePerItem};
 use crate::store::ring::Ring;
-use crate::store::{Environment, Snapshot, Writer, WriterOptions};
+use crate::store::{Environment, Published, Snapshot, Writer, WriterOptions};
 
 /// One edit of a dump.
 #[derive(Clone, Debug)]
@@ -94,28 +95,66 @@ pub(super) fn apply(worlds: &mut Vec<World>, edit: &Edit) {
     }
 }
 
+/// `updatedAt` of what was removed, by environment, list and id.
+pub(super) type Tombstones = BTreeMap<(u8, &'static str, String), i64>;
+
+/// Notes what `after` lacks of what `before` had. An environment that is gone is forgotten with all it had.
+pub(super) fn bury(before: &[World], after: &[World], tombstones: &mut Tombstones) {
+    tombstones.retain(|(number, ..), _| after.iter().any(|world| world.number == *number));
+    for now in after {
+        let old = before.iter().find(|world| world.number == now.number);
+        let lists = [
+            ("flags", old.map(|old| &old.flags), &now.flags),
+            ("segments", old.map(|old| &old.segments), &now.segments),
+        ];
+        for (list, old, now_has) in lists {
+            for gone in old.into_iter().flatten().filter(|old| now_has.iter().all(|one| one.id != old.id)) {
+                tombstones.insert((now.number, list, gone.id.clone()), gone.version_ms);
+            }
+            tombstones.retain(|(number, of, id), _| {
+                *number != now.number || *of != list || now_has.iter().all(|one| one.id != *id)
+            });
+        }
+    }
+}
+
 /// Applies the flags and segments of one environment among `edits` as a patch from upstream has them.
-pub(super) fn upsert_one(writer: &mut Writer, worlds: &mut [World], edits: &[Edit], wall_ms: i64) {
-    let Some(world) = worlds.first_mut() else { return };
+pub(super) fn upsert_one(
+    writer: &mut Writer,
+    worlds: &mut [World],
+    tombstones: &mut Tombstones,
+    edits: &[Edit],
+    wall_ms: i64,
+) -> Option<Published> {
+    let world = worlds.first_mut()?;
     let mut patch = World { flags: vec![], segments: vec![], ..world.clone() };
     for edit in edits {
         if matches!(edit, Edit::Flag { .. } | Edit::Segment { .. }) {
             let mut edit = edit.clone();
-            let (Edit::Flag { world, .. } | Edit::Segment { world, .. }) = &mut edit else { return };
+            let (Edit::Flag { world, .. } | Edit::Segment { world, .. }) = &mut edit else { return None };
             *world = 0;
             let mut one = vec![patch.clone()];
             apply(&mut one, &edit);
             patch = one.remove(0);
         }
     }
-    upsert_at(writer, patch.number, &patch.flags, &patch.segments, wall_ms);
-    for (stored, new) in [(&mut world.flags, patch.flags), (&mut world.segments, patch.segments)] {
+    let published = upsert_at(writer, patch.number, &patch.flags, &patch.segments, wall_ms);
+    let (number, id) = (world.number, world.id());
+    let json: [fn(EnvironmentId, &Thing) -> String; 2] = [flag_json, segment_json];
+    let lists = [("flags", &mut world.flags, patch.flags), ("segments", &mut world.segments, patch.segments)];
+    for ((list, stored, new), json) in lists.into_iter().zip(json) {
         for thing in new {
-            if stored.iter().all(|old| old.id != thing.id || old.version_ms <= thing.version_ms) {
+            let stamp = |thing: &Thing| (thing.version_ms, json(id, thing));
+            let is_older = |old: &Thing| old.id == thing.id && stamp(old) > stamp(&thing);
+            let key = (number, list, thing.id.clone());
+            let was_removed = tombstones.get(&key).is_some_and(|removed_ms| *removed_ms >= thing.version_ms);
+            if !was_removed && !stored.iter().any(is_older) {
+                tombstones.remove(&key);
                 put(stored, thing);
             }
         }
     }
+    Some(published)
 }
 
 /// The copy of a segment that counts: the newest, of several the first.
@@ -339,14 +378,16 @@ proptest! {
         let mut writer = Writer::new(WriterOptions { revocation_grace_ms: 0, ..WriterOptions::default() });
         let mut worlds = vec![world(1, vec![], vec![]), world(2, vec![], vec![])];
         let mut history: Vec<Moment> = Vec::new();
+        let mut tombstones = Tombstones::new();
         for (whole, edits) in &steps {
             let before = worlds.clone();
             let sequence = writer.current().sequence();
             if *whole || history.is_empty() {
                 edits.iter().for_each(|edit| apply(&mut worlds, edit));
+                bury(&before, &worlds, &mut tombstones);
                 load(&mut writer, &worlds);
             } else {
-                upsert_one(&mut writer, &mut worlds, edits, 0);
+                upsert_one(&mut writer, &mut worlds, &mut tombstones, edits, 0);
             }
             let published = writer.current().sequence() > sequence;
             prop_assert_eq!(published, before != worlds || history.is_empty());

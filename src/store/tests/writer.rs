@@ -6,7 +6,7 @@ use super::support::*;
 use crate::model::parse::with_flag;
 use crate::model::secret::SecretKind;
 use crate::model::timestamp::format_iso8601;
-use crate::store::{Ending, Forgotten, Moment, PatchForm, Snapshot, Writer, WriterOptions};
+use crate::store::{Ending, Moment, NotNewer, PatchForm, Snapshot, Writer, WriterOptions};
 
 fn small() -> World {
     world(1, vec![thing("a", 10, "A"), thing("b", 20, "B").using(&["s"])], vec![thing("s", 25, "u")])
@@ -135,7 +135,7 @@ fn the_same_data_in_other_formatting_is_no_change() {
     let served = writer.current().backup().to_vec();
     let published = load_text(&mut writer, &reformatted(&[after.clone()]), at(0));
     let report = &published.report;
-    assert!(published.change.is_none() && report.forgotten_updated_at.is_empty(), "{report:?}");
+    assert!(published.change.is_none() && report.not_newer.is_empty(), "{report:?}");
     assert_eq!((report.added, report.changed, report.removed), (0, 0, 0));
     assert_eq!(writer.current().backup().to_vec(), served, "word for word what it was");
 }
@@ -152,7 +152,7 @@ fn one_item_changed_in_a_reformatted_dump_is_one_change() {
     assert_eq!(since(&environment(writer.current(), 1), from), ["patch b/"]);
     after.flags[0].content = "other".to_owned();
     let report = load_text(&mut writer, &reformatted(&[after]), at(0)).report;
-    assert_eq!((report.changed, report.forgotten_updated_at.len()), (1, 1));
+    assert_eq!((report.changed, report.not_newer.len()), (1, 1));
 }
 
 #[test]
@@ -338,12 +338,12 @@ fn a_change_without_a_newer_updated_at_is_reported_by_label_and_key() {
     after.segments[0] = thing("s", 24, "other");
     let report = load(&mut writer, &[after]).report;
     let of =
-        |key: &str, is_older| Forgotten { environment: "project:env-1".into(), key: key.into(), is_older };
-    assert_eq!(report.forgotten_updated_at, [of("s", true), of("key-a", false)]);
+        |key: &str, is_older| NotNewer { environment: "project:env-1".into(), key: key.into(), is_older };
+    assert_eq!(report.not_newer, [of("s", true), of("key-a", false)]);
 }
 
 #[test]
-fn a_forgotten_updated_at_is_raised_once_in_what_sdks_are_told_alone() {
+fn a_not_newer_is_raised_once_in_what_sdks_are_told_alone() {
     let mut writer = writer();
     let load = |writer: &mut Writer, world: &World, wall_ms| {
         load_text(writer, &dump_json(std::slice::from_ref(world)), Moment { steady_ms: 0, wall_ms })
@@ -355,7 +355,7 @@ fn a_forgotten_updated_at_is_raised_once_in_what_sdks_are_told_alone() {
     after.flags[1].content = "other too".to_owned();
     after.flags.push(thing("new", 30, "N"));
     let published = load(&mut writer, &after, 1_000);
-    assert_eq!(published.report.forgotten_updated_at.len(), 2);
+    assert_eq!(published.report.not_newer.len(), 2);
     let environment_1 = environment(writer.current(), 1);
     assert_eq!(since(&environment_1, from), ["patch new/", "patch a/", "patch b/"]);
     let full = poll(&environment_1, 0).unwrap();
@@ -381,7 +381,7 @@ fn a_forgotten_updated_at_is_raised_once_in_what_sdks_are_told_alone() {
     assert_eq!(full["data"]["featureFlags"][0]["updatedAt"], format_iso8601(2_000));
     // A newer date counts by itself, if it is newer than all that was told.
     after.flags[0] = thing("a", 50, "fourth");
-    assert!(load(&mut writer, &after, 2_000).report.forgotten_updated_at.is_empty());
+    assert!(load(&mut writer, &after, 2_000).report.not_newer.is_empty());
     let full = poll(&environment(writer.current(), 1), 0).unwrap();
     assert_eq!(full["data"]["featureFlags"][0]["updatedAt"], format_iso8601(2_001));
     after.flags[0] = thing("a", 5_000, "fifth");

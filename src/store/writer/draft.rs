@@ -1,4 +1,4 @@
-//! The making of one snapshot out of the one before.
+//! The next snapshot in the making.
 //!
 //! Must not decide when or why: the writer says what came in. Here it is merged, segments are resolved, and
 //! what changed for whom is written into each environment's history.
@@ -6,52 +6,85 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::duplicate_keys::{find_doubled, settle_doubled};
+use super::definition::{Basis, Definition};
+use super::duplicate_keys::{find_duplicates, settle_duplicates};
 use super::edit::{Counts, Edit};
-use super::merge::{Definition, Incoming, Plan, id_of};
-use super::resolution::Resolved;
+use super::merge::{Incoming, Made, Plan, id_of};
+use super::records::Records;
+use super::resolution::{Resolution, Resolved};
+use super::tombstones::{Tombstone, Tombstones};
 use super::version::Date;
-use super::{Kept, Writer};
+use crate::eval::Compiler;
 use crate::model::dataset::Finding;
 use crate::model::flag::FlagDef;
 use crate::model::segment::SegmentDef;
-use crate::store::change::{Change, Forgotten, Report};
+use crate::store::change::{Change, ChangedItem, ItemChange, NotNewer, RemovedItem, Report};
 use crate::store::environment::{Cache, Environment, EnvironmentSlot, ListedSecret};
-use crate::store::item::{FlagData, Item, SegmentData, Served, Text};
+use crate::store::item::{Served, StoredItem, Text};
 use crate::store::served::served_text;
-use crate::store::snapshot::{SecretEntry, Secrets, Snapshot};
+use crate::store::snapshot::{Secrets, Snapshot};
 use crate::store::table::Entry;
 
-/// One publish in the making.
-pub(super) struct Round {
+/// What the writer needs to make a snapshot beside the one before; kept from publish to publish.
+pub(super) struct Workshop {
+    pub compiler: Compiler,
+    pub resolution: Resolution,
+    pub records: Records,
+    pub tombstones: Tombstones,
+}
+
+impl Workshop {
+    pub fn new(compiler: Compiler) -> Self {
+        Self {
+            compiler,
+            resolution: Resolution::default(),
+            records: Records::default(),
+            tombstones: Tombstones::default(),
+        }
+    }
+}
+
+/// One publish in the making. `'d` is the data that came in.
+pub(super) struct Draft<'w, 'd> {
+    /// The snapshot before.
+    base: &'w Snapshot,
+    work: &'w mut Workshop,
     /// The snapshot as far as it is made.
     pub next: Snapshot,
-    pub secrets_changed: bool,
+    pub report: Report,
+    items: Vec<ChangedItem>,
+    secrets_changed: bool,
     /// Whether anything differs from the snapshot before.
     differs: bool,
     /// Whether another copy of a segment may count than before.
     unresolved: bool,
     resolved: Resolved,
     edits: BTreeMap<EnvironmentSlot, Edit>,
+    /// Flags are compiled when the segments of all environments are known.
+    flags: Vec<(EnvironmentSlot, Planned<'d, FlagDef<'d>>)>,
     wall_ms: i64,
 }
 
-/// The flags of one environment, planned: they are compiled when the segments of all environments are known.
-pub(super) struct PlannedFlags<'d, 'a> {
-    plan: Plan<'d, FlagDef<'a>>,
+/// What is to be made of one environment's flags or segments, and the versions of what is told.
+struct Planned<'d, D> {
+    plan: Plan<'d, D>,
     versions: Vec<i64>,
 }
 
-impl Round {
-    pub fn new(current: &Arc<Snapshot>, wall_ms: i64) -> Self {
-        let next = Snapshot { sequence: current.sequence + 1, ..(**current).clone() };
+impl<'w, 'd> Draft<'w, 'd> {
+    pub fn new(base: &'w Snapshot, work: &'w mut Workshop, wall_ms: i64) -> Self {
         Self {
-            next,
+            base,
+            work,
+            next: Snapshot { sequence: base.sequence + 1, ..base.clone() },
+            report: Report::default(),
+            items: Vec::new(),
             secrets_changed: false,
             differs: false,
             unresolved: false,
             resolved: Resolved::default(),
             edits: BTreeMap::new(),
+            flags: Vec::new(),
             wall_ms,
         }
     }
@@ -85,63 +118,48 @@ impl Round {
         }
     }
 
+    /// Sets which environments the dataset holds, in its order.
     pub fn set_order(&mut self, order: &[EnvironmentSlot]) {
         if *self.next.order != *order {
+            self.next.set_order(order);
             self.next.membership = self.next.sequence;
-            self.next.order = Arc::from(order);
             self.unresolved = true;
             self.differs = true;
         }
     }
 
     /// Sets an environment's secrets; brings it into service if it is not.
-    pub fn list(&mut self, slot: EnvironmentSlot, kept: &Kept, secrets: &[ListedSecret]) {
-        self.create(slot, kept);
-        let Some(shared) = self.environment(slot) else { return };
-        let label = match secrets.first() {
-            Some(first) => format!("{}:{}", first.project_key, first.env_key),
-            None => kept.id.to_string(),
-        };
-        if *shared.secrets != *secrets || *shared.label != *label {
-            let environment = Arc::make_mut(shared);
-            environment.secrets = Arc::from(secrets);
-            environment.label = Arc::from(label);
+    pub fn list(&mut self, slot: EnvironmentSlot, secrets: &[ListedSecret]) {
+        self.create(slot);
+        let Some(shared) = self.next.environment_mut(slot) else { return };
+        if *shared.secrets != *secrets {
+            Arc::make_mut(shared).set_secrets(secrets);
             self.next.membership = self.next.sequence;
             self.differs = true;
         }
     }
 
-    fn environment(&mut self, slot: EnvironmentSlot) -> Option<&mut Arc<Environment>> {
-        self.next.environments.get_mut(slot.0 as usize)?.as_mut()
-    }
-
-    fn create(&mut self, slot: EnvironmentSlot, kept: &Kept) {
-        let at = slot.0 as usize;
-        if self.next.environments.len() <= at {
-            let mut longer = std::mem::take(&mut self.next.environments).into_vec();
-            longer.resize(at + 1, None);
-            self.next.environments = longer.into_boxed_slice();
-        }
-        if self.next.environments[at].is_some() {
+    fn create(&mut self, slot: EnvironmentSlot) {
+        let Some(record) = self.work.records.get(slot) else { return };
+        if self.next.environment(slot).is_some() {
             return;
         }
-        let mut environment = Environment::empty(slot, kept.id);
-        environment.told_ms = kept.told_ms;
-        environment.passed.highest_ms = kept.passed_highest_ms;
+        let mut environment = Environment::empty(slot, record.id);
+        environment.highest_version_ms = record.highest_version_ms;
+        environment.for_relays.highest_updated_at_ms = record.highest_updated_at_ms;
         let mut edit = Edit::new(&environment, self.wall_ms);
         edit.created = true;
         self.edits.insert(slot, edit);
-        self.next.environments[at] = Some(Arc::new(environment));
+        self.next.put(Arc::new(environment));
     }
 
     /// Takes an environment out of service, and every secret that opens it.
-    pub fn remove(&mut self, slot: EnvironmentSlot) -> Option<Arc<Environment>> {
-        let gone = self.next.environments.get_mut(slot.0 as usize)?.take()?;
-        let former = |entry: &SecretEntry| entry.former.is_some_and(|former| former.1 == slot);
-        if self.next.secrets.values().any(|entry| entry.slot == slot || former(entry)) {
+    pub fn remove(&mut self, slot: EnvironmentSlot) {
+        let Some(gone) = self.next.take(slot) else { return };
+        if self.next.secrets.values().any(|entry| entry.opens(slot)) {
             let mut secrets = (*self.next.secrets).clone();
             secrets.retain(|_, entry| entry.slot != slot);
-            for entry in secrets.values_mut().filter(|entry| former(entry)) {
+            for entry in secrets.values_mut().filter(|entry| entry.opens(slot)) {
                 entry.former = None;
             }
             self.set_secrets(secrets);
@@ -150,203 +168,247 @@ impl Round {
             let order: Vec<_> = self.next.order.iter().copied().filter(|other| *other != slot).collect();
             self.set_order(&order);
         }
+        if let Some(record) = self.work.records.get_mut(slot) {
+            record.close(gone.version_floor_ms(), gone.for_relays.highest_updated_at_ms);
+        }
+        self.work.tombstones.clear_environment(slot);
         self.edits.remove(&slot);
         self.unresolved = true;
         self.differs = true;
-        Some(gone)
     }
 
-    /// Takes in segments and plans the flags, and gives all that changed its versions; to be done for all environments
-    /// before their flags are taken in.
-    pub fn merge_segments<'d, 'a>(
+    /// Takes in segments and plans the flags, and gives all that changed its versions. [`Self::settle`] takes in the flags.
+    pub fn take_in(
         &mut self,
-        writer: &mut Writer,
         slot: EnvironmentSlot,
-        flags: Incoming<'d, FlagDef<'a>>,
-        segments: Incoming<'_, SegmentDef<'_>>,
-        report: &mut Report,
-    ) -> Option<PlannedFlags<'d, 'a>> {
-        let Writer { compiler, kept, .. } = writer;
-        let kept = kept.get_mut(slot.0 as usize)?;
-        self.create(slot, kept);
-        let (sequence, wall_ms) = (self.next.sequence, self.wall_ms);
-        let shared = self.next.environments.get_mut(slot.0 as usize)?.as_mut()?;
-        let edit = self.edits.entry(slot).or_insert_with(|| Edit::new(shared, wall_ms));
-        let flag_plan = flags.plan(&shared.flags, &kept.flags);
-        let segment_plan = segments.plan(&shared.segments, &kept.segments);
+        flags: Incoming<'d, FlagDef<'d>>,
+        segments: Incoming<'d, SegmentDef<'d>>,
+    ) {
+        self.create(slot);
+        let flag_plan = self.plan(slot, flags);
+        let segment_plan = self.plan(slot, segments);
+        let Some(shared) = self.next.environment(slot) else { return };
+        let report = &mut self.report;
+        let edit = self.edits.entry(slot).or_insert_with(|| Edit::new(shared, self.wall_ms));
         let mut dates: Vec<_> = flag_plan.iter().flat_map(Plan::dates).collect();
         let flag_count = dates.len();
         dates.extend(segment_plan.iter().flat_map(Plan::dates));
         let mut versions = edit.versions_of(&dates);
-        let highest_ms = shared.passed.highest_ms;
+        let segment_versions = versions.split_off(flag_count);
+        let highest_ms = shared.for_relays.highest_updated_at_ms;
         let late = |dates: &[Date]| dates.iter().any(|date| date.ms <= highest_ms);
-        if let Some(plan) = &flag_plan {
-            edit.flags = counts(plan, late(&dates[..flag_count]), report);
+        if let Some(plan) = flag_plan {
+            edit.flags = counts(&plan, late(&dates[..flag_count]), report);
+            self.flags.push((slot, Planned { plan, versions }));
         }
-        let planned =
-            flag_plan.map(|plan| PlannedFlags { plan, versions: versions.drain(..flag_count).collect() });
-        let Some(plan) = segment_plan else { return planned };
-        edit.segments = counts(&plan, late(&dates[flag_count..]), report);
-
-        let label = Arc::clone(&shared.label);
-        let mut versions = versions.into_iter();
-        let merged = plan.build(&shared.segments, &kept.segments, |def, old| {
-            note_forgotten(def, def.id, old, &label, report);
-            let segment = compile(report, &label, def.id, |findings| compiler.segment(def, findings));
-            let slot = compiler.slots.slot(def.id);
-            let version_ms = versions.next().unwrap_or(def.updated_at_ms);
-            edit.segment_versions.insert(slot, version_ms);
-            let data = Arc::new(SegmentData { text: own(def, old), slot, segment: Arc::new(segment) });
-            let served = served(def, version_ms);
-            Entry { data, sequence, client_sequence: 0, version_ms, client_version_ms: i64::MIN, served }
-        });
-        let environment = Arc::make_mut(shared);
-        environment.segments = merged.table;
-        environment.cache = Cache::default();
-        if let Some(positions) = merged.positions {
-            kept.segments = positions;
+        if let Some(plan) = segment_plan {
+            edit.segments = counts(&plan, late(&dates[flag_count..]), report);
+            self.unresolved = true;
+            self.build(slot, Planned { plan, versions: segment_versions });
         }
-        self.unresolved = true;
-        self.differs = true;
-        planned
     }
 
-    /// Takes in flags; to be done when segments are resolved.
-    pub fn merge_flags(
+    /// Decides which copy of each segment counts, and takes in the flags. `single`: nothing but single segments changed, so
+    /// that no others are looked at.
+    pub fn settle(&mut self, single: bool) {
+        if std::mem::take(&mut self.unresolved) {
+            match single {
+                true => self.resolve_changed(),
+                false => self.resolve_all(),
+            }
+            if !self.resolved.is_empty() {
+                let resolution = &self.work.resolution;
+                let segment = |slot| resolution.get(slot).map(|data| Arc::clone(&data.segment));
+                self.next.segments =
+                    self.next.segments.with(self.resolved.slots().map(|slot| (slot, segment(slot))));
+                self.differs = true;
+            }
+        }
+        for (slot, planned) in std::mem::take(&mut self.flags) {
+            let keys_differ = self.build(slot, planned);
+            let Self { work, next, edits, report, .. } = self;
+            let sequence = next.sequence;
+            let Some(record) = work.records.get_mut(slot) else { continue };
+            let (Some(shared), Some(edit)) = (next.environment_mut(slot), edits.get_mut(&slot)) else {
+                continue;
+            };
+            if keys_differ {
+                record.duplicates = find_duplicates(&shared.flags);
+            }
+            if !record.duplicates.is_empty() {
+                settle_duplicates(Arc::make_mut(shared), record, edit, sequence, report);
+            }
+        }
+    }
+
+    fn resolve_all(&mut self) {
+        let tables = self.next.in_order();
+        self.resolved = self.work.resolution.resolve(tables.iter().map(|environment| &environment.segments));
+    }
+
+    fn resolve_changed(&mut self) {
+        let Workshop { records, resolution, .. } = &mut *self.work;
+        let environments = self.next.in_order();
+        let changed = self.items.iter().filter_map(|item| item.change.segment());
+        for changed in changed {
+            let copies = environments.iter().filter_map(|environment| {
+                let at = records.get(environment.slot)?.segments.get(&changed.text.id)?;
+                Some(&environment.segments.get(*at)?.data)
+            });
+            resolution.resolve_one(changed.slot, copies, &mut self.resolved);
+        }
+    }
+
+    /// What came in makes of the flags or segments of an environment. `None` if nothing differs.
+    fn plan<D: Definition>(
         &mut self,
-        writer: &mut Writer,
         slot: EnvironmentSlot,
-        planned: PlannedFlags<'_, '_>,
-        report: &mut Report,
-    ) {
-        let Writer { compiler, kept, resolution, .. } = writer;
-        let Some(kept) = kept.get_mut(slot.0 as usize) else { return };
-        let (sequence, wall_ms) = (self.next.sequence, self.wall_ms);
-        let Some(shared) = self.next.environments.get_mut(slot.0 as usize).and_then(Option::as_mut) else {
-            return;
-        };
-        let edit = self.edits.entry(slot).or_insert_with(|| Edit::new(shared, wall_ms));
+        incoming: Incoming<'d, D>,
+    ) -> Option<Plan<'d, D>> {
+        let Workshop { records, tombstones, .. } = &mut *self.work;
+        let shared = self.next.environment(slot)?;
+        let tombstone = |id: &str| tombstones.get(slot, D::KIND, id);
+        incoming.plan(D::table(shared), D::positions(records.get_mut(slot)?), tombstone)
+    }
+
+    /// Puts what was planned into the environment. Says whether items came, went or moved, or SDKs know one by another name.
+    fn build<D: Definition>(&mut self, slot: EnvironmentSlot, planned: Planned<'_, D>) -> bool {
+        self.bury(slot, &planned.plan);
+        let Self { work, next, edits, report, items, .. } = self;
+        let Workshop { compiler, resolution, records, tombstones } = &mut **work;
+        let sequence = next.sequence;
+        let (Some(record), Some(edit)) = (records.get_mut(slot), edits.get_mut(&slot)) else { return false };
+        let Some(shared) = next.environment_mut(slot) else { return false };
         let label = Arc::clone(&shared.label);
+        let basis = Basis { sequence, resolution };
         let mut versions = planned.versions.into_iter();
-        let (mut keys_differ, mut renamed) = (false, 0);
-        let merged = planned.plan.build(&shared.flags, &kept.flags, |def, old| {
-            note_forgotten(def, def.key, old, &label, report);
-            if let Some(old) = old.filter(|old| old.data.flag.key() != def.key) {
-                keys_differ = true;
+        let (mut is_renamed, mut renamed, mut reworded) = (false, 0, Vec::new());
+        let merged = planned.plan.build(D::table(shared), D::positions(record), |made| {
+            let Made { definition, old, is_reworded } = made;
+            let text = Text {
+                id: id_of(definition, old),
+                raw: definition.raw().into(),
+                updated_at_ms: definition.updated_at_ms(),
+            };
+            let data = Arc::new(compile(report, &label, definition.name(), |findings| {
+                definition.compile(text, compiler, findings)
+            }));
+            let mut note = |change: fn(StoredItem) -> ItemChange| {
+                items.push(ChangedItem { slot, change: change(D::stored(&data)) });
+            };
+            if let Some(old) = old.filter(|_| is_reworded) {
+                note(ItemChange::Reworded);
+                reworded.push((Arc::clone(&old.data), Arc::clone(&data)));
+                let served = match old.served {
+                    Served::Not => Served::Not,
+                    Served::AsItIs | Served::Text(_) => served(definition, old.version_ms),
+                };
+                return Entry { data, served, ..old.clone() };
+            }
+            note_not_newer(definition, old, &label, report);
+            if let Some(old) = old.filter(|old| definition.is_renamed(old)) {
+                is_renamed = true;
                 renamed += usize::from(old.is_served());
             }
-            let flag = compile(report, &label, def.key, |findings| compiler.flag(def, findings));
-            let version_ms = versions.next().unwrap_or(def.updated_at_ms);
-            let slots = flag.segment_slots();
-            let client_version_ms = match edit.created {
-                true => resolution.client_version_ms(version_ms, slots),
-                false => slots
-                    .iter()
-                    .filter_map(|slot| edit.segment_versions.get(slot))
-                    .fold(version_ms, |a, b| a.max(*b)),
-            };
-            let data = Arc::new(FlagData { text: own(def, old), flag });
-            let served = served(def, version_ms);
-            Entry { data, sequence, client_sequence: sequence, version_ms, client_version_ms, served }
+            match old {
+                Some(_) => note(ItemChange::Changed),
+                None => {
+                    tombstones.clear(slot, D::KIND, definition.id());
+                    note(ItemChange::Added);
+                }
+            }
+            let version_ms = versions.next().unwrap_or(definition.updated_at_ms());
+            let (client_sequence, client_version_ms) = D::client_version(&data, version_ms, edit, basis);
+            let served = served(definition, version_ms);
+            Entry { data, sequence, client_sequence, version_ms, client_version_ms, served }
         });
+        reworded.iter().for_each(|(old, new)| D::reword(resolution, old, new));
         // SDKs know flags by their key: the one of before is gone.
         edit.flags.served_gone += renamed;
         let environment = Arc::make_mut(shared);
-        environment.flags = merged.table;
+        *D::table_mut(environment) = merged.table;
         environment.cache = Cache::default();
-        if let Some(positions) = merged.positions {
-            kept.flags = positions;
-            keys_differ = true;
-        }
-        if keys_differ {
-            kept.doubled = find_doubled(&environment.flags);
-        }
-        if !kept.doubled.is_empty() {
-            settle_doubled(environment, kept, edit, sequence, report);
-        }
         self.differs = true;
+        match merged.positions {
+            Some(positions) => {
+                *D::positions(record) = positions;
+                true
+            }
+            None => is_renamed,
+        }
     }
 
-    /// Decides which copy of each segment counts from now on.
-    pub fn resolve_all(&mut self, writer: &mut Writer) {
-        if !std::mem::take(&mut self.unresolved) {
-            return;
+    /// Notes what is gone, so that it does not come back when it arrives late.
+    fn bury<D: Definition>(&mut self, slot: EnvironmentSlot, plan: &Plan<'_, D>) {
+        let Some(shared) = self.next.environment(slot) else { return };
+        let mut bury = |id: &Arc<str>, updated_at_ms, item| {
+            let tombstone = Tombstone { updated_at_ms, removed_at_ms: self.wall_ms };
+            self.work.tombstones.put(slot, D::KIND, id, tombstone);
+            let removed = RemovedItem { kind: D::KIND, id: Arc::clone(id), updated_at_ms, item };
+            self.items.push(ChangedItem { slot, change: ItemChange::Removed(removed) });
+        };
+        let mut removed: BTreeMap<&str, i64> = plan.tombstones.iter().copied().collect();
+        for old in plan.gone.iter().filter_map(|at| D::table(shared).get(*at)) {
+            let own = old.own();
+            let updated_at_ms = removed.remove(&*own.id).unwrap_or(own.updated_at_ms);
+            bury(&own.id, updated_at_ms, Some(D::stored(&old.data)));
         }
-        let tables = self.next.in_order();
-        self.resolved = writer.resolution.resolve(tables.iter().map(|environment| &environment.segments));
-        self.take_in_segments(writer);
+        let was_not_there = !removed.is_empty();
+        removed.into_iter().for_each(|(id, updated_at_ms)| bury(&Arc::from(id), updated_at_ms, None));
+        self.differs |= was_not_there;
     }
 
-    /// The same if nothing but single segments changed: looks at no others.
-    pub fn resolve_changed(&mut self, writer: &mut Writer) {
-        if !std::mem::take(&mut self.unresolved) {
-            return;
+    /// Completes the snapshot; no change if it would not differ from the one before.
+    pub fn finish(mut self) -> (Option<Change>, Report) {
+        self.raise_client_versions();
+        let environments = self.settle_edits();
+        let Self { next, report, mut items, secrets_changed, differs, .. } = self;
+        if !differs {
+            return (None, report);
         }
-        let Writer { kept, resolution, .. } = writer;
-        let environments = self.next.in_order();
-        let sequence = self.next.sequence;
-        let changed = environments.iter().flat_map(|environment| {
-            environment
-                .segments
-                .find(|chunk| chunk.newest.sequence == sequence, |entry| entry.sequence == sequence)
-        });
-        for (_, entry) in changed {
-            let copies = environments.iter().filter_map(|environment| {
-                let positions = &kept.get(environment.slot.0 as usize)?.segments;
-                let at = positions.get(&entry.data.text.id)?;
-                Some(&environment.segments.get(*at)?.data)
-            });
-            resolution.resolve_one(entry.data.slot, copies, &mut self.resolved);
-        }
-        self.take_in_segments(writer);
+        items.sort_by_key(|item| (item.slot, item.change.kind(), item.change.is_removal()));
+        (Some(Change { snapshot: Arc::new(next), environments, secrets_changed, items }), report)
     }
 
-    fn take_in_segments(&mut self, writer: &Writer) {
+    /// Gives flags that use a segment of which another copy counts now a newer version for client SDKs.
+    fn raise_client_versions(&mut self) {
         if self.resolved.is_empty() {
             return;
         }
-        let segment = |slot| writer.resolution.get(slot).map(|data| Arc::clone(&data.segment));
-        self.next.segments = self.next.segments.with(self.resolved.slots().map(|slot| (slot, segment(slot))));
-        self.differs = true;
-    }
-
-    /// Completes the snapshot; `None` if it would not differ from the one before.
-    pub fn finish(mut self, writer: &Writer) -> Option<Change> {
         let (sequence, wall_ms) = (self.next.sequence, self.wall_ms);
-        if !self.resolved.is_empty() {
-            for environment in self.next.environments.iter_mut().flatten() {
-                let edit = self.edits.entry(environment.slot);
-                let edit = edit.or_insert_with(|| Edit::new(environment, wall_ms));
-                if let Some(flags) = edit.restamp(environment, &self.resolved, sequence) {
-                    Arc::make_mut(environment).flags = flags;
-                }
+        for environment in self.next.environments.iter_mut().flatten() {
+            let edit = self.edits.entry(environment.slot);
+            let edit = edit.or_insert_with(|| Edit::new(environment, wall_ms));
+            if let Some(flags) = edit.raise_client_versions(environment, &self.resolved, sequence) {
+                Arc::make_mut(environment).flags = flags;
             }
         }
+    }
+
+    /// Writes the history of each environment to which something happened. Returns those that SDKs are told of.
+    fn settle_edits(&mut self) -> Vec<EnvironmentSlot> {
+        let sequence = self.next.sequence;
         let mut environments = Vec::new();
         for (slot, mut edit) in std::mem::take(&mut self.edits) {
-            let place = self.next.environments.get_mut(slot.0 as usize);
-            let Some(shared) = place.and_then(Option::as_mut) else { continue };
+            let Some(shared) = self.next.environment_mut(slot) else { continue };
             if !edit.differs(shared, sequence) {
                 continue;
             }
             let environment = Arc::make_mut(shared);
-            let means = edit.settle(environment, sequence);
+            let affected = edit.settle(environment, sequence);
+            let highest_ms = environment.for_relays.highest_updated_at_ms;
+            if affected.server || affected.client {
+                let before = self.base.environment(slot);
+                if before.is_some_and(|before| before.cache.full_frame.get().is_some()) {
+                    // Somebody asked for the last one, so that somebody will ask for this one: not on a reactor.
+                    environment.full_frame();
+                }
+                environments.push(slot);
+            }
             self.differs = true;
-            self.next.data_version = self.next.data_version.max(environment.passed.highest_ms);
-            if !means.server && !means.client {
-                continue;
-            }
-            let before = writer.current.environment(slot);
-            if before.is_some_and(|before| before.cache.full_frame.get().is_some()) {
-                // Somebody asked for the last one, so that somebody will ask for this one: not on a reactor.
-                environment.full_frame();
-            }
-            environments.push(slot);
+            self.next.data_version = self.next.data_version.max(highest_ms);
         }
-        if !self.differs {
-            return None;
-        }
-        Some(Change { snapshot: Arc::new(self.next), environments, secrets_changed: self.secrets_changed })
+        environments
     }
 }
 
@@ -354,10 +416,10 @@ impl Round {
 fn counts<D: Definition>(plan: &Plan<'_, D>, late: bool, report: &mut Report) -> Counts {
     report.added += plan.added;
     report.changed += plan.changed;
-    report.removed += plan.gone;
+    report.removed += plan.gone.len();
     Counts {
-        differs: plan.added + plan.changed + plan.gone > 0,
-        gone: plan.gone,
+        differs: plan.differs(),
+        gone: plan.gone.len(),
         served_gone: plan.served_gone,
         goes_back: plan.goes_back,
         late,
@@ -365,44 +427,37 @@ fn counts<D: Definition>(plan: &Plan<'_, D>, late: bool, report: &mut Report) ->
 }
 
 /// Notes an item of which the content changes without a newer `updatedAt`.
-fn note_forgotten<T: Item>(
-    def: &impl Definition,
-    key: &str,
-    old: Option<&Entry<T>>,
+fn note_not_newer<D: Definition>(
+    definition: &D,
+    old: Option<&Entry<D::Item>>,
     label: &Arc<str>,
     report: &mut Report,
 ) {
     let Some(old_ms) = old.map(|old| old.own().updated_at_ms) else { return };
-    let own_ms = def.updated_at_ms();
+    let own_ms = definition.updated_at_ms();
     if own_ms <= old_ms {
-        let is_older = own_ms < old_ms;
-        report.forgotten_updated_at.push(Forgotten {
+        report.not_newer.push(NotNewer {
             environment: Arc::clone(label),
-            key: key.into(),
-            is_older,
+            key: definition.name().into(),
+            is_older: own_ms < old_ms,
         });
     }
 }
 
-/// An item's own text.
-fn own<T: Item>(def: &impl Definition, old: Option<&Entry<T>>) -> Text {
-    Text { id: id_of(def, old), raw: def.raw().into(), updated_at_ms: def.updated_at_ms() }
-}
-
 /// What SDKs get of an item that is told with this version.
-fn served(def: &impl Definition, version_ms: i64) -> Served {
-    if version_ms == def.updated_at_ms() && def.suits_all_sdks() {
+pub(super) fn served(definition: &impl Definition, version_ms: i64) -> Served {
+    if version_ms == definition.updated_at_ms() && definition.suits_all_sdks() {
         return Served::AsItIs;
     }
-    served_text(def.raw(), version_ms).map_or(Served::AsItIs, |text| Served::Text(text.into()))
+    served_text(definition.raw(), version_ms).map_or(Served::AsItIs, |text| Served::Text(text.into()))
 }
 
 /// Compiles, and says of what is found where it was found.
-fn compile<C>(report: &mut Report, label: &str, key: &str, make: impl FnOnce(&mut Vec<Finding>) -> C) -> C {
+fn compile<C>(report: &mut Report, label: &str, name: &str, make: impl FnOnce(&mut Vec<Finding>) -> C) -> C {
     let before = report.findings.len();
     let compiled = make(&mut report.findings);
     for finding in &mut report.findings[before..] {
-        finding.path = format!("{label}/{key}.{}", finding.path);
+        finding.path = format!("{label}/{name}.{}", finding.path);
     }
     compiled
 }

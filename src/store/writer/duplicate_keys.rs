@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Kept;
 use super::edit::{Edit, raised};
+use super::records::Record;
 use crate::model::dataset::Finding;
 use crate::store::change::Report;
 use crate::store::environment::{Cache, Environment};
@@ -15,10 +15,10 @@ use crate::store::item::{FlagData, Served};
 use crate::store::table::{Entry, Table};
 
 /// The ids of flags that share a key, and of such that did until now.
-pub(super) type Doubled = Vec<Vec<Arc<str>>>;
+pub(super) type Duplicates = Vec<Vec<Arc<str>>>;
 
 /// Finds the flags that share a key, or are not served though they share it no longer.
-pub(super) fn find_doubled(flags: &Table<FlagData>) -> Doubled {
+pub(super) fn find_duplicates(flags: &Table<FlagData>) -> Duplicates {
     let mut by_key: HashMap<&str, (bool, Vec<&Entry<FlagData>>), foldhash::fast::RandomState> =
         HashMap::default();
     by_key.reserve(flags.len());
@@ -27,7 +27,7 @@ pub(super) fn find_doubled(flags: &Table<FlagData>) -> Doubled {
         *look |= !entries.is_empty() || !entry.is_served();
         entries.push(entry);
     }
-    let mut groups: Doubled = by_key
+    let mut groups: Duplicates = by_key
         .into_values()
         .filter(|(look, _)| *look)
         .map(|(_, entries)| entries.iter().map(|entry| Arc::clone(&entry.own().id)).collect())
@@ -38,16 +38,16 @@ pub(super) fn find_doubled(flags: &Table<FlagData>) -> Doubled {
 
 /// Serves one flag of each key: the newest that is not archived, of equally new ones that of the greater id, so that agents
 /// decide alike whatever the order of their items.
-pub(super) fn settle_doubled(
+pub(super) fn settle_duplicates(
     environment: &mut Environment,
-    kept: &Kept,
+    record: &Record,
     edit: &mut Edit,
     sequence: u64,
     report: &mut Report,
 ) {
     let mut replaced = Vec::new();
-    for ids in &kept.doubled {
-        let places = ids.iter().filter_map(|id| kept.flags.get(id).copied());
+    for ids in &record.duplicates {
+        let places = ids.iter().filter_map(|id| record.flags.get(id).copied());
         let group: Vec<_> = places.filter_map(|at| Some((at, environment.flags.get(at)?))).collect();
         let rank = |entry: &Entry<FlagData>| {
             (!entry.data.flag.is_archived(), entry.own().updated_at_ms, Arc::clone(&entry.own().id))

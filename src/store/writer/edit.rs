@@ -1,4 +1,4 @@
-//! What one publish did to one environment, and what that means for its SDKs.
+//! What one publish did to one environment, and which of its SDKs have to learn of it.
 //!
 //! Must not take in new data: tables have done that before. It may only raise the version of an item, where nothing else
 //! would tell SDKs that something is gone.
@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::resolution::Resolved;
 use super::version::{Date, Versions};
-use crate::store::environment::{Cache, Environment, Told};
+use crate::store::environment::{Cache, Environment, SdkChanges};
 use crate::store::item::{FlagData, Item, Served};
 use crate::store::ring::{Push, Ring};
 use crate::store::served::served_text;
@@ -23,7 +23,7 @@ pub(super) struct Counts {
     pub gone: usize,
     /// How many of these SDKs had got.
     pub served_gone: usize,
-    /// Whether an item took the place of one that was as new or newer.
+    /// Whether an item took the place of one, or of a removal, that was as new or newer.
     pub goes_back: bool,
     /// Whether something came that was not newer than all that ever was in service.
     pub late: bool,
@@ -42,12 +42,12 @@ pub(super) struct Edit {
     /// The highest version told before.
     before_ms: i64,
     /// The last item was gone before: the full that told it was newer than nothing, and some SDKs pass over such.
-    was_emptied: bool,
+    was_empty: bool,
 }
 
-/// What a publish means to whom.
+/// Whom a publish concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Means {
+pub(super) struct Affected {
     /// Server SDKs lack something now.
     pub server: bool,
     /// Client SDKs can lack something now.
@@ -57,7 +57,7 @@ pub(super) struct Means {
 impl Edit {
     /// The environment as it was before.
     pub fn new(environment: &Environment, wall_ms: i64) -> Self {
-        let before_ms = environment.told_or_asked_ms();
+        let before_ms = environment.version_floor_ms();
         let served = environment.flags.served() + environment.segments.served();
         Self {
             created: false,
@@ -66,14 +66,14 @@ impl Edit {
             segment_versions: HashMap::new(),
             versions: Versions::above(before_ms, wall_ms),
             before_ms,
-            was_emptied: environment.server.removed > 0 && served == 0,
+            was_empty: environment.server.removed > 0 && served == 0,
         }
     }
 
     /// Whether anything happened that SDKs or other agents may have to be told.
     pub fn differs(&self, environment: &Environment, sequence: u64) -> bool {
-        let stamped = || environment.flags.newest.client_sequence == sequence;
-        self.created || self.flags.differs || self.segments.differs || stamped()
+        let is_raised = || environment.flags.newest.client_sequence == sequence;
+        self.created || self.flags.differs || self.segments.differs || is_raised()
     }
 
     /// The versions of items that changed, given their own `updatedAt`s. What comes with the environment keeps its own:
@@ -82,19 +82,19 @@ impl Edit {
         if !self.created {
             return self.versions.of(dates);
         }
-        dates.iter().for_each(|date| self.versions.tell_date(*date));
+        dates.iter().for_each(|date| self.versions.note_date(*date));
         dates.iter().map(|date| date.ms).collect()
     }
 
     /// Gives the flags that use a segment of which another copy counts now a newer version for client SDKs.
-    pub fn restamp(
+    pub fn raise_client_versions(
         &mut self,
         environment: &Environment,
         resolved: &Resolved,
         sequence: u64,
     ) -> Option<Table<FlagData>> {
         let mut raised_ms = None;
-        resolved.restamp(&environment.flags, sequence, |slots| {
+        resolved.raise_client_versions(&environment.flags, sequence, |slots| {
             let mut own_ms = i64::MIN;
             for slot in slots.iter().filter(|slot| resolved.holds(**slot)) {
                 match self.segment_versions.get(slot) {
@@ -107,58 +107,59 @@ impl Edit {
         })
     }
 
-    /// Writes into the environment's history what happened to it, and returns what that means.
-    pub fn settle(&mut self, environment: &mut Environment, sequence: u64) -> Means {
+    /// Writes into the environment's history what happened to it, and returns whom that concerns.
+    pub fn settle(&mut self, environment: &mut Environment, sequence: u64) -> Affected {
         let comes_back = self.created && self.before_ms != i64::MIN;
         // Python, Java and Go still have what was there before it was emptied: only a full takes it from them.
-        let refilled = self.was_emptied && (self.flags.differs || self.segments.differs);
+        let refilled = self.was_empty && (self.flags.differs || self.segments.differs);
         let flags_gone = self.flags.served_gone > 0 || comes_back;
         let gone = flags_gone || refilled || self.segments.served_gone > 0;
-        self.tell_removal(environment, gone, flags_gone, sequence);
+        self.raise_for_removal(environment, gone, flags_gone, sequence);
         let (flags, segments) = (environment.flags.newest, environment.segments.newest);
         let newest_ms = flags.version_ms.max(segments.version_ms);
         for version_ms in [newest_ms, flags.client_version_ms] {
-            self.versions.tell(version_ms);
+            self.versions.note(version_ms);
         }
-        environment.told_ms = self.versions.told_ms();
+        environment.highest_version_ms = self.versions.highest_ms();
 
-        let told_ms = |newest_ms: i64| if newest_ms == i64::MIN { environment.told_ms } else { newest_ms };
-        let means = Means {
+        let version_ms =
+            |newest_ms: i64| if newest_ms == i64::MIN { environment.highest_version_ms } else { newest_ms };
+        let affected = Affected {
             server: self.changes_server(environment, gone, sequence),
             client: self.changes_client(environment, flags_gone, sequence),
         };
-        let removal = |told: &mut Told, gone: bool, newest_ms: i64| {
-            told.changed = sequence;
+        let removal = |changes: &mut SdkChanges, gone: bool, newest_ms: i64| {
+            changes.changed = sequence;
             if gone {
-                told.removed(sequence, told_ms(newest_ms));
+                changes.removed(sequence, version_ms(newest_ms));
             } else if self.created {
-                told.removed(sequence, i64::MIN);
+                changes.removed(sequence, i64::MIN);
             }
         };
         let (mut server, mut client) = (environment.server, environment.client);
-        if means.server {
+        if affected.server {
             removal(&mut server, gone, newest_ms);
         }
-        if means.client {
+        if affected.client {
             removal(&mut client, flags_gone, flags.client_version_ms);
         }
         (environment.server, environment.client) = (server, client);
 
-        let passes = self.created || self.flags.differs || self.segments.differs;
-        if passes {
+        let changed_for_relays = self.created || self.flags.differs || self.segments.differs;
+        if changed_for_relays {
             let removed = self.created || self.either(|counts| counts.gone > 0 || counts.goes_back);
             let late = self.either(|counts| counts.late);
             let newest_ms = flags.updated_at_ms.max(segments.updated_at_ms);
-            environment.passed = environment.passed.after(sequence, removed, late, newest_ms);
+            environment.for_relays = environment.for_relays.after(sequence, removed, late, newest_ms);
         }
-        if means.server || passes {
+        if affected.server || changed_for_relays {
             environment.ring = match (self.created, gone) {
                 (true, _) => Ring::begun_at(sequence),
                 (false, true) => environment.ring.with(sequence, Push::Full),
                 (false, false) => environment.ring.with(sequence, push_of(environment, sequence - 1)),
             };
         }
-        means
+        affected
     }
 
     fn either(&self, is: impl Fn(&Counts) -> bool) -> bool {
@@ -180,7 +181,13 @@ impl Edit {
 
     /// A removal has no version: one item of what is left gets a newer one, so that everything is newer than what any SDK
     /// has, and every kind of SDK takes it.
-    fn tell_removal(&mut self, environment: &mut Environment, gone: bool, flags_gone: bool, sequence: u64) {
+    fn raise_for_removal(
+        &mut self,
+        environment: &mut Environment,
+        gone: bool,
+        flags_gone: bool,
+        sequence: u64,
+    ) {
         let (flags, segments) = (environment.flags.newest, environment.segments.newest);
         let newest_ms = flags.version_ms.max(segments.version_ms);
         let for_clients = flags_gone && flags.client_version_ms <= self.before_ms;

@@ -2,7 +2,7 @@
 //!
 //! Must not read a clock. One mistaken dump must not stop a fleet of SDKs for ever (they take 4003 as final),
 //! so that a secret, or an environment, that is gone stays in service until its grace ends, and nobody
-//! notices if it is put right before. Where a server is followed, the clock alone ends nothing: what is due is held
+//! notices if it is put right before. Where a server is followed, the clock alone ends nothing: what is due stays
 //! until a full sync that was asked for after that has been answered for certain, and still lacks it.
 
 use std::collections::HashMap;
@@ -42,6 +42,10 @@ impl Ends {
         Self { until_ms, asked: None }
     }
 
+    fn left_ms(&self, now_ms: i64) -> i64 {
+        self.until_ms.saturating_sub(now_ms).max(0)
+    }
+
     fn is_over(&self, now: Now) -> bool {
         match now.answered {
             None => self.until_ms <= now.now_ms,
@@ -53,7 +57,7 @@ impl Ends {
 
 /// What is due and waits for a full sync.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HeldOn {
+pub struct AwaitingSync {
     /// How many secrets and environments do.
     pub all: usize,
     /// How many of them have become due since this was last asked.
@@ -137,19 +141,19 @@ impl Grace {
         self.environments.extract_if(|_, ends| ends.is_over(now)).map(|(slot, _)| slot).collect()
     }
 
-    /// Notes what is due and is to be held on to until a full sync of a number above `asked` is answered.
-    pub fn hold_on(&mut self, now_ms: i64, asked: u64) -> HeldOn {
-        let mut held = HeldOn::default();
+    /// Notes what is due and stays until a full sync of a number above `asked` is answered.
+    pub fn await_full_sync(&mut self, now_ms: i64, asked: u64) -> AwaitingSync {
+        let mut awaiting = AwaitingSync::default();
         let Self { secrets, kinds, environments } = self;
         let all = secrets.values_mut().chain(kinds.values_mut()).chain(environments.values_mut());
         for ends in all {
             if ends.asked.is_none() && ends.until_ms <= now_ms {
                 ends.asked = Some(asked);
-                held.new += 1;
+                awaiting.new += 1;
             }
-            held.all += usize::from(ends.asked.is_some());
+            awaiting.all += usize::from(ends.asked.is_some());
         }
-        held
+        awaiting
     }
 
     /// Whether any grace is over.
@@ -157,9 +161,34 @@ impl Grace {
         self.all().any(|ends| ends.is_over(now))
     }
 
-    /// When the next one is due that is not held on to yet.
+    /// When the next one is due that does not wait for a full sync yet.
     pub fn next_ms(&self) -> Option<i64> {
         self.all().filter(|ends| ends.asked.is_none()).map(|ends| ends.until_ms).min()
+    }
+
+    /// What is left of the grace of a secret, by the clock of `now_ms`, if it has one.
+    pub fn left_of_secret_ms(&self, secret: &Secret, now_ms: i64) -> Option<i64> {
+        Some(self.secrets.get(secret)?.left_ms(now_ms))
+    }
+
+    /// How much longer a secret serves SDKs of its former type, if its type was changed.
+    pub fn left_of_type_ms(&self, secret: &Secret, now_ms: i64) -> Option<i64> {
+        Some(self.kinds.get(secret)?.left_ms(now_ms))
+    }
+
+    /// What is left of the grace of an environment, if it has one.
+    pub fn left_of_environment_ms(&self, slot: EnvironmentSlot, now_ms: i64) -> Option<i64> {
+        Some(self.environments.get(&slot)?.left_ms(now_ms))
+    }
+
+    /// A secret is not listed, and has a grace until then.
+    pub fn restore_secret(&mut self, secret: Secret, until_ms: i64) {
+        self.secrets.insert(secret, Ends::at(until_ms));
+    }
+
+    /// A secret serves SDKs of its former type until then.
+    pub fn restore_type(&mut self, secret: Secret, until_ms: i64) {
+        self.kinds.insert(secret, Ends::at(until_ms));
     }
 
     fn all(&self) -> impl Iterator<Item = &Ends> {

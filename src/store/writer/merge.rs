@@ -3,70 +3,17 @@
 //! Must not compile or publish: the caller makes an item of its definition. Here is decided which items are
 //! new, changed, gone or the same, and which definitions are too old to count. First a plan is made, so that all that
 //! changed together can be given its versions, then the table.
+//!
+//! A whole list replaces what is there, whatever is newer. Single items and removals are merged by their stamps
+//! ([`Stamp`]): the same ones make the same table in any order, however often they come.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::definition::Definition;
 use super::version::Date;
-use crate::model::flag::FlagDef;
-use crate::model::segment::SegmentDef;
-use crate::store::item::Item;
+use crate::model::stamp::Stamp;
 use crate::store::table::{Entry, Position, Positions, Table};
-
-/// What flags and segments have in common before they are compiled.
-pub(super) trait Definition {
-    fn id(&self) -> &str;
-    fn raw(&self) -> &str;
-    fn updated_at_ms(&self) -> i64;
-    /// Whether every SDK takes `raw` as it is.
-    fn suits_all_sdks(&self) -> bool;
-    /// Whether `updatedAt` has digits below the millisecond.
-    fn has_microseconds(&self) -> bool;
-}
-
-impl Definition for FlagDef<'_> {
-    fn id(&self) -> &str {
-        self.id
-    }
-
-    fn raw(&self) -> &str {
-        self.raw
-    }
-
-    fn updated_at_ms(&self) -> i64 {
-        self.updated_at_ms
-    }
-
-    fn suits_all_sdks(&self) -> bool {
-        self.suits_all_sdks
-    }
-
-    fn has_microseconds(&self) -> bool {
-        self.has_microseconds
-    }
-}
-
-impl Definition for SegmentDef<'_> {
-    fn id(&self) -> &str {
-        self.id
-    }
-
-    fn raw(&self) -> &str {
-        self.raw
-    }
-
-    fn updated_at_ms(&self) -> i64 {
-        self.updated_at_ms
-    }
-
-    fn suits_all_sdks(&self) -> bool {
-        self.suits_all_sdks
-    }
-
-    fn has_microseconds(&self) -> bool {
-        self.has_microseconds
-    }
-}
 
 /// A table's successor and what makes it differ.
 pub(super) struct Merged<T> {
@@ -79,8 +26,12 @@ pub(super) struct Merged<T> {
 pub(super) enum Incoming<'d, D> {
     /// The table is to hold exactly these, in this order.
     All(&'d [D]),
-    /// These are to be added or replaced.
-    Some(&'d [&'d D]),
+    /// These are to be merged into it.
+    Some {
+        items: &'d [&'d D],
+        /// The ids of items that were removed, each with the `updatedAt` of the removal's stamp.
+        removed: &'d [(&'d str, i64)],
+    },
 }
 
 /// What becomes of one place of the table.
@@ -89,6 +40,8 @@ enum Step {
     Keep(Position),
     /// An item is made of the definition of this number, in the place of another if there is one.
     Make(usize, Option<Position>),
+    /// The definition of this number says the same as the item that is there, and its words count.
+    Reword(usize, Position),
 }
 
 /// What new definitions make of a table.
@@ -99,12 +52,23 @@ pub(super) struct Plan<'d, D> {
     pub added: usize,
     /// How many are changed.
     pub changed: usize,
-    /// How many are gone.
-    pub gone: usize,
+    /// The items that are gone.
+    pub gone: Vec<Position>,
     /// How many of these SDKs had got.
     pub served_gone: usize,
-    /// Whether an item takes the place of one that is as new or newer.
+    /// Whether an item takes the place of one, or of a removal, that is as new or newer.
     pub goes_back: bool,
+    /// The removals that count from now on, whether or not there was such an item.
+    pub tombstones: Vec<(&'d str, i64)>,
+}
+
+/// An item that is to be made of a definition.
+pub(super) struct Made<'p, D: Definition> {
+    pub definition: &'p D,
+    /// What is in service.
+    pub old: Option<&'p Entry<D::Item>>,
+    /// Both say the same: only the words change.
+    pub is_reworded: bool,
 }
 
 impl<D> Clone for Incoming<'_, D> {
@@ -119,26 +83,45 @@ impl<'d, D: Definition> Incoming<'d, D> {
     fn get(self, index: usize) -> Option<&'d D> {
         match self {
             Incoming::All(definitions) => definitions.get(index),
-            Incoming::Some(definitions) => definitions.get(index).copied(),
+            Incoming::Some { items, .. } => items.get(index).copied(),
         }
     }
 
-    /// What came in makes of the table. `None` if nothing differs, not even the order.
-    pub fn plan<T: Item>(self, table: &Table<T>, positions: &Positions) -> Option<Plan<'d, D>> {
+    /// What came in makes of the table. `None` if nothing differs, not even the order. `tombstone` gives the `updatedAt` of an
+    /// item that was removed before.
+    pub fn plan(
+        self,
+        table: &Table<D::Item>,
+        positions: &Positions,
+        tombstone: impl Fn(&str) -> Option<i64>,
+    ) -> Option<Plan<'d, D>> {
         match self {
-            Incoming::All(definitions) => replace(table, positions, definitions),
-            Incoming::Some(definitions) => upsert(table, positions, definitions),
+            Incoming::All(definitions) => replace(table, positions, definitions, tombstone),
+            Incoming::Some { .. } => merge(table, positions, self, tombstone),
         }
     }
 }
 
 impl<'d, D: Definition> Plan<'d, D> {
     fn new(incoming: Incoming<'d, D>) -> Self {
-        let steps = Vec::new();
-        Self { incoming, steps, added: 0, changed: 0, gone: 0, served_gone: 0, goes_back: false }
+        Self {
+            incoming,
+            steps: Vec::new(),
+            added: 0,
+            changed: 0,
+            gone: Vec::new(),
+            served_gone: 0,
+            goes_back: false,
+            tombstones: Vec::new(),
+        }
     }
 
-    fn make<T: Item>(&mut self, index: usize, definition: &D, old: Option<(Position, &Entry<T>)>) {
+    /// Whether SDKs or other agents have anything to learn.
+    pub fn differs(&self) -> bool {
+        self.added + self.changed + self.gone.len() > 0
+    }
+
+    fn make(&mut self, index: usize, definition: &D, old: Option<(Position, &Entry<D::Item>)>) {
         match old {
             Some((_, old)) => {
                 self.changed += 1;
@@ -149,40 +132,59 @@ impl<'d, D: Definition> Plan<'d, D> {
         self.steps.push(Step::Make(index, old.map(|(at, _)| at)));
     }
 
-    /// `updatedAt` of each item that is to be made, in the order in which they will be.
+    fn remove(&mut self, at: Position, old: &Entry<D::Item>) {
+        self.gone.push(at);
+        self.served_gone += usize::from(old.is_served());
+    }
+
+    /// `updatedAt` of each item that SDKs are told of, in the order in which they will be made.
     pub fn dates(&self) -> impl Iterator<Item = Date> {
         let made = self.steps.iter().filter_map(|step| match step {
             Step::Make(index, _) => self.incoming.get(*index),
-            Step::Keep(_) => None,
+            Step::Keep(_) | Step::Reword(..) => None,
         });
         made.map(|made| Date { ms: made.updated_at_ms(), has_microseconds: made.has_microseconds() })
     }
 
     /// The table that was planned for. `make` compiles what is new or changed.
-    pub fn build<T: Item>(
+    pub fn build(
         self,
-        table: &Table<T>,
+        table: &Table<D::Item>,
         positions: &Positions,
-        mut make: impl FnMut(&D, Option<&Entry<T>>) -> Entry<T>,
-    ) -> Merged<T> {
+        mut make: impl FnMut(Made<'_, D>) -> Entry<D::Item>,
+    ) -> Merged<D::Item> {
         let mut replaced = Vec::new();
         let mut entries = Vec::new();
+        let is_whole = matches!(self.incoming, Incoming::All(_));
         for step in &self.steps {
-            match step {
-                Step::Keep(at) => entries.extend(table.get(*at).cloned()),
-                Step::Make(index, at) => {
-                    let Some(definition) = self.incoming.get(*index) else { continue };
-                    let entry = make(definition, at.and_then(|at| table.get(at)));
-                    match (self.incoming, at) {
-                        (Incoming::Some(_), Some(at)) => replaced.push((*at, entry)),
-                        (Incoming::Some(_), None) | (Incoming::All(_), _) => entries.push(entry),
-                    }
+            let (index, at, is_reworded) = match step {
+                Step::Keep(at) => {
+                    entries.extend(table.get(*at).cloned());
+                    continue;
                 }
+                Step::Make(index, at) => (*index, *at, false),
+                Step::Reword(index, at) => (*index, Some(*at), true),
+            };
+            let Some(definition) = self.incoming.get(index) else { continue };
+            let old = at.and_then(|at| table.get(at));
+            let entry = make(Made { definition, old, is_reworded });
+            match at {
+                Some(at) if !is_whole => replaced.push((at, entry)),
+                _ => entries.push(entry),
             }
         }
-        let next = match self.incoming {
-            Incoming::All(_) => table.arrange(positions, &entries),
-            Incoming::Some(_) => table.with(replaced, entries),
+        let next = if is_whole {
+            table.arrange(positions, &entries)
+        } else if self.gone.is_empty() {
+            table.with(replaced, entries)
+        } else {
+            let gone: HashSet<_> = self.gone.into_iter().collect();
+            let mut replaced: HashMap<_, _> = replaced.into_iter().collect();
+            let old = table.places().zip(table.entries()).filter(|(at, _)| !gone.contains(at));
+            let stays = old.map(|(at, old)| replaced.remove(&at).unwrap_or_else(|| old.clone()));
+            let mut all: Vec<_> = stays.collect();
+            all.append(&mut entries);
+            table.arrange(positions, &all)
         };
         let positions = next.positions(table);
         Merged { table: next, positions }
@@ -191,73 +193,106 @@ impl<'d, D: Definition> Plan<'d, D> {
 
 /// Makes the table hold exactly `definitions`, in their order. An item that says what the one in service does stays as
 /// it is.
-fn replace<'d, T: Item, D: Definition>(
-    table: &Table<T>,
+fn replace<'d, D: Definition>(
+    table: &Table<D::Item>,
     positions: &Positions,
     definitions: &'d [D],
+    tombstone: impl Fn(&str) -> Option<i64>,
 ) -> Option<Plan<'d, D>> {
-    let is = |(old, new): (&Entry<T>, &D)| *old.own().id == *new.id() && *old.own().raw == *new.raw();
+    let is = |(old, new): (&Entry<D::Item>, &D)| *old.own().id == *new.id() && *old.own().raw == *new.raw();
     if table.len() == definitions.len() && table.entries().zip(definitions).all(is) {
         return None;
     }
     let mut plan = Plan::new(Incoming::All(definitions));
     plan.steps.reserve_exact(definitions.len());
-    let (mut kept, mut served) = (0, 0);
+    let mut kept = 0;
     for (index, definition) in definitions.iter().enumerate() {
         let at = positions.get(definition.id()).copied();
         let old = at.and_then(|at| Some((at, table.get(at)?)));
         kept += usize::from(old.is_some());
-        served += usize::from(old.is_some_and(|(_, old)| old.is_served()));
         match old {
             Some((at, same)) if same.own().says(definition.raw(), definition.updated_at_ms()) => {
                 plan.steps.push(Step::Keep(at));
             }
-            old => plan.make(index, definition, old),
+            old => {
+                let removed_ms = if old.is_none() { tombstone(definition.id()) } else { None };
+                plan.goes_back |= removed_ms.is_some_and(|ms| Stamp::removal(ms) >= definition.stamp());
+                plan.make(index, definition, old);
+            }
         }
     }
-    plan.gone = table.len().saturating_sub(kept);
-    plan.served_gone = table.served().saturating_sub(served);
+    if kept < table.len() {
+        let listed: HashSet<&str> = definitions.iter().map(Definition::id).collect();
+        let old = table.places().zip(table.entries());
+        old.filter(|(_, old)| !listed.contains(&*old.own().id)).for_each(|(at, old)| plan.remove(at, old));
+    }
     let in_order = || {
         let places = plan.steps.iter().zip(table.places());
         places.into_iter().all(|(step, place)| matches!(step, Step::Keep(at) if *at == place))
     };
-    let differs = plan.gone + plan.added + plan.changed > 0 || !in_order();
-    differs.then_some(plan)
+    (plan.differs() || !in_order()).then_some(plan)
 }
 
-/// Adds or replaces single items: a definition counts unless what is stored is newer or says the same. Of several
-/// definitions of one item the newest counts.
-fn upsert<'d, T: Item, D: Definition>(
-    table: &Table<T>,
+/// Merges single items and removals: the one of the greatest stamp counts.
+fn merge<'d, D: Definition>(
+    table: &Table<D::Item>,
     positions: &Positions,
-    definitions: &'d [&'d D],
+    incoming: Incoming<'d, D>,
+    tombstone: impl Fn(&str) -> Option<i64>,
 ) -> Option<Plan<'d, D>> {
-    let mut newest: HashMap<&str, usize> = HashMap::new();
-    for (index, definition) in definitions.iter().enumerate() {
+    let Incoming::Some { items, removed } = incoming else { return None };
+    let mut newest: HashMap<&str, usize> = HashMap::with_capacity(items.len());
+    for (index, definition) in items.iter().enumerate() {
         let kept = newest.entry(definition.id()).or_insert(index);
-        if definitions[*kept].updated_at_ms() <= definition.updated_at_ms() {
+        if items[*kept].stamp() < definition.stamp() {
             *kept = index;
         }
     }
-    let mut plan = Plan::new(Incoming::Some(definitions));
-    for (index, definition) in definitions.iter().enumerate() {
-        if newest.get(definition.id()) != Some(&index) {
+    let mut removals: HashMap<&str, i64> = HashMap::with_capacity(removed.len());
+    for (id, updated_at_ms) in removed {
+        let newest_ms = removals.entry(*id).or_insert(*updated_at_ms);
+        *newest_ms = (*newest_ms).max(*updated_at_ms);
+    }
+    let place = |id: &str| {
+        let at = positions.get(id).copied()?;
+        Some((at, table.get(at)?))
+    };
+    let mut plan = Plan::new(incoming);
+    for (index, definition) in items.iter().enumerate() {
+        let id = definition.id();
+        let stamp = definition.stamp();
+        let is_removed = |updated_at_ms: i64| Stamp::removal(updated_at_ms) >= stamp;
+        if newest.get(id) != Some(&index) || removals.get(id).copied().is_some_and(is_removed) {
             continue;
         }
-        let at = positions.get(definition.id()).copied();
-        let old = at.and_then(|at| Some((at, table.get(at)?)));
-        let stays = old.is_some_and(|(_, old)| {
-            let updated_at_ms = definition.updated_at_ms();
-            old.own().updated_at_ms > updated_at_ms || old.own().says(definition.raw(), updated_at_ms)
-        });
-        if !stays {
-            plan.make(index, definition, old);
+        match place(id) {
+            Some((_, old)) if old.own().stamp() >= stamp => {}
+            Some((at, old)) if old.own().says(definition.raw(), definition.updated_at_ms()) => {
+                plan.steps.push(Step::Reword(index, at));
+            }
+            None if tombstone(id).is_some_and(is_removed) => {}
+            old => plan.make(index, definition, old),
         }
     }
-    (!plan.steps.is_empty()).then_some(plan)
+    for (id, _) in removed {
+        // Each once, in the order in which they came.
+        let Some(updated_at_ms) = removals.remove(*id) else { continue };
+        let removal = Stamp::removal(updated_at_ms);
+        if newest.get(*id).is_some_and(|index| items[*index].stamp() > removal) {
+            continue;
+        }
+        match place(id) {
+            Some((_, old)) if old.own().stamp() > removal => continue,
+            Some((at, old)) => plan.remove(at, old),
+            None if tombstone(id).is_some_and(|before_ms| before_ms >= updated_at_ms) => continue,
+            None => {}
+        }
+        plan.tombstones.push((*id, updated_at_ms));
+    }
+    (!plan.steps.is_empty() || !plan.tombstones.is_empty()).then_some(plan)
 }
 
 /// The id of an item, shared with its predecessor if there is one.
-pub(super) fn id_of<T: Item>(definition: &impl Definition, old: Option<&Entry<T>>) -> Arc<str> {
+pub(super) fn id_of<D: Definition>(definition: &D, old: Option<&Entry<D::Item>>) -> Arc<str> {
     old.map_or_else(|| Arc::from(definition.id()), |old| Arc::clone(&old.own().id))
 }

@@ -4,33 +4,35 @@
 //! it keeps what only it needs (compiler, positions, graces) and frees old snapshots, so that no reactor
 //! ever drops the last reference to a large one.
 
+mod definition;
 mod draft;
 mod duplicate_keys;
 mod edit;
 mod grace;
 mod merge;
+mod records;
 mod resolution;
+mod tombstones;
 mod version;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use draft::Round;
-use duplicate_keys::Doubled;
-pub use grace::HeldOn;
+use draft::{Draft, Workshop};
+pub use grace::AwaitingSync;
 use grace::{Grace, Now};
 use merge::Incoming;
-use resolution::Resolution;
 
 use super::change::{Change, Ending, Published, Report};
 use super::environment::{EnvironmentSlot, ListedSecret};
+use super::item::ItemKind;
 use super::snapshot::{SecretEntry, Secrets, Snapshot};
-use super::table::Positions;
 use crate::eval::{Compiler, PatternUsage, RegexLimits};
 use crate::model::dataset::{Dataset, EnvironmentDef, Finding};
 use crate::model::environment_id::EnvironmentId;
 use crate::model::flag::FlagDef;
 use crate::model::segment::SegmentDef;
+use crate::model::stamp::Edition;
 use crate::protocol::secret::Secret;
 
 /// How the writer treats new data.
@@ -42,7 +44,7 @@ pub struct WriterOptions {
     /// What patterns of regular expressions may cost.
     pub regex_limits: RegexLimits,
     /// Whether there is a server to follow: a dataset is then all there is only as far as a full sync says so
-    /// ([`Writer::set_answered`]), and a grace ends only by another one ([`Writer::hold_on`]).
+    /// ([`Writer::set_answered`]), and a grace ends only by another one ([`Writer::await_full_sync`]).
     pub follows: bool,
 }
 
@@ -50,19 +52,6 @@ impl Default for WriterOptions {
     fn default() -> Self {
         Self { revocation_grace_ms: 60_000, regex_limits: RegexLimits::default(), follows: false }
     }
-}
-
-/// What the writer keeps of an environment beside the snapshot.
-struct Kept {
-    id: EnvironmentId,
-    flags: Positions,
-    segments: Positions,
-    /// Flags that share a key.
-    doubled: Doubled,
-    /// The highest version that SDKs were told when it went out of service, should it come back.
-    told_ms: i64,
-    /// The highest `updatedAt` that it then had had.
-    passed_highest_ms: i64,
 }
 
 /// The time at which new data is taken in.
@@ -74,16 +63,29 @@ pub struct Moment {
     pub wall_ms: i64,
 }
 
+/// A flag or segment that was removed at its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removal<'a> {
+    /// The environment that it was in.
+    pub env_id: EnvironmentId,
+    /// Flag or segment.
+    pub kind: ItemKind,
+    /// Its id.
+    pub id: &'a str,
+    /// `updatedAt` of the item as it was when it was removed, in Unix milliseconds.
+    pub updated_at_ms: i64,
+}
+
 /// The one writer.
 pub struct Writer {
     options: WriterOptions,
-    compiler: Compiler,
+    work: Workshop,
     current: Arc<Snapshot>,
+    /// Snapshots, and publishes, that others may still read.
     old: Vec<Arc<Snapshot>>,
-    slots: HashMap<EnvironmentId, EnvironmentSlot>,
-    kept: Vec<Kept>,
-    resolution: Resolution,
+    published: Vec<Arc<Change>>,
     grace: Grace,
+    edition: Edition,
     /// The number of the full sync that the next publish answers.
     answered: u64,
     /// The number of the full sync that proves at least what of the data is gone.
@@ -95,13 +97,12 @@ impl Writer {
     pub fn new(options: WriterOptions) -> Self {
         Self {
             options,
-            compiler: Compiler::new(options.regex_limits),
+            work: Workshop::new(Compiler::new(options.regex_limits)),
             current: Snapshot::empty(),
             old: Vec::new(),
-            slots: HashMap::new(),
-            kept: Vec::new(),
-            resolution: Resolution::default(),
+            published: Vec::new(),
             grace: Grace::default(),
+            edition: Edition::default(),
             answered: 0,
             proved: 0,
         }
@@ -110,6 +111,16 @@ impl Writer {
     /// What is in service.
     pub fn current(&self) -> &Arc<Snapshot> {
         &self.current
+    }
+
+    /// The edition of the dataset that is in service.
+    pub fn edition(&self) -> &Edition {
+        &self.edition
+    }
+
+    /// What [`Self::replace`] takes in next opens this edition.
+    pub fn set_edition(&mut self, edition: Edition) {
+        self.edition = edition;
     }
 
     /// What [`Self::replace`] takes in next is the answer to the full sync of this number.
@@ -128,158 +139,144 @@ impl Writer {
             return None;
         }
         self.answered = number;
-        let mut round = Round::new(&self.current, i64::MIN);
-        round.set_answered(number);
-        self.finish(round, Report::default()).change
+        let mut draft = Draft::new(&self.current, &mut self.work, i64::MIN);
+        draft.set_answered(number);
+        let finished = draft.finish();
+        self.publish(finished).change
     }
 
     /// Replaces everything by a dataset. It is diffed against what is in service: items that say the same, in
     /// whatever form, stay as they are, environments and secrets that are gone stay until `now` + grace.
     pub fn replace(&mut self, dataset: &Dataset<'_>, now: Moment) -> Published {
-        let now_ms = now.steady_ms;
-        let mut report = Report::default();
-        // What nobody reads any more must not count against what is compiled now.
-        self.sweep();
-        self.compiler.begin_change();
-        let slots: Vec<_> = dataset.environments.iter().map(|def| self.slot_of(def.id)).collect();
-        let mut round = Round::new(&self.current, now.wall_ms);
-        round.set_loaded();
-        round.set_answered(if self.options.follows { self.answered } else { u64::MAX });
+        self.begin();
+        let due = self.now(now);
+        let Self { options, work, current, grace, answered, .. } = self;
+        let slots: Vec<_> = dataset.environments.iter().map(|def| work.records.slot_of(def.id)).collect();
+        let mut draft = Draft::new(current, work, now.wall_ms);
+        draft.set_loaded();
+        draft.set_answered(if options.follows { *answered } else { u64::MAX });
 
-        let until_ms = now_ms.saturating_add(self.options.revocation_grace_ms);
+        let until_ms = now.steady_ms.saturating_add(options.revocation_grace_ms);
         let mut secrets = Secrets::default();
         for (slot, def) in slots.iter().zip(&dataset.environments) {
-            self.list(*slot, def, &mut round, &mut secrets, &mut report);
-            self.grace.listed(*slot);
+            list(*slot, def, &mut draft, &mut secrets);
+            grace.listed(*slot);
         }
-        let begun = self.grace.carry(&mut secrets, &self.current.secrets, until_ms);
-        report.secrets_gone = self.ending(&begun.gone);
-        report.secrets_retyped = self.ending(&begun.retyped);
-        report.grace_ms = self.options.revocation_grace_ms;
-        self.grace.expire_secrets(&mut secrets, self.now(now_ms));
-        round.set_secrets(secrets);
-        for slot in round.slots() {
-            if !slots.contains(&slot)
-                && self.grace.gone(slot, until_ms)
-                && let Some(gone) = self.current.environment(slot)
+        let begun = grace.carry(&mut secrets, &current.secrets, until_ms);
+        draft.report.secrets_gone = ending(current, &begun.gone);
+        draft.report.secrets_retyped = ending(current, &begun.retyped);
+        draft.report.grace_ms = options.revocation_grace_ms;
+        grace.expire_secrets(&mut secrets, due);
+        draft.set_secrets(secrets);
+        let listed: HashSet<_> = slots.iter().copied().collect();
+        for slot in draft.slots() {
+            if !listed.contains(&slot)
+                && grace.gone(slot, until_ms)
+                && let Some(gone) = current.environment(slot)
             {
-                report.removed += gone.flag_count() + gone.segment_count();
+                draft.report.removed += gone.flag_count() + gone.segment_count();
             }
         }
-        round.set_order(&slots);
-        self.remove_due(&mut round, now_ms);
+        draft.set_order(&slots);
+        grace.expire_environments(due).into_iter().for_each(|slot| draft.remove(slot));
 
-        let mut planned = Vec::with_capacity(slots.len());
         for (slot, def) in slots.iter().zip(&dataset.environments) {
-            let (flags, segments) = (Incoming::All(&def.flags[..]), Incoming::All(&def.segments[..]));
-            planned.push((*slot, round.merge_segments(self, *slot, flags, segments, &mut report)));
+            draft.take_in(*slot, Incoming::All(&def.flags), Incoming::All(&def.segments));
         }
-        round.resolve_all(self);
-        for (slot, flags) in planned {
-            if let Some(flags) = flags {
-                round.merge_flags(self, slot, flags, &mut report);
-            }
-        }
-        self.finish(round, report)
+        draft.settle(false);
+        let finished = draft.finish();
+        self.publish(finished)
     }
 
-    /// Adds or replaces single items, as a patch from upstream has them: one that is older than what is in
-    /// service, or says the same, changes nothing. An environment that is not known yet comes to be
-    /// without secrets.
+    /// Merges single items, as a patch from upstream has them: see [`Self::merge`].
     pub fn upsert(&mut self, flags: &[FlagDef<'_>], segments: &[SegmentDef<'_>], now: Moment) -> Published {
-        let now_ms = now.steady_ms;
-        let mut report = Report::default();
-        // What nobody reads any more must not count against what is compiled now.
-        self.sweep();
-        self.compiler.begin_change();
-        let mut groups: Vec<(EnvironmentSlot, Vec<&FlagDef<'_>>, Vec<&SegmentDef<'_>>)> = Vec::new();
-        let mut group_of = |slot: EnvironmentSlot| match groups.iter().position(|group| group.0 == slot) {
-            Some(at) => at,
-            None => {
-                groups.push((slot, Vec::new(), Vec::new()));
-                groups.len() - 1
-            }
-        };
-        let flag_groups: Vec<_> = flags.iter().map(|flag| group_of(self.slot_of(flag.env_id))).collect();
-        let segment_groups: Vec<_> =
-            segments.iter().map(|segment| group_of(self.slot_of(segment.env_id))).collect();
-        for (flag, at) in flags.iter().zip(flag_groups) {
-            groups[at].1.push(flag);
+        self.merge(flags, segments, &[], now)
+    }
+
+    /// Merges single items and removals by their stamps ([`Stamp`](crate::model::stamp::Stamp)): what is older than what is in
+    /// service, or than its removal, changes nothing. The same ones lead to the same items in any order, however often they
+    /// come. An environment that is not known yet comes to be without secrets.
+    pub fn merge(
+        &mut self,
+        flags: &[FlagDef<'_>],
+        segments: &[SegmentDef<'_>],
+        removals: &[Removal<'_>],
+        now: Moment,
+    ) -> Published {
+        self.begin();
+        let due = self.now(now);
+        let Self { work, current, grace, .. } = self;
+        let mut groups = Groups::default();
+        flags.iter().for_each(|flag| groups.of(work.records.slot_of(flag.env_id)).flags.push(flag));
+        for segment in segments {
+            groups.of(work.records.slot_of(segment.env_id)).segments.push(segment);
         }
-        for (segment, at) in segments.iter().zip(segment_groups) {
-            groups[at].2.push(segment);
+        for removal in removals {
+            let group = groups.of(work.records.slot_of(removal.env_id));
+            let list = match removal.kind {
+                ItemKind::Flag => &mut group.removed_flags,
+                ItemKind::Segment => &mut group.removed_segments,
+            };
+            list.push((removal.id, removal.updated_at_ms));
         }
 
-        let mut round = Round::new(&self.current, now.wall_ms);
-        let expired = self.grace.is_over(self.now(now_ms));
-        self.expire_in(&mut round, now_ms);
-        let mut planned = Vec::with_capacity(groups.len());
-        for (slot, flags, segments) in &groups {
-            let (flags, segments) = (Incoming::Some(&flags[..]), Incoming::Some(&segments[..]));
-            planned.push((*slot, round.merge_segments(self, *slot, flags, segments, &mut report)));
+        let mut draft = Draft::new(current, work, now.wall_ms);
+        let has_expired = expire(grace, &mut draft, due);
+        for (slot, group) in &groups.groups {
+            let flags = Incoming::Some { items: &group.flags, removed: &group.removed_flags };
+            let segments = Incoming::Some { items: &group.segments, removed: &group.removed_segments };
+            draft.take_in(*slot, flags, segments);
         }
-        match expired {
-            true => round.resolve_all(self),
-            false => round.resolve_changed(self),
-        }
-        for (slot, flags) in planned {
-            if let Some(flags) = flags {
-                round.merge_flags(self, slot, flags, &mut report);
-            }
-        }
-        self.finish(round, report)
+        draft.settle(!has_expired);
+        let finished = draft.finish();
+        self.publish(finished)
     }
 
     /// Puts in service that an environment holds exactly these flags and segments, in this order. Its secrets stay as they
     /// are, whatever the definition says of them, and so does every other environment.
     pub fn replace_items(&mut self, def: &EnvironmentDef<'_>, now: Moment) -> Published {
-        let mut report = Report::default();
-        // What nobody reads any more must not count against what is compiled now.
-        self.sweep();
-        self.compiler.begin_change();
-        let slot = self.slot_of(def.id);
-        let mut round = Round::new(&self.current, now.wall_ms);
-        self.expire_in(&mut round, now.steady_ms);
-        let (flags, segments) = (Incoming::All(&def.flags[..]), Incoming::All(&def.segments[..]));
-        let flags = round.merge_segments(self, slot, flags, segments, &mut report);
-        round.resolve_all(self);
-        if let Some(flags) = flags {
-            round.merge_flags(self, slot, flags, &mut report);
-        }
-        self.finish(round, report)
+        self.begin();
+        let due = self.now(now);
+        let Self { work, current, grace, .. } = self;
+        let slot = work.records.slot_of(def.id);
+        let mut draft = Draft::new(current, work, now.wall_ms);
+        expire(grace, &mut draft, due);
+        draft.take_in(slot, Incoming::All(&def.flags), Incoming::All(&def.segments));
+        draft.settle(false);
+        let finished = draft.finish();
+        self.publish(finished)
     }
 
     /// Ends the graces that are over; to be called at [`Self::next_expiry_ms`], and when a full sync was answered.
     /// Returns the publish, if there was any.
     pub fn expire(&mut self, now: Moment) -> Option<Arc<Change>> {
-        let now_ms = now.steady_ms;
         self.sweep();
-        if !self.grace.is_over(self.now(now_ms)) {
+        let due = self.now(now);
+        let Self { work, current, grace, .. } = self;
+        let mut draft = Draft::new(current, work, now.wall_ms);
+        if !expire(grace, &mut draft, due) {
             return None;
         }
-        let mut round = Round::new(&self.current, now.wall_ms);
-        self.expire_in(&mut round, now_ms);
-        round.resolve_all(self);
-        self.finish(round, Report::default()).change
+        draft.settle(false);
+        let finished = draft.finish();
+        self.publish(finished).change
     }
 
-    /// Where a server is followed, holds on to what is due: its grace is over when a full sync of a number above `asked`,
-    /// as many as have been asked for, is answered for certain and still lacks it.
-    pub fn hold_on(&mut self, now_ms: i64, asked: u64) -> HeldOn {
-        if self.options.follows { self.grace.hold_on(now_ms, asked) } else { HeldOn::default() }
-    }
-
-    /// What graces are judged by.
-    fn now(&self, now_ms: i64) -> Now {
-        Now { now_ms, answered: self.options.follows.then(|| self.current.answered().max(self.proved)) }
+    /// Where a server is followed, keeps what is due in service: its grace is over when a full sync of a number above
+    /// `asked`, as many as have been asked for, is answered for certain and still lacks it.
+    pub fn await_full_sync(&mut self, now_ms: i64, asked: u64) -> AwaitingSync {
+        match self.options.follows {
+            true => self.grace.await_full_sync(now_ms, asked),
+            false => AwaitingSync::default(),
+        }
     }
 
     /// What compiled regular expressions take.
     pub fn pattern_usage(&self) -> &Arc<PatternUsage> {
-        self.compiler.pattern_usage()
+        self.work.compiler.pattern_usage()
     }
 
-    /// When the next grace is due, by the clock of `now_ms`, that is not held on to.
+    /// When the next grace is due, by the clock of `now_ms`, that does not wait for a full sync.
     pub fn next_expiry_ms(&self) -> Option<i64> {
         self.grace.next_ms()
     }
@@ -287,89 +284,96 @@ impl Writer {
     /// Frees the old snapshots that nobody reads any more, and returns how many are still read. Every publish
     /// does so too; call it now and then while nothing is published.
     pub fn sweep(&mut self) -> usize {
-        // The writer holds one reference; nobody can make another out of it meanwhile.
+        // The writer has one reference; nobody can make another out of it meanwhile.
+        self.published.retain(|change| Arc::strong_count(change) > 1);
         self.old.retain(|snapshot| Arc::strong_count(snapshot) > 1);
         self.old.len()
     }
 
-    /// The slot of an environment, the same one each time.
-    fn slot_of(&mut self, id: EnvironmentId) -> EnvironmentSlot {
-        *self.slots.entry(id).or_insert_with(|| {
-            self.kept.push(Kept {
-                id,
-                flags: Positions::default(),
-                segments: Positions::default(),
-                doubled: Doubled::new(),
-                told_ms: i64::MIN,
-                passed_highest_ms: i64::MIN,
-            });
-            EnvironmentSlot(self.kept.len() as u32 - 1)
-        })
+    /// What graces are judged by.
+    fn now(&self, now: Moment) -> Now {
+        let answered = self.options.follows.then(|| self.current.answered().max(self.proved));
+        Now { now_ms: now.steady_ms, answered }
     }
 
-    /// Puts what the dataset says of an environment beside its items into `round`.
-    fn list(
-        &self,
-        slot: EnvironmentSlot,
-        def: &EnvironmentDef<'_>,
-        round: &mut Round,
-        secrets: &mut Secrets,
-        report: &mut Report,
-    ) {
-        let mut listed = Vec::with_capacity(def.secrets.len());
-        for secret in &def.secrets {
-            let Some(value) = Secret::parse(secret.value) else {
-                let path = format!("{}:{}.secrets", secret.project_key, secret.env_key);
-                report.findings.push(Finding { path, message: "not a secret of 44 characters".to_owned() });
-                continue;
-            };
-            secrets.entry(value).or_insert(SecretEntry { kind: secret.kind, slot, former: None });
-            let (project_key, env_key) = (secret.project_key.into(), secret.env_key.into());
-            listed.push(ListedSecret { kind: secret.kind, project_key, env_key, value });
-        }
-        let kept = &self.kept[slot.0 as usize];
-        round.list(slot, kept, &listed);
+    /// Before data is compiled: what nobody reads any more must not count against it.
+    fn begin(&mut self) {
+        self.sweep();
+        self.work.compiler.begin_change();
     }
 
-    /// Names the environments, as they were called before, of secrets of which a grace has begun.
-    fn ending(&self, slots: &[EnvironmentSlot]) -> Ending {
-        let labels = slots.iter().filter_map(|slot| self.current.environment(*slot));
-        let labels: BTreeSet<_> = labels.map(|environment| Arc::clone(&environment.label)).collect();
-        Ending { secrets: slots.len(), environments: labels.into_iter().collect() }
-    }
-
-    fn expire_in(&mut self, round: &mut Round, now_ms: i64) {
-        let now = self.now(now_ms);
-        if self.grace.is_over(now) {
-            let mut secrets = (*round.next.secrets).clone();
-            if self.grace.expire_secrets(&mut secrets, now) {
-                round.set_secrets(secrets);
-            }
-            self.remove_due(round, now_ms);
-        }
-    }
-
-    fn remove_due(&mut self, round: &mut Round, now_ms: i64) {
-        for slot in self.grace.expire_environments(self.now(now_ms)) {
-            if let Some(gone) = round.remove(slot) {
-                let kept = &mut self.kept[slot.0 as usize];
-                kept.told_ms = gone.told_or_asked_ms();
-                kept.passed_highest_ms = gone.passed.highest_ms;
-                kept.doubled = Doubled::new();
-                kept.flags = Positions::default();
-                kept.segments = Positions::default();
-            }
-        }
-    }
-
-    /// Publishes what `round` made, if it made anything.
-    fn finish(&mut self, round: Round, report: Report) -> Published {
-        let change = round.finish(self).map(|change| {
+    /// Puts a finished draft in service, if it made anything.
+    fn publish(&mut self, (change, report): (Option<Change>, Report)) -> Published {
+        let change = change.map(|change| {
             let old = std::mem::replace(&mut self.current, Arc::clone(&change.snapshot));
             self.old.push(old);
-            Arc::new(change)
+            let change = Arc::new(change);
+            self.published.push(Arc::clone(&change));
+            change
         });
         self.sweep();
         Published { change, report }
     }
+}
+
+/// What came in for each environment, in the order in which they were first named.
+#[derive(Default)]
+struct Groups<'d> {
+    groups: Vec<(EnvironmentSlot, Group<'d>)>,
+    places: HashMap<EnvironmentSlot, usize>,
+}
+
+#[derive(Default)]
+struct Group<'d> {
+    flags: Vec<&'d FlagDef<'d>>,
+    segments: Vec<&'d SegmentDef<'d>>,
+    removed_flags: Vec<(&'d str, i64)>,
+    removed_segments: Vec<(&'d str, i64)>,
+}
+
+impl<'d> Groups<'d> {
+    fn of(&mut self, slot: EnvironmentSlot) -> &mut Group<'d> {
+        let at = *self.places.entry(slot).or_insert(self.groups.len());
+        if at == self.groups.len() {
+            self.groups.push((slot, Group::default()));
+        }
+        &mut self.groups[at].1
+    }
+}
+
+/// Puts what the dataset says of an environment beside its items into `draft`.
+fn list(slot: EnvironmentSlot, def: &EnvironmentDef<'_>, draft: &mut Draft<'_, '_>, secrets: &mut Secrets) {
+    let mut listed = Vec::with_capacity(def.secrets.len());
+    for secret in &def.secrets {
+        let Some(value) = Secret::parse(secret.value) else {
+            let path = format!("{}:{}.secrets", secret.project_key, secret.env_key);
+            let message = "not a secret of 44 characters".to_owned();
+            draft.report.findings.push(Finding { path, message });
+            continue;
+        };
+        secrets.entry(value).or_insert(SecretEntry { kind: secret.kind, slot, former: None });
+        let (project_key, env_key) = (secret.project_key.into(), secret.env_key.into());
+        listed.push(ListedSecret { kind: secret.kind, project_key, env_key, value });
+    }
+    draft.list(slot, &listed);
+}
+
+/// Names the environments, as they were called before, of secrets of which a grace has begun.
+fn ending(before: &Snapshot, slots: &[EnvironmentSlot]) -> Ending {
+    let labels = slots.iter().filter_map(|slot| before.environment(*slot));
+    let labels: BTreeSet<_> = labels.map(|environment| Arc::clone(&environment.label)).collect();
+    Ending { secrets: slots.len(), environments: labels.into_iter().collect() }
+}
+
+/// Takes out of service what has no grace any more; says whether there was anything.
+fn expire(grace: &mut Grace, draft: &mut Draft<'_, '_>, now: Now) -> bool {
+    if !grace.is_over(now) {
+        return false;
+    }
+    let mut secrets = (*draft.next.secrets).clone();
+    if grace.expire_secrets(&mut secrets, now) {
+        draft.set_secrets(secrets);
+    }
+    grace.expire_environments(now).into_iter().for_each(|slot| draft.remove(slot));
+    true
 }

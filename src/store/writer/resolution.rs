@@ -72,6 +72,14 @@ impl Resolution {
         changed.exchange(slot, &mut self.resolved[slot as usize], copies.fold(None, newer));
     }
 
+    /// A copy has other words that say the same: nothing that depends on it changes.
+    pub fn reword(&mut self, old: &Arc<SegmentData>, new: &Arc<SegmentData>) {
+        let counts = self.resolved.get_mut(old.slot as usize).and_then(Option::as_mut);
+        if let Some(counts) = counts.filter(|counts| Arc::ptr_eq(counts, old)) {
+            *counts = Arc::clone(new);
+        }
+    }
+
     /// The copy that counts.
     pub fn get(&self, slot: u32) -> Option<&Arc<SegmentData>> {
         self.resolved.get(slot as usize)?.as_ref()
@@ -106,9 +114,9 @@ impl Resolved {
         self.slots.contains(&slot)
     }
 
-    /// The flags that refer to a slot that changed, stamped with `sequence` and the version that `version_of` their slots
+    /// The flags that refer to a slot that changed, told at `sequence` with the version that `version_of` their slots
     /// gives, unless they were changed at `sequence` themselves, in a table that has taken them in; `None` if there are none.
-    pub fn restamp(
+    pub fn raise_client_versions(
         &self,
         table: &Table<FlagData>,
         sequence: u64,
@@ -121,13 +129,13 @@ impl Resolved {
             entry.client_sequence != sequence
                 && entry.data.slots().iter().any(|slot| self.slots.contains(slot))
         };
-        let stamped: Vec<_> = table
+        let raised: Vec<_> = table
             .find(|chunk| chunk.may_refer(self.mask), refers)
             .map(|(at, entry)| {
                 let client_version_ms = version_of(entry.data.slots());
                 (at, Entry { client_sequence: sequence, client_version_ms, ..entry.clone() })
             })
             .collect();
-        (!stamped.is_empty()).then(|| table.with(stamped, Vec::new()))
+        (!raised.is_empty()).then(|| table.with(raised, Vec::new()))
     }
 }

@@ -21,29 +21,29 @@ pub(super) struct Date {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Versions {
     /// The highest version told so far, or that an SDK has asked with; `i64::MIN` for none.
-    told_ms: i64,
+    highest_ms: i64,
     /// The time of day.
     wall_ms: i64,
 }
 
 impl Versions {
-    pub fn above(told_ms: i64, wall_ms: i64) -> Self {
-        Self { told_ms, wall_ms }
+    pub fn above(highest_ms: i64, wall_ms: i64) -> Self {
+        Self { highest_ms, wall_ms }
     }
 
     /// The highest version told so far.
-    pub fn told_ms(&self) -> i64 {
-        self.told_ms
+    pub fn highest_ms(&self) -> i64 {
+        self.highest_ms
     }
 
     /// Items were told with their own versions, of which this is the highest.
-    pub fn tell(&mut self, version_ms: i64) {
-        self.told_ms = self.told_ms.max(version_ms);
+    pub fn note(&mut self, version_ms: i64) {
+        self.highest_ms = self.highest_ms.max(version_ms);
     }
 
     /// An item is told with its own date. The Python SDK rounds it, and may then have a version one above that.
-    pub fn tell_date(&mut self, date: Date) {
-        self.tell(date.ms.saturating_add(i64::from(date.has_microseconds)));
+    pub fn note_date(&mut self, date: Date) {
+        self.note(date.ms.saturating_add(i64::from(date.has_microseconds)));
     }
 
     /// The versions of items that changed together, given their own dates: each gets one of its own. What is newer than
@@ -53,9 +53,9 @@ impl Versions {
         order.sort_by_key(|at| dates[*at].ms);
         let mut versions: Vec<_> = dates.iter().map(|date| date.ms).collect();
         order.retain(|at| {
-            let is_newer = dates[*at].ms > self.told_ms;
+            let is_newer = dates[*at].ms > self.highest_ms;
             if is_newer {
-                self.tell_date(dates[*at]);
+                self.note_date(dates[*at]);
             }
             !is_newer
         });
@@ -74,8 +74,8 @@ impl Versions {
 
     /// The next version: `version_ms`, if that is newer than everything told.
     fn above_or_at(&mut self, version_ms: i64) -> i64 {
-        let next_ms = self.told_ms.saturating_add(1).max(version_ms).min(MAX_MS);
-        self.told_ms = self.told_ms.max(next_ms);
+        let next_ms = self.highest_ms.saturating_add(1).max(version_ms).min(MAX_MS);
+        self.highest_ms = self.highest_ms.max(next_ms);
         next_ms
     }
 }
@@ -94,7 +94,7 @@ mod tests {
     fn what_is_newer_than_everything_told_keeps_its_version() {
         let mut versions = Versions::above(100, 1_000);
         assert_eq!(versions.of(&dates(&[150, 120])), [150, 120]);
-        assert_eq!(versions.told_ms(), 150);
+        assert_eq!(versions.highest_ms(), 150);
     }
 
     #[test]
@@ -141,7 +141,7 @@ mod tests {
             sorted.dedup();
             prop_assert_eq!(sorted.len(), items.len());
             prop_assert!(sorted.first().is_none_or(|lowest| *lowest > told));
-            prop_assert_eq!(versions.told_ms(), sorted.last().copied().unwrap_or(told));
+            prop_assert_eq!(versions.highest_ms(), sorted.last().copied().unwrap_or(told));
             for (own, version) in items.iter().zip(&given) {
                 prop_assert!(own == version || *own <= told || items.iter().filter(|other| *other == own).count() > 1);
             }

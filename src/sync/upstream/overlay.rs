@@ -1,6 +1,6 @@
 //! What is pushed while a full sync is under way: without it a full that was made before a push would take it back.
 //!
-//! Must not decide what counts but by age: of an item in the full and one that was pushed, the newer.
+//! Must not decide what counts but by stamps: of an item in the full and one that was pushed, the newer.
 
 use std::collections::HashMap;
 
@@ -10,6 +10,7 @@ use crate::model::dataset::{Dataset, EnvironmentDef};
 use crate::model::flag::FlagDef;
 use crate::model::parse::{Changes, DatasetText};
 use crate::model::segment::SegmentDef;
+use crate::model::stamp::Stamp;
 use crate::protocol::to_relay::ToRelay;
 
 /// Messages with items, as they came in.
@@ -96,7 +97,7 @@ impl<'a> Merging<'a> {
             };
             let kept = &mut dataset.environments[at].flags;
             let places = self.flags.entry(at).or_insert_with(|| places(kept, |flag| flag.id));
-            newer(kept, places, flag, |flag| (flag.id, flag.updated_at_ms));
+            newer(kept, places, flag, |flag| (flag.id, flag.stamp()));
         }
         for segment in segments {
             let Some(at) = place(&dataset.environments, segment.env_id) else {
@@ -105,7 +106,7 @@ impl<'a> Merging<'a> {
             };
             let kept = &mut dataset.environments[at].segments;
             let places = self.segments.entry(at).or_insert_with(|| places(kept, |segment| segment.id));
-            newer(kept, places, segment, |segment| (segment.id, segment.updated_at_ms));
+            newer(kept, places, segment, |segment| (segment.id, segment.stamp()));
         }
         strange
     }
@@ -120,11 +121,11 @@ fn newer<'a, T>(
     kept: &mut Vec<T>,
     places: &mut HashMap<&'a str, usize>,
     item: T,
-    key: impl Fn(&T) -> (&'a str, i64),
+    key: impl Fn(&T) -> (&'a str, Stamp<'a>),
 ) {
-    let (id, updated_at_ms) = key(&item);
+    let (id, stamp) = key(&item);
     match places.get(id) {
-        Some(place) if key(&kept[*place]).1 >= updated_at_ms => {}
+        Some(place) if key(&kept[*place]).1 >= stamp => {}
         Some(place) => kept[*place] = item,
         None => {
             places.insert(id, kept.len());
@@ -157,7 +158,7 @@ mod tests {
         let full = json!({"eventType": "rp_full", "items": [{
             "envId": HOME,
             "secrets": [],
-            "featureFlags": [flag(HOME, "a", 5, "full"), flag(HOME, "b", 5, "full"), flag(HOME, "c", 5, "full")],
+            "featureFlags": [flag(HOME, "a", 5, "full"), flag(HOME, "b", 5, "full"), flag(HOME, "c", 5, "full"), flag(HOME, "d", 5, "full")],
             "segments": [flag(HOME, "s", 5, "full")],
         }]});
         let mut overlay = Overlay::new(10_000);
@@ -171,7 +172,7 @@ mod tests {
         assert!(overlay.remember(&change(vec![flag(HOME, "new", 1, "push")], vec![])));
         let patch = json!({"eventType": "rp_patch", "items": [{
             "envId": HOME, "secrets": [], "segments": [],
-            "featureFlags": [flag(HOME, "c", 5, "same time"), flag(HOME, "a", 7, "patch")],
+            "featureFlags": [flag(HOME, "c", 5, "same date, greater bytes"), flag(HOME, "d", 5, "a lesser one"), flag(HOME, "a", 7, "patch")],
         }]});
         assert!(overlay.remember(&message(patch)));
         let mut text = DatasetText::new(message(full));
@@ -182,7 +183,13 @@ mod tests {
         let name =
             |raw: &str| serde_json::from_str::<Value>(raw).unwrap()["name"].as_str().unwrap().to_owned();
         let flags: Vec<_> = home.flags.iter().map(|flag| (flag.id, name(flag.raw))).collect();
-        let expected = [("a", "patch"), ("b", "full"), ("c", "full"), ("new", "push")];
+        let expected = [
+            ("a", "patch"),
+            ("b", "full"),
+            ("c", "same date, greater bytes"),
+            ("d", "full"),
+            ("new", "push"),
+        ];
         assert_eq!(flags, expected.map(|(id, name)| (id, name.to_owned())));
         assert_eq!(name(home.segments[0].raw), "push");
     }

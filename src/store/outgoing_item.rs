@@ -1,4 +1,4 @@
-//! A flag or a segment that changed, on its way to server SDKs or to other agents.
+//! A flag or a segment on its way to server SDKs or to other agents, and the frames of patches.
 
 use super::item::{FlagData, SegmentData, Served};
 use super::table::Entry;
@@ -6,69 +6,69 @@ use crate::protocol::to_sdk::{ITEM_PATCH_BYTES_MAX, ItemText, append_item_patch}
 
 /// A flag or a segment on its way to server SDKs or to other agents.
 #[derive(Clone, Copy)]
-pub(super) enum ChangedItem<'a> {
+pub(super) enum OutgoingItem<'a> {
     Flag(&'a Entry<FlagData>),
     Segment(&'a Entry<SegmentData>),
 }
 
 /// Whose text of an item goes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Words {
+pub(super) enum TextKind {
     /// That for SDKs.
     Served,
     /// The source's own, for other agents.
     Own,
 }
 
-impl<'a> ChangedItem<'a> {
+impl<'a> OutgoingItem<'a> {
     /// The item's JSON; `None` if SDKs get nothing of it.
-    pub fn text(self, words: Words) -> Option<&'a str> {
+    pub fn text(self, words: TextKind) -> Option<&'a str> {
         match (self, words) {
-            (ChangedItem::Flag(flag), Words::Served) => flag.served_text(),
-            (ChangedItem::Segment(segment), Words::Served) => segment.served_text(),
-            (ChangedItem::Flag(flag), Words::Own) => Some(&flag.own().raw),
-            (ChangedItem::Segment(segment), Words::Own) => Some(&segment.own().raw),
+            (OutgoingItem::Flag(flag), TextKind::Served) => flag.served_text(),
+            (OutgoingItem::Segment(segment), TextKind::Served) => segment.served_text(),
+            (OutgoingItem::Flag(flag), TextKind::Own) => Some(&flag.own().raw),
+            (OutgoingItem::Segment(segment), TextKind::Own) => Some(&segment.own().raw),
         }
     }
 
-    fn item_text(self, words: Words) -> Option<ItemText<'a>> {
+    fn item_text(self, words: TextKind) -> Option<ItemText<'a>> {
         let text = self.text(words)?;
         Some(match self {
-            ChangedItem::Flag(_) => ItemText::Flag(text),
-            ChangedItem::Segment(_) => ItemText::Segment(text),
+            OutgoingItem::Flag(_) => ItemText::Flag(text),
+            OutgoingItem::Segment(_) => ItemText::Segment(text),
         })
     }
 
     /// Whether SDKs get anything of it.
     pub fn is_served(self) -> bool {
-        self.text(Words::Served).is_some()
+        self.text(TextKind::Served).is_some()
     }
 
     /// Whether SDKs get the source's own words.
     pub fn is_as_it_is(self) -> bool {
-        let (ChangedItem::Flag(Entry { served, .. }) | ChangedItem::Segment(Entry { served, .. })) = self;
+        let (OutgoingItem::Flag(Entry { served, .. }) | OutgoingItem::Segment(Entry { served, .. })) = self;
         matches!(served, Served::AsItIs)
     }
 
     /// The version that server SDKs are told.
     pub fn version_ms(self) -> i64 {
         match self {
-            ChangedItem::Flag(flag) => flag.version_ms,
-            ChangedItem::Segment(segment) => segment.version_ms,
+            OutgoingItem::Flag(flag) => flag.version_ms,
+            OutgoingItem::Segment(segment) => segment.version_ms,
         }
     }
 
     /// `updatedAt` as the source gave it, in Unix milliseconds.
     pub fn updated_at_ms(self) -> i64 {
         match self {
-            ChangedItem::Flag(flag) => flag.own().updated_at_ms,
-            ChangedItem::Segment(segment) => segment.own().updated_at_ms,
+            OutgoingItem::Flag(flag) => flag.own().updated_at_ms,
+            OutgoingItem::Segment(segment) => segment.own().updated_at_ms,
         }
     }
 }
 
 /// The frames of patches with one item each, in the given order.
-pub(super) fn frames(changed: &[ChangedItem<'_>], words: Words) -> Vec<u8> {
+pub(super) fn frames(changed: &[OutgoingItem<'_>], words: TextKind) -> Vec<u8> {
     let texts = || changed.iter().filter_map(|item| item.item_text(words));
     let bytes_max = |text: ItemText<'_>| {
         let (ItemText::Flag(text) | ItemText::Segment(text)) = text;

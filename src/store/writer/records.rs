@@ -1,0 +1,76 @@
+//! What the writer keeps of each environment beside the snapshot.
+//!
+//! Must not be read by anybody else: it is about finding things fast, and about environments that may come back.
+
+use std::collections::HashMap;
+
+use super::duplicate_keys::Duplicates;
+use crate::model::environment_id::EnvironmentId;
+use crate::store::environment::EnvironmentSlot;
+use crate::store::table::Positions;
+
+/// One environment.
+pub(super) struct Record {
+    pub id: EnvironmentId,
+    pub flags: Positions,
+    pub segments: Positions,
+    /// Flags that share a key.
+    pub duplicates: Duplicates,
+    /// The highest version that SDKs were told, or asked with, when it went out of service, should it come back.
+    pub highest_version_ms: i64,
+    /// The highest `updatedAt` that it then had had.
+    pub highest_updated_at_ms: i64,
+}
+
+impl Record {
+    fn new(id: EnvironmentId) -> Self {
+        Self {
+            id,
+            flags: Positions::default(),
+            segments: Positions::default(),
+            duplicates: Duplicates::new(),
+            highest_version_ms: i64::MIN,
+            highest_updated_at_ms: i64::MIN,
+        }
+    }
+
+    /// The environment went out of service; it had these.
+    pub fn close(&mut self, highest_version_ms: i64, highest_updated_at_ms: i64) {
+        *self = Self { highest_version_ms, highest_updated_at_ms, ..Self::new(self.id) };
+    }
+}
+
+/// All environments that ever were in service, by slot.
+#[derive(Default)]
+pub(super) struct Records {
+    slots: HashMap<EnvironmentId, EnvironmentSlot>,
+    records: Vec<Record>,
+}
+
+impl Records {
+    /// The slot of an environment, the same one each time.
+    pub fn slot_of(&mut self, id: EnvironmentId) -> EnvironmentSlot {
+        *self.slots.entry(id).or_insert_with(|| {
+            self.records.push(Record::new(id));
+            EnvironmentSlot(self.records.len() as u32 - 1)
+        })
+    }
+
+    /// The slot of an environment that has one.
+    pub fn find(&self, id: EnvironmentId) -> Option<EnvironmentSlot> {
+        self.slots.get(&id).copied()
+    }
+
+    pub fn get(&self, slot: EnvironmentSlot) -> Option<&Record> {
+        self.records.get(slot.0 as usize)
+    }
+
+    pub fn get_mut(&mut self, slot: EnvironmentSlot) -> Option<&mut Record> {
+        self.records.get_mut(slot.0 as usize)
+    }
+
+    /// All of them in the order of their slots.
+    pub fn all(&self) -> impl Iterator<Item = (EnvironmentSlot, &Record)> {
+        (0..).map(EnvironmentSlot).zip(&self.records)
+    }
+}
