@@ -13,7 +13,8 @@
 //! | `outgoing_item`, `ring` | an item on its way out; the last changes, encoded |
 //! | `table`, `item`, `served`, `same` | items in chunks that generations of snapshots share; the text that SDKs get of one |
 //! | `change`, `names` | what a publish changed, for those who are told of it; the names for the log |
-//! | `writer/` | the one writer. `draft`: the next snapshot in the making; `merge`: what new data makes of a table; `definition`: in what flags and segments differ; `edit`: what a change means for SDKs; `version`: the versions that they are told; `grace`, `tombstones`, `records`: what it remembers of secrets, removals and environments; `resolution`: segments that environments share; `duplicate_keys` |
+//! | `state` | all that a restart must keep |
+//! | `writer/` | the one writer. `draft`: the next snapshot in the making; `merge`: what new data makes of a table; `definition`: in what flags and segments differ; `edit`: what a change means for SDKs; `version`: the versions that they are told; `grace`, `tombstones`, `records`: what it remembers of secrets, removals and environments; `resolution`: segments that environments share; `duplicate_keys`; `restore`: its state, out and in |
 
 mod change;
 mod client_sdk;
@@ -27,6 +28,7 @@ mod same;
 mod served;
 mod server_sdk;
 mod snapshot;
+mod state;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -40,4 +42,7 @@ pub use names::ChangedNames;
 pub use relay::{NeedsFull, Scope};
 pub use server_sdk::{PatchForm, Poll, SyncKind};
 pub use snapshot::{SecretEntry, Snapshot};
+pub use state::{
+    Contents, EnvironmentState, FormerUse, ItemState, SecretState, State, TombstoneState, Words,
+};
 pub use writer::{AwaitingSync, Moment, Removal, Writer, WriterOptions};

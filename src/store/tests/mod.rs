@@ -7,6 +7,7 @@ mod merging;
 mod relay;
 mod rounds;
 mod server_sdk;
+mod state;
 mod support;
 mod table;
 mod twin;

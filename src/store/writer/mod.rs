@@ -12,6 +12,7 @@ mod grace;
 mod merge;
 mod records;
 mod resolution;
+mod restore;
 mod tombstones;
 mod version;
 

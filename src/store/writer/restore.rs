@@ -1,0 +1,234 @@
+//! The way of a writer's state out of it, and into a new one.
+//!
+//! Must not write or read anything: it is about what counts, not how it is kept.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use super::definition::Definition;
+use super::draft::served;
+use super::duplicate_keys::find_duplicates;
+use super::tombstones::Tombstone;
+use super::{Moment, Writer, WriterOptions};
+use crate::model::dataset::Finding;
+use crate::model::environment_id::EnvironmentId;
+use crate::model::flag::FlagDef;
+use crate::model::parse::{DatasetError, with_flag, with_segment};
+use crate::model::segment::SegmentDef;
+use crate::store::environment::{Environment, EnvironmentSlot, RelayChanges, SdkChanges};
+use crate::store::item::{Item, ItemKind, Served, StoredItem, Text};
+use crate::store::ring::Ring;
+use crate::store::snapshot::{SecretEntry, Secrets, Snapshot};
+use crate::store::state::{
+    Contents, EnvironmentState, FormerUse, ItemState, SecretState, State, TombstoneState, Words,
+};
+use crate::store::table::{Entry, Positions, Table};
+
+/// The publish with which a restored writer begins.
+const SEQUENCE: u64 = 1;
+
+impl Writer {
+    /// Everything that a restart must keep. Items are shared with what is in service.
+    pub fn state(&self, now: Moment) -> State {
+        let snapshot = &self.current;
+        let records = &self.work.records;
+        let id_of = |slot: EnvironmentSlot| records.get(slot).map(|record| record.id);
+        let environments = records.all().map(|(slot, record)| match snapshot.environment(slot) {
+            Some(environment) => self.environment_state(environment, now),
+            None => EnvironmentState {
+                id: record.id,
+                highest_version_ms: record.highest_version_ms,
+                asked_version_ms: i64::MIN,
+                highest_updated_at_ms: record.highest_updated_at_ms,
+                contents: None,
+            },
+        });
+        let secret = |(value, entry): (_, &SecretEntry)| {
+            let former = entry.former.and_then(|(kind, slot)| {
+                let grace_ms = self.grace.left_of_type_ms(value, now.steady_ms).unwrap_or(0);
+                Some(FormerUse { kind, environment: id_of(slot)?, grace_ms })
+            });
+            let grace_ms = self.grace.left_of_secret_ms(value, now.steady_ms);
+            let environment = id_of(entry.slot)?;
+            Some(SecretState { value: *value, kind: entry.kind, environment, grace_ms, former })
+        };
+        let mut secrets: Vec<_> = snapshot.secrets.iter().filter_map(secret).collect();
+        secrets.sort_unstable_by(|one, other| one.value.as_str().cmp(other.value.as_str()));
+        State {
+            edition: self.edition.clone(),
+            loaded: snapshot.loaded(),
+            data_version: snapshot.data_version(),
+            environments: environments.collect(),
+            order: snapshot.environments().map(|environment| environment.id()).collect(),
+            secrets,
+        }
+    }
+
+    fn environment_state(&self, environment: &Environment, now: Moment) -> EnvironmentState {
+        let tombstones = self.work.tombstones.of(environment.slot).into_iter();
+        let tombstones = tombstones.map(|(kind, id, Tombstone { updated_at_ms, removed_at_ms })| {
+            TombstoneState { kind, id, updated_at_ms, removed_at_ms }
+        });
+        let flags = environment.flags.entries();
+        let segments = environment.segments.entries();
+        let contents = Contents {
+            secrets: Arc::clone(&environment.secrets),
+            flags: flags.map(|flag| item_state(FlagDef::stored(&flag.data), flag)).collect(),
+            segments: segments.map(|one| item_state(SegmentDef::stored(&one.data), one)).collect(),
+            server_removal_version_ms: environment.server.removed_version_ms,
+            client_removal_version_ms: environment.client.removed_version_ms,
+            relay_watermark_ms: environment.for_relays.watermark_ms,
+            tombstones: tombstones.collect(),
+            grace_ms: self.grace.left_of_environment_ms(environment.slot, now.steady_ms),
+        };
+        EnvironmentState {
+            id: environment.id,
+            highest_version_ms: environment.highest_version_ms,
+            asked_version_ms: environment.asked_version_ms.load(Ordering::Relaxed),
+            highest_updated_at_ms: environment.for_relays.highest_updated_at_ms,
+            contents: Some(contents),
+        }
+    }
+
+    /// A writer that serves what `state` holds: the same payloads, with the same versions. What is left of a grace begins to run
+    /// at `now`. Where a server is followed, nothing is certain of what it lacks until a full sync has been answered.
+    ///
+    /// # Errors
+    /// If the JSON of a flag or segment cannot be read.
+    pub fn restore(options: WriterOptions, state: &State, now: Moment) -> Result<Self, DatasetError> {
+        let mut writer = Self::new(options);
+        writer.edition = state.edition.clone();
+        if !state.loaded && state.environments.is_empty() {
+            return Ok(writer);
+        }
+        writer.work.compiler.begin_change();
+        let mut snapshot = Snapshot {
+            sequence: SEQUENCE,
+            membership: SEQUENCE,
+            data_version: state.data_version,
+            loaded: state.loaded,
+            answered: if state.loaded && !options.follows { u64::MAX } else { 0 },
+            ..(*writer.current).clone()
+        };
+        for environment in &state.environments {
+            let restored = writer.restore_environment(environment, now)?;
+            restored.into_iter().for_each(|restored| snapshot.put(Arc::new(restored)));
+        }
+        let order: Vec<_> = state.order.iter().filter_map(|id| writer.work.records.find(*id)).collect();
+        snapshot.set_order(&order);
+        snapshot.secrets = Arc::new(writer.restore_secrets(&state.secrets, now));
+        let tables = snapshot.in_order();
+        let resolved = writer.work.resolution.resolve(tables.iter().map(|environment| &environment.segments));
+        let segment = |slot| writer.work.resolution.get(slot).map(|data| Arc::clone(&data.segment));
+        snapshot.segments = snapshot.segments.with(resolved.slots().map(|slot| (slot, segment(slot))));
+        writer.current = Arc::new(snapshot);
+        Ok(writer)
+    }
+
+    fn restore_environment(
+        &mut self,
+        state: &EnvironmentState,
+        now: Moment,
+    ) -> Result<Option<Environment>, DatasetError> {
+        let slot = self.work.records.slot_of(state.id);
+        let Some(contents) = &state.contents else {
+            if let Some(record) = self.work.records.get_mut(slot) {
+                record.close(state.highest_version_ms, state.highest_updated_at_ms);
+            }
+            return Ok(None);
+        };
+        let mut environment = Environment::empty(slot, state.id);
+        environment.set_secrets(&contents.secrets);
+        environment.highest_version_ms = state.highest_version_ms;
+        environment.asked_version_ms = Arc::new(AtomicI64::new(state.asked_version_ms));
+        let told =
+            |removed_version_ms| SdkChanges { changed: SEQUENCE, removed: SEQUENCE, removed_version_ms };
+        environment.server = told(contents.server_removal_version_ms);
+        environment.client = told(contents.client_removal_version_ms);
+        environment.for_relays = RelayChanges {
+            changed: SEQUENCE,
+            removed: SEQUENCE,
+            highest_updated_at_ms: state.highest_updated_at_ms,
+            watermark_ms: contents.relay_watermark_ms,
+        };
+        environment.ring = Ring::begun_at(SEQUENCE);
+
+        let mut segments = Vec::with_capacity(contents.segments.len());
+        for item in &contents.segments {
+            segments.push(with_segment(&item.words, |definition| self.restore_item(&definition, item))?);
+        }
+        let mut flags = Vec::with_capacity(contents.flags.len());
+        for item in &contents.flags {
+            flags.push(with_flag(&item.words, |definition| self.restore_item(&definition, item))?);
+        }
+        let (flags, flag_positions) = table_of(flags);
+        let (segments, segment_positions) = table_of(segments);
+        if let Some(record) = self.work.records.get_mut(slot) {
+            record.duplicates = find_duplicates(&flags);
+            (record.flags, record.segments) = (flag_positions, segment_positions);
+        }
+        (environment.flags, environment.segments) = (flags, segments);
+        for tombstone in &contents.tombstones {
+            let TombstoneState { kind, id, updated_at_ms, removed_at_ms } = tombstone;
+            let tombstone = Tombstone { updated_at_ms: *updated_at_ms, removed_at_ms: *removed_at_ms };
+            self.work.tombstones.put(slot, *kind, id, tombstone);
+        }
+        if let Some(grace_ms) = contents.grace_ms {
+            self.grace.gone(slot, now.steady_ms.saturating_add(grace_ms));
+        }
+        Ok(Some(environment))
+    }
+
+    fn restore_item<D: Definition>(&mut self, definition: &D, state: &ItemState) -> Entry<D::Item> {
+        let text = Text {
+            id: Arc::from(definition.id()),
+            raw: definition.raw().into(),
+            updated_at_ms: definition.updated_at_ms(),
+        };
+        // What it holds was reported when it came.
+        let mut findings: Vec<Finding> = Vec::new();
+        let data = Arc::new(definition.compile(text, &mut self.work.compiler, &mut findings));
+        Entry {
+            data,
+            sequence: SEQUENCE,
+            client_sequence: if D::KIND == ItemKind::Flag { SEQUENCE } else { 0 },
+            version_ms: state.version_ms,
+            client_version_ms: state.client_version_ms,
+            served: if state.is_served { served(definition, state.version_ms) } else { Served::Not },
+        }
+    }
+
+    fn restore_secrets(&mut self, states: &[SecretState], now: Moment) -> Secrets {
+        let mut secrets = Secrets::default();
+        let slot_of = |id: EnvironmentId| self.work.records.find(id);
+        for state in states {
+            let Some(slot) = slot_of(state.environment) else { continue };
+            let ends = |grace_ms: i64| now.steady_ms.saturating_add(grace_ms);
+            if let Some(grace_ms) = state.grace_ms {
+                self.grace.restore_secret(state.value, ends(grace_ms));
+            }
+            let former = state.former.as_ref().and_then(|former| {
+                self.grace.restore_type(state.value, ends(former.grace_ms));
+                Some((former.kind, slot_of(former.environment)?))
+            });
+            secrets.insert(state.value, SecretEntry { kind: state.kind, slot, former });
+        }
+        secrets
+    }
+}
+
+fn item_state<T: Item>(item: StoredItem, entry: &Entry<T>) -> ItemState {
+    ItemState {
+        words: Words::Stored(item),
+        version_ms: entry.version_ms,
+        client_version_ms: entry.client_version_ms,
+        is_served: entry.is_served(),
+    }
+}
+
+fn table_of<T: Item>(entries: Vec<Entry<T>>) -> (Table<T>, Positions) {
+    let empty = Table::empty();
+    let table = empty.with(Vec::new(), entries);
+    let positions = table.positions(&empty).unwrap_or_default();
+    (table, positions)
+}
