@@ -27,7 +27,7 @@ use crossbeam::channel::{Receiver, bounded};
 use crate::config::{self, Mode, Origins, RejectedSettings, SettingError, Settings};
 use crate::eval::RegexLimits;
 use crate::fanout::mailbox::{Mail, Mailbox};
-use crate::ingest::{Following, Handle, Ingest, Job, Jobs, Offload, Wish};
+use crate::ingest::{Following, Handle, Ingest, Job, Jobs, Offload, ResyncReason};
 use crate::net::io::Limits;
 use crate::net::reactor::{Allowance, Reactor, ReactorOptions};
 use crate::serve::{Door, Options, PLAIN_REFUSAL, Server, Shared};
@@ -187,13 +187,13 @@ impl Agent {
         let (sender, queue) = bounded(JOBS);
         let jobs = Jobs::new(sender, Some(waiting.waker()));
         let handle = Handle::new(jobs.clone(), offload, current.clone(), following.clone());
-        let wishing = handle.clone();
+        let requester = handle.clone();
         let source_again = match settings.mode {
             Mode::Agent(_) => Some("the server is asked for everything again"),
             Mode::Offline => settings.data_file.as_ref().map(|_| "the data file is read again"),
         };
         if let Some(what) = source_again {
-            on_hangup.add(what, move || wishing.wish(Wish::Operator));
+            on_hangup.add(what, move || requester.request_resync(ResyncReason::Operator));
         }
         let shared = Shared::new(serve_options(settings, instance), handle.clone(), metrics.clone(), wall_ms);
         let sdks = Allowance::new(connections_max);

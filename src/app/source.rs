@@ -36,9 +36,9 @@ pub(super) fn of(
     }
     let Some(access) = settings.access() else { return Ok(Source::Nothing) };
     let caller = Caller::new(access, upstream.agent_id.clone(), dialer);
-    following.update(|standing| {
-        standing.state = SyncState::Starting;
-        standing.upstream = Some(upstream.streaming_uri.to_string());
+    following.update(|status| {
+        status.state = SyncState::Starting;
+        status.upstream = Some(upstream.streaming_uri.to_string());
     });
     let upstream = Upstream::new(caller, upstream, waiting, metrics, own.to_owned(), wall_ms)
         .map_err(|error| StartError::new("a poller cannot be opened", error))?;

@@ -57,8 +57,8 @@ pub enum Mail {
     },
     /// The names of the agents between this one and the source of truth, the nearest first.
     Path(Arc<[String]>),
-    /// Where the agent stands is another: the word for it is to be looked up, so that the last one counts.
-    Standing,
+    /// The upstream status is another: it is to be looked up, so that the last one counts.
+    UpstreamStatus,
     /// The keys of operators and relays are other ones: they are to be looked up, so that the last ones count.
     Keys,
     /// Stop accepting, finish what is under way, and close the WebSockets spread over this time.

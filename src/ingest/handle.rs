@@ -8,28 +8,28 @@ use arc_swap::ArcSwap;
 use crossbeam::channel::Sender;
 use mio::Waker;
 
+use crate::config::Secret;
 use crate::fanout::mailbox::Mailbox;
 use crate::net::slab::Key;
 use crate::protocol::status;
 use crate::store::{Environment, Scope, Snapshot};
 
-use super::following::{Following, Wish};
+use super::following::{Following, ResyncReason};
 use super::offload::{Offload, Task};
-use super::writer::Job;
 
 /// A dataset that came by a management call.
 pub struct Submission {
     /// The body.
     pub bytes: Vec<u8>,
-    /// The body is coded with gzip.
+    /// Whether the body is compressed with gzip.
     pub gzip: bool,
-    /// Bytes that it may unfold to.
+    /// How many bytes it may have when it is decompressed.
     pub bytes_max: u64,
     /// The mailbox of the reactor that waits for the answer.
     pub mailbox: Mailbox,
     /// The connection that waits for the answer.
     pub key: Key,
-    /// Held until the submission is dealt with.
+    /// Dropped when the submission is dealt with: lets the next one in.
     pub permit: Box<dyn Any + Send>,
 }
 
@@ -37,6 +37,19 @@ impl fmt::Debug for Submission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Submission({} bytes)", self.bytes.len())
     }
+}
+
+/// What the writer is asked to do.
+#[derive(Debug)]
+pub enum Job {
+    /// Take in a dataset that came by a management call.
+    Submission(Submission),
+    /// Somebody asks for a full sync: [`Following`] says why.
+    Resync,
+    /// Ask the server by this key from now on.
+    Key(Secret),
+    /// End.
+    Stop,
 }
 
 /// The way to the writer's thread, which waits for sockets as well.
@@ -77,7 +90,7 @@ impl From<Sender<Job>> for Jobs {
     }
 }
 
-/// Cheap to clone; see the functions.
+/// What reactors and signals ask of the writer, and read of it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(super) jobs: Jobs,
@@ -102,16 +115,16 @@ impl Handle {
         self.jobs.try_send(Job::Submission(submission))
     }
 
-    /// Where the agent stands with the server it follows.
+    /// The state of the server that is followed.
     pub fn following(&self) -> &Following {
         &self.following
     }
 
-    /// Wishes for a full sync; offline, for another look at the data file.
-    pub fn wish(&self, wish: Wish) {
-        if self.following.wish(wish) {
-            // If the queue is full, the wish is found when the next job has been dealt with.
-            self.jobs.try_send(Job::Wish);
+    /// Asks for a full sync; offline, for another look at the data file.
+    pub fn request_resync(&self, reason: ResyncReason) {
+        if self.following.request_resync(reason) {
+            // If the queue is full, the reason is found when the next job has been dealt with.
+            self.jobs.try_send(Job::Resync);
         }
     }
 
@@ -145,12 +158,12 @@ impl Handle {
 
     /// The status as FeatBit's UI reads it, of the data in `view`.
     pub fn status(&self, now_ms: i64, view: &Snapshot) -> String {
-        let standing = self.following.standing();
+        let upstream = self.following.status();
         status::Status {
             serves: &view.serves(),
             data_version: view.data_version(),
-            sync_state: standing.state,
-            last_synced_at_ms: standing.last_synced_ms,
+            sync_state: upstream.state,
+            last_synced_at_ms: upstream.last_synced_ms,
             reported_at_ms: now_ms,
         }
         .to_json()

@@ -4,15 +4,69 @@
 
 use std::collections::HashSet;
 use std::fmt::Display;
+use std::time::Instant;
 
 use crate::model::dataset::{Dataset, Finding};
 use crate::model::flag::FlagDef;
 use crate::model::parse::{harms_of_flag, harms_of_segment};
 use crate::model::segment::SegmentDef;
 use crate::store::{ChangedNames, Ending, Published, Report, Snapshot};
+use crate::telemetry::metrics::Source;
 
 /// Findings of one kind that are logged one by one, and names in one line.
 pub(super) const LOGGED_MAX: usize = 20;
+
+/// Says that a dataset was loaded, and what it changed.
+pub(super) fn report_loaded(
+    published: &Published,
+    before: &Snapshot,
+    source: Source,
+    loaded: &Loaded,
+    warnings: usize,
+    arrived: Instant,
+) {
+    let report = &published.report;
+    tracing::info!(
+        source = source.as_str(),
+        serves = loaded.serves,
+        data_version = loaded.data_version,
+        added = report.added,
+        changed = report.changed,
+        removed = report.removed,
+        names = names_of(before, published),
+        warnings,
+        took_ms = arrived.elapsed().as_millis() as u64,
+        "{}",
+        if published.change.is_some() { "data loaded" } else { "data loaded; nothing in it is new" }
+    );
+}
+
+/// Names what changed without a newer `updatedAt`.
+pub(super) fn report_not_newer(report: &Report) {
+    for item in report.not_newer.iter().take(LOGGED_MAX) {
+        tracing::warn!(
+            environment = &*item.environment,
+            key = &*item.key,
+            "the content changed but `updatedAt` is not newer: SDKs of this agent are told a newer one, so that all of \
+             them take the change; raise it in the data, since FeatBit's server and other agents do not"
+        );
+    }
+    let more = report.not_newer.len().saturating_sub(LOGGED_MAX);
+    if more > 0 {
+        tracing::warn!("{more} more items changed without a newer `updatedAt`");
+    }
+}
+
+/// What a dataset brought into service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// `projectKey:envKey` of each environment.
+    pub serves: String,
+    /// The highest `updatedAt` ever seen.
+    pub data_version: i64,
+    /// The first things in it that stop or break SDKs.
+    pub harms: Vec<String>,
+}
 
 /// Says what is odd about a dataset as a whole.
 pub(super) fn warn_of_dataset(dataset: &Dataset<'_>, now_ms: i64) {
@@ -28,6 +82,14 @@ pub(super) fn warn_of_dataset(dataset: &Dataset<'_>, now_ms: i64) {
         );
     }
     warn_of_ahead(dataset.find_ahead(now_ms));
+    let warnings = dataset.warnings.len();
+    if warnings > 0 {
+        tracing::warn!(
+            "the dataset has {warnings} {}; `featbit-agent check --mode offline --data-file FILE` shows all of them",
+            if warnings == 1 { "warning" } else { "warnings" }
+        );
+        warn_of_harm(dataset);
+    }
 }
 
 /// Says what stops or breaks SDKs, by name.

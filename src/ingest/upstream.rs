@@ -1,6 +1,6 @@
-//! What a server that is followed brings: everything, single items, and the word that what is in service is all there is.
+//! Data of a server that is followed: full syncs, single environments and items, and the confirmation that nothing else exists.
 //!
-//! Must not decide whether it is to be believed: whoever talks to the server does.
+//! Must not decide whether to believe it: `sync` does.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -86,8 +86,8 @@ impl Ingest {
         warn_of_ahead(find_ahead(flags, segments, (self.wall_ms)(), |id| snapshot.label_of(id)));
     }
 
-    /// Puts single items in service. One that is older than what is in service, or the same, changes nothing.
-    pub fn take_items(&mut self, flags: &[FlagDef<'_>], segments: &[SegmentDef<'_>], arrived: Instant) {
+    /// Merges single items by their stamps. One that is older than what is in service, or than its removal, changes nothing.
+    pub fn merge_items(&mut self, flags: &[FlagDef<'_>], segments: &[SegmentDef<'_>], arrived: Instant) {
         let published = self.writer.upsert(flags, segments, self.now());
         self.synced();
         let report = &published.report;
@@ -128,7 +128,7 @@ impl Ingest {
 
     fn synced(&self) {
         let now_ms = (self.wall_ms)();
-        self.following.update(|standing| standing.last_synced_ms = Some(now_ms));
+        self.following.update(|status| status.last_synced_ms = Some(now_ms));
     }
 
     fn publish(&mut self, published: &Published, arrived: Instant) -> Vec<EnvironmentId> {

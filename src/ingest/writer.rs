@@ -1,49 +1,18 @@
-//! The writer's work on one thread: parse, merge, publish, announce, report.
+//! The single writer: puts a change in service, announces it to every reactor, and ends what is over. What comes in is
+//! parsed and merged in `dataset` and `upstream`.
+//!
+//! Must not serve a connection, nor wait for a reader of what it publishes.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
-use crate::config::Secret;
-use crate::fanout::mailbox::{InService, Mail, Mailbox, Reply};
-use crate::model::dataset::Dataset;
-use crate::model::parse::{DatasetError, DatasetText};
-use crate::payload::Payload;
-use crate::protocol::status;
-use crate::store::{Change, Moment, Published, Snapshot, Writer, WriterOptions};
-use crate::telemetry::metrics::{Metrics, Source, WriterMetrics};
-use crate::wire::http1::response::error_body;
+use crate::fanout::mailbox::{InService, Mail, Mailbox};
+use crate::store::{Change, Moment, Snapshot, Writer, WriterOptions};
+use crate::telemetry::metrics::{Metrics, WriterMetrics};
 
-use super::following::{Following, Standing};
-use super::handle::Submission;
-use super::inflate::inflate;
-use super::report::{LOGGED_MAX, names_of, report_findings, warn_of_dataset, warn_of_harm};
-
-/// What the writer is asked to do.
-#[derive(Debug)]
-pub enum Job {
-    /// A dataset that came by a management call.
-    Submission(Submission),
-    /// Look at the wishes.
-    Wish,
-    /// Ask the server by this key from now on.
-    Key(Secret),
-    /// End.
-    Stop,
-}
-
-/// What a load brought into service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loaded {
-    /// `projectKey:envKey` of each environment.
-    pub serves: String,
-    /// The highest `updatedAt` ever seen.
-    pub data_version: i64,
-    /// The first things in it that stop or break SDKs.
-    pub harms: Vec<String>,
-}
+use super::following::{Following, UpstreamStatus};
 
 /// The single writer.
 pub struct Ingest {
@@ -77,26 +46,26 @@ impl Ingest {
         i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// Tells every reactor which agents are between this one and the source of truth, the nearest first.
-    pub fn tell_path(&self, above: &[String]) {
-        let above: Arc<[String]> = above.into();
+    /// Tells every reactor which agents are upstream of this one, the nearest first.
+    pub fn announce_path(&self, upstream: &[String]) {
+        let upstream: Arc<[String]> = upstream.into();
         for reactor in &self.reactors {
-            reactor.post(Mail::Path(above.clone()));
+            reactor.post(Mail::Path(upstream.clone()));
         }
     }
 
-    /// Changes where the agent stands, and tells every reactor if FeatBit's word for it is another.
-    pub fn stand(&self, change: impl FnOnce(&mut Standing)) {
+    /// Changes the status of the server that is followed, and tells every reactor if its state is another.
+    pub fn update_status(&self, change: impl FnOnce(&mut UpstreamStatus)) {
         let before = self.following.state();
         self.following.update(change);
         if self.following.state() != before {
             for reactor in &self.reactors {
-                reactor.post(Mail::Standing);
+                reactor.post(Mail::UpstreamStatus);
             }
         }
     }
 
-    /// Where the agent stands, shared with the reactors.
+    /// The state of the server that is followed, shared with the reactors.
     pub fn following(&self) -> &Following {
         &self.following
     }
@@ -146,88 +115,7 @@ impl Ingest {
         self.metrics.regex_given_up.set(usage.given_up());
     }
 
-    /// Deals with a dataset from a management call; the answer goes out when the data is in service everywhere.
-    pub fn take(&mut self, submission: Submission) {
-        let Submission { bytes, gzip, bytes_max, mailbox, key, permit } = submission;
-        let answer = move |status, body: Vec<u8>| {
-            // First: who has the answer may come with the next dataset.
-            drop(permit);
-            mailbox.post(Mail::Reply { key, reply: Reply { status, body: Payload::private(body) } });
-        };
-        let bytes = match if gzip { inflate(&bytes, bytes_max) } else { Ok(bytes) } {
-            Ok(bytes) => bytes,
-            Err(fault) => return answer(fault.status(), error_body(&fault.to_string())),
-        };
-        match self.load(bytes, Source::Bootstrap, None, Instant::now()) {
-            Ok((loaded, change, arrived)) => {
-                let body =
-                    status::bootstrap_json(&loaded.serves, loaded.data_version, &loaded.harms).into_bytes();
-                match change {
-                    // The last reactor to serve from the new data sends the answer.
-                    Some(change) => {
-                        let answer = std::sync::Mutex::new(Some((answer, body)));
-                        let in_service = InService::new(move || {
-                            let taken = answer.lock().ok().and_then(|mut answer| answer.take());
-                            if let Some((answer, body)) = taken {
-                                answer(200, body);
-                            }
-                        });
-                        self.announce(&change, arrived, Some(in_service));
-                    }
-                    None => answer(200, body),
-                }
-            }
-            Err(error) => answer(400, error_body(&error.to_string())),
-        }
-    }
-
-    /// Loads the content of the data file at `path`, which is named in the log.
-    pub fn load_file(&mut self, bytes: Vec<u8>, path: &Path) -> Result<Loaded, DatasetError> {
-        let (loaded, change, arrived) = self.load(bytes, Source::File, Some(path), Instant::now())?;
-        if let Some(change) = change {
-            self.announce(&change, arrived, None);
-        }
-        Ok(loaded)
-    }
-
-    fn load(
-        &mut self,
-        bytes: Vec<u8>,
-        source: Source,
-        path: Option<&Path>,
-        arrived: Instant,
-    ) -> Result<(Loaded, Option<Arc<Change>>, Instant), DatasetError> {
-        let mut text = DatasetText::new(bytes);
-        let dataset = match text.parse() {
-            Ok(dataset) => dataset,
-            Err(error) => {
-                self.metrics.rejected(source);
-                let meanwhile = if self.writer.current().loaded() {
-                    "the data in service stays"
-                } else {
-                    "there is no data yet: SDKs are held, and asked to come back"
-                };
-                tracing::error!(
-                    source = source.as_str(),
-                    path = path.map(|path| path.display().to_string()),
-                    "a dataset was refused, and {meanwhile}: {error}"
-                );
-                return Err(error);
-            }
-        };
-        let before = self.writer.current().clone();
-        let published = self.writer.replace(&dataset, self.now());
-        let now_ms = (self.wall_ms)();
-        self.following.update(|standing| standing.last_synced_ms = Some(now_ms));
-        let snapshot = self.writer.current();
-        let harms = dataset.harms().take(LOGGED_MAX).map(ToString::to_string).collect();
-        let loaded = Loaded { serves: snapshot.serves(), data_version: snapshot.data_version(), harms };
-        self.metrics.loaded(u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX));
-        self.count(snapshot);
-        self.report(&published, &before, &dataset, source, &loaded, arrived);
-        Ok((loaded, published.change, arrived))
-    }
-
+    /// Puts a change in service for everybody. `in_service` is dropped when every reactor serves from it.
     pub(super) fn announce(
         &mut self,
         change: &Arc<Change>,
@@ -246,54 +134,6 @@ impl Ingest {
             let change = change.clone();
             reactor.post(Mail::Change { change, arrived, in_service: in_service.clone() });
         }
-    }
-
-    fn report(
-        &self,
-        published: &Published,
-        before: &Snapshot,
-        dataset: &Dataset<'_>,
-        source: Source,
-        loaded: &Loaded,
-        arrived: Instant,
-    ) {
-        let (report, warnings) = (&published.report, dataset.warnings.len());
-        tracing::info!(
-            source = source.as_str(),
-            serves = loaded.serves,
-            data_version = loaded.data_version,
-            added = report.added,
-            changed = report.changed,
-            removed = report.removed,
-            names = names_of(before, published),
-            warnings,
-            took_ms = arrived.elapsed().as_millis() as u64,
-            "{}",
-            if published.change.is_some() { "data loaded" } else { "data loaded; nothing in it is new" }
-        );
-        if published.change.is_some() {
-            warn_of_dataset(dataset, (self.wall_ms)());
-        }
-        if warnings > 0 && published.change.is_some() {
-            tracing::warn!(
-                "the dataset has {warnings} {}; `featbit-agent check --mode offline --data-file FILE` shows all of them",
-                if warnings == 1 { "warning" } else { "warnings" }
-            );
-            warn_of_harm(dataset);
-        }
-        for item in report.not_newer.iter().take(LOGGED_MAX) {
-            tracing::warn!(
-                environment = &*item.environment,
-                key = &*item.key,
-                "the content changed but `updatedAt` is not newer: SDKs of this agent are told a newer one, so that all of \
-                 them take the change; raise it in the data, since FeatBit's server and other agents do not"
-            );
-        }
-        let more = report.not_newer.len().saturating_sub(LOGGED_MAX);
-        if more > 0 {
-            tracing::warn!("{more} more items changed without a newer `updatedAt`");
-        }
-        report_findings(published);
     }
 
     /// Publishes what is in service as metrics.

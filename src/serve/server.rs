@@ -112,7 +112,7 @@ impl Server {
                 io.visit(key, |link, session| self.send_relay_full(link, session, full));
             }
             Mail::Path(above) => self.take_path(&above, io),
-            Mail::Standing => self.take_standing(io),
+            Mail::UpstreamStatus => self.take_upstream_status(io),
             Mail::Keys => self.take_keys(io),
             Mail::Drain(over) => self.begin_drain(over, io),
             Mail::Stop => self.done = true,

@@ -148,18 +148,18 @@ fn work_off(jobs: &Receiver<Job>, ingest: &mut Ingest, source: &mut Source) -> b
     loop {
         match jobs.try_recv() {
             Ok(Job::Submission(submission)) => {
-                ingest.take(submission);
+                ingest.load_submission(submission);
                 if let Source::Upstream(upstream) = source {
                     upstream.disturbed();
                 }
             }
-            Ok(Job::Wish) => match source {
+            Ok(Job::Resync) => match source {
                 // Without a server to follow, the file is the source of truth.
                 Source::File(file) => {
-                    ingest.following().take_wishes();
+                    ingest.following().take_resync_reasons();
                     file.read_again();
                 }
-                Source::Nothing => drop(ingest.following().take_wishes()),
+                Source::Nothing => drop(ingest.following().take_resync_reasons()),
                 // It looks by itself.
                 Source::Upstream(_) => {}
             },

@@ -1,7 +1,7 @@
 //! Management calls: status, backup, resync, bootstrap. All need the agent's `ApiKey`.
 
 use crate::fanout::mailbox::Reply;
-use crate::ingest::{Submission, Wish};
+use crate::ingest::{ResyncReason, Submission};
 use crate::net::service::Link;
 use crate::payload::Payload;
 use crate::wire::http1::head::Head;
@@ -49,7 +49,7 @@ impl Server {
         let code = match call {
             Managed::Status => 200,
             Managed::Resync => {
-                self.shared.ingest.wish(Wish::Operator);
+                self.shared.ingest.request_resync(ResyncReason::Operator);
                 202
             }
             Managed::Backup => {

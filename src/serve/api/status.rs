@@ -11,7 +11,7 @@ impl Server {
     pub(crate) fn status(&self) -> String {
         let now_ms = (self.shared.wall_ms)();
         let status = self.shared.ingest.status(now_ms, &self.view);
-        let standing = self.shared.ingest.following().standing();
+        let upstream = self.shared.ingest.following().status();
         let connections = self.shared.metrics.environment_connections();
         let environments = self.view.environments().map(|environment| Environment {
             name: environment.label(),
@@ -34,12 +34,12 @@ impl Server {
             version: env!("CARGO_PKG_VERSION"),
             instance: &self.shared.options.instance,
             mode: self.shared.options.mode,
-            upstream: standing.upstream.as_deref().map(|address| Upstream {
+            upstream: upstream.upstream.as_deref().map(|address| Upstream {
                 address,
-                connected_since: standing.connected_since_ms.map(Moment),
-                failed_attempts: standing.failed_attempts,
-                reconnects: standing.reconnects,
-                last_error: standing
+                connected_since: upstream.connected_since_ms.map(Moment),
+                failed_attempts: upstream.failed_attempts,
+                reconnects: upstream.reconnects,
+                last_error: upstream
                     .last_error
                     .as_ref()
                     .map(|(at, message)| LastError { at: Moment(*at), message }),

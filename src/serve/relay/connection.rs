@@ -222,7 +222,7 @@ impl Server {
         if let Some(number) = sync.verify {
             relay.verify = Some((number, self.shared.ingest.following().asked()));
             if self.view.answered() != u64::MAX {
-                self.shared.ingest.wish(crate::ingest::Wish::UnknownSecret);
+                self.shared.ingest.request_resync(crate::ingest::ResyncReason::UnknownSecret);
             }
         }
         if !self.view.loaded() {
@@ -333,7 +333,7 @@ impl Server {
     }
 
     /// Where this agent stands is another: its relays stand no better.
-    pub(crate) fn take_standing<T: Socket>(&mut self, io: &mut Io<T, Session>) {
+    pub(crate) fn take_upstream_status<T: Socket>(&mut self, io: &mut Io<T, Session>) {
         self.tell_relays(&to_relay::state(self.shared.ingest.following().state()), io);
     }
 

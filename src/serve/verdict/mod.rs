@@ -5,7 +5,7 @@
 pub mod pending;
 pub mod unknown_secrets;
 
-use crate::ingest::Wish;
+use crate::ingest::ResyncReason;
 use crate::model::secret::SecretKind;
 use crate::net::ticks::Tick;
 use crate::protocol::secret::Secret;
@@ -85,7 +85,7 @@ impl Server {
             Sighted::Unknown => Verdict::Refused(Refused::Unknown),
             Sighted::Waiting { wish } => {
                 if wish {
-                    ingest.wish(Wish::UnknownSecret);
+                    ingest.request_resync(ResyncReason::UnknownSecret);
                 }
                 Verdict::Undecided
             }

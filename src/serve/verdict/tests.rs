@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::ingest::Wish;
+use crate::ingest::ResyncReason;
 use crate::model::secret::SecretKind;
 use crate::store::{Writer, WriterOptions};
 
@@ -26,7 +26,7 @@ fn full_sync(bench: &mut Bench, listed: SecretKind) {
 }
 
 fn wished(bench: &Bench) -> bool {
-    bench.server.ingest().following().take_wish(Wish::UnknownSecret)
+    bench.server.ingest().following().take_resync_reason(ResyncReason::UnknownSecret)
 }
 
 #[test]

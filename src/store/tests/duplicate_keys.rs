@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::support::*;
 use crate::model::parse::DatasetText;
 use crate::store::PatchForm::{Batch, OnePerItem};
-use crate::store::{Published, Writer};
+use crate::store::{Published, Writer, WriterOptions};
 
 /// A dump of environment 1 with these flags: id, key, version, whether it is archived.
 fn dump(flags: &[(&str, &str, i64, bool)]) -> String {
@@ -157,4 +157,19 @@ fn which_of_equally_new_flags_counts_does_not_depend_on_their_order() {
         load_text(&mut writer, &dump(&order.map(|id| (id, "k", 10, false))), at(0));
         assert_eq!(briefs(&writer)[0], "full two/");
     }
+}
+
+#[test]
+fn which_of_two_flags_counts_outlives_a_restart() {
+    let mut writer = writer();
+    load_text(&mut writer, &dump(&[("old", "k", 10, false), ("new", "k", 20, false)]), at(0));
+    let options = WriterOptions { revocation_grace_ms: 100, ..WriterOptions::default() };
+    let mut restored = Writer::restore(options, &writer.state(at(0)), at(0)).unwrap();
+    assert_eq!(briefs(&restored), ["full new/", "full new/", "full k"]);
+    for writer in [&mut writer, &mut restored] {
+        let from = writer.current().sequence();
+        load_text(writer, &dump(&[("old", "k", 10, false), ("new", "other", 20, false)]), at(0));
+        assert_eq!(since(&environment(writer.current(), 1), from), ["full old new/"]);
+    }
+    assert_eq!(restored.state(at(0)), writer.state(at(0)));
 }

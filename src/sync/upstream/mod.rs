@@ -42,7 +42,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
 use crate::config;
-use crate::ingest::{Ingest, Wish};
+use crate::ingest::{Ingest, ResyncReason};
 use crate::protocol::close::CloseCode;
 use crate::protocol::from_relay;
 use crate::telemetry::metrics::{DialFault, Metrics, StreamEnd, UpstreamMetrics};
@@ -195,11 +195,11 @@ impl Upstream {
         }
         self.follow.doubt(now_ms, ingest.expire());
         let following = ingest.following();
-        if following.take_wish(Wish::Operator) {
+        if following.take_resync_reason(ResyncReason::Operator) {
             self.follow.resync();
             self.resync = Some(following.asked());
         }
-        if following.take_wish(Wish::UnknownSecret) {
+        if following.take_resync_reason(ResyncReason::UnknownSecret) {
             self.follow.wish();
         }
         let heard_ms = self.heard_wall_ms;
@@ -342,7 +342,7 @@ impl Upstream {
     /// The path above is another one, perhaps.
     fn follow_path(&mut self, ingest: &Ingest, path: Vec<String>) {
         if self.path != path {
-            ingest.tell_path(&path);
+            ingest.announce_path(&path);
             self.path = path;
         }
     }

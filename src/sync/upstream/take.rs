@@ -237,7 +237,7 @@ impl Upstream {
                 let snapshot = ingest.snapshot().clone();
                 flags.retain(|flag| snapshot.holds(flag.env_id));
                 segments.retain(|segment| snapshot.holds(segment.env_id));
-                ingest.take_items(&flags, &segments, arrived);
+                ingest.merge_items(&flags, &segments, arrived);
                 self.synced(kind);
                 remember
             }

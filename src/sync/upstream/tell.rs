@@ -34,7 +34,7 @@ impl Upstream {
             serves: &snapshot.serves(),
             data_version: snapshot.data_version(),
             sync_state: self.follow.state(),
-            last_synced_at_ms: ingest.following().standing().last_synced_ms,
+            last_synced_at_ms: ingest.following().status().last_synced_ms,
             reported_at_ms: (self.wall_ms)(),
         };
         let report = StatusReport::write(&self.agent_id, &status);
@@ -61,13 +61,13 @@ impl Upstream {
         if self.told.as_ref().is_some_and(|before| before.state != told.state) {
             self.grumble.stands(told.state);
         }
-        ingest.stand(|standing| {
-            standing.state = told.state;
-            standing.connected_since_ms = told.connected_since_ms;
-            standing.failed_attempts = told.failed_attempts;
-            standing.reconnects = told.opened.saturating_sub(1);
+        ingest.update_status(|status| {
+            status.state = told.state;
+            status.connected_since_ms = told.connected_since_ms;
+            status.failed_attempts = told.failed_attempts;
+            status.reconnects = told.opened.saturating_sub(1);
             if error.is_some() {
-                standing.last_error = error;
+                status.last_error = error;
             }
         });
         self.told = Some(told);
