@@ -1,10 +1,9 @@
-//! Log lines: readable on a terminal, or one JSON object a line.
+//! Log lines: readable text, or one JSON object per line.
 //!
-//! Must not let a library's own line through: only targets of this crate pass, and there is no bridge from the
-//! `log` facade, on which libraries print what they carry.
+//! Must not let log lines of libraries through, because they may contain data: only targets of this crate pass, and there is
+//! no bridge from the `log` facade.
 //!
-//! Lines go to standard output, where the .NET agent writes them too and where containers look for them; what
-//! ends a start goes to standard error.
+//! Lines go to standard output, as in the .NET agent and as containers expect; errors that end a start go to standard error.
 
 use std::io::IsTerminal;
 
@@ -19,7 +18,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use super::log_writer;
 pub use super::log_writer::{flush, lines_dropped};
 
-/// How a line is written.
+/// The form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// For people.
@@ -27,7 +26,7 @@ pub enum Format {
         /// Whether levels are coloured.
         colour: bool,
     },
-    /// One JSON object a line: `timestamp` (UTC, RFC 3339), `level`, `message`, the fields, `target`.
+    /// One JSON object per line: `timestamp` (UTC, RFC 3339), `level`, `message`, the fields, `target`.
     Json,
 }
 
@@ -39,24 +38,24 @@ impl Format {
     }
 }
 
-/// Starts logging to standard output, for the whole process, on a thread of its own: whoever logs never waits.
-/// [`flush`] is to be called before the process ends. A second call changes nothing and returns `false`.
+/// Starts logging to standard output for the whole process, on a thread of its own, so that logging never blocks. [`flush`]
+/// must be called before the process ends. A second call has no effect and returns `false`.
 ///
 /// # Errors
 /// The thread cannot be started.
 pub fn init(level: LevelFilter, format: Format) -> std::io::Result<bool> {
     let queue = log_writer::start(std::io::stdout())?;
     let subscriber = subscriber(level, format, queue.clone());
-    let told = std::panic::take_hook();
+    let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        told(panic);
-        // What led to it; the process ends now.
+        previous(panic);
+        // The process ends now: write the lines before the panic.
         flush();
     }));
     Ok(tracing::subscriber::set_global_default(subscriber).is_ok() && queue.make_global())
 }
 
-/// What [`init`] starts, with lines going to `writer`.
+/// The subscriber of [`init`], with lines going to `writer`.
 pub fn subscriber<W>(level: LevelFilter, format: Format, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,

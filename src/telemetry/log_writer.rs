@@ -1,8 +1,7 @@
-//! The thread that writes log lines, so that whoever logs never waits for standard output.
+//! The thread that writes log lines, so that logging never blocks on standard output.
 //!
-//! A pipe that nobody reads, or a terminal that was stopped, would else hold a reactor for ever. Lines that find the
-//! queue full are dropped and counted. There are crates for it; those seen write to standard output themselves when
-//! they cannot end, and wait for it then.
+//! Otherwise a pipe that nobody reads, or a stopped terminal, would block a reactor for ever. Lines that do not fit into the
+//! queue are dropped and counted. The crates for this purpose that were tried block on standard output when they shut down.
 
 use std::io::Write;
 use std::sync::OnceLock;
@@ -12,10 +11,10 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that may wait; about a megabyte.
+/// Lines that fit into the queue: about a megabyte.
 const LINES: usize = 4096;
 
-/// How long [`flush`] waits for lines that were logged before.
+/// How long [`flush`] waits at most.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Lines that were dropped or could not be written since the process started.
@@ -26,18 +25,16 @@ static QUEUE: OnceLock<Sender<Order>> = OnceLock::new();
 
 enum Order {
     Write(Box<[u8]>),
-    /// Everything before it is written: says so by dropping the sender.
+    /// Drops the sender once everything before it is written.
     Flush(#[expect(dead_code, reason = "its end is the answer")] Sender<()>),
 }
 
-/// Lines that are lost because standard output did not take them: not in time, or, on a full disk or with nobody at the
-/// other end, not at all.
+/// The number of lost lines: standard output did not accept them in time, or not at all (full disk, closed pipe).
 pub fn lines_dropped() -> u64 {
     DROPPED.load(Relaxed)
 }
 
-/// Waits until all lines that were logged before are written, for a second at most. To be called before the process
-/// ends.
+/// Waits until all earlier lines are written, but at most a second. Must be called before the process ends.
 pub fn flush() {
     if let Some(queue) = QUEUE.get() {
         flush_within(queue, PATIENCE);
@@ -47,12 +44,12 @@ pub fn flush() {
 fn flush_within(queue: &Sender<Order>, patience: Duration) {
     let (written, all) = bounded(0);
     if queue.send_timeout(Order::Flush(written), patience).is_ok() {
-        // Nothing is ever sent: it ends when the other end is dropped.
+        // Nothing is sent: the wait ends when the other end is dropped.
         let _ = all.recv_timeout(patience);
     }
 }
 
-/// Starts the thread that writes to `out`; the queue to it.
+/// Starts the thread that writes to `out`. Returns the queue of lines.
 pub(super) fn start(out: impl Write + Send + 'static) -> std::io::Result<Queue> {
     start_counting(out, &DROPPED)
 }
@@ -60,21 +57,21 @@ pub(super) fn start(out: impl Write + Send + 'static) -> std::io::Result<Queue> 
 /// As [`start`], with a counter of its own.
 fn start_counting(out: impl Write + Send + 'static, dropped: &'static AtomicU64) -> std::io::Result<Queue> {
     let (sender, orders) = bounded(LINES);
-    let tell = |lines| {
+    let report = |lines| {
         tracing::warn!(
             lines,
-            "log lines are lost: standard output did not take them in time, or its disk was full or nobody at its end"
+            "log lines were lost: standard output did not accept them in time, its disk was full, or its pipe was closed"
         );
     };
-    let write = move || write_all(out, &orders, dropped, tell);
+    let write = move || write_all(out, &orders, dropped, report);
     std::thread::Builder::new().name("log".into()).spawn(write)?;
     Ok(Queue { sender, dropped })
 }
 
-/// Writes until the queue ends. Lost lines are told once there is room again, and once what was written last went through:
-/// to tell them where nothing goes through would lose one more each time, for ever.
-fn write_all(mut out: impl Write, orders: &Receiver<Order>, dropped: &AtomicU64, tell: impl Fn(u64)) {
-    let mut told = 0;
+/// Writes until the queue ends. Lost lines are reported only when the queue is empty and the last write succeeded: as long
+/// as nothing can be written, each report would be lost too.
+fn write_all(mut out: impl Write, orders: &Receiver<Order>, dropped: &AtomicU64, report: impl Fn(u64)) {
+    let mut reported = 0;
     for order in orders {
         let goes_through = match order {
             Order::Write(line) => {
@@ -86,19 +83,19 @@ fn write_all(mut out: impl Write, orders: &Receiver<Order>, dropped: &AtomicU64,
             }
             Order::Flush(_) => {
                 drop(out.flush());
-                // Nothing may have been left to be written.
+                // It does not show whether writing works.
                 false
             }
         };
         let lost = dropped.load(Relaxed);
-        if lost > told && goes_through && orders.is_empty() {
-            tell(lost - told);
-            told = lost;
+        if lost > reported && goes_through && orders.is_empty() {
+            report(lost - reported);
+            reported = lost;
         }
     }
 }
 
-/// Where lines wait for the thread.
+/// The queue of lines.
 #[derive(Clone)]
 pub(super) struct Queue {
     sender: Sender<Order>,
@@ -106,7 +103,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Has [`flush`] wait for this one. False if it waits for another already.
+    /// Makes [`flush`] wait for this queue. Returns false if it already waits for another one.
     pub fn make_global(&self) -> bool {
         QUEUE.set(self.sender.clone()).is_ok()
     }
@@ -120,7 +117,7 @@ impl<'a> MakeWriter<'a> for Queue {
     }
 }
 
-/// One line: the subscriber writes each with one call.
+/// Writes one line; the subscriber writes each line with one call.
 pub(super) struct Line<'a>(&'a Queue);
 
 impl Write for Line<'_> {
@@ -208,30 +205,30 @@ mod tests {
         let (sender, orders) = bounded(LINES);
         let queue = Queue { sender, dropped: counter };
         let log = queue.clone();
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let lines = told.clone();
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let lines = reported.clone();
         // As a log line would, the telling goes through the queue itself.
-        let tell = move |lost| {
+        let report = move |lost| {
             lines.lock().unwrap().push(lost);
             log.make_writer().write_all(b"lost").unwrap();
         };
         let disk = Disk { full: full.clone() };
-        std::thread::spawn(move || write_all(disk, &orders, counter, tell));
+        std::thread::spawn(move || write_all(disk, &orders, counter, report));
         for _ in 0..5 {
             queue.make_writer().write_all(b"line").unwrap();
             flush_within(&queue.sender, Duration::from_secs(30));
         }
-        assert_eq!((counter.load(Relaxed), told.lock().unwrap().len()), (5, 0));
+        assert_eq!((counter.load(Relaxed), reported.lock().unwrap().len()), (5, 0));
         full.store(false, Relaxed);
         queue.make_writer().write_all(b"line").unwrap();
-        // Nothing may wait behind the line for it to be told.
+        // Nothing may wait behind the line for it to be reported.
         let mut looks = 0;
-        while told.lock().unwrap().is_empty() && looks < 30_000 {
+        while reported.lock().unwrap().is_empty() && looks < 30_000 {
             looks += 1;
             std::thread::sleep(Duration::from_millis(1));
         }
         flush_within(&queue.sender, Duration::from_secs(30));
         flush_within(&queue.sender, Duration::from_secs(30));
-        assert_eq!((counter.load(Relaxed), told.lock().unwrap().clone()), (5, vec![5]));
+        assert_eq!((counter.load(Relaxed), reported.lock().unwrap().clone()), (5, vec![5]));
     }
 }

@@ -1,15 +1,15 @@
-//! Memory of the process: how much there is, and back to the system with what nobody uses.
+//! The memory of the process: measures it and returns unused memory to the system.
 //!
-//! The allocator keeps what was freed for those who allocate next. After a large dataset, or many slow readers, that
-//! can be a multiple of what is in use.
+//! The allocator keeps freed memory for later allocations. After a large dataset, or many slow readers, that can be a
+//! multiple of the memory in use.
 
-/// Growth since the last time from which on memory is given back.
+/// Growth since the last time after which memory is returned.
 const GROWTH_BYTES: u64 = 32 << 20;
 
-/// Growth from one look to the next up to which the process counts as at rest.
+/// The process counts as idle if it grows by less than this between two checks.
 const REST_BYTES: u64 = 1 << 20;
 
-/// The process's resident memory, where the system tells it.
+/// The process's resident memory in bytes, if the system reports it.
 pub fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -17,17 +17,17 @@ pub fn resident_bytes() -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// Gives memory back once it has grown and come to rest. To be asked every few seconds.
+/// Returns memory to the system when it has grown and stopped growing. To be called every few seconds.
 #[derive(Debug, Default)]
 pub struct GiveBack {
-    /// What was resident after the last time, or since then at the least.
+    /// The lowest resident memory since memory was last returned.
     base: u64,
-    /// What was resident at the last look.
+    /// The resident memory at the last check.
     last: u64,
 }
 
 impl GiveBack {
-    /// Looks, and gives back what can be.
+    /// Checks the memory and returns what is unused, if it is time.
     pub fn look(&mut self) {
         let Some(resident) = resident_bytes() else { return };
         if self.is_due(resident) {
@@ -48,7 +48,7 @@ impl GiveBack {
     }
 }
 
-/// Whole pages that nobody uses go back to the system.
+/// Returns unused pages to the system.
 fn give_back() {
     // SAFETY: it takes no pointer and keeps every allocation where it is; it may be called by any thread at any time.
     #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -1,7 +1,7 @@
-//! What the agent tells about itself: log lines and metrics.
+//! Log lines and metrics.
 //!
-//! Must not import any other room, and must not decide anything: rooms above say what happened. No secret, token
-//! or user data may be passed to it, and libraries' own lines never pass it.
+//! Must not import any other room or decide anything: the rooms above report what happened. Secrets, tokens and user data must
+//! not be passed to it, and log lines of libraries are not let through.
 
 pub mod log;
 mod log_writer;

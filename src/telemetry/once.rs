@@ -1,4 +1,4 @@
-//! Log lines that a peer can cause: said once in a while, with the number of those kept back.
+//! Rate limits for log lines that peers can cause: one per interval, with the number of suppressed ones.
 //!
 //! Must not read a clock: the time is an argument.
 
@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, Hash};
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// How many were held back since one was last let through. As a field of a log line it is left out if there were none.
+/// The number of events suppressed since the last one that passed. As a field of a log line it is left out if it is 0.
 pub type Others = Option<NonZeroU64>;
 
 /// Lets one event through per interval.
@@ -15,31 +15,30 @@ pub struct RateLimit {
     interval_ms: u64,
     /// When the next one may pass; 0 before the first.
     next_ms: AtomicU64,
-    held_back: AtomicU64,
+    suppressed: AtomicU64,
 }
 
 impl RateLimit {
     /// One event each `interval_ms`.
     pub const fn new(interval_ms: u64) -> Self {
-        Self { interval_ms, next_ms: AtomicU64::new(0), held_back: AtomicU64::new(0) }
+        Self { interval_ms, next_ms: AtomicU64::new(0), suppressed: AtomicU64::new(0) }
     }
 
-    /// Whether an event at `now_ms` passes: `Some` of how many were held back since the last one that did. Of
-    /// several threads at the same moment, one passes. A clock that was set back far lets one pass and starts
-    /// anew.
+    /// Whether an event at `now_ms` passes: `Some` with the number of suppressed events since the last one that passed. Of
+    /// several threads at the same moment, one passes. After the clock was set back, one passes and a new interval begins.
     pub fn allow(&self, now_ms: u64) -> Option<Others> {
         if self.is_due(now_ms) {
-            return Some(NonZeroU64::new(self.held_back.swap(0, Relaxed)));
+            return Some(NonZeroU64::new(self.suppressed.swap(0, Relaxed)));
         }
-        self.held_back.fetch_add(1, Relaxed);
+        self.suppressed.fetch_add(1, Relaxed);
         None
     }
 
-    /// Whether `events` at `now_ms` are to be told: `Some` of how many there were since it was last told, these
+    /// Whether `events` at `now_ms` are to be reported: `Some` with the number of events since the last report, these
     /// included.
     pub fn count(&self, events: u64, now_ms: u64) -> Option<u64> {
-        self.held_back.fetch_add(events, Relaxed);
-        self.is_due(now_ms).then(|| self.held_back.swap(0, Relaxed))
+        self.suppressed.fetch_add(events, Relaxed);
+        self.is_due(now_ms).then(|| self.suppressed.swap(0, Relaxed))
     }
 
     /// Whether one could pass now.
@@ -51,7 +50,7 @@ impl RateLimit {
         now_ms >= next_ms || next_ms - now_ms > self.interval_ms
     }
 
-    /// Whether one may pass; it does then.
+    /// Whether one may pass. If so, a new interval begins.
     fn is_due(&self, now_ms: u64) -> bool {
         let next_ms = self.next_ms.load(Relaxed);
         let new_next_ms = now_ms.saturating_add(self.interval_ms);
@@ -108,7 +107,7 @@ impl Place {
         match self.key.compare_exchange(before, hash, Relaxed, Relaxed) {
             Ok(_) if before == hash => true,
             Ok(_) => {
-                self.limit.held_back.store(0, Relaxed);
+                self.limit.suppressed.store(0, Relaxed);
                 true
             }
             Err(now) => now == hash,

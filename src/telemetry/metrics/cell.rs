@@ -1,6 +1,6 @@
-//! Numbers that one thread writes and a scrape reads.
+//! Values that one thread writes and a scrape reads.
 //!
-//! Must not use a read-modify-write instruction where one thread writes: a load and a store cost no bus lock.
+//! Must not use read-modify-write instructions: with one writer, a load and a store are enough and cost no bus lock.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds `more`. To be called by the one writer only: two would lose counts.
+    /// Adds `more`. Only the one writer may call it: two writers would lose counts.
     pub fn add(&self, more: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_add(more), Relaxed);
     }
@@ -46,7 +46,7 @@ impl Gauge {
     }
 }
 
-/// The upper ends of a histogram's buckets, in microseconds; a last one holds the rest.
+/// The upper bounds of a histogram's buckets, in microseconds; a last bucket counts the rest.
 pub(super) const BOUNDS_US: [u64; 17] = [
     50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     2_500_000, 10_000_000, 60_000_000,
@@ -68,7 +68,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Counts one that took `took_us` microseconds.
+    /// Counts an event that took `took_us` microseconds.
     pub fn observe_us(&self, took_us: u64) {
         let bucket = BOUNDS_US.partition_point(|bound| *bound < took_us);
         self.buckets[bucket].add(1);

@@ -1,6 +1,6 @@
-//! The label values of metrics: closed lists, so that no peer can make a label.
+//! The label values of metrics: closed lists, so that no peer can create a label value.
 //!
-//! Must not hold a value that comes from outside.
+//! Must not contain values that come from outside.
 
 /// Defines an enum whose members are label values.
 macro_rules! labels {
@@ -25,7 +25,7 @@ macro_rules! labels {
 }
 
 labels! {
-    /// What a connection is at the moment.
+    /// The kind of a connection.
     Connection {
         /// HTTP, or not known yet.
         Http => "http",
@@ -33,9 +33,9 @@ labels! {
         Server => "server",
         /// Streaming of a client SDK.
         Client => "client",
-        /// A relay that follows this agent.
+        /// A downstream agent.
         Relay => "relay",
-        /// A WebSocket that waits for its verdict, or for its close code, or that echoes.
+        /// A WebSocket that waits for its verdict or its close code, or that echoes.
         Other => "other",
     }
 }
@@ -45,17 +45,17 @@ labels! {
     Closed {
         /// The peer closed it in order.
         Peer => "peer",
-        /// It broke off.
+        /// The connection failed.
         Broken => "broken",
         /// An HTTP connection that had answered its last request.
         Done => "done",
-        /// A secret or token that will never be taken (4003).
+        /// The secret or token is refused for good (4003).
         Refused => "refused",
         /// No data in time to decide (1011).
         Undecided => "undecided",
         /// A token of another time (1008).
         Expired => "expired",
-        /// Its secret left the data (4003).
+        /// Its secret was removed from the data (4003).
         Revoked => "revoked",
         /// The peer broke the protocol.
         Protocol => "protocol",
@@ -75,7 +75,7 @@ labels! {
         Full => "full",
         /// What changed, asked for or pushed.
         Patch => "patch",
-        /// One difference to a connection that had fallen behind.
+        /// One diff for a connection that had fallen behind.
         Behind => "behind",
     }
 }
@@ -133,45 +133,45 @@ labels! {
 }
 
 labels! {
-    /// How a handshake of TLS ended well.
+    /// How a TLS handshake succeeded.
     Handshake {
         /// With certificates and signatures.
         Anew => "full",
-        /// By a ticket of an earlier connection.
+        /// With a session ticket of an earlier connection.
         Resumed => "resumed",
     }
 }
 
 labels! {
-    /// Why a handshake of TLS failed.
+    /// Why a TLS handshake failed.
     HandshakeFailure {
-        /// The peer began like HTTP, without TLS.
+        /// The peer began with HTTP, without TLS.
         PlainHttp => "plain_http",
         /// The peer, a proxy, began with the PROXY protocol.
         ProxyProtocol => "proxy_protocol",
-        /// It sent what is no TLS, or breaks its rules.
+        /// It sent something that is not TLS, or violated the protocol.
         Protocol => "protocol",
         /// No common version, cipher, group or protocol.
         Incompatible => "incompatible",
-        /// It showed no certificate, or one that is not trusted.
+        /// It presented no certificate, or one that is not trusted.
         ClientCertificate => "client_certificate",
-        /// It refuses our certificate, or ended the handshake by another alert.
+        /// It refused the agent's certificate, or ended the handshake with another alert.
         Alert => "alert",
         /// It went away.
         Gone => "gone",
         /// It took too long.
         Timeout => "timeout",
-        /// A fault of this side.
+        /// An error on this side.
         Internal => "internal",
     }
 }
 
 labels! {
-    /// What came of a changed certificate or key.
+    /// The outcome of a changed certificate or key.
     Reload {
         /// It is in use.
         Done => "done",
-        /// It cannot be used; what was read before stays in use.
+        /// It cannot be used; the previous one stays in use.
         Failed => "failed",
     }
 }
@@ -179,31 +179,31 @@ labels! {
 labels! {
     /// Why an SDK or an operator was refused.
     Refusal {
-        /// No secret or token, or one of no valid form.
+        /// No secret or token, or a malformed one.
         Malformed => "malformed",
-        /// A secret or token of a form that this agent does not know, while a server is followed that may.
+        /// A secret or token in a format that this agent does not know, but its upstream may.
         UnknownForm => "unknown_form",
-        /// A secret of another type of SDK, or a type that does not exist.
+        /// A secret for another type of SDK, or an unknown type.
         WrongType => "wrong_type",
         /// A secret that the data does not have.
         Unknown => "unknown",
         /// No data yet.
         NotLoaded => "not_loaded",
-        /// A secret that the data lacks; the server that is followed has not confirmed that in time.
+        /// A secret that the data does not have; the upstream has not confirmed that in time.
         Unverified => "unverified",
         /// A token of another time.
         Expired => "expired",
-        /// A secret that left the data.
+        /// A secret that was removed from the data.
         Revoked => "revoked",
-        /// A key of a relay that is none of `RelayKeys`.
+        /// A relay key that is not in `RelayKeys`.
         RelayKey => "relay_key",
-        /// A wrong key for a management call, or none is set.
+        /// A wrong key for a management call, or no key is set.
         ApiKey => "api_key",
     }
 }
 
 labels! {
-    /// What an HTTP request asked for.
+    /// The route of an HTTP request.
     Route {
         /// `/streaming`.
         Streaming => "streaming",
@@ -262,23 +262,23 @@ labels! {
         File => "file",
         /// A bootstrap call.
         Bootstrap => "bootstrap",
-        /// The server that is followed.
+        /// The upstream.
         Upstream => "upstream",
     }
 }
 
 labels! {
-    /// At which step a stream of the server could not be opened.
+    /// The step at which opening a stream from the server failed.
     DialFault {
-        /// Its name was looked up.
+        /// The lookup of its name.
         Resolve => "resolve",
-        /// A TCP connection was opened.
+        /// Opening the TCP connection.
         Connect => "connect",
-        /// The proxy was asked.
+        /// The request to the proxy.
         Proxy => "proxy",
-        /// TLS was agreed on.
+        /// The TLS handshake.
         Tls => "tls",
-        /// The agent registered. The stream is tried all the same.
+        /// The registration of the agent. The stream is opened anyway.
         Register => "register",
         /// The WebSocket handshake.
         Handshake => "handshake",
@@ -286,31 +286,31 @@ labels! {
         Refused => "refused",
         /// Something in front of the server did not let the agent through.
         Gateway => "gateway",
-        /// No step came to an end in time.
+        /// The attempt did not end in time.
         Abandoned => "abandoned",
-        /// It follows this agent itself.
+        /// The server is an agent that follows this agent.
         Ring => "ring",
     }
 }
 
 labels! {
-    /// How a stream of the server ended.
+    /// Why a stream from the server ended.
     StreamEnd {
         /// The server closed it.
         Closed => "closed",
         /// The server closed it with 4003.
         Refused => "refused",
-        /// It turned out that the other end follows this agent itself.
+        /// The other end turned out to follow this agent.
         Ring => "ring",
-        /// It broke off.
+        /// The connection failed.
         Broken => "broken",
-        /// Nothing was heard for `Upstream__SilenceSeconds`.
+        /// Nothing arrived for `Upstream__SilenceSeconds`.
         Silent => "silent",
         /// A request was not answered for `Upstream__SyncSeconds`.
         Unanswered => "unanswered",
         /// A message came more slowly than `Upstream__ReadMinBytesPerSecond`.
         Slow => "slow",
-        /// Something that cannot be read came where an answer was awaited.
+        /// An answer could not be read.
         Unreadable => "unreadable",
         /// A message was longer than `Limits__BootstrapBytes`.
         TooLarge => "too_large",
@@ -320,21 +320,21 @@ labels! {
 }
 
 labels! {
-    /// What data came in from the server.
+    /// The kind of data from the server.
     UpstreamSync {
         /// Everything.
         Full => "full",
-        /// What was newer than what was asked for.
+        /// Items newer than the requested version.
         Patch => "patch",
-        /// Items that changed just then.
+        /// A change that was pushed.
         Change => "change",
-        /// All of one environment, unasked.
+        /// All of one environment, pushed.
         Environment => "environment",
     }
 }
 
 labels! {
-    /// What of a server's message could not be read, and was left out.
+    /// The kind of an item of a server's message that could not be read and was left out.
     LeftOutKind {
         /// A flag.
         Flag => "flag",
@@ -348,13 +348,13 @@ labels! {
 labels! {
     /// Why a message of the server was not used.
     Unused {
-        /// It has faults.
+        /// It has errors.
         Faulty => "faulty",
         /// A full sync without a flag or segment, or all of an environment that is not named.
         Empty => "empty",
-        /// A full sync, since more was pushed while it was under way than could be remembered.
+        /// A full sync during which more changes were pushed than could be remembered.
         Overtaken => "overtaken",
-        /// It says nothing that the agent knows.
+        /// The agent does not know this kind of message.
         Unknown => "unknown",
     }
 }

@@ -1,4 +1,4 @@
-//! Verbs that write one metric each, for the collectors in [`super::scrape`].
+//! Writes single metrics in OpenMetrics format, for the collectors in [`super::scrape`].
 //!
 //! Must not know any metric.
 
@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::cell::Reading;
 
-/// The page of a scrape, as far as it is written.
+/// The output of a scrape.
 pub(super) struct Page<'a>(pub DescriptorEncoder<'a>);
 
 impl Page<'_> {

@@ -1,6 +1,6 @@
-//! What one reactor counts.
+//! Metrics of one reactor.
 //!
-//! Must not be written by any thread but that reactor's own: its numbers are plain loads and stores.
+//! Must be written by that reactor's thread only: the values use plain loads and stores.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub struct EnvironmentConnections {
     pub client: u64,
 }
 
-/// The numbers of one reactor, on cache lines of their own.
+/// Metrics of one reactor, on cache lines of their own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct ReactorMetrics {
@@ -89,12 +89,12 @@ impl ReactorMetrics {
         self.deliveries.add(connections);
     }
 
-    /// This reactor has handed a change to its last connection, so long after the change arrived.
+    /// This reactor has handed a change to its last connection, this long after the change arrived.
     pub fn change_delivered(&self, after_us: u64) {
         self.changes.observe_us(after_us);
     }
 
-    /// This much private output waits for slow readers.
+    /// Sets the memory for data that belongs to single connections, in bytes.
     pub fn pending(&self, bytes: usize) {
         self.pending_bytes.set(bytes as u64);
     }

@@ -1,7 +1,7 @@
-//! What a scrape says: the numbers of all threads, added up.
+//! The content of a scrape: the metrics of all threads, added up.
 //!
-//! Must not hold a lock while it writes the page, nor make a label from outside but for the bounded list of
-//! environments.
+//! Must not hold a lock while it writes the output, and must not use label values from outside, except for a limited number
+//! of environments.
 
 use std::collections::HashMap;
 use std::fmt::Error;
@@ -13,9 +13,9 @@ use prometheus_client::encoding::DescriptorEncoder;
 
 use super::cell::{Counter, Reading};
 use super::labels::{Closed, Connection, Limit, Refusal, Route, Source, Status, Sync};
+use super::numbers::{ENVIRONMENTS_MAX, Numbers, WriterMetrics};
 use super::page::Page;
 use super::reactor::{EnvironmentConnections, ReactorMetrics};
-use super::{ENVIRONMENTS_MAX, Numbers, WriterMetrics};
 
 /// The agent's own metrics.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! The numbers of TLS that are not a reactor's own, and what a scrape says of TLS.
+//! TLS metrics that do not belong to a reactor, and the TLS part of a scrape.
 
 use std::fmt::Error;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use super::labels::{Handshake, HandshakeFailure, Reload};
 use super::page::Page;
 use super::reactor::ReactorMetrics;
 
-/// The numbers of the thread that watches certificates. No other thread may write them.
+/// Metrics of the certificates. Only the thread that watches the files may write them.
 #[derive(Debug)]
 pub struct TlsMetrics {
     reloads: [Counter; Reload::COUNT],
-    /// The end of the validity of the certificate that ends first, in Unix seconds; `i64::MAX` if there is none.
+    /// When the first certificate expires, in Unix seconds; `i64::MAX` without certificates.
     not_after_s: AtomicI64,
 }
 
@@ -25,18 +25,18 @@ impl Default for TlsMetrics {
 }
 
 impl TlsMetrics {
-    /// A changed certificate or key was looked at.
+    /// A changed certificate or key was processed.
     pub fn reloaded(&self, outcome: Reload) {
         self.reloads[outcome as usize].add(1);
     }
 
-    /// The certificate that ends first ends at this time, in Unix seconds.
+    /// Sets when the first certificate expires, in Unix seconds.
     pub fn not_after_s(&self, not_after_s: i64) {
         self.not_after_s.store(not_after_s, Relaxed);
     }
 }
 
-/// Says nothing if the agent has no certificate.
+/// Writes the TLS part of a scrape; nothing without certificates.
 pub(super) fn encode(
     page: &mut Page<'_>,
     reactors: &[Arc<ReactorMetrics>],

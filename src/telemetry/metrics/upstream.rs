@@ -1,6 +1,4 @@
-//! What the sync thread counts of the server that it follows.
-//!
-//! Must not be written by any other thread.
+//! Metrics of the upstream. Only the sync thread writes them.
 
 use std::fmt::Error;
 
@@ -8,7 +6,7 @@ use super::cell::{Counter, Gauge};
 use super::labels::{DialFault, LeftOutKind, StreamEnd, Unused, UpstreamSync};
 use super::page::Page;
 
-/// The numbers of the one server that is followed.
+/// Metrics of the upstream.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct UpstreamMetrics {
@@ -24,13 +22,13 @@ pub struct UpstreamMetrics {
     pub messages: Counter,
     /// Bytes read, as WebSocket frames.
     pub received_bytes: Counter,
-    /// When something was last heard, in Unix seconds.
+    /// When the upstream last sent something, in Unix seconds.
     pub heard_unix_s: Gauge,
     /// When the data was last brought up to date, in Unix seconds.
     pub synced_unix_s: Gauge,
     /// Attempts that failed since the last one that did not.
     pub failed_attempts: Gauge,
-    /// What of the last full sync could not be read.
+    /// Items of the last full sync that could not be read.
     full_left_out: Gauge,
     left_out: [Counter; LeftOutKind::COUNT],
     dial_faults: [Counter; DialFault::COUNT],
@@ -60,12 +58,12 @@ impl UpstreamMetrics {
         self.unused[why as usize].add(1);
     }
 
-    /// Something of a message could not be read.
+    /// Items of a message could not be read.
     pub fn left_out(&self, kind: LeftOutKind, count: usize) {
         self.left_out[kind as usize].add(count as u64);
     }
 
-    /// So much of a full sync that was taken in could not be read.
+    /// Sets how many items of the last full sync could not be read.
     pub fn full_left_out(&self, count: usize) {
         self.full_left_out.set(count as u64);
     }
