@@ -1,20 +1,20 @@
 //! The chunked transfer coding of request bodies (RFC 9112 section 7.1).
 //!
-//! Must not keep bytes: input goes to the output or is forgotten, and what stays between two calls is a handful of
-//! numbers. Extensions and trailer fields are checked for form and size, then ignored.
+//! Must not keep bytes: the state between two calls is a few numbers. Extensions and trailer fields are checked for form and
+//! size, and then ignored.
 
 use super::Refusal;
 
-/// Bytes of extensions that one chunk may carry.
+/// The longest extensions of one chunk, in bytes.
 const MAX_EXTENSION_BYTES: u32 = 1024;
 
-/// Bytes of extensions and trailer fields that a whole body may carry.
+/// The longest extensions and trailer fields of a whole body, in bytes.
 const MAX_OVERHEAD_BYTES: u32 = 16 * 1024;
 
-/// Hexadecimal digits of a chunk's size, leading zeros included: as many as 64 bits have.
+/// The most hexadecimal digits of a chunk's size, leading zeros included: those of 64 bits.
 const MAX_SIZE_DIGITS: u8 = 16;
 
-/// What comes next.
+/// What the next byte must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expect {
     /// The first digit of a chunk's size.
@@ -58,10 +58,10 @@ pub struct Chunked {
     expect: Expect,
 }
 
-/// What one call brought.
+/// The result of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes of input that are done with: all of them, unless the body ended before.
+    /// Bytes of input that were consumed: all of them, unless the body ended before.
     pub consumed: usize,
     /// Whether the body is complete; what follows is the next request.
     pub done: bool,
@@ -86,10 +86,10 @@ impl Chunked {
         }
     }
 
-    /// Decodes what `input` holds and appends it to `out`.
+    /// Decodes `input` and appends the body's bytes to `out`.
     ///
-    /// A body of more than `max_body_bytes` is refused with 413 as soon as a chunk's size tells so, before its
-    /// bytes arrive; bad form with 400. After a refusal the decoder is of no use.
+    /// A body of more than `max_body_bytes` is refused with 413 as soon as a chunk's size shows it, before its bytes arrive;
+    /// a malformed one with 400. After a refusal the decoder cannot be used any more.
     pub fn decode(
         &mut self,
         input: &[u8],
@@ -121,7 +121,7 @@ impl Chunked {
         self.expect == Expect::Nothing
     }
 
-    /// Takes in one byte that is not data.
+    /// Processes one byte that is not data.
     fn next(&mut self, byte: u8, max_body_bytes: u64) -> Result<Expect, Refusal> {
         const BAD_SIZE: Refusal = Refusal::bad("malformed chunk size");
         const BAD_EXTENSION: Refusal = Refusal::bad("malformed chunk extension");
@@ -142,7 +142,7 @@ impl Chunked {
                 Ok(Expect::Size)
             }
             (Expect::Trailer, b'\r') => Ok(Expect::LastLf),
-            // A blank here would fold the line onto the one before.
+            // White space here would make the line a continuation of the one before.
             (Expect::Trailer, b' ' | b'\t') => Err(BAD_TRAILER),
             (Expect::MoreTrailer, b'\r') => Ok(Expect::TrailerLf),
             (Expect::Trailer | Expect::MoreTrailer, byte) if is_field_byte(byte) => {
@@ -198,7 +198,7 @@ impl Chunked {
     }
 }
 
-/// What may stand in a field's line: anything but control characters, blanks included.
+/// Whether a byte may be in a field's line: anything but control characters; white space is allowed.
 fn is_field_byte(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7F)
 }

@@ -1,7 +1,7 @@
-//! The header fields of a request, gathered in one pass (RFC 9110).
+//! Collects the header fields of a request in one pass (RFC 9110).
 //!
-//! Must not keep fields that nobody reads, and must not choose between two values of a field that decides anything:
-//! such a request is refused.
+//! Must not keep fields that the agent does not use, and must not choose between two values of a significant field: such a
+//! request is refused.
 
 use super::Refusal;
 
@@ -16,7 +16,7 @@ pub enum ContentEncoding {
     Other,
 }
 
-/// What the header fields said, gathered in one pass.
+/// The values of the header fields.
 #[derive(Default)]
 pub(super) struct Fields<'b> {
     pub host: Option<&'b [u8]>,
@@ -44,7 +44,7 @@ pub(super) struct Fields<'b> {
 }
 
 impl<'b> Fields<'b> {
-    /// Takes in one field. Names are told apart by length first, so that most are dismissed at once.
+    /// Adds one field. Names are compared by length first, so that most are skipped quickly.
     pub(super) fn take(&mut self, name: &str, value: &'b [u8]) -> Result<(), Refusal> {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         match name.len() {
@@ -141,7 +141,7 @@ impl<'b> Fields<'b> {
         }
     }
 
-    /// RFC 9110 section 12.5.3: a coding named explicitly goes before `*`; weight 0 means "not acceptable".
+    /// RFC 9110 section 12.5.3: a coding that is named takes precedence over `*`; weight 0 means "not acceptable".
     fn take_accept_encoding(&mut self, value: &[u8]) {
         for item in list(value) {
             let mut parts = item.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
@@ -156,14 +156,14 @@ impl<'b> Fields<'b> {
     }
 }
 
-/// What `Transfer-Encoding` said, all its lines together.
+/// The codings in `Transfer-Encoding`, all its lines together.
 #[derive(Default)]
 pub(super) struct TransferCodings {
-    /// How often `chunked` was said.
+    /// How often `chunked` occurs.
     chunked: usize,
-    /// Whether it was the last that was said.
+    /// Whether it is the last one.
     ends_in_chunked: bool,
-    /// Whether there was any other.
+    /// Whether there are others.
     has_others: bool,
 }
 
@@ -176,11 +176,11 @@ impl TransferCodings {
         }
     }
 
-    /// RFC 9112 sections 6.1 and 6.3: without `chunked` at the end nobody knows where the body ends, and it is applied
-    /// once only. What comes before it is well formed, but not understood here.
+    /// RFC 9112 sections 6.1 and 6.3: without `chunked` at the end the body's end is unknown, and `chunked` may be applied
+    /// only once. Other codings are valid, but not supported.
     pub(super) fn check(&self) -> Result<(), Refusal> {
         if !self.ends_in_chunked || self.chunked > 1 {
-            return Err(Refusal::bad("the last transfer encoding must be chunked, said once"));
+            return Err(Refusal::bad("the last transfer encoding must be chunked, and only once"));
         }
         if self.has_others {
             return Err(Refusal::new(501, "only the transfer encoding chunked is understood"));
@@ -189,7 +189,7 @@ impl TransferCodings {
     }
 }
 
-/// Fills `slot`, or refuses a second value: two parsers could take different ones.
+/// Fills `slot`, or refuses a second value, because two parsers could use different ones.
 fn once<T>(slot: &mut Option<T>, value: T, refused: &'static str) -> Result<(), Refusal> {
     match slot.replace(value) {
         None => Ok(()),
@@ -197,7 +197,7 @@ fn once<T>(slot: &mut Option<T>, value: T, refused: &'static str) -> Result<(), 
     }
 }
 
-/// The items of a comma-separated list (RFC 9110 section 5.6.1), without blanks around them.
+/// The items of a comma-separated list (RFC 9110 section 5.6.1), without white space around them.
 fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|item| !item.is_empty())
 }
@@ -206,12 +206,12 @@ fn text(value: &[u8]) -> Result<&str, Refusal> {
     std::str::from_utf8(value).map_err(|_| Refusal::bad("header field is not valid text"))
 }
 
-/// Text that may be sent back in a header field.
+/// Text that can be sent back in a header field.
 fn visible(value: &[u8]) -> Result<&str, Refusal> {
     if value.is_ascii() { text(value) } else { Err(Refusal::bad("header field is not valid text")) }
 }
 
-/// `1*DIGIT` (RFC 9110 section 8.6) and nothing else: no sign, no list, no blank.
+/// `1*DIGIT` (RFC 9110 section 8.6) and nothing else: no sign, no list, no white space.
 fn content_length(value: &[u8]) -> Result<u64, Refusal> {
     let malformed = Refusal::bad("malformed Content-Length");
     if value.is_empty() {

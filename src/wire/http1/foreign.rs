@@ -1,8 +1,8 @@
-//! Other protocols that are spoken to a port of HTTP/1.
+//! Recognizes peers that use another protocol on an HTTP/1 port.
 //!
-//! Must not serve them: it only tells them apart, so that the peer gets an answer in its own words.
+//! Must not serve them: it only recognizes the protocol, so that the peer gets an error in its own protocol.
 
-/// A protocol that begins otherwise than HTTP/1 does.
+/// A protocol whose first bytes differ from HTTP/1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Foreign {
     /// HTTP/2 with prior knowledge (RFC 9113 section 3.3).
@@ -13,7 +13,7 @@ pub enum Foreign {
     Tls,
 }
 
-/// The beginning of version 2 of the PROXY protocol, as far as HTTP is never like it.
+/// The first bytes of version 2 of the PROXY protocol, as many as distinguish it from HTTP.
 const PROXY_2: &[u8] = b"\r\n\r\n\0";
 
 /// An empty SETTINGS frame, then GOAWAY with HTTP_1_1_REQUIRED (RFC 9113 sections 6.5, 6.8, 7).
@@ -23,7 +23,7 @@ const USE_HTTP_1: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x14\x07\0\0\0\0\0\0\0\0\0\0
 const NO_TLS: &[u8] = b"\x15\x03\x01\0\x02\x02\x46";
 
 impl Foreign {
-    /// The protocol of which these are the first bytes, if they are no request of HTTP/1.
+    /// The protocol that begins with `bytes`; `None` if they may begin an HTTP/1 request.
     pub fn of(bytes: &[u8]) -> Option<Self> {
         if bytes.starts_with(b"PRI * HTTP/2") {
             Some(Foreign::Http2)
@@ -36,8 +36,8 @@ impl Foreign {
         }
     }
 
-    /// How the peer is told, in its own protocol, to use another; `None` where the answer is one of HTTP/1, which the
-    /// client behind the proxy reads.
+    /// The answer, in the peer's protocol, that tells it to use another one; `None` if the answer is an HTTP/1 response, which
+    /// the client behind the proxy reads.
     pub fn answer(self) -> Option<&'static [u8]> {
         match self {
             Foreign::Http2 => Some(USE_HTTP_1),

@@ -1,7 +1,7 @@
 //! The head of a request: request line and header fields (RFC 9112 sections 2, 3, 5).
 //!
-//! Must not decide what is served. On `httparse`, plus all that it leaves open: line ends, what frames the body,
-//! `Host`, and the fields this server reads, each looked at once.
+//! Must not decide what is served. Uses `httparse` and adds what that does not check: line ends, the framing of the body,
+//! `Host`, and the fields that this server uses.
 
 use std::fmt;
 use std::mem::MaybeUninit;
@@ -12,10 +12,10 @@ use super::fields::Fields;
 use super::target;
 use crate::wire::ws::handshake;
 
-/// No head has room for more header fields than this, whatever its limits say. 128 × 32 bytes of stack.
+/// The most header fields of a head, whatever its limits are. They take 128 × 32 bytes of stack.
 pub const MAX_HEADERS: usize = 128;
 
-/// Empty lines before a request line that are overlooked (RFC 9112 section 2.2), in bytes: four.
+/// The most bytes of empty lines before a request line that are ignored (RFC 9112 section 2.2): four lines.
 const MAX_EMPTY_LINE_BYTES: usize = 8;
 
 /// How large a head may be.
@@ -38,14 +38,14 @@ pub enum Method {
     Delete,
     Options,
     Patch,
-    /// Any other, which no route of a server of resources takes.
+    /// Any other; no route accepts it.
     Other,
 }
 
 /// Where the request's body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyLength {
-    /// There is none.
+    /// There is no body.
     None,
     /// `Content-Length`, in bytes; may be 0.
     Length(u64),
@@ -53,15 +53,15 @@ pub enum BodyLength {
     Chunked,
 }
 
-/// A request to go over to WebSocket, all conditions of RFC 6455 section 4.2.1 fulfilled.
+/// A valid request for an upgrade to WebSocket (RFC 6455 section 4.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upgrade<'b> {
     /// The valid `Sec-WebSocket-Key`.
     pub key: &'b str,
 }
 
-/// Why a GET that asks for WebSocket (`Upgrade: websocket` and `Connection: upgrade`, or what is left of the wish) cannot
-/// have it.
+/// Why a GET that asks for WebSocket (`Upgrade: websocket` and `Connection: upgrade`, or what a proxy left of them) is not a
+/// valid upgrade request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WebSocketFault {
     /// `Sec-WebSocket-Key` is missing, repeated or not 16 bytes of base64.
@@ -73,13 +73,13 @@ pub enum WebSocketFault {
     /// There is a `Sec-WebSocket-Key` or `Sec-WebSocket-Version`, but no upgrade is asked for: a proxy on the way drops
     /// those fields, which are for the next hop only.
     NoUpgrade,
-    /// The request has a body, whose bytes could be taken for frames.
+    /// The request has a body, whose bytes could be read as frames.
     Body,
 }
 
 impl WebSocketFault {
-    /// 426 where another protocol or version would do (the answer then carries `Upgrade: websocket` and, for another
-    /// version, `Sec-WebSocket-Version: 13`), else 400.
+    /// 426 if another protocol or version would work (the response then has `Upgrade: websocket` and, for another version,
+    /// `Sec-WebSocket-Version: 13`), else 400.
     pub const fn status(self) -> u16 {
         match self {
             WebSocketFault::Version | WebSocketFault::Http10 | WebSocketFault::NoUpgrade => 426,
@@ -87,7 +87,7 @@ impl WebSocketFault {
         }
     }
 
-    /// What is wrong, for the body of the answer.
+    /// What is wrong, for the body of the response.
     pub const fn reason(self) -> &'static str {
         match self {
             WebSocketFault::Key => "Sec-WebSocket-Key is missing or invalid",
@@ -120,11 +120,11 @@ pub struct Head<'b> {
     pub body: BodyLength,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expect_continue: bool,
-    /// The valid wish to go over to WebSocket.
+    /// The upgrade to WebSocket, if the request asks for one and is valid.
     pub websocket: Option<Upgrade<'b>>,
-    /// Why a wish to go over to WebSocket is not valid.
+    /// Why a request for an upgrade to WebSocket is not valid.
     pub websocket_fault: Option<WebSocketFault>,
-    /// `Authorization`, as it is.
+    /// `Authorization`, unchanged.
     pub authorization: Option<&'b str>,
     /// `Origin`, visible ASCII.
     pub origin: Option<&'b str>,
@@ -147,17 +147,17 @@ pub struct Head<'b> {
     pub len: usize,
 }
 
-/// Says nothing of queries and fields, where secrets and tokens are.
+/// Without queries and fields, which contain secrets and tokens.
 impl fmt::Debug for Head<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Head({:?} {}, {:?}, {} bytes)", self.method, self.path, self.body, self.len)
     }
 }
 
-/// Parses the head at the start of `buf`; `Ok(None)` if it is not all there yet.
+/// Parses the head at the start of `buf`; `Ok(None)` if it is incomplete.
 ///
-/// A longer buffer never changes an answer other than `Ok(None)`; only a refusal may come to be another one, when more
-/// than one thing is wrong.
+/// With a longer buffer, only `Ok(None)` can become another result, and a refusal another refusal if more than one thing is
+/// wrong.
 pub fn parse<'b>(buf: &'b [u8], limits: &HeadLimits) -> Result<Option<Head<'b>>, Refusal> {
     let skipped = empty_lines(buf)?;
     let mut room = [const { MaybeUninit::uninit() }; MAX_HEADERS];
@@ -192,7 +192,7 @@ pub const TOO_MANY_FIELDS: Refusal = Refusal::new(431, "too many header fields")
 
 const TOO_LARGE: Refusal = Refusal::new(431, "request head is too large");
 
-/// How many bytes of empty lines stand before the request line.
+/// The number of bytes of empty lines before the request line.
 fn empty_lines(buf: &[u8]) -> Result<usize, Refusal> {
     let mut skipped = 0;
     while buf[skipped..].starts_with(b"\r\n") {
@@ -204,7 +204,7 @@ fn empty_lines(buf: &[u8]) -> Result<usize, Refusal> {
     Ok(skipped)
 }
 
-/// `httparse` takes a bare LF for a line end; another parser before or behind it may not.
+/// `httparse` accepts a bare LF as a line end, but another parser on the request's way may not.
 fn check_line_ends(head: &[u8]) -> Result<(), Refusal> {
     let mut before = 0;
     for at in memchr::memchr_iter(b'\n', head) {
@@ -220,7 +220,7 @@ fn refusal(error: httparse::Error, head: &[u8]) -> Refusal {
     match error {
         httparse::Error::TooManyHeaders => TOO_MANY_FIELDS,
         httparse::Error::Version if asks_for_another_version(head) => {
-            Refusal::new(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+            Refusal::new(505, "only HTTP/1.0 and HTTP/1.1 are supported")
         }
         httparse::Error::HeaderName | httparse::Error::HeaderValue => Refusal::bad("malformed header field"),
         _ => Refusal::bad("malformed request line"),
@@ -235,7 +235,7 @@ fn asks_for_another_version(head: &[u8]) -> bool {
 }
 
 impl<'b> Fields<'b> {
-    /// The head that these fields and the request line make, if its body and host are beyond doubt.
+    /// The head of a request with these fields and this request line, if its body and host are unambiguous.
     fn into_head(
         self,
         method: &str,
@@ -259,7 +259,7 @@ impl<'b> Fields<'b> {
         };
         let (path, query) = target::split(target, method == Method::Options)
             .ok_or(Refusal::bad("malformed request target"))?;
-        // RFC 9112 section 3.2.2 lets the target win; who looks at the field would be deceived.
+        // RFC 9112 section 3.2.2 lets the target win; a proxy that looks at the field would be deceived.
         if self.host.is_some_and(|host| target::names_another_host(target, host)) {
             return Err(Refusal::bad("the target and Host name different hosts"));
         }
@@ -313,7 +313,7 @@ impl<'b> Fields<'b> {
         }
     }
 
-    /// RFC 9112 section 6.3, as strict as it allows: what two parsers could frame differently is refused.
+    /// RFC 9112 section 6.3, as strictly as it allows: a body that two parsers could frame differently is refused.
     fn body(&self, minor_version: u8) -> Result<BodyLength, Refusal> {
         match (&self.transfer_codings, self.content_length) {
             (Some(_), Some(_)) => Err(Refusal::bad("both Content-Length and Transfer-Encoding")),
@@ -324,8 +324,8 @@ impl<'b> Fields<'b> {
         }
     }
 
-    /// `None` if nobody asked for WebSocket in the way that RFC 6455 section 4.2.1 describes, nor did before a proxy took
-    /// something of it away.
+    /// The upgrade to WebSocket or why it is not valid; `None` if the request does not ask for one (RFC 6455 section 4.2.1),
+    /// not even if a proxy has removed a part of it.
     fn websocket(
         &self,
         method: Method,

@@ -1,24 +1,24 @@
-//! Answers to requests (RFC 9110 section 15, RFC 9112 section 4).
+//! Writes responses (RFC 9110 section 15, RFC 9112 section 4).
 //!
-//! Must not decide on a status or hold a connection: it appends bytes to a buffer. No `Date` is sent, which a server
-//! need not do where nobody caches.
+//! Must not choose a status or keep a connection: it appends bytes to a buffer. No `Date` is sent, because no response is
+//! cached.
 
 use super::head::Head;
 use crate::wire::json::append_string;
 
-/// What an answer says about the connection.
+/// What a response says about the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Connection {
     /// Nothing: HTTP/1.1 keeps it open.
     Keep,
-    /// `Connection: keep-alive`, which an HTTP/1.0 client needs to hear.
+    /// `Connection: keep-alive`, which an HTTP/1.0 client needs.
     KeepExplicitly,
     /// `Connection: close`.
     Close,
 }
 
 impl Connection {
-    /// What to tell the sender of `head`, if the server itself would keep the connection open or not.
+    /// The value for the response to `head`; `server_keeps` is whether the server would keep the connection open.
     pub fn answer_to(head: &Head<'_>, server_keeps: bool) -> Self {
         match head.minor_version {
             _ if !server_keeps || !head.keep_alive => Connection::Close,
@@ -33,17 +33,16 @@ impl Connection {
     }
 }
 
-/// The head of an answer.
+/// The head of a response.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseHead<'a> {
     /// The status, 100 to 599.
     pub status: u16,
     /// `Content-Type`, if there is a body to describe.
     pub content_type: Option<&'a str>,
-    /// `Content-Length`, in bytes; `None` where none may stand (1xx, 204), or where it would be that of another
-    /// answer (304).
+    /// `Content-Length`, in bytes; `None` if it is not allowed (1xx, 204), or would be that of another response (304).
     pub content_length: Option<u64>,
-    /// What becomes of the connection.
+    /// Whether the connection stays open.
     pub connection: Connection,
     /// Further fields, name and value. Control characters in a value are left out, so that it cannot end the line.
     pub fields: &'a [(&'a str, &'a str)],
@@ -77,14 +76,14 @@ impl ResponseHead<'_> {
     }
 }
 
-/// The interim answer that lets a client send its body (RFC 9110 section 15.2.1).
+/// The interim response that lets a client send its body (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The type of a body in JSON, as FeatBit states it.
 pub const JSON: &str = "application/json; charset=utf-8";
 
-/// Appends a whole answer whose body is the one line `{"error": "…"}`. With `without_body` (an answer to HEAD) the
-/// head is the same, but the body stays away.
+/// Appends a whole response whose body is the line `{"error": "…"}`. With `without_body` (the response to HEAD) the head is
+/// the same, but the body is left out.
 pub fn write_error(
     status: u16,
     reason: &str,

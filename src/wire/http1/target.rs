@@ -1,7 +1,7 @@
 //! Request targets: paths and queries (RFC 9112 section 3.2, RFC 3986).
 //!
-//! Must not know any route. What is compared or looked up is decoded on the way; nothing is allocated for texts
-//! that hold no escape.
+//! Must not know any route. Escapes are decoded during comparison and lookup; nothing is allocated for texts without
+//! escapes.
 
 use std::borrow::Cow;
 
@@ -25,7 +25,7 @@ fn after_authority(target: &str) -> Option<&str> {
     (!authority.is_empty() && !authority.contains('@')).then_some(relative)
 }
 
-/// Takes a target of absolute form apart: the port that its scheme stands for, its authority, and the rest.
+/// Splits a target in absolute form: the default port of its scheme, its authority, and the rest.
 fn absolute(target: &str) -> Option<(&'static str, &str, &str)> {
     let (scheme, rest) = target.split_once("://")?;
     let port = if scheme.eq_ignore_ascii_case("http") {
@@ -48,8 +48,8 @@ pub(super) fn names_another_host(target: &str, host: &[u8]) -> bool {
     !named.eq_ignore_ascii_case(host.strip_suffix(port.as_bytes()).unwrap_or(host))
 }
 
-/// Whether `path` is `route`: letters in either case, a `/` at the end allowed, several `/` taken as one, escapes decoded.
-/// An escaped `/` is not a separator.
+/// Whether `path` is `route`, ignoring case and a `/` at the end; several `/` count as one, and escapes are decoded. An
+/// escaped `/` is not a separator.
 pub fn path_is(path: &str, route: &str) -> bool {
     after_prefix(path, route).is_some_and(|rest| rest.bytes().all(|byte| byte == b'/'))
 }
@@ -59,7 +59,7 @@ pub fn path_under(path: &str, prefix: &str) -> bool {
     matches!(after_prefix(path, prefix), Some(rest) if rest.is_empty() || rest.starts_with('/'))
 }
 
-/// What of `path` follows `prefix`, compared as routes are.
+/// The part of `path` after `prefix`, compared as routes are.
 fn after_prefix<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
     let mut rest = path.as_bytes();
     for expected in prefix.bytes() {
@@ -75,7 +75,7 @@ fn after_prefix<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
             return None;
         }
         rest = after;
-        // A path is often joined from two parts of which one ends with a `/` and the other begins with one.
+        // Clients often join a base path that ends with `/` and a path that begins with `/`.
         while expected == b'/' && rest.first() == Some(&b'/') {
             rest = &rest[1..];
         }
@@ -84,11 +84,11 @@ fn after_prefix<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
     path.get(path.len() - rest.len()..)
 }
 
-/// The value of the parameter `name` of a query, decoded: `+` is a blank, `%` introduces an escape.
+/// The decoded value of the parameter `name` of a query: `+` is a space, `%` begins an escape.
 ///
 /// As in ASP.NET, names are compared in either case and the values of a repeated parameter are joined by commas,
-/// which makes a parameter that may have one value only malformed. Escapes that are none stay as they are; bytes
-/// that are not UTF-8 become U+FFFD.
+/// which makes a parameter that may have only one value malformed. Invalid escapes stay as they are; bytes that are not
+/// UTF-8 become U+FFFD.
 pub fn query_param<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
     let mut found: Option<Cow<'q, str>> = None;
     let mut rest = Some(query);
@@ -108,7 +108,7 @@ pub fn query_param<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
     found
 }
 
-/// Whether `key`, in which there may be escapes, is `name`, in either case.
+/// Whether `key`, which may contain escapes, is `name`, ignoring case.
 fn is_name(key: &str, name: &str) -> bool {
     if key.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
         return decode(key).eq_ignore_ascii_case(name);
@@ -116,7 +116,7 @@ fn is_name(key: &str, name: &str) -> bool {
     key.eq_ignore_ascii_case(name)
 }
 
-/// What is before the first `at`, an ASCII character, and what is after it.
+/// The text before the first `at`, an ASCII character, and the text after it.
 fn cut(text: &str, at: u8) -> (&str, Option<&str>) {
     match memchr::memchr(at, text.as_bytes()) {
         Some(end) => (&text[..end], Some(&text[end + 1..])),

@@ -41,7 +41,7 @@ pub fn append_text_header(payload_len: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&head[..head_len]);
 }
 
-/// A whole frame with `payload` copied in.
+/// A whole frame with a copy of `payload`.
 pub fn frame(opcode: OpCode, payload: &[u8]) -> Vec<u8> {
     let mut head = [0; MAX_HEADER_BYTES];
     let head_len = header(opcode, payload.len(), &mut head);
@@ -61,12 +61,12 @@ pub fn binary_frame(payload: &[u8]) -> Vec<u8> {
     frame(OpCode::Data(Data::Binary), payload)
 }
 
-/// The answer to a ping with this payload, or an unsolicited pong. At most 125 bytes are sent.
+/// The pong for a ping with this payload, of which at most 125 bytes are sent.
 pub fn pong_frame(payload: &[u8]) -> Vec<u8> {
     frame(OpCode::Control(Control::Pong), &payload[..payload.len().min(MAX_CONTROL_PAYLOAD_BYTES)])
 }
 
-/// A close frame with a code and a reason, which is cut to the 123 bytes that a control frame has room for.
+/// A close frame with a code and a reason. The reason is cut to the 123 bytes that fit into a control frame.
 pub fn close_frame(code: CloseCode, reason: &str) -> Vec<u8> {
     let mut end = reason.len().min(MAX_CONTROL_PAYLOAD_BYTES - 2);
     while !reason.is_char_boundary(end) {
@@ -78,7 +78,7 @@ pub fn close_frame(code: CloseCode, reason: &str) -> Vec<u8> {
     frame(OpCode::Control(Control::Close), &payload)
 }
 
-/// The server's part of a closing handshake that the client began: its code, or none if it gave none.
+/// The answer to a client's close frame: with the client's code, or without one if it gave none.
 pub fn close_reply(code: Option<CloseCode>) -> Vec<u8> {
     match code {
         Some(code) => close_frame(code, ""),

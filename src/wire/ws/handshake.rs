@@ -1,11 +1,11 @@
 //! The answer to a WebSocket upgrade (RFC 6455 section 4.2.2).
 //!
-//! Must not look at the request: `http1` tells whether it is an upgrade.
+//! Must not look at the request: `http1` decides whether it is a valid upgrade.
 
 use tungstenite::handshake::derive_accept_key;
 
-/// Whether `key` can be a `Sec-WebSocket-Key`: 24 characters of base64 that stand for 16 bytes (RFC 6455
-/// section 4.1). Unused bits of the last character may be set, as other servers tolerate.
+/// Whether `key` is a valid `Sec-WebSocket-Key`: 24 characters of base64 for 16 bytes (RFC 6455 section 4.1). Unused bits of
+/// the last character may be set, as in other servers.
 pub fn is_key(key: &str) -> bool {
     let Some(digits) = key.strip_suffix("==") else { return false };
     digits.len() == 22

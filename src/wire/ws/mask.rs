@@ -1,10 +1,10 @@
 //! Masking of payloads (RFC 6455 section 5.3).
 //!
-//! Must not allocate or copy: a payload is unmasked where it lies.
+//! Must not allocate or copy: a payload is unmasked in place.
 
 /// Applies `key` to `payload` in place. Masking and unmasking are the same operation.
 ///
-/// Works on words of eight bytes in a shape that the compiler turns into vector instructions.
+/// Works on words of eight bytes, so that the compiler can use vector instructions.
 pub fn unmask(payload: &mut [u8], key: [u8; 4]) {
     let [a, b, c, d] = key;
     let word_key = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);

@@ -1,9 +1,9 @@
-//! Messages out of the bytes of one client (RFC 6455 sections 5 and 7.4).
+//! Reads messages from the bytes of one client (RFC 6455 sections 5 and 7.4).
 //!
-//! Must not keep bytes that the caller's buffer still holds: an idle reader is one pointer, and a message in one
-//! frame is unmasked and handed out where it lies. Only the fragments of a message that is under way are kept.
+//! Must not keep bytes that are still in the caller's buffer: an idle reader is one pointer, and a message in one frame is
+//! unmasked in place and returned from there. Only fragments of an unfinished message are kept.
 //!
-//! Everything the standard lets a server check is checked, the size before the payload has arrived.
+//! Everything that the standard lets a server check is checked, the size before the payload has arrived.
 
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
@@ -17,24 +17,24 @@ pub struct Reader {
     fragments: Option<Box<Fragments>>,
 }
 
-/// A fragmented message under way.
+/// An unfinished fragmented message.
 #[derive(Debug)]
 struct Fragments {
     is_text: bool,
-    /// The message was handed out; the next step lets it go.
+    /// The message is complete and was returned; the next step frees it.
     is_finished: bool,
     /// How many of `bytes` are known to be whole characters of UTF-8; only text is checked.
     checked: usize,
     bytes: Vec<u8>,
-    passed_over: Option<PassedOver>,
+    skipped: Option<Skipped>,
 }
 
-/// The frame at hand of a message that is passed over.
+/// The current frame of a message that is skipped.
 #[derive(Debug)]
-struct PassedOver {
+struct Skipped {
     /// Bytes of its payload that are still to come.
     left: u64,
-    /// Whether the message ends with it.
+    /// Whether it is the last frame of the message.
     is_last: bool,
 }
 
@@ -45,43 +45,43 @@ pub enum Event<'b> {
     Text(&'b [u8]),
     /// A whole binary message.
     Binary(&'b [u8]),
-    /// To be answered by a pong with the same payload, which is at most 125 bytes.
+    /// A ping, to be answered by a pong with the same payload of at most 125 bytes.
     Ping(&'b [u8]),
-    /// An answer to a ping, or a sign of life that nobody asked for.
+    /// A pong, solicited or not.
     Pong,
-    /// The client closes; what comes after it is not to be read. The code is one that may be sent back.
+    /// The client closes; nothing after it may be read. The code is one that may be sent back.
     Close {
         /// The client's code, if it gave one.
         code: Option<CloseCode>,
     },
 }
 
-/// What one look at the buffer brought.
+/// The result of one step.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step<'b> {
     /// The buffer holds no whole frame.
     Incomplete {
-        /// How many bytes the buffer must hold in total, from its present start, before another look can bring
-        /// anything: always more than it holds now, and at most the largest message and its header.
+        /// How many bytes the buffer must hold in total before another step can succeed: always more than it holds now, and
+        /// at most the largest message and its header.
         needed: usize,
     },
     /// A message.
     Event {
         /// The message. Borrows from the buffer or from the reader.
         event: Event<'b>,
-        /// How many bytes at the start of the buffer are done with.
+        /// How many bytes at the start of the buffer were consumed.
         consumed: usize,
     },
-    /// A fragment was taken in, or a part of a message passed over; so many bytes at the start of the buffer are done with.
+    /// A fragment was kept, or a part of a message skipped. So many bytes at the start of the buffer were consumed.
     Consumed(usize),
 }
 
-/// The client broke the protocol: close with this code and reason, and read nothing more.
+/// The client violated the protocol: close with this code and reason, and read nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// [`CloseCode::PROTOCOL_ERROR`], [`CloseCode::INVALID_DATA`] or [`CloseCode::TOO_BIG`].
     pub code: CloseCode,
-    /// For the close frame and the log; says nothing of the content.
+    /// For the close frame and the log. It never quotes the message.
     pub reason: &'static str,
 }
 
@@ -92,7 +92,7 @@ const fn protocol_error(reason: &'static str) -> Violation {
 const NOT_UTF8: Violation = Violation { code: CloseCode::INVALID_DATA, reason: "text is not valid UTF-8" };
 const TOO_BIG: Violation = Violation { code: CloseCode::TOO_BIG, reason: "message is too big" };
 
-/// A frame's header, checked as far as it can be without knowing what came before.
+/// A frame's header, checked as far as possible without the frames before it.
 struct Header {
     opcode: OpCode,
     is_final: bool,
@@ -103,7 +103,7 @@ struct Header {
 }
 
 impl Header {
-    /// Parses the header at the start of `buf`; `Err(Ok(needed))` if it is not all there yet.
+    /// Parses the header at the start of `buf`; `Err(Ok(needed))` if it is incomplete.
     fn parse(buf: &[u8]) -> Result<Header, Result<usize, Violation>> {
         let &[first, second, ref rest @ ..] = buf else { return Err(Ok(2)) };
         let violation = |reason| Err(Err(protocol_error(reason)));
@@ -159,18 +159,17 @@ impl Reader {
         Self { fragments: None }
     }
 
-    /// Looks at `buf`, the bytes received and not yet consumed, for the next frame.
+    /// Reads the next frame from `buf`, the received bytes that are not consumed yet.
     ///
-    /// Call it again with what is left until it says [`Step::Incomplete`]. The bytes of a frame are unmasked in place,
-    /// so those that are consumed must not be shown again. A message of more than `max_message_bytes` is a
-    /// violation as soon as a header tells so.
+    /// Call it again with the rest until it returns [`Step::Incomplete`]. Frames are unmasked in place, so consumed bytes must
+    /// not be passed again. A message of more than `max_message_bytes` is a violation as soon as a header shows it.
     pub fn step<'b>(
         &'b mut self,
         buf: &'b mut [u8],
         max_message_bytes: usize,
     ) -> Result<Step<'b>, Violation> {
         self.settle();
-        if let Some(step) = self.pass(buf.len()) {
+        if let Some(step) = self.skip(buf.len()) {
             return Ok(step);
         }
         let header = match Header::parse(buf) {
@@ -178,7 +177,7 @@ impl Reader {
             Err(Ok(needed)) => return Ok(Step::Incomplete { needed }),
             Err(Err(violation)) => return Err(violation),
         };
-        if header.opcode == OpCode::Data(Data::Continue) && self.passes_over() {
+        if header.opcode == OpCode::Data(Data::Continue) && self.is_skipping() {
             return Ok(Step::Consumed(self.drop_frame(&header)));
         }
         let frame_len = self.admit(&header, max_message_bytes)?;
@@ -201,7 +200,7 @@ impl Reader {
                         is_finished: false,
                         checked: 0,
                         bytes: Vec::new(),
-                        passed_over: None,
+                        skipped: None,
                     })
                 });
                 fragments.append(payload, header.is_final)?;
@@ -218,7 +217,7 @@ impl Reader {
         Ok(Step::Event { event, consumed: frame_len })
     }
 
-    /// Checks a header against what came before, and gives the length of the whole frame.
+    /// Checks a header against the frames before it, and returns the length of the whole frame.
     fn admit(&self, header: &Header, max_message_bytes: usize) -> Result<usize, Violation> {
         let before = self.fragments.as_ref().map(|fragments| fragments.bytes.len());
         let before = match (header.opcode, before) {
@@ -239,9 +238,8 @@ impl Reader {
         }
     }
 
-    /// Goes on after [`Self::step`] refused the message at the start of `buf` as too big: all of it is dropped as it
-    /// comes in, by further steps, and what comes between its fragments or after it is read as ever. Gives the bytes
-    /// that are done with.
+    /// Skips the message at the start of `buf`, which [`Self::step`] refused as too big: further steps drop its bytes as they
+    /// arrive. Frames between its fragments and after it are read as usual. Returns how many bytes were consumed.
     pub fn pass_over(&mut self, buf: &[u8]) -> usize {
         match Header::parse(buf) {
             Ok(header) => self.drop_frame(&header),
@@ -249,26 +247,26 @@ impl Reader {
         }
     }
 
-    fn passes_over(&self) -> bool {
-        self.fragments.as_ref().is_some_and(|fragments| fragments.passed_over.is_some())
+    fn is_skipping(&self) -> bool {
+        self.fragments.as_ref().is_some_and(|fragments| fragments.skipped.is_some())
     }
 
-    /// Notes that a frame's payload is to be dropped; the bytes of its header.
+    /// Marks a frame's payload as skipped. Returns the length of its header.
     fn drop_frame(&mut self, header: &Header) -> usize {
         self.fragments = Some(Box::new(Fragments {
             is_text: false,
             is_finished: header.is_final && header.payload_len == 0,
             checked: 0,
             bytes: Vec::new(),
-            passed_over: Some(PassedOver { left: header.payload_len, is_last: header.is_final }),
+            skipped: Some(Skipped { left: header.payload_len, is_last: header.is_final }),
         }));
         header.len
     }
 
-    /// Drops what there is of a frame that is passed over, if one is at hand.
-    fn pass(&mut self, held: usize) -> Option<Step<'static>> {
+    /// Skips the available bytes of a frame that is skipped, if there is one.
+    fn skip(&mut self, held: usize) -> Option<Step<'static>> {
         let fragments = self.fragments.as_mut()?;
-        let frame = fragments.passed_over.as_mut().filter(|frame| frame.left > 0)?;
+        let frame = fragments.skipped.as_mut().filter(|frame| frame.left > 0)?;
         let passed = usize::try_from(frame.left).map_or(held, |left| left.min(held));
         if passed == 0 {
             return Some(Step::Incomplete { needed: 1 });
@@ -278,14 +276,13 @@ impl Reader {
         Some(Step::Consumed(passed))
     }
 
-    /// Bytes of a frame that is passed over which are still to come.
+    /// Bytes of a skipped frame that are still to come.
     pub fn left_to_pass(&self) -> u64 {
         let fragments = self.fragments.as_ref();
-        fragments.and_then(|fragments| fragments.passed_over.as_ref()).map_or(0, |frame| frame.left)
+        fragments.and_then(|fragments| fragments.skipped.as_ref()).map_or(0, |frame| frame.left)
     }
 
-    /// Lets go of a message that was put together of fragments and has been dealt with, and says what is still held:
-    /// [`Reader::memory_bytes`].
+    /// Frees a complete fragmented message after it was processed. Returns [`Reader::memory_bytes`].
     pub fn settle(&mut self) -> usize {
         if self.fragments.as_ref().is_some_and(|fragments| fragments.is_finished) {
             self.fragments = None;
@@ -293,14 +290,14 @@ impl Reader {
         self.memory_bytes()
     }
 
-    /// Bytes of memory held beside the reader itself: 0 unless a fragmented message is under way.
+    /// Memory in addition to the reader itself, in bytes: 0 without an unfinished fragmented message.
     pub fn memory_bytes(&self) -> usize {
         self.fragments.as_ref().map_or(0, |fragments| size_of::<Fragments>() + fragments.bytes.capacity())
     }
 }
 
 impl Fragments {
-    /// Adds a fragment; text is refused as soon as no continuation could make it valid.
+    /// Adds a fragment. Text is refused as soon as no continuation can make it valid.
     fn append(&mut self, payload: &[u8], is_final: bool) -> Result<(), Violation> {
         self.bytes.extend_from_slice(payload);
         self.is_finished = is_final;
@@ -309,7 +306,7 @@ impl Fragments {
         }
         match simdutf8::compat::from_utf8(&self.bytes[self.checked..]) {
             Ok(_) => self.checked = self.bytes.len(),
-            // The last character may go on in the next fragment, if there is one.
+            // The last character may continue in the next fragment, if there is one.
             Err(error) if error.error_len().is_none() && !is_final => self.checked += error.valid_up_to(),
             Err(_) => return Err(NOT_UTF8),
         }

@@ -1,8 +1,7 @@
-//! What a peer still sends after it was sent a close frame (RFC 6455 section 7.1): it is dropped frame by frame, up to
-//! the peer's own close frame.
+//! Drops what a peer sends after it was sent a close frame (RFC 6455 section 7.1), frame by frame, up to the peer's own close
+//! frame.
 //!
-//! Must not keep a payload, nor judge: a peer that broke the protocol, and was closed for it, still says where its
-//! frames end.
+//! Must not keep a payload or check the protocol: also a peer that was closed for a violation sends frames with lengths.
 
 use super::frame::MAX_CONTROL_PAYLOAD_BYTES;
 
@@ -12,25 +11,25 @@ const HEADER_BYTES_MAX: usize = 10;
 /// A final close frame without reserved bits.
 const CLOSE: u8 = 0x88;
 
-/// Finds the peer's close frame in what is dropped.
+/// Finds the peer's close frame in the input that is dropped.
 #[derive(Debug, Default)]
 pub struct Rest {
-    /// Bytes of the frame at hand that are still to come.
+    /// Bytes of the current frame that are still to come.
     left: u64,
-    /// The beginning of the next header, as far as it has come.
+    /// The part of the next header that has arrived.
     header: [u8; HEADER_BYTES_MAX],
     held: u8,
-    /// The frame at hand is the peer's close frame.
+    /// The current frame is the peer's close frame.
     closes: bool,
 }
 
 impl Rest {
-    /// What comes after the next `left` bytes, which are the end of a frame.
+    /// Starts with a frame of which `left` bytes are still to come.
     pub fn after(left: u64) -> Self {
         Self { left, ..Self::default() }
     }
 
-    /// Drops bytes. Says whether they bring the peer's close frame to its end; what comes after it has no meaning.
+    /// Drops bytes. Returns whether they complete the peer's close frame; anything after that has no meaning.
     pub fn drop(&mut self, mut bytes: &[u8]) -> bool {
         loop {
             let passed = usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
@@ -50,7 +49,7 @@ impl Rest {
         }
     }
 
-    /// If the header is all there, what has to come after it is.
+    /// Begins a frame if its header is complete.
     fn begin_frame(&mut self) {
         let [first, second, long @ ..] = &self.header;
         let (long_bytes, short) = match second & 0x7F {
@@ -65,7 +64,7 @@ impl Rest {
         let long = long[..long_bytes].iter().fold(0, |length, byte| length << 8 | u64::from(*byte));
         let mask = if second & 0x80 == 0 { 0 } else { 4 };
         self.left = (short + long).saturating_add(mask);
-        // Where the peer sends anything but frames, this is hardly ever found by mistake.
+        // In input that is not frames, this is very unlikely to match by chance.
         self.closes = *first == CLOSE && usize::from(second & 0x7F) <= MAX_CONTROL_PAYLOAD_BYTES;
         self.held = 0;
     }

@@ -1,5 +1,8 @@
+//! Heads of requests: what is read from them, and what is refused.
+
+mod twin;
+
 use super::*;
-use proptest::prelude::*;
 
 const LIMITS: HeadLimits = HeadLimits { max_bytes: 2000, max_headers: 20 };
 
@@ -27,7 +30,7 @@ const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocke
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 #[test]
-fn of_two_faults_another_may_be_named_once_more_has_come() {
+fn of_two_errors_another_may_be_reported_with_more_input() {
     let text = "GET / HTTP/1.1\r\nHost: h\nConnection: a\0b\r\n\r\n";
     let bare_line_end =
         text.find('\n').and_then(|first| text[first + 1..].find('\n').map(|next| first + next + 2));
@@ -59,15 +62,16 @@ fn reads_a_poll() {
 }
 
 #[test]
-fn reads_who_asks_where_the_user_agent_is_not_theirs_to_set() {
+fn reads_the_user_agents_of_sdks_that_cannot_set_user_agent() {
     let text =
         "GET / HTTP/1.1\r\nHost: h\r\nX-User-Agent: c\r\nX-FeatBit-User-Agent: b\r\nUser-Agent: a\r\n\r\n";
     assert_eq!(head(text).user_agents, [Some("a"), Some("b"), Some("c")]);
 }
 
-/// What went wrong: what a proxy had left of the wish was taken for a plain GET, and nothing told of the proxy.
+/// What went wrong: an upgrade request of which a proxy had removed parts was served as a plain GET, without a hint at the
+/// proxy.
 #[test]
-fn a_wish_for_websocket_is_known_by_what_a_proxy_leaves_of_it() {
+fn an_upgrade_request_is_recognized_after_a_proxy_removed_parts() {
     let fault = |version: &str, fields: &str| {
         head(&format!("GET /streaming HTTP/{version}\r\nHost: h\r\n{fields}\r\n")).websocket_fault
     };
@@ -98,7 +102,7 @@ fn reads_a_preflight() {
 }
 
 #[test]
-fn tells_methods_and_targets_apart() {
+fn distinguishes_methods_and_targets() {
     for (line, method, path, query) in [
         ("GET /a?b HTTP/1.1", Method::Get, "/a", "b"),
         ("HEAD / HTTP/1.0", Method::Head, "/", ""),
@@ -219,7 +223,7 @@ fn every_line_ends_with_cr_lf() {
 }
 
 #[test]
-fn a_few_empty_lines_before_a_request_are_overlooked() {
+fn a_few_empty_lines_before_a_request_are_ignored() {
     let text = format!("{}{}", "\r\n".repeat(4), get(""));
     assert_eq!(head(&text).len, text.len());
     assert_eq!(parse_text("\r\n\r"), Ok(None));
@@ -377,7 +381,7 @@ fn limits_are_answered_with_431() {
 }
 
 #[test]
-fn fields_that_nobody_reads_may_hold_any_text() {
+fn fields_that_are_not_used_may_contain_any_text() {
     let bytes = b"GET / HTTP/1.1\r\nHost: h\r\nX-Name: \xE9\r\nUser-Agent: \xFF\r\n\r\n";
     let head = parse(bytes, &LIMITS).unwrap().unwrap();
     assert_eq!(head.user_agents, [None; 3]);
@@ -392,129 +396,4 @@ fn debug_output_of_a_head_hides_token_and_secret() {
     let text = "GET /streaming?token=TTT HTTP/1.1\r\nHost: h\r\nAuthorization: SSS\r\n\r\n";
     let shown = format!("{:?}", head(text));
     assert!(!shown.contains("TTT") && !shown.contains("SSS"), "{shown}");
-}
-
-/// The plain twin: whole texts split at CR LF. Says whether the head is fit to serve, and how its body is framed.
-fn parse_plainly(text: &str) -> Option<(String, BodyLength, usize)> {
-    let start = text.len() - text.trim_start_matches("\r\n").len();
-    if start > 8 {
-        return None;
-    }
-    let end = start + text[start..].find("\r\n\r\n")?;
-    let lines: Vec<&str> = text[start..end].split("\r\n").collect();
-    if lines.iter().any(|line| line.contains(|c: char| c.is_ascii_control() && c != '\t')) {
-        return None;
-    }
-    let parts: Vec<&str> = lines[0].split(' ').collect();
-    let &[method, target, version] = parts.as_slice() else { return None };
-    let is_token = |text: &str| {
-        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c))
-    };
-    if !is_token(method) || !target.starts_with('/') || target.contains(['#', '\t']) {
-        return None;
-    }
-    let minor_version = ["HTTP/1.0", "HTTP/1.1"].iter().position(|known| *known == version)?;
-    let mut fields = Vec::new();
-    for line in &lines[1..] {
-        let (name, value) = line.split_once(':')?;
-        if !is_token(name) {
-            return None;
-        }
-        fields.push((name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned()));
-    }
-    let all = |name: &str| -> Vec<&str> {
-        fields.iter().filter(|field| field.0 == name).map(|field| field.1.as_str()).collect()
-    };
-    match *all("host").as_slice() {
-        [] if minor_version == 0 => {}
-        [host] if host.chars().all(|c| c.is_ascii_alphanumeric() || "-._~%!$&'()*+,;=:[]".contains(c)) => {}
-        _ => return None,
-    }
-    let body = match (all("transfer-encoding").as_slice(), all("content-length").as_slice()) {
-        ([], []) => BodyLength::None,
-        ([], [length]) if length.chars().all(|c| c.is_ascii_digit()) => {
-            BodyLength::Length(length.parse().ok()?)
-        }
-        ([coding], []) if coding.eq_ignore_ascii_case("chunked") && minor_version == 1 => BodyLength::Chunked,
-        _ => return None,
-    };
-    Some((target.split('?').next().unwrap_or_default().to_owned(), body, end + 4))
-}
-
-fn some_request() -> impl Strategy<Value = String> {
-    let field = prop_oneof![
-        4 => "[A-Za-z-]{1,12}: ?[ -~\u{e9}]{0,20}",
-        1 => Just("Host: h".to_owned()),
-        1 => prop::sample::select(vec![
-            "Content-Length: 5", "content-length:7", "Content-Length: 5 ", "Content-Length: 5,5",
-            "Transfer-Encoding: chunked", "transfer-encoding:CHUNKED", "Transfer-Encoding: gzip",
-        ]).prop_map(str::to_owned),
-    ];
-    let line = prop::sample::select(vec!["GET /a?b=c HTTP/1.1", "POST / HTTP/1.1", "GET /x HTTP/1.0"]);
-    (line, prop::collection::vec(field, 0..5), any::<bool>()).prop_map(|(line, fields, has_host)| {
-        let host = if has_host { "Host: example:80\r\n" } else { "" };
-        let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
-        format!("{line}\r\n{host}{fields}\r\nBODY")
-    })
-}
-
-proptest! {
-    #[test]
-    fn equals_the_plain_twin_on_damaged_requests(
-        mut text in some_request(),
-        damages in prop::collection::vec(
-            (any::<prop::sample::Index>(), "[\r\n \t:,\0/A\u{e9}]|\r\n", any::<bool>()),
-            0..3,
-        ),
-    ) {
-        for (at, with, insert) in damages {
-            let mut at = at.index(text.len());
-            while !text.is_char_boundary(at) {
-                at -= 1;
-            }
-            let end = at + text[at..].chars().next().map_or(0, char::len_utf8);
-            text.replace_range(at..if insert { at } else { end }, &with);
-        }
-        let parsed = parse_text(&text);
-        let fast = parsed.ok().flatten().map(|head| (head.path.to_owned(), head.body, head.len));
-        prop_assert_eq!(fast, parse_plainly(&text), "{:?}: {:?}", text, parsed);
-    }
-
-    #[test]
-    fn a_longer_buffer_never_changes_an_answer(
-        mut text in some_request(),
-        damage in prop::option::of((any::<prop::sample::Index>(), prop::sample::select(vec!['\r', '\n', ' ', '\0']))),
-    ) {
-        if let Some((at, with)) = damage {
-            let at = at.index(text.len());
-            if text.is_char_boundary(at) {
-                text.insert(at, with);
-            }
-        }
-        let bytes = text.as_bytes();
-        let mut answer: Result<Option<Head<'_>>, Refusal> = Ok(None);
-        for len in 0..=bytes.len() {
-            let now = parse(&bytes[..len], &LIMITS);
-            match &answer {
-                Ok(None) => answer = now,
-                decided => prop_assert_eq!(&now.is_ok(), &decided.is_ok(), "at {}: {:?}", len, now),
-            }
-            if let (Ok(Some(before)), Ok(after)) = (&answer, &now) {
-                prop_assert_eq!(Some(before), after.as_ref());
-            }
-        }
-    }
-
-    #[test]
-    fn never_panics(
-        bytes in prop::collection::vec(any::<u8>(), 0..100),
-        text in "[GET /:A\r\n\0-9]{0,60}",
-        max_bytes in 0usize..80,
-        max_headers in 0usize..4,
-    ) {
-        let limits = HeadLimits { max_bytes, max_headers };
-        let _ = parse(&bytes, &limits);
-        let _ = parse(text.as_bytes(), &limits);
-        let _ = parse(&[b"GET / HTTP/1.1\r\n", text.as_bytes()].concat(), &limits);
-    }
 }
