@@ -1,15 +1,15 @@
-//! For whom a flag is evaluated.
+//! The user for whom a flag is evaluated, and what their SDK needs.
 
 use crate::model::user::User;
 
-/// How the payload of a client SDK says that a flag has no variation for the user: it is archived, or what its rules name
-/// is not there.
+/// How the payload for a client SDK represents a flag without a variation for the user: the flag is archived, or its rules
+/// name a variation that does not exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NoVariation {
     /// `null`, as FeatBit's server does.
     #[default]
     Null,
-    /// `""`, for SDKs that pass over an item whose variation is `null`, and would keep the flag's old value.
+    /// `""`, for SDKs that ignore an item whose variation is `null` and would keep the flag's old value.
     EmptyText,
 }
 
@@ -22,12 +22,12 @@ impl NoVariation {
     }
 }
 
-/// A user, and what their SDK needs to be told in a way of its own. A user alone is one of an SDK that needs nothing.
+/// A user, and special needs of their SDK. `From<&User>` is for SDKs without special needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Audience<'u> {
-    /// Whom flags are evaluated for.
+    /// The user for whom flags are evaluated.
     pub user: &'u User,
-    /// How their SDK is told that there is no variation.
+    /// How their SDK is sent a flag without a variation.
     pub no_variation: NoVariation,
 }
 

@@ -1,9 +1,8 @@
 //! Compiles flags and segments from their definitions.
 //!
-//! Must not fail: whatever a definition holds, it becomes something that can be evaluated. What only shows when it is
-//! compiled, a pattern or a number that cannot be used, is reported as a finding; what shows in the definition
-//! itself was found by the dataset's own check. The path of a finding is relative to the flag or segment, and its
-//! text never quotes a value, since values can be users' data.
+//! Must not fail: every definition becomes something that can be evaluated. Errors that only compiling finds, such as a
+//! pattern or a number that cannot be used, are reported as findings; all others were found when the dataset was parsed. The
+//! path of a finding is relative to the flag or segment. Findings never quote values, because values can be user data.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -21,20 +20,20 @@ use super::text::TextBuilder;
 use crate::model::dataset::Finding;
 use crate::model::segment::{Condition as ConditionDef, SegmentDef};
 
-/// The properties that make a condition ask for segments. FeatBit decides by the property; `op` is not looked at.
+/// The properties that make a condition refer to segments. FeatBit looks only at the property, not at `op`.
 const IN_SEGMENT: &str = "User is in segment";
 const NOT_IN_SEGMENT: &str = "User is not in segment";
 
-/// Below this many patterns the cache is not searched for unused ones.
+/// With fewer patterns the cache is not searched for unused ones.
 const PURGE_MIN: usize = 1024;
 
-/// What compiling needs beside the definitions, kept from one compilation to the next.
+/// Compiles definitions, and keeps what compilations share.
 #[derive(Debug)]
 pub struct Compiler {
     /// The slots of segments, shared by all environments.
     pub slots: SegmentSlots,
     limits: RegexLimits,
-    /// Each pattern is compiled once, however many flags use it, and gone with the last of them.
+    /// Each pattern is compiled once, however many flags use it, and freed with the last of them.
     patterns: HashMap<Box<str>, Result<Weak<Pattern>, &'static str>>,
     purge_at: usize,
     usage: Arc<PatternUsage>,
@@ -42,7 +41,7 @@ pub struct Compiler {
     fresh_bytes: usize,
 }
 
-/// Fault of a pattern that there is no room for.
+/// The error of a pattern that does not fit into the memory for all patterns.
 const TOO_MANY: &str = "all of them together are too large, see Limits__RegexTotalBytes";
 
 impl Default for Compiler {
@@ -52,7 +51,7 @@ impl Default for Compiler {
 }
 
 impl Compiler {
-    /// A compiler that has seen nothing yet.
+    /// A new compiler.
     pub fn new(limits: RegexLimits) -> Self {
         Self {
             slots: SegmentSlots::new(),
@@ -64,25 +63,25 @@ impl Compiler {
         }
     }
 
-    /// What compiled patterns take.
+    /// The memory of compiled patterns.
     pub fn pattern_usage(&self) -> &Arc<PatternUsage> {
         &self.usage
     }
 
-    /// A change begins: what it compiles may take the whole of [`RegexLimits::total_bytes`], since what it replaces
-    /// will be gone.
+    /// Begins a change: its patterns may take the whole of [`RegexLimits::total_bytes`], because those that it replaces will
+    /// be freed.
     pub fn begin_change(&mut self) {
         self.fresh_bytes = 0;
     }
 
-    /// Compiles a segment. Does not give it a slot: only references and `slots.slot` do.
+    /// Compiles a segment. This does not assign it a slot: references and `slots.slot` do.
     pub fn segment(&mut self, def: &SegmentDef<'_>, findings: &mut Vec<Finding>) -> Segment {
         let mut texts = TextBuilder::default();
         let mut conditions = Vec::new();
         let mut rules = Vec::with_capacity(def.rules.len());
         for (number, rule) in def.rules.iter().enumerate() {
-            let mut place = Place { rule: number, condition: 0, findings };
-            rules.push(self.conditions(&rule.conditions, &mut texts, &mut conditions, None, &mut place));
+            let mut found = ConditionFindings { rule: number, condition: 0, findings };
+            rules.push(self.conditions(&rule.conditions, &mut texts, &mut conditions, None, &mut found));
         }
         Segment {
             arena: texts.finish(),
@@ -93,24 +92,24 @@ impl Compiler {
         }
     }
 
-    /// Compiles the conditions of one rule and returns where they stand in `into`. `used` collects the slots of
-    /// segments referred to; without it, segments are no subject of conditions.
+    /// Compiles the conditions of one rule and returns their range in `into`. `used` collects the slots of the segments that
+    /// they refer to; without it, conditions cannot refer to segments.
     pub(super) fn conditions(
         &mut self,
         defs: &[ConditionDef<'_>],
         texts: &mut TextBuilder,
         into: &mut Vec<Condition>,
         mut used: Option<&mut Vec<u32>>,
-        place: &mut Place<'_>,
+        found: &mut ConditionFindings<'_>,
     ) -> Range<u32> {
         let start = into.len() as u32;
         for (number, def) in defs.iter().enumerate() {
-            place.condition = number;
+            found.condition = number;
             into.push(match (used.as_deref_mut(), def.property) {
                 (Some(used), IN_SEGMENT) => self.segments(def, true, used),
                 (Some(used), NOT_IN_SEGMENT) => self.segments(def, false, used),
                 _ => {
-                    let test = self.test(def, texts, place);
+                    let test = self.test(def, texts, found);
                     Condition { attribute: Attribute::new(def.property, texts), test }
                 }
             });
@@ -119,7 +118,7 @@ impl Compiler {
     }
 
     fn segments(&mut self, def: &ConditionDef<'_>, positive: bool, used: &mut Vec<u32>) -> Condition {
-        // No value at all reads as no segment.
+        // A missing value means no segments.
         let test = match string_list(def.value.unwrap_or("null")) {
             Some(ids) => {
                 let slots: Box<[u32]> = ids.iter().map(|id| self.slots.slot(id)).collect();
@@ -131,21 +130,26 @@ impl Compiler {
         Condition { attribute: Attribute::Blank, test }
     }
 
-    fn test(&mut self, def: &ConditionDef<'_>, texts: &mut TextBuilder, place: &mut Place<'_>) -> Test {
+    fn test(
+        &mut self,
+        def: &ConditionDef<'_>,
+        texts: &mut TextBuilder,
+        found: &mut ConditionFindings<'_>,
+    ) -> Test {
         let Some(value) = def.value else { return Test::Never };
         match def.op {
-            "LessThan" => compare(Order::Less, value, place),
-            "LessEqualThan" => compare(Order::LessOrEqual, value, place),
-            "BiggerThan" => compare(Order::Bigger, value, place),
-            "BiggerEqualThan" => compare(Order::BiggerOrEqual, value, place),
+            "LessThan" => compare(Order::Less, value, found),
+            "LessEqualThan" => compare(Order::LessOrEqual, value, found),
+            "BiggerThan" => compare(Order::Bigger, value, found),
+            "BiggerEqualThan" => compare(Order::BiggerOrEqual, value, found),
             "Equal" => Test::Equal { text: texts.push(value), positive: true },
             "NotEqual" => Test::Equal { text: texts.push(value), positive: false },
             "Contains" => contains(value, true),
             "NotContain" => contains(value, false),
             "StartsWith" => Test::StartsWith(texts.push(value)),
             "EndsWith" => Test::EndsWith(texts.push(value)),
-            "MatchRegex" => self.matches(value, true, place),
-            "NotMatchRegex" => self.matches(value, false, place),
+            "MatchRegex" => self.matches(value, true, found),
+            "NotMatchRegex" => self.matches(value, false, found),
             "IsOneOf" => one_of(value, true),
             "NotOneOf" => one_of(value, false),
             "IsTrue" => Test::Word("true"),
@@ -154,13 +158,13 @@ impl Compiler {
         }
     }
 
-    fn matches(&mut self, pattern: &str, positive: bool, place: &mut Place<'_>) -> Test {
+    fn matches(&mut self, pattern: &str, positive: bool, found: &mut ConditionFindings<'_>) -> Test {
         match self.pattern(pattern) {
             Ok(pattern) => Test::Matches { pattern, positive },
-            Err(fault) => {
-                place.report(
+            Err(error) => {
+                found.report(
                     "value",
-                    &format!("not a usable regular expression ({fault}); the condition is never true"),
+                    &format!("not a usable regular expression ({error}); the condition is never true"),
                 );
                 Test::Never
             }
@@ -174,7 +178,7 @@ impl Compiler {
                     return Ok(known);
                 }
             }
-            Some(Err(fault)) => return Err(fault),
+            Some(Err(error)) => return Err(error),
             None => {}
         }
         if self.patterns.len() >= self.purge_at {
@@ -183,10 +187,10 @@ impl Compiler {
             self.purge_at = PURGE_MIN.max(self.patterns.len() * 2);
         }
         let compiled = self.compile(pattern);
-        // Room may come again.
+        // There may be enough memory later, so this error is not cached.
         if compiled.as_ref().err() != Some(&TOO_MANY) {
             self.patterns
-                .insert(pattern.into(), compiled.as_ref().map(Arc::downgrade).map_err(|fault| *fault));
+                .insert(pattern.into(), compiled.as_ref().map(Arc::downgrade).map_err(|error| *error));
         }
         compiled
     }
@@ -195,11 +199,11 @@ impl Compiler {
         let RegexLimits { total_bytes, program_bytes, .. } = self.limits;
         let fresh_room = total_bytes.saturating_sub(self.fresh_bytes);
         let room = fresh_room.min((2 * total_bytes).saturating_sub(self.usage.bytes()));
-        // A pattern that does not fit is not even compiled to its end.
+        // Compiling stops as soon as the pattern does not fit.
         let limits = RegexLimits { program_bytes: program_bytes.min(room), ..self.limits };
-        let compiled = Pattern::new(pattern, &limits, &self.usage).map_err(|fault| match fault {
+        let compiled = Pattern::new(pattern, &limits, &self.usage).map_err(|error| match error {
             TOO_LARGE if limits.program_bytes < program_bytes => TOO_MANY,
-            fault => fault,
+            error => error,
         });
         let compiled = compiled.and_then(|compiled| match compiled.bytes() <= room {
             true => Ok(Arc::new(compiled)),
@@ -215,11 +219,11 @@ impl Compiler {
     }
 }
 
-fn compare(order: Order, value: &str, place: &mut Place<'_>) -> Test {
+fn compare(order: Order, value: &str, found: &mut ConditionFindings<'_>) -> Test {
     match number::parse(value) {
         Some(than) if !than.is_nan() => Test::Number { order, than },
         _ => {
-            place.report("value", "not a number; the condition is never true");
+            found.report("value", "not a number; the condition is never true");
             Test::Never
         }
     }
@@ -239,10 +243,10 @@ fn one_of(value: &str, positive: bool) -> Test {
     }
 }
 
-/// The strings of a JSON array. Null, for the array or an element, is tolerated as FeatBit does; anything else that
-/// is no string is not.
+/// The strings of a JSON array. As in FeatBit, null is accepted for the array and for elements, but nothing else that is not
+/// a string.
 fn string_list(json: &str) -> Option<Vec<Cow<'_, str>>> {
-    /// Borrows where nothing is escaped.
+    /// Borrowed if nothing is escaped.
     #[derive(serde::Deserialize)]
     struct Element<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -250,14 +254,14 @@ fn string_list(json: &str) -> Option<Vec<Cow<'_, str>>> {
     Some(list.unwrap_or_default().into_iter().flatten().map(|element| element.0).collect())
 }
 
-/// Which condition is being compiled, and where findings go.
-pub(super) struct Place<'f> {
+/// Collects findings about the condition that is being compiled.
+pub(super) struct ConditionFindings<'f> {
     pub(super) rule: usize,
     pub(super) condition: usize,
     pub(super) findings: &'f mut Vec<Finding>,
 }
 
-impl Place<'_> {
+impl ConditionFindings<'_> {
     fn report(&mut self, field: &str, message: &str) {
         let path = format!("rules[{}].conditions[{}].{field}", self.rule, self.condition);
         self.findings.push(Finding { path, message: message.to_owned() });
@@ -295,8 +299,8 @@ mod tests {
     fn holds(def: ConditionDef<'_>, text: &str, segments: &Segments) -> (bool, Vec<Finding>) {
         let mut compiler = Compiler::default();
         let (mut texts, mut conditions, mut findings) = (TextBuilder::default(), Vec::new(), Vec::new());
-        let mut place = Place { rule: 3, condition: 0, findings: &mut findings };
-        compiler.conditions(&[def], &mut texts, &mut conditions, Some(&mut Vec::new()), &mut place);
+        let mut found = ConditionFindings { rule: 3, condition: 0, findings: &mut findings };
+        compiler.conditions(&[def], &mut texts, &mut conditions, Some(&mut Vec::new()), &mut found);
         let user = User::new("key", None, &[("p", Some(text)), ("p", Some("second")), ("q", None)]).unwrap();
         (conditions[0].holds(&user, &texts.finish(), |slot| segments.contain(slot, &user)), findings)
     }
@@ -420,7 +424,7 @@ mod tests {
         let sum = |patterns: &[Arc<Pattern>]| patterns.iter().map(|pattern| pattern.bytes()).sum::<usize>();
         assert_eq!((usage.bytes(), usage.too_many(), usage.too_large()), (sum(&old), 1, 0));
         assert!(usage.bytes() <= 10 * one);
-        assert!(compiler.pattern("\\d{500}").is_err_and(|fault| fault == TOO_MANY));
+        assert!(compiler.pattern("\\d{500}").is_err_and(|error| error == TOO_MANY));
         // Another change replaces them: both are there until the old data is gone.
         compiler.begin_change();
         let new: Vec<_> = (20..40).map_while(|number| compiler.pattern(&pattern(number)).ok()).collect();
@@ -432,9 +436,9 @@ mod tests {
         drop((old, more));
         compiler.begin_change();
         assert!(compiler.pattern(&pattern(40)).is_ok());
-        assert!(compiler.pattern("(?:\\d{1000}){1000}").is_err_and(|fault| fault == TOO_MANY));
+        assert!(compiler.pattern("(?:\\d{1000}){1000}").is_err_and(|error| error == TOO_MANY));
         let mut compiler = Compiler::default();
-        assert!(compiler.pattern("(?:\\d{1000}){1000}").is_err_and(|fault| fault == TOO_LARGE));
+        assert!(compiler.pattern("(?:\\d{1000}){1000}").is_err_and(|error| error == TOO_LARGE));
         assert_eq!(compiler.usage.too_large(), 1);
     }
 

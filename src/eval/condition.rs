@@ -1,7 +1,7 @@
 //! Conditions on one attribute of a user, compiled.
 //!
-//! Must not parse anything while a user is evaluated but the user's own value, and cannot fail: what the original
-//! server throws at (an invalid pattern or list) is a condition that never holds, in either polarity.
+//! Must not parse anything during evaluation except the user's own value, and cannot fail: where the original server throws
+//! (an invalid pattern or list), the condition never holds, negated or not.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::pattern::Pattern;
 use super::text::{Text, TextBuilder};
 use crate::model::user::User;
 
-/// Where a value of the user comes from.
+/// The attribute of a user that a condition tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Attribute {
     /// A blank name: always the empty text.
@@ -35,7 +35,7 @@ impl Attribute {
         }
     }
 
-    /// The user's value. `None` only if the user has no name and it is asked for; a missing property is empty.
+    /// The user's value. `None` only for the name of a user without a name; a missing property is the empty text.
     #[inline]
     pub(super) fn of<'u>(self, user: &'u User, arena: &str) -> Option<&'u str> {
         match self {
@@ -59,10 +59,10 @@ pub(super) struct Condition {
     pub(super) test: Test,
 }
 
-/// What is asked of the value. `positive` is false for the negated operators.
+/// The test of a value. `positive` is false for the negated operators.
 #[derive(Debug)]
 pub(super) enum Test {
-    /// Holds for nobody: unknown operator, no value, or a value that cannot be used.
+    /// Never holds: unknown operator, no value, or a value that cannot be used.
     Never,
     Number {
         order: Order,
@@ -86,9 +86,9 @@ pub(super) enum Test {
         keys: Box<KeySet>,
         positive: bool,
     },
-    /// `IsTrue` and `IsFalse`, in any case.
+    /// `IsTrue` and `IsFalse`, ignoring case.
     Word(&'static str),
-    /// Looks at the user's segments, not at an attribute.
+    /// Tests the user's segments, not an attribute.
     InSegments {
         slots: Box<[u32]>,
         positive: bool,
@@ -114,7 +114,7 @@ impl Condition {
         self.attribute.of(user, arena).is_some_and(|value| self.test.holds(value, arena))
     }
 
-    /// Bytes of memory beside the struct itself. Patterns are shared, and not counted.
+    /// Memory in addition to the struct itself, in bytes. Patterns are shared and not counted.
     pub(super) fn memory_bytes(&self) -> usize {
         match &self.test {
             Test::Contains { finder, .. } => size_of_val(&**finder) + finder.needle().len(),

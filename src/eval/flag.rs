@@ -1,13 +1,13 @@
 //! A flag, compiled, and its evaluation for one user.
 //!
-//! Must not look at anything but the flag, the user and the segments; evaluating allocates nothing. The order is
-//! FeatBit's: archived, disabled, targeted users, rules, fallthrough.
+//! Must depend on the flag, the user and the segments only, and must not allocate during evaluation. The order is FeatBit's:
+//! archived, disabled, targeted users, rules, fallthrough.
 
 use std::io::Write;
 use std::ops::Range;
 
 use super::audience::Audience;
-use super::compile::{Compiler, Place};
+use super::compile::{Compiler, ConditionFindings};
 use super::condition::{Attribute, Condition, is_blank};
 use super::keys::{KeySet, KeySetBuilder};
 use super::rollout::Shares;
@@ -18,7 +18,7 @@ use crate::model::flag::{self, FlagDef};
 use crate::model::user::User;
 use crate::wire::json::push_string;
 
-/// A flag, compiled once and evaluated per user. All its texts lie in one allocation.
+/// A compiled flag. All its texts are in one allocation.
 #[derive(Debug)]
 pub struct Flag {
     arena: Box<str>,
@@ -35,7 +35,7 @@ pub struct Flag {
     updated_at_ms: i64,
 }
 
-/// What is the same in the client payload for every user, in the order of its appearance.
+/// The parts of the client payload that are the same for all users, in order.
 #[derive(Debug)]
 struct Fragments {
     /// From the opening brace to the value.
@@ -54,7 +54,7 @@ struct Variation {
     value: JsonText,
 }
 
-/// What decides before any user is looked at.
+/// The state of a flag that decides without the user.
 #[derive(Debug, PartialEq, Eq)]
 enum Switch {
     Archived,
@@ -62,11 +62,11 @@ enum Switch {
     On,
 }
 
-/// Individually targeted users: one look-up, whatever the number of targets.
+/// Individually targeted users: one lookup, whatever the number of targets.
 #[derive(Debug)]
 struct Targets {
     keys: KeySet,
-    /// Per target that names a user whom no earlier one does: the position past its keys, and its variation.
+    /// For each target with a user that no earlier target has: the position after its keys, and its variation.
     bounds: Box<[(u32, Option<u32>)]>,
 }
 
@@ -85,11 +85,11 @@ struct Rollout {
     shares: Shares,
 }
 
-/// What a flag is for one user.
+/// The result of evaluating a flag for one user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision<'a> {
-    /// Id and value. `None` if the flag is archived or lacks the variation; empty texts if no share of the rollout
-    /// holds the user.
+    /// Id and value. `None` if the flag is archived or does not have the variation; empty texts if no share of the rollout
+    /// contains the user.
     pub variation: Option<(&'a str, &'a str)>,
     /// `flag archived`, `flag disabled`, `targeted`, the rule's name, or `default`.
     pub reason: &'a str,
@@ -97,7 +97,7 @@ pub struct Decision<'a> {
     pub send_to_experiment: bool,
 }
 
-/// A decision by number.
+/// A decision with indexes instead of texts.
 struct Outcome {
     pick: Pick,
     reason: Reason,
@@ -107,7 +107,7 @@ struct Outcome {
 enum Pick {
     /// No such variation.
     Missing,
-    /// No share holds the user.
+    /// No share contains the user.
     Unshared,
     Variation(u32),
 }
@@ -118,7 +118,7 @@ impl From<Option<u32>> for Pick {
     }
 }
 
-/// A reason by number.
+/// A reason with an index instead of a text.
 enum Reason {
     Fixed(Fixed),
     /// The name of this rule.
@@ -155,7 +155,7 @@ impl Fixed {
 }
 
 impl Flag {
-    /// The key by which SDKs ask for the flag.
+    /// The key with which SDKs request the flag.
     pub fn key(&self) -> &str {
         self.key.of(&self.arena)
     }
@@ -165,7 +165,7 @@ impl Flag {
         &self.segment_slots
     }
 
-    /// What the flag is for `user`.
+    /// Evaluates the flag for `user`.
     pub fn evaluate(&self, user: &User, segments: &Segments) -> Decision<'_> {
         let outcome = self.decide(user, segments);
         let variation = match outcome.pick {
@@ -291,7 +291,7 @@ impl Flag {
         }
     }
 
-    /// Bytes of memory that the flag takes, without the patterns that it shares with others.
+    /// Memory of the flag in bytes, without the patterns that it shares with others.
     pub fn memory_bytes(&self) -> usize {
         size_of::<Self>()
             + self.arena.len()
@@ -318,14 +318,14 @@ impl Compiler {
         let mut rules = Vec::with_capacity(def.rules.len());
         let mut segment_slots = Vec::new();
         for (number, rule) in def.rules.iter().enumerate() {
-            let mut place = Place { rule: number, condition: 0, findings };
+            let mut found = ConditionFindings { rule: number, condition: 0, findings };
             rules.push(Rule {
                 conditions: self.conditions(
                     &rule.conditions,
                     &mut texts,
                     &mut conditions,
                     Some(&mut segment_slots),
-                    &mut place,
+                    &mut found,
                 ),
                 reason: texts.push_both(rule.name),
                 rollout: Rollout::new(&rule.rollout, def, variation, &mut texts),
@@ -355,8 +355,8 @@ impl Compiler {
     }
 }
 
-/// Writes the fragments of the client payload. Id and value of each variation are written once, in the options that
-/// every user gets, and spliced from there where the user's own variation stands.
+/// Writes the fragments of the client payload. Id and value of each variation are written once, in the options that every
+/// user gets, and copied from there for the user's own variation.
 fn client_json(def: &FlagDef<'_>, texts: &mut TextBuilder) -> (Text, Fragments, Box<[Variation]>) {
     let start = texts.mark();
     texts.push(r#"{"id":"#);
@@ -386,7 +386,7 @@ fn client_json(def: &FlagDef<'_>, texts: &mut TextBuilder) -> (Text, Fragments, 
         arena.push_str(&def.updated_at_ms.to_string());
         arena.push('}');
     });
-    // Only now, since a text that needed escapes is added once more, outside of the fragments.
+    // Only now, because a text with escapes is added a second time, outside of the fragments.
     let key = texts.plain_of(key, def.key).plain;
     let variations = def.variations.iter().zip(written).map(|(variation, (id, value))| Variation {
         id: texts.plain_of(id, variation.id),
@@ -412,7 +412,7 @@ impl Targets {
         Self { keys: keys.finish(), bounds: bounds.into_boxed_slice() }
     }
 
-    /// What the first target that names the user serves, if any does.
+    /// The variation of the first target that names the user, if one does.
     #[inline]
     fn find(&self, key: &str) -> Option<Option<u32>> {
         if self.bounds.is_empty() {

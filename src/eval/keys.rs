@@ -1,25 +1,25 @@
 //! Sets of user keys: targets, `included` and `excluded` of segments, lists of `IsOneOf`.
 //!
-//! Must not grow after it was built, nor take an allocation for each key. All keys lie in one text. Beside it, an
-//! entry a key says where it lies, how long it is and what some bits of its hash are: a look-up reads one place of
-//! the entries and, only where length and bits agree, one place of the text. That matters where a set is larger
-//! than the caches. An entry takes 8 bytes, and a set of more than a few has five places for three entries.
+//! Must not grow after it was built, nor allocate per key. All keys are in one text. In addition, each key has an entry with
+//! its position, its length and some bits of its hash: a lookup reads one entry and, only if length and bits match, one place
+//! of the text. That matters for sets larger than the CPU caches. An entry takes 8 bytes, and all but small sets have five
+//! places for three entries.
 
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
 
-/// Up to here a walk over all entries, which compares lengths first, beats hashing the key that is looked up.
+/// Up to this size, comparing all entries (lengths first) is faster than hashing the key.
 const LINEAR_MAX: usize = 8;
 
 /// A key this long or longer has its length before it in the text.
 const LONG: usize = 0xffff;
 
-/// Where a key lies in the text (the lower half), a mark by which it can be told from most others (the upper
-/// half). 0 is a free place: a mark never is.
+/// The position of a key in the text (lower half), and a mark that distinguishes it from most other keys (upper half). 0
+/// means a free place: a mark is never 0.
 type Entry = u64;
 
-/// Tells keys apart: some bits of the hash, one bit that is always set, the length up to [`LONG`].
+/// The mark of a key: some bits of the hash, one bit that is always set, the length up to [`LONG`].
 fn mark(hash: u64, len: usize) -> u32 {
     ((hash as u32) << 17) | (1 << 16) | len.min(LONG) as u32
 }

@@ -1,10 +1,10 @@
 //! Evaluates flags for users, exactly as FeatBit's evaluation server (5.4.2) does.
 //!
-//! Must not do anything else: no clock, no socket, no thread, no global, no log, and no work per user that could be
-//! done once. A [`Compiler`] turns the model's definitions into [`Flag`]s and [`Segment`]s, in which numbers are
-//! parsed, patterns compiled, key sets hashed and JSON fragments written; [`Flag::evaluate`] then decides for one
-//! user without allocating, and [`Flag::append_client_json`] splices the fragments together. Neither compiling nor
-//! evaluating can fail: a condition that cannot be used never holds, and costs its own flag only.
+//! Must not use a clock, a socket, a thread, a global or the log, and must not repeat work per user that can be done once. A
+//! [`Compiler`] turns the model's definitions into [`Flag`]s and [`Segment`]s, in which numbers are parsed, patterns
+//! compiled, key sets hashed and JSON fragments written. [`Flag::evaluate`] then decides for one user without allocating,
+//! and [`Flag::append_client_json`] joins the fragments. Neither compiling nor evaluating can fail: a condition that cannot
+//! be used never holds, and affects only its own flag.
 //!
 //! | Where | What |
 //! |---|---|
@@ -18,7 +18,7 @@
 //! | `pattern` | regular expressions as .NET means them |
 //! | `keys`, `text` | sets of keys; texts in one allocation |
 //!
-//! Two differences from the original are deliberate beside those that `pattern` lists. `StartsWith` and `EndsWith`
+//! Besides those that `pattern` lists, two differences from the original are deliberate. `StartsWith` and `EndsWith`
 //! compare ordinally, as SDKs do, not by culture. And where the original fails the whole payload (an unknown
 //! segment, an invalid pattern or list), the condition is false, or the user not in the segment.
 

@@ -1,9 +1,9 @@
 //! Numbers as .NET's `double.TryParse` reads them with the invariant culture and the styles `Float |
 //! AllowThousands`, which is how FeatBit's evaluation server compares numbers.
 //!
-//! Must not guess: what .NET refuses is refused. Only the value is left to Rust's own, correctly rounding, parser.
+//! Must refuse what .NET refuses. Only the value is computed by Rust's parser, which rounds correctly.
 
-/// The number that `text` stands for; NaN and infinities included.
+/// Parses a number; NaN and infinities included.
 pub(super) fn parse(text: &str) -> Option<f64> {
     if let Some(number) = small_integer(text.as_bytes()) {
         return Some(number);
@@ -15,7 +15,7 @@ pub(super) fn parse(text: &str) -> Option<f64> {
     }
 }
 
-/// What most numbers are: a few digits, which a double holds exactly.
+/// The common case: a few digits, which a double represents exactly.
 fn small_integer(text: &[u8]) -> Option<f64> {
     if text.is_empty() || text.len() > 9 {
         return None;

@@ -1,7 +1,6 @@
-//! Percentage rollouts: which share of the users one user belongs to.
+//! Percentage rollouts: finds the share that a user belongs to.
 //!
-//! Must not allocate: the hashed text is put together on the stack, and no hash is made where the outcome does not
-//! depend on it. Follows FeatBit's `DispatchAlgorithm`: MD5 of the UTF-8 text, first four bytes as a little-endian
+//! Must not allocate: the hashed text is assembled on the stack. No hash is computed if the outcome does not depend on it. Follows FeatBit's `DispatchAlgorithm`: MD5 of the UTF-8 text, first four bytes as a little-endian
 //! signed integer, divided by its minimum.
 
 use md5::block_api::compress;
@@ -12,13 +11,13 @@ use crate::model::flag;
 /// The initial state of MD5 (RFC 1321 section 3.3).
 const MD5_START: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
 
-/// A text fits one block of MD5 with its end mark and its length.
+/// The longest text that fits into one block of MD5 together with its end mark and its length.
 const ONE_BLOCK_MAX: usize = 55;
 
-/// What precedes the dispatch key where the share of an experiment is decided.
+/// The prefix of the dispatch key when the share of an experiment is decided.
 const EXPERIMENT: &[u8] = b"expt";
 
-/// Where in [0, 1] the user falls whose dispatch key is the concatenation of `parts`.
+/// The place in [0, 1] of the user whose dispatch key is the concatenation of `parts`.
 pub(super) fn fraction(parts: [&[u8]; 3]) -> f64 {
     let len: usize = parts.iter().map(|part| part.len()).sum();
     let first = if len <= ONE_BLOCK_MAX {
@@ -44,7 +43,7 @@ pub(super) fn fraction(parts: [&[u8]; 3]) -> f64 {
     f64::from((first as i32).unsigned_abs()) / 2_147_483_648.0
 }
 
-/// Which fractions a range of FeatBit holds.
+/// The fractions that a range of FeatBit contains.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Range {
     /// All of them: from 0 to almost 1.
@@ -121,7 +120,7 @@ impl Shares {
         Self(shares.into_boxed_slice())
     }
 
-    /// The first share that holds the user with this dispatch key, given in two parts. `None` if none does.
+    /// The first share that contains the user with this dispatch key, given in two parts. `None` if none does.
     pub(super) fn choose(&self, flag_key: &[u8], attribute: &[u8]) -> Option<Chosen> {
         let mut hashed = None;
         for share in &self.0 {
@@ -135,13 +134,13 @@ impl Shares {
         None
     }
 
-    /// What everybody gets, where [`Shares::needs_key`] says that the dispatch key makes no difference.
+    /// The outcome for all users if the dispatch key makes no difference ([`Shares::needs_key`]).
     pub(super) fn settled(&self) -> Option<Chosen> {
         let share = self.0.first()?;
         Some(Chosen { variation: share.variation, send_to_experiment: share.experiment == Range::All })
     }
 
-    /// Whether somebody's outcome depends on the dispatch key.
+    /// Whether the outcome depends on the dispatch key.
     pub(super) fn needs_key(&self) -> bool {
         self.0.iter().any(|share| {
             matches!(share.range, Range::Between(..)) || matches!(share.experiment, Range::Between(..))

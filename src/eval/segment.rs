@@ -1,7 +1,7 @@
 //! Segments of users, and the table in which flags look them up.
 //!
-//! Flags refer to segments by slot, not by id: a segment that comes, changes or goes leaves the flags that refer to
-//! it as they are.
+//! Flags refer to segments by slot, not by id, so that adding, changing or removing a segment does not change the flags that
+//! refer to it.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -11,9 +11,9 @@ use super::condition::Condition;
 use super::keys::KeySet;
 use crate::model::user::User;
 
-/// Gives each segment id a slot, for as long as the program runs.
+/// Assigns a slot to each segment id, for the life of the process.
 ///
-/// An id that is only referred to gets a slot too, so that its flags need not change when the segment appears.
+/// An id without a segment gets a slot too, so that its flags need not change when the segment appears.
 #[derive(Debug, Default)]
 pub struct SegmentSlots {
     slots: HashMap<Box<str>, u32>,
@@ -41,12 +41,12 @@ impl SegmentSlots {
         self.slots.get(id).copied()
     }
 
-    /// How many slots were given out.
+    /// The number of assigned slots.
     pub fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Whether no slot was given out.
+    /// Whether no slot is assigned.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
@@ -76,11 +76,11 @@ impl Segment {
 
     fn rule_holds(&self, rule: &Range<u32>, user: &User) -> bool {
         let conditions = self.conditions.get(rule.start as usize..rule.end as usize).unwrap_or(&[]);
-        // Segments do not nest: nobody is in one that a segment names.
+        // Segments do not nest: a condition of a segment cannot refer to segments.
         conditions.iter().all(|condition| condition.holds(user, &self.arena, |_| false))
     }
 
-    /// Bytes of memory that the segment takes, without the patterns that it shares with others.
+    /// Memory of the segment in bytes, without the patterns that it shares with others.
     pub fn memory_bytes(&self) -> usize {
         size_of::<Self>()
             + self.arena.len()
@@ -120,7 +120,7 @@ impl Segments {
         self.chunks.get(slot / CHUNK)?[slot % CHUNK].as_ref()
     }
 
-    /// The table with `changes` made to it: a segment to put into its slot, or `None` to take it out.
+    /// The table with `changes`: a segment to put into a slot, or `None` to remove one.
     pub fn with(&self, changes: impl IntoIterator<Item = (u32, Option<Arc<Segment>>)>) -> Segments {
         let mut chunks = self.chunks.clone();
         for (slot, segment) in changes {

@@ -1,11 +1,11 @@
 //! The texts of one flag or segment, kept in one allocation.
 //!
-//! Knows nothing of flags. [`TextBuilder`] collects texts while something is compiled, [`Text`] refers to one of
-//! them by offset, and the finished arena is a plain `Box<str>`.
+//! Knows nothing of flags. [`TextBuilder`] collects texts during compilation, [`Text`] refers to one of them by offset, and
+//! the finished arena is a `Box<str>`.
 
 use crate::wire::json::push_string;
 
-/// Where a text lies in its arena.
+/// The position of a text in its arena.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Text {
     start: u32,
@@ -18,7 +18,7 @@ impl Text {
         arena.as_bytes().get(self.start as usize..self.end as usize).unwrap_or_default()
     }
 
-    /// The text itself. Empty if `self` belongs to another arena and lies outside of this one.
+    /// The text. Empty if `self` belongs to another arena and is out of range here.
     pub(super) fn of(self, arena: &str) -> &str {
         arena.get(self.start as usize..self.end as usize).unwrap_or("")
     }
@@ -36,14 +36,14 @@ impl TextBuilder {
         self.run(|arena| arena.push_str(text))
     }
 
-    /// Adds the JSON string that stands for `text`, quotes included.
+    /// Adds `text` as a JSON string, with quotes.
     pub(super) fn push_json(&mut self, text: &str) -> Text {
         self.run(|arena| push_string(text, arena))
     }
 
-    /// `text` as it is, whose JSON string was added as `json`.
+    /// Adds `text` unchanged; its JSON string was added as `json` before.
     ///
-    /// The two share their bytes unless something had to be escaped, which is rare.
+    /// Both share their bytes unless something was escaped, which is rare.
     pub(super) fn plain_of(&mut self, json: Text, text: &str) -> JsonText {
         let plain = if (json.end - json.start) as usize == text.len() + 2 {
             Text { start: json.start + 1, end: json.end - 1 }

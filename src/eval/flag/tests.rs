@@ -113,19 +113,19 @@ fn client_json_is_spliced_in_the_order_of_the_original() {
 fn a_flag_without_a_variation_can_be_told_as_an_empty_text() {
     let user = User::new("u1", None, &[]).unwrap();
     let audience = Audience { user: &user, no_variation: NoVariation::EmptyText };
-    let told = |def: &FlagDef<'_>| {
+    let written = |def: &FlagDef<'_>| {
         let mut out = Vec::new();
         let flag = Compiler::default().flag(def, &mut Vec::new());
         flag.append_client_json(audience, &Segments::default(), &mut out);
         String::from_utf8(out).unwrap()
     };
-    let archived = told(&FlagDef { is_archived: true, ..def() });
+    let archived = written(&FlagDef { is_archived: true, ..def() });
     assert!(archived.contains(r#""variation":"","#), "{archived}");
     assert!(archived.contains(r#""variationId":null,"matchReason":"flag archived""#), "{archived}");
     let gone =
         FlagDef { fallthrough: rollout(vec![share("gone", [0.0, 1.0])]), targets: Vec::new(), ..def() };
-    assert!(told(&gone).contains(r#""variation":"","#));
-    assert_eq!(told(&def()), payload(&def(), "u1")["before ".len()..]);
+    assert!(written(&gone).contains(r#""variation":"","#));
+    assert_eq!(written(&def()), payload(&def(), "u1")["before ".len()..]);
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! Writes a parsed .NET pattern in the syntax of the engines.
 //!
-//! Must keep the meaning for one question only: does the pattern match anywhere in the text? That is all a
-//! condition asks, and it is what lets `$` at the end of a pattern do without look-ahead.
+//! Must preserve the meaning for one question only: does the pattern match anywhere in the text? Conditions ask nothing else,
+//! and that is why `$` at the end of a pattern needs no look-ahead.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::parse::{Fault, Parsed};
+use super::parse::{Parsed, PatternError};
 use super::syntax::{Anchor, Item, Node, Set, Tree, WORD};
 
 /// What a pattern needs from its engine.
@@ -59,20 +59,20 @@ fn collect(node: &Node, tail: bool, found: &mut Needs) {
     }
 }
 
-/// Which engine the text is for.
+/// The engine that a pattern is written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     /// `regex`. Boundaries are right for ASCII texts only.
     Automaton,
     /// `fancy-regex`.
     Backtracking,
-    /// An automaton of everything that `fancy-regex` hands on to one, which only its size is asked of: what looks around
-    /// is a group, and a back-reference is nothing.
+    /// An automaton of everything that `fancy-regex` delegates, to measure its size: look-around becomes a group, and a
+    /// back-reference becomes nothing.
     Delegated,
 }
 
 /// Writes the pattern for `dialect`.
-pub(super) fn emit(tree: &Tree, dialect: Dialect) -> Result<String, Fault> {
+pub(super) fn emit(tree: &Tree, dialect: Dialect) -> Result<String, PatternError> {
     let mut referred = BTreeSet::new();
     collect_references(&tree.node, &mut referred);
     if referred.iter().any(|slot| tree.slots.get(slot) != Some(&1)) {
@@ -83,7 +83,7 @@ pub(super) fn emit(tree: &Tree, dialect: Dialect) -> Result<String, Fault> {
     Ok(emitter.out)
 }
 
-/// Slots that something refers to: all other groups need not capture.
+/// Collects the slots that something refers to: all other groups need not capture.
 pub(super) fn collect_references(node: &Node, into: &mut BTreeSet<u32>) {
     match node {
         Node::Empty | Node::Literal { .. } | Node::Set { .. } | Node::Anchor(_) => {}
@@ -117,7 +117,7 @@ struct Emitter {
 }
 
 impl Emitter {
-    /// Where a `|` may stand.
+    /// Writes a node where a `|` is allowed.
     fn alternation(&mut self, node: &Node) -> Parsed<()> {
         let Node::Alternation(branches) = node else { return self.sequence(node) };
         for (at, branch) in branches.iter().enumerate() {
@@ -129,7 +129,7 @@ impl Emitter {
         Ok(())
     }
 
-    /// Where one construct may follow another.
+    /// Writes a node where several constructs are allowed.
     fn sequence(&mut self, node: &Node) -> Parsed<()> {
         match node {
             Node::Empty => Ok(()),
@@ -153,7 +153,7 @@ impl Emitter {
         }
     }
 
-    /// What a quantifier may follow.
+    /// Writes a node so that a quantifier can follow.
     fn single(&mut self, node: &Node) -> Parsed<()> {
         match node {
             Node::Empty | Node::Concat(_) | Node::Alternation(_) | Node::Repeat { .. } => self.grouped(node),
@@ -162,7 +162,7 @@ impl Emitter {
                 Ok(())
             }
             Node::Set { set, fold } => {
-                self.folded(*fold, |emitter| emitter.set(set));
+                self.ignoring_case(*fold, |emitter| emitter.set(set));
                 Ok(())
             }
             Node::Anchor(anchor) => {
@@ -200,7 +200,7 @@ impl Emitter {
             }
             Node::Atomic(node) => self.wrapped("(?>", node),
             Node::BackReference { slot, fold } => {
-                self.folded(*fold, |emitter| emitter.push(format_args!("\\k<g{slot}>")));
+                self.ignoring_case(*fold, |emitter| emitter.push(format_args!("\\k<g{slot}>")));
                 Ok(())
             }
             // Without branches, the engine would take the condition for an assertion.
@@ -286,7 +286,7 @@ impl Emitter {
         Ok(())
     }
 
-    fn folded(&mut self, fold: bool, write: impl FnOnce(&mut Self)) {
+    fn ignoring_case(&mut self, fold: bool, write: impl FnOnce(&mut Self)) {
         if fold {
             self.out.push_str("(?i:");
         }
@@ -327,7 +327,7 @@ impl Emitter {
                 .filter_map(|node| if let Node::Literal { char, .. } = node { Some(*char) } else { None })
         };
         let fold = *fold && chars().any(|char| !char.is_ascii() || char.is_ascii_alphabetic());
-        self.folded(fold, |emitter| chars().for_each(|char| emitter.char(char)));
+        self.ignoring_case(fold, |emitter| chars().for_each(|char| emitter.char(char)));
     }
 
     fn set(&mut self, set: &Set) {

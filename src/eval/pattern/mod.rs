@@ -1,11 +1,11 @@
-//! Regular expressions as .NET means them, on Rust's engines.
+//! Regular expressions with .NET's semantics, on Rust's engines.
 //!
-//! Must not run for long, whatever the pattern and the text: programs are bounded in size, searches in steps. A
-//! pattern is parsed as .NET parses it and written anew for the engine that can run it: `regex-automata`, whose time
-//! is linear, or `fancy-regex` for what takes backtracking. Before the first of them come two quicker ways for what most
-//! patterns and most texts are: [`shape`] for patterns that are little more than texts, [`table`] for texts of ASCII.
+//! Must not run for long, whatever the pattern and the text: programs are limited in size, searches in steps. A pattern is
+//! parsed as in .NET and translated for an engine: `regex-automata`, which takes linear time, or `fancy-regex` if it needs
+//! backtracking. Two faster ways cover most patterns and texts: [`shape`] for patterns that are little more than texts,
+//! [`table`] for ASCII texts.
 //!
-//! What stays different from .NET, on purpose: a character is a Unicode scalar value, not a UTF-16 unit (`.`
+//! Deliberate differences from .NET: a character is a Unicode scalar value, not a UTF-16 unit (`.`
 //! matches a whole `😀`); letters are matched regardless of case by Unicode's simple case folding, not by .NET's own
 //! table; balancing groups, back-references to one of several groups, halves of surrogate pairs and conditions that
 //! capture are not supported.
@@ -31,25 +31,25 @@ use regex_automata::meta;
 use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
 
 use emit::{Dialect, Needs};
-use parse::Fault;
+use parse::PatternError;
 use shape::Shapes;
 use syntax::Tree;
 use table::Table;
 pub use usage::PatternUsage;
 
-/// What a pattern takes beside its states.
+/// Memory of a pattern in addition to its states, in bytes.
 const PATTERN_BYTES: usize = 8 << 10;
 
-/// What `fancy-regex` takes: of the states of an automaton for everything that it delegates, and beside that for each
-/// look-around and boundary. Measured with patterns made to take much; most take a tenth.
+/// Memory of `fancy-regex`: a multiple of the states of an automaton for everything that it delegates, plus bytes for each
+/// look-around and boundary. Measured with patterns that need much memory; most need a tenth of that.
 const DELEGATED_FACTOR: usize = 5;
 const LOOK_BYTES: usize = 12 << 10;
 const BOUNDARY_BYTES: usize = 32 << 10;
 
-/// Fault of a pattern that is larger than [`RegexLimits::program_bytes`].
-pub(super) const TOO_LARGE: Fault = "it is too large, see Limits__RegexProgramBytes";
+/// The error of a pattern that is larger than [`RegexLimits::program_bytes`].
+pub(super) const TOO_LARGE: PatternError = "it is too large, see Limits__RegexProgramBytes";
 
-/// Bounds on what a regular expression may cost.
+/// Limits of regular expressions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RegexLimits {
     /// Longest pattern that is compiled, in bytes.
@@ -58,11 +58,11 @@ pub struct RegexLimits {
     pub program_bytes: usize,
     /// All compiled programs together, in bytes. While data is being replaced, the old ones may take as much again.
     pub total_bytes: usize,
-    /// What one thread may keep of one pattern's states once it has searched, in bytes.
+    /// Memory of one pattern's states that one thread may keep after a search, in bytes.
     pub states_bytes: usize,
-    /// Largest table of states for texts of ASCII, in bytes; patterns that need a larger one do without.
+    /// Largest table of states for ASCII texts, in bytes; patterns that need a larger one have none.
     pub table_bytes: usize,
-    /// How often a backtracking search may go back before it is given up.
+    /// Backtracking steps after which a search is stopped.
     pub backtracks: usize,
     /// Longest text that is searched with backtracking, in bytes.
     pub backtracking_text_bytes: usize,
@@ -98,17 +98,17 @@ enum Engine {
     Automaton(Automaton),
     /// With backtracking.
     Backtracking(Backtracking),
-    /// Boundaries of words mean the same in both for ASCII texts, so that most searches take linear time.
+    /// Word boundaries mean the same in both engines for ASCII texts, so that most searches take linear time.
     Boundaries { ascii: Automaton, other: Backtracking },
-    /// Look-aheads at the start of the text and what follows them: each has to match, or must not.
+    /// Look-aheads at the start of the text and what follows them: each must match, or must not match.
     All(Box<[(Engine, bool)]>),
 }
 
-/// Three ways to one answer, the quickest first. One of them always has it.
+/// Three ways to search, the fastest first. One of them always has an answer.
 #[derive(Debug)]
 struct Automaton {
     shapes: Option<Shapes>,
-    /// For texts of ASCII.
+    /// For ASCII texts.
     table: Option<Table>,
     /// For all others, if there are any.
     regex: Option<meta::Regex>,
@@ -124,7 +124,11 @@ struct Backtracking {
 
 impl Pattern {
     /// Compiles a .NET pattern, or says why it cannot be used, without quoting it.
-    pub(super) fn new(pattern: &str, limits: &RegexLimits, usage: &Arc<PatternUsage>) -> Result<Self, Fault> {
+    pub(super) fn new(
+        pattern: &str,
+        limits: &RegexLimits,
+        usage: &Arc<PatternUsage>,
+    ) -> Result<Self, PatternError> {
         if pattern.len() > limits.pattern_bytes {
             return Err("it is too long");
         }
@@ -139,7 +143,7 @@ impl Pattern {
         Ok(Self { engine, backtracking_text_bytes: limits.backtracking_text_bytes, bytes, usage })
     }
 
-    /// Memory of the program, as far as that can be told.
+    /// Memory of the program in bytes, as far as it can be measured.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -161,7 +165,7 @@ impl Drop for Pattern {
 }
 
 impl Engine {
-    /// Look-aheads at the start apart from what follows them, if there are any and it can be done.
+    /// Separates look-aheads at the start from the rest of the pattern, if there are any and it is possible.
     fn all(tree: &Tree, limits: &RegexLimits) -> Option<Self> {
         let parts = split::at_start(tree)?;
         // Together they may take what one may.
@@ -170,7 +174,7 @@ impl Engine {
         engines.collect::<Option<Box<[_]>>>().map(Engine::All)
     }
 
-    fn new(tree: &Tree, limits: &RegexLimits) -> Result<Self, Fault> {
+    fn new(tree: &Tree, limits: &RegexLimits) -> Result<Self, PatternError> {
         let automaton = |ascii| Automaton::new(&emit::emit(tree, Dialect::Automaton)?, limits, ascii);
         let needs = emit::needs(&tree.node, true);
         let backtracking = || Backtracking::new(tree, &needs, limits);
@@ -216,9 +220,9 @@ impl Engine {
 }
 
 impl Automaton {
-    /// `ascii`: no other texts will come.
-    fn new(pattern: &str, limits: &RegexLimits, ascii: bool) -> Result<Self, Fault> {
-        // What cannot be parsed here is refused below, with the right words.
+    /// `ascii`: only ASCII texts will be searched.
+    fn new(pattern: &str, limits: &RegexLimits, ascii: bool) -> Result<Self, PatternError> {
+        // A parse error is reported below.
         let parsed = regex_syntax::parse(pattern).ok();
         let shapes = parsed.as_ref().and_then(Shapes::of);
         if shapes.as_ref().is_some_and(Shapes::is_certain) {
@@ -247,15 +251,15 @@ impl Automaton {
 }
 
 impl Backtracking {
-    fn new(tree: &Tree, needs: &Needs, limits: &RegexLimits) -> Result<Self, Fault> {
+    fn new(tree: &Tree, needs: &Needs, limits: &RegexLimits) -> Result<Self, PatternError> {
         let bytes = delegated_bytes(&emit::emit(tree, Dialect::Delegated)?, needs, limits)?;
         let regex = backtracking(&emit::emit(tree, Dialect::Backtracking)?, limits)?;
         Ok(Self { regex, bytes })
     }
 }
 
-/// An automaton that says whether there is a match, and keeps nothing that only tells where.
-fn automaton(pattern: &str, limits: &RegexLimits) -> Result<meta::Regex, Fault> {
+/// An automaton that finds whether there is a match, without what is only needed to find where.
+fn automaton(pattern: &str, limits: &RegexLimits) -> Result<meta::Regex, PatternError> {
     let config = meta::Config::new()
         .nfa_size_limit(Some(limits.program_bytes))
         .hybrid_cache_capacity(limits.states_bytes)
@@ -267,8 +271,8 @@ fn automaton(pattern: &str, limits: &RegexLimits) -> Result<meta::Regex, Fault> 
     })
 }
 
-/// What `fancy-regex` will take at most for a pattern, given as one automaton of all that it hands on.
-fn delegated_bytes(pattern: &str, needs: &Needs, limits: &RegexLimits) -> Result<usize, Fault> {
+/// The most memory that `fancy-regex` will take for a pattern, given as one automaton of everything that it delegates.
+fn delegated_bytes(pattern: &str, needs: &Needs, limits: &RegexLimits) -> Result<usize, PatternError> {
     let beside = needs.looks * LOOK_BYTES + needs.boundaries * BOUNDARY_BYTES;
     let left = limits.program_bytes.checked_sub(beside).ok_or(TOO_LARGE)? / DELEGATED_FACTOR;
     let config = thompson::Config::new().nfa_size_limit(Some(left)).which_captures(WhichCaptures::None);
@@ -279,7 +283,7 @@ fn delegated_bytes(pattern: &str, needs: &Needs, limits: &RegexLimits) -> Result
     }
 }
 
-fn backtracking(pattern: &str, limits: &RegexLimits) -> Result<Box<fancy_regex::Regex>, Fault> {
+fn backtracking(pattern: &str, limits: &RegexLimits) -> Result<Box<fancy_regex::Regex>, PatternError> {
     fancy_regex::RegexOptionsBuilder::new()
         .delegate_size_limit(limits.program_bytes)
         .delegate_dfa_size_limit(limits.states_bytes)

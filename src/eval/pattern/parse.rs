@@ -1,7 +1,7 @@
 //! Parses the regular expressions of .NET.
 //!
-//! Must not be more lenient than .NET, whose `RegexParser` it follows: a pattern that throws there is a fault here.
-//! What is valid there and cannot be expressed here is a fault too. Recursion is bounded by [`DEPTH_MAX`].
+//! Must not be more lenient than .NET, whose `RegexParser` it follows: a pattern that throws there is an error here. What is
+//! valid there but cannot be expressed here is an error too. Recursion is bounded by [`DEPTH_MAX`].
 //!
 //! A pattern is parsed twice: whether `\10` is a back-reference or a character code depends on groups that may come
 //! after it, so the first pass only counts groups.
@@ -14,13 +14,13 @@ use super::syntax::{Anchor, Item, Node, Set, Tree};
 /// How deep groups and set subtractions may nest. The engines have limits of their own above this one.
 pub(super) const DEPTH_MAX: usize = 40;
 
-/// How often `{n}` may repeat; the engines would not take in more anyway.
+/// The largest `{n}`; the engines would refuse more anyway.
 const REPEAT_MAX: u32 = 100_000;
 
-/// Why a pattern was refused. Never quotes it.
-pub(super) type Fault = &'static str;
+/// Why a pattern was refused. It never quotes the pattern.
+pub(super) type PatternError = &'static str;
 
-pub(super) type Parsed<T> = Result<T, Fault>;
+pub(super) type Parsed<T> = Result<T, PatternError>;
 
 /// Parses `pattern`.
 pub(super) fn parse(pattern: &str) -> Parsed<Tree> {
@@ -47,7 +47,7 @@ pub(super) struct Options {
     pub(super) ignore_whitespace: bool,
 }
 
-/// Where the parser stands, and what it has seen.
+/// The state of the parser.
 pub(super) struct Parser<'p> {
     pub(super) chars: &'p [char],
     pub(super) at: usize,
@@ -55,7 +55,7 @@ pub(super) struct Parser<'p> {
     depth: usize,
     pub(super) unnamed: u32,
     pub(super) groups: Vec<Group>,
-    /// Known from the second pass on.
+    /// Known in the second pass only.
     pub(super) slots: Option<&'p Slots>,
 }
 
@@ -143,7 +143,7 @@ impl<'p> Parser<'p> {
         })
     }
 
-    /// The construct that `char`, already taken, begins. `None` if it only switched options.
+    /// The construct that begins with `char`, which is already consumed. `None` if it only switched options.
     fn atom(&mut self, char: char) -> Parsed<Option<Node>> {
         Ok(Some(match char {
             '(' => return self.group(),
@@ -186,7 +186,7 @@ impl<'p> Parser<'p> {
         }
     }
 
-    /// Whether a quantifier stands here: `{` is one only in the forms `{n}`, `{n,}` and `{n,m}`.
+    /// Whether a quantifier is next: `{` is one only in the forms `{n}`, `{n,}` and `{n,m}`.
     fn at_quantifier(&self) -> bool {
         match self.peek() {
             Some('*' | '+' | '?') => true,
@@ -237,7 +237,7 @@ impl<'p> Parser<'p> {
         Ok(Node::Repeat { node: Box::new(node), min, max, lazy })
     }
 
-    /// A decimal number as .NET takes it: up to 2³¹ - 1.
+    /// A decimal number as in .NET: up to 2³¹ - 1.
     pub(super) fn decimal(&mut self) -> Parsed<u32> {
         let mut number = 0u32;
         while let Some(digit) = self.peek().and_then(|char| char.to_digit(10)) {
@@ -256,7 +256,7 @@ pub(super) fn set_of(item: Item, negated: bool) -> Node {
     Node::Set { set: Set { negated, items: vec![item], without: None }, fold: false }
 }
 
-/// What .NET takes for a character of a word where it parses names and escapes.
+/// Whether .NET takes `char` for a word character when it parses names and escapes.
 pub(super) fn is_word(char: char) -> bool {
     char == '_' || char.is_alphanumeric() || matches!(char, '\u{200c}' | '\u{200d}')
 }

@@ -1,22 +1,21 @@
 //! Patterns that are little more than texts: compared byte by byte, without an automaton.
 //!
-//! Must be exact: what a shape says of a text is what the automaton would say, or the shape says that it does not
-//! know. Most patterns of flags are of this kind: `@example\.(com|org)$`, `^beta-\d+$`, `^.*@example\.com$`.
+//! Must be exact: a shape gives the same answer as the automaton, or none. Most patterns of flags are of this kind: `@example\.(com|org)$`, `^beta-\d+$`, `^.*@example\.com$`.
 
 use memchr::memmem::{self, Finder};
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
-/// Texts that a part of a pattern may stand for, at most, and their bytes together.
+/// The most texts that a part of a pattern may match, and their bytes together.
 const WORDS_MAX: usize = 16;
 const WORDS_BYTES_MAX: usize = 4096;
 
-/// A pattern as alternatives, of which one has to match.
+/// A pattern as alternatives, of which one must match.
 #[derive(Debug)]
 pub(super) struct Shapes(Box<[Shape]>);
 
 type Words = Box<[Box<[u8]>]>;
 
-/// [`Words`] that are being put together.
+/// [`Words`] while they are collected.
 type List = Vec<Vec<u8>>;
 
 /// One alternative.
@@ -40,7 +39,7 @@ enum Shape {
     Within { gap: Gap, tails: Box<[Finder<'static>]> },
 }
 
-/// Characters of a class, so and so many in a row.
+/// A number of characters of a class in a row.
 #[derive(Clone, Debug)]
 struct Gap {
     bytes: Box<[Byte; 256]>,
@@ -54,7 +53,7 @@ struct Gap {
 enum Byte {
     Never,
     Always,
-    /// That depends on those around it, or it may not be counted for a character.
+    /// Unknown: it depends on the bytes around it, or characters must be counted.
     Unknown,
 }
 
@@ -66,7 +65,7 @@ enum Others {
     Some,
 }
 
-/// What a pattern is made of, in its order.
+/// An element of a pattern.
 #[derive(Debug)]
 enum Element {
     Start,

@@ -1,4 +1,4 @@
-//! Takes look-aheads at the start of the text apart.
+//! Separates look-aheads at the start of a pattern.
 //!
 //! `^(?!admin).*@example` matches where `^admin` does not and `^.*@example` does: three patterns without look-around,
 //! which need no backtracking. So do most patterns with look-aheads, such as those that demand several kinds of
@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 use super::emit::collect_references;
 use super::syntax::{Anchor, Node, Tree};
 
-/// Look-aheads of one pattern at most.
+/// The most look-aheads of one pattern.
 const PARTS_MAX: usize = 8;
 
-/// The patterns that a pattern with look-aheads at its very start stands for, and whether each has to match. `None`
-/// for every other pattern, and where the parts refer to each other.
+/// The patterns that replace a pattern with look-aheads at its start, and whether each must match. `None` for all other
+/// patterns, and if the parts refer to each other.
 pub(super) fn at_start(tree: &Tree) -> Option<Vec<(Tree, bool)>> {
     let Node::Concat(nodes) = &tree.node else { return None };
     let (Node::Anchor(Anchor::Start), nodes) = nodes.split_first()? else { return None };

@@ -1,6 +1,6 @@
-//! A pattern as one table of states, for texts of ASCII alone.
+//! A pattern as one table of states, for ASCII texts only.
 //!
-//! Must answer as the automaton does. A table for all of Unicode would be large for a mere `\d`; cut down to ASCII,
+//! Must give the same answers as the automaton. A table for all of Unicode would be large for a mere `\d`; cut down to ASCII,
 //! which nearly all users' values are, it takes a few hundred bytes, and a search needs neither a cache nor a lock.
 
 use regex_automata::dfa::{Automaton, StartKind, dense};

@@ -1,8 +1,8 @@
-//! What compiled patterns take, all together, and how often a limit was met.
+//! Counts the memory of all compiled patterns, and how often a limit was hit.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Shared by the patterns of one compiler; read by whoever shows metrics.
+/// Shared by the patterns of one compiler, and read for metrics.
 #[derive(Debug, Default)]
 pub struct PatternUsage {
     bytes: AtomicUsize,
@@ -12,22 +12,22 @@ pub struct PatternUsage {
 }
 
 impl PatternUsage {
-    /// Memory of the patterns that anything still refers to, in bytes: their programs, as far as that can be told.
+    /// Memory of the patterns that are still used, in bytes: their programs, as far as it can be measured.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Patterns refused since each alone would take too much.
+    /// Patterns that were refused because each alone would take too much memory.
     pub fn too_large(&self) -> u64 {
         self.too_large.load(Ordering::Relaxed)
     }
 
-    /// Patterns refused since all together would take too much.
+    /// Patterns that were refused because all together would take too much memory.
     pub fn too_many(&self) -> u64 {
         self.too_many.load(Ordering::Relaxed)
     }
 
-    /// Searches given up after too many steps back.
+    /// Searches that were stopped after too many backtracking steps.
     pub fn given_up(&self) -> u64 {
         self.given_up.load(Ordering::Relaxed)
     }

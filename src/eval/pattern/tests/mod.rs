@@ -6,7 +6,7 @@ mod twin;
 use super::*;
 use proptest::prelude::*;
 
-fn compile(pattern: &str) -> Result<Pattern, Fault> {
+fn compile(pattern: &str) -> Result<Pattern, PatternError> {
     Pattern::new(pattern, &RegexLimits::default(), &Arc::default())
 }
 
