@@ -1,6 +1,6 @@
-//! Looks for an `updatedAt` that is hardly meant, since it lies in the future.
+//! Finds `updatedAt` values far in the future, which are probably mistakes.
 //!
-//! Must not refuse it, nor read a clock: clocks differ, and an item may be right though this machine is not.
+//! Must not refuse them, because the clock of this machine may be wrong instead. Must not read a clock.
 
 use super::dataset::{Dataset, EnvironmentDef, Finding};
 use super::environment_id::EnvironmentId;
@@ -8,11 +8,11 @@ use super::flag::FlagDef;
 use super::segment::SegmentDef;
 use super::timestamp::format_iso8601;
 
-/// Clocks and time zones may differ by this much, in milliseconds.
+/// Differences of clocks and time zones that are ignored, in milliseconds.
 const AHEAD_MAX_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// One finding for all items that are more than a day newer than `now_ms`, in Unix milliseconds: it names the first and
-/// counts the others. `label` gives the name of an environment.
+/// One finding for all items that are more than a day newer than `now_ms`, in Unix milliseconds. It names the first item and
+/// counts the others. `label` returns the name of an environment.
 pub fn find_ahead<'d>(
     flags: impl Iterator<Item = &'d FlagDef<'d>>,
     segments: impl Iterator<Item = &'d SegmentDef<'d>>,
@@ -29,8 +29,8 @@ pub fn find_ahead<'d>(
         more => format!(", as are those of {more} other items"),
     };
     let message = format!(
-        "is {}, more than a day ahead of this machine's clock{others}: SDKs are told all that changes later with times after \
-         that, and a later push of a server, with the right time, counts as older; correct it, then restart the agent \
+        "is {}, more than a day ahead of this machine's clock{others}: SDKs are sent all later changes with times after \
+         that, and a later push of a server with the right time counts as older; correct it, then restart the agent \
          and the SDKs",
         format_iso8601(updated_at_ms)
     );
@@ -91,8 +91,8 @@ mod tests {
         assert_eq!(path, "ad99d259-1f50-4ed9-a002-7c65e25487df/s1.updatedAt");
         assert!(message.starts_with("is 2262-04-10T23:59:59.999Z, more than a day ahead"), "{message}");
         assert!(!message.contains("other items"), "{message}");
-        // What went wrong: it went on saying that SDKs ignore what is changed later, which they are told all the same.
-        assert!(message.contains("told all that changes later") && !message.contains("ignore"), "{message}");
+        // What went wrong: it still said that SDKs ignore later changes, which they are sent all the same.
+        assert!(message.contains("sent all later changes") && !message.contains("ignore"), "{message}");
         let (path, message) = found(&["2026-01-03T12:00:00.001Z", far, far]).unwrap();
         assert!(path.ends_with("/s0.updatedAt") && message.contains("those of 2 other items"), "{message}");
     }

@@ -8,18 +8,18 @@ use super::segment::SegmentDef;
 /// Everything a dump holds, borrowed from its text, grouped by the environment that each item itself names.
 #[derive(Clone, Debug, Default)]
 pub struct Dataset<'a> {
-    /// The environments in the order in which the dump first names them.
+    /// The environments, in the order in which they first occur in the dump.
     pub environments: Vec<EnvironmentDef<'a>>,
-    /// What the dump's reader should know but does not stand in the way of serving it.
+    /// Warnings: the dump can be served all the same.
     pub warnings: Vec<Finding>,
-    /// Which of the warnings tell of what stops or breaks SDKs.
+    /// The indexes of the warnings about things that stop or break SDKs.
     pub harmful: Vec<usize>,
-    /// What a server's message holds beside that, and cannot be read. Empty for a dump, which is refused instead.
+    /// Items of a server's message that could not be read. Always empty for a dump, which is refused instead.
     pub left_out: LeftOut<'a>,
 }
 
 impl Dataset<'_> {
-    /// The warnings that tell of what stops or breaks SDKs.
+    /// The warnings about things that stop or break SDKs.
     pub fn harms(&self) -> impl Iterator<Item = &Finding> {
         self.harmful.iter().filter_map(|index| self.warnings.get(*index))
     }
@@ -30,7 +30,7 @@ impl Dataset<'_> {
 pub struct EnvironmentDef<'a> {
     /// Its id.
     pub id: EnvironmentId,
-    /// Its secrets, in order. May be empty; then no SDK can connect to it.
+    /// Its secrets, in order. Without any, no SDK can connect to it.
     pub secrets: Vec<SecretDef<'a>>,
     /// Its flags, in order.
     pub flags: Vec<FlagDef<'a>>,
@@ -38,16 +38,16 @@ pub struct EnvironmentDef<'a> {
     pub segments: Vec<SegmentDef<'a>>,
 }
 
-/// Something found in a dump, and where.
+/// An error or a warning about a dump, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// Where, such as `items[1].featureFlags[3].rules[0].conditions[2].op`. Empty if it is about the whole.
     pub path: String,
-    /// What is wrong and what to do. Never contains a secret.
+    /// What is wrong and what to do. It never contains a secret.
     pub message: String,
 }
 
-/// In one line.
+/// The finding in one line.
 impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.path.as_str() {
@@ -57,10 +57,10 @@ impl std::fmt::Display for Finding {
     }
 }
 
-/// Faults that [`LeftOut`] tells; further ones are counted.
+/// The most errors that [`LeftOut`] lists; further ones are counted.
 pub const LEFT_OUT_FAULTS_MAX: usize = 5;
 
-/// Flags, segments and secrets of a server's message that cannot be read. The others count all the same.
+/// Flags, segments and secrets of a server's message that could not be read. All others are used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut<'a> {
     /// Flags, by their id.
@@ -69,20 +69,20 @@ pub struct LeftOut<'a> {
     pub segments: Vec<Lost<'a>>,
     /// Secrets, by their value. Never to be logged.
     pub secrets: Vec<Lost<'a>>,
-    /// The first [`LEFT_OUT_FAULTS_MAX`] faults, in the order of the message.
+    /// The first [`LEFT_OUT_FAULTS_MAX`] errors, in the order of the message.
     pub faults: Vec<Finding>,
     /// How many more there are.
     pub more: usize,
 }
 
-/// Something that cannot be read, as far as it can be told what it is.
+/// An item that could not be read, as far as it could be identified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost<'a> {
-    /// The environment that it names, or else the one that it stands in; `None` if there is neither.
+    /// The environment that it names, or else the one that contains it; `None` if there is neither.
     pub env_id: Option<EnvironmentId>,
-    /// What it is known by, if that can be read.
+    /// Its id or value, if that could be read.
     pub name: Option<&'a str>,
-    /// How many of its kind that can be read stand before it in its environment.
+    /// How many readable items of its kind precede it in its environment.
     pub at: usize,
 }
 
@@ -92,19 +92,19 @@ impl LeftOut<'_> {
         self.count() == 0
     }
 
-    /// How many there are.
+    /// The number of items that could not be read.
     pub fn count(&self) -> usize {
         self.flags.len() + self.segments.len() + self.secrets.len()
     }
 
-    /// Whether something of this environment is among them.
+    /// Whether one of them belongs to this environment.
     pub fn concerns(&self, environment: EnvironmentId) -> bool {
         let mut lost = self.flags.iter().chain(&self.segments).chain(&self.secrets);
         lost.any(|lost| lost.env_id == Some(environment))
     }
 }
 
-/// Writes the first faults of something, and how many more there are, in one line.
+/// Writes errors, and how many more there are, in one line.
 pub(super) fn list_faults(
     faults: &[Finding],
     more: usize,
@@ -120,7 +120,7 @@ pub(super) fn list_faults(
     }
 }
 
-/// Its faults in one line, as a log line takes them.
+/// The errors in one line, for the log.
 impl std::fmt::Display for LeftOut<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         list_faults(&self.faults, self.more, f)

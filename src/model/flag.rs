@@ -7,22 +7,22 @@ use super::stamp::Stamp;
 /// A feature flag, borrowed from the text of its dataset.
 #[derive(Clone, Debug)]
 pub struct FlagDef<'a> {
-    /// The flag's own JSON object, word for word.
+    /// The flag's own JSON object, unchanged.
     pub raw: &'a str,
     /// The flag's id; unique within its environment.
     pub id: &'a str,
     /// The environment that the flag itself names; decides where it belongs.
     pub env_id: EnvironmentId,
-    /// The key by which SDKs ask for it.
+    /// The key with which SDKs request it.
     pub key: &'a str,
     /// `boolean`, `string`, `number` or `json`; `string` if absent or null.
     pub variation_type: &'a str,
     /// When the flag was last changed, in Unix milliseconds, truncated.
     pub updated_at_ms: i64,
-    /// Whether every SDK takes `raw` as it is: it has no `pending`, and its `updatedAt` is of the form that all of them
-    /// read. Else they get a text of their own.
+    /// Whether all SDKs can be sent `raw` unchanged: it has no `pending`, and all SDKs can read its `updatedAt`. Otherwise it
+    /// is written again for them.
     pub suits_all_sdks: bool,
-    /// Whether `updatedAt` has digits below the millisecond: most SDKs cut them off, Python rounds.
+    /// Whether `updatedAt` has digits below the millisecond. Most SDKs truncate them, Python rounds.
     pub has_microseconds: bool,
     /// An archived flag has no variation.
     pub is_archived: bool,

@@ -1,7 +1,7 @@
-//! FeatBit's data as it arrives: flags, segments, secrets and the dataset that holds them.
+//! FeatBit's data as it is received: flags, segments, secrets and the dataset that contains them.
 //!
-//! Must not evaluate, encode or keep anything: no clock, no socket, no thread, no global. The definitions
-//! borrow from the text they were parsed from; what is kept is compiled from them (`eval`, `store`).
+//! Must not evaluate, encode or keep anything: no clock, no socket, no thread, no global. The definitions borrow from the
+//! text they were parsed from; `eval` and `store` keep what they compile from them.
 
 pub mod ahead;
 pub mod dataset;

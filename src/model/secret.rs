@@ -28,15 +28,15 @@ pub struct SecretDef<'a> {
     pub kind: SecretKind,
     /// The project's key, as shown in the agent's status.
     pub project_key: &'a str,
-    /// The environment it opens.
+    /// The environment that it gives access to.
     pub env_id: EnvironmentId,
     /// The environment's key, as shown in the agent's status.
     pub env_key: &'a str,
-    /// The secret itself: 44 characters. Never to be logged.
+    /// The secret itself: 44 characters. It must never be logged.
     pub value: &'a str,
 }
 
-/// Characters of a secret: two halves of 22.
+/// The number of characters of a secret: two halves of 22.
 pub const SECRET_CHARS: usize = 2 * HALF_CHARS;
 
 /// Characters of one half: a GUID in base64url without padding.
@@ -44,8 +44,8 @@ pub const HALF_CHARS: usize = 22;
 
 /// The environment that a secret's second half encodes.
 ///
-/// `None` if `value` is not 44 visible ASCII characters, if its second half is no base64 of 16 bytes, or if it encodes
-/// the zero GUID. As in FeatBit (`Secret.TryParse`) the first half is not looked at.
+/// `None` if `value` is not 44 visible ASCII characters, if its second half is not base64 of 16 bytes, or if it encodes the
+/// zero GUID. As in FeatBit (`Secret.TryParse`) the first half is ignored.
 pub fn encoded_env_id(value: impl AsRef<[u8]>) -> Option<EnvironmentId> {
     let value: &[u8; SECRET_CHARS] = value.as_ref().as_array()?;
     let id = decode_env_id(value.last_chunk()?)?;
@@ -54,8 +54,8 @@ pub fn encoded_env_id(value: impl AsRef<[u8]>) -> Option<EnvironmentId> {
 
 /// The environment that the second half of a secret encodes: a GUID in base64url.
 ///
-/// `None` if it is no base64. As in .NET `+` and `/` pass for `-` and `_`, and the four bits that 22 characters have
-/// beyond 16 bytes may be anything.
+/// `None` if it is not base64. As in .NET `+` and `/` are accepted for `-` and `_`, and the four bits that 22 characters have
+/// beyond 16 bytes may have any value.
 pub fn decode_env_id(half: &[u8; HALF_CHARS]) -> Option<EnvironmentId> {
     let mut bits = 0u128;
     let (digits, last) = half.split_at(HALF_CHARS - 1);

@@ -6,7 +6,7 @@ use super::stamp::Stamp;
 /// A segment, borrowed from the text of its dataset.
 #[derive(Clone, Debug)]
 pub struct SegmentDef<'a> {
-    /// The segment's own JSON object, word for word.
+    /// The segment's own JSON object, unchanged.
     pub raw: &'a str,
     /// The segment's id; a shared segment has the same id in several environments.
     pub id: &'a str,
@@ -14,16 +14,16 @@ pub struct SegmentDef<'a> {
     pub env_id: EnvironmentId,
     /// When the segment was last changed, in Unix milliseconds, truncated.
     pub updated_at_ms: i64,
-    /// Whether every SDK takes `raw` as it is: it has no `pending`, and its `updatedAt` is of the form that all of them
-    /// read. Else they get a text of their own.
+    /// Whether all SDKs can be sent `raw` unchanged: it has no `pending`, and all SDKs can read its `updatedAt`. Otherwise it
+    /// is written again for them.
     pub suits_all_sdks: bool,
-    /// Whether `updatedAt` has digits below the millisecond: most SDKs cut them off, Python rounds.
+    /// Whether `updatedAt` has digits below the millisecond. Most SDKs truncate them, Python rounds.
     pub has_microseconds: bool,
     /// Reported to server SDKs; evaluation does not look at it (as in FeatBit's evaluation server).
     pub is_archived: bool,
     /// `keyId`s that are in the segment.
     pub included: Vec<&'a str>,
-    /// `keyId`s that are not, whatever else says so.
+    /// `keyId`s that are not in the segment; they take precedence.
     pub excluded: Vec<&'a str>,
     /// One of them must hold for a user who is neither included nor excluded.
     pub rules: Vec<SegmentRule<'a>>,

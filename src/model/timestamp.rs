@@ -4,13 +4,13 @@
 //! .NET's System.Text.Json takes where FeatBit reads `updatedAt` (`JsonElement.GetDateTimeOffset`: the
 //! extended profile of ISO 8601-1:2019), so that the agent and FeatBit agree on the version of every item.
 
-/// 0001-01-01T00:00:00Z, the first moment that .NET can name.
+/// 0001-01-01T00:00:00Z, the first moment that .NET can represent.
 const MIN_MS: i64 = -62_135_596_800_000;
 /// 9999-12-31T23:59:59.999Z, the last one.
 const MAX_MS: i64 = 253_402_300_799_999;
 
-/// 2262-04-10T23:59:59.999Z, the last moment that an item may bear: the Go SDK counts nanoseconds in 64 bits, which end a
-/// day later, and what is told beside it (a removal, an older edit) needs versions above it.
+/// 2262-04-10T23:59:59.999Z, the last moment that an item may have. The Go SDK counts nanoseconds in 64 bits, which end a day
+/// later; the rest is needed for the higher versions of later changes.
 pub const LAST_MS: i64 = 9_223_286_399_999;
 
 /// 1970-01-01T00:00:00Z, before which versions are negative.
@@ -20,7 +20,7 @@ const DAY_MS: i64 = 86_400_000;
 
 /// Unix milliseconds of `text`, truncated towards the past as .NET's `ToUnixTimeMilliseconds` does.
 ///
-/// Taken are `YYYY-MM-DD`, and `YYYY-MM-DDThh:mm` with optional `:ss`, then an optional fraction of 1 to 16
+/// Accepts `YYYY-MM-DD`, and `YYYY-MM-DDThh:mm` with optional `:ss`, then an optional fraction of 1 to 16
 /// digits, then `Z`, `±hh:mm`, `±hh` (offsets up to 14 hours) or nothing, which means UTC. `None` for
 /// everything else: blanks, lower case `t` and `z`, leap seconds, `24:00`, years before 0001, moments that
 /// leave the years 0001 to 9999 once the offset is taken off.
@@ -47,9 +47,9 @@ pub fn parse_iso8601_ms(text: &str) -> Option<i64> {
 /// Whether every SDK reads `text` as the moment that [`parse_iso8601_ms`] takes it for: date and time with seconds, a
 /// fraction of at most 9 digits, and `Z` or an offset `±hh:mm`.
 ///
-/// Without offset or seconds, with an offset of hours alone, or as a date alone it stops Go's and Java's SDKs for
-/// good, and Rust's loses the whole message. Java's knows no `-00:00`. Whoever serves such an item writes its moment
-/// anew ([`format_iso8601`]).
+/// A text without offset or seconds, with an offset of hours only, or with a date only stops the Go and Java SDKs for good,
+/// and makes the Rust SDK discard the whole message. The Java SDK does not accept `-00:00`. Such an item is served with its
+/// time written again ([`format_iso8601`]).
 pub fn is_safe_for_all_sdks(text: &str) -> bool {
     let Some((_, [b':', _, _, rest @ ..])) = text.as_bytes().split_at_checked("2025-01-01T00:00".len())
     else {

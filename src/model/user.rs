@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// A user in one allocation: key, name and custom properties, packed. Ten thousand client connections each
-/// keep one, so it holds no more than its texts and their lengths.
+/// A user in one allocation: key, name and custom properties, packed. Every client connection keeps one, so it contains only
+/// its texts and their lengths.
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {
     // count of texts (u32), then per text its end offset (u32, `NULL` flag in the top bit), then the texts.
@@ -72,7 +72,7 @@ impl User {
         Some(unsafe { std::str::from_utf8_unchecked(bytes) })
     }
 
-    /// The user's key; never blank once it came through `protocol`.
+    /// The user's key; `protocol` accepts no blank one.
     pub fn key_id(&self) -> &str {
         self.text(0).unwrap_or("")
     }
@@ -90,7 +90,8 @@ impl User {
     /// The value of the first custom property of exactly this name, in UTF-8; `None` if there is none, or its value
     /// is null.
     pub fn property(&self, name: &[u8]) -> Option<&str> {
-        // As `properties` finds it, but for what every condition of every flag does: each text's end is read once.
+        // The same result as by `properties`, but faster, because every condition of every flag calls it: reads the end of
+        // each text once.
         let (count, rest) = self.packed.split_first_chunk()?;
         let (ends, texts) = rest.split_at_checked(u32::from_le_bytes(*count) as usize * 4)?;
         let (ends, _) = ends.as_chunks::<4>();
@@ -110,13 +111,13 @@ impl User {
         None
     }
 
-    /// Bytes of memory that the user takes beside the struct itself.
+    /// Memory of the user in addition to the struct itself, in bytes.
     pub fn memory(&self) -> usize {
         self.packed.len()
     }
 }
 
-/// Says only how large the user is: users never appear in logs.
+/// Only the size: users must never appear in logs.
 impl fmt::Debug for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "User({} bytes)", self.packed.len())

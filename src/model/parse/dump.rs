@@ -1,20 +1,15 @@
 //! Reads a whole dump: its items, and what they hold, sorted into environments.
 //!
-//! Must not trust the nesting: a flag, segment or secret belongs to the environment that it names itself, as
-//! FeatBit keeps them, and the enclosing item only decides where a secret without one belongs.
+//! Must not trust the nesting: as in FeatBit, a flag, segment or secret belongs to the environment that it names itself. The
+//! enclosing item only decides for a secret that names none.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use foldhash::fast::RandomState;
-
-use crate::model::dataset::{Dataset, EnvironmentDef, LeftOut, Lost};
+use crate::model::dataset::{Dataset, LeftOut, Lost};
 use crate::model::environment_id::EnvironmentId;
-use crate::model::flag::FlagDef;
 use crate::model::secret::{SecretDef, SecretKind, encoded_env_id};
-use crate::model::segment::SegmentDef;
-use crate::model::stamp::Stamp;
 
+use super::environments::{Environments, Map, Position, check_key, check_unique, keep_newer};
 use super::findings::{DatasetError, Findings, Path};
 use super::foreign;
 use super::items;
@@ -23,15 +18,13 @@ use super::secrets;
 use super::tape::{Elements, Value, pick};
 use super::text::Parsed;
 
-type Map<K, V> = HashMap<K, V, RandomState>;
-
-/// What is done about two flags, or two segments, of one id in an environment, and about what cannot be read.
+/// How to handle two flags, or two segments, with the same id in an environment, and items that cannot be read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Twice {
-    /// The dump is refused: nobody can mean that.
+    /// The dump is refused: it must be a mistake.
     Fault,
-    /// It is a server's message. The one of the greater stamp counts: servers say things twice, in any order. What cannot be
-    /// read is left out: it must not keep from all others what is new.
+    /// For messages of a server, which may repeat items in any order: the one with the greater stamp counts. Items that
+    /// cannot be read are left out, so that the others are still updated.
     NewerCounts,
 }
 
@@ -44,7 +37,7 @@ pub(super) fn read<'a>(parsed: &Parsed<'a>) -> Result<Dataset<'a>, DatasetError>
     read_at(parsed, parsed.root(), &root, Findings::default(), Twice::Fault)
 }
 
-/// Reads the dump that `value`, at `root`, is.
+/// Reads `value`, at `root`, as a dump.
 pub(super) fn read_at<'a>(
     parsed: &Parsed<'a>,
     value: Value<'_, 'a>,
@@ -66,8 +59,8 @@ pub(super) fn read_at<'a>(
     reader.finish(root)
 }
 
-/// Reads the flags and segments in `value`, at `path`, which a server says are all there are of the environment that they
-/// name. Those that cannot be read are left out.
+/// Reads the flags and segments in `value`, at `path`: all of the one environment that they name. Those that cannot be read
+/// are left out.
 pub(super) fn read_environment<'a>(
     parsed: &Parsed<'a>,
     value: Value<'_, 'a>,
@@ -76,7 +69,7 @@ pub(super) fn read_environment<'a>(
 ) -> Result<Dataset<'a>, DatasetError> {
     findings.quiet = true;
     pick!(findings.object(value, path) => flags: "featureFlags", segments: "segments");
-    // A list that is not there is not one that is empty: it would take everything of its kind out of service.
+    // A missing list must not count as an empty one: that would remove all items of its kind.
     let flags = findings.required_list(flags, path, "featureFlags");
     let segments = findings.required_list(segments, path, "segments");
     let mut named =
@@ -148,7 +141,7 @@ impl<'t, 'a> Item<'t, 'a> {
     }
 }
 
-/// Which segments there are, so that references from flags that come before them can be looked up.
+/// The ids of all segments, so that references from flags before them can be checked.
 fn index_segments<'a>(items: &[Item<'_, 'a>]) -> SegmentIndex<'a> {
     let mut index = SegmentIndex::default();
     for segment in items.iter().flat_map(|item| item.segments.clone()) {
@@ -164,75 +157,14 @@ fn index_segments<'a>(items: &[Item<'_, 'a>]) -> SegmentIndex<'a> {
     index
 }
 
-/// Where in the dump something stands: the item, and the place in its list.
-type Place = (usize, usize);
-
-/// A flag that counts among those of its key: where it is, and what ranks it.
-struct Counting<'a> {
-    place: Place,
-    rank: (bool, i64, &'a str),
-}
-
-/// The environments so far, and what of each was seen where.
-#[derive(Default)]
-struct Environments<'a> {
-    list: Vec<EnvironmentDef<'a>>,
-    seen: Vec<Seen<'a>>,
-    slots: Map<EnvironmentId, usize>,
-    last: Option<(EnvironmentId, usize)>,
-}
-
-#[derive(Default)]
-struct Seen<'a> {
-    /// The item that first names the environment.
-    item: usize,
-    flag_ids: Map<&'a str, Place>,
-    /// Of each key, the flag that counts.
-    flag_keys: Map<&'a str, Counting<'a>>,
-    segment_ids: Map<&'a str, Place>,
-}
-
-impl<'a> Environments<'a> {
-    /// The slot of environment `id`, which something in `item` names.
-    fn named_by(&mut self, id: EnvironmentId, item: usize) -> usize {
-        if let Some((last, slot)) = self.last
-            && last == id
-        {
-            return slot;
-        }
-        let slot = *self.slots.entry(id).or_insert_with(|| {
-            self.list.push(EnvironmentDef {
-                id,
-                secrets: Vec::new(),
-                flags: Vec::new(),
-                segments: Vec::new(),
-            });
-            self.seen.push(Seen { item, ..Seen::default() });
-            self.list.len() - 1
-        });
-        self.last = Some((id, slot));
-        slot
-    }
-
-    /// How many of its things an environment has so far.
-    fn count(&self, id: EnvironmentId, of: impl FnOnce(&EnvironmentDef<'a>) -> usize) -> usize {
-        self.slots.get(&id).and_then(|slot| self.list.get(*slot)).map_or(0, of)
-    }
-
-    fn get(&mut self, id: EnvironmentId, item: usize) -> (&mut EnvironmentDef<'a>, &mut Seen<'a>) {
-        let slot = self.named_by(id, item);
-        (&mut self.list[slot], &mut self.seen[slot])
-    }
-}
-
 struct Reader<'p, 'a> {
     parsed: &'p Parsed<'a>,
     findings: Findings,
     twice: Twice,
     segments: SegmentIndex<'a>,
     environments: Environments<'a>,
-    /// By value: what it opens, and where it stands.
-    secrets: Map<&'a str, (EnvironmentId, SecretKind, Place)>,
+    /// By value: environment, kind and position.
+    secrets: Map<&'a str, (EnvironmentId, SecretKind, Position)>,
     left_out: LeftOut<'a>,
 }
 
@@ -269,13 +201,13 @@ impl<'p, 'a> Reader<'p, 'a> {
         }
     }
 
-    /// Whether something with faults, before which there were `faults`, is left out for them.
+    /// Whether an item with errors is left out; `faults` is the number of errors before it.
     fn leave_out(&mut self, faults: usize) -> bool {
         self.twice == Twice::NewerCounts && self.findings.leave_out(faults, &mut self.left_out)
     }
 
-    /// Whether no earlier secret has the same value; if one has, it must open the same door.
-    fn is_new_secret(&mut self, secret: &SecretDef<'a>, path: &Path<'_>, place: Place) -> bool {
+    /// Whether no earlier secret has the same value. If one has, it must have the same environment and kind.
+    fn is_new_secret(&mut self, secret: &SecretDef<'a>, path: &Path<'_>, place: Position) -> bool {
         let (env_id, kind, (item, index)) = match self.secrets.entry(secret.value) {
             Entry::Occupied(entry) => *entry.get(),
             Entry::Vacant(entry) => {
@@ -403,62 +335,7 @@ impl<'p, 'a> Reader<'p, 'a> {
     }
 }
 
-impl Environments<'_> {
-    /// Makes room for what an item holds.
-    fn reserve(&mut self, id: EnvironmentId, item: usize, flags: usize, segments: usize) {
-        let (environment, seen) = self.get(id, item);
-        environment.flags.reserve(flags);
-        environment.segments.reserve(segments);
-        seen.flag_ids.reserve(flags);
-        seen.flag_keys.reserve(flags);
-        seen.segment_ids.reserve(segments);
-    }
-}
-
-/// What decides between two items of one id. Their [`Place`] is then the index among those kept.
-trait Stamped<'a> {
-    fn id(&self) -> &'a str;
-    fn stamp(&self) -> Stamp<'a>;
-}
-
-impl<'a> Stamped<'a> for FlagDef<'a> {
-    fn id(&self) -> &'a str {
-        self.id
-    }
-
-    fn stamp(&self) -> Stamp<'a> {
-        self.stamp()
-    }
-}
-
-impl<'a> Stamped<'a> for SegmentDef<'a> {
-    fn id(&self) -> &'a str {
-        self.id
-    }
-
-    fn stamp(&self) -> Stamp<'a> {
-        self.stamp()
-    }
-}
-
-/// Adds `item`, or puts it in the place of an older one of its id.
-fn keep_newer<'a, T: Stamped<'a>>(ids: &mut Map<&'a str, Place>, kept: &mut Vec<T>, item: T) {
-    match ids.entry(item.id()) {
-        Entry::Vacant(entry) => {
-            entry.insert((0, kept.len()));
-            kept.push(item);
-        }
-        Entry::Occupied(entry) => {
-            if let Some(old) = kept.get_mut(entry.get().1)
-                && old.stamp() < item.stamp()
-            {
-                *old = item;
-            }
-        }
-    }
-}
-
-/// What can be told of something that cannot be read: its environment, or else the one around it, and its name.
+/// Identifies an item that cannot be read, as far as possible: its environment, or else the enclosing one, and its name.
 pub(super) fn lost<'a>(element: Value<'_, 'a>, enclosing: Option<EnvironmentId>, name: &str) -> Lost<'a> {
     let mut lost = Lost { env_id: enclosing, name: None, at: 0 };
     for (key, value) in element.fields().into_iter().flatten() {
@@ -479,65 +356,5 @@ fn check_home(findings: &mut Findings, path: &Path<'_>, own: EnvironmentId, encl
                 "is {own}, the item that holds it is of {enclosing}: it is served in the former only"
             ),
         );
-    }
-}
-
-/// FeatBit keeps items by environment and id: of two with the same, one would silently vanish.
-fn check_unique<'a>(
-    findings: &mut Findings,
-    path: &Path<'_>,
-    ids: &mut Map<&'a str, Place>,
-    id: &'a str,
-    list: &str,
-    place: Place,
-) {
-    match ids.entry(id) {
-        Entry::Vacant(entry) => {
-            entry.insert(place);
-        }
-        Entry::Occupied(entry) => {
-            let (item, index) = *entry.get();
-            findings.fault(
-                &path.key("id"),
-                format_args!(
-                    "is the id of items[{item}].{list}[{index}] too, in the same environment; change one"
-                ),
-            );
-        }
-    }
-}
-
-/// SDKs are given one flag of each key: the newest that is not archived, of equally new ones that of
-/// the greater id.
-fn check_key<'a>(
-    findings: &mut Findings,
-    path: &Path<'_>,
-    keys: &mut Map<&'a str, Counting<'a>>,
-    flag: &FlagDef<'a>,
-    place: Place,
-) {
-    let rank = (!flag.is_archived, flag.updated_at_ms, flag.id);
-    match keys.entry(flag.key) {
-        Entry::Vacant(entry) => {
-            entry.insert(Counting { place, rank });
-        }
-        Entry::Occupied(mut entry) => {
-            let (item, index) = entry.get().place;
-            let left_out = if rank >= entry.get().rank {
-                entry.insert(Counting { place, rank });
-                "that one is left out"
-            } else {
-                "this one is left out"
-            };
-            // Not noted as harm: whoever serves one of them says so itself.
-            findings.warn(
-                &path.key("key"),
-                format_args!(
-                    "is the key of items[{item}].featureFlags[{index}] too, and SDKs are given only the newest that is \
-                     not archived: {left_out}. With both, the Java SDK would never be ready, and the Android SDK would \
-                     drop the message; remove one, or change its key"
-                ),
-            );
-        }
     }
 }

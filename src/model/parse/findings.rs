@@ -1,35 +1,35 @@
-//! What is found in a dump on the way through it, and where.
+//! Collects errors and warnings about a dump, with their places.
 //!
-//! Must not keep more than a person reads: beyond a limit findings are only counted. Paths cost nothing until
-//! one is written down: they are links on the stack of the readers.
+//! Must not keep more than a person reads: beyond a limit findings are only counted. Paths are linked lists on the stack of
+//! the readers, which cost nothing until one is written.
 
 use std::fmt;
 
 use crate::model::dataset::{Finding, LEFT_OUT_FAULTS_MAX, LeftOut, list_faults};
 
-/// Faults that a [`DatasetError`] tells; further ones are counted.
+/// The most errors that a [`DatasetError`] lists; further ones are counted.
 pub const FAULTS_MAX: usize = 20;
 
-/// Warnings that a dataset carries; further ones are counted in one last line.
+/// The most warnings of a dataset; further ones are counted in a last warning.
 pub const WARNINGS_MAX: usize = 1000;
 
-/// Why a dump or an item was refused whole: its first faults, each with its path.
+/// Why a dump or an item was refused: its first errors, each with its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatasetError {
-    /// The first [`FAULTS_MAX`] faults, in the order of the dump.
+    /// The first [`FAULTS_MAX`] errors, in the order of the dump.
     pub faults: Vec<Finding>,
     /// How many more there are.
     pub more: usize,
 }
 
 impl DatasetError {
-    /// One fault that ends the reading.
+    /// One error that ends parsing.
     pub(super) fn single(path: String, message: String) -> Self {
         Self { faults: vec![Finding { path, message }], more: 0 }
     }
 }
 
-/// All faults in one line, as a log line or an HTTP answer takes them.
+/// All errors in one line, for the log or an HTTP response.
 impl fmt::Display for DatasetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         list_faults(&self.faults, self.more, f)
@@ -38,10 +38,10 @@ impl fmt::Display for DatasetError {
 
 impl std::error::Error for DatasetError {}
 
-/// Where a reader stands: a list linked towards the root, built on the stack and rendered only when needed.
+/// The place of a reader: a list linked towards the root, built on the stack and written only when needed.
 #[derive(Clone, Copy)]
 pub enum Path<'p> {
-    /// The whole text; the name stands for it where nothing more can be said.
+    /// The whole text, with a name for messages about the whole.
     Root(&'static str),
     /// A property of the object at the path.
     Key(&'p Path<'p>, &'static str),
@@ -93,19 +93,19 @@ pub struct Findings {
     faults_more: usize,
     warnings: Vec<Finding>,
     warnings_more: usize,
-    /// Which of the warnings tell of harm to SDKs.
+    /// The indexes of the warnings about harm to SDKs.
     harmful: Vec<usize>,
-    /// Whether nobody asks for warnings.
+    /// Whether warnings are ignored.
     pub quiet: bool,
 }
 
 impl Findings {
-    /// Collects faults only.
+    /// Collects errors only.
     pub fn quiet() -> Self {
         Self { quiet: true, ..Self::default() }
     }
 
-    /// Notes what makes the whole text unusable.
+    /// Adds an error: the whole text cannot be used.
     #[cold]
     pub fn fault(&mut self, path: &Path<'_>, message: impl fmt::Display) {
         if self.faults.len() < FAULTS_MAX {
@@ -115,7 +115,7 @@ impl Findings {
         }
     }
 
-    /// Notes what the editor of the dump should know.
+    /// Adds a warning.
     #[cold]
     pub fn warn(&mut self, path: &Path<'_>, message: impl fmt::Display) {
         if self.quiet {
@@ -126,29 +126,28 @@ impl Findings {
         }
     }
 
-    /// How many faults there were so far.
+    /// The number of errors so far.
     pub fn faults(&self) -> usize {
         self.faults.len() + self.faults_more
     }
 
-    /// Takes the faults back that were noted since there were `since` of them, as `left_out` bears them now. False if
-    /// there are none.
+    /// Moves the errors after the first `since` to `left_out`. Returns false if there are none.
     pub fn leave_out(&mut self, since: usize, left_out: &mut LeftOut<'_>) -> bool {
         let count = self.faults() - since;
         let kept = self.faults.len().min(since);
-        let mut told = 0;
+        let mut listed = 0;
         for fault in self.faults.drain(kept..) {
             if left_out.faults.len() < LEFT_OUT_FAULTS_MAX {
                 left_out.faults.push(fault);
-                told += 1;
+                listed += 1;
             }
         }
-        left_out.more += count - told;
+        left_out.more += count - listed;
         self.faults_more = since - kept;
         count > 0
     }
 
-    /// Notes what stops or breaks SDKs that are given the dump as it is. The message names them.
+    /// Adds a warning about something that stops or breaks SDKs. The message names them.
     #[cold]
     pub fn harms(&mut self, path: &Path<'_>, message: impl fmt::Display) {
         let before = self.warnings.len();
@@ -158,12 +157,12 @@ impl Findings {
         }
     }
 
-    /// How far it is, for [`Self::add_since`].
+    /// The current number of findings, for [`Self::add_since`].
     pub fn mark(&self) -> (usize, usize) {
         (self.faults.len(), self.warnings.len())
     }
 
-    /// Says of what is noted since the mark which item it is in: people know its name, not its place.
+    /// Adds the name of their item to the findings since `mark`: people know its name, not its index.
     pub fn add_since(&mut self, (faults, warnings): (usize, usize), kind: &str, name: &str) {
         if name.is_empty() {
             return;
@@ -174,7 +173,7 @@ impl Findings {
         }
     }
 
-    /// The warnings if there was no fault, and which of them tell of harm to SDKs; else the faults.
+    /// The warnings and the indexes of those about harm to SDKs, or the errors if there are any.
     pub fn finish(mut self) -> Result<(Vec<Finding>, Vec<usize>), DatasetError> {
         if !self.faults.is_empty() {
             return Err(DatasetError { faults: self.faults, more: self.faults_more });
@@ -187,7 +186,7 @@ impl Findings {
     }
 }
 
-/// A text of the dump in a message: quoted, without control characters, and not too long.
+/// A text of the dump for a message: quoted, without control characters, and shortened.
 pub(super) struct Quoted<'a>(pub &'a str);
 
 impl fmt::Display for Quoted<'_> {

@@ -1,11 +1,10 @@
-//! Tells a text that is no dump for what it is.
+//! Recognizes JSON texts that are often taken for dumps: messages on the wire, and data for SDKs or for FeatBit's first agent.
 //!
-//! Must not look at more than names: people save what they see on the wire, and what is meant for SDKs or for FeatBit's
-//! first agent. Each is told by its shape, with what it lacks.
+//! Must look at names only. The message says what the text is and what it is missing.
 
 use super::tape::{Value, pick};
 
-/// What `root` is, if it is known and no dump, and what to do.
+/// What `root` is and what to do, if it is recognized as something else than a dump.
 pub(super) fn what_it_is(root: Value<'_, '_>) -> Option<String> {
     let (what, remedy) =
         if let Some(mut elements) = root.elements() { a_list(elements.next()?)? } else { an_object(root)? };
@@ -14,7 +13,7 @@ pub(super) fn what_it_is(root: Value<'_, '_>) -> Option<String> {
 
 type Told = (&'static str, &'static str);
 
-/// From where to get a dump.
+/// How to get a dump.
 const GET_ONE: &str =
     "Get a dump with `featbit-agent pull`, or from GET /api/public/proxy/backup of a running agent";
 

@@ -1,7 +1,7 @@
 //! Reads flags and segments.
 //!
-//! Must not demand more than FeatBit's server does: beyond identity and version every property may be absent
-//! and then has .NET's default; only a wrong type is a fault. What the server does not read is not looked at.
+//! Must not require more than FeatBit's server does: except for identity and version, every property may be missing and then
+//! has .NET's default; only a wrong type is an error. Properties that the server does not read are ignored.
 
 use crate::model::flag::{FlagDef, Rollout, RolloutVariation, Rule, Target, Variation};
 use crate::model::segment::{Condition, SegmentDef, SegmentRule};
@@ -12,7 +12,7 @@ use super::lint::{self, Owner, SegmentIndex, VariationIds};
 use super::property::{self, Property};
 use super::tape::{Value, pick};
 
-/// Reads the flag at `path`, whose own JSON is `raw`; `None`, with a fault, if it is no object.
+/// Reads the flag at `path`, whose own JSON is `raw`; `None`, with an error, if it is not an object.
 pub(super) fn flag<'a>(
     findings: &mut Findings,
     path: &Path<'_>,
@@ -77,8 +77,8 @@ pub(super) fn flag<'a>(
     })
 }
 
-/// Whether every SDK takes an item with these properties as it is. `pending` is FeatBit 6's: a change that must not reach
-/// SDKs before its time.
+/// Whether all SDKs can be sent an item with these properties unchanged. `pending` is a planned change of FeatBit 6, which
+/// must not reach SDKs.
 fn suits_all_sdks(updated_at: Property<'_, '_>, pending: Property<'_, '_>) -> bool {
     pending.is_none()
         && updated_at.and_then(|value| value.as_str()).is_some_and(timestamp::is_safe_for_all_sdks)
@@ -223,8 +223,8 @@ fn rollout<'a>(
     Rollout { dispatch_key, included_in_expt, variations }
 }
 
-/// The two ends of a share. .NET reads an array of any length, throws at evaluation if it has fewer than two
-/// elements, and never looks at a third; here one with fewer serves nobody.
+/// The two ends of a share. .NET reads an array of any length, throws at evaluation if it has fewer than two elements, and
+/// ignores a third one; here a share with fewer than two matches no user.
 fn range(findings: &mut Findings, path: &Path<'_>, property: Property<'_, '_>) -> [f64; 2] {
     let elements = findings.list(property, path, "rollout");
     let count = elements.len();
@@ -300,7 +300,7 @@ fn conditions<'a>(
     conditions
 }
 
-/// Reads the segment at `path`, whose own JSON is `raw`; `None`, with a fault, if it is no object.
+/// Reads the segment at `path`, whose own JSON is `raw`; `None`, with an error, if it is not an object.
 pub(super) fn segment<'a>(
     findings: &mut Findings,
     path: &Path<'_>,

@@ -1,8 +1,7 @@
-//! Looks for what a server tolerates and a person hardly meant: dangling references, odd rollouts, unknown
-//! names.
+//! Finds likely mistakes that a server tolerates: dangling references, odd rollouts, unknown names.
 //!
-//! Must not refuse anything, and must not know what evaluation makes of a pattern or a number: it checks that
-//! names name something. Each message says what is wrong, what the agent does about it, and what to do.
+//! Must not refuse anything, and must not check patterns or numbers, which `eval` does. Each message says what is wrong, what
+//! the agent does, and what to do.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,14 +14,14 @@ use crate::model::flag::{RolloutVariation, Variation};
 use super::findings::{Findings, Path, Quoted};
 use super::property::Property;
 
-/// Ends of neighbouring ranges that differ by less are equal: FeatBit takes a range that ends this close to 1
-/// for everybody, and sums of percentages are off by less.
+/// Ends of neighbouring ranges that differ by less count as equal: FeatBit treats a range that ends this close to 1 as all
+/// users, and rounding errors of percentages are smaller.
 const RANGE_TOLERANCE: f64 = 1e-5;
 
-/// Flags with more variations have their ids hashed.
+/// The variation ids of flags with more variations are hashed.
 const VARIATIONS_SEARCHED_MAX: usize = 16;
 
-/// The segments that a dump holds.
+/// The segments of a dump.
 #[derive(Default)]
 pub(super) struct SegmentIndex<'a> {
     ids: HashSet<&'a str, RandomState>,
@@ -36,7 +35,7 @@ impl<'a> SegmentIndex<'a> {
     }
 }
 
-/// Whose condition is looked at.
+/// The owner of a condition.
 #[derive(Clone, Copy)]
 pub(super) enum Owner<'s, 'a> {
     /// A flag of this environment; it can refer to segments.
@@ -124,7 +123,7 @@ pub(super) fn variation_ids(findings: &mut Findings, path: &Path<'_>, variations
         } else {
             variations.iter().position(|variation| variation.id == *id).unwrap_or(index)
         };
-        // What has no id has been told.
+        // A missing id was reported already.
         if first < index && !id.is_empty() {
             findings.harms(
                 &path.item("variations", index).key("id"),
@@ -161,7 +160,7 @@ pub(super) fn condition(
                     "refers to segments from within a segment: FeatBit and the agent take it for the name of a plain \
                      attribute; put the condition into the rules of the flag",
                 );
-                // The Node SDK looks at the list all the same.
+                // The Node SDK reads the list anyway.
                 if value_property.is_none() || value.is_some_and(|value| !is_list_or_null(value)) {
                     findings.harms(&path.key("value"), ENDS_NODE);
                 }
@@ -255,7 +254,7 @@ fn segment_references(
 ) {
     let value = match (value, property) {
         (Some(value), _) => value,
-        // What is no text is a fault, which has been told.
+        // A value that is not a text is an error, which was reported already.
         (None, Some(property)) if !property.is_null() => return,
         (None, None) => return findings.harms(path, ENDS_NODE),
         (None, Some(_)) => {
@@ -316,7 +315,7 @@ fn dangling_segment(
     }
 }
 
-/// What a list of segments does that is none.
+/// The effect of a value that is not a list of segments.
 const ENDS_NODE: &str = "is not the text of a JSON array of segment ids, so the condition is never true: the process of the \
                          Node SDK ends, and the Java SDK gives the application's default, or stops for good if the \
                          application listens to changes; write it like \"[\\\"<id>\\\"]\"";
@@ -442,7 +441,7 @@ pub(super) fn rollout(
     gap(findings, path, covered, 1.0);
 }
 
-/// What SDKs do for a user whom no share of a rollout holds.
+/// What SDKs do for a user that no share of a rollout contains.
 const NO_SHARE: &str = "the Go SDK panics and the Python and Java SDKs throw in the application";
 
 fn gap(findings: &mut Findings, path: &Path<'_>, from: f64, to: f64) {

@@ -1,14 +1,14 @@
 //! Reads FeatBit's relay dump, and single flags and segments, from JSON.
 //!
-//! Must not keep anything beyond the text it was given, and must not serve half a dump: either everything
-//! could be read, or all is refused with the places of the first faults. Of a server's message, single flags, segments
-//! and secrets that cannot be read are left out, and told. What a FeatBit server tolerates is
-//! tolerated, with a warning. simd-json finds the tokens (`text`), `tape` walks them, `property` reads one
+//! Must not keep anything but the given text, and must not accept a part of a dump: either everything can be read, or the dump
+//! is refused with the places of the first errors. In a server's message, flags, segments and secrets that cannot be read are
+//! left out and reported. What a FeatBit server tolerates is accepted with a warning. simd-json finds the tokens (`text`), `tape` walks them, `property` reads one
 //! property as one type, `secrets` and `items` secrets, flags and segments, `dump` the whole with its
-//! environments, `sync_data` what a server sends to a relay agent; `lint` looks for what was hardly meant and for what
-//! harms SDKs, `foreign` for what is no dump at all.
+//! environments, `sync_data` what a server sends to a relay agent; `lint` finds likely mistakes and what harms
+//! SDKs, `foreign` recognizes texts that are not dumps.
 
 mod dump;
+mod environments;
 mod findings;
 mod foreign;
 mod items;

@@ -1,7 +1,7 @@
-//! Reads one property as the type that FeatBit's server takes for it.
+//! Reads one property as the type that FeatBit's server expects.
 //!
-//! Must not stop at a fault: it is noted, a default takes the value's place, and reading goes on, so that one
-//! pass finds every fault. A dump with any fault is refused whole, so the defaults never reach anybody.
+//! Must not stop at an error: the error is recorded, a default replaces the value, and parsing continues, so that one pass
+//! finds all errors. A dump with an error is refused as a whole, so the defaults are never used.
 
 use crate::model::environment_id::EnvironmentId;
 use crate::model::timestamp;
@@ -17,7 +17,7 @@ fn absent(property: Property<'_, '_>) -> bool {
     property.is_none_or(|value| value.is_null())
 }
 
-/// What the absence of a list does to SDKs.
+/// The effect of a missing list on SDKs.
 pub(super) fn absence_of_a_list(property: Property<'_, '_>) -> &'static str {
     match property {
         None => "is missing: the agent reads it as [], but the Node SDK throws in the application",
@@ -55,7 +55,7 @@ fn date_meant(value: Value<'_, '_>) -> Option<String> {
     in_range(ms).then(|| timestamp::format_iso8601(ms))
 }
 
-/// Whether a date is one that is taken without a word.
+/// Whether a date is accepted without a warning.
 fn in_range(ms: i64) -> bool {
     (timestamp::FIRST_MS..=timestamp::LAST_MS).contains(&ms)
 }
@@ -107,7 +107,7 @@ impl Findings {
         self.text(property, path, name).unwrap_or("")
     }
 
-    /// A text that may be absent, but that the Rust SDK does not take as null.
+    /// A text that may be missing, but must not be null for the Rust SDK.
     pub fn plain_text<'a>(
         &mut self,
         property: Property<'_, 'a>,
@@ -302,7 +302,7 @@ impl Findings {
         id
     }
 
-    /// `updatedAt` is something else than a text; says which date it stands for, if it stands for one.
+    /// Reports an `updatedAt` that is not a text, with the date that it means if it is clear.
     #[cold]
     fn no_date(&mut self, value: Value<'_, '_>, path: &Path<'_>) {
         let kind = value.kind();

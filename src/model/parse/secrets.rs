@@ -1,6 +1,6 @@
 //! Reads one secret of an environment.
 //!
-//! Must not repeat a secret, nor what one encodes, in anything it says.
+//! Must not quote a secret, nor what it encodes, in a message.
 
 use crate::model::environment_id::EnvironmentId;
 use crate::model::secret::{self, SecretDef, SecretKind};
@@ -9,7 +9,7 @@ use super::findings::{Findings, Path};
 use super::tape::{Value, pick};
 
 /// Reads the secret at `path`, which belongs to the environment `enclosing` unless it names one itself;
-/// `None`, with a fault, if it is no object.
+/// `None`, with an error, if it is not an object.
 pub(super) fn read<'a>(
     findings: &mut Findings,
     element: Value<'_, 'a>,

@@ -1,13 +1,13 @@
-//! What is said of texts that are not JSON, and what is done about those that only simd-json refuses.
+//! Errors for texts that are not JSON, and repair of JSON that only simd-json refuses.
 //!
-//! Must not run on the way of a good dump: everything here reads the text again, slowly.
+//! Must not run for valid dumps: it reads the text again, slowly.
 
 use serde::de::IgnoredAny;
 use simd_json::ErrorType;
 
 use super::findings::DatasetError;
 
-/// Refuses bytes that are no UTF-8; `valid_bytes` is how many of them are.
+/// The error for bytes that are not UTF-8; `valid_bytes` is the length of the valid beginning.
 pub(super) fn not_utf8(bytes: &[u8], bom_bytes: usize, valid_bytes: usize) -> DatasetError {
     let byte = bytes.get(valid_bytes).copied().unwrap_or(0);
     let message =
@@ -15,7 +15,7 @@ pub(super) fn not_utf8(bytes: &[u8], bom_bytes: usize, valid_bytes: usize) -> Da
     DatasetError::single(place(bytes, bom_bytes, valid_bytes), message)
 }
 
-/// The first syntax fault of `text`, if it has one, as `serde_json` sees it.
+/// The first syntax error of `text` according to `serde_json`, if there is one.
 pub(super) fn fault(text: &str, bom_bytes: usize) -> Option<DatasetError> {
     if text.trim_ascii().is_empty() {
         let message = String::from("the text is empty; a JSON object is needed");
@@ -36,7 +36,7 @@ pub(super) fn fault(text: &str, bom_bytes: usize) -> Option<DatasetError> {
     Some(DatasetError::single(place(text.as_bytes(), bom_bytes, at), message))
 }
 
-/// What is said of well-formed JSON beyond the parser's limits.
+/// The error for well-formed JSON beyond the parser's limits.
 pub(super) fn limit(error: ErrorType) -> DatasetError {
     let message = match error {
         ErrorType::DepthLimitExceeded => {
@@ -128,27 +128,31 @@ fn mend_number(bytes: &mut [u8], start: usize) -> usize {
 mod tests {
     use super::{fault, mend, not_utf8};
 
-    fn told(text: &str) -> String {
+    fn message(text: &str) -> String {
         fault(text, 0).unwrap().to_string()
     }
 
     #[test]
     fn points_at_the_place_of_the_fault() {
         let broken = "the JSON is broken";
-        assert!(told("").starts_with("line 1, column 1 (byte 0): the text is empty"));
-        assert!(told(" \n ").starts_with("line 1, column 1 (byte 0): the text is empty"));
+        assert!(message("").starts_with("line 1, column 1 (byte 0): the text is empty"));
+        assert!(message(" \n ").starts_with("line 1, column 1 (byte 0): the text is empty"));
         let text = "{\"é\": 1,\n  \"国\": tru}";
-        assert!(told(text).starts_with(&format!("line 2, column 11 (byte 22): {broken}")), "{}", told(text));
         assert!(
-            told("[1,]").starts_with(&format!("line 1, column 4 (byte 3): {broken}: expected value")),
+            message(text).starts_with(&format!("line 2, column 11 (byte 22): {broken}")),
             "{}",
-            told("[1,]")
+            message(text)
         );
-        assert!(told("[1] 2").starts_with(&format!("line 1, column 5 (byte 4): {broken}: trailing")));
         assert!(
-            told("{\"a\"").starts_with(&format!("line 1, column 5 (byte 4): {broken}: EOF")),
+            message("[1,]").starts_with(&format!("line 1, column 4 (byte 3): {broken}: expected value")),
             "{}",
-            told("{\"a\"")
+            message("[1,]")
+        );
+        assert!(message("[1] 2").starts_with(&format!("line 1, column 5 (byte 4): {broken}: trailing")));
+        assert!(
+            message("{\"a\"").starts_with(&format!("line 1, column 5 (byte 4): {broken}: EOF")),
+            "{}",
+            message("{\"a\"")
         );
         assert!(fault("{}", 0).is_none());
     }

@@ -1,8 +1,8 @@
 //! A view of simd-json's tape that treats duplicate properties as .NET does.
 //!
-//! Must not recurse: what is not read is skipped by the counts on the tape, so nesting costs no stack.
-//! simd-json's own value types leave duplicate keys undefined; here the readers see every property in order
-//! and the last one of a name wins.
+//! Must not recurse: values that are not read are skipped by the counts on the tape, so nesting needs no stack. simd-json's
+//! value types do not define the effect of duplicate keys; here readers see every property in order, and the last one with a
+//! name wins.
 
 use simd_json::{Node, StaticNode};
 
@@ -85,7 +85,7 @@ impl<'t, 'a> Value<'t, 'a> {
         }
     }
 
-    /// What the value is, in words for a person.
+    /// The kind of the value, for messages.
     pub fn kind(&self) -> &'static str {
         match self.node() {
             Node::String(_) => "a string",

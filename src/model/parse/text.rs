@@ -1,7 +1,7 @@
-//! From text to tape, and from a value on the tape back to its own text.
+//! Parses a text into a tape, and finds the text of a value on the tape.
 //!
-//! Must not lose the text: simd-json decodes strings in place, so it works on a copy, and an item's raw JSON
-//! is cut out of the pristine text. Strings keep their place in the copy, which gives the spans for nothing.
+//! Must not change the text: simd-json decodes strings in place, so it works on a copy, and the raw JSON of an item is taken
+//! from the original. Strings keep their position in the copy, which gives the spans without extra work.
 
 use simd_json::{Buffers, ErrorType, INPUT_PADDING, Tape};
 
@@ -9,17 +9,17 @@ use super::findings::DatasetError;
 use super::syntax;
 use super::tape::Value;
 
-/// Copies of a text for the JSON parser to decode its strings into.
+/// Copies of a text, in which the JSON parser decodes strings.
 #[derive(Default)]
 pub(super) struct Scratch {
     first: Vec<u8>,
-    /// Used only for texts that hold what simd-json alone refuses.
+    /// Used only for JSON that only simd-json refuses.
     mended: Vec<u8>,
 }
 
 /// A text and its tape.
 pub struct Parsed<'a> {
-    /// The pristine text.
+    /// The original text.
     pub(super) text: &'a str,
     /// Address of the copy of the text in which the strings of the tape lie.
     base: usize,
@@ -27,7 +27,7 @@ pub struct Parsed<'a> {
 }
 
 impl<'a> Parsed<'a> {
-    /// Parses `text`; `bom_bytes` is what stood before it in its file.
+    /// Parses `text`; `bom_bytes` is the length of the byte order mark before it.
     pub(super) fn new(
         text: &'a str,
         bom_bytes: usize,

@@ -36,12 +36,15 @@ fn an_updated_at_that_stops_sdks_is_taken_as_utc_and_told_with_what_is_served() 
     let day_ms = 24 * 3600 * 1000;
     let times: Vec<i64> = flags.iter().map(|flag| flag.updated_at_ms - first_ms).collect();
     assert_eq!(times, [123, day_ms, 2 * day_ms, 3 * day_ms + 123, 4 * day_ms]);
-    let (told, _) = warnings(DATES);
+    let (lines, _) = warnings(DATES);
     for (index, served) in ["01T00:00:00.123Z", "02T00:00:00.000Z", "03T00:00:00.000Z"].iter().enumerate() {
-        assert!(told[index].starts_with(&format!("items[0].featureFlags[{index}].updatedAt: ")), "{told:?}");
-        assert!(told[index].contains(&format!("the agent serves 2026-01-{served}")), "{told:?}");
+        assert!(
+            lines[index].starts_with(&format!("items[0].featureFlags[{index}].updatedAt: ")),
+            "{lines:?}"
+        );
+        assert!(lines[index].contains(&format!("the agent serves 2026-01-{served}")), "{lines:?}");
     }
-    assert_eq!(told.len(), 3, "{told:?}");
+    assert_eq!(lines.len(), 3, "{lines:?}");
 }
 
 /// What went wrong: the agent served all this without a word.
@@ -49,7 +52,7 @@ fn an_updated_at_that_stops_sdks_is_taken_as_utc_and_told_with_what_is_served() 
 fn what_stops_or_breaks_sdks_is_told_with_flag_place_and_sdks() {
     // The real Java SDK catches what goes wrong in it, but not what goes wrong where no share holds a user.
     const JAVA_DEFAULTS: &str = "Java SDK gives the application's default";
-    let (told, harms) = warnings(HARMFUL);
+    let (lines, harms) = warnings(HARMFUL);
     for (place, flag, sdks) in [
         ("featureFlags[0].variations[1].id", "doubled-variation", &["Java"][..]),
         (
@@ -69,22 +72,22 @@ fn what_stops_or_breaks_sdks_is_told_with_flag_place_and_sdks() {
         ("segments[0].included[0]", "", &["Rust"]),
         ("segments[1].rules[0].conditions[0].value", "", &[JAVA_DEFAULTS, "Rust"]),
     ] {
-        let line = told.iter().find(|line| line.starts_with(&format!("items[0].{place}: ")));
-        let line = line.unwrap_or_else(|| panic!("{place}: {told:#?}"));
+        let line = lines.iter().find(|line| line.starts_with(&format!("items[0].{place}: ")));
+        let line = line.unwrap_or_else(|| panic!("{place}: {lines:#?}"));
         assert!(flag.is_empty() || line.ends_with(&format!("(flag \"{flag}\")")), "{line}");
         assert!(!flag.is_empty() || line.contains("(segment \"b000000"), "{line}");
         assert!(sdks.iter().all(|sdk| line.contains(sdk)), "{line} without {sdks:?}");
     }
-    assert!(harms >= 9, "{told:#?}");
+    assert!(harms >= 9, "{lines:#?}");
 }
 
 #[test]
 fn of_a_doubled_key_the_flag_that_is_left_out_is_named_once() {
-    let (told, harms) = warnings(DOUBLED_KEY);
-    assert_eq!((told.len(), harms), (1, 0), "{told:?}");
+    let (lines, harms) = warnings(DOUBLED_KEY);
+    assert_eq!((lines.len(), harms), (1, 0), "{lines:?}");
     assert!(
-        told[0].contains("items[0].featureFlags[0] too") && told[0].contains("that one is left out"),
-        "{told:?}"
+        lines[0].contains("items[0].featureFlags[0] too") && lines[0].contains("that one is left out"),
+        "{lines:?}"
     );
 }
 
