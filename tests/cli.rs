@@ -62,7 +62,7 @@ fn bad_settings_end_the_start_with_78_and_all_errors_at_once() {
             "3 errors in the settings:",
             "Urls (command line --urls): \"ftp://*:1\" has the scheme",
             "Reactors (environment variable Reactors): \"many\" is not a whole number",
-            "DataFile, ApiKey: offline mode has neither",
+            "DataFile, ApiKey: offline mode needs one of them",
             "warning: ApiKye (environment variable ApiKye): ",
             "Did you mean ApiKey?",
         ] {
@@ -215,7 +215,7 @@ fn pipes_and_devices_are_refused_and_not_read() {
     std::fs::File::create(&key).unwrap().set_len(8 << 20).unwrap();
     let output = agent(&["check", "--mode", "offline", "--api-key-file", key.to_str().unwrap()], &[]);
     assert_eq!(code(&output), 78);
-    assert!(stderr(&output).contains("it is larger than what the agent takes"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("it is larger than the agent's limit"), "{}", stderr(&output));
 }
 
 /// What went wrong: beside a file of settings that could not be read, everything was missing that may have been in it.

@@ -203,7 +203,7 @@ fn servers_that_are_not_who_they_should_be_are_refused_with_the_reason() {
     for (pair, parts) in [
         (
             Authority::new("somebody").issue(&Wish::server(here)),
-            &["issued by nobody that is trusted here", "Upstream__CaFile"][..],
+            &["not issued by an authority that is trusted here", "Upstream__CaFile"][..],
         ),
         (
             authority.issue(&Wish::server(&["other.test", "10.0.0.1"])),

@@ -508,7 +508,7 @@ fn a_port_in_use_ends_the_start_and_says_so() {
         let error =
             text.lines().find(|line| line.starts_with("featbit-agent: ")).unwrap_or_else(|| panic!("{text}"));
         assert!(
-            error.contains("cannot be listened on") && error.contains("another program listens there"),
+            error.contains("cannot be listened on") && error.contains("another program uses the port"),
             "{error}"
         );
         assert!(!text.contains("is running"), "{text}");
@@ -699,7 +699,7 @@ fn signals_without_a_meaning_change_nothing() {
     let mut stream = Stream::connect(&agent, Kind::Server, &environment.secret(Kind::Server));
     for (which, name) in [(Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
         signal(&agent, which);
-        agent.wait_line(&format!("{name} means nothing"));
+        agent.wait_line(&format!("{name} is ignored"));
     }
     stream.expect_nothing_new();
 }
@@ -713,7 +713,7 @@ fn before_a_delayed_shutdown_readiness_says_so_and_everything_else_goes_on() {
     let mut kept = connect(&agent);
     agent.get("/health/readiness", &[]).expect(200);
     signal(&agent, Signal::TERM);
-    agent.wait_line("about to shut down");
+    agent.wait_line("shutdown begins after");
     let readiness = agent.get("/health/readiness", &[]).expect(503);
     assert_eq!(readiness.text(), "Draining");
     assert_eq!(agent.get("/health/liveness", &[]).expect(200).text(), "Healthy");
@@ -748,7 +748,7 @@ fn a_delayed_shutdown_begins_when_its_time_has_come() {
     ended_well(agent.wait_for_end());
     agent.wait_line("stopped");
     assert!(
-        agent.log().contains("about to shut down") && agent.log().ends_with("stopped\n"),
+        agent.log().contains("shutdown begins after") && agent.log().ends_with("stopped\n"),
         "{}",
         agent.log()
     );

@@ -413,7 +413,7 @@ fn with_few_descriptors_open_connections_are_served_and_others_after_them() {
         (crowd.iter_mut().filter_map(|socket| socket.has_input().then_some(())).count() >= 200).then_some(())
     });
     for part in
-        ["WARN the limit of open descriptors (120) leaves room for ", "WARN connections were closed at once"]
+        ["WARN the limit of open descriptors (120) allows only ", "WARN connections were closed at once"]
     {
         agent.wait_line(part);
     }

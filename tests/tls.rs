@@ -195,8 +195,8 @@ fn client_certificates_are_checked_as_configured() {
         // Once a minute, with the reason of the first.
         let why = match (without, with_other) {
             (true, true) => None,
-            (false, _) => Some("it showed none"),
-            (true, false) => Some("nobody in Tls__ClientCaFile has issued it"),
+            (false, _) => Some("the client sent none"),
+            (true, false) => Some("no authority in Tls__ClientCaFile issued it"),
         };
         if why.is_some() {
             place.agent.wait_line("refused for its certificate");
@@ -296,7 +296,10 @@ fn a_new_certificate_that_is_not_valid_does_not_replace_a_valid_one() {
     ] {
         place.replace_certificate(&place.authority.issue(&wish));
         let line = place.agent.wait_line(says);
-        assert!(line.contains("server.pem") && line.contains("the one before stays in use"), "{line}");
+        assert!(
+            line.contains("server.pem") && line.contains("the previous one") && line.contains("stays in use"),
+            "{line}"
+        );
         place.hang_up();
         place.agent.wait_metric_at_least(reloads, "outcome=\"failed\"", failed);
         assert_eq!(shown(&connect(place.port, NAME, &place.client()).unwrap()), first);

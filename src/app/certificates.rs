@@ -1,21 +1,22 @@
-//! The thread that watches the files of TLS.
+//! The thread that watches the TLS files.
 
 use crossbeam::channel::{RecvTimeoutError, bounded};
 
 use crate::config::Settings;
 use crate::telemetry::metrics::Metrics;
-use crate::tls::server::Certificates;
+use crate::tls::certificates::Certificates;
 
+use super::clock::wall_ms;
+use super::error::StartError;
 use super::signals::OnHangup;
-use super::{StartError, wall_ms};
 
-/// Reads the certificates of the addresses that speak TLS; `None` if none does.
+/// Loads the certificates of the `https` addresses; `None` if there is none.
 pub(super) fn load(settings: &Settings, metrics: &Metrics) -> Result<Option<Certificates>, StartError> {
     let Some(tls) = &settings.tls else { return Ok(None) };
     Certificates::load(tls, metrics.tls()).map(Some).map_err(StartError::Settings)
 }
 
-/// Looks at the files for the rest of the process's life, and at once at each SIGHUP.
+/// Checks the files until the process ends, and loads them at once on SIGHUP.
 pub(super) fn watch(
     mut certificates: Certificates,
     settings: &Settings,
@@ -23,8 +24,8 @@ pub(super) fn watch(
 ) -> Result<(), StartError> {
     let Some(poll) = settings.tls.as_ref().map(|tls| tls.poll) else { return Ok(()) };
     let (hangup, hangups) = bounded(1);
-    on_hangup.add("the files of TLS are read again", move || {
-        // One that waits already covers this one too.
+    on_hangup.add("the TLS files are read again", move || {
+        // If one is already waiting, it covers this one too.
         let _ = hangup.try_send(());
     });
     let watch = move || {

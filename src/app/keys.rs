@@ -1,6 +1,6 @@
-//! The thread that watches the files of keys: a key that was replaced in its file is taken without a restart.
+//! The thread that watches the key files: a key that was replaced in its file is used without a restart.
 //!
-//! Must not show a key. What cannot be used changes nothing: the last keys that could stay.
+//! Must not show a key. If a file cannot be used, the previous keys stay in use.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,13 +16,13 @@ use crate::serve::{KeySwap, Keys, RelayAccess};
 use crate::store::Scope;
 use crate::telemetry::metrics::{KeyMetrics, Metrics, Reload};
 
-use super::StartError;
+use super::error::StartError;
 use super::signals::OnHangup;
 
-/// How often the files are looked at.
+/// How often the files are checked.
 const POLL: Duration = Duration::from_secs(1);
 
-/// The keys as serving needs them.
+/// The keys in the form that `serve` needs.
 pub(super) fn of(api_key: Option<Secret>, relay_keys: &[RelayKey]) -> Keys {
     let access = |relay: &RelayKey| {
         let names = relay.environments.as_ref();
@@ -32,18 +32,18 @@ pub(super) fn of(api_key: Option<Secret>, relay_keys: &[RelayKey]) -> Keys {
     Keys { api_key, relays: relay_keys.iter().map(access).collect() }
 }
 
-/// Whom a new key concerns.
-pub(super) struct Concerned {
+/// The parts of the agent that new keys are sent to.
+pub(super) struct Receivers {
     pub swap: KeySwap,
     pub reactors: Vec<Mailbox>,
     pub jobs: Jobs,
 }
 
-/// Looks at the files for the rest of the process's life, and at once at each SIGHUP; does nothing if none is named.
+/// Checks the files until the process ends, and at once on SIGHUP. Does nothing without key files.
 pub(super) fn watch(
     settings: &Settings,
     metrics: &Metrics,
-    concerned: Concerned,
+    receivers: Receivers,
     on_hangup: &OnHangup,
 ) -> Result<(), StartError> {
     let KeyFiles { api_key, relay_keys } = &settings.key_files;
@@ -51,8 +51,8 @@ pub(super) fn watch(
         return Ok(());
     }
     let (hangup, hangups) = bounded(1);
-    on_hangup.add("the files of keys are read again", move || {
-        // One that waits already covers this one too.
+    on_hangup.add("the key files are read again", move || {
+        // If one is already waiting, it covers this one too.
         let _ = hangup.try_send(());
     });
     let mut watched = Watched::new(settings, metrics.keys());
@@ -61,12 +61,12 @@ pub(super) fn watch(
         let mut asked = false;
         loop {
             let news = watched.look(read, asked, Instant::now());
-            // First: whoever is let in by the new key may ask for what it opens.
+            // First, so that clients with the new key are accepted before anything else happens.
             if let Some(keys) = news.keys {
-                concerned.swap.put(keys, &concerned.reactors);
+                receivers.swap.put(keys, &receivers.reactors);
             }
             if let Some(key) = news.server_key {
-                concerned.jobs.send(Job::Key(key));
+                receivers.jobs.send(Job::Key(key));
             }
             let wait = watched.next(Instant::now()).map_or(POLL, |wait| wait.min(POLL));
             asked = match hangups.recv_timeout(wait) {
@@ -80,64 +80,64 @@ pub(super) fn watch(
     started.map(drop).map_err(|error| StartError::new("a thread cannot be started", error))
 }
 
-/// What a look brought.
+/// The changes that a check found.
 #[derive(Default)]
 struct News {
-    /// The keys that count from now on.
+    /// The keys that are valid from now on.
     keys: Option<Keys>,
-    /// The key by which the server is asked from now on.
+    /// The key that is sent to the server from now on.
     server_key: Option<Secret>,
 }
 
-/// The keys in use, and what was last seen of their files.
+/// The keys in use, and the last known state of their files.
 struct Watched {
-    api_file: Option<Seen>,
-    relay_file: Option<Seen>,
+    api_file: Option<KeyFile>,
+    relay_file: Option<KeyFile>,
     api_key: Option<Secret>,
     relay_keys: Vec<RelayKey>,
-    /// Those that are not in the file any more, and when they end.
+    /// Keys that were removed from the file, and when they become invalid.
     leaving: Vec<(RelayKey, Instant)>,
     grace: Duration,
     follows: bool,
     metrics: Arc<KeyMetrics>,
 }
 
-/// A file, and what was seen of it.
-struct Seen {
+/// A file and its last known content.
+struct KeyFile {
     name: &'static str,
     path: PathBuf,
-    /// What was last dealt with: the content, or why there was none.
-    dealt_with: Option<Result<Vec<u8>, String>>,
-    /// What was seen since, once.
+    /// The content that was processed last, or the error of reading it.
+    processed: Option<Result<Vec<u8>, String>>,
+    /// Changed content that the last check found.
     settling: Option<Result<Vec<u8>, String>>,
-    /// Whether what was last dealt with could not be used.
+    /// Whether the content that was processed last could not be used.
     failing: bool,
 }
 
-impl Seen {
+impl KeyFile {
     fn new(name: &'static str, path: &Option<PathBuf>) -> Option<Self> {
         let path = path.clone()?;
-        Some(Self { name, path, dealt_with: None, settling: None, failing: false })
+        Some(Self { name, path, processed: None, settling: None, failing: false })
     }
 
-    /// What is to be dealt with now. A change counts when two looks in a row agree, so that no file is read that is being
-    /// written; or at once if somebody `asked`.
+    /// The content to process now, if there is any. A change counts when two checks in a row find the same content, so that
+    /// no half-written file is used, or at once if the operator `asked`.
     fn news(
         &mut self,
         read: &impl Fn(&Path) -> io::Result<Vec<u8>>,
         asked: bool,
     ) -> Option<Result<Vec<u8>, String>> {
         let content = read(&self.path).map_err(|error| format!("it cannot be read: {error}"));
-        if self.dealt_with.as_ref() == Some(&content) && !asked {
+        if self.processed.as_ref() == Some(&content) && !asked {
             self.settling = None;
             return None;
         }
-        if !asked && self.dealt_with.is_some() && self.settling.as_ref() != Some(&content) {
+        if !asked && self.processed.is_some() && self.settling.as_ref() != Some(&content) {
             self.settling = Some(content);
             return None;
         }
         self.settling = None;
-        self.dealt_with = Some(content.clone());
+        self.processed = Some(content.clone());
         Some(content)
     }
 }
@@ -146,8 +146,8 @@ impl Watched {
     fn new(settings: &Settings, metrics: Arc<KeyMetrics>) -> Self {
         let KeyFiles { api_key, relay_keys } = &settings.key_files;
         Self {
-            api_file: Seen::new("ApiKey__File", api_key),
-            relay_file: Seen::new("RelayKeys__File", relay_keys),
+            api_file: KeyFile::new("ApiKey__File", api_key),
+            relay_file: KeyFile::new("RelayKeys__File", relay_keys),
             api_key: settings.api_key.clone(),
             relay_keys: settings.relay_keys.clone(),
             leaving: Vec::new(),
@@ -157,12 +157,12 @@ impl Watched {
         }
     }
 
-    /// When a key ends that is not in its file any more.
+    /// The time until the next removed key becomes invalid.
     fn next(&self, now: Instant) -> Option<Duration> {
         self.leaving.iter().map(|(_, until)| until.saturating_duration_since(now)).min()
     }
 
-    /// Looks at the files. `asked`: somebody wants to know what came of it.
+    /// Checks the files. `asked`: the operator asked for it, so the result is logged even without a change.
     fn look(&mut self, read: impl Fn(&Path) -> io::Result<Vec<u8>>, asked: bool, now: Instant) -> News {
         let new_api_key = self.look_at_api_key(&read, asked);
         let new_relay_keys = self.look_at_relay_keys(&read, asked, now);
@@ -172,7 +172,8 @@ impl Watched {
         if ended > 0 {
             tracing::info!(
                 keys = ended,
-                "relay keys that left RelayKeys__File have ended; agents that show them are closed"
+                "relay keys that were removed from RelayKeys__File are no longer valid; connections of agents that use them are \
+                 closed"
             );
         }
         let keys = (new_api_key || new_relay_keys || ended > 0).then(|| {
@@ -183,23 +184,23 @@ impl Watched {
         News { keys, server_key }
     }
 
-    /// Whether there is another one.
+    /// Checks the file of the ApiKey. Returns whether the key has changed.
     fn look_at_api_key(&mut self, read: &impl Fn(&Path) -> io::Result<Vec<u8>>, asked: bool) -> bool {
         let Some(file) = &mut self.api_file else { return false };
         let Some(content) = file.news(read, asked) else { return false };
         let taken = content.and_then(|content| {
-            let key = key_files::api_key(&content).map_err(|invalid| told(&[invalid]))?;
+            let key = key_files::api_key(&content).map_err(|invalid| describe(&[invalid]))?;
             if !key.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
                 return Err("it contains characters that no key of FeatBit has".into());
             }
             if self.relay_keys.iter().any(|relay| relay.key == key) {
-                return Err("it holds one of RelayKeys: relays need a key of their own".into());
+                return Err("it contains one of RelayKeys; downstream agents need a key of their own".into());
             }
             Ok(key)
         });
         match taken {
             Ok(key) if self.api_key.as_ref() == Some(&key) => {
-                file.is_as_it_was(asked);
+                file.log_unchanged(asked);
                 false
             }
             Ok(key) => {
@@ -207,9 +208,9 @@ impl Watched {
                 self.api_key = Some(key);
                 self.metrics.reloaded(Reload::Done);
                 let server =
-                    if self.follows { ", and the server is asked by it on a new connection" } else { "" };
+                    if self.follows { ", and the agent connects to the server again with it" } else { "" };
                 tracing::info!(
-                    "ApiKey__File holds another key: management calls need it from now on{server}"
+                    "ApiKey__File contains a new key: management calls need it from now on{server}"
                 );
                 true
             }
@@ -220,7 +221,7 @@ impl Watched {
         }
     }
 
-    /// Whether there are other ones.
+    /// Checks the file of the relay keys. Returns whether the keys have changed.
     fn look_at_relay_keys(
         &mut self,
         read: &impl Fn(&Path) -> io::Result<Vec<u8>>,
@@ -231,10 +232,10 @@ impl Watched {
         let Some(content) = file.news(read, asked) else { return false };
         let api_key = self.api_key.as_ref();
         let taken = content
-            .and_then(|content| key_files::relay_keys(&content, api_key).map_err(|errors| told(&errors)));
+            .and_then(|content| key_files::relay_keys(&content, api_key).map_err(|errors| describe(&errors)));
         match taken {
             Ok(keys) if keys == self.relay_keys => {
-                file.is_as_it_was(asked);
+                file.log_unchanged(asked);
                 false
             }
             Ok(keys) => {
@@ -249,7 +250,7 @@ impl Watched {
                     keys = keys.len(),
                     new,
                     gone = leaving.len(),
-                    "RelayKeys__File holds other keys; those that are gone go on for RevocationGraceSeconds ({} s)",
+                    "RelayKeys__File contains other keys; removed keys stay valid for RevocationGraceSeconds ({} s)",
                     self.grace.as_secs()
                 );
                 self.leaving.extend(leaving);
@@ -264,29 +265,29 @@ impl Watched {
     }
 }
 
-impl Seen {
-    /// It holds what is in use.
-    fn is_as_it_was(&mut self, asked: bool) {
+impl KeyFile {
+    /// The content is already in use.
+    fn log_unchanged(&mut self, asked: bool) {
         if std::mem::take(&mut self.failing) {
-            tracing::info!("{} can be used again, and holds what is in use", self.name);
+            tracing::info!("{} can be used again; its content is already in use", self.name);
         } else if asked {
-            tracing::info!("{} holds what is in use", self.name);
+            tracing::info!("{} has not changed", self.name);
         }
     }
 
-    /// What it holds cannot be used.
+    /// The content cannot be used.
     fn fail(&mut self, problem: &str, metrics: &KeyMetrics) {
         self.failing = true;
         metrics.reloaded(Reload::Failed);
         tracing::error!(
             path = %self.path.display(),
-            "{} cannot be used, and the last good keys stay in use: {problem}",
+            "{} cannot be used, so the previous keys stay in use: {problem}",
             self.name
         );
     }
 }
 
-fn told(errors: &[crate::config::value::InvalidValue]) -> String {
+fn describe(errors: &[crate::config::value::InvalidValue]) -> String {
     let one =
         |invalid: &crate::config::value::InvalidValue| format!("{}. {}", invalid.problem, invalid.remedy);
     errors.iter().map(one).collect::<Vec<_>>().join("; ")
@@ -302,8 +303,8 @@ mod tests {
     fn watched() -> Watched {
         let secret = |text: &str| Secret::new(text.into());
         Watched {
-            api_file: Seen::new("ApiKey__File", &Some("api".into())),
-            relay_file: Seen::new("RelayKeys__File", &Some("relays".into())),
+            api_file: KeyFile::new("ApiKey__File", &Some("api".into())),
+            relay_file: KeyFile::new("RelayKeys__File", &Some("relays".into())),
             api_key: Some(secret("rp-1")),
             relay_keys: vec![RelayKey { key: secret(FIRST), environments: None }],
             leaving: Vec::new(),
@@ -333,7 +334,7 @@ mod tests {
         assert!(news.server_key.as_ref().is_some_and(|key| key.expose() == "rp-2"));
         assert!(news.keys.is_some_and(|keys| keys.api_key == news.server_key));
         assert!(look(&mut watched, "rp-2", FIRST, false, now).keys.is_none());
-        // Who asks has written it.
+        // The operator asks only after writing the file.
         assert!(look(&mut watched, "rp-3", FIRST, true, now).server_key.is_some());
     }
 

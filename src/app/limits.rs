@@ -1,31 +1,31 @@
-//! What the system allows: descriptors and waiting connections.
+//! Limits of the operating system: descriptors and waiting connections.
 //!
-//! Must not fail: where the system does not tell or does not let itself be told, the agent goes on with less.
+//! Must not fail: if the system refuses a request, the agent works with the lower limit.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// How many descriptors the process may have open.
+/// The process's limit of open descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// How many it may open now; `None` is without limit.
+pub struct DescriptorLimits {
+    /// The current limit; `None` means unlimited.
     pub soft: Option<u64>,
-    /// How far it may raise that by itself; `None` is without limit.
+    /// How far the process may raise it; `None` means unlimited.
     pub hard: Option<u64>,
 }
 
-/// Raises the process's own limit of open descriptors as far as it may, and returns what holds then.
-pub fn raise_descriptor_limit() -> Limits {
+/// Raises the process's limit of open descriptors as far as possible, and returns the limit after that.
+pub fn raise_descriptor_limit() -> DescriptorLimits {
     let before = getrlimit(Resource::Nofile);
     if before.current != before.maximum {
-        // Linux caps "without limit" for descriptors; then the call fails and the old limit stays.
+        // Linux refuses "unlimited" for descriptors; then the old limit stays.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: before.maximum, maximum: before.maximum });
     }
     let after = getrlimit(Resource::Nofile);
-    Limits { soft: after.current, hard: after.maximum }
+    DescriptorLimits { soft: after.current, hard: after.maximum }
 }
 
-/// How many connections may wait to be accepted on one listener, whatever backlog it asks for; `None` where the
-/// system does not tell.
+/// The most connections that may wait to be accepted on one listener, whatever its backlog; `None` if the system does not
+/// report it.
 pub fn somaxconn() -> Option<u32> {
     std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
 }

@@ -1,4 +1,4 @@
-//! Opens the agent's ports: for every address one socket a reactor, all on the same port.
+//! Opens the agent's ports: for every address one socket per reactor, all on the same port.
 
 use std::fmt;
 use std::io;
@@ -8,23 +8,23 @@ use crate::config::{Listen, ListenAddress, Scheme, Settings};
 use crate::net::listener::{ListenerOptions, listen};
 use crate::serve::Door;
 
-use super::StartError;
+use super::error::StartError;
 
 /// The sockets of all reactors.
 #[derive(Debug)]
 pub struct Listening {
-    ports: Vec<(SocketAddr, Place)>,
-    /// By reactor, what it listens on. Taken out by [`Listening::take`], so that a reactor that closes its sockets
-    /// closes the last ones.
-    sockets: Vec<Vec<(TcpListener, Place)>>,
+    ports: Vec<(SocketAddr, ListenerUse)>,
+    /// The sockets of each reactor. [`Listening::take`] moves them out, so that no copy stays open when a reactor closes
+    /// its sockets.
+    sockets: Vec<Vec<(TcpListener, ListenerUse)>>,
 }
 
-/// What is behind a socket.
+/// What a listening socket is for.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
-    /// What it is for.
+pub struct ListenerUse {
+    /// Data or metrics.
     pub door: Door,
-    /// The certificate that is shown there, by its place in the settings; `None` is without TLS.
+    /// The index of its certificate in the settings; `None` means without TLS.
     pub certificate: Option<usize>,
 }
 
@@ -36,14 +36,14 @@ impl Listening {
             send_buffer_bytes: settings.limits.send_buffer_bytes,
         };
         let data = settings.listen.iter().map(|listen| (listen, Door::Data, reactors));
-        // Metrics are asked for seldom: one reactor answers.
+        // Metrics are requested rarely: one reactor is enough.
         let metrics = settings.metrics.iter().flatten().map(|listen| (listen, Door::Metrics, 1));
         let mut all = Self { ports: Vec::new(), sockets: (0..reactors).map(|_| Vec::new()).collect() };
         let mut skipped = None;
         for (wanted, door, reactors) in data.chain(metrics) {
             match open_one(wanted, reactors, options) {
                 Ok((address, sockets)) => {
-                    let place = Place { door, certificate: certificate_of(wanted) };
+                    let place = ListenerUse { door, certificate: certificate_of(wanted) };
                     all.ports.push((address, place));
                     for (own, socket) in all.sockets.iter_mut().zip(sockets) {
                         own.push((socket, place));
@@ -61,8 +61,8 @@ impl Listening {
         }
     }
 
-    /// The sockets of one reactor, and what is behind each.
-    pub fn take(&mut self, reactor: usize) -> (Vec<TcpListener>, Vec<Place>) {
+    /// The sockets of one reactor, and what each is for.
+    pub fn take(&mut self, reactor: usize) -> (Vec<TcpListener>, Vec<ListenerUse>) {
         self.sockets.get_mut(reactor).map(std::mem::take).unwrap_or_default().into_iter().unzip()
     }
 }
@@ -94,10 +94,10 @@ fn is_absent(error: &io::Error) -> bool {
 fn failed(wanted: &Listen, error: io::Error) -> StartError {
     let hint = match error.kind() {
         io::ErrorKind::AddrInUse => {
-            " (another program listens there; stop it, or choose another port by Urls)"
+            " (another program uses the port; stop it, or choose another port in Urls)"
         }
         io::ErrorKind::PermissionDenied => {
-            " (ports below 1024 need the capability CAP_NET_BIND_SERVICE; or choose another port by Urls)"
+            " (ports below 1024 need the capability CAP_NET_BIND_SERVICE; or choose another port in Urls)"
         }
         _ => "",
     };
@@ -110,7 +110,7 @@ fn open_one(
     options: ListenerOptions,
 ) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     match wanted.address {
-        // A machine without IPv6 still has IPv4, of which both are to be all addresses too.
+        // On a machine without IPv6 both mean all IPv4 addresses.
         ListenAddress::Wildcard | ListenAddress::Ip(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) => {
             match open_all(Ipv6Addr::UNSPECIFIED.into(), wanted.port, reactors, options) {
                 Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
@@ -139,8 +139,8 @@ fn open_all(
     Ok((address, sockets))
 }
 
-/// With `SO_REUSEPORT` a second agent on the same port would start, and each would get half of the connections. So
-/// the port is first taken without it.
+/// With `SO_REUSEPORT` a second agent could start on the same port, and each would get half of the connections. So the
+/// port is first bound without it.
 fn refuse_shared_port(ip: IpAddr, port: u16) -> io::Result<()> {
     if port != 0 {
         let socket = socket2::Socket::new(

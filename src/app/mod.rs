@@ -1,30 +1,29 @@
-//! Wires the threads together: start-up order, signals, shutdown.
+//! Starts and connects the threads: start-up order, signals, shutdown.
 //!
 //! Must not parse arguments (`cli`), nor know what a message means.
 //!
-//! Threads: one a reactor, `sync` (the single writer and its sources), `dial` (for a while, whatever may block in
-//! reaching the server), `encode` (heavy encoding for reactors), `certificates` (if TLS is spoken), `keys` (if some come
-//! from files), `log`,
-//! `signals`, and the main one, which waits for their end.
+//! Threads: one per reactor, `sync` (the single writer and its sources), `dial` (temporary: opens connections to the
+//! server, which may block), `encode` (heavy encoding for reactors), `certificates` (with TLS), `keys` (with key files),
+//! `log`, `signals`, and the main thread, which waits for the others.
 
 mod certificates;
+mod clock;
+mod error;
 mod keys;
 pub mod limits;
 mod listeners;
 mod signals;
 mod source;
 
-use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use crossbeam::channel::{Receiver, bounded};
 
-use crate::config::{self, Mode, Origins, RejectedSettings, SettingError, Settings};
+use crate::config::{self, Mode, Origins, Settings};
 use crate::eval::RegexLimits;
 use crate::fanout::mailbox::{Mail, Mailbox};
 use crate::ingest::{Following, Handle, Ingest, Job, Jobs, Offload, ResyncReason};
@@ -36,76 +35,24 @@ use crate::sync::{self, Waiting};
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
 
-use listeners::{Listening, Place};
+pub(crate) use clock::wall_ms;
+pub use error::StartError;
+use listeners::{ListenerUse, Listening};
 use signals::{OnHangup, name_of};
 
-/// Submissions that may wait for the writer.
+/// Jobs that may wait for the writer.
 const JOBS: usize = 8;
-/// Descriptors that are left to everything but connections of SDKs: pollers, wakers, logs, files, operators.
+/// Descriptors reserved for everything but SDK connections: pollers, wakers, logs, files, operators.
 const SPARE_DESCRIPTORS: usize = 64;
-/// If the limit of descriptors allows fewer connections than this, and nobody asked for so few, that is told at start.
+/// The agent warns at start if the descriptor limit allows fewer connections than this and no setting asks for so few.
 const FEW_CONNECTIONS: usize = 500;
-/// Connections on the metrics port, beside those of SDKs: an agent that is full can still be looked at.
+/// Connections on the metrics port. They do not count as SDK connections, so that metrics stay available under full load.
 const METRICS_CONNECTIONS_MAX: usize = 32;
 
 /// The exit code when an event loop fails: `EX_OSERR` of sysexits.h.
 const EVENT_LOOP_FAILED: i32 = 71;
 
-/// Why the agent could not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// The system did not give what was asked of it.
-    System {
-        /// What was asked.
-        what: String,
-        /// What it said.
-        source: io::Error,
-    },
-    /// Files that settings name cannot be used.
-    Settings(Vec<SettingError>),
-}
-
-impl StartError {
-    fn new(what: impl Into<String>, source: io::Error) -> Self {
-        StartError::System { what: what.into(), source }
-    }
-
-    /// The exit code: `EX_OSERR` or `EX_CONFIG` of sysexits.h.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            StartError::System { .. } => 71,
-            StartError::Settings(_) => 78,
-        }
-    }
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StartError::System { what, source } => write!(f, "{what}: {source}"),
-            StartError::Settings(errors) => {
-                RejectedSettings { errors: errors.clone(), warnings: Vec::new() }.fmt(f)
-            }
-        }
-    }
-}
-
-impl std::error::Error for StartError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            StartError::System { source, .. } => Some(source),
-            StartError::Settings(_) => None,
-        }
-    }
-}
-
-/// The wall clock in Unix milliseconds.
-pub(crate) fn wall_ms() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// What regular expressions may cost.
+/// The limits of regular expressions.
 pub(crate) fn regex_limits(limits: &config::Limits) -> RegexLimits {
     RegexLimits {
         program_bytes: limits.regex_program_bytes,
@@ -118,12 +65,12 @@ pub(crate) fn regex_limits(limits: &config::Limits) -> RegexLimits {
 /// Runs the agent until a signal ends it.
 ///
 /// # Errors
-/// When a socket cannot be opened or a thread not be started. Nothing is left running then.
+/// When the agent cannot start: a socket cannot be opened, a thread not started, or a file not used.
 pub fn run(settings: Settings) -> Result<(), StartError> {
     let on_hangup = OnHangup::default();
     let signals = signals::catch(on_hangup.clone())?;
     let agent = Agent::start(&settings, &on_hangup)?;
-    // The data file may take its time, or hang with its file system: a signal does not wait for it.
+    // Loading the data file may take long, or hang with its file system: a signal must not wait for it.
     let asked = crossbeam::select! {
         recv(agent.first_load) -> _ => {
             agent.announce(&settings);
@@ -137,15 +84,15 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         tracing::info!(
             signal,
             seconds = settings.shutdown_delay.as_secs_f64(),
-            "about to shut down: readiness answers 503, everything else goes on as before for Shutdown__DelaySeconds; a \
-             second signal ends at once"
+            "shutdown begins after Shutdown__DelaySeconds: until then readiness answers 503 and everything else works as \
+             before; a second signal ends the agent at once"
         );
         thread::sleep(settings.shutdown_delay);
     }
     tracing::info!(
         signal,
         seconds = settings.shutdown_drain.as_secs_f64(),
-        "shutting down: connections are finished and closed; a second signal ends at once"
+        "shutting down: responses are finished and connections closed; a second signal ends the agent at once"
     );
     agent.drain(settings.shutdown_drain);
     agent.join();
@@ -160,11 +107,12 @@ struct Agent {
     sync: JoinHandle<()>,
     jobs: Jobs,
     current: Arc<ArcSwap<Snapshot>>,
-    /// Disconnected once the data file has been looked at, whatever came of it. SDKs are let in meanwhile, and held.
+    /// Disconnected when the first load of the data file has ended, successfully or not. SDKs may connect before that, and
+    /// wait for data.
     first_load: Receiver<()>,
     listening: Listening,
     connections_max: usize,
-    descriptors: limits::Limits,
+    descriptors: limits::DescriptorLimits,
 }
 
 impl Agent {
@@ -189,7 +137,7 @@ impl Agent {
         let handle = Handle::new(jobs.clone(), offload, current.clone(), following.clone());
         let requester = handle.clone();
         let source_again = match settings.mode {
-            Mode::Agent(_) => Some("the server is asked for everything again"),
+            Mode::Agent(_) => Some("a full sync is requested from the server"),
             Mode::Offline => settings.data_file.as_ref().map(|_| "the data file is read again"),
         };
         if let Some(what) = source_again {
@@ -202,11 +150,11 @@ impl Agent {
         let mut threads = Vec::new();
         for index in 0..count {
             let (sockets, places) = listening.take(index);
-            let allowance = |place: &Place| match place.door {
+            let allowance = |place: &ListenerUse| match place.door {
                 Door::Data => sdks.clone(),
                 Door::Metrics => operators.clone(),
             };
-            let secure = |place: &Place| certificates.as_ref()?.configuration(place.certificate?);
+            let secure = |place: &ListenerUse| certificates.as_ref()?.configuration(place.certificate?);
             let options = ReactorOptions {
                 limits: Limits {
                     write_stall: settings.limits.write_stall,
@@ -230,9 +178,9 @@ impl Agent {
             let thread = thread::Builder::new()
                 .name(format!("reactor-{index}"))
                 .spawn(move || {
-                    // Without it its SDKs would be lost in silence; whoever starts the agent starts it again.
+                    // Its connections would hang silently. A supervisor starts the agent again.
                     if let Err(error) = reactor.run() {
-                        tracing::error!("an event loop failed, so the agent ends: {error}");
+                        tracing::error!("an event loop failed, so the agent exits: {error}");
                         log::flush();
                         std::process::exit(EVENT_LOOP_FAILED);
                     }
@@ -243,9 +191,9 @@ impl Agent {
         if let Some(certificates) = certificates {
             certificates::watch(certificates, settings, on_hangup)?;
         }
-        let concerned =
-            keys::Concerned { swap: shared.keys.clone(), reactors: mailboxes.clone(), jobs: jobs.clone() };
-        keys::watch(settings, &metrics, concerned, on_hangup)?;
+        let receivers =
+            keys::Receivers { swap: shared.keys.clone(), reactors: mailboxes.clone(), jobs: jobs.clone() };
+        keys::watch(settings, &metrics, receivers, on_hangup)?;
         let ingest = Ingest::new(
             WriterOptions {
                 revocation_grace_ms: i64::try_from(settings.revocation_grace.as_millis()).unwrap_or(i64::MAX),
@@ -262,9 +210,9 @@ impl Agent {
         let sync = thread::Builder::new()
             .name("sync".into())
             .spawn(move || {
-                // Without it nothing new would ever be served; whoever starts the agent starts it again.
+                // The data would never be updated again. A supervisor starts the agent again.
                 if let Err(error) = sync::run(ingest, source, waiting, &queue, || drop(loaded)) {
-                    tracing::error!("the sync thread cannot wait, so the agent ends: {error}");
+                    tracing::error!("the sync thread failed, so the agent exits: {error}");
                     log::flush();
                     std::process::exit(EVENT_LOOP_FAILED);
                 }
@@ -284,7 +232,7 @@ impl Agent {
         })
     }
 
-    /// The start-up summary.
+    /// Logs the start-up summary and warnings.
     fn announce(&self, settings: &Settings) {
         let snapshot = self.current.load();
         tracing::info!(
@@ -312,15 +260,15 @@ impl Agent {
             && u64::from(settings.backlog) > u64::from(somaxconn)
         {
             tracing::warn!(
-                "net.core.somaxconn ({somaxconn}) is smaller than Listen__Backlog ({}): when more SDKs than that come \
-                 back in one moment, some wait a second or longer. Raise it with sysctl",
+                "net.core.somaxconn ({somaxconn}) is smaller than Listen__Backlog ({}): if more SDKs than that reconnect at \
+                 the same moment, some wait a second or longer. Raise it with sysctl",
                 settings.backlog
             );
         }
         if !snapshot.loaded() && settings.mode == Mode::Offline {
             tracing::warn!(
-                "no data has been loaded yet: SDKs are held, and asked to come back, until there is some \
-                 (data file, or POST /api/public/proxy/bootstrap)"
+                "no data is loaded yet: SDKs wait, and are then asked to reconnect later, until there is some. Provide a data \
+                 file, or POST /api/public/proxy/bootstrap"
             );
         }
     }
@@ -334,7 +282,7 @@ impl Agent {
     fn join(self) {
         for reactor in self.reactors {
             if reactor.join().is_err() {
-                tracing::error!("an event loop ended by a bug; see the lines before");
+                tracing::error!("an event loop ended because of a bug; the log lines before show it");
             }
         }
         self.jobs.send(Job::Stop);
@@ -342,35 +290,44 @@ impl Agent {
     }
 }
 
-/// Descriptors that are not for connections of SDKs.
+/// Descriptors that are not available for SDK connections.
 fn spare_descriptors(settings: &Settings, reactors: usize) -> usize {
     SPARE_DESCRIPTORS + reactors * (settings.listen.len() + 4)
 }
 
 /// Connections that the descriptor limit allows.
-fn possible_connections(settings: &Settings, descriptors: &limits::Limits, reactors: usize) -> usize {
+fn possible_connections(
+    settings: &Settings,
+    descriptors: &limits::DescriptorLimits,
+    reactors: usize,
+) -> usize {
     let spare = spare_descriptors(settings, reactors);
     descriptors
         .soft
         .map_or(usize::MAX, |soft| usize::try_from(soft).unwrap_or(usize::MAX).saturating_sub(spare).max(1))
 }
 
-/// What to say when descriptors allow fewer connections than are wanted, or than anybody would want.
-fn few_connections(settings: &Settings, descriptors: &limits::Limits, reactors: usize) -> Option<String> {
+/// The warning if descriptors allow fewer connections than the setting, or fewer than [`FEW_CONNECTIONS`] without one.
+fn few_connections(
+    settings: &Settings,
+    descriptors: &limits::DescriptorLimits,
+    reactors: usize,
+) -> Option<String> {
     let possible = possible_connections(settings, descriptors, reactors);
     let wanted = settings.limits.connections.map_or(FEW_CONNECTIONS, usize::from);
     (possible < wanted).then(|| {
         let needed = wanted.saturating_add(spare_descriptors(settings, reactors));
+        let noun = if possible == 1 { "connection" } else { "connections" };
         format!(
-            "the limit of open descriptors ({}) leaves room for {possible} connections only. Raise it to {needed} at least \
-             (LimitNOFILE=, ulimit -Hn): one connection is one descriptor",
+            "the limit of open descriptors ({}) allows only {possible} {noun}. Raise it to at least {needed} \
+             (LimitNOFILE=, ulimit -Hn): each connection needs one descriptor",
             descriptors.soft.unwrap_or(u64::MAX)
         )
     })
 }
 
 /// Connections that the settings and the descriptor limit allow together.
-fn connections_max(settings: &Settings, descriptors: &limits::Limits, reactors: usize) -> usize {
+fn connections_max(settings: &Settings, descriptors: &limits::DescriptorLimits, reactors: usize) -> usize {
     let possible = possible_connections(settings, descriptors, reactors);
     settings.limits.connections.map_or(possible, |wanted| usize::from(wanted).min(possible))
 }
@@ -423,15 +380,15 @@ mod tests {
         let mut pairs = vec![("Mode", "offline"), ("ApiKey", "k"), ("Urls", "http://*:6100")];
         pairs.extend(connections.map(|count| ("Limits__Connections", count)));
         let settings = Settings::from_pairs(&pairs).unwrap();
-        few_connections(&settings, &limits::Limits { soft, hard: soft }, 2)
+        few_connections(&settings, &limits::DescriptorLimits { soft, hard: soft }, 2)
     }
 
     /// What went wrong: with 64 descriptors one connection was served, and nothing said that this is few.
     #[test]
-    fn few_descriptors_are_told_with_what_is_needed() {
+    fn few_descriptors_cause_a_warning_with_the_number_that_is_needed() {
         let text = warning(Some(64), None).unwrap();
         assert!(
-            text.contains("(64) leaves room for 1 connections") && text.contains("to 574 at least"),
+            text.contains("(64) allows only 1 connection.") && text.contains("to at least 574"),
             "{text}"
         );
         for (soft, connections, expected) in [
@@ -439,7 +396,7 @@ mod tests {
             (Some(574), None, false),
             (Some(1024), Some("5000"), true),
             (Some(5074), Some("5000"), false),
-            // Who wants few gets no lecture.
+            // No warning if the setting asks for few.
             (Some(100), Some("20"), false),
             (None, Some("5000"), false),
         ] {

@@ -1,5 +1,5 @@
-//! What the process does when it is sent a signal: SIGTERM, SIGINT and SIGQUIT end it, SIGHUP has files read again,
-//! SIGUSR1 and SIGUSR2 mean nothing, which is better than the end that they bring by default.
+//! Handles signals: SIGTERM, SIGINT and SIGQUIT end the process, SIGHUP reads files again. SIGUSR1 and SIGUSR2, which would
+//! end it by default, are ignored.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,54 +9,54 @@ use parking_lot::Mutex;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
-use super::StartError;
+use super::error::StartError;
 use crate::telemetry::log;
 
 type Reread = Box<dyn Fn() + Send>;
 
-/// What is done at each SIGHUP, each with its name.
+/// What happens on SIGHUP, each action with its description.
 #[derive(Clone, Default)]
 pub(super) struct OnHangup(Arc<Mutex<Vec<(&'static str, Reread)>>>);
 
 impl OnHangup {
-    /// Calls `reread` at each SIGHUP from now on, which `what` says in the log. It must not take long: it holds up the
-    /// signals behind it.
+    /// Calls `reread` on each SIGHUP from now on; `what` describes it in the log. It must return quickly, because it delays
+    /// other signals.
     pub fn add(&self, what: &'static str, reread: impl Fn() + Send + 'static) {
         self.0.lock().push((what, Box::new(reread)));
     }
 
     fn call(&self) {
         let all = self.0.lock();
-        tracing::info!("SIGHUP: {}", told(&all.iter().map(|(what, _)| *what).collect::<Vec<_>>()));
+        tracing::info!("SIGHUP: {}", join(&all.iter().map(|(what, _)| *what).collect::<Vec<_>>()));
         all.iter().for_each(|(_, reread)| reread());
     }
 }
 
-fn told(done: &[&str]) -> String {
+fn join(done: &[&str]) -> String {
     if done.is_empty() { "there is nothing to read again".into() } else { done.join(", and ") }
 }
 
-/// Signals so soon after the first that ended the process are the same one: `timeout`, terminals and some supervisors
-/// send it to a process and to its group.
+/// Further signals within this time count as the first one: `timeout`, terminals and some supervisors send a signal both
+/// to a process and to its group.
 const SAME: Duration = Duration::from_millis(200);
 
-/// What becomes of a signal that ends the process.
+/// What a signal that ends the process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// The first.
+    /// It is the first: the shutdown begins.
     Begin,
-    /// The first once more.
+    /// It is the first one again: nothing.
     Same,
-    /// The second: somebody does not want to wait.
+    /// It is the second: the process ends at once.
     AtOnce,
 }
 
-/// Which of the signals that end the process came first.
+/// When the first signal that ends the process came.
 #[derive(Debug, Default)]
 struct Ending(Option<Instant>);
 
 impl Ending {
-    fn take(&mut self, now: Instant) -> Step {
+    fn step(&mut self, now: Instant) -> Step {
         match self.0 {
             None => {
                 self.0 = Some(now);
@@ -68,7 +68,8 @@ impl Ending {
     }
 }
 
-/// Catches the signals from now on. Of those that end the process, the first is handed on, the second ends it at once.
+/// Catches signals from now on. Of those that end the process, the first is sent to the receiver, the second ends the
+/// process at once.
 pub(super) fn catch(on_hangup: OnHangup) -> Result<Receiver<i32>, StartError> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2])
         .map_err(|error| StartError::new("signals cannot be handled", error))?;
@@ -81,16 +82,16 @@ pub(super) fn catch(on_hangup: OnHangup) -> Result<Receiver<i32>, StartError> {
                 match signal {
                     SIGHUP => on_hangup.call(),
                     SIGUSR1 | SIGUSR2 => {
-                        tracing::info!("{} means nothing to the agent, and changes nothing", name_of(signal));
+                        tracing::info!("{} is ignored", name_of(signal));
                     }
-                    _ => match ending.take(Instant::now()) {
-                        // Whoever would receive it has failed to start, and ends the process itself.
+                    _ => match ending.step(Instant::now()) {
+                        // Without a receiver the agent has failed to start, and the process ends anyway.
                         Step::Begin => drop(first.send(signal)),
                         Step::Same => {}
                         Step::AtOnce => {
                             tracing::warn!(signal = name_of(signal), "ended at once by a second signal");
                             log::flush();
-                            // As a shell says that a signal ended a process.
+                            // The exit code by which shells report a signal.
                             std::process::exit(128 + signal);
                         }
                     },
@@ -122,17 +123,17 @@ mod tests {
     fn a_second_signal_in_the_same_moment_is_the_same_signal() {
         let (mut ending, first) = (Ending::default(), Instant::now());
         let after = |ms| first + Duration::from_millis(ms);
-        assert_eq!(ending.take(first), Step::Begin);
-        assert_eq!([ending.take(first), ending.take(after(199))], [Step::Same; 2]);
-        // Counted from the first, so that somebody who insists comes through.
-        assert_eq!(ending.take(after(200)), Step::AtOnce);
+        assert_eq!(ending.step(first), Step::Begin);
+        assert_eq!([ending.step(first), ending.step(after(199))], [Step::Same; 2]);
+        // Counted from the first signal, so that repeated ones still end the process.
+        assert_eq!(ending.step(after(200)), Step::AtOnce);
     }
 
     #[test]
-    fn a_hangup_does_and_tells_what_there_is_to_do() {
-        assert_eq!(told(&[]), "there is nothing to read again");
-        assert_eq!(told(&["the data file is read again"]), "the data file is read again");
-        assert_eq!(told(&["a", "b"]), "a, and b");
+    fn a_hangup_calls_and_logs_every_action() {
+        assert_eq!(join(&[]), "there is nothing to read again");
+        assert_eq!(join(&["the data file is read again"]), "the data file is read again");
+        assert_eq!(join(&["a", "b"]), "a, and b");
         let (done, on_hangup) = (Arc::new(Mutex::new(Vec::new())), OnHangup::default());
         for name in ["first", "second"] {
             let done = done.clone();

@@ -1,4 +1,4 @@
-//! Where data comes from by itself, as the settings say.
+//! Creates the source of data that the settings name.
 
 use crate::config::Settings;
 use crate::dial::{Dialer, ProxyEnvironment};
@@ -9,9 +9,10 @@ use crate::sync::upstream::{Caller, Upstream};
 use crate::sync::{Source, Waiting};
 use crate::telemetry::metrics::Metrics;
 
-use super::{StartError, wall_ms};
+use super::clock::wall_ms;
+use super::error::StartError;
 
-/// The source of data. Nothing is asked of it yet.
+/// The source of data, not started yet.
 pub(super) fn of(
     settings: &Settings,
     waiting: &Waiting,
@@ -32,7 +33,7 @@ pub(super) fn of(
         tracing::warn!("{warning}");
     }
     if let Some(proxy) = dialer.proxy_of(&upstream.streaming_uri) {
-        tracing::info!(%proxy, "the server is reached through a proxy");
+        tracing::info!(%proxy, "connections to the server go through a proxy");
     }
     let Some(access) = settings.access() else { return Ok(Source::Nothing) };
     let caller = Caller::new(access, upstream.agent_id.clone(), dialer);

@@ -1,6 +1,6 @@
-//! Arguments to what is asked for, through clap's builder and the table of settings.
+//! Parses the command line with clap; options come from the table of settings.
 //!
-//! Must not judge the value of a setting: that is `config`'s, which reports all errors of all sources together.
+//! Must not check the values of settings: `config` does, and reports the errors of all sources together.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -8,10 +8,11 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
-use super::{Answer, exit, help};
+use super::output::Answer;
+use super::{exit, help};
 use crate::config::{DEFINITIONS, Definition, Key, Kind};
 
-/// What the command line asks for.
+/// A parsed command line.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub command: Command,
@@ -19,7 +20,7 @@ pub(super) struct Asked {
     pub config_file: Option<PathBuf>,
 }
 
-/// The commands.
+/// A command.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Command {
     Run,
@@ -28,12 +29,12 @@ pub(super) enum Command {
     Pull { out: PathBuf },
 }
 
-/// Help, the version, or what is wrong with the command line.
+/// Help, the version, or an error in the command line.
 #[derive(Debug)]
-pub(super) struct Told(clap::Error);
+pub(super) struct Message(clap::Error);
 
-impl Told {
-    /// Prints it where it belongs and returns the exit code.
+impl Message {
+    /// Prints it on standard output or standard error and returns the exit code.
     pub fn show(&self) -> u8 {
         let printed = self.0.print();
         if self.0.use_stderr() {
@@ -45,10 +46,10 @@ impl Told {
     }
 }
 
-/// Parses arguments, the first of which is the program's own name.
-pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Told> {
-    let matches = command().try_get_matches_from(arguments).map_err(Told)?;
-    // Options are global: the innermost command has those before it too.
+/// Parses arguments. The first one is the program's name.
+pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Message> {
+    let matches = command().try_get_matches_from(arguments).map_err(Message)?;
+    // Options are global: the matches of the command include those before it.
     let (command, matches) = match matches.subcommand() {
         Some(("check", inner)) => (Command::Check, inner),
         Some(("health", inner)) => (Command::Health { url: inner.get_one("url").cloned() }, inner),
@@ -84,27 +85,27 @@ pub(super) fn command() -> clap::Command {
         .subcommand(clap::Command::new("run").about("Run the agent (the default)"))
         .subcommand(
             clap::Command::new("check")
-                .about("Show the effective settings, secrets masked, and validate the data file"),
+                .about("Show the effective settings with secrets masked, and check the data file"),
         )
         .subcommand(
             clap::Command::new("health")
-                .about("Ask a running agent whether it is ready; exit 0 if so, else 1")
+                .about("Ask a running agent whether it is ready; exit with 0 if it is, else with 1")
                 .arg(health_url())
                 .args(options(&[Key::Urls])),
         )
         .subcommand(
             clap::Command::new("pull")
-                .about("Ask a FeatBit server for everything once, and write the dump that offline mode takes")
+                .about("Request a full sync from a FeatBit server once, and write the dump that offline mode reads")
                 .arg(pull_out())
                 .args(options(&PULL)),
         )
 }
 
-/// What `pull` looks at first.
+/// The settings that the short help of `pull` shows.
 const PULL: [Key; 5] =
     [Key::ApiKey, Key::ApiKeyFile, Key::StreamingUri, Key::UpstreamCaFile, Key::UpstreamProxy];
 
-/// Every option once more, for a command whose short help shows these instead of the common ones.
+/// All options, for a command whose short help shows `shown` instead of the common settings.
 fn options(shown: &[Key]) -> impl Iterator<Item = Arg> {
     DEFINITIONS.iter().map(|definition| option(definition, shown.contains(&definition.key)))
 }
@@ -115,19 +116,19 @@ fn config_file() -> Arg {
         .value_name("FILE")
         .value_parser(value_parser!(PathBuf))
         .global(true)
-        .help("A file of settings: TOML, or an appsettings.json [env: FEATBIT_AGENT_CONFIG]")
+        .help("A settings file: TOML, or an appsettings.json [env: FEATBIT_AGENT_CONFIG]")
 }
 
 fn health_url() -> Arg {
     Arg::new("url")
         .long("url")
         .value_name("URL")
-        .help("The agent to ask, such as http://localhost:6100; default: the first of Urls, on this machine")
+        .help("The agent to ask, such as http://localhost:6100; default: the first address of Urls, on this machine")
 }
 
 fn pull_out() -> Arg {
     Arg::new("out").long("out").value_name("FILE").required(true).value_parser(value_parser!(PathBuf)).help(
-        "Where the dump is written, readable for its owner alone: it holds secrets; - is standard output",
+        "Where to write the dump, which only its owner can read, because it contains secrets; - is standard output",
     )
 }
 
@@ -150,7 +151,7 @@ fn option(definition: &'static Definition, short_help: bool) -> Arg {
         .help(format!("{} {notes}", plain(definition.summary())))
         .long_help(format!("{long}\n[takes: {takes}]\n{notes}"));
     match definition.kind {
-        // `--data-file-stamp` alone says true.
+        // `--data-file-stamp` alone means true.
         Kind::Flag => option.num_args(0..=1).default_missing_value("true"),
         _ => option,
     }
@@ -165,12 +166,12 @@ mod tests {
     }
 
     fn refused(line: &str) -> (u8, String) {
-        let told = parse(line.split_whitespace().map(OsString::from)).unwrap_err();
-        (if told.0.use_stderr() { exit::USAGE } else { exit::OK }, told.0.to_string())
+        let message = parse(line.split_whitespace().map(OsString::from)).unwrap_err();
+        (if message.0.use_stderr() { exit::USAGE } else { exit::OK }, message.0.to_string())
     }
 
     #[test]
-    fn clap_finds_no_fault_with_the_definition() {
+    fn clap_accepts_the_definition() {
         command().debug_assert();
     }
 

@@ -1,18 +1,18 @@
-//! `featbit-agent check`: what the settings come to, whether the files of certificates that they name can be used, and
-//! whether the data file can be served.
+//! `featbit-agent check`: shows the effective settings, and checks the certificate files and the data file that they name.
 //!
 //! Must not start anything, nor print a secret.
 
 use std::sync::Arc;
 
 use super::dataset::{self, Report};
-use super::{Answer, complain, exit, refuse};
+use super::exit;
+use super::output::{Answer, complain, refuse};
 use crate::app::{regex_limits, wall_ms};
 use crate::config::{self, Events, Inputs, Key, RejectedSettings, files};
 use crate::dial::{Dialer, ProxyEnvironment};
-use crate::tls::server::Certificates;
+use crate::tls::certificates::Certificates;
 
-/// Prints the settings and what is in the files that they name.
+/// Prints the settings and the result of checking the files that they name.
 pub(super) fn check(inputs: &Inputs<'_>) -> u8 {
     let mut answer = Answer::default();
     let code = judge(inputs, &mut answer);
@@ -25,7 +25,7 @@ fn judge(inputs: &Inputs<'_>, answer: &mut Answer) -> u8 {
         Err(rejected) => return refuse(&rejected),
     };
     let settings = &loaded.settings;
-    // The variables of proxies are everybody's: who connects to nobody need not care.
+    // Many programs use the proxy variables: errors in them do not matter to an agent that opens no connections.
     let connects = settings.mode.upstream().is_some() || matches!(settings.events, Events::Forward(_));
     let proxies = if connects {
         ProxyEnvironment::from_variables(inputs.environment.iter().cloned())

@@ -1,22 +1,22 @@
-//! What a dump holds and what is wrong with it, for people.
+//! Describes a dump: what it contains and what is wrong with it.
 //!
-//! Must not print a secret: secrets are counted.
+//! Must not print a secret: secrets are only counted.
 
 use crate::eval::{Compiler, RegexLimits};
 use crate::model::dataset::{Dataset, EnvironmentDef, Finding};
 use crate::model::parse::DatasetText;
 use crate::model::secret::SecretKind;
 
-/// The verdict on a dump, line by line.
+/// The description of a dump, in lines.
 pub(super) enum Report {
-    /// It can be served: a summary, then warnings.
+    /// The dump can be served: a summary, then warnings.
     Usable(Vec<String>),
-    /// It cannot: the faults.
+    /// The dump cannot be served: the errors.
     Faulty(Vec<String>),
 }
 
-/// Parses `bytes` and tells what is in them. `now_ms`, in Unix milliseconds, tells what is in the future; `limits` are
-/// those that the agent would keep to.
+/// Parses `bytes` and describes them. `now_ms`, in Unix milliseconds, is used to find times in the future; `limits` are those
+/// that the agent would apply.
 pub(super) fn report(bytes: Vec<u8>, now_ms: i64, limits: RegexLimits) -> Report {
     let mut text = DatasetText::new(bytes);
     match text.parse() {
@@ -24,22 +24,22 @@ pub(super) fn report(bytes: Vec<u8>, now_ms: i64, limits: RegexLimits) -> Report
             let ahead = dataset.find_ahead(now_ms);
             let unusable = unusable(&dataset, limits);
             let warnings = dataset.warnings.iter().chain(&ahead).chain(&unusable);
-            let warnings = warnings.map(|finding| told("warning", finding));
+            let warnings = warnings.map(|finding| line("warning", finding));
             Report::Usable(summary(&dataset).into_iter().chain(warnings).collect())
         }
         Err(error) => {
-            let faults = error.faults.iter().map(|finding| told("error", finding));
+            let faults = error.faults.iter().map(|finding| line("error", finding));
             let more = (error.more > 0).then(|| format!("… and {} more errors", error.more));
             Report::Faulty(faults.chain(more).collect())
         }
     }
 }
 
-/// What evaluation cannot use, which only compiling it shows. The agent would say so in its log, when it is in service.
+/// What evaluation cannot use, such as an invalid pattern. Only compiling shows it; the agent would log it.
 fn unusable(dataset: &Dataset<'_>, limits: RegexLimits) -> Vec<Finding> {
     let mut compiler = Compiler::new(limits);
     let (mut all, mut findings) = (Vec::new(), Vec::new());
-    // Kept until the end, since they count together.
+    // Kept until the end, because the limits apply to all of them together.
     let (mut flags, mut segments) = (Vec::new(), Vec::new());
     for environment in &dataset.environments {
         let label = environment.label();
@@ -59,7 +59,7 @@ fn unusable(dataset: &Dataset<'_>, limits: RegexLimits) -> Vec<Finding> {
     all
 }
 
-fn told(kind: &str, finding: &Finding) -> String {
+fn line(kind: &str, finding: &Finding) -> String {
     format!("{kind}: {finding}")
 }
 

@@ -11,7 +11,8 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 
-use super::{Answer, complain, exit, refuse};
+use super::exit;
+use super::output::{Answer, complain, refuse};
 use crate::config::{self, Inputs, Listen, ListenAddress, Scheme};
 use crate::tls::client;
 

@@ -9,7 +9,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::dataset::{self, Report};
-use super::{complain, exit, refuse};
+use super::exit;
+use super::output::{complain, refuse};
 use crate::app::wall_ms;
 use crate::config::{self, Inputs, RejectedSettings};
 use crate::dial::{Dialer, ProxyEnvironment};

@@ -115,9 +115,9 @@ mod tests {
             (Vec::new(), "the file is empty"),
         ] {
             let invalid = api_key(&content).unwrap_err();
-            let told = format!("{}. {}", invalid.problem, invalid.remedy);
-            assert!(told.contains(says), "{told} without {says}");
-            assert!(!told.contains("0123"), "{told}");
+            let text = format!("{}. {}", invalid.problem, invalid.remedy);
+            assert!(text.contains(says), "{text} without {says}");
+            assert!(!text.contains("0123"), "{text}");
         }
     }
 }

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn another_host_name_means_every_address_and_is_told() {
+    fn another_host_name_means_every_address_and_is_reported() {
         let (listen, names) = parse("http://featbit-agent:6100").unwrap();
         assert_eq!(listen[0].address, ListenAddress::Wildcard);
         assert_eq!(names, ["featbit-agent"]);
@@ -240,9 +240,9 @@ mod tests {
         }
     }
 
-    /// What went wrong: of several wrong URLs the first alone was told.
+    /// What went wrong: of several wrong URLs only the first was reported.
     #[test]
-    fn every_wrong_url_is_told() {
+    fn every_wrong_url_is_reported() {
         let wrong = parse("ftp://x; http://*:1 ;http://:x").unwrap_err();
         let urls: Vec<_> = wrong.iter().map(|(url, _)| url.as_str()).collect();
         assert_eq!(urls, ["ftp://x", "http://:x"]);

@@ -105,9 +105,9 @@ mod tests {
     fn all_that_is_wrong_is_told_at_once() {
         let api_key = Secret::new(ONE.into());
         let errors = parse(&format!("{ONE};{TWO};short;{TWO}"), Some(&api_key)).unwrap_err();
-        let told: Vec<_> = errors.iter().map(|invalid| invalid.problem.as_str()).collect();
+        let messages: Vec<_> = errors.iter().map(|invalid| invalid.problem.as_str()).collect();
         assert_eq!(
-            told,
+            messages,
             [
                 "has ApiKey as its entry number 1",
                 "has an entry, number 3, that does not begin with a valid key",

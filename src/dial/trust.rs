@@ -159,8 +159,8 @@ impl TrustFiles {
     ) -> Option<String> {
         let current = current.filter(|current| current.texts.identity != texts.identity)?;
         let in_use = validity_of(current.identity.as_ref()?)?;
-        let complaint = validity_of(identity.as_ref()?)?.complaint(now_s)?;
-        if in_use.complaint(now_s).is_some() {
+        let complaint = validity_of(identity.as_ref()?)?.error(now_s)?;
+        if in_use.error(now_s).is_some() {
             return None;
         }
         texts.identity.clone_from(&current.texts.identity);
@@ -176,7 +176,7 @@ impl TrustFiles {
     pub fn warning(&self, now_s: i64) -> Option<String> {
         let path = &self.settings.client_certificate.as_ref()?.certificate;
         let (_, identity) = self.parse(&self.read().ok()?).ok()?;
-        let complaint = validity_of(&identity?)?.complaint(now_s)?;
+        let complaint = validity_of(&identity?)?.error(now_s)?;
         Some(format!("the client certificate {} {complaint}: servers refuse it. Renew it", path.display()))
     }
 
@@ -215,7 +215,7 @@ impl TrustFiles {
             return Ok(Vec::new());
         };
         let certificates = pem::certificates(ca_name(), path, text)?;
-        let mut trust = Trust::nobody();
+        let mut trust = Trust::none();
         for (index, certificate) in certificates.iter().enumerate() {
             if !trust.add(certificate.clone()) {
                 return Err(SettingError::missing(
@@ -233,13 +233,13 @@ fn build(
     authorities: Vec<CertificateDer<'static>>,
     identity: Option<CertifiedKey>,
 ) -> Result<Arc<ClientConfig>, (String, String)> {
-    let mut trust = Trust::nobody();
+    let mut trust = Trust::none();
     trust.add_system();
     for certificate in authorities {
         trust.add(certificate);
     }
     if trust.is_empty() {
-        let why = trust.complaints().first().map_or(String::new(), |complaint| format!(" ({complaint})"));
+        let why = trust.errors().first().map_or(String::new(), |complaint| format!(" ({complaint})"));
         return Err((
             format!("no certificate authority is trusted on this machine{why}"),
             "Install the system's certificates (the package ca-certificates), or name a file of them in \

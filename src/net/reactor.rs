@@ -306,7 +306,7 @@ impl<D: Driver<TcpStream>> Reactor<D> {
             Err(error) if is_out_of_resources(&error) && WAITING.join(&self.waker) => {}
             Err(error) if is_out_of_resources(&error) => {
                 self.io.counters.accept_errors += 1;
-                self.io.counters.starvations += 1;
+                self.io.counters.out_of_resources += 1;
                 self.out_of_descriptors = true;
             }
             // An error of the one connection that was to be accepted.

@@ -178,7 +178,7 @@ impl Meter {
                  ulimit -Hn), or share the load among more agents. limits_hit{{limit=\"connections\"}} counts them"
             );
         }
-        let starved = counters.starvations - self.seen.starvations;
+        let starved = counters.out_of_resources - self.seen.out_of_resources;
         if starved > 0
             && let Some(attempts) = STARVED.count(starved, self.now_ms())
         {
@@ -206,7 +206,7 @@ impl Meter {
         for why in HandshakeFailure::ALL {
             self.own.handshakes_failed(*why, now.failed[*why as usize] - seen.failed[*why as usize]);
         }
-        for _ in seen.put_off..now.put_off {
+        for _ in seen.deferred..now.deferred {
             self.own.limit_hit(Limit::HandshakesPerTurn);
         }
         let failed = |why: HandshakeFailure| now.failed[why as usize] > seen.failed[why as usize];
@@ -216,7 +216,7 @@ impl Meter {
             tracing::warn!(
                 others_like_it = held_back,
                 "a client was refused for its certificate: {}. Tls__ClientCaFile names who issues the right ones",
-                now.complaint.unwrap_or("it cannot be used")
+                now.certificate_error.unwrap_or("it cannot be used")
             );
         }
         if failed(HandshakeFailure::ProxyProtocol)

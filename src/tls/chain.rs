@@ -1,20 +1,21 @@
-//! Whether the certificates of a file lead from the own one to an authority that clients know.
+//! Checks whether the certificates in a file form a complete chain.
 //!
-//! Must not judge trust: whom clients know is not known here. It compares who issued each with who comes next.
+//! Must not judge trust, because which authorities the clients trust is not known here: it only compares the issuer of each
+//! certificate with the subject of the next one.
 
 use super::validity::{SEQUENCE, element, fields};
 
-/// `id-ad-caIssuers`: where the certificate of the issuer is to be had (RFC 5280, 4.2.2.1). Public authorities write it
-/// into what their intermediate ones issue; a private root that is handed to clients has no need of it.
+/// `id-ad-caIssuers`: where to get the certificate of the issuer (RFC 5280, 4.2.2.1). Certificates of public intermediate
+/// authorities contain it; those of a private root, which clients have anyway, need not.
 const CA_ISSUERS: &[u8] = &[0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x02];
 
 /// `id-at-commonName`.
 const COMMON_NAME: &[u8] = &[0x06, 0x03, 0x55, 0x04, 0x03];
 
-/// Characters of an issuer's name that are shown.
+/// The most characters of an issuer's name that a message shows.
 const NAME_CHARS_MAX: usize = 60;
 
-/// What seems to lack in a chain, its own certificate first, and what to do.
+/// What seems to be missing in a chain, whose first certificate is the agent's own, and what to do.
 pub(super) fn hint<C: AsRef<[u8]>>(chain: &[C]) -> Option<String> {
     let mut names = Vec::with_capacity(chain.len());
     for certificate in chain {
@@ -23,8 +24,8 @@ pub(super) fn hint<C: AsRef<[u8]>>(chain: &[C]) -> Option<String> {
     let gap = names.windows(2).position(|pair| pair[0].issuer != pair[1].subject);
     if let Some(at) = gap {
         return Some(format!(
-            "its certificate {} was issued by {}, and the next one in the file is of somebody else: many clients refuse the \
-             agent. Put the intermediate certificates behind the own one, each before the one of its issuer",
+            "its certificate {} was issued by {}, but the next one in the file is not that authority's, so many clients will \
+             refuse the agent. Put the intermediate certificates after the agent's own, each before that of its issuer",
             at + 1,
             common_name(names.get(at)?.issuer)
         ));
@@ -33,14 +34,14 @@ pub(super) fn hint<C: AsRef<[u8]>>(chain: &[C]) -> Option<String> {
     let points_to_issuer = memchr::memmem::find(chain.first()?.as_ref(), CA_ISSUERS).is_some();
     (own.issuer != own.subject && points_to_issuer).then(|| {
         format!(
-            "it is alone in its file, and was issued by {}, whose certificate is to be fetched elsewhere: clients that do not \
-             have it refuse the agent. Put the intermediate certificates behind the own one (`fullchain.pem` of ACME clients)",
+            "it is alone in its file, and the certificate of its issuer, {}, is missing: clients that do not have it will refuse \
+             the agent. Put the intermediate certificates after the agent's own (`fullchain.pem` of ACME clients)",
             common_name(own.issuer)
         )
     })
 }
 
-/// Who issued a certificate, and whose it is, in DER.
+/// The issuer and subject of a certificate, in DER.
 #[derive(Clone, Copy)]
 struct Names<'c> {
     issuer: &'c [u8],
@@ -55,7 +56,7 @@ fn names_of(certificate: &[u8]) -> Option<Names<'_>> {
     Some(Names { issuer, subject })
 }
 
-/// The common name in a name, as it may be shown.
+/// The common name in a name, quoted and shortened for a message.
 fn common_name(name: &[u8]) -> String {
     let text = || {
         let at = memchr::memmem::rfind(name, COMMON_NAME)? + COMMON_NAME.len();
@@ -95,7 +96,7 @@ mod tests {
         Authority(Issuer::new(parameters, key), certificate)
     }
 
-    /// A server's certificate; with a word on where its issuer's is to be had, or without.
+    /// A server's certificate, with or without the address of its issuer's certificate.
     fn issued(by: &Authority, points_to_issuer: bool) -> Vec<u8> {
         let mut parameters = parameters("agent.test");
         if points_to_issuer {
@@ -110,14 +111,17 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_that_lacks_its_intermediate_is_told() {
+    fn a_chain_without_its_intermediate_is_reported() {
         let root = authority("Root", None);
         let middle = authority("Middle \u{1b}[1m", Some(&root));
         let other = authority("Other", Some(&root));
         let der = |authority: &Authority| authority.1.der().to_vec();
         let own = issued(&middle, true);
         for (chain, says) in [
-            (vec![own.clone()], "it is alone in its file, and was issued by \"Middle \\u{1b}[1m\""),
+            (
+                vec![own.clone()],
+                "it is alone in its file, and the certificate of its issuer, \"Middle \\u{1b}[1m\"",
+            ),
             (vec![own.clone(), der(&root)], "its certificate 1 was issued by \"Middle"),
             (vec![own.clone(), der(&other)], "its certificate 1 was issued by \"Middle"),
             (vec![own.clone(), der(&middle), der(&other)], "its certificate 2 was issued by \"Root\""),

@@ -1,4 +1,4 @@
-//! What the agent is set to when it connects to a server by TLS.
+//! TLS configuration for connections that the agent opens.
 
 use std::sync::Arc;
 
@@ -12,49 +12,49 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootC
 use super::provider;
 use super::validity::Validity;
 
-/// Certificates that are trusted.
+/// Trusted certificates.
 #[derive(Debug)]
 pub struct Trust {
     roots: RootCertStore,
-    /// Those that were added one by one: a server may show one of them as its own.
+    /// Those that were added one by one: a server may present one of them as its own.
     own: Vec<CertificateDer<'static>>,
-    complaints: Vec<String>,
+    errors: Vec<String>,
 }
 
 impl Trust {
-    /// Nobody yet.
-    pub fn nobody() -> Self {
-        Self { roots: RootCertStore::empty(), own: Vec::new(), complaints: Vec::new() }
+    /// No certificates yet.
+    pub fn none() -> Self {
+        Self { roots: RootCertStore::empty(), own: Vec::new(), errors: Vec::new() }
     }
 
-    /// Adds those that the system trusts. What could not be read is kept as complaints.
+    /// Adds those that the system trusts. [`Trust::errors`] returns what could not be read.
     pub fn add_system(&mut self) {
         let found = rustls_native_certs::load_native_certs();
         self.roots.add_parsable_certificates(found.certs);
-        self.complaints.extend(found.errors.iter().map(ToString::to_string));
+        self.errors.extend(found.errors.iter().map(ToString::to_string));
     }
 
-    /// Adds one certificate. Returns whether it could be used.
+    /// Adds one certificate. Returns whether it can be used.
     pub fn add(&mut self, certificate: CertificateDer<'static>) -> bool {
         self.own.push(certificate.clone());
         self.roots.add(certificate).is_ok()
     }
 
-    /// Whether nobody is trusted, so that no connection could ever be made.
+    /// Whether no certificate is trusted, so that no connection can succeed.
     pub fn is_empty(&self) -> bool {
         self.roots.is_empty()
     }
 
     /// Why certificates of the system could not be read.
-    pub fn complaints(&self) -> &[String] {
-        &self.complaints
+    pub fn errors(&self) -> &[String] {
+        &self.errors
     }
 }
 
-/// A configuration of the connecting side: TLS 1.2 and 1.3, HTTP/1.1, the server's name checked.
+/// A client configuration: TLS 1.2 and 1.3, HTTP/1.1, with verification of the server's name.
 ///
 /// # Errors
-/// If nobody is trusted.
+/// If no certificate is trusted.
 pub fn configuration(trust: Trust, identity: Option<CertifiedKey>) -> Result<ClientConfig, Error> {
     let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(trust.roots), provider())
         .build()
@@ -74,29 +74,29 @@ pub fn configuration(trust: Trust, identity: Option<CertifiedKey>) -> Result<Cli
     Ok(configuration)
 }
 
-/// A configuration that takes any server for the right one: for a look at the agent on this very machine, whose
-/// certificate is for the name that others know it by. Nothing secret may be sent.
+/// A client configuration that accepts any server: for a health check of the agent on the same machine, whose certificate
+/// is for another name. Nothing secret may be sent.
 ///
 /// # Errors
-/// Only if the cryptography lacks what this program is built with.
+/// Only if the cryptography does not support the versions of TLS.
 pub fn without_verification() -> Result<ClientConfig, Error> {
     let schemes = provider().signature_verification_algorithms.supported_schemes();
     let mut configuration = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody { schemes }))
+        .with_custom_certificate_verifier(Arc::new(AnyServer { schemes }))
         .with_no_client_auth();
     configuration.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(configuration)
 }
 
-/// Takes any server.
+/// Accepts any server.
 #[derive(Debug)]
-struct Anybody {
+struct AnyServer {
     schemes: Vec<SignatureScheme>,
 }
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AnyServer {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -131,8 +131,8 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
-/// Checks servers as usual, and takes one that shows a certificate that was named itself: `openssl req -x509` makes
-/// self-signed certificates that claim to be authorities, which by the rules none may show as its own.
+/// Verifies servers as usual, and also accepts a server that presents a certificate which was added itself: `openssl req
+/// -x509` makes self-signed certificates that claim to be authorities, which by the rules no server may present.
 #[derive(Debug)]
 struct Verifier {
     authorities: Arc<WebPkiServerVerifier>,
@@ -140,7 +140,7 @@ struct Verifier {
 }
 
 impl Verifier {
-    fn is_named(
+    fn verify_added(
         &self,
         certificate: &CertificateDer<'_>,
         name: &ServerName<'_>,
@@ -173,11 +173,11 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         let usual = self.authorities.verify_server_cert(certificate, intermediates, name, ocsp_response, now);
         match usual {
-            // What is said of an authority that is shown as a server's own certificate has no name of its own.
+            // The error for an authority that is presented as a server's certificate has no variant of its own.
             Err(Error::InvalidCertificate(CertificateError::Other(_)))
                 if self.own.iter().any(|own| own == certificate) =>
             {
-                self.is_named(certificate, name, now).map(|()| ServerCertVerified::assertion())
+                self.verify_added(certificate, name, now).map(|()| ServerCertVerified::assertion())
             }
             usual => usual,
         }

@@ -1,4 +1,4 @@
-//! Errors of TLS in words: what happened, and what can be done.
+//! Describes TLS errors: what happened, and what to do.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerInco
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// An error in words.
+/// The description of an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explained {
     /// What happened, such as "its certificate expired at …".
@@ -22,23 +22,26 @@ fn explained(problem: impl Into<String>, remedy: &'static str) -> Explained {
 
 const CLIENT_CERTIFICATE: &str = "Check Upstream__ClientCertificateFile: the server must trust who issued it";
 const NO_TLS: &str = "Check the scheme and the port: this may be a port without TLS (`ws`, `http`)";
-const VERSIONS: &str =
-    "The agent speaks TLS 1.2 and 1.3 with AES-GCM or ChaCha20 and ephemeral keys: let the server do so too";
+const VERSIONS: &str = "The agent supports TLS 1.2 and 1.3 with AES-GCM or ChaCha20 and ephemeral keys: the server must support one of them";
 
-/// Why a server could not be connected to.
+/// Why the TLS handshake with a server failed.
 pub fn server_refused(error: &Error) -> Explained {
     match error {
         Error::InvalidCertificate(error) => bad_certificate(error),
         Error::AlertReceived(alert) => alert_received(*alert),
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
-        ) => explained("it does not answer in TLS", NO_TLS),
+        ) => explained("it does not answer with TLS", NO_TLS),
         Error::PeerIncompatible(
             PeerIncompatible::ServerDoesNotSupportTls12Or13
             | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
-        ) => explained("it speaks neither TLS 1.2 nor TLS 1.3", VERSIONS),
-        Error::PeerIncompatible(_) => explained(format!("TLS cannot be agreed on ({error})"), VERSIONS),
-        Error::NoCertificatesPresented => explained("it showed no certificate", "Give the server one"),
+        ) => explained("it supports neither TLS 1.2 nor TLS 1.3", VERSIONS),
+        Error::PeerIncompatible(_) => {
+            explained(format!("the two sides have no TLS parameters in common ({error})"), VERSIONS)
+        }
+        Error::NoCertificatesPresented => {
+            explained("it sent no certificate", "Give the server a certificate")
+        }
         other => explained(format!("the TLS handshake failed ({other})"), ""),
     }
 }
@@ -55,9 +58,9 @@ fn bad_certificate(error: &CertificateError) -> Explained {
             explained(format!("its certificate is not valid before {}", written(*not_before)), RENEW)
         }
         CertificateError::UnknownIssuer => explained(
-            "its certificate was issued by nobody that is trusted here",
-            "Name the certificate of the private authority in Upstream__CaFile, or let the server send its \
-             intermediate certificates",
+            "its certificate was not issued by an authority that is trusted here",
+            "Set Upstream__CaFile to the certificate of the private authority, or have the server send its intermediate \
+             certificates",
         ),
         CertificateError::NotValidForName => wrong_name(&[]),
         CertificateError::NotValidForNameContext { presented, .. } => wrong_name(presented),
@@ -66,16 +69,16 @@ fn bad_certificate(error: &CertificateError) -> Explained {
             "its certificate is not meant for servers",
             "Issue it with the extended key usage serverAuth",
         ),
-        CertificateError::BadEncoding => explained("its certificate is malformed", "Make it anew"),
+        CertificateError::BadEncoding => explained("its certificate is malformed", "Create a new one"),
         CertificateError::Other(other) => explained(
             format!("its certificate is not acceptable ({other})"),
-            "Issue a certificate for the server by an authority, and name that one's in Upstream__CaFile",
+            "Have an authority issue the server's certificate, and set Upstream__CaFile to that of the authority",
         ),
         other => explained(format!("its certificate is not acceptable ({other})"), "Renew the certificate"),
     }
 }
 
-/// Names shown of a certificate that is for others.
+/// The most names of a certificate that a message shows.
 const NAMES_MAX: usize = 5;
 
 fn wrong_name(presented: &[String]) -> Explained {
@@ -111,12 +114,13 @@ fn alert_received(alert: AlertDescription) -> Explained {
             explained("it refuses the agent's versions of TLS", VERSIONS)
         }
         AlertDescription::HandshakeFailure => explained(
-            "it refuses the handshake: no common cipher, or it wants a client certificate",
-            "Compare its ciphers with TLS 1.2 and 1.3 of today, and see whether it asks for client certificates",
+            "it refuses the handshake: no common cipher, or it requires a client certificate",
+            "Check that it supports a cipher of TLS 1.2 or 1.3 with AES-GCM or ChaCha20, and whether it requires client certificates",
         ),
-        AlertDescription::UnrecognisedName => {
-            explained("it does not know the name that it was asked for", "Check the host name in the address")
-        }
+        AlertDescription::UnrecognisedName => explained(
+            "it does not know the host name that the agent asked for",
+            "Check the host name in the address",
+        ),
         other => explained(format!("it ended TLS with the alert {other:?}"), ""),
     }
 }
@@ -125,7 +129,7 @@ fn written(at: UnixTime) -> String {
     written_s(i64::try_from(at.as_secs()).unwrap_or(i64::MAX))
 }
 
-/// A time in Unix seconds as people write it.
+/// A time in Unix seconds as text (RFC 3339).
 pub(super) fn written_s(at_s: i64) -> String {
     let at = OffsetDateTime::from_unix_timestamp(at_s).ok();
     at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_else(|| "an impossible time".into())

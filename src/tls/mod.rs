@@ -1,23 +1,23 @@
-//! Certificates, keys and settings of TLS, for connections that come in and for those that the agent opens.
+//! Certificates, keys and TLS configuration, for accepted connections and for those that the agent opens.
 //!
-//! Must not touch a socket or start a thread: it turns files into configurations of rustls, and errors of rustls into
-//! words. No private key leaves it in a text.
+//! Must not touch a socket or start a thread: it turns files into rustls configurations, and rustls errors into messages.
+//! No message contains a private key.
 //!
-//! [`pem`] reads files, `chain` and [`validity`] look into certificates, [`client`] and [`server`] make configurations of the two sides, [`explain`] says what went wrong.
-//! The cryptography is ring's: it builds with a C compiler alone.
+//! [`pem`] reads files, `chain` and [`validity`] inspect certificates, [`client`] and [`certificates`] configure the two
+//! sides, [`explain`] describes errors. The cryptography is that of ring, which needs only a C compiler to build.
 
+pub mod certificates;
 mod chain;
 pub mod client;
 pub mod explain;
 pub mod pem;
-pub mod server;
 pub mod validity;
 
 use std::sync::{Arc, LazyLock};
 
 use rustls::crypto::CryptoProvider;
 
-/// The cryptography of both sides.
+/// The cryptography for both sides.
 pub fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> =
         LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));

@@ -1,6 +1,6 @@
-//! Files of certificates and keys.
+//! Reads files of certificates and keys.
 //!
-//! Must not show what is in a file: it may be a key.
+//! Must not quote the content of a file: it may be a key.
 
 use std::path::Path;
 
@@ -11,10 +11,10 @@ use rustls::sign::CertifiedKey;
 
 use crate::config::{KeyPairFiles, SettingError, files};
 
-/// What editors of Windows put before UTF-8.
+/// The byte order mark of UTF-8, which editors of Windows write.
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// The contents of the files of a certificate and its key, not looked into yet.
+/// The contents of the files of a certificate and its key, not parsed yet.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyPairText {
     certificate: Vec<u8>,
@@ -34,7 +34,7 @@ impl KeyPairText {
     /// Reads both files.
     ///
     /// # Errors
-    /// What is wrong with each of them.
+    /// What is wrong with each of the files.
     pub fn read(names: KeyPairNames<'_>, files: &KeyPairFiles) -> Result<Self, Vec<SettingError>> {
         let certificate = read(names.certificate, &files.certificate);
         let key = read(names.key, &files.key);
@@ -44,7 +44,7 @@ impl KeyPairText {
         }
     }
 
-    /// The certificate with its intermediate ones and its key, which belong together.
+    /// Parses the certificate with its intermediate certificates, and its key, and checks that they belong together.
     ///
     /// # Errors
     /// What is wrong with the contents.
@@ -68,12 +68,12 @@ impl KeyPairText {
                         files.key.display(),
                         files.certificate.display()
                     ),
-                    "Name files that belong together; the server's own certificate comes first in its file",
+                    "Name files that belong together; the server's own certificate must be the first in its file",
                 ),
                 rustls::Error::InvalidCertificate(_) => SettingError::missing(
                     names.certificate,
                     format!("the first certificate in {} is malformed", files.certificate.display()),
-                    "Make it anew; `openssl x509 -in FILE -noout -text` shows what is in it",
+                    "Create a new one; `openssl x509 -in FILE -noout -text` shows its content",
                 ),
                 _ => SettingError::missing(
                     names.key,
@@ -85,13 +85,13 @@ impl KeyPairText {
     }
 }
 
-/// Reads a file of which `setting` speaks.
+/// Reads the file that `setting` names.
 ///
 /// # Errors
-/// When it is no readable file of a sensible size.
+/// When it cannot be read or is too large.
 pub fn read(setting: &str, path: &Path) -> Result<Vec<u8>, SettingError> {
     let content = files::read_small(path).map(|mut content| {
-        // With a byte order mark before it, the first section would not be seen for one.
+        // A byte order mark would hide the first section.
         if content.starts_with(BOM) {
             content.drain(..BOM.len());
         }
@@ -103,7 +103,7 @@ pub fn read(setting: &str, path: &Path) -> Result<Vec<u8>, SettingError> {
     })
 }
 
-/// The certificates in a file, in their order.
+/// The certificates in a file, in order.
 ///
 /// # Errors
 /// When there is none, or the file is not PEM.
@@ -132,7 +132,7 @@ fn key(setting: &str, path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>
     if holds("BEGIN ENCRYPTED PRIVATE KEY") || holds("Proc-Type: 4,ENCRYPTED") {
         return Err(SettingError::missing(
             setting,
-            format!("the key in {} is encrypted, and nobody is there to type its password", path.display()),
+            format!("the key in {} is encrypted, and the agent has no password for it", path.display()),
             "Decrypt it (`openssl pkey -in FILE -out PLAIN`) and let only the agent's user read it",
         ));
     }
@@ -151,12 +151,12 @@ fn malformed(setting: &str, path: &Path) -> SettingError {
     SettingError::missing(
         setting,
         format!("{} is malformed PEM", path.display()),
-        "Copy it again: a section was cut or changed",
+        "Copy it again: a section is cut off or changed",
     )
 }
 
 fn refuse_binary(setting: &str, path: &Path, text: &[u8]) -> Result<(), SettingError> {
-    // Every DER structure in question is a SEQUENCE.
+    // Every DER structure that may be here is a SEQUENCE.
     if text.first() == Some(&0x30) && memchr::memmem::find(text, b"-----BEGIN").is_none() {
         return Err(SettingError::missing(
             setting,

@@ -1,8 +1,10 @@
-//! Until when a certificate is valid: the one thing of X.509 that rustls does not tell.
+//! Reads the validity of a certificate, which rustls does not expose.
+//!
+//! Written by hand, since it takes four fields: the X.509 parsers that there are bring a dozen crates and more.
 
 use time::{Date, Month, PrimitiveDateTime, Time};
 
-/// From when until when a certificate is valid, in Unix seconds; both ends belong to it.
+/// When a certificate is valid, in Unix seconds; both ends are included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
     /// The first second.
@@ -18,8 +20,8 @@ const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
 impl Validity {
-    /// What is wrong with it at a time in Unix seconds: a phrase that goes on from the certificate.
-    pub fn complaint(&self, now_s: i64) -> Option<String> {
+    /// What is wrong at a time in Unix seconds, as the rest of a sentence about the certificate: "has expired at …".
+    pub fn error(&self, now_s: i64) -> Option<String> {
         if self.not_after_s < now_s {
             Some(format!("has expired at {}", super::explain::written_s(self.not_after_s)))
         } else if self.not_before_s > now_s {
@@ -29,7 +31,7 @@ impl Validity {
         }
     }
 
-    /// Reads it from a certificate in DER; `None` if that is no certificate.
+    /// Reads it from a certificate in DER; `None` if that is not a certificate.
     pub fn of(certificate: &[u8]) -> Option<Self> {
         let (_issuer, rest) = element(fields(certificate)?, SEQUENCE)?;
         let (validity, _) = element(rest, SEQUENCE)?;
@@ -39,9 +41,9 @@ impl Validity {
     }
 }
 
-/// What a certificate says from its issuer on.
+/// The fields of a certificate from the issuer on.
 pub(super) fn fields(certificate: &[u8]) -> Option<&[u8]> {
-    // RFC 5280, 4.1: version, serial number and signature algorithm come before it.
+    // RFC 5280, 4.1: version, serial number and signature algorithm come first.
     let (content, _) = element(certificate, SEQUENCE)?;
     let (mut rest, _) = element(content, SEQUENCE)?;
     if rest.first() == Some(&VERSION) {
@@ -53,7 +55,7 @@ pub(super) fn fields(certificate: &[u8]) -> Option<&[u8]> {
     Some(rest)
 }
 
-/// The content of the element at the start of `bytes`, and what comes after it.
+/// The content of the element at the start of `bytes`, and the bytes after it.
 pub(super) fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&[own_tag, first], rest) = bytes.split_first_chunk::<2>()?;
     if own_tag != tag {
@@ -70,12 +72,12 @@ pub(super) fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(length)
 }
 
-/// The time at the start of `bytes` in Unix seconds, and what comes after it.
+/// The time at the start of `bytes` in Unix seconds, and the bytes after it.
 fn time(bytes: &[u8]) -> Option<(i64, &[u8])> {
     let (century, text, rest) = match bytes.first()? {
         &UTC_TIME => {
             let (text, rest) = element(bytes, UTC_TIME)?;
-            // RFC 5280: years from 50 on are of the 20th century.
+            // RFC 5280: years from 50 on belong to the 20th century.
             (if text.first()? >= &b'5' { 19 } else { 20 }, text, rest)
         }
         _ => {

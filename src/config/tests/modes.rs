@@ -123,10 +123,10 @@ fn asking_a_server_needs_its_address_and_a_key_whatever_the_mode() {
         assert_eq!((access.streaming_uri.path(), access.sync.as_secs()), ("/x", 7));
         assert_eq!((access.api_key.expose(), access.message_bytes_max), ("rp-1", 536_870_912));
     }
-    let told = access(&[]).unwrap_err();
-    assert!(told.contains("ApiKey: is needed") && told.contains("StreamingUri: is needed"), "{told}");
-    let told = access(&[("StreamingUri", "els"), ("ApiKey", "a b")]).unwrap_err();
-    assert!(told.contains("not an absolute URI") && told.contains("contains a space"), "{told}");
+    let text = access(&[]).unwrap_err();
+    assert!(text.contains("ApiKey: is needed") && text.contains("StreamingUri: is needed"), "{text}");
+    let text = access(&[("StreamingUri", "els"), ("ApiKey", "a b")]).unwrap_err();
+    assert!(text.contains("not an absolute URI") && text.contains("contains a space"), "{text}");
 }
 
 /// What went wrong: they were taken and never sent, so that a gateway refused the agent with what seemed to be given.
@@ -284,7 +284,7 @@ fn a_key_that_no_client_can_send_is_refused_in_every_mode() {
 #[test]
 fn a_settings_file_that_cannot_be_read_brings_no_warning_on_what_may_be_in_it() {
     let environment = [("Mode", "offline"), ("DataFile", "d.json")];
-    for (files, is) in [(&[][..], "cannot read"), (&[("a.toml", "ApiKey = ")][..], "no valid TOML")] {
+    for (files, is) in [(&[][..], "cannot read"), (&[("a.toml", "ApiKey = ")][..], "not valid TOML")] {
         let given = Given { environment: &environment, config: Some("a.toml"), files, ..Given::default() };
         let rejected = given.load().unwrap_err();
         assert!(rejected.errors.len() == 1 && rejected.errors[0].problem.contains(is), "{rejected:?}");

@@ -23,7 +23,7 @@ pub struct RustlsChannel {
     pub(super) kept: Vec<u8>,
     established: bool,
     failed: bool,
-    complaint: Option<&'static str>,
+    certificate_error: Option<&'static str>,
 }
 
 impl fmt::Debug for RustlsChannel {
@@ -45,7 +45,7 @@ impl RustlsChannel {
     /// If the configuration cannot be used.
     pub fn new(configuration: Arc<ServerConfig>) -> Result<Self, Error> {
         let connection = UnbufferedServerConnection::new(configuration)?;
-        Ok(Self { connection, kept: Vec::new(), established: false, failed: false, complaint: None })
+        Ok(Self { connection, kept: Vec::new(), established: false, failed: false, certificate_error: None })
     }
 
     /// Memory of input that is kept until the rest of its record arrives, in bytes.
@@ -54,8 +54,8 @@ impl RustlsChannel {
     }
 
     /// What was wrong with the client's certificate, if the client was refused for it.
-    pub fn complaint(&self) -> Option<&'static str> {
-        self.complaint
+    pub fn certificate_error(&self) -> Option<&'static str> {
+        self.certificate_error
     }
 
     /// Processes `bytes`. Returns how many of them are consumed.
@@ -100,7 +100,7 @@ impl RustlsChannel {
                 Ok(_) => return Err(Failure::Internal),
                 Err(error) => {
                     done += discard;
-                    self.complaint = complaint(&error);
+                    self.certificate_error = certificate_problem(&error);
                     self.alert(&mut bytes[done..], out);
                     return Err(failure(&error));
                 }
@@ -254,7 +254,7 @@ fn encode<E: NeedsRoom>(
 }
 
 /// What is wrong with a client's certificate, without anything from the certificate itself, which comes from the peer.
-fn complaint(error: &Error) -> Option<&'static str> {
+fn certificate_problem(error: &Error) -> Option<&'static str> {
     match error {
         Error::NoCertificatesPresented => Some("the client sent none"),
         Error::InvalidCertificate(error) => Some(match error {

@@ -42,7 +42,7 @@ pub struct Counters {
     /// Accepts that failed.
     pub accept_errors: u64,
     /// Accepts that failed because descriptors or kernel memory ran out; also part of `accept_errors`.
-    pub starvations: u64,
+    pub out_of_resources: u64,
     /// Connections ended, by [`Ended::index`].
     pub ended: [u64; Ended::ALL.len()],
     /// Bytes read.

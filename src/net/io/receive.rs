@@ -49,7 +49,7 @@ impl<T: Socket, S> Io<T, S> {
             self.read(key, buffer, service);
         }
         if !self.handshakes.is_empty() {
-            self.counters.handshakes.put_off += 1;
+            self.counters.handshakes.deferred += 1;
         }
     }
 

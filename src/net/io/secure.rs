@@ -37,9 +37,9 @@ pub struct Handshakes {
     /// Failed ones, by [`Failure`].
     pub failed: [u64; Failure::COUNT],
     /// What was wrong with the client certificate that was refused last.
-    pub complaint: Option<&'static str>,
+    pub certificate_error: Option<&'static str>,
     /// Turns of the loop that left handshakes waiting because the budget was used up.
-    pub put_off: u64,
+    pub deferred: u64,
 }
 
 impl Handshakes {
@@ -102,8 +102,8 @@ impl Secure {
         self.failed.is_some()
     }
 
-    pub(super) fn complaint(&self) -> Option<&'static str> {
-        self.channel.complaint()
+    pub(super) fn certificate_error(&self) -> Option<&'static str> {
+        self.channel.certificate_error()
     }
 
     /// Encrypted bytes that wait for the socket.

@@ -26,7 +26,8 @@ impl<T: Socket, S> Io<T, S> {
             Ok(Some(how)) => counters.handshakes.done[how as usize] += 1,
             Err(failure) if was_handshaking => {
                 counters.handshakes.failed[failure as usize] += 1;
-                counters.handshakes.complaint = secure.complaint().or(counters.handshakes.complaint);
+                counters.handshakes.certificate_error =
+                    secure.certificate_error().or(counters.handshakes.certificate_error);
             }
             Ok(None) | Err(_) => {}
         }

@@ -164,31 +164,31 @@ fn keys_are_renewed_on_request_even_in_the_middle_of_something() {
 
 #[test]
 fn failures_are_told_apart_and_the_peer_is_told() {
-    let told = |server: Arc<ServerConfig>, client: Arc<ClientConfig>| {
+    let refused = |server: Arc<ServerConfig>, client: Arc<ClientConfig>| {
         let mut pair = Pair::new(connect(&client), RustlsChannel::new(server).unwrap());
         let failure = (0..3).find_map(|_| {
             let failure = pair.feed_channel(&[1000]).err();
-            // The client may be told, or refuse us by itself.
+            // The client may be refused, or refuse us by itself.
             let _ = pair.feed_client();
             failure
         });
         (failure, pair)
     };
-    let (failure, pair) = told(server(true), client(VERSIONS[1]));
+    let (failure, pair) = refused(server(true), client(VERSIONS[1]));
     assert_eq!(failure, Some(Failure::ClientCertificate));
-    assert_eq!(pair.channel.complaint(), Some("it showed none"));
-    let strangers = ClientConfig::builder_with_provider(provider())
+    assert_eq!(pair.channel.certificate_error(), Some("the client sent none"));
+    let untrusting = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(RootCertStore::empty())
         .with_no_client_auth();
-    let (failure, _) = told(server(false), Arc::new(strangers));
+    let (failure, _) = refused(server(false), Arc::new(untrusting));
     assert_eq!(failure, Some(Failure::Alert));
     let mut tls13 = ServerConfig::clone(&server(false));
     tls13.alpn_protocols = vec![b"http/1.1".to_vec()];
     let mut other = ClientConfig::clone(&client(VERSIONS[1]));
     other.alpn_protocols = vec![b"h2".to_vec()];
-    let (failure, _) = told(Arc::new(tls13), Arc::new(other));
+    let (failure, _) = refused(Arc::new(tls13), Arc::new(other));
     assert_eq!(failure, Some(Failure::Incompatible));
     let mut channel = RustlsChannel::new(server(false)).unwrap();
     let (mut plain, mut out) = (Vec::new(), Outgoing::default());

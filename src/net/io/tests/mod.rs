@@ -286,8 +286,8 @@ fn output_the_socket_does_not_take_waits_and_is_announced_when_it_is_gone() {
     assert!(bench.blocked().is_empty(), "it is watched once and for all");
 }
 
-/// What went wrong: the visit sent what was blocked, the event that followed found nothing to do, and whoever
-/// waited for the service to be told waited for ever.
+/// What went wrong: the visit sent blocked output, the event that followed found nothing to do, and the service was never
+/// told that its output was sent.
 #[test]
 fn blocked_output_that_a_visit_could_have_sent_still_ends_in_a_call_of_drained() {
     let mut bench = Bench::new(1);

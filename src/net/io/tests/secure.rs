@@ -213,7 +213,7 @@ fn handshakes_have_a_budget_and_do_not_hold_up_open_connections() {
         assert_eq!(answered(&bench), (3 * turn).min(10));
         assert_eq!(bench.io.has_runnable(), turn < 4);
     }
-    assert_eq!(bench.io.counters.handshakes.put_off, 3);
+    assert_eq!(bench.io.counters.handshakes.deferred, 3);
     for peer in crowd {
         bench.settle(peer, PLENTY);
     }

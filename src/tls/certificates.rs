@@ -1,4 +1,4 @@
-//! What the agent is set to when clients connect to it by TLS, and the files that this comes from.
+//! TLS configuration for accepted connections, and the files that it is loaded from.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,28 +17,28 @@ use super::pem::{self, KeyPairNames, KeyPairText};
 use super::provider;
 use super::validity::Validity;
 
-/// Certificates that end so soon are warned of.
+/// The agent warns of certificates that expire within this time, in seconds.
 const ENDS_SOON_S: i64 = 7 * 24 * 3600;
 
-/// The certificates of the agent's addresses. Who accepts connections looks at the configuration of the moment.
+/// The certificates of the agent's addresses. Reactors always use the current configuration.
 pub struct Certificates {
     settings: Tls,
     current: Vec<Current>,
     client_ca: Option<Vec<u8>>,
     tickets: Arc<dyn ProducesTickets>,
     metrics: Arc<TlsMetrics>,
-    /// A change that was seen at the last look: it is taken in once it holds still.
+    /// Changed content that the last check found. It is loaded if the next check finds the same.
     settling: Option<Texts>,
-    /// What was last complained of.
-    complaint: Option<String>,
-    /// What was last said of certificates that are not valid, end soon, or lack others.
-    warned_of: Vec<String>,
+    /// The error that was logged last.
+    logged_error: Option<String>,
+    /// The warnings that were logged last: of certificates that are not valid, expire soon, or lack intermediate ones.
+    logged_warnings: Vec<String>,
 }
 
 struct Current {
     text: KeyPairText,
     validity: Option<Validity>,
-    /// What seems to lack in the file.
+    /// What seems to be missing in the file.
     hint: Option<String>,
     configuration: Arc<ArcSwap<ServerConfig>>,
 }
@@ -57,10 +57,10 @@ impl fmt::Debug for Certificates {
 }
 
 impl Certificates {
-    /// Reads all files.
+    /// Loads all files.
     ///
     /// # Errors
-    /// Everything that is wrong with them.
+    /// Everything that is wrong with the files.
     pub fn load(settings: &Tls, metrics: Arc<TlsMetrics>) -> Result<Self, Vec<SettingError>> {
         let texts = read(settings)?;
         let tickets = new_tickets()?;
@@ -83,15 +83,14 @@ impl Certificates {
             tickets,
             metrics,
             settling: None,
-            complaint: None,
-            warned_of: Vec::new(),
+            logged_error: None,
+            logged_warnings: Vec::new(),
         };
-        own.tell_validity();
+        own.publish_validity();
         Ok(own)
     }
 
-    /// For each certificate a line with where it is and until when it is valid, then what is wrong with them at this time
-    /// in Unix seconds.
+    /// A line for each certificate with its path and the end of its validity, then the warnings at `now_s`, in Unix seconds.
     pub fn describe(&self, now_s: i64) -> Vec<String> {
         let one = |(files, current): (&CertificateFiles, &Current)| {
             let path = files.files.certificate.display();
@@ -107,40 +106,40 @@ impl Certificates {
         lines.chain(self.warnings(now_s).into_iter().map(|warning| format!("Warning: {warning}"))).collect()
     }
 
-    /// The configuration of the certificate at this place in the settings, as it is at any moment.
+    /// The current configuration of the certificate with this index in the settings.
     pub fn configuration(&self, place: usize) -> Option<Arc<ArcSwap<ServerConfig>>> {
         self.current.get(place).map(|current| current.configuration.clone())
     }
 
-    /// Looks at the files: a change is taken in when two looks in a row agree, so that no file is read that is being
-    /// written. `now_s` is the time in Unix seconds.
+    /// Checks the files for changes. A change is loaded when two checks in a row find the same content, so that no
+    /// half-written file is loaded. `now_s` is the time in Unix seconds.
     pub fn look(&mut self, now_s: i64) {
         self.warn(now_s);
         match read(&self.settings) {
             Ok(texts) if self.is_current(&texts) => {
                 self.settling = None;
-                if self.complaint.take().is_some() {
-                    tracing::info!("the files of TLS can be read again, and hold what is in use");
+                if self.logged_error.take().is_some() {
+                    tracing::info!("the TLS files can be read again; their content is already in use");
                 }
             }
-            Ok(texts) if self.settling.as_ref() == Some(&texts) => self.take_in(texts, now_s),
+            Ok(texts) if self.settling.as_ref() == Some(&texts) => self.replace(texts, now_s),
             Ok(texts) => self.settling = Some(texts),
-            Err(errors) => self.complain(&errors),
+            Err(errors) => self.log_errors(&errors),
         }
     }
 
-    /// Reads the files at once, as asked by the operator. `now_s` is the time in Unix seconds.
+    /// Loads the files at once, at the operator's request. `now_s` is the time in Unix seconds.
     pub fn reload(&mut self, now_s: i64) {
         match read(&self.settings) {
-            Ok(texts) if self.is_current(&texts) => tracing::info!("the files of TLS have not changed"),
+            Ok(texts) if self.is_current(&texts) => tracing::info!("the TLS files have not changed"),
             Ok(texts) => {
-                // Asked for again, it is told again.
-                self.complaint = None;
-                self.take_in(texts, now_s);
+                // The operator asked again, so the error is logged again.
+                self.logged_error = None;
+                self.replace(texts, now_s);
             }
             Err(errors) => {
-                self.complaint = None;
-                self.complain(&errors);
+                self.logged_error = None;
+                self.log_errors(&errors);
             }
         }
     }
@@ -150,13 +149,12 @@ impl Certificates {
             && texts.pairs.iter().eq(self.current.iter().map(|current| &current.text))
     }
 
-    /// Puts what was read in the place of what is in use, except for certificates that are not valid in the place of
-    /// valid ones.
-    fn take_in(&mut self, texts: Texts, now_s: i64) {
+    /// Replaces what is in use by `texts`, but keeps a valid certificate if the new one is not valid.
+    fn replace(&mut self, texts: Texts, now_s: i64) {
         let tickets = if texts.client_ca == self.client_ca {
             Ok(self.tickets.clone())
         } else {
-            // Who was let in by an authority that is gone must not come back by a ticket.
+            // A client of an authority that was removed must not resume its session with a ticket.
             new_tickets()
         };
         let make = |texts: &Texts, tickets: Arc<dyn ProducesTickets>| make(&self.settings, texts, tickets);
@@ -165,24 +163,24 @@ impl Certificates {
             Ok(made) => made,
             Err(errors) => {
                 self.settling = Some(texts);
-                return self.complain(&errors);
+                return self.log_errors(&errors);
             }
         };
-        let (usable, held) = self.hold_valid(&texts, &made, now_s);
-        let made = match held.is_empty() {
+        let (usable, refused) = self.keep_valid(&texts, &made, now_s);
+        let made = match refused.is_empty() {
             true => Ok(made),
             false => make(&usable, tickets.clone()),
         };
         let made = match made {
             Ok(made) if !self.is_current(&usable) => made,
             Ok(_) => {
-                // Only those that are held have changed.
+                // Only certificates that are not valid have changed.
                 self.settling = Some(texts);
-                return self.complain_of_held(&held);
+                return self.log_refused(&refused);
             }
             Err(errors) => {
                 self.settling = Some(texts);
-                return self.complain(&errors);
+                return self.log_errors(&errors);
             }
         };
         for ((current, text), made) in self.current.iter_mut().zip(usable.pairs).zip(made) {
@@ -194,92 +192,93 @@ impl Certificates {
         self.tickets = tickets;
         self.client_ca = usable.client_ca;
         self.settling = None;
-        self.complaint = None;
+        self.logged_error = None;
         self.metrics.reloaded(Reload::Done);
-        self.tell_validity();
+        self.publish_validity();
         tracing::info!(
             valid_until = self.not_after_s().map(super::explain::written_s),
-            "certificates were read again: new connections get them"
+            "certificates were loaded again: new connections use them"
         );
-        if !held.is_empty() {
-            // Looked at again, it is taken in as soon as it is valid.
+        if !refused.is_empty() {
+            // The next check loads it if it is valid then.
             self.settling = Some(texts);
-            self.complain_of_held(&held);
+            self.log_refused(&refused);
         }
     }
 
-    /// What was read, with the pair in use in the place of each new one that is not valid while that one is; and what is
-    /// to be said of those.
-    fn hold_valid(&self, texts: &Texts, made: &[Made], now_s: i64) -> (Texts, Vec<String>) {
+    /// `texts`, in which each new certificate that is not valid is replaced by the one in use if that is valid, and a message
+    /// for each such certificate.
+    fn keep_valid(&self, texts: &Texts, made: &[Made], now_s: i64) -> (Texts, Vec<String>) {
         let mut usable = texts.clone();
-        let mut held = Vec::new();
+        let mut refused = Vec::new();
         let all = self.settings.certificates.iter().zip(&self.current).zip(made).zip(&mut usable.pairs);
         for (((files, current), made), text) in all {
-            let complaint = made.validity.and_then(|validity| validity.complaint(now_s));
-            let in_use = current.validity.filter(|validity| validity.complaint(now_s).is_none());
-            if let (Some(complaint), Some(in_use)) = (complaint, in_use)
+            let error = made.validity.and_then(|validity| validity.error(now_s));
+            let in_use = current.validity.filter(|validity| validity.error(now_s).is_none());
+            if let (Some(error), Some(in_use)) = (error, in_use)
                 && *text != current.text
             {
-                held.push(format!(
-                    "the new certificate in {} {complaint}: the one before stays in use, which is valid until {}. Put a valid \
-                     one there",
+                refused.push(format!(
+                    "the new certificate in {} {error}, so the previous one, valid until {}, stays in use. Put a valid \
+                     certificate there",
                     files.files.certificate.display(),
                     super::explain::written_s(in_use.not_after_s)
                 ));
                 *text = current.text.clone();
             }
         }
-        (usable, held)
+        (usable, refused)
     }
 
-    /// Says once of new certificates that they are not taken in.
-    fn complain_of_held(&mut self, held: &[String]) {
-        let complaint = held.join("; ");
-        if self.complaint.as_ref() != Some(&complaint) {
+    /// Logs once that new certificates are not used.
+    fn log_refused(&mut self, refused: &[String]) {
+        let error = refused.join("; ");
+        if self.logged_error.as_ref() != Some(&error) {
             self.metrics.reloaded(Reload::Failed);
-            tracing::warn!("{complaint}");
-            self.complaint = Some(complaint);
+            tracing::warn!("{error}");
+            self.logged_error = Some(error);
         }
     }
 
-    fn complain(&mut self, errors: &[SettingError]) {
-        let complaint = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        if self.complaint.as_ref() == Some(&complaint) {
+    /// Logs errors, unless they are the same as the last time.
+    fn log_errors(&mut self, errors: &[SettingError]) {
+        let error = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        if self.logged_error.as_ref() == Some(&error) {
             return;
         }
         self.metrics.reloaded(Reload::Failed);
         tracing::error!(
-            "the files of TLS have changed and cannot be used: {complaint} What was read before stays in use until they \
-             are put right"
+            "the TLS files have changed and cannot be used: {error} The previous certificates stay in use until the files are \
+             corrected"
         );
-        self.complaint = Some(complaint);
+        self.logged_error = Some(error);
     }
 
-    /// The end of the certificate that ends first, in Unix seconds.
+    /// When the first of the certificates expires, in Unix seconds.
     pub fn not_after_s(&self) -> Option<i64> {
         let ends = self.current.iter().filter_map(|current| current.validity);
         ends.map(|validity| validity.not_after_s).min()
     }
 
-    fn tell_validity(&self) {
-        // One that cannot be read counts as one that does not end: TLS itself does not look at it.
+    fn publish_validity(&self) {
+        // A validity that cannot be read counts as unlimited: TLS itself does not check it.
         self.metrics.not_after_s(self.not_after_s().unwrap_or(i64::MAX - 1));
     }
 
-    /// What is to be known of the certificates in use: which have ended or not begun, end soon, or lack others.
+    /// Warnings about the certificates in use: expired or not valid yet, expiring soon, or without intermediate ones.
     fn warnings(&self, now_s: i64) -> Vec<String> {
         let mut warnings = Vec::new();
         for (files, current) in self.settings.certificates.iter().zip(&self.current) {
             let path = files.files.certificate.display();
             if let Some(validity) = current.validity {
-                if let Some(complaint) = validity.complaint(now_s) {
+                if let Some(error) = validity.error(now_s) {
                     warnings.push(format!(
-                        "the certificate {path} {complaint}: clients refuse the agent. Renew it"
+                        "the certificate {path} {error}, so clients refuse the agent. Renew it"
                     ));
                 } else if validity.not_after_s < now_s + ENDS_SOON_S {
                     let end = super::explain::written_s(validity.not_after_s);
                     warnings.push(format!(
-                        "the certificate {path} expires at {end}: renew it before, or clients will refuse the agent"
+                        "the certificate {path} expires at {end}. Renew it before then, or clients will refuse the agent"
                     ));
                 }
             }
@@ -290,13 +289,13 @@ impl Certificates {
         warnings
     }
 
-    /// Says each of them once.
+    /// Logs each warning once.
     fn warn(&mut self, now_s: i64) {
         let warnings = self.warnings(now_s);
-        for warning in warnings.iter().filter(|warning| !self.warned_of.contains(warning)) {
+        for warning in warnings.iter().filter(|warning| !self.logged_warnings.contains(warning)) {
             tracing::warn!("{warning}");
         }
-        self.warned_of = warnings;
+        self.logged_warnings = warnings;
     }
 }
 
@@ -304,7 +303,7 @@ fn new_tickets() -> Result<Arc<dyn ProducesTickets>, Vec<SettingError>> {
     rustls::crypto::ring::Ticketer::new().map_err(|_| {
         vec![SettingError::missing(
             "Tls",
-            "the system gives no random numbers for tickets of sessions",
+            "the system provides no random numbers for session tickets",
             "Try again",
         )]
     })
@@ -337,7 +336,7 @@ fn read(settings: &Tls) -> Result<Texts, Vec<SettingError>> {
     }
 }
 
-/// What a certificate and its key come to.
+/// The configuration made from a certificate and its key.
 struct Made {
     configuration: ServerConfig,
     validity: Option<Validity>,
@@ -370,7 +369,7 @@ fn make(
     }
 }
 
-/// Checks the certificates of clients; `None` asks for none.
+/// Verifies client certificates; `None` means that none are requested.
 fn verifier(settings: &Tls, texts: &Texts) -> Result<Option<Arc<dyn ClientCertVerifier>>, SettingError> {
     let (Some(path), Some(text)) = (&settings.client_ca, &texts.client_ca) else { return Ok(None) };
     let mut roots = RootCertStore::empty();
@@ -379,7 +378,7 @@ fn verifier(settings: &Tls, texts: &Texts) -> Result<Option<Arc<dyn ClientCertVe
             return Err(SettingError::missing(
                 ca_name(),
                 format!("certificate {} in {} is malformed", index + 1, path.display()),
-                "Take it out, or copy it again",
+                "Remove it, or copy it again",
             ));
         }
     }
@@ -415,7 +414,7 @@ fn configuration(
     };
     let mut configuration = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
     configuration.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // Sessions are in the tickets, which every reactor can read, and take no memory here.
+    // Sessions are stored in tickets, which all reactors can read, and take no memory here.
     configuration.session_storage = Arc::new(NoServerSessionStorage {});
     configuration.ticketer = tickets;
     Ok(Made { configuration, validity, hint })

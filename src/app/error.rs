@@ -1,0 +1,54 @@
+//! Why the agent could not start.
+
+use std::fmt;
+use std::io;
+
+use crate::config::{RejectedSettings, SettingError};
+
+/// Why the agent could not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A request to the operating system failed.
+    System {
+        /// What failed.
+        what: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Files that the settings name cannot be used.
+    Settings(Vec<SettingError>),
+}
+
+impl StartError {
+    pub(super) fn new(what: impl Into<String>, source: io::Error) -> Self {
+        StartError::System { what: what.into(), source }
+    }
+
+    /// The exit code: `EX_OSERR` or `EX_CONFIG` of sysexits.h.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            StartError::System { .. } => 71,
+            StartError::Settings(_) => 78,
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::System { what, source } => write!(f, "{what}: {source}"),
+            StartError::Settings(errors) => {
+                RejectedSettings { errors: errors.clone(), warnings: Vec::new() }.fmt(f)
+            }
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            StartError::System { source, .. } => Some(source),
+            StartError::Settings(_) => None,
+        }
+    }
+}
