@@ -14,6 +14,9 @@ use crate::model::environment_id::EnvironmentId;
 use super::status::Status;
 use crate::wire::json;
 
+/// The `type` of a relay agent's stream; SDKs have `server` and `client`.
+pub const STREAM_TYPE: &str = "relay-proxy";
+
 /// A sign of life that is answered by a pong.
 pub const PING: &str = r#"{"messageType":"ping","data":{}}"#;
 
@@ -203,6 +206,16 @@ fn parse_status(data: Value) -> Option<FromRelay> {
 struct StatusData {
     agent_id: String,
     status: String,
+}
+
+/// The body of a registration over HTTP: the agent's name. The answer is the name that counts, as plain text.
+pub fn write_registration(agent_id: &str) -> String {
+    json::string(agent_id)
+}
+
+/// Reads the body of a registration; `None` if it is no JSON string, or a blank one.
+pub fn parse_registration(body: &[u8]) -> Option<String> {
+    serde_json::from_slice::<String>(body).ok().filter(|name| !name.trim().is_empty())
 }
 
 #[cfg(test)]

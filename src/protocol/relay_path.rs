@@ -25,6 +25,11 @@ pub fn is_path<T: AsRef<str>>(names: &[T]) -> bool {
     (1..=PATH_MAX).contains(&names.len()) && names.iter().all(plain)
 }
 
+/// The value of [`PATH_FIELD`].
+pub fn write_path(names: &[String]) -> String {
+    names.join(",")
+}
+
 /// Reads the value of [`PATH_FIELD`]. Empty if it holds anything but names, or too many.
 pub fn parse_path(value: &str) -> Vec<String> {
     let names: Vec<String> = value.split(',').map(|name| name.trim().to_owned()).collect();
@@ -38,6 +43,7 @@ mod tests {
     #[test]
     fn a_path_is_a_few_plain_names() {
         assert_eq!(parse_path("ab, cd"), ["ab", "cd"]);
+        assert_eq!(parse_path(&write_path(&["ab".into(), "cd".into()])), ["ab", "cd"]);
         for bad in ["", "a,,b", "a b", "ä", &"x".repeat(65), &["a"; PATH_MAX + 1].join(",")] {
             assert!(parse_path(bad).is_empty(), "{bad}");
         }

@@ -135,3 +135,12 @@ fn a_report_of_many_environments_is_no_longer_than_the_server_takes() {
     );
     assert_eq!(status("a:b", &one), None);
 }
+
+#[test]
+fn a_registration_is_read_as_it_is_written() {
+    assert_eq!(write_registration("agent \"1\""), r#""agent \"1\"""#);
+    assert_eq!(parse_registration(write_registration("agent \"1\"").as_bytes()), Some("agent \"1\"".into()));
+    for body in ["", r#"" ""#, "1", "null", "{}", "agent-1"] {
+        assert_eq!(parse_registration(body.as_bytes()), None, "{body}");
+    }
+}

@@ -10,8 +10,8 @@ use crate::net::service::Link;
 use crate::net::slab::Key;
 use crate::payload::Payload;
 use crate::protocol::close::CloseCode;
-use crate::protocol::from_relay::{FromRelay, RelayRequest};
-use crate::protocol::relay_path::PATH_MAX;
+use crate::protocol::from_relay::{FromRelay, RelayRequest, parse_registration};
+use crate::protocol::relay_path::{PATH_MAX, write_path};
 use crate::protocol::to_relay;
 use crate::protocol::to_sdk::PONG_FRAME;
 use crate::store::Scope;
@@ -78,7 +78,7 @@ impl Server {
 
     /// The path of this agent and those above it, as a relay's upgrade is answered.
     pub(crate) fn relay_path(&self) -> String {
-        self.path.join(",")
+        write_path(&self.path)
     }
 
     /// The body of a registration has come: the name is answered, as FeatBit's server does.
@@ -91,9 +91,7 @@ impl Server {
         gzip: bool,
     ) {
         let name = inflate(bytes, gzip, REGISTER_BYTES_MAX).and_then(|bytes| {
-            serde_json::from_slice::<String>(&bytes)
-                .ok()
-                .filter(|name| !name.trim().is_empty())
+            parse_registration(&bytes)
                 .ok_or_else(|| Answer::error(400, "the body must be the agent's id as a JSON string"))
         });
         let answer = match name {

@@ -6,7 +6,7 @@
 
 use crate::net::service::{Close, Link};
 use crate::payload::Payload;
-use crate::protocol::close::CloseCode;
+use crate::protocol::close::{CloseCode, REFUSED_REASON};
 use crate::protocol::sdk::Sdk;
 use crate::telemetry::metrics::Closed;
 use crate::wire::ws::frame;
@@ -17,9 +17,6 @@ use crate::serve::metrics::Limit;
 use crate::serve::server::Server;
 use crate::serve::session::{Session, State};
 use crate::serve::verdict::pending::HeldStream;
-
-/// What FeatBit's server says when it refuses an SDK.
-const REFUSED: &str = "invalid request, close by server";
 
 /// Who was at the other end, as far as that decides how the connection ends.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,7 +41,7 @@ impl Server {
 
     /// Closes for good: the SDK never comes back.
     pub(crate) fn close_refused(&mut self, link: &mut Link<'_>, session: &mut Session) {
-        self.close_stream(link, session, CloseCode::REFUSED, REFUSED);
+        self.close_stream(link, session, CloseCode::REFUSED, REFUSED_REASON);
     }
 
     /// Begins the closing handshake of a WebSocket. What it held is given back at once.

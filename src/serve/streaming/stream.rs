@@ -4,6 +4,7 @@ use crate::fanout::secrets::Entrance;
 use crate::model::secret::SecretKind;
 use crate::net::service::Link;
 use crate::payload::Payload;
+use crate::protocol::from_relay;
 use crate::protocol::from_sdk::{FromSdk, SdkRequest};
 use crate::protocol::relay_path::PATH_FIELD;
 use crate::protocol::sdk::Sdk;
@@ -45,7 +46,7 @@ impl Server {
         let mut response = Vec::with_capacity(160);
         let kind = query_param(head.query, "type");
         let relay = match kind.as_deref() {
-            Some("relay-proxy") if route == Route::Streaming => {
+            Some(from_relay::STREAM_TYPE) if route == Route::Streaming => {
                 query_param(head.query, "token").and_then(|token| self.relay_key(&token))
             }
             _ => None,
@@ -67,7 +68,7 @@ impl Server {
         let kind = match kind.as_deref() {
             Some("server") => SecretKind::Server,
             Some("client") => SecretKind::Client,
-            Some("relay-proxy") => return self.refuse_bare(link, session, Refusal::RelayKey),
+            Some(from_relay::STREAM_TYPE) => return self.refuse_bare(link, session, Refusal::RelayKey),
             _ => return self.refuse_malformed(link, session),
         };
         if !matches!(query_param(head.query, "version").as_deref(), None | Some("" | "1" | "2")) {

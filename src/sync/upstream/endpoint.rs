@@ -7,6 +7,7 @@ use std::fmt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::config::{AbsoluteUri, Secret};
+use crate::protocol::from_relay::STREAM_TYPE;
 
 const REGISTER: &str = "/api/public/agent/register";
 
@@ -49,7 +50,7 @@ impl Endpoint {
     pub fn stream_url(&self) -> String {
         let token = utf8_percent_encode(self.key.expose(), UNRESERVED);
         // Whether it is encrypted is settled before: here the scheme says nothing.
-        format!("ws://{}{}/streaming?type=relay-proxy&token={token}", self.host(), self.uri.path())
+        format!("ws://{}{}/streaming?type={STREAM_TYPE}&token={token}", self.host(), self.uri.path())
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::io::{self, Read, Write};
 
+use crate::protocol::from_relay::write_registration;
 use crate::wire::http1::chunked::Chunked;
 
 use super::endpoint::Endpoint;
@@ -42,8 +43,7 @@ pub(super) fn register(stream: &mut (impl Read + Write), endpoint: &Endpoint, pa
 }
 
 fn request(endpoint: &Endpoint, path: &str) -> Vec<u8> {
-    // Text, escaped: this cannot fail.
-    let body = serde_json::to_string(&endpoint.agent_id).unwrap_or_default();
+    let body = write_registration(&endpoint.agent_id);
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: {}\r\nContent-Type: application/json; charset=utf-8\r\n\
          Content-Length: {}\r\nUser-Agent: featbit-agent\r\nConnection: close\r\n\r\n{body}",
