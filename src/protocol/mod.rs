@@ -16,7 +16,7 @@
 //! | `user` | the user of a client SDK |
 //! | `insight` | usage events |
 //! | `http` | what the HTTP endpoints share: content types, the timestamp of a poll |
-//! | `status`, `details` | the status call: FeatBit's part, and the part for operators |
+//! | `status`, `details` | the answers to the status call (FeatBit's part, and the part for operators) and to bootstrap |
 //! | `json` | reads JSON by the rules of .NET |
 
 pub mod close;

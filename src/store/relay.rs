@@ -1,8 +1,7 @@
-//! What relays get that follow this agent as they would follow a FeatBit server: whole datasets, answers to what they
-//! lack, and pushes.
+//! What agents get that follow this one as they would follow a FeatBit server: full syncs, patches on request, and pushes.
 //!
-//! Must not know connections. A push is word for word what server SDKs get, so it is shared with them; what a patch
-//! cannot tell (a removal, a change of secrets or environments) is told by a whole dataset, an `rp_full`.
+//! Must not know connections. A push is exactly what server SDKs get, so it is shared with them. A patch cannot express a
+//! removal or a change of secrets or environments: for these there is a full sync, an `rp_full`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,10 +20,10 @@ use crate::protocol::from_relay::RelayRequest;
 use crate::protocol::to_relay;
 use crate::wire::ws::frame::append_text_header;
 
-/// The environments that a relay may have.
+/// The environments that a relay agent may have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
-    /// Every one.
+    /// All of them.
     #[default]
     All,
     /// Those of these names: `projectKey:envKey`, or ids.
@@ -41,12 +40,12 @@ impl Scope {
     }
 }
 
-/// Only a whole dataset can tell what is lacking.
+/// A patch cannot express what the relay agent lacks: it needs a full sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NeedsFull;
 
 impl Snapshot {
-    /// The environments of a scope that a secret opens.
+    /// The environments of a scope that have secrets.
     fn relayed(&self, scope: &Scope) -> impl Iterator<Item = &Arc<Environment>> {
         self.served().filter(|environment| scope.holds(environment))
     }
@@ -56,8 +55,8 @@ impl Snapshot {
         self.membership
     }
 
-    /// Names the environments of a scope, their secrets, and `source`, the process that they came from: whoever has the same
-    /// digest has the same ones, and of the same process, which knows what it has removed since.
+    /// A digest of the environments of a scope, their secrets, and `source`, the process that they came from. An agent
+    /// with the same digest has the same ones from the same process, which knows what it has removed since.
     pub fn relay_digest(&self, scope: &Scope, source: &str) -> String {
         let mut lines: Vec<String> = self
             .relayed(scope)
@@ -74,8 +73,8 @@ impl Snapshot {
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// All of a scope as an `rp_full`, a whole WebSocket frame; marked as provisional unless it is certain, and as meant if
-    /// it is empty while other environments are served. Shares what full payloads share; takes its time for
+    /// A full sync of a scope: an `rp_full` as a whole WebSocket frame. It is marked as provisional unless it is `certain`,
+    /// and as out of scope if it is empty while other environments are served. Shares what full payloads share. Slow for
     /// large data.
     pub fn relay_full(&self, scope: &Scope, certain: bool) -> Payload {
         let mut runs = vec![Arc::from(&b""[..])];
@@ -95,10 +94,10 @@ impl Snapshot {
         Payload::Parts(Arc::new(Parts::new(runs)))
     }
 
-    /// What a relay lacks that comes back, as an `rp_patch` in one WebSocket frame. `own` names this process.
+    /// What an agent lacks that connects again: an `rp_patch` in one WebSocket frame. `own` names this process.
     ///
     /// # Errors
-    /// When it lacks, or has too much, what only a whole dataset can tell.
+    /// If only a full sync can bring it up to date.
     pub fn relay_patch(&self, scope: &Scope, holds: &RelayRequest, own: &str) -> Result<Payload, NeedsFull> {
         if holds.digest.as_ref().is_some_and(|digest| *digest != self.relay_digest(scope, own)) {
             return Err(NeedsFull);
@@ -119,7 +118,7 @@ impl Snapshot {
             count += 1;
             environment.append_newer(after_ms, &mut text);
         }
-        // What the relay has beyond that has left the data.
+        // It has environments that are gone here.
         if holds.environments.len() != count {
             return Err(NeedsFull);
         }
@@ -130,11 +129,11 @@ impl Snapshot {
         Ok(Payload::private(frame))
     }
 
-    /// Brings a relay from the publish `from_sequence` to now: appends whole WebSocket frames, none if nothing changed
-    /// for it.
+    /// Brings a relay agent from the publish `from_sequence` to now: appends whole WebSocket frames, none if nothing
+    /// changed for it.
     ///
     /// # Errors
-    /// When only a whole dataset can tell; nothing was appended then.
+    /// If only a full sync can do that; nothing was appended then.
     pub fn relay_since(
         &self,
         scope: &Scope,
@@ -157,7 +156,7 @@ impl Snapshot {
 }
 
 impl Environment {
-    /// Its changes since `from_sequence`, one item a patch, in the source's own words.
+    /// Its changes since `from_sequence`, one item a patch, with the text that came from the source.
     fn relay_since(&self, from_sequence: u64, out: &mut Vec<Payload>) {
         let steps = self.ring.since(from_sequence).unwrap_or_default();
         let shared: Option<Vec<_>> = steps
@@ -177,7 +176,7 @@ impl Environment {
         }
     }
 
-    /// Appends its item of an `rp_patch`: what is newer than `after_ms` in the source's own words.
+    /// Appends its part of an `rp_patch`: items newer than `after_ms`, with the text that came from the source.
     fn append_newer(&self, after_ms: i64, text: &mut Vec<u8>) {
         fn list<T: Item>(table: &Table<T>, after_ms: i64, text: &mut Vec<u8>) {
             let chunks = table.chunks().iter().filter(|chunk| chunk.newest.updated_at_ms > after_ms);
