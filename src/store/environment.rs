@@ -3,18 +3,15 @@
 //! Must not change once published, nor know connections. It holds the items, what was removed and when, and
 //! the last changes as they go out; `server` and `client` answer SDKs from it, `writer` makes its successor.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwapOption;
-
+use super::cache::Cache;
 use super::item::{FlagData, SegmentData};
 use super::ring::Ring;
-use super::server_sdk::PatchForm;
 use super::table::Table;
 use crate::model::environment_id::EnvironmentId;
 use crate::model::secret::SecretKind;
-use crate::payload::Payload;
 use crate::protocol::secret::Secret;
 use crate::protocol::to_sdk::server_full_len;
 
@@ -61,7 +58,7 @@ impl SdkChanges {
     }
 }
 
-/// When something changed for agents that follow this one. They merge by `updatedAt` as the source gave it, so some
+/// When something changed for agents that follow this one. They merge by stamps, so some
 /// changes only a full sync can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RelayChanges {
@@ -116,23 +113,6 @@ pub struct Environment {
     pub(super) asked_version_ms: Arc<AtomicI64>,
     pub(super) ring: Ring,
     pub(super) cache: Cache,
-}
-
-/// Payloads made when first asked for. Cloned with an environment whose items stay, else begun anew.
-#[derive(Clone, Default)]
-pub(super) struct Cache {
-    pub full_frame: OnceLock<Payload>,
-    pub full_body: OnceLock<Payload>,
-    pub full_gzip: OnceLock<Payload>,
-    /// The last patch that answered a `data-sync`: after a pause, many SDKs ask with the same timestamp.
-    pub patch: Arc<ArcSwapOption<SyncPatch>>,
-}
-
-/// An answer to a `data-sync` by timestamp.
-pub(super) struct SyncPatch {
-    pub timestamp_ms: i64,
-    pub form: PatchForm,
-    pub frames: Arc<[u8]>,
 }
 
 impl Environment {

@@ -7,7 +7,7 @@
 //!
 //! | Where | What |
 //! |---|---|
-//! | `snapshot`, `environment` | what reactors read; secrets; backup |
+//! | `snapshot`, `environment`, `cache` | what reactors read; secrets; backup; payloads made once |
 //! | `server_sdk`, `client_sdk` | what an SDK gets: answers, pushes, polls |
 //! | `relay` | what agents get that follow this one |
 //! | `outgoing_item`, `ring` | an item on its way out; the last changes, encoded |
@@ -16,6 +16,7 @@
 //! | `state` | all that a restart must keep |
 //! | `writer/` | the one writer. `draft`: the next snapshot in the making; `merge`: what new data makes of a table; `definition`: in what flags and segments differ; `edit`: what a change means for SDKs; `version`: the versions that they are told; `grace`, `tombstones`, `records`: what it remembers of secrets, removals and environments; `resolution`: segments that environments share; `duplicate_keys`; `restore`: its state, out and in |
 
+mod cache;
 mod change;
 mod client_sdk;
 mod environment;
@@ -39,8 +40,9 @@ pub use client_sdk::SyncOutcome;
 pub use environment::{Environment, EnvironmentSlot, ListedSecret};
 pub use item::{ItemKind, StoredItem};
 pub use names::ChangedNames;
+pub use outgoing_item::PatchForm;
 pub use relay::{NeedsFull, Scope};
-pub use server_sdk::{PatchForm, Poll, SyncKind};
+pub use server_sdk::{Poll, SyncKind};
 pub use snapshot::{SecretEntry, Snapshot};
 pub use state::{
     Contents, EnvironmentState, FormerUse, ItemState, SecretState, State, TombstoneState, Words,

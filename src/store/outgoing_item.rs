@@ -2,6 +2,7 @@
 
 use super::item::{FlagData, SegmentData, Served};
 use super::table::Entry;
+use crate::protocol::sdk::Sdk;
 use crate::protocol::to_sdk::{ITEM_PATCH_BYTES_MAX, ItemText, append_item_patch};
 
 /// A flag or a segment on its way to server SDKs or to other agents.
@@ -9,6 +10,27 @@ use crate::protocol::to_sdk::{ITEM_PATCH_BYTES_MAX, ItemText, append_item_patch}
 pub(super) enum OutgoingItem<'a> {
     Flag(&'a Entry<FlagData>),
     Segment(&'a Entry<SegmentData>),
+}
+
+/// How a patch of several items is cut into messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatchForm {
+    /// A `data-sync` is answered by one message with all items, in the environment's order, as FeatBit does it.
+    Batch,
+    /// One item a message, ascending by version, and a full instead of many: Python, Java and Go take an item only if it
+    /// is newer than all they have. Python before 1.2 loses others without a word, Java and Go close the connection and
+    /// come back, and Go takes the items of a batch in random order.
+    OnePerItem,
+}
+
+impl PatchForm {
+    /// What an SDK takes in.
+    pub fn of(sdk: Sdk) -> Self {
+        match sdk {
+            Sdk::Java | Sdk::Go | Sdk::Python => Self::OnePerItem,
+            Sdk::Ruby | Sdk::Android | Sdk::Other => Self::Batch,
+        }
+    }
 }
 
 /// Whose text of an item goes out.

@@ -5,13 +5,13 @@
 use std::io::{IoSlice, Write};
 use std::sync::Arc;
 
-use super::environment::{Environment, SyncPatch};
+use super::cache::SyncPatch;
+use super::environment::Environment;
 use super::item::Item;
-use super::outgoing_item::{OutgoingItem, TextKind, frames};
+use super::outgoing_item::{OutgoingItem, PatchForm, TextKind, frames};
 use super::ring::Push;
 use super::table::{Entry, Table};
 use crate::payload::{Parts, Payload};
-use crate::protocol::sdk::Sdk;
 use crate::protocol::to_sdk::{
     EMPTY_PATCH_FRAME, SEGMENTS, SERVER_END, SERVER_FULL, SERVER_PATCH, server_full_len, server_patch_len,
 };
@@ -31,27 +31,6 @@ pub enum SyncKind {
     Full,
     /// Is added to it.
     Patch,
-}
-
-/// How a patch of several items is cut into messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PatchForm {
-    /// A `data-sync` is answered by one message with all items, in the environment's order, as FeatBit does it.
-    Batch,
-    /// One item a message, ascending by version, and a full instead of many: Python, Java and Go take an item only if it
-    /// is newer than all they have. Python before 1.2 loses others without a word, Java and Go close the connection and
-    /// come back, and Go takes the items of a batch in random order.
-    OnePerItem,
-}
-
-impl PatchForm {
-    /// What an SDK takes in.
-    pub fn of(sdk: Sdk) -> Self {
-        match sdk {
-            Sdk::Java | Sdk::Go | Sdk::Python => Self::OnePerItem,
-            Sdk::Ruby | Sdk::Android | Sdk::Other => Self::Batch,
-        }
-    }
 }
 
 /// The answer to a poll of a server SDK.

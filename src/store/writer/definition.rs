@@ -14,7 +14,8 @@ use crate::model::flag::FlagDef;
 use crate::model::segment::SegmentDef;
 use crate::model::stamp::Stamp;
 use crate::store::environment::Environment;
-use crate::store::item::{Either, FlagData, Item, ItemKind, SegmentData, StoredItem, Text};
+use crate::store::item::{Either, FlagData, Item, ItemKind, SegmentData, Served, StoredItem, Text};
+use crate::store::served::served_text;
 use crate::store::table::{Entry, Positions, Table};
 
 /// A flag or a segment before it is compiled.
@@ -37,6 +38,14 @@ pub(super) trait Definition {
     /// What it is merged by.
     fn stamp(&self) -> Stamp<'_> {
         Stamp::of(self.updated_at_ms(), self.raw())
+    }
+
+    /// What SDKs get of it when it is told with this version.
+    fn served(&self, version_ms: i64) -> Served {
+        if version_ms == self.updated_at_ms() && self.suits_all_sdks() {
+            return Served::AsItIs;
+        }
+        served_text(self.raw(), version_ms).map_or(Served::AsItIs, |text| Served::Text(text.into()))
     }
 
     /// Whether SDKs know it by another name than `old`.

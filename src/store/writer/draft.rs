@@ -18,10 +18,10 @@ use crate::eval::Compiler;
 use crate::model::dataset::Finding;
 use crate::model::flag::FlagDef;
 use crate::model::segment::SegmentDef;
+use crate::store::cache::Cache;
 use crate::store::change::{Change, ChangedItem, ItemChange, NotNewer, RemovedItem, Report};
-use crate::store::environment::{Cache, Environment, EnvironmentSlot, ListedSecret};
+use crate::store::environment::{Environment, EnvironmentSlot, ListedSecret};
 use crate::store::item::{Served, StoredItem, Text};
-use crate::store::served::served_text;
 use crate::store::snapshot::{Secrets, Snapshot};
 use crate::store::table::Entry;
 
@@ -301,7 +301,7 @@ impl<'w, 'd> Draft<'w, 'd> {
                 reworded.push((Arc::clone(&old.data), Arc::clone(&data)));
                 let served = match old.served {
                     Served::Not => Served::Not,
-                    Served::AsItIs | Served::Text(_) => served(definition, old.version_ms),
+                    Served::AsItIs | Served::Text(_) => definition.served(old.version_ms),
                 };
                 return Entry { data, served, ..old.clone() };
             }
@@ -319,7 +319,7 @@ impl<'w, 'd> Draft<'w, 'd> {
             }
             let version_ms = versions.next().unwrap_or(definition.updated_at_ms());
             let (client_sequence, client_version_ms) = D::client_version(&data, version_ms, edit, basis);
-            let served = served(definition, version_ms);
+            let served = definition.served(version_ms);
             Entry { data, sequence, client_sequence, version_ms, client_version_ms, served }
         });
         reworded.iter().for_each(|(old, new)| D::reword(resolution, old, new));
@@ -442,14 +442,6 @@ fn note_not_newer<D: Definition>(
             is_older: own_ms < old_ms,
         });
     }
-}
-
-/// What SDKs get of an item that is told with this version.
-pub(super) fn served(definition: &impl Definition, version_ms: i64) -> Served {
-    if version_ms == definition.updated_at_ms() && definition.suits_all_sdks() {
-        return Served::AsItIs;
-    }
-    served_text(definition.raw(), version_ms).map_or(Served::AsItIs, |text| Served::Text(text.into()))
 }
 
 /// Compiles, and says of what is found where it was found.

@@ -7,15 +7,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::edit::{Edit, raised};
-use super::records::Record;
+use super::records::{Duplicates, Record};
 use crate::model::dataset::Finding;
+use crate::store::cache::Cache;
 use crate::store::change::Report;
-use crate::store::environment::{Cache, Environment};
+use crate::store::environment::Environment;
 use crate::store::item::{FlagData, Served};
 use crate::store::table::{Entry, Table};
-
-/// The ids of flags that share a key, and of such that did until now.
-pub(super) type Duplicates = Vec<Vec<Arc<str>>>;
 
 /// Finds the flags that share a key, or are not served though they share it no longer.
 pub(super) fn find_duplicates(flags: &Table<FlagData>) -> Duplicates {

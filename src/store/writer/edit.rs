@@ -7,7 +7,8 @@ use std::collections::HashMap;
 
 use super::resolution::Resolved;
 use super::version::{Date, Versions};
-use crate::store::environment::{Cache, Environment, SdkChanges};
+use crate::store::cache::Cache;
+use crate::store::environment::{Environment, SdkChanges};
 use crate::store::item::{FlagData, Item, Served};
 use crate::store::ring::{Push, Ring};
 use crate::store::served::served_text;

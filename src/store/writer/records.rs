@@ -3,11 +3,14 @@
 //! Must not be read by anybody else: it is about finding things fast, and about environments that may come back.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use super::duplicate_keys::Duplicates;
 use crate::model::environment_id::EnvironmentId;
 use crate::store::environment::EnvironmentSlot;
 use crate::store::table::Positions;
+
+/// The ids of flags that share a key, and of such that did until now, by key.
+pub(super) type Duplicates = Vec<Vec<Arc<str>>>;
 
 /// One environment.
 pub(super) struct Record {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::definition::Definition;
-use super::draft::served;
 use super::duplicate_keys::find_duplicates;
 use super::tombstones::Tombstone;
 use super::{Moment, Writer, WriterOptions};
@@ -194,7 +193,7 @@ impl Writer {
             client_sequence: if D::KIND == ItemKind::Flag { SEQUENCE } else { 0 },
             version_ms: state.version_ms,
             client_version_ms: state.client_version_ms,
-            served: if state.is_served { served(definition, state.version_ms) } else { Served::Not },
+            served: if state.is_served { definition.served(state.version_ms) } else { Served::Not },
         }
     }
 
