@@ -18,14 +18,14 @@ mod registration;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod uncovered;
 #[cfg(test)]
 mod world;
 #[cfg(test)]
 mod world_steps;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
-use crate::model::environment_id::EnvironmentId;
 use crate::protocol::from_relay::RelayRequest;
 use crate::protocol::status::SyncState;
 
@@ -36,6 +36,7 @@ pub(super) use line::Vouches;
 use line::{Line, Request};
 use registration::Registration;
 pub(super) use sync::{Brought, Take};
+use uncovered::Uncovered;
 
 /// Between two things that are done rarely, if there are no full syncs by time, in milliseconds.
 const PAUSE_MS: u64 = 600_000;
@@ -173,8 +174,7 @@ pub(super) struct Follow {
     /// When a line may be replaced again that hears no pushes, or is not told of the environments that its predecessor
     /// was not told of.
     next_deaf_ms: u64,
-    /// The environments for which a line was last replaced.
-    untold: HashSet<EnvironmentId>,
+    uncovered: Uncovered,
     /// What was pushed since the full was asked for could not be remembered.
     spoilt: bool,
     /// What is held is not only of this server.
@@ -212,7 +212,7 @@ impl Follow {
             doubt_gate: Gate::new(options.retry_ms),
             next_resync_ms: u64::MAX,
             next_deaf_ms: 0,
-            untold: HashSet::new(),
+            uncovered: Uncovered::default(),
             spoilt: false,
             disturbed: false,
             next_status_ms: u64::MAX,

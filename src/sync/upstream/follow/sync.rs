@@ -8,6 +8,7 @@ use crate::protocol::to_relay::MessageKind;
 
 use super::coverage::Coverage;
 use super::line::{Line, Vouches};
+use super::uncovered::Uncovered;
 use super::{Action, Data, Fault, Follow, Request, Why};
 
 /// The longest pause between two fulls that are to end a grace, as a multiple of the first.
@@ -122,22 +123,22 @@ impl Follow {
         let Some(line) = self.line(number) else { return };
         line.told = Some(environments.iter().copied().collect());
         let brought_full = line.brought_full;
-        if self.untold().is_empty() {
-            self.untold.clear();
+        let untold = self.untold();
+        self.uncovered.keep_only(|environment| untold.contains(&environment));
+        if untold.is_empty() {
+            self.uncovered = Uncovered::default();
         } else if brought_full {
             self.cover_untold(now_ms);
-        } else if self.misses_some(now_ms) {
+        } else if self.uncovered.take_first_answer(number, self.cover_from)
+            || untold != self.uncovered.environments
+            || now_ms >= self.next_deaf_ms
+        {
             // What is held is older than the line: they may have left the scope. A full tells.
             self.want_full(now_ms);
         }
     }
 
-    /// Whether environments are held that the youngest line is not told of, and another line may help.
-    fn misses_some(&self, now_ms: u64) -> bool {
-        let untold = self.untold();
-        !untold.is_empty() && (untold != self.untold || now_ms >= self.next_deaf_ms)
-    }
-
+    /// The environments that are held and that the youngest line is not told of.
     fn untold(&self) -> HashSet<EnvironmentId> {
         let Some(told) = self.lines.last().and_then(|line| line.told.as_ref()) else {
             return HashSet::new();
@@ -145,11 +146,12 @@ impl Follow {
         self.coverage.pushed().filter(|environment| !told.contains(environment)).collect()
     }
 
-    /// Has the youngest line replaced if it is not told of everything. If its successor is not told of the same, the
-    /// server has its reasons, and is asked more rarely.
+    /// Has the youngest line replaced if it is not told of everything that is held by a full younger than it. If its
+    /// successor is not told of the same, the server has its reasons, and is asked more rarely.
     fn cover_untold(&mut self, now_ms: u64) {
-        if self.misses_some(now_ms) {
-            self.untold = self.untold();
+        let untold = self.untold();
+        if !untold.is_empty() && (self.uncovered.is_reason(&untold) || now_ms >= self.next_deaf_ms) {
+            self.uncovered.tried(untold);
             self.replace_deaf(now_ms);
         }
     }
@@ -288,6 +290,7 @@ impl Follow {
                 self.cover_all();
             }
         }
+        self.uncovered.keep_only(|environment| coverage.is_pushed(environment));
         self.coverage = coverage;
         if self.lines.last().is_some_and(|line| line.brought_full) {
             self.cover_untold(now_ms);

@@ -240,8 +240,14 @@ impl World {
             self.deliver(line, message);
         }
         self.follow.tick(self.now_ms, &mut self.agent);
+        let mut closed = false;
         while let Some(action) = self.follow.next_action() {
+            closed |= matches!(action, Action::Close { .. });
             self.act(action);
+        }
+        if closed {
+            // What came in on the connection that was closed is dealt with in the next turn, at once.
+            return self.turn();
         }
         assert!(self.follow.deadline_ms() > self.now_ms, "due and not done: {:?}", self.follow);
         assert!(self.server.lines.len() <= 2, "more than two connections");

@@ -143,6 +143,67 @@ impl World {
     }
 }
 
+/// Whatever happened before, one full sync later every environment is told of.
+fn every_environment_is_told_of(seed: u64, fits: bool, steps: &[Step]) {
+    let mut world = World::new(seed, fits);
+    world.follow.options.resync_ms = 0;
+    for step in steps {
+        world.step(step);
+    }
+    world.server.delays.clear();
+    world.step(&Step::Resync);
+    world.run(300_000);
+    // By pushes alone, if requests can tell what a connection is told of; otherwise by the next full syncs.
+    let environments: Vec<u8> = world.server.secrets.iter().map(|(environment, _)| *environment).collect();
+    for environment in environments {
+        world.server.change(world.now_ms, environment, 3);
+    }
+    world.run(100);
+    if fits {
+        world.check_settled();
+    }
+}
+
+/// What went wrong: the connection that was opened for it does not have it, and no other was opened when it was back.
+#[test]
+fn an_environment_that_was_away_while_its_connection_was_opened_is_told_of_when_it_is_back() {
+    let away = [
+        Step::Wait(5),
+        Step::AddEnvironment(3),
+        Step::Resync,
+        Step::RemoveEnvironment(3),
+        Step::Wait(5),
+        Step::AddEnvironment(3),
+    ];
+    every_environment_is_told_of(0, true, &away);
+    // It is back before a full sync shows that it was away.
+    let back_in_time = [
+        Step::Wait(5),
+        Step::AddEnvironment(3),
+        Step::Resync,
+        Step::RemoveEnvironment(3),
+        Step::Delay(10),
+        Step::Wait(5),
+        Step::AddEnvironment(3),
+        Step::Wait(30),
+    ];
+    every_environment_is_told_of(0, true, &back_in_time);
+    // Its connection did have it; the next one was opened while it was away.
+    let away_later = [
+        Step::Wait(5),
+        Step::AddEnvironment(4),
+        Step::AddEnvironment(3),
+        Step::Resync,
+        Step::RemoveEnvironment(4),
+        Step::Wait(5),
+        Step::End(false),
+        Step::RemoveEnvironment(3),
+        Step::Wait(1_000),
+        Step::AddEnvironment(3),
+    ];
+    every_environment_is_told_of(0, true, &away_later);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
@@ -207,22 +268,6 @@ proptest! {
         fits in any::<bool>(),
         steps in prop::collection::vec(scope_step(), 1..30),
     ) {
-        let mut world = World::new(seed, fits);
-        world.follow.options.resync_ms = 0;
-        for step in &steps {
-            world.step(step);
-        }
-        world.server.delays.clear();
-        world.step(&Step::Resync);
-        world.run(300_000);
-        // By pushes alone, if requests can tell what a connection is told of; otherwise by the next full syncs.
-        let environments: Vec<u8> = world.server.secrets.iter().map(|(environment, _)| *environment).collect();
-        for environment in environments {
-            world.server.change(world.now_ms, environment, 3);
-        }
-        world.run(100);
-        if fits {
-            world.check_settled();
-        }
+        every_environment_is_told_of(seed, fits, &steps);
     }
 }
