@@ -5,8 +5,8 @@
 
 pub mod app;
 pub mod cli;
+pub mod client;
 pub mod config;
-pub mod dial;
 pub mod eval;
 pub mod fanout;
 pub mod ingest;

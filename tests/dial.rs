@@ -14,8 +14,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use common::certificates::{Authority, Pair, Wish};
 use common::{SOON, wait_until};
+use featbit_agent::client::{DialError, Dialer, ProxyEnvironment, Step, Stream};
 use featbit_agent::config::{AbsoluteUri, Dial, KeyPairFiles, ProxyChoice};
-use featbit_agent::dial::{DialError, Dialer, ProxyEnvironment, Step, Stream};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 

@@ -4,11 +4,17 @@
 
 use std::ffi::OsString;
 
+use featbit_agent::client::http::parse_head;
+use featbit_agent::client::{Proxies, ProxyEnvironment};
 use featbit_agent::config::ProxyChoice;
-use featbit_agent::dial::{Proxies, ProxyEnvironment, parse_answer};
 use libfuzzer_sys::fuzz_target;
 
 const PASSWORD: &str = "correct-horse-battery-staple";
+
+/// The status of the answer, and how many bytes are behind its head.
+fn parse_answer(bytes: &[u8]) -> std::io::Result<Option<(u16, usize)>> {
+    Ok(parse_head(bytes)?.map(|head| (head.status, head.bytes_behind())))
+}
 
 fn answer(bytes: &[u8]) {
     let whole = parse_answer(bytes);

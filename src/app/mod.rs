@@ -15,7 +15,6 @@ mod listeners;
 mod signals;
 mod source;
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -23,6 +22,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use crossbeam::channel::{Receiver, bounded};
 
+use crate::client::random;
 use crate::config::{self, Mode, Origins, Settings};
 use crate::eval::RegexLimits;
 use crate::fanout::mailbox::{Mail, Mailbox};
@@ -332,10 +332,9 @@ fn connections_max(settings: &Settings, descriptors: &limits::DescriptorLimits, 
     settings.limits.connections.map_or(possible, |wanted| usize::from(wanted).min(possible))
 }
 
-/// 128 random bits, as the standard library gets them from the system for its hash maps.
+/// 128 random bits.
 fn random_name() -> String {
-    let bits = || RandomState::new().build_hasher().finish();
-    format!("{:016x}{:016x}", bits(), bits())
+    format!("{:016x}{:016x}", random::seed(), random::seed())
 }
 
 fn serve_options(settings: &Settings, instance: String) -> Options {

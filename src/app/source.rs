@@ -1,7 +1,7 @@
 //! Creates the source of data that the settings name.
 
+use crate::client::{Dialer, ProxyEnvironment};
 use crate::config::Settings;
-use crate::dial::{Dialer, ProxyEnvironment};
 use crate::ingest::Following;
 use crate::protocol::status::SyncState;
 use crate::sync::file::DataFile;

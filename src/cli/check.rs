@@ -8,8 +8,8 @@ use super::dataset::{self, Report};
 use super::exit;
 use super::output::{Answer, complain, refuse};
 use crate::app::{regex_limits, wall_ms};
+use crate::client::{Dialer, ProxyEnvironment};
 use crate::config::{self, Events, Inputs, Key, RejectedSettings, files};
-use crate::dial::{Dialer, ProxyEnvironment};
 use crate::tls::certificates::Certificates;
 
 /// Prints the settings and the result of checking the files that they name.

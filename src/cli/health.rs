@@ -3,24 +3,20 @@
 //! Must not ask through a proxy: the agent is on this machine. For that reason its certificate, which is for the name
 //! that others know it by, is not checked; nothing secret is sent.
 
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, ToSocketAddrs};
-use std::sync::Arc;
-use std::time::Duration;
-
-use rustls::pki_types::ServerName;
-use rustls::{ClientConnection, StreamOwned};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
 
 use super::exit;
 use super::output::{Answer, complain, refuse};
+use crate::client::{self, BeforeDeadline, DialError, Step, http};
 use crate::config::{self, Inputs, Listen, ListenAddress, Scheme};
-use crate::tls::client;
 
 /// How long the whole call may take. Container health checks give up soon after.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The longest answer that is read.
-const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 const PATH: &str = "/health/readiness";
 
@@ -53,84 +49,85 @@ pub(super) fn health(inputs: &Inputs<'_>, url: Option<String>) -> u8 {
     exit::UNHEALTHY
 }
 
+/// The status and the beginning of the body; or why there is no answer, and what to do.
 fn ask(url: &str, timeout: Duration) -> Result<(u16, String), String> {
-    match url.strip_prefix("https://") {
-        Some(rest) => ask_by_tls(rest, timeout),
-        None => ask_plainly(url, timeout).map_err(|error| match error {
-            ureq::Error::Io(error) => failed(&error, timeout),
-            ureq::Error::Timeout(_) => failed(&io::ErrorKind::TimedOut.into(), timeout),
-            other => other.to_string(),
-        }),
+    let deadline = Instant::now() + timeout;
+    let asked = Asked::parse(url)?;
+    let (host, encrypted) = (asked.host.trim_matches(['[', ']']), asked.encrypted);
+    let mut stream = client::connect_unverified(host, asked.port, encrypted, deadline)
+        .map_err(|error| not_connected(&error))?;
+    let mut stream = BeforeDeadline::new(&mut stream, deadline);
+    let request = http::Request {
+        method: "GET",
+        target: asked.target,
+        host: asked.authority,
+        fields: &[("Connection", "close")],
+        body: b"",
+    };
+    let mut exchange = || {
+        request.send(&mut stream)?;
+        let head = http::read_head(&mut stream, ANSWER_BYTES_MAX)?;
+        Ok((head.status, head.read_body(&mut stream, ANSWER_BYTES_MAX)?))
+    };
+    match exchange() {
+        Ok((status, body)) => Ok((status, one_line(&String::from_utf8_lossy(&body)))),
+        Err(error) => Err(failed(&error, timeout)),
     }
 }
 
-/// Why there is no answer, and what to do.
+/// A URL, taken apart.
+struct Asked<'a> {
+    encrypted: bool,
+    /// As the `Host` field says it.
+    authority: &'a str,
+    /// An IPv6 address in brackets.
+    host: &'a str,
+    port: u16,
+    /// Path and query.
+    target: &'a str,
+}
+
+impl<'a> Asked<'a> {
+    fn parse(url: &'a str) -> Result<Self, String> {
+        let (encrypted, rest) = match url.split_once("://") {
+            Some(("http", rest)) => (false, rest),
+            Some(("https", rest)) => (true, rest),
+            _ => return Err("this is no URL of http or https".into()),
+        };
+        let (authority, target) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let colon = authority.rfind(':').filter(|colon| *colon > authority.rfind(']').unwrap_or(0));
+        let (host, port) = match colon {
+            Some(colon) => {
+                let port = &authority[colon + 1..];
+                (&authority[..colon], port.parse().map_err(|_| format!("{port:?} is no port"))?)
+            }
+            None => (authority, if encrypted { 443 } else { 80 }),
+        };
+        let is_sendable = |text: &str| !text.contains(|c: char| c.is_control() || c.is_whitespace());
+        if host.is_empty() || !is_sendable(rest) {
+            return Err("this is no URL of http or https".into());
+        }
+        Ok(Self { encrypted, authority, host, port, target })
+    }
+}
+
+fn not_connected(error: &DialError) -> String {
+    match error.step {
+        Step::Connect => format!(
+            "{}. Check that the agent runs, and that this is one of its Urls; --url names another",
+            error.problem
+        ),
+        _ => format!("{} ({})", error.problem, error.step.as_str()),
+    }
+}
+
 fn failed(error: &io::Error, timeout: Duration) -> String {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => format!(
-            "cannot be connected to ({error}). Check that the agent runs, and that this is one of its Urls; --url \
-             names another"
-        ),
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
-            format!("no answer within {} s", timeout.as_secs_f32())
-        }
+        io::ErrorKind::TimedOut => format!("no answer within {} s", timeout.as_secs_f32()),
+        io::ErrorKind::UnexpectedEof => "it closed the connection before it had answered".into(),
+        io::ErrorKind::InvalidData => format!("the answer cannot be read ({error})"),
         _ => error.to_string(),
     }
-}
-
-fn ask_by_tls(rest: &str, timeout: Duration) -> Result<(u16, String), String> {
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let has_port = authority.rfind(':').is_some_and(|colon| colon > authority.rfind(']').unwrap_or(0));
-    let address = if has_port { authority.to_string() } else { format!("{authority}:443") };
-    let host = address.rsplit_once(':').map_or("", |(host, _)| host).trim_matches(['[', ']']).to_string();
-    let name = ServerName::try_from(host).map_err(|error| error.to_string())?;
-    let exchange = || -> io::Result<Vec<u8>> {
-        let configuration = client::without_verification().map_err(io::Error::other)?;
-        let connection = ClientConnection::new(Arc::new(configuration), name).map_err(io::Error::other)?;
-        let socket = connect(&address, timeout)?;
-        socket.set_read_timeout(Some(timeout))?;
-        socket.set_write_timeout(Some(timeout))?;
-        let mut stream = StreamOwned::new(connection, socket);
-        let head = format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
-        stream.write_all(head.as_bytes())?;
-        let mut answer = Vec::new();
-        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-        Ok(answer)
-    };
-    let answer = exchange().map_err(|error| failed(&error, timeout))?;
-    let mut headers = [httparse::EMPTY_HEADER; 64];
-    let mut head = httparse::Response::new(&mut headers);
-    match head.parse(&answer) {
-        Ok(httparse::Status::Complete(length)) => {
-            Ok((head.code.unwrap_or(0), one_line(&String::from_utf8_lossy(&answer[length..]))))
-        }
-        _ => Err("the answer is not HTTP".into()),
-    }
-}
-
-/// Connects to the first address of a name, `localhost` say, at which somebody answers.
-fn connect(address: &str, timeout: Duration) -> io::Result<TcpStream> {
-    let mut failure = io::ErrorKind::NotFound.into();
-    for address in address.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, timeout) {
-            Ok(socket) => return Ok(socket),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
-}
-
-fn ask_plainly(url: &str, timeout: Duration) -> Result<(u16, String), ureq::Error> {
-    let agent = ureq::Agent::config_builder()
-        .proxy(None)
-        .timeout_global(Some(timeout))
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .build()
-        .new_agent();
-    let mut response = agent.get(url).call()?;
-    let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).lossy_utf8(true).read_to_string()?;
-    Ok((response.status().as_u16(), one_line(&body)))
 }
 
 fn one_line(body: &str) -> String {

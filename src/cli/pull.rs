@@ -3,7 +3,6 @@
 //! Must not leave half a dump, nor let anybody but its owner read it. Standard output carries the dump alone.
 
 use std::fs::{self, File, OpenOptions};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -12,8 +11,8 @@ use super::dataset::{self, Report};
 use super::exit;
 use super::output::{complain, refuse};
 use crate::app::wall_ms;
+use crate::client::{Dialer, ProxyEnvironment, random};
 use crate::config::{self, Inputs, RejectedSettings};
-use crate::dial::{Dialer, ProxyEnvironment};
 use crate::eval::RegexLimits;
 use crate::sync::upstream::{Caller, PullError, pull as ask};
 
@@ -103,8 +102,7 @@ fn write_new(dump: &[u8], path: &Path) -> io::Result<()> {
 /// A name in the same folder that nobody else uses.
 fn beside(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or_else(|| io::Error::other("it is no name of a file"))?;
-    let chance = RandomState::new().build_hasher().finish();
-    Ok(folder(path).join(format!(".{}.{chance:016x}", name.to_string_lossy())))
+    Ok(folder(path).join(format!(".{}.{:016x}", name.to_string_lossy(), random::seed())))
 }
 
 fn folder(path: &Path) -> &Path {

@@ -23,7 +23,7 @@ const LAYERS: &[(u8, &[&str])] = &[
     (5, &["ingest"]),
     (4, &["fanout", "insights"]),
     (3, &["store"]),
-    (2, &["eval", "protocol", "persist", "dial"]),
+    (2, &["eval", "protocol", "persist", "client"]),
     (1, &["model", "wire", "net", "tls"]),
     (0, &["config", "telemetry", "payload"]),
 ];

@@ -9,8 +9,8 @@ use tungstenite::protocol::{CloseFrame, Role};
 use tungstenite::{Message, WebSocket};
 
 use super::*;
+use crate::client::{Dialer, ProxyEnvironment};
 use crate::config::{AbsoluteUri, Secret, Settings};
-use crate::dial::{Dialer, ProxyEnvironment};
 
 const SOON: Duration = Duration::from_secs(20);
 

@@ -6,8 +6,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::client::{DialError, Dialer, Step, Stream};
 use crate::config::Access;
-use crate::dial::{DialError, Dialer, Step, Stream};
 use crate::telemetry::metrics::DialFault;
 
 use super::connection::{Connection, Refused};

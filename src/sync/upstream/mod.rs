@@ -5,7 +5,7 @@
 //!
 //! | Where | What |
 //! |---|---|
-//! | `follow`, `retry` | what to do when: pure |
+//! | `follow` | what to do when: pure |
 //! | `dial`, `register`, `endpoint`, `reply` | how a stream is opened, and what it means if it is not |
 //! | `dials` | the threads on which that happens |
 //! | `connection`, `wire` | an open stream |
@@ -27,13 +27,11 @@ mod pull;
 mod register;
 mod reply;
 mod request;
-mod retry;
 mod take;
 mod tell;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,6 +39,7 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
+use crate::client::random;
 use crate::config;
 use crate::ingest::{Ingest, ResyncReason};
 use crate::protocol::close::CloseCode;
@@ -129,12 +128,10 @@ impl Upstream {
             status_ms: millis(settings.status),
             dial_ms: millis(caller.longest()),
         };
-        // As the standard library gets chance from the system for its hash maps.
-        let seed = RandomState::new().build_hasher().finish();
         Ok(Self {
             agent_id: settings.agent_id.clone(),
             grumble: Grumble::new(caller.endpoint.to_string()),
-            follow: Follow::new(options, seed),
+            follow: Follow::new(options, random::seed()),
             registry: waiting.registry()?,
             lines: BTreeMap::new(),
             ready: BTreeSet::new(),

@@ -5,8 +5,8 @@
 
 use std::io::{self, Read, Write};
 
+use crate::client::http;
 use crate::protocol::from_relay::write_registration;
-use crate::wire::http1::chunked::Chunked;
 
 use super::endpoint::Endpoint;
 use super::reply::{Asked, Meaning, Reply};
@@ -31,8 +31,7 @@ pub(super) enum Registration {
 
 /// Registers at `path`, over a connection that is open.
 pub(super) fn register(stream: &mut (impl Read + Write), endpoint: &Endpoint, path: &str) -> Registration {
-    let answer = stream.write_all(&request(endpoint, path)).and_then(|()| read_answer(stream));
-    match answer {
+    match ask(stream, endpoint, path) {
         Ok(reply) if reply.status == 200 => judge(&reply),
         Ok(reply) => Registration::Not(reply.status, reply.meaning(Asked::Registration, path)),
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
@@ -42,16 +41,22 @@ pub(super) fn register(stream: &mut (impl Read + Write), endpoint: &Endpoint, pa
     }
 }
 
-fn request(endpoint: &Endpoint, path: &str) -> Vec<u8> {
+fn ask(stream: &mut (impl Read + Write), endpoint: &Endpoint, path: &str) -> io::Result<Reply> {
     let body = write_registration(&endpoint.agent_id);
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: {}\r\nContent-Type: application/json; charset=utf-8\r\n\
-         Content-Length: {}\r\nUser-Agent: featbit-agent\r\nConnection: close\r\n\r\n{body}",
-        endpoint.host(),
-        endpoint.key.expose(),
-        body.len(),
-    );
-    head.into_bytes()
+    let request = http::Request {
+        method: "POST",
+        target: path,
+        host: &endpoint.host(),
+        fields: &[
+            ("Authorization", endpoint.key.expose()),
+            ("Content-Type", "application/json; charset=utf-8"),
+            ("User-Agent", "featbit-agent"),
+            ("Connection", "close"),
+        ],
+        body: body.as_bytes(),
+    };
+    request.send(stream)?;
+    read_answer(stream)
 }
 
 /// The name in an answer of 200, unless that is a page of somebody else.
@@ -71,93 +76,23 @@ fn judge(reply: &Reply) -> Registration {
 }
 
 fn read_answer(stream: &mut impl Read) -> io::Result<Reply> {
-    let mut bytes = Vec::new();
-    loop {
-        let mut fields = [httparse::EMPTY_HEADER; 100];
-        let mut response = httparse::Response::new(&mut fields);
-        let parsed = response.parse(&bytes).map_err(|_| io::Error::other("it is no HTTP"))?;
-        if let httparse::Status::Complete(head_bytes) = parsed {
-            let status = response.code.unwrap_or(0);
-            let field = |name: &str| {
-                let found = response.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name));
-                found.and_then(|field| std::str::from_utf8(field.value).ok()).map(str::to_owned)
-            };
-            let said = |name: &str| field(name).unwrap_or_default();
-            let reply = Reply {
-                status,
-                kind: said("content-type"),
-                location: said("location"),
-                server: said("server"),
-                authenticate: said("www-authenticate"),
-                body: Vec::new(),
-            };
-            let chunked = field("transfer-encoding")
-                .is_some_and(|coding| coding.to_ascii_lowercase().contains("chunked"));
-            let length = field("content-length").and_then(|length| length.trim().parse::<usize>().ok());
-            let rest = bytes.split_off(head_bytes);
-            let body = match status {
-                200 => read_body(stream, rest, length, chunked)?,
-                // Who said no is told by other things as well, should it break off.
-                _ => read_body(stream, rest, length, chunked).unwrap_or_default(),
-            };
-            return Ok(Reply { body, ..reply });
-        }
-        if bytes.len() > HEAD_BYTES_MAX {
-            return Err(io::Error::other("its head has no end"));
-        }
-        if read_more(stream, &mut bytes)? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-    }
-}
-
-fn read_body(
-    stream: &mut impl Read,
-    mut bytes: Vec<u8>,
-    length: Option<usize>,
-    chunked: bool,
-) -> io::Result<Vec<u8>> {
-    let mut decoder = Chunked::new();
-    let mut body = Vec::new();
-    loop {
-        if chunked {
-            let max = BODY_BYTES_MAX as u64;
-            let progress = decoder.decode(&bytes, &mut body, max);
-            let progress = progress.map_err(|_| io::Error::other("its chunks are malformed or too many"))?;
-            bytes.clear();
-            if progress.done {
-                return Ok(body);
-            }
-        } else {
-            body.append(&mut bytes);
-            if length.is_some_and(|length| body.len() >= length) {
-                body.truncate(length.unwrap_or(0));
-                return Ok(body);
-            }
-        }
-        if body.len() > BODY_BYTES_MAX {
-            return Err(io::Error::other("its body is too long"));
-        }
-        if read_more(stream, &mut bytes)? == 0 {
-            // Without a length the end of the connection is the end of the body.
-            let whole = !chunked && length.is_none();
-            return if whole { Ok(body) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
-        }
-    }
-}
-
-fn read_more(stream: &mut impl Read, bytes: &mut Vec<u8>) -> io::Result<usize> {
-    let mut buffer = [0; 4096];
-    loop {
-        match stream.read(&mut buffer) {
-            Ok(read) => {
-                bytes.extend_from_slice(&buffer[..read]);
-                return Ok(read);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+    let head = http::read_head(stream, HEAD_BYTES_MAX)?;
+    let field = |name: &str| head.field(name).unwrap_or_default().to_owned();
+    let reply = Reply {
+        status: head.status,
+        kind: field("content-type"),
+        location: field("location"),
+        server: field("server"),
+        authenticate: field("www-authenticate"),
+        body: Vec::new(),
+    };
+    let body = head.read_body(stream, BODY_BYTES_MAX);
+    let body = match reply.status {
+        200 => body?,
+        // The head alone tells who refused.
+        _ => body.unwrap_or_default(),
+    };
+    Ok(Reply { body, ..reply })
 }
 
 #[cfg(test)]

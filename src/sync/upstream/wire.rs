@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
-use crate::dial::Stream;
+use crate::client::Stream;
 
 /// See the module.
 #[derive(Debug)]

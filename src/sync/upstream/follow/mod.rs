@@ -26,10 +26,10 @@ mod world_steps;
 
 use std::collections::VecDeque;
 
+use crate::client::random::Random;
+use crate::client::retry::{Retry, Throttle};
 use crate::protocol::from_relay::RelayRequest;
 use crate::protocol::status::SyncState;
-
-use super::retry::{Gate, Random, Retry};
 
 pub(super) use coverage::Coverage;
 pub(super) use line::Vouches;
@@ -158,10 +158,10 @@ pub(super) struct Follow {
     trouble: bool,
     /// A full is wanted, from this time on.
     full_ms: Option<u64>,
-    gate: Gate,
+    gate: Throttle,
     /// A full is wanted for what the server said that is not understood, from this time on.
     puzzle_ms: Option<u64>,
-    puzzle_gate: Gate,
+    puzzle_gate: Throttle,
     /// Unknown secrets were shown.
     wish: bool,
     next_wish_ms: u64,
@@ -169,7 +169,7 @@ pub(super) struct Follow {
     doubt: bool,
     next_doubt_ms: u64,
     doubt_pause_ms: u64,
-    doubt_gate: Gate,
+    doubt_gate: Throttle,
     next_resync_ms: u64,
     /// When a line may be replaced again that hears no pushes, or is not told of the environments that its predecessor
     /// was not told of.
@@ -201,15 +201,15 @@ impl Follow {
             loaded: false,
             trouble: false,
             full_ms: None,
-            gate: Gate::new(options.retry_ms),
+            gate: Throttle::new(options.retry_ms),
             puzzle_ms: None,
-            puzzle_gate: Gate::new(options.pause_ms()),
+            puzzle_gate: Throttle::new(options.pause_ms()),
             wish: false,
             next_wish_ms: 0,
             doubt: false,
             next_doubt_ms: 0,
             doubt_pause_ms: options.unknown_secret_ms,
-            doubt_gate: Gate::new(options.retry_ms),
+            doubt_gate: Throttle::new(options.retry_ms),
             next_resync_ms: u64::MAX,
             next_deaf_ms: 0,
             uncovered: Uncovered::default(),
@@ -355,7 +355,7 @@ impl Follow {
 
     /// Puts the next dial off.
     fn wait(&mut self, now_ms: u64, fault: Fault) {
-        let random = self.random.next();
+        let random = self.random.draw();
         let delay_ms = match fault {
             Fault::Refused => {
                 self.registration.forget();

@@ -1,8 +1,9 @@
 //! When to register: with each dial until it is done, and, where a server could not do it then, while its stream is
 //! open. Once at a time.
 
-use super::super::retry::{Random, Retry};
 use super::Fault;
+use crate::client::random::Random;
+use crate::client::retry::Retry;
 
 /// Whether the agent is registered, and when to try again.
 #[derive(Debug)]
@@ -44,8 +45,8 @@ impl Registration {
     pub fn failed(&mut self, now_ms: u64, fault: Fault, random: &mut Random) {
         (self.done, self.under_way) = (false, false);
         let delay_ms = match fault {
-            Fault::Refused => self.retry.refused(random.next()),
-            Fault::Failed => self.retry.failed(random.next()),
+            Fault::Refused => self.retry.refused(random.draw()),
+            Fault::Failed => self.retry.failed(random.draw()),
         };
         self.next_ms = now_ms + delay_ms;
     }

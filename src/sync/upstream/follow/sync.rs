@@ -261,7 +261,7 @@ impl Follow {
             0 => u64::MAX,
             resync_ms => {
                 let spread_ms = resync_ms / 10;
-                now_ms + resync_ms - spread_ms + self.random.next() % (2 * spread_ms + 1)
+                now_ms + resync_ms - spread_ms + self.random.draw() % (2 * spread_ms + 1)
             }
         };
         self.synced(now_ms, number);
@@ -326,8 +326,8 @@ impl Follow {
     /// whenever it may have changed.
     pub fn doubt(&mut self, now_ms: u64, doubt: bool) {
         if doubt && !self.doubt {
-            let random = self.random.next();
-            self.next_doubt_ms = self.doubt_gate.pass_ms(now_ms, random);
+            let random = self.random.draw();
+            self.next_doubt_ms = self.doubt_gate.next_ms(now_ms, random);
             self.doubt_pause_ms = self.options.unknown_secret_ms;
         }
         self.doubt = doubt;
@@ -351,8 +351,8 @@ impl Follow {
     /// Wants a full, at once unless one was wanted just before.
     fn want_full(&mut self, now_ms: u64) {
         if self.full_ms.is_none() {
-            let random = self.random.next();
-            self.full_ms = Some(self.gate.pass_ms(now_ms, random));
+            let random = self.random.draw();
+            self.full_ms = Some(self.gate.next_ms(now_ms, random));
         }
     }
 
@@ -360,8 +360,8 @@ impl Follow {
     /// again, or with each full, is asked ever more rarely, at last as rarely as by time.
     fn puzzled(&mut self, now_ms: u64) {
         if self.puzzle_ms.is_none() {
-            let random = self.random.next();
-            self.puzzle_ms = Some(self.puzzle_gate.pass_ms(now_ms, random));
+            let random = self.random.draw();
+            self.puzzle_ms = Some(self.puzzle_gate.next_ms(now_ms, random));
         }
     }
 

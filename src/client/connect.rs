@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::bounded;
 
+use crate::config::AbsoluteUri;
+
 use super::error::{DialError, Step};
 
 /// Look-ups that may hang in the system's resolver at a time. They cannot be called off, only left behind.
@@ -30,7 +32,7 @@ impl Resolver {
         }
         let error = |problem: String, remedy: &str| DialError {
             step: Step::Resolve,
-            peer: super::authority(host, port),
+            peer: authority(host, port),
             problem,
             remedy: remedy.into(),
         };
@@ -62,6 +64,17 @@ impl Resolver {
             Err(_) => Err(error("its name was not looked up in time".into(), NAME_SERVER)),
         }
     }
+}
+
+/// Whether the scheme means TLS, and the port.
+pub(super) fn scheme_and_port(uri: &AbsoluteUri) -> (bool, u16) {
+    let encrypted = ["wss", "https"].iter().any(|scheme| scheme.eq_ignore_ascii_case(uri.scheme()));
+    (encrypted, uri.port().unwrap_or(if encrypted { 443 } else { 80 }))
+}
+
+/// `host:port`, with brackets around an IPv6 address.
+pub(super) fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// Connects to the first address that answers. Each gets an even share of the time that is left.

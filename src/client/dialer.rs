@@ -1,52 +1,22 @@
-//! Connections that the agent opens: to the FeatBit server that it follows, to where usage events go.
-//!
-//! Must not know what is sent on them, nor wait for anything without a deadline. Nothing here shows a password.
-//!
-//! A [`Dialer`] is made once from the settings and the environment; both are judged then. It is cheap to clone and can
-//! be used from any thread; [`Dialer::connect`] blocks for at most `Upstream__ConnectSeconds`, so a thread that has
-//! something else to do lets another one call it:
-//!
-//! ```no_run
-//! # use featbit_agent::config::{AbsoluteUri, Settings};
-//! # use featbit_agent::dial::{Dialer, ProxyEnvironment};
-//! # fn example(settings: &Settings, uri: &AbsoluteUri) -> Result<(), Box<dyn std::error::Error>> {
-//! let environment = ProxyEnvironment::from_variables(std::env::vars_os());
-//! let dialer = Dialer::new(settings.dial.clone(), &environment).map_err(|errors| errors[0].to_string())?;
-//! let stream = dialer.connect(uri)?;
-//! stream.set_nonblocking(true)?;
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! The [`Stream`] reads and writes like a socket, whatever lies between: hand it to a WebSocket client, or write an HTTP
-//! request to it. `ws` and `http` are the same here, as are `wss` and `https`; the path is the caller's business.
-//! Certificates, private authorities and keys are read again when their files change.
-
-mod connect;
-mod error;
-mod proxy;
-mod stream;
-mod trust;
-mod tunnel;
+//! From the settings and an address to an open connection, encrypted or not, through a proxy or not.
 
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
 
 use crate::config::{AbsoluteUri, Dial, SettingError};
+use crate::tls::client::without_verification;
 use crate::tls::explain;
 
-use connect::Resolver;
-use stream::limit_time;
-use trust::TrustFiles;
-
-pub use error::{DialError, Step};
-pub use proxy::{Proxies, Proxy, ProxyEnvironment};
-pub use stream::Stream;
-pub use tunnel::parse_answer;
+use super::connect::{self, Resolver, authority, scheme_and_port};
+use super::error::{DialError, Step};
+use super::proxy::{Proxies, Proxy, ProxyEnvironment};
+use super::stream::{Stream, limit_time};
+use super::trust::TrustFiles;
+use super::tunnel;
 
 /// Opens connections to servers.
 #[derive(Clone, Debug)]
@@ -84,7 +54,7 @@ impl Dialer {
 
     /// The proxy through which a server is reached, to be named in a log line.
     pub fn proxy_of(&self, uri: &AbsoluteUri) -> Option<&Proxy> {
-        let (encrypted, port) = way(uri);
+        let (encrypted, port) = scheme_and_port(uri);
         self.proxies.choose(encrypted, uri.host(), port)
     }
 
@@ -95,9 +65,18 @@ impl Dialer {
     /// Which step failed, where, why, and what to do.
     pub fn connect(&self, uri: &AbsoluteUri) -> Result<Stream, DialError> {
         let deadline = Instant::now() + self.settings.connect;
-        let (encrypted, port) = way(uri);
+        let (encrypted, port) = scheme_and_port(uri);
         let target = authority(uri.host(), port);
-        let handshake = if encrypted { Some(self.begin_tls(uri.host(), &target)?) } else { None };
+        let handshake =
+            match encrypted {
+                true => {
+                    let configuration = self.trust.configuration().map_err(|(problem, remedy)| {
+                        DialError { step: Step::Tls, peer: target.clone(), problem, remedy }
+                    })?;
+                    Some(begin_tls(uri.host(), &target, configuration)?)
+                }
+                false => None,
+            };
         let mut socket = match self.proxies.choose(encrypted, uri.host(), port) {
             None => {
                 let addresses = self.resolver.resolve(uri.host(), port, deadline)?;
@@ -117,12 +96,8 @@ impl Dialer {
         let stream = match handshake {
             None => Stream::plain(socket),
             Some(mut connection) => {
-                shake_hands(&mut connection, &mut socket, deadline).map_err(|fault| DialError {
-                    step: Step::Tls,
-                    peer: target.clone(),
-                    problem: fault.problem,
-                    remedy: fault.remedy.into(),
-                })?;
+                tls_handshake(&mut connection, &mut socket, deadline)
+                    .map_err(|fault| tls_error(&target, fault))?;
                 Stream::tls(connection, socket)
             }
         };
@@ -135,38 +110,59 @@ impl Dialer {
         })?;
         Ok(stream)
     }
+}
 
-    fn begin_tls(&self, host: &str, target: &str) -> Result<ClientConnection, DialError> {
-        let error = |problem: String, remedy: String| DialError {
-            step: Step::Tls,
-            peer: target.into(),
-            problem,
-            remedy,
-        };
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| {
-            error(
-                "its host is no name or address that a certificate could be for".into(),
-                "Write the name as DNS knows it; one outside of ASCII in its `xn--` form".into(),
-            )
-        })?;
-        let configuration = self.trust.configuration().map_err(|(problem, remedy)| error(problem, remedy))?;
-        ClientConnection::new(configuration, name)
-            .map_err(|fault| error(format!("TLS cannot be begun ({fault})"), String::new()))
+/// Opens a connection without a proxy, and without checking the certificate where there is TLS. For the agent itself, on
+/// this machine: nothing secret may be sent on it.
+///
+/// # Errors
+/// Which step failed, where, why, and what to do.
+pub fn connect_unverified(
+    host: &str,
+    port: u16,
+    encrypted: bool,
+    deadline: Instant,
+) -> Result<Stream, DialError> {
+    let target = authority(host, port);
+    let addresses = Resolver::default().resolve(host, port, deadline)?;
+    let mut socket = connect::connect(&target, &addresses, deadline)?;
+    if !encrypted {
+        return Ok(Stream::plain(socket));
+    }
+    let configuration = without_verification().map_err(|error| not_begun(&target, &error))?;
+    let mut connection = begin_tls(host, &target, Arc::new(configuration))?;
+    tls_handshake(&mut connection, &mut socket, deadline).map_err(|fault| tls_error(&target, fault))?;
+    Ok(Stream::tls(connection, socket))
+}
+
+fn begin_tls(
+    host: &str,
+    target: &str,
+    configuration: Arc<ClientConfig>,
+) -> Result<ClientConnection, DialError> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| DialError {
+        step: Step::Tls,
+        peer: target.into(),
+        problem: "its host is no name or address that a certificate could be for".into(),
+        remedy: "Write the name as DNS knows it; one outside of ASCII in its `xn--` form".into(),
+    })?;
+    ClientConnection::new(configuration, name).map_err(|error| not_begun(target, &error))
+}
+
+fn not_begun(target: &str, error: &rustls::Error) -> DialError {
+    DialError {
+        step: Step::Tls,
+        peer: target.into(),
+        problem: format!("TLS cannot be begun ({error})"),
+        remedy: String::new(),
     }
 }
 
-/// Whether the scheme means TLS, and the port.
-fn way(uri: &AbsoluteUri) -> (bool, u16) {
-    let encrypted = ["wss", "https"].iter().any(|scheme| scheme.eq_ignore_ascii_case(uri.scheme()));
-    (encrypted, uri.port().unwrap_or(if encrypted { 443 } else { 80 }))
+fn tls_error(target: &str, fault: explain::Explained) -> DialError {
+    DialError { step: Step::Tls, peer: target.into(), problem: fault.problem, remedy: fault.remedy.into() }
 }
 
-/// `host:port`, with brackets around an IPv6 address.
-fn authority(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
-
-fn shake_hands(
+fn tls_handshake(
     connection: &mut ClientConnection,
     socket: &mut TcpStream,
     deadline: Instant,

@@ -1,59 +1,59 @@
 //! How long to wait before something is tried again: exponential back-off with full jitter.
 //!
-//! Must not read a clock or a source of chance: both are arguments.
+//! Must not read a clock nor make random numbers: both are arguments. Times are in milliseconds.
 
 /// The first delay is drawn from this span; each failure doubles it.
 const BASE_MS: u64 = 1_000;
 
 /// Counts failures and draws delays.
 #[derive(Clone, Debug)]
-pub(super) struct Retry {
+pub struct Retry {
     cap_ms: u64,
     failures: u32,
 }
 
 impl Retry {
-    /// Delays of up to `cap_ms`.
+    /// No failure yet. No delay is longer than `cap_ms`.
     pub fn new(cap_ms: u64) -> Self {
         Self { cap_ms, failures: 0 }
     }
 
-    /// Counts a failure and draws the delay after it: anything from nothing to a second doubled by each failure,
-    /// so that many agents that lost one server do not come back together.
+    /// Counts a failure and draws the delay after it: between zero and one second, doubled by each failure before. So
+    /// many agents that lost the same server do not come back together.
     pub fn failed(&mut self, random: u64) -> u64 {
         let doubled = BASE_MS.checked_shl(self.failures.min(32)).unwrap_or(u64::MAX);
         self.failures = self.failures.saturating_add(1);
         random % (doubled.min(self.cap_ms) + 1)
     }
 
-    /// Counts a refusal and draws the delay after it: from half the cap to the cap. It passes only when somebody
-    /// mends a key or a licence.
+    /// Counts a refusal and draws the delay after it: between half the cap and the cap. A refusal lasts until somebody
+    /// replaces a key or a licence.
     pub fn refused(&mut self, random: u64) -> u64 {
         self.failures = self.failures.saturating_add(1);
         self.cap_ms - random % (self.cap_ms / 2 + 1)
     }
 
-    /// Forgets the failures.
+    /// Forgets the failures: the next delay is short again.
     pub fn reset(&mut self) {
         self.failures = 0;
     }
 }
 
-/// Lets something be repeated at once if it was long ago, else after a growing delay.
+/// Limits how often something is repeated: at once if the last time was long ago, else after a growing delay.
 #[derive(Clone, Debug)]
-pub(super) struct Gate {
+pub struct Throttle {
     retry: Retry,
     last_ms: Option<u64>,
 }
 
-impl Gate {
-    /// Delays of up to `cap_ms`; twice that without a use is long ago.
+impl Throttle {
+    /// No delay is longer than `cap_ms`; twice `cap_ms` without a use is long ago.
     pub fn new(cap_ms: u64) -> Self {
         Self { retry: Retry::new(cap_ms), last_ms: None }
     }
 
     /// When what is wanted at `now_ms` may be done.
-    pub fn pass_ms(&mut self, now_ms: u64, random: u64) -> u64 {
+    pub fn next_ms(&mut self, now_ms: u64, random: u64) -> u64 {
         let quiet_ms = self.last_ms.map(|last_ms| now_ms.saturating_sub(last_ms));
         let delay_ms = match quiet_ms {
             Some(quiet_ms) if quiet_ms < 2 * self.retry.cap_ms => self.retry.failed(random),
@@ -65,26 +65,6 @@ impl Gate {
         let at_ms = now_ms + delay_ms;
         self.last_ms = Some(at_ms);
         at_ms
-    }
-}
-
-/// Numbers that look random, of a seed (SplitMix64). Not for secrets.
-#[derive(Clone, Debug)]
-pub(super) struct Random(u64);
-
-impl Random {
-    /// The same numbers for the same seed.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next number.
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
     }
 }
 
@@ -111,11 +91,11 @@ mod tests {
 
     #[test]
     fn what_was_long_ago_passes_at_once() {
-        let mut gate = Gate::new(60_000);
-        assert_eq!(gate.pass_ms(5, 999), 5);
-        assert_eq!(gate.pass_ms(10, 999), 1_009);
-        assert_eq!(gate.pass_ms(1_010, 1_999), 3_009);
-        assert_eq!(gate.pass_ms(3_009 + 120_000, 999), 123_009);
+        let mut throttle = Throttle::new(60_000);
+        assert_eq!(throttle.next_ms(5, 999), 5);
+        assert_eq!(throttle.next_ms(10, 999), 1_009);
+        assert_eq!(throttle.next_ms(1_010, 1_999), 3_009);
+        assert_eq!(throttle.next_ms(3_009 + 120_000, 999), 123_009);
     }
 
     proptest! {

@@ -85,7 +85,7 @@ impl Stream {
 }
 
 impl Read for Stream {
-    /// An end without TLS's own goodbye is an error of kind `UnexpectedEof`: what came may have been cut short.
+    /// An end without TLS's own `close_notify` is an error of kind `UnexpectedEof`: what came may have been cut short.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.0 {
             Inner::Plain(socket) => socket.read(buffer),
@@ -162,6 +162,65 @@ pub(super) fn limit_time(socket: &TcpStream, deadline: Instant) -> io::Result<()
     }
     socket.set_read_timeout(Some(left))?;
     socket.set_write_timeout(Some(left))
+}
+
+/// A stream whose reads and writes do not go on after a deadline: they fail with `TimedOut`.
+#[derive(Debug)]
+pub struct BeforeDeadline<'a, S> {
+    stream: &'a mut S,
+    deadline: Instant,
+}
+
+impl<'a, S: AsSocket> BeforeDeadline<'a, S> {
+    /// Borrows a stream that blocks.
+    pub fn new(stream: &'a mut S, deadline: Instant) -> Self {
+        Self { stream, deadline }
+    }
+}
+
+impl<S: Read + AsSocket> Read for BeforeDeadline<'_, S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        limit_time(self.stream.as_socket(), self.deadline)?;
+        self.stream.read(buffer).map_err(timed_out)
+    }
+}
+
+impl<S: Write + AsSocket> Write for BeforeDeadline<'_, S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        limit_time(self.stream.as_socket(), self.deadline)?;
+        self.stream.write(bytes).map_err(timed_out)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        limit_time(self.stream.as_socket(), self.deadline)?;
+        self.stream.flush().map_err(timed_out)
+    }
+}
+
+/// What reads and writes on a socket, and can be given time-outs by it.
+pub trait AsSocket {
+    /// The socket.
+    fn as_socket(&self) -> &TcpStream;
+}
+
+impl AsSocket for TcpStream {
+    fn as_socket(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl AsSocket for Stream {
+    fn as_socket(&self) -> &TcpStream {
+        self.socket()
+    }
+}
+
+/// A blocking socket says of its time-out that it would block.
+fn timed_out(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+        _ => error,
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use base64::prelude::BASE64_STANDARD;
 
 use crate::config::{AbsoluteUri, ProxyChoice, Secret, SettingError};
 
+use super::connect::authority;
+
 /// What the environment says of proxies.
 #[derive(Clone, Debug, Default)]
 pub struct ProxyEnvironment {
@@ -76,7 +78,7 @@ impl fmt::Debug for Proxy {
 impl fmt::Display for Proxy {
     /// Its host and port alone.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&super::authority(&self.host, self.port))
+        f.write_str(&authority(&self.host, self.port))
     }
 }
 
@@ -259,7 +261,7 @@ mod tests {
     fn chosen(variables: &[(&str, &str)], url: &str) -> Option<String> {
         let proxies = Proxies::new(&ProxyChoice::Environment, &environment(variables)).unwrap();
         let uri = AbsoluteUri::parse(url, &["http", "https", "ws", "wss"]).unwrap();
-        let (encrypted, port) = super::super::way(&uri);
+        let (encrypted, port) = crate::client::connect::scheme_and_port(&uri);
         proxies.choose(encrypted, uri.host(), port).map(ToString::to_string)
     }
 

@@ -1,0 +1,246 @@
+//! One HTTP/1.1 exchange: a request goes out, the head of its answer is read, and the body if somebody wants it.
+//!
+//! Must not follow a redirect, since a key is for the server that it was sent to; nor use a connection twice. It works
+//! on any open stream: names, proxies, TLS and deadlines are that stream's matter.
+
+use std::io::{self, Read, Write};
+
+use crate::wire::http1::chunked::Chunked;
+
+/// Fields of a head that are read.
+const FIELDS_MAX: usize = 100;
+
+/// A request.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Such as `GET`.
+    pub method: &'a str,
+    /// The path and query, or `host:port` of a tunnel.
+    pub target: &'a str,
+    /// The `Host` field.
+    pub host: &'a str,
+    /// Further fields. `Content-Length` is written where there is a body.
+    pub fields: &'a [(&'a str, &'a str)],
+    /// May be empty.
+    pub body: &'a [u8],
+}
+
+impl Request<'_> {
+    /// Sends it.
+    ///
+    /// # Errors
+    /// If the stream takes no more.
+    pub fn send(&self, stream: &mut impl Write) -> io::Result<()> {
+        let Self { method, target, host, fields, body } = self;
+        let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n").into_bytes();
+        for (name, value) in *fields {
+            // Writing into a vector cannot fail.
+            let _ = write!(bytes, "{name}: {value}\r\n");
+        }
+        if !body.is_empty() {
+            let _ = write!(bytes, "Content-Length: {}\r\n", body.len());
+        }
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(body);
+        stream.write_all(&bytes)?;
+        stream.flush()
+    }
+}
+
+/// The head of an answer, and what has come in after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Such as 200.
+    pub status: u16,
+    /// Those that are UTF-8, in their order.
+    fields: Vec<(String, String)>,
+    /// The beginning of the body, or what else the server sent already.
+    rest: Vec<u8>,
+}
+
+impl Head {
+    /// The value of the first field of this name; `None` if there is none.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let found = self.fields.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// How many bytes came in behind the head.
+    pub fn bytes_behind(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// Reads the body: as long as its chunks or `Content-Length` say, or until the connection ends.
+    ///
+    /// # Errors
+    /// If it is longer than `bytes_max`, malformed, or cut short, or if the stream fails.
+    pub fn read_body(self, stream: &mut impl Read, bytes_max: usize) -> io::Result<Vec<u8>> {
+        let chunked = self
+            .field("transfer-encoding")
+            .is_some_and(|coding| coding.to_ascii_lowercase().contains("chunked"));
+        let length = self.field("content-length").and_then(|length| length.trim().parse::<usize>().ok());
+        let (mut bytes, mut decoder, mut body) = (self.rest, Chunked::new(), Vec::new());
+        loop {
+            if chunked {
+                let progress = decoder
+                    .decode(&bytes, &mut body, bytes_max as u64)
+                    .map_err(|_| invalid("its chunks are malformed or too many"))?;
+                bytes.clear();
+                if progress.done {
+                    return Ok(body);
+                }
+            } else {
+                body.append(&mut bytes);
+                if let Some(length) = length.filter(|length| body.len() >= *length) {
+                    body.truncate(length);
+                    return Ok(body);
+                }
+            }
+            if body.len() > bytes_max {
+                return Err(invalid("its body is too long"));
+            }
+            if read_more(stream, &mut bytes)? == 0 {
+                let ends_with_the_connection = !chunked && length.is_none();
+                return if ends_with_the_connection {
+                    Ok(body)
+                } else {
+                    Err(io::ErrorKind::UnexpectedEof.into())
+                };
+            }
+        }
+    }
+}
+
+/// Reads the head of the final answer: interim ones (status 1xx) are passed over.
+///
+/// # Errors
+/// `InvalidData` if this is not HTTP, or longer than `bytes_max`; `UnexpectedEof` if the connection ends before; or what
+/// the stream fails with.
+pub fn read_head(stream: &mut impl Read, bytes_max: usize) -> io::Result<Head> {
+    let mut bytes = Vec::new();
+    loop {
+        if read_more(stream, &mut bytes)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(head) = parse_head(&bytes)? {
+            return Ok(head);
+        }
+        if bytes.len() > bytes_max {
+            return Err(invalid(&format!("its head has no end within {bytes_max} bytes")));
+        }
+    }
+}
+
+/// The head of the final answer at the start of `bytes`; `None` if it is not all there yet.
+///
+/// # Errors
+/// `InvalidData` if this is not an answer of an HTTP server.
+pub fn parse_head(mut bytes: &[u8]) -> io::Result<Option<Head>> {
+    // A loop, not a recursion: the other end decides how many interim answers there are.
+    loop {
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let mut response = httparse::Response::new(&mut fields);
+        let head_bytes = match response.parse(bytes) {
+            Ok(httparse::Status::Complete(head_bytes)) => head_bytes,
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Err(error) => return Err(invalid(&format!("it is no HTTP: {error}"))),
+        };
+        let status = response.code.unwrap_or(0);
+        let rest = &bytes[head_bytes..];
+        if (100..200).contains(&status) {
+            bytes = rest;
+            continue;
+        }
+        let fields = response.headers.iter().filter_map(|field| {
+            let value = std::str::from_utf8(field.value).ok()?;
+            Some((field.name.to_owned(), value.to_owned()))
+        });
+        return Ok(Some(Head { status, fields: fields.collect(), rest: rest.to_vec() }));
+    }
+}
+
+fn invalid(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+/// Appends what comes next; 0 if the connection has ended.
+fn read_more(stream: &mut impl Read, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    let mut buffer = [0; 4096];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(count) => {
+                bytes.extend_from_slice(&buffer[..count]);
+                return Ok(count);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> io::Result<Option<(u16, usize)>> {
+        Ok(parse_head(text.as_bytes())?.map(|head| (head.status, head.bytes_behind())))
+    }
+
+    #[test]
+    fn the_final_answer_counts() {
+        for (text, expected) in [
+            ("HTTP/1.1 200 Connection established\r\n\r\n", Some((200, 0))),
+            ("HTTP/1.0 407 Auth\r\nX: y\r\n\r\nbody", Some((407, 4))),
+            ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103\r\n\r\nHTTP/1.1 200\r\n\r\n", Some((200, 0))),
+            ("HTTP/1.1 100 Continue\r\n\r\n", None),
+            ("HTTP/1.1 200 OK\r\nX", None),
+            ("", None),
+        ] {
+            assert_eq!(parsed(text).unwrap(), expected, "{text:?}");
+        }
+        for text in ["SSH-2.0-OpenSSH\r\n", "HTTP/2 200 OK\r\n\r\n", "\x16\x03\x01", "HTTP/1.1 2000\r\n\r\n"]
+        {
+            assert_eq!(parsed(text).unwrap_err().kind(), io::ErrorKind::InvalidData, "{text:?}");
+        }
+    }
+
+    /// What went wrong: each interim answer took a call within the last one, so that a proxy that sent many of them
+    /// ended the process by the size of its stack.
+    #[test]
+    fn a_thousand_interim_answers_take_no_more_stack_than_one() {
+        let mut bytes = b"HTTP/1.1 100\r\n\r\n".repeat(1024);
+        bytes.extend(b"HTTP/1.1 200\r\n\r\n");
+        let small = std::thread::Builder::new().stack_size(128 * 1024);
+        let parsed = small.spawn(move || parse_head(&bytes).unwrap().map(|head| head.status)).unwrap();
+        assert_eq!(parsed.join().unwrap(), Some(200));
+    }
+
+    #[test]
+    fn a_request_says_how_long_its_body_is_if_it_has_one() {
+        let request = Request {
+            method: "POST",
+            target: "/x?y",
+            host: "els:5100",
+            fields: &[("Connection", "close")],
+            body: b"12345",
+        };
+        let mut sent = Vec::new();
+        request.send(&mut sent).unwrap();
+        assert_eq!(
+            String::from_utf8(sent).unwrap(),
+            "POST /x?y HTTP/1.1\r\nHost: els:5100\r\nConnection: close\r\nContent-Length: 5\r\n\r\n12345"
+        );
+        let mut sent = Vec::new();
+        Request { method: "GET", fields: &[], body: b"", ..request }.send(&mut sent).unwrap();
+        assert_eq!(String::from_utf8(sent).unwrap(), "GET /x?y HTTP/1.1\r\nHost: els:5100\r\n\r\n");
+    }
+
+    #[test]
+    fn fields_are_found_whatever_their_case_and_a_body_by_its_length() {
+        let mut stream = &b"HTTP/1.1 200 OK\r\ncontent-LENGTH: 3\r\nServer: x\r\n\r\nabcdef"[..];
+        let head = read_head(&mut stream, 1000).unwrap();
+        assert_eq!((head.field("Content-Length"), head.field("server")), (Some("3"), Some("x")));
+        assert_eq!(head.field("Location"), None);
+        assert_eq!(head.read_body(&mut stream, 1000).unwrap(), b"abc");
+    }
+}
