@@ -11,13 +11,15 @@ use crate::net::slab::Key;
 use crate::payload::Payload;
 use crate::store::Change;
 
-/// An answer that was worked out off the reactor, for the connection that waits for it.
+/// What became of a request that was dealt with off the reactor, for the connection that waits for it.
 #[derive(Debug)]
-pub struct Reply {
-    /// HTTP status.
-    pub status: u16,
-    /// The JSON body.
-    pub body: Payload,
+pub enum Reply {
+    /// It is done. The JSON text of the answer.
+    Done(Payload),
+    /// It was rejected, since what came with it is not valid. The reason, for the peer.
+    Invalid(String),
+    /// It was rejected, since what came with it is larger than allowed. The reason, for the peer.
+    TooLarge(String),
 }
 
 /// A whole dataset that was put together off the reactor.

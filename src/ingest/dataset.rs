@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::handle::Submission;
-use super::inflate::inflate;
 use super::report::{LOGGED_MAX, Loaded, report_findings, report_loaded, report_not_newer, warn_of_dataset};
 use super::writer::Ingest;
 use crate::fanout::mailbox::{InService, Mail, Reply};
@@ -16,42 +15,43 @@ use crate::payload::Payload;
 use crate::protocol::status;
 use crate::store::Change;
 use crate::telemetry::metrics::Source;
-use crate::wire::http1::response::error_body;
+use crate::wire::gzip::{self, GzipError};
 
 impl Ingest {
     /// Loads a dataset of a management call. The answer goes out when the data is in service everywhere.
     pub fn load_submission(&mut self, submission: Submission) {
         let Submission { bytes, gzip, bytes_max, mailbox, key, permit } = submission;
-        let answer = move |status, body: Vec<u8>| {
+        let answer = move |reply| {
             // First: who has the answer may come with the next dataset.
             drop(permit);
-            mailbox.post(Mail::Reply { key, reply: Reply { status, body: Payload::private(body) } });
+            mailbox.post(Mail::Reply { key, reply });
         };
-        let bytes = match if gzip { inflate(&bytes, bytes_max) } else { Ok(bytes) } {
+        let bytes = match if gzip { gzip::decompress(&bytes, bytes_max) } else { Ok(bytes) } {
             Ok(bytes) => bytes,
-            Err(fault) => return answer(fault.status(), error_body(&fault.to_string())),
+            Err(error @ GzipError::Broken) => return answer(Reply::Invalid(error.to_string())),
+            Err(error @ GzipError::TooLarge) => return answer(Reply::TooLarge(error.to_string())),
         };
         let arrived = Instant::now();
         match self.load(bytes, Source::Bootstrap, None, arrived) {
             Ok((loaded, change)) => {
-                let body =
-                    status::bootstrap_json(&loaded.serves, loaded.data_version, &loaded.harms).into_bytes();
+                let text = status::bootstrap_json(&loaded.serves, loaded.data_version, &loaded.harms);
+                let done = Reply::Done(Payload::private(text.into_bytes()));
                 match change {
                     // The last reactor to serve from the new data sends the answer.
                     Some(change) => {
-                        let answer = std::sync::Mutex::new(Some((answer, body)));
+                        let answer = std::sync::Mutex::new(Some((answer, done)));
                         let in_service = InService::new(move || {
                             let taken = answer.lock().ok().and_then(|mut answer| answer.take());
-                            if let Some((answer, body)) = taken {
-                                answer(200, body);
+                            if let Some((answer, done)) = taken {
+                                answer(done);
                             }
                         });
                         self.announce(&change, arrived, Some(in_service));
                     }
-                    None => answer(200, body),
+                    None => answer(done),
                 }
             }
-            Err(error) => answer(400, error_body(&error.to_string())),
+            Err(error) => answer(Reply::Invalid(error.to_string())),
         }
     }
 

@@ -15,7 +15,6 @@
 mod dataset;
 mod following;
 mod handle;
-mod inflate;
 mod offload;
 mod report;
 mod upstream;
@@ -23,7 +22,6 @@ mod writer;
 
 pub use following::{Following, ResyncReason, ResyncReasons, UpstreamStatus};
 pub use handle::{Handle, Job, Jobs, Submission};
-pub use inflate::{InflateFault, inflate};
 pub use offload::Offload;
 pub use report::Loaded;
 pub use writer::Ingest;

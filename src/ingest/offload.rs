@@ -74,7 +74,7 @@ fn run(task: Task, fulls: &mut Fulls) {
     match task {
         Task::Compress(environment) => environment.build_gzip(),
         Task::Backup { snapshot, mailbox, key } => {
-            let reply = Reply { status: 200, body: snapshot.backup() };
+            let reply = Reply::Done(snapshot.backup());
             mailbox.post(Mail::Reply { key, reply });
         }
         Task::Relay { snapshot, scope, certain, mailbox, key } => {

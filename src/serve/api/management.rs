@@ -100,12 +100,12 @@ impl Server {
     pub(crate) fn answer_parked(&mut self, link: &mut Link<'_>, session: &mut Session, reply: Reply) {
         match std::mem::replace(&mut session.state, State::Over) {
             State::Parked(parked) if matches!(parked.wait, Wait::Reply) => {
-                self.answer_after_wait(
-                    link,
-                    session,
-                    &parked.exchange,
-                    Answer::json(reply.status, reply.body),
-                );
+                let answer = match reply {
+                    Reply::Done(body) => Answer::json(200, body),
+                    Reply::Invalid(reason) => Answer::error(400, &reason),
+                    Reply::TooLarge(reason) => Answer::error(413, &reason),
+                };
+                self.answer_after_wait(link, session, &parked.exchange, answer);
             }
             other => session.state = other,
         }

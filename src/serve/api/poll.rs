@@ -8,7 +8,7 @@ use crate::store::{Environment, Poll, SyncKind};
 
 use crate::serve::http::body::ClientPoll;
 use crate::serve::http::exchange::{Answer, Exchange};
-use crate::serve::http::request::{inflate, text, unauthorized};
+use crate::serve::http::request::{decompress, text, unauthorized};
 use crate::serve::metrics::Limit;
 use crate::serve::server::Server;
 use crate::serve::session::{Asked, Parked, Question, Session, State, Wait, audience};
@@ -165,7 +165,7 @@ impl Server {
     ) {
         let options = &self.shared.options;
         let bytes_max = options.user_bytes_max.min(options.body_bytes_max);
-        let user = inflate(bytes, gzip, bytes_max).and_then(|bytes| {
+        let user = decompress(bytes, gzip, bytes_max).and_then(|bytes| {
             parse_http(&bytes, options.user_properties_max).map_err(|fault| match fault {
                 UserFault::Blank => Answer::new(400, "text/plain; charset=utf-8", text(fault.reason())),
                 UserFault::Malformed => Answer::error(400, fault.reason()),
@@ -196,7 +196,7 @@ impl Server {
         bytes: Vec<u8>,
         gzip: bool,
     ) {
-        let events = inflate(bytes, gzip, self.unfolded_bytes_max()).and_then(|bytes| {
+        let events = decompress(bytes, gzip, self.unfolded_bytes_max()).and_then(|bytes| {
             crate::protocol::insight::check(&bytes)
                 .map_err(|_| Answer::error(400, "the body is not a JSON text of usage events"))
         });

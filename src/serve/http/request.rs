@@ -9,6 +9,7 @@ use crate::payload::Payload;
 use crate::protocol::http::{is_json_content_type, timestamp_ms};
 use crate::protocol::sdk::Sdk;
 use crate::protocol::secret::Secret;
+use crate::wire::gzip::{self, GzipError};
 use crate::wire::http1::head::{BodyLength, ContentEncoding, Head, Method, WebSocketFault};
 use crate::wire::http1::response::Connection;
 
@@ -296,12 +297,17 @@ fn bad_timestamp() -> Answer {
 }
 
 /// A gzip body in full; 413 if it grows beyond `bytes_max`, 400 if it is broken.
-pub(crate) fn inflate(bytes: Vec<u8>, gzip: bool, bytes_max: u64) -> Result<Vec<u8>, Answer> {
-    if !gzip {
+pub(crate) fn decompress(bytes: Vec<u8>, is_gzip: bool, bytes_max: u64) -> Result<Vec<u8>, Answer> {
+    if !is_gzip {
         return Ok(bytes);
     }
-    crate::ingest::inflate(&bytes, bytes_max)
-        .map_err(|fault| Answer::error(fault.status(), &fault.to_string()))
+    gzip::decompress(&bytes, bytes_max).map_err(|error| {
+        let status = match error {
+            GzipError::Broken => 400,
+            GzipError::TooLarge => 413,
+        };
+        Answer::error(status, &error.to_string())
+    })
 }
 
 /// The body of an answer made of text.

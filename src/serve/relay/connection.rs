@@ -21,7 +21,7 @@ use crate::wire::ws::frame;
 use crate::wire::ws::reader::{Event, Reader, Step};
 
 use crate::serve::http::exchange::{Answer, Exchange};
-use crate::serve::http::request::{inflate, text};
+use crate::serve::http::request::{decompress, text};
 use crate::serve::keys::RelayAccess;
 use crate::serve::relay::registry::ChildId;
 use crate::serve::server::Server;
@@ -90,7 +90,7 @@ impl Server {
         bytes: Vec<u8>,
         gzip: bool,
     ) {
-        let name = inflate(bytes, gzip, REGISTER_BYTES_MAX).and_then(|bytes| {
+        let name = decompress(bytes, gzip, REGISTER_BYTES_MAX).and_then(|bytes| {
             parse_registration(&bytes)
                 .ok_or_else(|| Answer::error(400, "the body must be the agent's id as a JSON string"))
         });
