@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use crate::config::{Listen, ListenAddress, Scheme, Settings};
 use crate::net::listener::{ListenerOptions, listen};
-use crate::serve::Door;
+use crate::serve::ListenerRole;
 
 use super::error::StartError;
 
@@ -23,7 +23,7 @@ pub struct Listening {
 #[derive(Clone, Copy, Debug)]
 pub struct ListenerUse {
     /// Data or metrics.
-    pub door: Door,
+    pub role: ListenerRole,
     /// The index of its certificate in the settings; `None` means without TLS.
     pub certificate: Option<usize>,
 }
@@ -35,15 +35,15 @@ impl Listening {
             backlog: i32::try_from(settings.backlog).unwrap_or(i32::MAX),
             send_buffer_bytes: settings.limits.send_buffer_bytes,
         };
-        let data = settings.listen.iter().map(|listen| (listen, Door::Data, reactors));
+        let data = settings.listen.iter().map(|listen| (listen, ListenerRole::Data, reactors));
         // Metrics are requested rarely: one reactor is enough.
-        let metrics = settings.metrics.iter().flatten().map(|listen| (listen, Door::Metrics, 1));
+        let metrics = settings.metrics.iter().flatten().map(|listen| (listen, ListenerRole::Metrics, 1));
         let mut all = Self { ports: Vec::new(), sockets: (0..reactors).map(|_| Vec::new()).collect() };
         let mut skipped = None;
-        for (wanted, door, reactors) in data.chain(metrics) {
+        for (wanted, role, reactors) in data.chain(metrics) {
             match open_one(wanted, reactors, options) {
                 Ok((address, sockets)) => {
-                    let place = ListenerUse { door, certificate: certificate_of(wanted) };
+                    let place = ListenerUse { role, certificate: certificate_of(wanted) };
                     all.ports.push((address, place));
                     for (own, socket) in all.sockets.iter_mut().zip(sockets) {
                         own.push((socket, place));
@@ -54,7 +54,7 @@ impl Listening {
             }
         }
         match skipped {
-            Some((wanted, error)) if !all.ports.iter().any(|(_, place)| place.door == Door::Data) => {
+            Some((wanted, error)) if !all.ports.iter().any(|(_, place)| place.role == ListenerRole::Data) => {
                 Err(failed(wanted, error))
             }
             _ => Ok(all),
@@ -71,7 +71,7 @@ impl fmt::Display for Listening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (address, place)) in self.ports.iter().enumerate() {
             let comma = if index > 0 { ", " } else { "" };
-            let only = if place.door == Door::Metrics { " (metrics)" } else { "" };
+            let only = if place.role == ListenerRole::Metrics { " (metrics)" } else { "" };
             let scheme = if place.certificate.is_some() { "https" } else { "http" };
             write!(f, "{comma}{scheme}://{address}{only}")?;
         }

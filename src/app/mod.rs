@@ -29,7 +29,7 @@ use crate::fanout::mailbox::{Mail, Mailbox};
 use crate::ingest::{Following, Handle, Ingest, Job, Jobs, Offload, ResyncReason};
 use crate::net::io::Limits;
 use crate::net::reactor::{Allowance, Reactor, ReactorOptions};
-use crate::serve::{Door, Options, PLAIN_REFUSAL, Server, Shared};
+use crate::serve::{ListenerRole, Options, PLAIN_REFUSAL, Server, Shared};
 use crate::store::{Snapshot, WriterOptions};
 use crate::sync::{self, Waiting};
 use crate::telemetry::log;
@@ -150,9 +150,9 @@ impl Agent {
         let mut threads = Vec::new();
         for index in 0..count {
             let (sockets, places) = listening.take(index);
-            let allowance = |place: &ListenerUse| match place.door {
-                Door::Data => sdks.clone(),
-                Door::Metrics => operators.clone(),
+            let allowance = |place: &ListenerUse| match place.role {
+                ListenerRole::Data => sdks.clone(),
+                ListenerRole::Metrics => operators.clone(),
             };
             let secure = |place: &ListenerUse| certificates.as_ref()?.configuration(place.certificate?);
             let options = ReactorOptions {
@@ -171,7 +171,7 @@ impl Agent {
             let reactor = Reactor::new(sockets, &options, |waker| {
                 let own = Mailbox::new(waker);
                 mailbox = Some(own.clone());
-                Server::new(shared.clone(), own, places.iter().map(|place| place.door).collect())
+                Server::new(shared.clone(), own, places.iter().map(|place| place.role).collect())
             })
             .map_err(|error| StartError::new("an event loop cannot be started", error))?;
             mailboxes.extend(mailbox);

@@ -106,7 +106,7 @@ impl Index {
     }
 
     /// Remembers that a connection was brought to a sequence.
-    pub fn bring(&mut self, place: Place, sequence: u64) {
+    pub fn set_sequence(&mut self, place: Place, sequence: u64) {
         if let Some(members) = self.members_mut(place.slot, place.kind)
             && let Some(entry) = members.entries.get_mut(place.position as usize)
         {
@@ -175,7 +175,9 @@ impl Index {
 
     /// Whether a walk through an environment is under way or waiting.
     pub fn is_walking_through(&self, slot: EnvironmentSlot) -> bool {
-        self.walks.iter().any(|(walking, _)| *walking == slot)
+        self.members
+            .get(slot.0 as usize)
+            .is_some_and(|row| row.iter().any(|members| members.cursor.is_some()))
     }
 
     /// Connections of an environment and kind, in no particular order.
@@ -219,7 +221,7 @@ mod tests {
         let mut seen = Vec::new();
         while index.next_slice(|_| target, &mut slice).is_some() {
             for (key, place, _) in &slice {
-                index.bring(*place, target);
+                index.set_sequence(*place, target);
                 seen.push(*key);
             }
         }
@@ -232,8 +234,8 @@ mod tests {
         let asked = index.add(SLOT, SecretKind::Server, Key::from_u64(1));
         index.add(SLOT, SecretKind::Server, Key::from_u64(2));
         let current = index.add(SLOT, SecretKind::Client, Key::from_u64(3));
-        index.bring(asked, 4);
-        index.bring(current, 5);
+        index.set_sequence(asked, 4);
+        index.set_sequence(current, 5);
         index.environment_changed(SLOT);
         assert_eq!(walk_to_the_end(&mut index, 5), [Key::from_u64(1)]);
         assert!(!index.is_walking());
@@ -246,14 +248,14 @@ mod tests {
         let places: Vec<_> =
             (0..1000).map(|n| index.add(SLOT, SecretKind::Server, Key::from_u64(n))).collect();
         for place in &places {
-            index.bring(*place, 1);
+            index.set_sequence(*place, 1);
         }
         index.environment_changed(SLOT);
         let mut slice = Vec::new();
         index.next_slice(|_| 2, &mut slice).unwrap();
         assert_eq!(slice.len(), WALK_SLICE);
         for (_, place, _) in &slice {
-            index.bring(*place, 2);
+            index.set_sequence(*place, 2);
         }
         index.environment_changed(SLOT);
         walk_to_the_end(&mut index, 3);
@@ -276,7 +278,7 @@ mod tests {
                         let key = Key::from_u64(next);
                         next += 1;
                         let place = index.add(SLOT, SecretKind::Client, key);
-                        index.bring(place, sequence);
+                        index.set_sequence(place, sequence);
                         prop_assert!(twin.values().all(|other| *other != place));
                         twin.insert(key, place);
                     }
@@ -292,7 +294,7 @@ mod tests {
                         if let Some((_, _)) = index.next_slice(|_| sequence, &mut slice) {
                             for (key, place, _) in &slice {
                                 prop_assert_eq!(twin.get(key), Some(place));
-                                index.bring(*place, sequence);
+                                index.set_sequence(*place, sequence);
                             }
                         }
                     }

@@ -22,7 +22,7 @@ pub enum Reply {
     TooLarge(String),
 }
 
-/// A whole dataset that was put together off the reactor.
+/// A full sync for a downstream agent, put together off the reactor.
 #[derive(Debug)]
 pub struct RelayFull {
     /// A whole WebSocket frame.
@@ -31,7 +31,7 @@ pub struct RelayFull {
     pub sequence: u64,
 }
 
-/// What a reactor is told.
+/// A message to a reactor.
 #[derive(Debug)]
 pub enum Mail {
     /// New data. The reactor drops `in_service` once it serves from the new snapshot.
@@ -45,23 +45,23 @@ pub enum Mail {
     },
     /// An answer for a parked request.
     Reply {
-        /// Whose answer.
+        /// The connection that it is for.
         key: Key,
         /// The answer.
         reply: Reply,
     },
-    /// A whole dataset for a relay.
+    /// A full sync for a downstream agent.
     RelayFull {
-        /// Whose it is.
+        /// The connection that it is for.
         key: Key,
-        /// The dataset.
+        /// The full sync.
         full: RelayFull,
     },
-    /// The names of the agents between this one and the source of truth, the nearest first.
+    /// The names of the agents upstream of this one, the nearest first.
     Path(Arc<[String]>),
-    /// The upstream status is another: it is to be looked up, so that the last one counts.
+    /// The upstream status has changed. It is not in the mail but to be looked up, so that the newest counts.
     UpstreamStatus,
-    /// The keys of operators and relays are other ones: they are to be looked up, so that the last ones count.
+    /// The keys of operators and downstream agents were replaced. They are to be looked up, so that the newest count.
     Keys,
     /// Stop accepting, finish what is under way, and close the WebSockets spread over this time.
     Drain(Duration),

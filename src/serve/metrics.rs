@@ -1,4 +1,4 @@
-//! What a server counts: the narrow verbs its other files use, in terms of the process's metrics.
+//! What one reactor's server counts, in terms of the process's metrics: a method for each event.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,65 +10,52 @@ use crate::net::service::Ended;
 use crate::protocol::insight::Counts;
 use crate::store::{EnvironmentSlot, Snapshot, SyncKind};
 use crate::telemetry::metrics::{
-    Closed, Connection, EnvironmentConnections, Handshake, HandshakeFailure, Metrics, ReactorMetrics, Sync,
+    Closed, Connection, EnvironmentConnections, Handshake, HandshakeFailure, Limit, ReactorMetrics, Refusal,
+    Sync,
 };
-pub(super) use crate::telemetry::metrics::{Limit, Refusal};
 
-use crate::telemetry::once::RateLimit;
-
-use crate::serve::http::routes::Route;
-use crate::serve::session::Session;
-use crate::serve::shared::Options;
-use crate::serve::verdict::Refused;
+use super::http::routes::Route;
+use super::shared::Shared;
 
 /// How often the connections by environment are published.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 
-/// One reactor's counting.
+/// What one reactor counts.
 #[derive(Debug)]
-pub(super) struct Meter {
-    all: Arc<Metrics>,
+pub(crate) struct Meter {
+    shared: Arc<Shared>,
     own: Arc<ReactorMetrics>,
     /// Which of the two limits a client's poll meets first.
     poll_limit: Limit,
     /// What `net` had counted at the last turn.
     seen: Counters,
     published: Option<Instant>,
-    wall_ms: fn() -> i64,
 }
 
-/// Says once a minute that somebody speaks plain HTTP where TLS is spoken.
-static PLAIN_HTTP: RateLimit = RateLimit::new(60_000);
-/// Says once a minute that a proxy sends the PROXY protocol where TLS is spoken.
-static PROXY: RateLimit = RateLimit::new(60_000);
-/// Says once a minute why a client's certificate was refused.
-static CLIENT_CERTIFICATE: RateLimit = RateLimit::new(60_000);
-
-/// Says once a minute that connections are turned away, or that there are no descriptors.
-static OVER_LIMIT: RateLimit = RateLimit::new(60_000);
-static STARVED: RateLimit = RateLimit::new(60_000);
-
 impl Meter {
-    pub fn new(all: &Arc<Metrics>, options: &Options, wall_ms: fn() -> i64) -> Self {
+    /// Nothing is counted yet.
+    pub fn new(shared: &Arc<Shared>) -> Self {
+        let options = &shared.options;
         let by_user = options.user_bytes_max <= options.body_bytes_max;
         let poll_limit = if by_user { Limit::UserBytes } else { Limit::BodyBytes };
-        let (own, seen) = (all.reactor(), Counters::default());
-        Self { all: all.clone(), own, poll_limit, seen, published: None, wall_ms }
+        let (own, seen) = (shared.metrics.reactor(), Counters::default());
+        Self { shared: shared.clone(), own, poll_limit, seen, published: None }
     }
 
+    /// A connection came in.
     pub fn accepted(&self) {
         self.own.accepted();
     }
 
-    /// The connection is something else from now on.
-    pub fn turned(&self, session: &mut Session, to: Connection) {
-        let from = std::mem::replace(&mut session.counted_as, to);
+    /// A connection counts as something else from now on.
+    pub fn turned(&self, from: Connection, to: Connection) {
         self.own.turned(from, to);
     }
 
-    pub fn closed(&self, session: &Session, ended: Ended) {
-        let why = session.why.unwrap_or(match ended {
-            Ended::Closed if session.counted_as == Connection::Http => Closed::Done,
+    /// A connection is gone. `closed`: why the agent closed it, if it did.
+    pub fn closed(&self, counted_as: Connection, closed: Option<Closed>, ended: Ended) {
+        let why = closed.unwrap_or(match ended {
+            Ended::Closed if counted_as == Connection::Http => Closed::Done,
             Ended::Closed | Ended::Peer => Closed::Peer,
             Ended::Stalled | Ended::Slow => Closed::Limit,
             Ended::Shed => Closed::Memory,
@@ -80,9 +67,10 @@ impl Meter {
             Ended::Shed => self.own.limit_hit(Limit::PendingBytes),
             _ => {}
         }
-        self.own.closed(session.counted_as, why);
+        self.own.closed(counted_as, why);
     }
 
+    /// A message came in on a WebSocket.
     pub fn message(&self) {
         self.own.message();
     }
@@ -103,14 +91,17 @@ impl Meter {
         self.own.synced(Sync::Behind);
     }
 
+    /// A limit kept something from being done.
     pub fn limit_hit(&self, limit: Limit) {
         self.own.limit_hit(limit);
     }
 
+    /// A connection or request was refused. [`refusals`](super::refusals) also says so in the log.
     pub fn refused(&self, why: Refusal) {
         self.own.refused(why);
     }
 
+    /// A request was answered.
     pub fn answered(&self, route: Route, status: u16) {
         self.own.responded(route.label(), status);
         if status == 413 {
@@ -143,9 +134,10 @@ impl Meter {
     pub fn change_delivered(&self, after: Duration) {
         let after_us = micros(after);
         self.own.change_delivered(after_us);
-        self.all.change_complete(after_us);
+        self.shared.metrics.change_complete(after_us);
     }
 
+    /// A turn of the event loop has ended: counts what `net` has counted since the last one.
     pub fn turn_ended(&mut self, counters: &Counters, pending_private_bytes: usize, busy: Duration) {
         let own = &self.own;
         own.turn(micros(busy));
@@ -169,7 +161,8 @@ impl Meter {
     fn warn_of_limits(&self, counters: &Counters) {
         let closed = counters.over_limit - self.seen.over_limit;
         if closed > 0
-            && let Some(connections) = OVER_LIMIT.count(closed, self.now_ms())
+            && let Some(connections) =
+                self.shared.log_limits.too_many_connections.count(closed, self.shared.now_ms())
         {
             tracing::warn!(
                 connections,
@@ -180,7 +173,7 @@ impl Meter {
         }
         let starved = counters.out_of_resources - self.seen.out_of_resources;
         if starved > 0
-            && let Some(attempts) = STARVED.count(starved, self.now_ms())
+            && let Some(attempts) = self.shared.log_limits.no_descriptors.count(starved, self.shared.now_ms())
         {
             tracing::warn!(
                 attempts,
@@ -189,10 +182,6 @@ impl Meter {
                  attempts"
             );
         }
-    }
-
-    fn now_ms(&self) -> u64 {
-        u64::try_from((self.wall_ms)()).unwrap_or(0)
     }
 
     fn handshakes(&self, counters: &Counters) {
@@ -209,9 +198,10 @@ impl Meter {
         for _ in seen.deferred..now.deferred {
             self.own.limit_hit(Limit::HandshakesPerTurn);
         }
+        let (logs, now_ms) = (&self.shared.log_limits, self.shared.now_ms());
         let failed = |why: HandshakeFailure| now.failed[why as usize] > seen.failed[why as usize];
         if failed(HandshakeFailure::ClientCertificate)
-            && let Some(held_back) = CLIENT_CERTIFICATE.allow(self.now_ms())
+            && let Some(held_back) = logs.client_certificate.allow(now_ms)
         {
             tracing::warn!(
                 others_like_it = held_back,
@@ -220,12 +210,12 @@ impl Meter {
             );
         }
         if failed(HandshakeFailure::ProxyProtocol)
-            && let Some(held_back) = PROXY.allow(self.now_ms())
+            && let Some(held_back) = logs.proxy_protocol_to_tls.allow(now_ms)
         {
-            tracing::warn!(others_like_it = held_back, "{}", crate::serve::refusals::NO_PROXY_PROTOCOL);
+            tracing::warn!(others_like_it = held_back, "{}", super::log_limits::NO_PROXY_PROTOCOL);
         }
         if failed(HandshakeFailure::PlainHttp)
-            && let Some(held_back) = PLAIN_HTTP.allow(self.now_ms())
+            && let Some(held_back) = logs.plain_to_tls.allow(now_ms)
         {
             tracing::warn!(
                 others_like_it = held_back,
@@ -250,15 +240,6 @@ impl Meter {
             (server + client > 0).then_some(EnvironmentConnections { environment, server, client })
         });
         self.own.publish_environments(each.collect());
-    }
-}
-
-impl From<Refused> for Refusal {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::WrongType => Refusal::WrongType,
-            Refused::Unknown => Refusal::Unknown,
-        }
     }
 }
 

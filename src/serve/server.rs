@@ -1,23 +1,22 @@
-//! One reactor's server: its connections' sessions, its view of the data, and its duties between events.
+//! One reactor's server: what `net` says of a connection goes to the handler of the state that the connection is in.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use crate::fanout::index::Index;
-use crate::fanout::mailbox::{Mail, Mailbox};
-use crate::fanout::secrets::SecretTable;
+use crate::fanout::mailbox::Mailbox;
 use crate::net::io::{Io, Socket};
-use crate::net::reactor::Driver;
-use crate::net::service::{Ended, Link, Origin, Service};
+use crate::net::service::{Close, Ended, Link, Origin, Service};
 use crate::net::slab::Key;
-use crate::payload::Payload;
 use crate::store::Snapshot;
+use crate::telemetry::metrics::Limit;
 
-use crate::serve::drain::Drain;
-use crate::serve::pressure::Hungry;
-use crate::serve::session::{Door, Session, State};
-use crate::serve::shared::Shared;
+use super::context::{Context, Parts};
+use super::http::connection as http;
+use super::http::routes::ListenerRole;
+use super::relay::connection as relay;
+use super::session::{Session, State};
+use super::shared::Shared;
+use super::streaming::close_reason::CloseReason;
+use super::streaming::{admit, close, echo, messages, sync};
 
 /// Output that one call may leave before the connection has to wait for its next turn.
 const YIELD_BYTES: usize = 64 * 1024;
@@ -25,98 +24,33 @@ const YIELD_BYTES: usize = 64 * 1024;
 /// The [`Service`] of one reactor.
 #[derive(Debug)]
 pub struct Server {
-    pub(super) shared: Arc<Shared>,
-    pub(super) mailbox: Mailbox,
-    doors: Vec<Door>,
-    /// The data this reactor serves from; advances only by mail.
-    pub(super) view: Arc<Snapshot>,
-    pub(super) index: Index,
-    pub(super) secrets: SecretTable,
-    /// Connections without a verdict, some of them gone.
-    pub(super) held: Vec<Key>,
-    /// Those of them that can be judged now.
-    pub(super) to_judge: VecDeque<Key>,
-    /// Connections whose secret is gone.
-    pub(super) to_evict: VecDeque<Key>,
-    /// Connections that wait until memory for their answer is free, the first come first.
-    pub(super) hungry: VecDeque<Hungry>,
-    /// One of them is being served: it has waited long enough.
-    pub(super) feeding: bool,
-    /// When the changes arrived that walks are still carrying out, by environment slot.
-    pub(super) arrivals: Vec<Option<Instant>>,
-    /// Connections of relays, and those of them that have to be looked at.
-    pub(super) relays: Vec<Key>,
-    pub(super) to_bring: VecDeque<Key>,
-    /// This process and the agents above it, the nearest first.
-    pub(super) path: Vec<String>,
-    pub(super) draining: Option<Drain>,
-    done: bool,
-    pub(super) slice: Vec<(Key, crate::fanout::index::Place, u64)>,
-    pub(super) frames: Vec<Payload>,
-    pub(super) text: Vec<u8>,
-    pub(super) meter: crate::serve::metrics::Meter,
+    pub(crate) parts: Parts,
+    /// By listener.
+    roles: Vec<ListenerRole>,
+    pub(crate) done: bool,
 }
 
 impl Server {
-    /// A server that shows behind each listener what its door is for.
-    pub fn new(shared: Arc<Shared>, mailbox: Mailbox, doors: Vec<Door>) -> Self {
-        let meter = crate::serve::metrics::Meter::new(&shared.metrics, &shared.options, shared.wall_ms);
-        let path = vec![shared.options.instance.clone()];
+    /// A server whose listeners have these roles.
+    pub fn new(shared: Arc<Shared>, mailbox: Mailbox, roles: Vec<ListenerRole>) -> Self {
         shared.reactor_accepts();
-        Self {
-            shared,
-            mailbox,
-            doors,
-            view: Snapshot::empty(),
-            index: Index::default(),
-            secrets: SecretTable::default(),
-            held: Vec::new(),
-            to_judge: VecDeque::new(),
-            to_evict: VecDeque::new(),
-            hungry: VecDeque::new(),
-            feeding: false,
-            arrivals: Vec::new(),
-            relays: Vec::new(),
-            to_bring: VecDeque::new(),
-            path,
-            draining: None,
-            done: false,
-            slice: Vec::new(),
-            frames: Vec::new(),
-            text: Vec::new(),
-            meter,
-        }
-    }
-
-    /// The way to the writer.
-    #[cfg(test)]
-    pub(super) fn ingest(&self) -> &crate::ingest::Handle {
-        &self.shared.ingest
+        Self { parts: Parts::new(shared, mailbox), roles, done: false }
     }
 
     /// The data this reactor serves from.
     pub fn view(&self) -> &Arc<Snapshot> {
-        &self.view
+        &self.parts.view
     }
 
-    fn take_mail<T: Socket>(&mut self, mail: Mail, io: &mut Io<T, Session>) {
-        match mail {
-            Mail::Change { change, arrived, in_service } => {
-                self.take_change(&change, arrived);
-                drop(in_service);
-            }
-            Mail::Reply { key, reply } => {
-                io.visit(key, |link, session| self.answer_parked(link, session, reply));
-            }
-            Mail::RelayFull { key, full } => {
-                io.visit(key, |link, session| self.send_relay_full(link, session, full));
-            }
-            Mail::Path(above) => self.take_path(&above, io),
-            Mail::UpstreamStatus => self.take_upstream_status(io),
-            Mail::Keys => self.take_keys(io),
-            Mail::Drain(over) => self.begin_drain(over, io),
-            Mail::Stop => self.done = true,
-        }
+    /// Visits an open connection, if it is still there.
+    pub(crate) fn visit<T: Socket>(
+        &mut self,
+        io: &mut Io<T, Session>,
+        key: Key,
+        handler: impl FnOnce(&mut Context<'_, '_>, &mut State),
+    ) {
+        let parts = &mut self.parts;
+        io.visit(key, |link, Session { info, state }| handler(&mut Context { link, info, parts }, state));
     }
 }
 
@@ -124,40 +58,42 @@ impl Service for Server {
     type Session = Session;
 
     fn open(&mut self, link: &mut Link<'_>, origin: Origin) -> Session {
-        link.set_deadline(link.now().after(self.shared.options.head_time));
-        let door = self.doors.get(origin.0).copied().unwrap_or(Door::Data);
-        self.meter.accepted();
-        Session::new(door)
+        link.set_deadline(link.now().after(self.parts.shared.options.head_time));
+        let role = self.roles.get(origin.0).copied().unwrap_or(ListenerRole::Data);
+        self.parts.meter.accepted();
+        Session::new(role)
     }
 
     fn input(&mut self, link: &mut Link<'_>, session: &mut Session, bytes: &mut [u8]) -> usize {
+        let Session { info, state } = session;
+        let cx = &mut Context { link, info, parts: &mut self.parts };
         let mut at = 0;
         while at < bytes.len() {
-            if link.is_closing() {
+            if cx.link.is_closing() {
                 return bytes.len();
             }
-            if matches!(session.state, State::Closing(_)) {
-                self.drop_rest(link, session, &bytes[at..]);
+            if matches!(state, State::Closing(_)) {
+                close::drop_rest(cx.link, state, &bytes[at..]);
                 return bytes.len();
             }
-            if link.is_blocked() {
-                link.pause();
+            if cx.link.is_blocked() {
+                cx.link.pause();
                 return at;
             }
-            if link.pending_bytes() > YIELD_BYTES {
-                link.yield_input();
+            if cx.link.pending_bytes() > YIELD_BYTES {
+                cx.link.yield_input();
                 return at;
             }
             let rest = &mut bytes[at..];
-            let had_body = matches!(session.state, State::Body(_));
-            let consumed = match &session.state {
-                State::Head { .. } => self.take_head(link, session, rest),
-                State::Body(_) => self.take_body(link, session, rest),
-                State::Stream(_) => self.take_message(link, session, rest),
-                State::Relay(_) => self.take_relay_message(link, session, rest),
-                State::Echo(_) => self.take_echo(link, session, rest),
-                State::Parked(_) | State::Held(_) => {
-                    link.pause();
+            let had_body = matches!(state, State::Body(_));
+            let consumed = match state {
+                State::Head { .. } => http::receive_head(cx, state, rest),
+                State::Body(_) => http::receive_body(cx, state, rest),
+                State::Stream(_) => messages::receive(cx, state, rest),
+                State::Relay(_) => relay::receive(cx, state, rest),
+                State::Echo(_) => echo::receive(cx, state, rest),
+                State::Parked(_) | State::Pending(_) => {
+                    cx.link.pause();
                     return at;
                 }
                 State::Closing(_) | State::Over => return bytes.len(),
@@ -166,9 +102,9 @@ impl Service for Server {
                 return at;
             }
             at += consumed;
-            // A body may be dear to work through, and its answer small: one a turn.
-            if had_body && !matches!(session.state, State::Body(_)) && at < bytes.len() {
-                link.yield_input();
+            // A small body may take long to work through: one a turn.
+            if had_body && !matches!(state, State::Body(_)) && at < bytes.len() {
+                cx.link.yield_input();
                 return at;
             }
         }
@@ -179,57 +115,60 @@ impl Service for Server {
         match &session.state {
             // The answer may still be wanted: a client may shut down its side once it has asked.
             State::Parked(_) => {}
-            // Held back because the peer is slow to take what it asked for: it may have asked for more before.
+            // Paused because the peer is slow to read what it asked for: it may have asked for more before.
             State::Head { .. } | State::Body(_) | State::Stream(_) | State::Relay(_) | State::Echo(_)
                 if link.is_paused() => {}
             State::Head { .. }
             | State::Body(_)
-            | State::Held(_)
+            | State::Pending(_)
             | State::Stream(_)
             | State::Relay(_)
             | State::Echo(_)
             | State::Closing(_)
-            | State::Over => link.close(crate::net::service::Close::Flush),
+            | State::Over => link.close(Close::Flush),
         }
     }
 
     fn drained(&mut self, link: &mut Link<'_>, session: &mut Session) {
-        match &session.state {
-            State::Stream(_) => self.catch_up(link, session),
-            State::Relay(_) => self.bring_relay(link, session),
-            State::Closing(_) => self.close_frame_sent(link),
+        let Session { info, state } = session;
+        let cx = &mut Context { link, info, parts: &mut self.parts };
+        match state {
+            State::Stream(stream) => sync::catch_up(cx, stream),
+            State::Relay(_) => relay::update(cx, state),
+            State::Closing(_) => close::restart_close_time(cx),
             State::Head { .. }
             | State::Body(_)
             | State::Parked(_)
-            | State::Held(_)
+            | State::Pending(_)
             | State::Echo(_)
             | State::Over => {}
         }
-        if !matches!(session.state, State::Parked(_) | State::Held(_)) {
-            link.resume();
+        if !matches!(state, State::Parked(_) | State::Pending(_)) {
+            cx.link.resume();
         }
     }
 
     fn deadline(&mut self, link: &mut Link<'_>, session: &mut Session) {
-        self.out_of_time(link, session);
+        let Session { info, state } = session;
+        let cx = &mut Context { link, info, parts: &mut self.parts };
+        state.change(|state| out_of_time(cx, state));
     }
 
     fn shed(&mut self, link: &mut Link<'_>, session: &mut Session, input: &[u8]) {
-        self.give_up(link, session, input);
+        let Session { info, state } = session;
+        close::give_up(&mut Context { link, info, parts: &mut self.parts }, state, input);
     }
 
     fn closed(&mut self, key: Key, session: Session, ended: Ended) {
-        self.meter.closed(&session, ended);
+        let parts = &mut self.parts;
+        parts.meter.closed(session.info.counted_as, session.info.closed, ended);
         match session.state {
-            State::Stream(stream) => {
-                self.index.remove(stream.place);
-                self.secrets.leave(stream.secret);
-            }
-            State::Relay(relay) => self.relay_left(key, &relay),
+            State::Stream(stream) => parts.broadcast.leave(stream.place, stream.secret),
+            State::Relay(downstream) => parts.relays.leave(&parts.shared, key, downstream.id),
             State::Head { .. }
             | State::Body(_)
             | State::Parked(_)
-            | State::Held(_)
+            | State::Pending(_)
             | State::Echo(_)
             | State::Closing(_)
             | State::Over => {}
@@ -237,49 +176,26 @@ impl Service for Server {
     }
 }
 
-impl<T: Socket> Driver<T> for Server {
-    fn mail(&mut self, io: &mut Io<T, Session>) {
-        while let Some(mail) = self.mailbox.take() {
-            self.take_mail(mail, io);
+/// A deadline has come: what it means depends on what the connection is waiting for.
+fn out_of_time(cx: &mut Context<'_, '_>, state: State) -> State {
+    match state {
+        State::Head { begun: false } => http::idle_too_long(cx),
+        State::Head { begun: true } => http::head_out_of_time(cx),
+        State::Body(body) => http::body_out_of_time(cx, *body),
+        State::Parked(parked) => http::parked_too_long(cx, &parked),
+        State::Pending(pending) => admit::out_of_time(cx, pending),
+        State::Stream(_) | State::Relay(_) => {
+            cx.parts.meter.limit_hit(Limit::StreamIdleSeconds);
+            close::begin(cx, state, CloseReason::Silent)
         }
-    }
-
-    fn work(&mut self, io: &mut Io<T, Session>) -> bool {
-        self.judge_some(io);
-        self.evict_some(io);
-        self.feed_some(io);
-        self.walk_some(io);
-        self.bring_some_relays(io);
-        self.drain_some(io);
-        !self.to_judge.is_empty()
-            || !self.to_evict.is_empty()
-            || !self.to_bring.is_empty()
-            || self.index.is_walking()
-            || self.is_sending_away()
-            || self.can_feed(io)
-    }
-
-    fn tick(&mut self, io: &mut Io<T, Session>) {
-        self.drain_more(io);
-        let Self { meter, view, index, .. } = self;
-        meter.publish_environments(view, index, io.is_empty());
-    }
-
-    fn turn_ended(&mut self, io: &Io<T, Session>, busy: Duration) {
-        self.meter.turn_ended(&io.counters, io.pending_private_bytes(), busy);
-    }
-
-    fn is_accepting(&self) -> bool {
-        self.draining.is_none()
-    }
-
-    fn is_done(&self) -> bool {
-        self.done
-    }
-}
-
-impl Server {
-    pub(super) fn finish(&mut self) {
-        self.done = true;
+        State::Echo(_) => close::begin(cx, state, CloseReason::Silent),
+        State::Closing(_) => {
+            close::out_of_time(cx);
+            state
+        }
+        State::Over => {
+            cx.link.close(Close::Linger);
+            state
+        }
     }
 }

@@ -1,60 +1,51 @@
 //! What is kept for a connection. Idle ones hold no buffer and, but for a client's user, no memory of their own.
 
-use crate::eval::{Audience, NoVariation};
-use crate::fanout::index::Place;
-use crate::fanout::secrets::SecretId;
-use crate::model::user::User;
-use crate::protocol::sdk::Sdk;
-use crate::protocol::secret::Secret;
 use crate::telemetry::metrics::{Closed, Connection};
 use crate::wire::ws::reader::Reader;
 use crate::wire::ws::rest::Rest;
 
-use crate::serve::http::body::Body;
-use crate::serve::http::exchange::Exchange;
-use crate::serve::relay::connection::Relay;
-use crate::serve::verdict::Wanted;
-use crate::serve::verdict::pending::HeldStream;
+use super::http::body::Body;
+use super::http::parked::Parked;
+use super::http::routes::ListenerRole;
+use super::relay::downstream::Downstream;
+use super::streaming::stream::{PendingStream, Stream};
 
-/// Which of the agent's ports a connection came in by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
-    /// The port of SDKs and operators.
-    Data,
-    /// The port of `Metrics__Url`: metrics and health only.
-    Metrics,
-}
-
-/// A connection's state.
+/// A connection: what it is, and the state it is in.
 #[derive(Debug)]
 pub struct Session {
-    /// Where it came in.
-    pub(crate) door: Door,
+    pub(crate) info: Info,
     pub(crate) state: State,
+}
+
+/// What is known of a connection in every state.
+#[derive(Debug)]
+pub(crate) struct Info {
+    /// The role of the listener that it came in by.
+    pub role: ListenerRole,
     /// What it counts as in metrics.
-    pub(crate) counted_as: Connection,
+    pub counted_as: Connection,
     /// Whether it has brought a whole request yet.
-    pub(crate) has_asked: bool,
+    pub has_asked: bool,
     /// Why the agent closed it, once it has.
-    pub(crate) why: Option<Closed>,
+    pub closed: Option<Closed>,
 }
 
 impl Session {
     /// A connection that has just come in.
-    pub(crate) fn new(door: Door) -> Self {
+    pub(crate) fn new(role: ListenerRole) -> Self {
         Self {
-            door,
+            info: Info { role, counted_as: Connection::Http, has_asked: false, closed: None },
             state: State::Head { begun: false },
-            counted_as: Connection::Http,
-            has_asked: false,
-            why: None,
         }
     }
 }
 
-/// LIFECYCLE: every connection begins as `Head`. A request with a body makes it `Body`, an answer that has to be
-/// waited for `Parked`; both go back to `Head`. An upgrade makes it `Held` (no verdict yet) or `Stream`, or `Relay`, or `Echo`.
-/// `Closing` was sent a close frame, and waits for the peer's. `Over` takes no input: the connection is being closed.
+/// LIFECYCLE: every connection begins as `Head`. A request with a body makes it `Body`, an answer that has to be waited
+/// for makes it `Parked`; both go back to `Head`. An upgrade makes it `Pending` (no verdict yet), `Stream`, `Relay` or
+/// `Echo`. `Closing` was sent a close frame and waits for the peer's. `Over` takes no input: the connection is being
+/// closed.
+///
+/// What changes the state takes the old one by value and returns the new one, see [`State::change`].
 #[derive(Debug)]
 pub(crate) enum State {
     /// Between requests, or within a head: `begun` once its first byte has come.
@@ -63,68 +54,19 @@ pub(crate) enum State {
     },
     Body(Box<Body>),
     Parked(Box<Parked>),
-    Held(Box<HeldStream>),
+    Pending(Box<PendingStream>),
     Stream(Stream),
-    Relay(Box<Relay>),
+    Relay(Box<Downstream>),
     Echo(Reader),
     Closing(Rest),
     Over,
 }
 
-/// A streaming connection whose secret was accepted.
-#[derive(Debug)]
-pub(crate) struct Stream {
-    pub reader: Reader,
-    pub place: Place,
-    pub secret: SecretId,
-    pub sdk: Sdk,
-    /// A request that waits until the peer reads, or until memory is free.
-    pub asked: Option<i64>,
-    /// On the list of those who wait for memory.
-    pub starving: bool,
-    /// The user of a client connection, once it has said it.
-    pub user: Option<User>,
-}
-
-/// A request that waits for an answer from elsewhere, or for data.
-#[derive(Debug)]
-pub(crate) struct Parked {
-    pub exchange: Exchange,
-    pub wait: Wait,
-}
-
-/// What a parked request waits for.
-#[derive(Debug)]
-pub(crate) enum Wait {
-    /// An answer in the mailbox.
-    Reply,
-    /// Data, by which the secret can be judged.
-    Verdict(Asked),
-    /// Memory for the answer.
-    Memory(Asked),
-}
-
-/// A question that cannot be answered yet.
-#[derive(Debug)]
-pub(crate) struct Asked {
-    pub secret: Secret,
-    pub wanted: Wanted,
-    pub question: Question,
-}
-
-/// What a request with an environment secret asks, once its secret has been accepted.
-#[derive(Debug)]
-pub(crate) enum Question {
-    ServerPoll { timestamp_ms: i64 },
-    ClientPoll { timestamp_ms: i64, user: User, sdk: Sdk },
-    Track { events: crate::protocol::insight::Counts },
-}
-
-/// A user, and what their SDK needs.
-pub(crate) fn audience(user: &User, sdk: Sdk) -> Audience<'_> {
-    let no_variation = match sdk {
-        Sdk::Android => NoVariation::EmptyText,
-        Sdk::Java | Sdk::Go | Sdk::Python | Sdk::Ruby | Sdk::Other => NoVariation::Null,
-    };
-    Audience { user, no_variation }
+impl State {
+    /// Moves to the state that `next` makes of this one.
+    pub fn change(&mut self, next: impl FnOnce(State) -> State) {
+        // `Over` is seen by nobody: `next` has to return a state.
+        let old = std::mem::replace(self, State::Over);
+        *self = next(old);
+    }
 }

@@ -180,7 +180,7 @@ impl Bench {
         };
         Self {
             io: Io::new(limits, clock),
-            server: Server::new(shared, mailbox.clone(), vec![Door::Data]),
+            server: Server::new(shared, mailbox.clone(), vec![ListenerRole::Data]),
             mailbox,
             writer: Writer::new(WriterOptions { revocation_grace_ms: 0, ..WriterOptions::default() }),
             clock,
@@ -335,11 +335,13 @@ fn a_silent_stream_is_closed_with_1001_and_any_message_is_a_sign_of_life() {
     assert_eq!(
         bench
             .server
+            .parts
+            .broadcast
             .index
-            .count(bench.server.view.secret(&secret(SecretKind::Server)).unwrap().slot, SecretKind::Server),
+            .count(bench.server.view().secret(&secret(SecretKind::Server)).unwrap().slot, SecretKind::Server),
         0
     );
-    assert_eq!(bench.server.secrets.iter().count(), 0);
+    assert_eq!(bench.server.parts.broadcast.secrets.iter().count(), 0);
 }
 
 #[test]
@@ -423,13 +425,13 @@ fn a_change_between_the_kernel_s_room_and_its_event_is_not_lost() {
 fn a_change_that_concerns_no_connection_is_not_under_way() {
     let mut bench = Bench::new(|_| {});
     bench.load(&[("flag", 1)], "v");
-    assert!(bench.server.arrivals.iter().all(Option::is_none));
+    assert!(bench.server.parts.broadcast.is_done());
     let (key, wire) = bench.connect(SecretKind::Server);
     bench.message(key, &wire, &ask("anna"));
     wire.frames();
     bench.load(&[("flag", 2)], "w");
     assert_eq!(wire.only_data()["eventType"], "patch");
-    assert!(bench.server.arrivals.iter().all(Option::is_none));
+    assert!(bench.server.parts.broadcast.is_done());
 }
 
 #[test]
@@ -445,7 +447,7 @@ fn those_who_wait_for_a_verdict_get_it_with_the_data_or_are_sent_away() {
     bench.turns();
     bench.load(&[("flag", 1)], "v");
     assert_eq!(wire.only_data()["eventType"], "full");
-    assert!(bench.server.held.is_empty() && bench.server.to_judge.is_empty());
+    assert!(bench.server.parts.pending.is_empty());
     bench.later(Duration::from_secs(60));
     assert_eq!(wire.close_code(), None, "the time limit of those who wait is over with the wait");
 }

@@ -14,7 +14,7 @@ use featbit_agent::net::reactor::Driver;
 use featbit_agent::net::service::Origin;
 use featbit_agent::net::slab::Key;
 use featbit_agent::net::ticks::Tick;
-use featbit_agent::serve::{Door, Server, Session, Shared};
+use featbit_agent::serve::{ListenerRole, Server, Session, Shared};
 
 use crate::rng::Rng;
 use crate::wire::{Fake, Wire};
@@ -58,7 +58,7 @@ impl Reactor {
         let mailbox = Mailbox::new(Bell(woken.clone()));
         Self {
             io: Io::new(limits, tick(now_ms)),
-            server: Server::new(shared.clone(), mailbox.clone(), vec![Door::Data]),
+            server: Server::new(shared.clone(), mailbox.clone(), vec![ListenerRole::Data]),
             mailbox,
             woken,
             buffer: vec![0; *rng.pick(&[64, 1000, 128 * 1024])],

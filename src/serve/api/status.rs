@@ -1,53 +1,64 @@
-//! The status call: FeatBit's own form, and beside it what an operator needs.
+//! `GET /api/public/proxy/status`: FeatBit's own form, and beside it what an operator needs.
 
+use crate::payload::Payload;
 use crate::protocol::details::{
     Child, Connections, Details, Environment, LastError, Moment, Upstream, with_details,
 };
+use crate::serve::context::{Context, Parts};
+use crate::serve::http::exchange::{Answer, Exchange};
+use crate::serve::http::upload;
+use crate::serve::session::State;
+use crate::wire::http1::head::Head;
 
-use crate::serve::server::Server;
+use super::api_key;
 
-impl Server {
-    /// The status as of now.
-    pub(crate) fn status(&self) -> String {
-        let now_ms = (self.shared.wall_ms)();
-        let status = self.shared.ingest.status(now_ms, &self.view);
-        let upstream = self.shared.ingest.following().status();
-        let connections = self.shared.metrics.environment_connections();
-        let environments = self.view.environments().map(|environment| Environment {
-            name: environment.label(),
-            id: environment.id().to_string(),
-            flags: environment.flag_count(),
-            segments: environment.segment_count(),
-            data_version: environment.highest_updated_at_ms().unwrap_or(0),
-            connections: connections
-                .get(environment.label())
-                .map_or_else(Connections::default, |&(server, client)| Connections { server, client }),
-        });
-        let children = self.shared.children.all().into_iter().map(|child| {
-            let (agent_id, reported_at, status) = match child.said {
-                Some(said) => (Some(said.agent_id), Some(Moment(said.at_ms)), Some(said.status)),
-                None => (None, None, None),
-            };
-            Child { connected_since: Moment(child.since_ms), agent_id, reported_at, status }
-        });
-        let details = Details {
-            version: env!("CARGO_PKG_VERSION"),
-            instance: &self.shared.options.instance,
-            mode: self.shared.options.mode,
-            upstream: upstream.upstream.as_deref().map(|address| Upstream {
-                address,
-                connected_since: upstream.connected_since_ms.map(Moment),
-                failed_attempts: upstream.failed_attempts,
-                reconnects: upstream.reconnects,
-                last_error: upstream
-                    .last_error
-                    .as_ref()
-                    .map(|(at, message)| LastError { at: Moment(*at), message }),
-            }),
-            path: &self.path,
-            environments: environments.collect(),
-            children: children.collect(),
+/// Answers with the status.
+pub(crate) fn begin(cx: &mut Context<'_, '_>, exchange: Exchange, head: &Head<'_>) -> State {
+    let answer = api_key::check(cx, head).map_or_else(|refusal| refusal, |()| status(cx.parts, 200));
+    upload::answer_without_body(cx, exchange, head, answer)
+}
+
+/// The status as of now.
+pub(crate) fn status(parts: &Parts, code: u16) -> Answer {
+    let (shared, view) = (&parts.shared, &parts.view);
+    let now_ms = (shared.wall_ms)();
+    let status = shared.ingest.status(now_ms, view);
+    let upstream = shared.ingest.following().status();
+    let connections = shared.metrics.environment_connections();
+    let environments = view.environments().map(|environment| Environment {
+        name: environment.label(),
+        id: environment.id().to_string(),
+        flags: environment.flag_count(),
+        segments: environment.segment_count(),
+        data_version: environment.highest_updated_at_ms().unwrap_or(0),
+        connections: connections
+            .get(environment.label())
+            .map_or_else(Connections::default, |&(server, client)| Connections { server, client }),
+    });
+    let downstream = shared.downstream.all().into_iter().map(|agent| {
+        let (agent_id, reported_at, status) = match agent.reported {
+            Some(report) => (Some(report.agent_id), Some(Moment(report.at_ms)), Some(report.status)),
+            None => (None, None, None),
         };
-        with_details(status, &details)
-    }
+        Child { connected_since: Moment(agent.since_ms), agent_id, reported_at, status }
+    });
+    let details = Details {
+        version: env!("CARGO_PKG_VERSION"),
+        instance: &shared.options.instance,
+        mode: shared.options.mode,
+        upstream: upstream.upstream.as_deref().map(|address| Upstream {
+            address,
+            connected_since: upstream.connected_since_ms.map(Moment),
+            failed_attempts: upstream.failed_attempts,
+            reconnects: upstream.reconnects,
+            last_error: upstream
+                .last_error
+                .as_ref()
+                .map(|(at, message)| LastError { at: Moment(*at), message }),
+        }),
+        path: parts.relays.path(),
+        environments: environments.collect(),
+        children: downstream.collect(),
+    };
+    Answer::json(code, Payload::private(with_details(status, &details).into_bytes()))
 }

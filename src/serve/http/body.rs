@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use crate::net::ticks::Tick;
 use crate::protocol::sdk::Sdk;
-use crate::protocol::secret::Secret;
 use crate::wire::http1::Refusal;
 use crate::wire::http1::chunked::Chunked;
 use crate::wire::http1::head::BodyLength;
 
-use crate::serve::http::exchange::Exchange;
-use crate::serve::shared::{BodyMemory, BootstrapPermit};
+use crate::serve::api::judged::Judged;
+use crate::serve::budgets::{BodyMemory, BootstrapPermit};
+
+use super::exchange::Exchange;
 
 /// A body has to bring so many bytes, or its end, within the time limit of bodies, again and again.
 const MILESTONE_BYTES: usize = 64 * 1024;
@@ -21,25 +22,17 @@ const SMALL_BYTES: usize = 64 * 1024;
 /// Memory that is set aside at once for a body that says how long it is.
 const RESERVED_BYTES_MAX: u64 = SMALL_BYTES as u64;
 
-/// What a body is for.
+/// What a body is for, with what the head said.
 #[derive(Debug)]
 pub(crate) enum Purpose {
     /// A dataset. The permit counts against the number of those under way.
     Bootstrap(BootstrapPermit),
     /// The user of a polling client SDK.
-    ClientPoll(ClientPoll),
-    /// The name of a relay that registers.
+    ClientPoll { judged: Judged, timestamp_ms: i64, sdk: Sdk },
+    /// The name of a downstream agent that registers.
     Register,
     /// Usage events.
-    Track { secret: Secret },
-}
-
-/// What the head of a client SDK's poll said.
-#[derive(Debug)]
-pub(crate) struct ClientPoll {
-    pub secret: Secret,
-    pub timestamp_ms: i64,
-    pub sdk: Sdk,
+    Track { judged: Judged },
 }
 
 #[derive(Debug)]
@@ -53,7 +46,7 @@ enum Framing {
 pub(crate) struct Body {
     pub exchange: Exchange,
     pub purpose: Purpose,
-    /// The body is coded with gzip.
+    /// The body is compressed with gzip.
     pub gzip: bool,
     pub bytes: Vec<u8>,
     framing: Framing,
@@ -87,8 +80,8 @@ impl Body {
         Ok(Self { exchange, purpose, gzip, bytes, framing, bytes_max, milestone: MILESTONE_BYTES, memory })
     }
 
-    /// Takes in what belongs to the body. Returns the bytes consumed and whether it is complete.
-    pub fn take(&mut self, input: &[u8]) -> Result<(usize, bool), Refusal> {
+    /// Takes what belongs to the body. Returns the bytes consumed and whether it is complete.
+    pub fn receive(&mut self, input: &[u8]) -> Result<(usize, bool), Refusal> {
         match &mut self.framing {
             Framing::Length(remaining) => {
                 let count = input.len().min(usize::try_from(*remaining).unwrap_or(usize::MAX));

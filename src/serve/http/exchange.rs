@@ -1,11 +1,13 @@
 //! One request and its answer: what has to be remembered of the request until the answer is sent.
 
+use std::borrow::Cow;
+
 use crate::net::service::Link;
 use crate::payload::Payload;
 use crate::wire::http1::response::{Connection, JSON, ResponseHead, error_body};
 
-use crate::serve::http::cors::Allowed;
-use crate::serve::http::routes::Route;
+use super::cors::Allowed;
+use super::routes::Route;
 
 /// The part of a request that shapes its answer.
 #[derive(Debug)]
@@ -35,6 +37,15 @@ impl Answer {
         Self { status, content_type: Some(content_type), body, fields: Vec::new(), by_coding: false }
     }
 
+    /// A body of plain text.
+    pub fn text(status: u16, text: impl Into<Cow<'static, str>>) -> Self {
+        let body = match text.into() {
+            Cow::Borrowed(text) => Payload::Static(text.as_bytes()),
+            Cow::Owned(text) => Payload::private(text.into_bytes()),
+        };
+        Self::new(status, "text/plain; charset=utf-8", body)
+    }
+
     /// A body in JSON.
     pub fn json(status: u16, body: Payload) -> Self {
         Self::new(status, JSON, body)
@@ -57,10 +68,15 @@ impl Answer {
         self
     }
 
-    /// As an answer that comes in one coding or another.
+    /// As an answer whose coding depends on what the request accepts.
     pub fn by_coding(mut self) -> Self {
         self.by_coding = true;
         self
+    }
+
+    /// The timestamp of a poll is not valid.
+    pub fn bad_timestamp() -> Self {
+        Self::error(400, "timestamp must be an integer")
     }
 
     /// Come back later: the verdict or the work could not be done now.

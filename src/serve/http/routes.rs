@@ -1,15 +1,22 @@
-//! Which path is answered by whom.
+//! The paths, and what each of them stands for: one line a path, and what its route accepts and counts as.
 
 use crate::telemetry::metrics::Route as Label;
 use crate::wire::http1::head::Method;
 use crate::wire::http1::target::{path_is, path_under};
 
-use crate::serve::session::Door;
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerRole {
+    /// SDKs, operators and downstream agents.
+    Data,
+    /// The listener of `Metrics__Url`: metrics and health checks only.
+    Metrics,
+}
 
 /// What a path stands for. Every match on it names every route: what falls through to another route's arm would answer
 /// with what that one guards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
+pub(crate) enum Route {
     /// `/streaming`: the WebSocket of SDKs.
     Streaming,
     /// The WebSocket echo of conformance suites.
@@ -28,7 +35,7 @@ pub enum Route {
     Status,
     /// A full sync at once.
     Resync,
-    /// A relay registers.
+    /// A downstream agent registers.
     Register,
     /// Whether the process is alive.
     Liveness,
@@ -61,8 +68,8 @@ pub const PATHS: [(&str, Route); 16] = [
 ];
 
 impl Route {
-    /// The route of a path, as seen through a door. `metrics_elsewhere`: the data port does not show metrics.
-    pub fn of(path: &str, door: Door, echo_path: Option<&str>, metrics_elsewhere: bool) -> Route {
+    /// The route of a path, as a listener of this role serves it. `metrics_elsewhere`: data listeners do not serve metrics.
+    pub fn of(path: &str, role: ListenerRole, echo_path: Option<&str>, metrics_elsewhere: bool) -> Route {
         let route = if path_under(path, "/streaming") {
             Route::Streaming
         } else if echo_path.is_some_and(|echo| path_is(path, echo)) {
@@ -70,11 +77,11 @@ impl Route {
         } else {
             PATHS.iter().find(|(known, _)| path_is(path, known)).map_or(Route::Unknown, |(_, route)| *route)
         };
-        match (door, route) {
-            (Door::Metrics, Route::Metrics | Route::Liveness | Route::Readiness) => route,
-            (Door::Metrics, _) => Route::Unknown,
-            (Door::Data, Route::Metrics) if metrics_elsewhere => Route::Unknown,
-            (Door::Data, _) => route,
+        match (role, route) {
+            (ListenerRole::Metrics, Route::Metrics | Route::Liveness | Route::Readiness) => route,
+            (ListenerRole::Metrics, _) => Route::Unknown,
+            (ListenerRole::Data, Route::Metrics) if metrics_elsewhere => Route::Unknown,
+            (ListenerRole::Data, _) => route,
         }
     }
 
@@ -124,7 +131,7 @@ mod tests {
 
     #[test]
     fn paths_match_in_any_case_and_with_a_trailing_slash() {
-        let route = |path| Route::of(path, Door::Data, Some("/echo"), false);
+        let route = |path| Route::of(path, ListenerRole::Data, Some("/echo"), false);
         assert_eq!(route("/API/Public/SDK/server/latest-all/"), Route::ServerPoll);
         assert_eq!(route("/api/proxy/backup"), Route::Backup);
         assert_eq!(route("/streaming/x"), Route::Streaming);
@@ -135,9 +142,9 @@ mod tests {
 
     #[test]
     fn the_metrics_port_shows_no_data_and_hides_the_metrics_of_the_data_port() {
-        assert_eq!(Route::of("/metrics", Door::Metrics, None, true), Route::Metrics);
-        assert_eq!(Route::of("/metrics", Door::Data, None, true), Route::Unknown);
-        assert_eq!(Route::of("/streaming", Door::Metrics, None, true), Route::Unknown);
-        assert_eq!(Route::of("/api/public/proxy/backup", Door::Metrics, None, true), Route::Unknown);
+        assert_eq!(Route::of("/metrics", ListenerRole::Metrics, None, true), Route::Metrics);
+        assert_eq!(Route::of("/metrics", ListenerRole::Data, None, true), Route::Unknown);
+        assert_eq!(Route::of("/streaming", ListenerRole::Metrics, None, true), Route::Unknown);
+        assert_eq!(Route::of("/api/public/proxy/backup", ListenerRole::Metrics, None, true), Route::Unknown);
     }
 }

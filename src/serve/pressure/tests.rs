@@ -26,10 +26,10 @@ fn a_client_waits_for_memory_once_and_is_answered_for_its_last_request() {
     }
     bench.load(&[("flag", 2)], "short");
     bench.message(modest, &wire, &json!({ "messageType": "ping", "data": null }));
-    assert_eq!(bench.server.hungry.len(), 1);
+    assert_eq!(bench.server.parts.memory.len(), 1);
     assert_eq!(wire.frames(), [br#"{"messageType":"pong","data":{}}"#], "only what costs no memory");
     bench.writable(greedy, &greedy_wire, usize::MAX);
-    assert_eq!(bench.server.hungry.len(), 0);
+    assert_eq!(bench.server.parts.memory.len(), 0);
     let data = wire.only_data();
     assert_eq!((&data["eventType"], &data["userKeyId"]), (&json!("full"), &json!("carl")));
     assert_eq!(data["featureFlags"][0]["variation"], "short");
@@ -84,7 +84,7 @@ fn who_waits_for_memory_is_served_within_seconds_and_who_took_it_for_nothing_is_
         let gone = greedy.iter().filter(|(key, _)| bench.io.visit(*key, |_, _| ()).is_none()).count();
         assert!(gone > 0 && gone < greedy.len(), "{gone} of {}", greedy.len());
         assert!(bench.io.pending_private_bytes() <= PRIVATE_BYTES_MAX);
-        let page = bench.server.shared.metrics.render();
+        let page = bench.server.parts.shared.metrics.render();
         assert!(page.contains(&format!("connections_closed_total{{reason=\"memory\"}} {gone}\n")), "{page}");
     }
 }

@@ -1,348 +1,249 @@
-//! Relays that follow this agent as they would follow a FeatBit server.
+//! Downstream agents follow this one as they would follow a FeatBit server.
 //!
-//! A relay is remembered by the publish it was brought to, as SDKs are, but for the whole data instead of one
-//! environment. There are few of them, so that a change visits each; a whole dataset is put together off the reactor,
-//! and until it is there nothing else is sent, so that a relay takes everything in order.
+//! A downstream agent is remembered by the publish it was brought to, as SDKs are, but for the whole data instead of one
+//! environment. There are few of them, so that a change visits each. A full sync is put together off the reactor, and
+//! until it is there nothing else is sent, so that a downstream agent takes everything in order.
 
 use crate::fanout::mailbox::RelayFull;
-use crate::net::io::{Io, Socket};
-use crate::net::service::Link;
-use crate::net::slab::Key;
+use crate::ingest::ResyncReason;
 use crate::payload::Payload;
 use crate::protocol::close::CloseCode;
-use crate::protocol::from_relay::{FromRelay, RelayRequest, parse_registration};
-use crate::protocol::relay_path::{PATH_MAX, write_path};
+use crate::protocol::from_relay::{FromRelay, RelayRequest};
 use crate::protocol::to_relay;
 use crate::protocol::to_sdk::PONG_FRAME;
-use crate::store::Scope;
-use crate::telemetry::metrics::{Connection, Limit};
-use crate::telemetry::once::RateLimit;
+use crate::serve::context::Context;
+use crate::serve::keys::{Keys, RelayAccess};
+use crate::serve::refusals;
+use crate::serve::session::State;
+use crate::serve::streaming::close;
+use crate::serve::streaming::close_reason::CloseReason;
+use crate::store::{Scope, SyncKind};
+use crate::telemetry::metrics::{Connection, Limit, Refusal};
 use crate::wire::ws::frame;
-use crate::wire::ws::reader::{Event, Reader, Step};
+use crate::wire::ws::reader::{Event, Step};
 
-use crate::serve::http::exchange::{Answer, Exchange};
-use crate::serve::http::request::{decompress, text};
-use crate::serve::keys::RelayAccess;
-use crate::serve::relay::registry::ChildId;
-use crate::serve::server::Server;
-use crate::serve::session::{Session, State};
-use crate::serve::streaming::close::close_by_peer;
+use super::downstream::{Downstream, Verify};
 
-/// Relays looked at between two looks at the sockets.
-const RELAY_SLICE: usize = 64;
+/// What is done for a downstream agent may end with closing its connection.
+type Done = Result<(), CloseReason>;
 
-static TOO_LONG: RateLimit = RateLimit::new(60_000);
-/// Whoever has a key could fill the log with comings and goings.
-static CAME: RateLimit = RateLimit::new(100);
-static LEFT: RateLimit = RateLimit::new(100);
-
-/// Bytes of the body of a registration at most: a name.
-pub const REGISTER_BYTES_MAX: u64 = 4096;
-
-/// A relay's connection.
-#[derive(Debug)]
-pub(crate) struct Relay {
-    reader: Reader,
-    /// What its key opens.
-    pub access: RelayAccess,
-    child: ChildId,
-    /// The publish it was brought to; `None` until it has been sent data.
-    sequence: Option<u64>,
-    /// A whole dataset is being put together for it.
-    awaits_full: bool,
-    /// It is to get another one after that.
-    owed_full: bool,
-    /// It has asked for data and there was none.
-    waits_for_data: bool,
-    /// It wants to be told, with this number, when the data answers a full sync of a higher number than that.
-    verify: Option<(u64, u64)>,
+/// The connection is a downstream agent's from now on.
+pub(crate) fn begin(cx: &mut Context<'_, '_>, access: RelayAccess) -> State {
+    let downstream = cx.parts.relays.join(&cx.parts.shared, cx.link.key(), access);
+    cx.count_as(Connection::Relay);
+    cx.restart_idle_time();
+    let state = cx.parts.shared.ingest.following().state();
+    // A downstream agent takes it that all is well unless it is told otherwise.
+    if !state.is_current() {
+        cx.link.send(Payload::private(frame::text_frame(to_relay::state(state).as_bytes())));
+    }
+    State::Relay(Box::new(downstream))
 }
 
-impl Relay {
-    /// Bytes of a message that are being passed over.
-    pub fn left_to_pass(&self) -> u64 {
-        self.reader.left_to_pass()
+/// Takes one frame off `bytes`, if it is all there. Returns the bytes consumed.
+pub(crate) fn receive(cx: &mut Context<'_, '_>, state: &mut State, bytes: &mut [u8]) -> usize {
+    let State::Relay(downstream) = state else { return 0 };
+    let length = bytes.len();
+    let step = downstream.reader.step(bytes, cx.options().message_bytes_max);
+    cx.restart_idle_time();
+    let (consumed, done) = match step {
+        Ok(Step::Incomplete { .. }) => (0, Ok(())),
+        Ok(Step::Consumed(consumed)) => (consumed, Ok(())),
+        Ok(Step::Event { event, consumed }) => {
+            cx.parts.meter.message();
+            let done = match event {
+                Event::Text(text) | Event::Binary(text) => match FromRelay::parse(text) {
+                    FromRelay::Echo => {
+                        cx.link.send(Payload::private(frame::text_frame(text)));
+                        Ok(())
+                    }
+                    message => answer(cx, downstream, message),
+                },
+                Event::Ping(payload) => {
+                    cx.link.send(Payload::private(frame::pong_frame(payload)));
+                    Ok(())
+                }
+                Event::Pong => Ok(()),
+                Event::Close { code } => {
+                    close::by_peer(cx.link, code, consumed == length);
+                    Ok(())
+                }
+            };
+            (consumed, done)
+        }
+        // As FeatBit's server does: closed, it would come back and send the same.
+        Err(violation) if violation.code == CloseCode::TOO_BIG => {
+            let consumed = downstream.reader.pass_over(bytes);
+            note_too_long(cx);
+            // Perhaps it asked for what is newer than what it has.
+            let lacks_data = downstream.lacks_data();
+            let done = if lacks_data { sync(cx, downstream, &RelayRequest::full()) } else { Ok(()) };
+            (consumed, done)
+        }
+        Err(violation) => {
+            close::violated(cx, state, violation, bytes);
+            return length;
+        }
+    };
+    match done {
+        Ok(()) => cx.link.hold_memory(downstream.reader.settle()),
+        Err(reason) => state.change(|state| close::begin(cx, state, reason)),
     }
+    consumed
+}
 
-    /// Whether it was sent data, or is about to be.
-    pub fn has_data(&self) -> bool {
-        self.sequence.is_some() || self.awaits_full
+fn answer(cx: &mut Context<'_, '_>, downstream: &mut Downstream, message: FromRelay) -> Done {
+    match message {
+        FromRelay::Ping => cx.link.send(Payload::Static(PONG_FRAME)),
+        FromRelay::DataSync(request) => return sync(cx, downstream, &request),
+        FromRelay::Status { agent_id, status } => {
+            let shared = &cx.parts.shared;
+            shared.downstream.report(downstream.id, agent_id, status, (shared.wall_ms)());
+        }
+        FromRelay::Echo | FromRelay::Ignored => {}
+    }
+    Ok(())
+}
+
+fn note_too_long(cx: &Context<'_, '_>) {
+    let shared = &cx.parts.shared;
+    cx.parts.meter.limit_hit(Limit::MessageBytes);
+    if let Some(held_back) = shared.log_limits.relay_message_too_long.allow(shared.now_ms()) {
+        tracing::warn!(
+            others_like_it = held_back,
+            allowed = shared.options.message_bytes_max,
+            "an agent that follows this one sent a longer message than allowed, which was passed over. If it is not \
+             shown in the status, or gets everything whenever it comes back, raise Limits__MessageBytes"
+        );
     }
 }
 
-impl Server {
-    /// What this relay key opens, if it is one.
-    pub(crate) fn relay_key(&self, token: &str) -> Option<RelayAccess> {
-        self.shared.keys.current.load().relay(token).cloned()
-    }
-
-    /// The path of this agent and those above it, as a relay's upgrade is answered.
-    pub(crate) fn relay_path(&self) -> String {
-        write_path(&self.path)
-    }
-
-    /// The body of a registration has come: the name is answered, as FeatBit's server does.
-    pub(crate) fn register(
-        &mut self,
-        link: &mut Link<'_>,
-        session: &mut Session,
-        exchange: Exchange,
-        bytes: Vec<u8>,
-        gzip: bool,
-    ) {
-        let name = decompress(bytes, gzip, REGISTER_BYTES_MAX).and_then(|bytes| {
-            parse_registration(&bytes)
-                .ok_or_else(|| Answer::error(400, "the body must be the agent's id as a JSON string"))
-        });
-        let answer = match name {
-            Ok(name) => Answer::new(200, "text/plain; charset=utf-8", text(name)),
-            Err(answer) => answer,
-        };
-        self.answer(link, session, &exchange, answer);
-    }
-
-    /// The connection is a relay's from now on.
-    pub(crate) fn let_relay_in(&mut self, link: &mut Link<'_>, session: &mut Session, access: RelayAccess) {
-        let child = self.shared.children.enter((self.shared.wall_ms)());
-        if let Some(held_back) = CAME.allow(u64::try_from((self.shared.wall_ms)()).unwrap_or(0)) {
-            tracing::info!(
-                others_like_it = held_back,
-                relays = self.shared.children.count(),
-                "an agent that follows this one is connected"
-            );
-        }
-        self.meter.turned(session, Connection::Relay);
-        self.relays.push(link.key());
-        session.state = State::Relay(Box::new(Relay {
-            reader: Reader::new(),
-            access,
-            child,
-            sequence: None,
-            awaits_full: false,
-            owed_full: false,
-            waits_for_data: false,
-            verify: None,
-        }));
-        self.stay_alive(link);
-        let state = self.shared.ingest.following().state();
-        // Until it is told otherwise, a relay takes it that there is nothing to tell.
-        if !state.is_current() {
-            link.send(Payload::private(frame::text_frame(to_relay::state(state).as_bytes())));
+/// It asks for data: all of it, or what is newer than it has.
+fn sync(cx: &mut Context<'_, '_>, downstream: &mut Downstream, request: &RelayRequest) -> Done {
+    let (shared, view) = (&cx.parts.shared, &cx.parts.view);
+    if let Some(number) = request.verify {
+        downstream.verify = Some(Verify { number, requested: shared.ingest.following().asked() });
+        if view.answered() != u64::MAX {
+            shared.ingest.request_resync(ResyncReason::UnknownSecret);
         }
     }
-
-    /// A relay's connection is gone.
-    pub(crate) fn relay_left(&mut self, key: Key, relay: &Relay) {
-        let left = self.shared.children.leave(relay.child);
-        let now_ms = (self.shared.wall_ms)();
-        if let Some(held_back) = LEFT.allow(u64::try_from(now_ms).unwrap_or(0)) {
-            tracing::info!(
-                others_like_it = held_back,
-                relays = self.shared.children.count(),
-                agent_id = left.as_ref().and_then(|left| Some(&*left.said.as_ref()?.agent_id)),
-                connected_seconds = left.as_ref().map(|left| now_ms.saturating_sub(left.since_ms) / 1000),
-                "an agent that followed this one is gone"
-            );
-        }
-        self.relays.retain(|other| *other != key);
+    if !view.loaded() {
+        downstream.waits_for_data = true;
+        return Ok(());
     }
-
-    /// Takes one frame of a relay off `bytes`, if it is all there.
-    pub(crate) fn take_relay_message(
-        &mut self,
-        link: &mut Link<'_>,
-        session: &mut Session,
-        bytes: &mut [u8],
-    ) -> usize {
-        let State::Relay(relay) = &mut session.state else { return 0 };
-        let length = bytes.len();
-        let step = relay.reader.step(bytes, self.shared.options.message_bytes_max);
-        self.stay_alive(link);
-        let consumed = match step {
-            Ok(Step::Incomplete { .. }) => 0,
-            Ok(Step::Consumed(consumed)) => consumed,
-            Ok(Step::Event { event, consumed }) => {
-                self.meter.message();
-                match event {
-                    Event::Text(text) | Event::Binary(text) => match FromRelay::parse(text) {
-                        FromRelay::Ping => link.send(Payload::Static(PONG_FRAME)),
-                        FromRelay::Echo => link.send(Payload::private(frame::text_frame(text))),
-                        FromRelay::DataSync(sync) => self.relay_asks(link, session, &sync),
-                        FromRelay::Status { agent_id, status } => {
-                            let now_ms = (self.shared.wall_ms)();
-                            self.shared.children.say(relay.child, agent_id, status, now_ms);
-                        }
-                        FromRelay::Ignored => {}
-                    },
-                    Event::Ping(payload) => link.send(Payload::private(frame::pong_frame(payload))),
-                    Event::Pong => {}
-                    Event::Close { code } => close_by_peer(link, code, consumed == length),
-                }
-                consumed
-            }
-            // As FeatBit's server does: closed, it would come back and say the same.
-            Err(violation) if violation.code == CloseCode::TOO_BIG => {
-                let consumed = relay.reader.pass_over(bytes);
-                let lacks_data = relay.sequence.is_none() && !relay.awaits_full && !relay.waits_for_data;
-                self.note_too_long();
-                if lacks_data {
-                    // Perhaps it asked for what is newer than what it holds.
-                    self.relay_asks(link, session, &RelayRequest::full());
-                }
-                consumed
-            }
-            Err(violation) => {
-                self.close_violated(link, session, violation);
-                self.drop_rest(link, session, bytes);
-                length
-            }
-        };
-        if let State::Relay(relay) = &mut session.state {
-            link.hold_memory(relay.reader.settle());
-        }
-        consumed
+    if !request.is_full()
+        && !downstream.awaits_full
+        && let Ok(patch) = view.relay_patch(&downstream.access.scope, request, &shared.options.instance)
+    {
+        cx.parts.meter.synced(SyncKind::Patch);
+        cx.link.send(patch);
+        downstream.sequence = Some(view.sequence());
+        verify(cx, downstream);
+        return Ok(());
     }
+    order_full(cx, downstream)
+}
 
-    fn note_too_long(&self) {
-        self.meter.limit_hit(Limit::MessageBytes);
-        if let Some(held_back) = TOO_LONG.allow(u64::try_from((self.shared.wall_ms)()).unwrap_or(0)) {
-            tracing::warn!(
-                others_like_it = held_back,
-                allowed = self.shared.options.message_bytes_max,
-                "an agent that follows this one sent a longer message than allowed, which was passed over. If it is not \
-                 shown in the status, or gets everything whenever it comes back, raise Limits__MessageBytes"
-            );
-        }
+/// Has a full sync put together, which comes by mail.
+fn order_full(cx: &mut Context<'_, '_>, downstream: &mut Downstream) -> Done {
+    if downstream.awaits_full {
+        downstream.owed_full = true;
+        return Ok(());
     }
-
-    fn relay_asks(&mut self, link: &mut Link<'_>, session: &mut Session, sync: &RelayRequest) {
-        let State::Relay(relay) = &mut session.state else { return };
-        if let Some(number) = sync.verify {
-            relay.verify = Some((number, self.shared.ingest.following().asked()));
-            if self.view.answered() != u64::MAX {
-                self.shared.ingest.request_resync(crate::ingest::ResyncReason::UnknownSecret);
-            }
-        }
-        if !self.view.loaded() {
-            relay.waits_for_data = true;
-            return;
-        }
-        if !sync.is_full()
-            && !relay.awaits_full
-            && let Ok(patch) = self.view.relay_patch(&relay.access.scope, sync, &self.shared.options.instance)
-        {
-            self.meter.synced(crate::store::SyncKind::Patch);
-            link.send(patch);
-            relay.sequence = Some(self.view.sequence());
-            return self.verify(link, session);
-        }
-        self.order_full(link, session);
+    let (view, scope) = (cx.parts.view.clone(), Scope::clone(&downstream.access.scope));
+    let certain = view.answered() == u64::MAX;
+    let mailbox = cx.parts.mailbox.clone();
+    if !cx.parts.shared.ingest.relay_full(view, scope, certain, mailbox, cx.link.key()) {
+        return Err(CloseReason::Busy);
     }
+    downstream.awaits_full = true;
+    Ok(())
+}
 
-    /// Has a whole dataset put together for a relay.
-    pub(crate) fn order_full(&mut self, link: &mut Link<'_>, session: &mut Session) {
-        let State::Relay(relay) = &mut session.state else { return };
-        if relay.awaits_full {
-            relay.owed_full = true;
-            return;
-        }
-        let (view, scope) = (self.view.clone(), Scope::clone(&relay.access.scope));
-        let certain = view.answered() == u64::MAX;
-        if self.shared.ingest.relay_full(view, scope, certain, self.mailbox.clone(), link.key()) {
-            relay.awaits_full = true;
-        } else {
-            self.close_stream(link, session, CloseCode::INTERNAL_ERROR, "too much to do, try again");
-        }
+/// The full sync that was ordered has come.
+pub(crate) fn send_full(cx: &mut Context<'_, '_>, state: &mut State, full: RelayFull) {
+    if cx.link.is_closing() {
+        return;
     }
+    or_close(cx, state, |cx, downstream| {
+        downstream.awaits_full = false;
+        downstream.sequence = Some(full.sequence);
+        cx.parts.meter.synced(SyncKind::Full);
+        cx.link.send(full.payload);
+        if std::mem::take(&mut downstream.owed_full) {
+            return order_full(cx, downstream);
+        }
+        bring_up_to_date(cx, downstream)
+    });
+}
 
-    /// A whole dataset for a relay is there.
-    pub(crate) fn send_relay_full(&mut self, link: &mut Link<'_>, session: &mut Session, full: RelayFull) {
-        let State::Relay(relay) = &mut session.state else { return };
-        if link.is_closing() {
-            return;
-        }
-        relay.awaits_full = false;
-        relay.sequence = Some(full.sequence);
-        self.meter.synced(crate::store::SyncKind::Full);
-        link.send(full.payload);
-        if std::mem::take(&mut relay.owed_full) {
-            return self.order_full(link, session);
-        }
-        self.bring_relay(link, session);
+/// Sends a downstream agent what it lacks, once it has taken what it was sent before.
+pub(crate) fn update(cx: &mut Context<'_, '_>, state: &mut State) {
+    or_close(cx, state, bring_up_to_date);
+}
+
+/// The keys are others: a connection whose key is gone is closed, and one whose key opens something else gets that.
+pub(crate) fn check_key(cx: &mut Context<'_, '_>, state: &mut State, keys: &Keys) {
+    if cx.link.is_closing() {
+        return;
     }
-
-    /// A publish: every relay is looked at.
-    pub(crate) fn relays_to_bring(&mut self) {
-        self.to_bring.clear();
-        self.to_bring.extend(&self.relays);
-    }
-
-    pub(crate) fn bring_some_relays<T: Socket>(&mut self, io: &mut Io<T, Session>) {
-        for _ in 0..RELAY_SLICE {
-            let Some(key) = self.to_bring.pop_front() else { return };
-            io.visit(key, |link, session| self.bring_relay(link, session));
-            io.relieve(self);
+    or_close(cx, state, |cx, downstream| match keys.relay(downstream.access.key.expose()) {
+        None => {
+            refusals::note(cx.parts, Refusal::RelayKey, None);
+            Err(CloseReason::Refused)
         }
-    }
-
-    /// Sends a relay what it lacks, once it has taken what it was sent before.
-    pub(crate) fn bring_relay(&mut self, link: &mut Link<'_>, session: &mut Session) {
-        let State::Relay(relay) = &mut session.state else { return };
-        if link.is_closing() || link.is_blocked() || relay.awaits_full {
-            return;
+        Some(access) if access.scope == downstream.access.scope => Ok(()),
+        Some(access) => {
+            downstream.access = access.clone();
+            if downstream.has_data() { order_full(cx, downstream) } else { Ok(()) }
         }
-        if relay.waits_for_data && self.view.loaded() {
-            relay.waits_for_data = false;
-            return self.order_full(link, session);
-        }
-        let Some(from) = relay.sequence else { return };
-        if from < self.view.sequence() {
-            let mut frames = std::mem::take(&mut self.frames);
-            let told = self.view.relay_since(&relay.access.scope, from, &mut frames);
-            if !frames.is_empty() {
-                self.meter.delivered(crate::store::SyncKind::Patch);
-            }
-            frames.drain(..).for_each(|frame| link.send(frame));
-            self.frames = frames;
-            if told.is_err() {
-                return self.order_full(link, session);
-            }
-            relay.sequence = Some(self.view.sequence());
-        }
-        self.verify(link, session);
-    }
+    });
+}
 
-    /// Tells a relay that what it was sent is certain, if it wants to know and it is.
-    fn verify(&mut self, link: &mut Link<'_>, session: &mut Session) {
-        let State::Relay(relay) = &mut session.state else { return };
-        if let Some((number, asked)) = relay.verify
-            && self.view.answered() > asked
-        {
-            relay.verify = None;
-            link.send(Payload::private(frame::text_frame(to_relay::verified(number).as_bytes())));
+fn or_close(
+    cx: &mut Context<'_, '_>,
+    state: &mut State,
+    work: impl FnOnce(&mut Context<'_, '_>, &mut Downstream) -> Done,
+) {
+    let State::Relay(downstream) = state else { return };
+    if let Err(reason) = work(cx, downstream) {
+        state.change(|state| close::begin(cx, state, reason));
+    }
+}
+
+fn bring_up_to_date(cx: &mut Context<'_, '_>, downstream: &mut Downstream) -> Done {
+    if cx.link.is_closing() || cx.link.is_blocked() || downstream.awaits_full {
+        return Ok(());
+    }
+    let parts = &mut *cx.parts;
+    if downstream.waits_for_data && parts.view.loaded() {
+        downstream.waits_for_data = false;
+        return order_full(cx, downstream);
+    }
+    let Some(from) = downstream.sequence else { return Ok(()) };
+    if from < parts.view.sequence() {
+        let frames = &mut parts.broadcast.frames;
+        frames.clear();
+        let complete = parts.view.relay_since(&downstream.access.scope, from, frames);
+        if !frames.is_empty() {
+            parts.meter.delivered(SyncKind::Patch);
         }
-    }
-
-    /// The path above this agent is another one: its relays are told, so that a ring is found wherever it closes.
-    pub(crate) fn take_path<T: Socket>(&mut self, above: &[String], io: &mut Io<T, Session>) {
-        self.path.truncate(1);
-        self.path.extend(above.iter().take(PATH_MAX - 1).cloned());
-        self.tell_relays(&to_relay::path(&self.path), io);
-    }
-
-    /// Where this agent stands is another: its relays stand no better.
-    pub(crate) fn take_upstream_status<T: Socket>(&mut self, io: &mut Io<T, Session>) {
-        self.tell_relays(&to_relay::state(self.shared.ingest.following().state()), io);
-    }
-
-    fn tell_relays<T: Socket>(&mut self, message: &str, io: &mut Io<T, Session>) {
-        let told = Payload::Shared(frame::text_frame(message.as_bytes()).into());
-        for key in self.relays.clone() {
-            io.visit(key, |link, _| {
-                if !link.is_closing() {
-                    link.send(told.clone());
-                }
-            });
+        frames.drain(..).for_each(|frame| cx.link.send(frame));
+        if complete.is_err() {
+            return order_full(cx, downstream);
         }
+        downstream.sequence = Some(parts.view.sequence());
+    }
+    verify(cx, downstream);
+    Ok(())
+}
+
+/// Says that what was sent is certain, if that was asked for and it is.
+fn verify(cx: &mut Context<'_, '_>, downstream: &mut Downstream) {
+    if let Some(Verify { number, requested }) = downstream.verify
+        && cx.parts.view.answered() > requested
+    {
+        downstream.verify = None;
+        cx.link.send(Payload::private(frame::text_frame(to_relay::verified(number).as_bytes())));
     }
 }

@@ -1,6 +1,6 @@
-//! The relays that follow this agent, over all its reactors, for the status.
+//! The downstream agents of all reactors, for the status.
 //!
-//! Must not be on the way of an SDK's bytes: it is locked, and touched a few times a minute for each relay.
+//! Must not be used for an SDK's bytes: it is locked, and used a few times a minute for each downstream agent.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,48 +8,48 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use serde_json::Value;
 
-/// Bytes of a relay's name, and of its status as text, that are kept at most.
+/// Bytes of an agent's name, and of its status as text, that are kept at most.
 const NAME_BYTES_MAX: usize = 128;
 const STATUS_BYTES_MAX: usize = 8 * 1024;
 
-/// One relay.
+/// One downstream agent.
 #[derive(Clone, Debug)]
-pub(crate) struct Child {
+pub(crate) struct Agent {
     /// Since when it is connected, in Unix milliseconds.
     pub since_ms: i64,
-    /// What it last said of itself.
-    pub said: Option<Said>,
+    /// What it last reported of itself.
+    pub reported: Option<Report>,
 }
 
-/// What a relay said of itself.
+/// What an agent reported of itself.
 #[derive(Clone, Debug)]
-pub(crate) struct Said {
+pub(crate) struct Report {
     pub agent_id: String,
     pub status: Value,
     pub at_ms: i64,
 }
 
-/// One relay's number, for as long as it is connected.
+/// The number of a downstream agent, for as long as it is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ChildId(u64);
+pub(crate) struct AgentId(u64);
 
-/// All of them.
+/// All downstream agents.
 #[derive(Debug, Default)]
-pub(crate) struct Children {
+pub(crate) struct Registry {
     next: AtomicU64,
-    list: Mutex<BTreeMap<ChildId, Child>>,
+    list: Mutex<BTreeMap<AgentId, Agent>>,
 }
 
-impl Children {
+impl Registry {
     /// One more is connected.
-    pub fn enter(&self, since_ms: i64) -> ChildId {
-        let id = ChildId(self.next.fetch_add(1, Ordering::Relaxed));
-        self.list.lock().insert(id, Child { since_ms, said: None });
+    pub fn add(&self, since_ms: i64) -> AgentId {
+        let id = AgentId(self.next.fetch_add(1, Ordering::Relaxed));
+        self.list.lock().insert(id, Agent { since_ms, reported: None });
         id
     }
 
-    /// It is gone; returns what was known of it.
-    pub fn leave(&self, id: ChildId) -> Option<Child> {
+    /// One is gone; returns what was known of it.
+    pub fn remove(&self, id: AgentId) -> Option<Agent> {
         self.list.lock().remove(&id)
     }
 
@@ -58,21 +58,21 @@ impl Children {
         self.list.lock().len()
     }
 
-    /// It says something of itself; what is too long is not kept.
-    pub fn say(&self, id: ChildId, mut agent_id: String, status: Value, at_ms: i64) {
+    /// It reports its status; what is too long is not kept.
+    pub fn report(&self, id: AgentId, mut agent_id: String, status: Value, at_ms: i64) {
         if status.to_string().len() > STATUS_BYTES_MAX {
             return;
         }
         if agent_id.len() > NAME_BYTES_MAX {
             agent_id.truncate(agent_id.floor_char_boundary(NAME_BYTES_MAX));
         }
-        if let Some(child) = self.list.lock().get_mut(&id) {
-            child.said = Some(Said { agent_id, status, at_ms });
+        if let Some(agent) = self.list.lock().get_mut(&id) {
+            agent.reported = Some(Report { agent_id, status, at_ms });
         }
     }
 
     /// Those that are connected, the longest first.
-    pub fn all(&self) -> Vec<Child> {
+    pub fn all(&self) -> Vec<Agent> {
         self.list.lock().values().cloned().collect()
     }
 }
@@ -83,21 +83,24 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn keeps_what_each_said_last_while_it_is_connected() {
-        let children = Children::default();
-        let (first, second) = (children.enter(1), children.enter(2));
-        children.say(second, "edge".into(), json!({ "serves": "a" }), 3);
-        children.say(second, "edge".into(), json!({ "serves": "b" }), 4);
-        children.say(first, "ü".repeat(NAME_BYTES_MAX), json!({}), 5);
-        children.leave(ChildId(77));
-        let all = children.all();
-        assert_eq!(all[1].said.as_ref().map(|said| said.status.clone()), Some(json!({ "serves": "b" })));
-        assert_eq!(all[0].said.as_ref().map(|said| said.agent_id.len()), Some(NAME_BYTES_MAX));
-        children.leave(second);
-        children.say(second, "late".into(), json!({}), 6);
-        assert_eq!(children.all().len(), 1);
+    fn keeps_the_last_report_of_each_while_it_is_connected() {
+        let registry = Registry::default();
+        let (first, second) = (registry.add(1), registry.add(2));
+        registry.report(second, "edge".into(), json!({ "serves": "a" }), 3);
+        registry.report(second, "edge".into(), json!({ "serves": "b" }), 4);
+        registry.report(first, "ü".repeat(NAME_BYTES_MAX), json!({}), 5);
+        registry.remove(AgentId(77));
+        let all = registry.all();
+        assert_eq!(
+            all[1].reported.as_ref().map(|report| report.status.clone()),
+            Some(json!({ "serves": "b" }))
+        );
+        assert_eq!(all[0].reported.as_ref().map(|report| report.agent_id.len()), Some(NAME_BYTES_MAX));
+        registry.remove(second);
+        registry.report(second, "late".into(), json!({}), 6);
+        assert_eq!(registry.all().len(), 1);
         let long = json!({ "serves": "x".repeat(STATUS_BYTES_MAX) });
-        children.say(first, "again".into(), long, 7);
-        assert_ne!(children.all()[0].said.as_ref().map(|said| said.at_ms), Some(7));
+        registry.report(first, "again".into(), long, 7);
+        assert_ne!(registry.all()[0].reported.as_ref().map(|report| report.at_ms), Some(7));
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::config;
 use crate::model::secret::SecretKind;
 use crate::net::service::Origin;
-use crate::serve::http::routes::PATHS;
+use crate::serve::http::routes::{PATHS, Route};
 use crate::serve::tests::{Bench, Fake, secret};
 use crate::serve::*;
 use crate::store::Scope;

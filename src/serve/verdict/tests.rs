@@ -20,13 +20,13 @@ fn following() -> Bench {
 
 /// A full sync, from the request to the answer, that lists the secret of one kind.
 fn full_sync(bench: &mut Bench, listed: SecretKind) {
-    let number = bench.server.ingest().following().begin_full();
+    let number = bench.server.parts.shared.ingest.following().begin_full();
     bench.writer.set_answered(number);
     bench.load_with_secrets(&[listed], &[("flag", 1)], "v");
 }
 
 fn wished(bench: &Bench) -> bool {
-    bench.server.ingest().following().take_resync_reason(ResyncReason::UnknownSecret)
+    bench.server.parts.shared.ingest.following().take_resync_reason(ResyncReason::UnknownSecret)
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn an_unknown_secret_is_refused_by_the_full_sync_that_lacks_it_and_later_ones_at
 #[test]
 fn a_full_sync_under_way_when_the_secret_is_first_seen_says_nothing_of_it() {
     let mut bench = following();
-    let number = bench.server.ingest().following().begin_full();
+    let number = bench.server.parts.shared.ingest.following().begin_full();
     let (_, wire) = bench.connect(SecretKind::Client);
     bench.writer.set_answered(number);
     bench.load_with_secrets(&[SecretKind::Server], &[("flag", 1)], "v");

@@ -189,13 +189,13 @@ fn a_stream_that_is_closed_gives_back_at_once_what_it_holds() {
     let mut bench = Bench::loaded();
     let (key, wire) = bench.connect(SecretKind::Client);
     bench.message(key, &wire, &ask("anna"));
-    let slot = bench.server.view.secret(&crate::serve::tests::secret(SecretKind::Client)).unwrap().slot;
-    assert_eq!(bench.server.index.count(slot, SecretKind::Client), 1);
+    let slot = bench.server.view().secret(&crate::serve::tests::secret(SecretKind::Client)).unwrap().slot;
+    assert_eq!(bench.server.parts.broadcast.index.count(slot, SecretKind::Client), 1);
     wire.frames();
     bench.receive(key, &wire, &[0x81, 0]);
     assert_eq!(wire.close_code(), Some(1002));
-    assert_eq!(bench.server.index.count(slot, SecretKind::Client), 0);
-    assert_eq!(bench.server.secrets.iter().count(), 0);
+    assert_eq!(bench.server.parts.broadcast.index.count(slot, SecretKind::Client), 0);
+    assert_eq!(bench.server.parts.broadcast.secrets.iter().count(), 0);
     bench.load(&[("flag", 2)], "w");
     assert!(wire.frames().is_empty());
     bench.receive(key, &wire, CLOSE);
@@ -320,12 +320,12 @@ fn a_drain_does_not_wait_until_java_comes_back() {
 fn nobody_is_sent_away_while_another_reactor_still_accepts() {
     let mut bench = Bench::loaded();
     let (_, stream) = bench.connect(SecretKind::Server);
-    bench.server.shared.reactor_accepts();
+    bench.server.parts.shared.reactor_accepts();
     bench.mailbox.post(Mail::Drain(Duration::ZERO));
     bench.server.mail(&mut bench.io);
     assert!(bench.server.work(&mut bench.io), "the next turn is due at once");
     assert!(stream.frames().is_empty() && !stream.is_shut_down());
-    bench.server.shared.reactor_accepts_no_more();
+    bench.server.parts.shared.reactor_accepts_no_more();
     bench.turns();
     assert_eq!(stream.close_code(), Some(1001));
 }

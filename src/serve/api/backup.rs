@@ -1,0 +1,22 @@
+//! `GET /api/public/proxy/backup`: an operator fetches the dataset.
+
+use crate::serve::context::Context;
+use crate::serve::http::exchange::Exchange;
+use crate::serve::http::upload;
+use crate::serve::session::State;
+use crate::wire::http1::head::Head;
+
+use super::api_key;
+use super::reply::park_for_reply;
+
+/// Has the dataset put together, which comes by mail.
+pub(crate) fn begin(cx: &mut Context<'_, '_>, exchange: Exchange, head: &Head<'_>) -> State {
+    if let Err(refusal) = api_key::check(cx, head) {
+        return upload::answer_without_body(cx, exchange, head, refusal);
+    }
+    let mut exchange = exchange;
+    upload::close_unless_empty(&mut exchange, head);
+    let parts = &cx.parts;
+    let accepted = parts.shared.ingest.backup(parts.view.clone(), parts.mailbox.clone(), cx.link.key());
+    park_for_reply(cx, exchange, accepted)
+}

@@ -1,0 +1,105 @@
+//! `POST /api/public/sdk/client/latest-all`: client SDKs poll the flags of their user.
+
+use std::sync::Arc;
+
+use crate::model::secret::SecretKind;
+use crate::model::user::User;
+use crate::payload::Payload;
+use crate::protocol::http::timestamp_ms;
+use crate::protocol::sdk::Sdk;
+use crate::protocol::user::{UserFault, parse_http};
+use crate::serve::context::Context;
+use crate::serve::http::answer::answer;
+use crate::serve::http::body::{Body, Purpose};
+use crate::serve::http::exchange::{Answer, Exchange};
+use crate::serve::http::upload;
+use crate::serve::options::Options;
+use crate::serve::session::State;
+use crate::serve::streaming::stream::audience;
+use crate::serve::verdict::Wanted;
+use crate::store::{Environment, SyncKind};
+use crate::telemetry::metrics::Limit;
+use crate::wire::http1::head::Head;
+
+use super::judged::Judged;
+use super::question::{Question, Source};
+use super::sdk_call::{ask_after_body, authorize};
+
+/// Judges the secret of a poll, and begins to receive its user.
+pub(crate) fn begin(cx: &mut Context<'_, '_>, exchange: Exchange, head: &Head<'_>) -> State {
+    let wanted = Wanted::by_poll(SecretKind::Client, cx.options().lax_polling);
+    let begun = authorize(cx.parts, head, wanted, cx.link.now()).and_then(|judged| {
+        let gzip = upload::accept_json(head)?;
+        let timestamp_ms = timestamp_ms(head.query).map_err(|_| Answer::bad_timestamp())?;
+        let sdk = Sdk::of(head.user_agents);
+        Ok((Purpose::ClientPoll { judged, timestamp_ms, sdk }, gzip))
+    });
+    match begun {
+        Ok((purpose, gzip)) => {
+            let max = user_bytes_max(cx.options());
+            let memory = cx.parts.shared.bodies.body();
+            let body = Body::begin(exchange, purpose, head.body, gzip, max, Some(memory));
+            upload::begin(cx, body, head.expect_continue)
+        }
+        Err(refusal) => upload::answer_without_body(cx, exchange, head, refusal),
+    }
+}
+
+/// The user has come.
+pub(crate) fn finish(
+    cx: &mut Context<'_, '_>,
+    exchange: Exchange,
+    poll: (Judged, i64, Sdk),
+    bytes: Vec<u8>,
+    gzip: bool,
+) -> State {
+    let (judged, timestamp_ms, sdk) = poll;
+    match user(cx, bytes, gzip) {
+        Ok(user) => ask_after_body(cx, exchange, judged, ClientPoll { timestamp_ms, user, sdk }),
+        Err(refusal) => answer(cx, &exchange, refusal),
+    }
+}
+
+fn user(cx: &Context<'_, '_>, bytes: Vec<u8>, gzip: bool) -> Result<User, Answer> {
+    let options = cx.options();
+    let bytes = upload::decompress(bytes, gzip, user_bytes_max(options))?;
+    parse_http(&bytes, options.user_properties_max).map_err(|fault| match fault {
+        UserFault::Blank => Answer::text(400, fault.reason()),
+        UserFault::Malformed => Answer::error(400, fault.reason()),
+        UserFault::TooManyProperties => {
+            cx.parts.meter.limit_hit(Limit::UserProperties);
+            Answer::error(400, fault.reason())
+        }
+    })
+}
+
+/// Bytes of a user, compressed or not.
+fn user_bytes_max(options: &Options) -> u64 {
+    options.user_bytes_max.min(options.body_bytes_max)
+}
+
+#[derive(Debug)]
+struct ClientPoll {
+    timestamp_ms: i64,
+    user: User,
+    sdk: Sdk,
+}
+
+impl Question for ClientPoll {
+    fn answer(
+        &self,
+        _: &Exchange,
+        environment: &Arc<Environment>,
+        from: &Source<'_>,
+    ) -> (Answer, Option<SyncKind>) {
+        environment.note_asked(self.timestamp_ms, from.shared.wall_ms);
+        let mut body = Vec::new();
+        let audience = audience(&self.user, self.sdk);
+        let outcome = environment.client_sync(from.view.segments(), audience, self.timestamp_ms, &mut body);
+        if outcome.kind == SyncKind::Patch && outcome.flags == 0 {
+            // To some SDKs an empty body is an error, and 200 moves the time that others ask from.
+            return (Answer::empty(304), None);
+        }
+        (Answer::json(200, Payload::private(body)), Some(outcome.kind))
+    }
+}

@@ -1,0 +1,44 @@
+//! `POST /api/public/agent/register`: a downstream agent registers, as it would at a FeatBit server.
+
+use crate::protocol::from_relay::parse_registration;
+use crate::serve::context::Context;
+use crate::serve::http::answer::answer;
+use crate::serve::http::body::{Body, Purpose};
+use crate::serve::http::exchange::{Answer, Exchange};
+use crate::serve::http::upload;
+use crate::serve::refusals;
+use crate::serve::session::State;
+use crate::telemetry::metrics::Refusal;
+use crate::wire::http1::head::Head;
+
+/// Bytes of the body at most: a name.
+const BYTES_MAX: u64 = 4096;
+
+/// Checks the key of a call, and begins to receive the agent's name.
+pub(crate) fn begin(cx: &mut Context<'_, '_>, exchange: Exchange, head: &Head<'_>) -> State {
+    let keys = cx.parts.shared.keys.load();
+    let is_known = head.authorization.is_some_and(|key| keys.relay(key).is_some());
+    drop(keys);
+    if !is_known {
+        refusals::note(cx.parts, Refusal::RelayKey, None);
+        let refusal = Answer::error(401, "Authorization must be one of the agent's RelayKeys");
+        return upload::answer_without_body(cx, exchange, head, refusal);
+    }
+    match upload::accept_json(head) {
+        Ok(gzip) => {
+            let body = Body::begin(exchange, Purpose::Register, head.body, gzip, BYTES_MAX, None);
+            upload::begin(cx, body, head.expect_continue)
+        }
+        Err(refusal) => upload::answer_without_body(cx, exchange, head, refusal),
+    }
+}
+
+/// The name has come. It is the answer, as with FeatBit's server.
+pub(crate) fn finish(cx: &mut Context<'_, '_>, exchange: &Exchange, bytes: Vec<u8>, gzip: bool) -> State {
+    let name = upload::decompress(bytes, gzip, BYTES_MAX).and_then(|bytes| {
+        parse_registration(&bytes)
+            .ok_or_else(|| Answer::error(400, "the body must be the agent's id as a JSON string"))
+    });
+    let reply = name.map_or_else(|refusal| refusal, |name| Answer::text(200, name));
+    answer(cx, exchange, reply)
+}

@@ -1,0 +1,81 @@
+//! Requests with a body: what is checked before it is received, and how it is taken when it is there.
+
+use crate::payload::Payload;
+use crate::protocol::http::is_json_content_type;
+use crate::serve::context::Context;
+use crate::serve::session::State;
+use crate::wire::gzip::{self, GzipError};
+use crate::wire::http1::Refusal;
+use crate::wire::http1::head::{BodyLength, ContentEncoding, Head};
+use crate::wire::http1::response::{CONTINUE, Connection};
+
+use super::answer::{answer, answer_and_close};
+use super::body::Body;
+use super::exchange::{Answer, Exchange};
+
+/// Begins to receive a request's body.
+pub(crate) fn begin(
+    cx: &mut Context<'_, '_>,
+    body: Result<Body, (Exchange, Refusal)>,
+    expects_continue: bool,
+) -> State {
+    match body {
+        Ok(body) => {
+            if expects_continue {
+                cx.link.send(Payload::Static(CONTINUE));
+            }
+            let body_time = cx.options().body_time;
+            cx.link.set_deadline(cx.link.now().after(body_time));
+            State::Body(Box::new(body))
+        }
+        Err((exchange, refusal)) => {
+            answer_and_close(cx, exchange, Answer::error(refusal.status, refusal.reason))
+        }
+    }
+}
+
+/// Answers a request whose body will not be received: it must not be taken for the next request.
+pub(crate) fn answer_without_body(
+    cx: &mut Context<'_, '_>,
+    mut exchange: Exchange,
+    head: &Head<'_>,
+    refusal: Answer,
+) -> State {
+    close_unless_empty(&mut exchange, head);
+    answer(cx, &exchange, refusal)
+}
+
+/// A body that is not received must not be taken for the next request.
+pub(crate) fn close_unless_empty(exchange: &mut Exchange, head: &Head<'_>) {
+    if !matches!(head.body, BodyLength::None | BodyLength::Length(0)) {
+        exchange.connection = Connection::Close;
+    }
+}
+
+/// Whether the announced body is JSON in a coding we read; whether it is gzip.
+pub(crate) fn accept_json(head: &Head<'_>) -> Result<bool, Answer> {
+    if !head.content_type.is_some_and(is_json_content_type) {
+        return Err(Answer::error(415, "the body must be application/json"));
+    }
+    match head.content_encoding {
+        ContentEncoding::Identity => Ok(false),
+        ContentEncoding::Gzip => Ok(true),
+        ContentEncoding::Other => {
+            Err(Answer::error(415, "the only content coding taken is gzip").with("Accept-Encoding", "gzip"))
+        }
+    }
+}
+
+/// A body as it is without gzip; 413 if it is larger than `bytes_max` then, 400 if it is broken.
+pub(crate) fn decompress(bytes: Vec<u8>, is_gzip: bool, bytes_max: u64) -> Result<Vec<u8>, Answer> {
+    if !is_gzip {
+        return Ok(bytes);
+    }
+    gzip::decompress(&bytes, bytes_max).map_err(|error| {
+        let status = match error {
+            GzipError::Broken => 400,
+            GzipError::TooLarge => 413,
+        };
+        Answer::error(status, &error.to_string())
+    })
+}

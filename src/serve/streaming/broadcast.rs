@@ -1,0 +1,177 @@
+//! Which streaming connections a change concerns: those of the environments that changed, and those whose secret is gone.
+//!
+//! Must not send anything: it says who is next, in bounded slices. `fanout` keeps the index and the secrets.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::fanout::index::{Index, Place};
+use crate::fanout::secrets::{Grant, SecretId, SecretTable};
+use crate::model::secret::SecretKind;
+use crate::net::slab::Key;
+use crate::payload::Payload;
+use crate::store::{EnvironmentSlot, Snapshot};
+
+/// The streaming connections of one reactor.
+#[derive(Debug, Default)]
+pub(crate) struct Broadcast {
+    pub index: Index,
+    pub secrets: SecretTable,
+    /// Connections whose secret may be gone.
+    revoked: VecDeque<Key>,
+    /// When the changes arrived that walks are still carrying out, by environment slot.
+    arrivals: Vec<Option<Instant>>,
+    slice: Vec<(Key, Place, u64)>,
+    /// Scratch: the frames for one server SDK, before they are sent.
+    pub frames: Vec<Payload>,
+    /// Scratch: the message for one client SDK, before it is sent.
+    pub text: Vec<u8>,
+}
+
+/// A slice of a walk: the connections to visit. To be given back to [`Broadcast::end_slice`].
+#[derive(Debug)]
+pub(crate) struct Slice {
+    connections: Vec<(Key, Place, u64)>,
+    slot: EnvironmentSlot,
+    finished: bool,
+}
+
+impl Slice {
+    /// The connections to visit.
+    pub fn keys(&self) -> impl Iterator<Item = Key> {
+        self.connections.iter().map(|(key, _, _)| *key)
+    }
+}
+
+impl Broadcast {
+    /// A connection was accepted. It is sent changes once it has asked for data.
+    pub fn join(&mut self, grant: Grant, key: Key) -> (Place, SecretId) {
+        let place = self.index.add(grant.slot, grant.kind, key);
+        (place, self.secrets.add(grant))
+    }
+
+    /// A connection is gone.
+    pub fn leave(&mut self, place: Place, secret: SecretId) {
+        self.index.remove(place);
+        self.secrets.remove(secret);
+    }
+
+    /// An environment changed: its connections are walked through. The change reached the agent when it `arrived`.
+    pub fn environment_changed(&mut self, slot: EnvironmentSlot, arrived: Instant) {
+        self.index.environment_changed(slot);
+        if !self.index.is_walking_through(slot) {
+            return;
+        }
+        let row = slot.0 as usize;
+        if self.arrivals.len() <= row {
+            self.arrivals.resize(row + 1, None);
+        }
+        self.arrivals[row].get_or_insert(arrived);
+    }
+
+    /// Whether some connections are still to be brought up to date.
+    pub fn is_walking(&self) -> bool {
+        self.index.is_walking()
+    }
+
+    /// The next connections to bring up to date with `view`.
+    pub fn next_slice(&mut self, view: &Snapshot) -> Option<Slice> {
+        let sequence_of = |slot| view.environment(slot).map_or(0, |environment| environment.sequence());
+        let mut connections = std::mem::take(&mut self.slice);
+        match self.index.next_slice(sequence_of, &mut connections) {
+            Some((slot, finished)) => Some(Slice { connections, slot, finished }),
+            None => {
+                self.slice = connections;
+                None
+            }
+        }
+    }
+
+    /// The connections of a slice were visited. If the change has reached the last connection of its environment, returns
+    /// how long it took.
+    pub fn end_slice(&mut self, slice: Slice) -> Option<Duration> {
+        let Slice { mut connections, slot, finished } = slice;
+        connections.clear();
+        self.slice = connections;
+        // Servers and clients of an environment are walked one after the other: the later one counts.
+        if !finished || self.index.is_walking_through(slot) {
+            return None;
+        }
+        let arrived = self.arrivals.get_mut(slot.0 as usize).and_then(Option::take)?;
+        Some(arrived.elapsed())
+    }
+
+    /// Secrets changed: finds the connections that may have come in by one that no longer opens what they were let in to.
+    /// Its grace period is over: until then the snapshot still holds it.
+    pub fn find_revoked(&mut self, view: &Snapshot) {
+        let Self { index, secrets, revoked, .. } = self;
+        let mut touched: Vec<(EnvironmentSlot, SecretKind)> =
+            secrets.iter().filter(|grant| !is_valid(view, grant)).map(|g| (g.slot, g.kind)).collect();
+        touched.sort_by_key(|(slot, kind)| (slot.0, *kind));
+        touched.dedup();
+        for (slot, kind) in touched {
+            revoked.extend(index.keys(slot, kind));
+        }
+    }
+
+    /// Takes the next connection whose secret may be gone.
+    pub fn take_revoked(&mut self) -> Option<Key> {
+        self.revoked.pop_front()
+    }
+
+    /// Whether there is one.
+    pub fn has_revoked(&self) -> bool {
+        !self.revoked.is_empty()
+    }
+
+    /// Whether no change is on its way to a connection.
+    #[cfg(test)]
+    pub fn is_done(&self) -> bool {
+        self.arrivals.iter().all(Option::is_none)
+    }
+}
+
+/// Whether a secret still opens what connections were let in to by it.
+pub(crate) fn is_valid(view: &Snapshot, grant: &Grant) -> bool {
+    view.secret(&grant.secret).is_some_and(|entry| entry.opens_to(grant.kind) == Some(grant.slot))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::environment_id::EnvironmentId;
+    use crate::protocol::secret::Secret;
+
+    fn grant(kind: SecretKind) -> Grant {
+        let secret = Secret::build([kind as u8; 16], EnvironmentId::from_bytes([7; 16]));
+        Grant { secret, slot: EnvironmentSlot(2), kind }
+    }
+
+    #[test]
+    fn a_change_is_delivered_when_both_kinds_of_sdk_have_been_visited() {
+        let mut broadcast = Broadcast::default();
+        let view = Snapshot::empty();
+        broadcast.environment_changed(EnvironmentSlot(2), Instant::now());
+        assert!(broadcast.is_done() && !broadcast.is_walking(), "nobody is there");
+        for (number, kind) in [SecretKind::Server, SecretKind::Client].into_iter().enumerate() {
+            broadcast.join(grant(kind), Key::from_u64(number as u64));
+        }
+        broadcast.environment_changed(EnvironmentSlot(2), Instant::now());
+        let slice = broadcast.next_slice(&view).unwrap();
+        assert_eq!(broadcast.end_slice(slice), None);
+        let slice = broadcast.next_slice(&view).unwrap();
+        assert!(broadcast.end_slice(slice).is_some());
+        assert!(broadcast.is_done() && broadcast.next_slice(&view).is_none());
+    }
+
+    #[test]
+    fn those_whose_secret_is_gone_are_found() {
+        let mut broadcast = Broadcast::default();
+        let (place, secret) = broadcast.join(grant(SecretKind::Server), Key::from_u64(9));
+        broadcast.find_revoked(&Snapshot::empty());
+        assert_eq!(broadcast.take_revoked(), Some(Key::from_u64(9)));
+        broadcast.leave(place, secret);
+        broadcast.find_revoked(&Snapshot::empty());
+        assert!(!broadcast.has_revoked());
+    }
+}

@@ -1,0 +1,122 @@
+//! What an SDK is sent: the answer to its `data-sync`, and every change after that.
+
+use crate::model::secret::SecretKind;
+use crate::payload::Payload;
+use crate::serve::context::Context;
+use crate::serve::session::State;
+use crate::store::PatchForm;
+use crate::telemetry::metrics::Limit;
+use crate::wire::ws::frame;
+
+use super::stream::{Stream, audience};
+
+/// Sends what a `data-sync` asked for, or notes it until there is memory for it.
+pub(crate) fn answer(cx: &mut Context<'_, '_>, stream: &mut Stream, timestamp_ms: i64) {
+    let parts = &mut *cx.parts;
+    let Some(environment) = parts.view.environment(stream.place.slot) else { return };
+    environment.note_asked(timestamp_ms, parts.shared.wall_ms);
+    match &stream.user {
+        None if stream.place.kind == SecretKind::Client => return,
+        None => {
+            let frames = &mut parts.broadcast.frames;
+            frames.clear();
+            let kind = environment.server_sync(timestamp_ms, PatchForm::of(stream.sdk), frames);
+            parts.meter.synced(kind);
+            for payload in frames.drain(..) {
+                cx.link.send(payload);
+            }
+        }
+        Some(user) => {
+            let text = &mut parts.broadcast.text;
+            text.clear();
+            let audience = audience(user, stream.sdk);
+            let outcome = environment.client_sync(parts.view.segments(), audience, timestamp_ms, text);
+            if !parts.memory.fits(cx.link, text.len()) {
+                stream.asked = Some(timestamp_ms);
+                return wait_for_memory(cx, stream);
+            }
+            parts.meter.synced(outcome.kind);
+            cx.link.send(Payload::private(frame::text_frame(text)));
+        }
+    }
+    parts.broadcast.index.set_sequence(stream.place, environment.sequence());
+}
+
+/// There is a change. A connection that has not taken what it was sent before is *behind*: it gets one difference when it
+/// has.
+pub(crate) fn push(cx: &mut Context<'_, '_>, state: &mut State) {
+    let State::Stream(stream) = state else { return };
+    if cx.link.is_blocked() {
+        return cx.parts.meter.behind();
+    }
+    // A connection that waits for memory, or has asked again, gets this change with its answer.
+    if !stream.waits_for_memory && stream.asked.is_none() {
+        send_changes(cx, stream);
+    }
+}
+
+/// A connection has taken all it was sent before: it is sent what it lacks.
+pub(crate) fn catch_up(cx: &mut Context<'_, '_>, stream: &mut Stream) {
+    match stream.asked.take() {
+        Some(timestamp_ms) => answer(cx, stream, timestamp_ms),
+        None => send_changes(cx, stream),
+    }
+}
+
+/// Memory is free again.
+pub(crate) fn resume(cx: &mut Context<'_, '_>, stream: &mut Stream) {
+    stream.waits_for_memory = false;
+    if !cx.link.is_blocked() {
+        catch_up(cx, stream);
+    }
+}
+
+/// Brings a connection from the publish it was brought to before to that of now.
+fn send_changes(cx: &mut Context<'_, '_>, stream: &mut Stream) {
+    let parts = &mut *cx.parts;
+    let Some(from) = parts.broadcast.index.sequence(stream.place) else { return };
+    let Some(environment) = parts.view.environment(stream.place.slot) else { return };
+    let to = environment.sequence();
+    if from >= to {
+        return;
+    }
+    let sent = match &stream.user {
+        Some(user) => {
+            let text = &mut parts.broadcast.text;
+            text.clear();
+            let audience = audience(user, stream.sdk);
+            let kind = environment.client_since(parts.view.segments(), audience, from, text);
+            if kind.is_some() {
+                if !parts.memory.fits(cx.link, text.len()) {
+                    return wait_for_memory(cx, stream);
+                }
+                cx.link.send(Payload::private(frame::text_frame(text)));
+            }
+            kind
+        }
+        None => {
+            let frames = &mut parts.broadcast.frames;
+            frames.clear();
+            let kind = environment.server_since(from, PatchForm::of(stream.sdk), frames);
+            if !parts.memory.fits(cx.link, frames.iter().map(Payload::private_bytes).sum()) {
+                return wait_for_memory(cx, stream);
+            }
+            for payload in frames.drain(..) {
+                cx.link.send(payload);
+            }
+            kind
+        }
+    };
+    if let Some(kind) = sent {
+        parts.meter.delivered(kind);
+    }
+    parts.broadcast.index.set_sequence(stream.place, to);
+}
+
+/// Remembers, once, that a connection waits for memory.
+fn wait_for_memory(cx: &mut Context<'_, '_>, stream: &mut Stream) {
+    if !std::mem::replace(&mut stream.waits_for_memory, true) {
+        cx.parts.meter.limit_hit(Limit::PendingBytes);
+        cx.parts.memory.add(cx.link);
+    }
+}
