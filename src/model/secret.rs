@@ -98,8 +98,8 @@ mod tests {
         let id = EnvironmentId::parse("84e8a446-59bc-49f5-bd3a-12313237697e");
         assert_eq!(encoded_env_id("XarRURcPx0mp8-8VwuqjzQRqTohLxZ9Um9OhIxMjdpfg"), id);
         let all = EnvironmentId::from_bytes([0xff; 16]);
-        assert_eq!(encoded_env_id(&format!("{:22}{}w", "", "_".repeat(21)).replace(' ', "A")), Some(all));
-        assert_eq!(encoded_env_id(&format!("{:22}{}w", "", "/".repeat(21)).replace(' ', "A")), Some(all));
+        assert_eq!(encoded_env_id(format!("{:22}{}w", "", "_".repeat(21)).replace(' ', "A")), Some(all));
+        assert_eq!(encoded_env_id(format!("{:22}{}w", "", "/".repeat(21)).replace(' ', "A")), Some(all));
     }
 
     #[test]
