@@ -10,7 +10,7 @@ use crate::model::dataset::{Dataset, EnvironmentDef};
 use crate::model::environment_id::EnvironmentId;
 use crate::model::flag::FlagDef;
 use crate::model::segment::SegmentDef;
-use crate::store::{Published, Snapshot};
+use crate::store::{Published, Removal, Snapshot};
 use crate::telemetry::metrics::Source;
 
 use super::report::{names_of, report_findings, warn_of_ahead, warn_of_harm, warn_of_harm_in, warn_of_older};
@@ -20,6 +20,11 @@ impl Ingest {
     /// What is in service.
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         self.writer.current()
+    }
+
+    /// Whether an item was removed, in this state or a newer one, and is not in service.
+    pub fn is_removed(&self, item: &Removal<'_>) -> bool {
+        self.writer.is_removed(item)
     }
 
     /// Puts everything in service that a full sync brought, and takes out all else. `answered`: the number of the full

@@ -190,6 +190,12 @@ fn what_a_full_sync_lacks_does_not_come_back_when_it_arrives_late_but_a_newer_st
     let [ItemChange::Removed(flag), ItemChange::Removed(segment)] = gone[..] else { panic!("{gone:?}") };
     assert_eq!((flag.kind, &*flag.id, flag.updated_at_ms), (ItemKind::Flag, "a", 10));
     assert_eq!((segment.kind, &*segment.id, segment.updated_at_ms), (ItemKind::Segment, "s", 5));
+    let is_removed = |kind, id, updated_at_ms| {
+        let env_id = without.id();
+        writer.is_removed(&Removal { env_id, kind, id, updated_at_ms })
+    };
+    assert!(is_removed(ItemKind::Flag, "a", 10) && is_removed(ItemKind::Segment, "s", 4));
+    assert!(!is_removed(ItemKind::Flag, "a", 11) && !is_removed(ItemKind::Flag, "b", 20));
     assert!(upsert(&mut writer, 1, &[thing("a", 10, "A")], &[thing("s", 5, "u")]).change.is_none());
     assert!(upsert(&mut writer, 1, &[thing("a", 10, "Z")], &[]).change.is_none());
     assert!(upsert(&mut writer, 1, &[thing("a", 9, "A")], &[]).change.is_none());

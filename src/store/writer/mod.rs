@@ -233,6 +233,13 @@ impl Writer {
         self.publish(finished)
     }
 
+    /// Whether an item was removed, in this state or a newer one, and is not in service.
+    pub fn is_removed(&self, item: &Removal<'_>) -> bool {
+        let tombstone = |slot| self.work.tombstones.get(slot, item.kind, item.id);
+        let removed_ms = self.work.records.find(item.env_id).and_then(tombstone);
+        removed_ms.is_some_and(|removed_ms| removed_ms >= item.updated_at_ms)
+    }
+
     /// Puts in service that an environment holds exactly these flags and segments, in this order. Its secrets stay as they
     /// are, whatever the definition says of them, and so does every other environment.
     pub fn replace_items(&mut self, def: &EnvironmentDef<'_>, now: Moment) -> Published {

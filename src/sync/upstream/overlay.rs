@@ -12,6 +12,7 @@ use crate::model::parse::{Changes, DatasetText};
 use crate::model::segment::SegmentDef;
 use crate::model::stamp::Stamp;
 use crate::protocol::to_relay::ToRelay;
+use crate::store::{ItemKind, Removal};
 
 /// Messages with items, as they came in.
 #[derive(Debug)]
@@ -50,20 +51,34 @@ impl Overlay {
     }
 }
 
-/// Puts the items of these messages into a dataset, in the place of older ones. True if one is of an environment that
-/// the dataset lacks.
-pub(super) fn merge<'a>(messages: &'a mut [DatasetText], dataset: &mut Dataset<'a>) -> bool {
+/// Puts the items of these messages into a dataset, in the place of older ones. What `is_removed` says was removed before stays
+/// so. True if an item is of an environment that the dataset lacks.
+pub(super) fn merge<'a>(
+    messages: &'a mut [DatasetText],
+    dataset: &mut Dataset<'a>,
+    is_removed: impl Fn(&Removal<'_>) -> bool,
+) -> bool {
     let mut strange = false;
     let mut merging = Merging::default();
+    let is_there =
+        |kind, env_id, id: &str, updated_at_ms| !is_removed(&Removal { env_id, kind, id, updated_at_ms });
+    let flag_is_there =
+        |flag: &FlagDef<'_>| is_there(ItemKind::Flag, flag.env_id, flag.id, flag.updated_at_ms);
+    let segment_is_there =
+        |one: &SegmentDef<'_>| is_there(ItemKind::Segment, one.env_id, one.id, one.updated_at_ms);
     for message in messages {
         // They were read before; what cannot be read of them was reported then.
         match ToRelay::parse(message) {
             Ok(ToRelay::Patch(patch) | ToRelay::Environment(patch)) => {
-                for environment in patch.environments {
+                for mut environment in patch.environments {
+                    environment.flags.retain(flag_is_there);
+                    environment.segments.retain(segment_is_there);
                     strange |= merging.merge(dataset, environment.flags, environment.segments);
                 }
             }
-            Ok(ToRelay::Change(Changes { flags, segments, .. })) => {
+            Ok(ToRelay::Change(Changes { mut flags, mut segments, .. })) => {
+                flags.retain(flag_is_there);
+                segments.retain(segment_is_there);
                 strange |= merging.merge(dataset, flags, segments);
             }
             _ => {}
@@ -178,7 +193,7 @@ mod tests {
         let mut text = DatasetText::new(message(full));
         let mut texts = overlay.texts();
         let ToRelay::Full { mut dataset, .. } = ToRelay::parse(&mut text).unwrap() else { panic!("no full") };
-        assert!(!merge(&mut texts, &mut dataset));
+        assert!(!merge(&mut texts, &mut dataset, |_| false));
         let [home] = &dataset.environments[..] else { panic!("one environment") };
         let name =
             |raw: &str| serde_json::from_str::<Value>(raw).unwrap()["name"].as_str().unwrap().to_owned();
@@ -195,13 +210,31 @@ mod tests {
     }
 
     #[test]
+    fn what_was_removed_before_is_not_brought_back_by_an_old_push() {
+        let lists = |flags: Vec<Value>| json!([{"envId": HOME, "secrets": [], "featureFlags": flags, "segments": []}]);
+        let mut text = DatasetText::new(message(
+            json!({"eventType": "rp_full", "items": lists(vec![flag(HOME, "a", 5, "full")])}),
+        ));
+        let flags = vec![flag(HOME, "gone", 5, "old"), flag(HOME, "back", 7, "newer")];
+        let change = json!({"eventType": "patch", "featureFlags": flags, "segments": []});
+        let patch = json!({"eventType": "rp_patch", "items": lists(vec![flag(HOME, "gone", 4, "older")])});
+        let mut texts = [change, patch].map(|data| DatasetText::new(message(data)));
+        let ToRelay::Full { mut dataset, .. } = ToRelay::parse(&mut text).unwrap() else { panic!("no full") };
+        let removed_ms = crate::model::timestamp::parse_iso8601_ms("2025-01-01T00:00:05Z").unwrap();
+        let is_removed = |item: &Removal<'_>| item.kind == ItemKind::Flag && item.updated_at_ms <= removed_ms;
+        assert!(!merge(&mut texts, &mut dataset, is_removed));
+        let ids: Vec<_> = dataset.environments[0].flags.iter().map(|flag| flag.id).collect();
+        assert_eq!(ids, ["a", "back"]);
+    }
+
+    #[test]
     fn an_environment_that_the_full_lacks_is_told() {
         let full = json!({"eventType": "rp_full", "items": []});
         let push = json!({"eventType": "patch", "featureFlags": [], "segments": [flag(OTHER, "s", 1, "x")]});
         let mut text = DatasetText::new(message(full));
         let mut texts = [DatasetText::new(message(push))];
         let ToRelay::Full { mut dataset, .. } = ToRelay::parse(&mut text).unwrap() else { panic!("no full") };
-        assert!(merge(&mut texts, &mut dataset));
+        assert!(merge(&mut texts, &mut dataset, |_| false));
         assert!(dataset.environments.is_empty());
     }
 

@@ -150,7 +150,7 @@ impl Upstream {
             Take::Everything { answered } => {
                 let mut remembered = self.overlay.texts();
                 let mut dataset = full;
-                let strange = merge(&mut remembered, &mut dataset);
+                let strange = merge(&mut remembered, &mut dataset, |item| ingest.is_removed(item));
                 let changed = ingest.load_full(&dataset, answered.filter(|_| certain), arrived);
                 ingest.prove(answered);
                 self.synced(UpstreamSync::Full);
