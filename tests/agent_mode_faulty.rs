@@ -4,9 +4,9 @@
 
 mod common;
 
-use common::agent::{API_KEY, Agent, Builder};
+use common::agent::{API_KEY, Agent};
 use common::dataset::{Dataset, Kind, boolean_flag, serve, touch};
-use common::following::{GRACE, set, set_without_push, two_flags};
+use common::following::{GRACE, set, set_without_push, two_flags, with_short_retries};
 use common::server::Server;
 use common::server::model::flag_patch;
 use common::server::script::Answer;
@@ -16,10 +16,6 @@ use serde_json::{Value, json};
 
 fn server() -> Server {
     Server::start(&Dataset::of([two_flags(1), two_flags(2)]))
-}
-
-fn with_short_retries(server: &Server) -> Builder {
-    Builder::following(server).env("Upstream__RetrySeconds", "200ms")
 }
 
 fn connected(server: &Server) -> (Agent, Watcher, Watcher) {

@@ -4,9 +4,9 @@
 
 mod common;
 
-use common::agent::{API_KEY, Agent, Builder};
+use common::agent::{API_KEY, Agent};
 use common::dataset::{Dataset, Kind, START_MS, boolean_flag, user};
-use common::following::{AGENT_ID, set, set_without_push, two_flags};
+use common::following::{AGENT_ID, set, set_without_push, two_flags, with_short_retries};
 use common::server::Server;
 use common::server::model::data_sync;
 use common::server::script::{Answer, Opening, Register};
@@ -16,10 +16,6 @@ use serde_json::Value;
 
 fn server() -> Server {
     Server::start(&Dataset::of([two_flags(1), two_flags(2)]))
-}
-
-fn with_short_retries(server: &Server) -> Builder {
-    Builder::following(server).env("Upstream__RetrySeconds", "200ms")
 }
 
 #[test]

@@ -6,12 +6,12 @@ mod common;
 
 use std::time::Duration;
 
-use common::agent::{API_KEY, Agent, Builder};
+use common::agent::{API_KEY, Agent};
 use common::dataset::{
     Dataset, Environment, Kind, START_MS, boolean_flag, everybody, flag, guid_of, rule, segment,
     segment_condition, serve, touch, user,
 };
-use common::following::{set, set_without_push, two_flags};
+use common::following::{set, set_without_push, two_flags, with_short_retries};
 use common::sdk::Fleet;
 use common::server::Server;
 use common::server::delayed::Delay;
@@ -23,10 +23,6 @@ use serde_json::{Value, json};
 
 fn server() -> Server {
     Server::start(&Dataset::of([two_flags(1), two_flags(2)]))
-}
-
-fn with_short_retries(server: &Server) -> Builder {
-    Builder::following(server).env("Upstream__RetrySeconds", "200ms")
 }
 
 /// An agent that is connected to its server, and a server and a client SDK of the first environment.

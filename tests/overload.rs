@@ -10,8 +10,8 @@ use std::net::TcpStream;
 use common::agent::{Agent, Builder};
 use common::dataset::{Dataset, Environment, Kind, START_MS, boolean_flag, flag, touch, user};
 use common::frames::{RawSocket, TEXT, upgrade_request, whole};
-use common::ws::{Stream, token};
-use common::{SOON, now_ms, wait_until};
+use common::ws::{self, Stream, token};
+use common::{SOON, wait_until};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ const ASK_PING: &[u8] = br#"{"messageType":"ping","data":null}"#;
 const PONG_MESSAGE: &str = r#"{"messageType":"pong","data":{}}"#;
 
 fn target(environment: &Environment, kind: Kind) -> String {
-    format!("/streaming?type={}&token={}", kind.as_str(), token(&environment.secret(kind), now_ms(), 9))
+    ws::target(kind, &environment.secret(kind))
 }
 
 fn ask(stream: &mut Stream, kind: Kind) {

@@ -14,8 +14,8 @@ use common::frontend::{self, Frontend};
 use common::http;
 use common::raw::{CLIENT_POLL, request};
 use common::sdk::{Mode, Sdk, installed_spec};
-use common::ws::token;
-use common::{SOON, now_ms, wait_until};
+use common::ws;
+use common::{SOON, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
@@ -33,7 +33,7 @@ fn serving() -> Agent {
 
 /// Where a server SDK streams with the secret of this kind.
 fn target(secret: Kind) -> String {
-    format!("/streaming?type=server&token={}", token(&environment().secret(secret), now_ms(), 9))
+    ws::target(Kind::Server, &environment().secret(secret))
 }
 
 /// What went wrong: the SDK's first message met a reset, since the proxy had closed both ways. To the SDK that was a

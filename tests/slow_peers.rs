@@ -16,8 +16,8 @@ use common::dataset::{Dataset, Environment, Kind, flag, touch, user};
 use common::frames::{RawSocket, TEXT, upgrade_request, whole};
 use common::memory::{Growth, MB, raise_descriptors};
 use common::raw::CLIENT_POLL;
-use common::ws::{Stream, token};
-use common::{SOON, now_ms, wait_until};
+use common::ws::{self, Stream};
+use common::{SOON, wait_until};
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 
@@ -57,7 +57,7 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn target(environment: &Environment, kind: Kind) -> String {
-    format!("/streaming?type={}&token={}", kind.as_str(), token(&environment.secret(kind), now_ms(), 9))
+    ws::target(kind, &environment.secret(kind))
 }
 
 /// Some SDKs of both kinds that read at once.

@@ -9,9 +9,8 @@ use common::dataset::{Dataset, Environment, Kind, boolean_flag, flag};
 use common::frames::{
     BINARY, CLOSE, CONTINUATION, MASK, PING, PONG, RawSocket, TEXT, fragment, frame, upgrade_request, whole,
 };
-use common::now_ms;
 use common::rng::Rng;
-use common::ws::token;
+use common::ws;
 
 const ASK_PING: &[u8] = br#"{"messageType":"ping","data":null}"#;
 const PONG_MESSAGE: &str = r#"{"messageType":"pong","data":{}}"#;
@@ -29,7 +28,7 @@ fn agent() -> Agent {
 }
 
 fn target() -> String {
-    format!("/streaming?type=server&token={}", token(&environment().secret(Kind::Server), now_ms(), 9))
+    ws::target(Kind::Server, &environment().secret(Kind::Server))
 }
 
 fn streaming(agent: &Agent) -> RawSocket {

@@ -70,6 +70,11 @@ impl Agent {
     }
 }
 
+/// An agent that follows a server, and retries after 200 ms at most.
+pub fn with_short_retries(server: &Server) -> Builder {
+    Builder::following(server).env("Upstream__RetrySeconds", "200ms")
+}
+
 /// An environment whose boolean flags `a` and `b` give everybody `v0`.
 pub fn two_flags(number: u8) -> Environment {
     Environment::new(number).flag(boolean_flag("a")).flag(boolean_flag("b"))

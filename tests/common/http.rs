@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::SOON;
+use super::{SOON, raw};
 
 /// A response, read to its end.
 #[derive(Clone, Debug)]
@@ -253,15 +253,7 @@ pub fn request(
     body: Option<&[u8]>,
 ) -> io::Result<Response> {
     let mut connection = Connection::open(port)?;
-    let mut head = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n");
-    for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    if let Some(body) = body {
-        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
-    }
-    head.push_str("\r\n");
-    connection.send(head.as_bytes())?;
+    connection.send(raw::head(method, target, headers, body.map(<[u8]>::len)).as_bytes())?;
     // A refusal may come, and the connection be closed, before the body has been read: the answer counts.
     let sent = body.map_or(Ok(()), |body| connection.send(body));
     let answered = connection.read_response(method == "HEAD");

@@ -69,17 +69,22 @@ pub fn assert_error(answer: &Response, status: u16) -> String {
 
 /// The bytes of a request with these header lines; `Host` is added, and `Content-Length` for a body.
 pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Vec<u8> {
-    let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n");
-    for (name, value) in headers {
-        bytes.push_str(&format!("{name}: {value}\r\n"));
-    }
-    if let Some(body) = body {
-        bytes.push_str(&format!("Content-Length: {}\r\n", body.len()));
-    }
-    bytes.push_str("\r\n");
-    let mut bytes = bytes.into_bytes();
+    let mut bytes = head(method, target, headers, body.map(<[u8]>::len)).into_bytes();
     bytes.extend_from_slice(body.unwrap_or_default());
     bytes
+}
+
+/// The head of such a request, with a body of so many bytes.
+pub fn head(method: &str, target: &str, headers: &[(&str, &str)], body: Option<usize>) -> String {
+    let mut head = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n");
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if let Some(length) = body {
+        head.push_str(&format!("Content-Length: {length}\r\n"));
+    }
+    head.push_str("\r\n");
+    head
 }
 
 /// The body in the chunked coding, in chunks of `size` bytes.

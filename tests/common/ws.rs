@@ -29,6 +29,11 @@ pub enum Next {
     Nothing,
 }
 
+/// Where an SDK of this kind streams with a secret, with a token of now.
+pub fn target(kind: Kind, secret: &str) -> String {
+    format!("/streaming?type={}&token={}", kind.as_str(), token(secret, now_ms(), 9))
+}
+
 /// The connection token of a secret at a time (Unix milliseconds), with the time inserted after `position` characters.
 pub fn token(secret: &str, at_ms: i64, position: usize) -> String {
     let digits = |text: String| -> String {
