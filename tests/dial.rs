@@ -461,7 +461,7 @@ fn a_server_without_tls_is_recognised() {
     let folder = folder_of(&authority);
     let dialer = dialer(trusting(&folder.path().join("ca.pem")));
     let error = refused(&dialer, &http.url("wss", "127.0.0.1"));
-    assert!(error.problem.contains("does not answer in TLS") && error.remedy.contains("scheme"), "{error}");
+    assert!(error.problem.contains("does not answer with TLS") && error.remedy.contains("scheme"), "{error}");
     let gone = Server::start(|stream| stream.shutdown(std::net::Shutdown::Both));
     let error = refused(&dialer, &gone.url("wss", "127.0.0.1"));
     assert_eq!(error.step, Step::Tls);

@@ -355,3 +355,87 @@ impl Definition {
         }
     }
 }
+
+/// A definition with the properties that every setting has; methods add the others.
+pub(super) const fn define(
+    key: Key,
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    section: Section,
+) -> Definition {
+    Definition {
+        key,
+        name,
+        kind,
+        default,
+        default_note: "",
+        section,
+        common: false,
+        needed: "",
+        aliases: &[],
+        help: "",
+    }
+}
+
+impl Definition {
+    /// Shows it in short help.
+    pub(super) const fn common(mut self) -> Self {
+        self.common = true;
+        self
+    }
+
+    /// Sets when it must be given.
+    pub(super) const fn needed(mut self, when: &'static str) -> Self {
+        self.needed = when;
+        self
+    }
+
+    /// Explains the default.
+    pub(super) const fn default_note(mut self, note: &'static str) -> Self {
+        self.default_note = note;
+        self
+    }
+
+    /// Sets its other names.
+    pub(super) const fn aliases(mut self, aliases: &'static [Alias]) -> Self {
+        self.aliases = aliases;
+        self
+    }
+
+    /// Sets its help.
+    pub(super) const fn help(mut self, help: &'static str) -> Self {
+        self.help = help;
+        self
+    }
+}
+
+/// Another name for environment variables only.
+pub(super) const fn environment(name: &'static str) -> Alias {
+    Alias { name, environment_only: true, ports: None }
+}
+
+/// Another name for environment variables and files.
+pub(super) const fn anywhere(name: &'static str) -> Alias {
+    Alias { name, environment_only: false, ports: None }
+}
+
+/// Another name that lists ports.
+pub(super) const fn ports(name: &'static str, scheme: &'static str, environment_only: bool) -> Alias {
+    Alias { name, environment_only, ports: Some(scheme) }
+}
+
+/// A whole number from `min` to `max`.
+pub(super) const fn count(min: u64, max: u64) -> Kind {
+    Kind::Count { min, max }
+}
+
+/// A number of bytes from `min` to `max`.
+pub(super) const fn bytes(min: u64, max: u64) -> Kind {
+    Kind::Bytes { min, max }
+}
+
+/// A duration of at least `min_ms`, or 0 if `zero`; a bare number counts seconds.
+pub(super) const fn seconds(min_ms: u64, zero: bool) -> Kind {
+    Kind::Duration { unit: Unit::Seconds, min_ms, zero }
+}

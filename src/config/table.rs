@@ -3,7 +3,9 @@
 //! Must contain definitions only. A new setting is one entry here, one [`Key`] and one field of
 //! [`Settings`](super::Settings); `docs/configuration.md` is generated from it (its test says how).
 
-use super::definition::{Alias, Definition, Key, Kind, Section, Unit};
+use super::definition::{
+    Alias, Definition, Key, Kind, Section, Unit, anywhere, bytes, count, define, environment, ports, seconds,
+};
 
 /// Every setting, in the order of the docs and of [`Key`].
 pub const DEFINITIONS: &[Definition] = &[
@@ -469,75 +471,3 @@ const _: () = {
     }
     assert!(DEFINITIONS.len() == Key::LoggingFormat as usize + 1, "the table must hold every Key");
 };
-
-const fn define(
-    key: Key,
-    name: &'static str,
-    kind: Kind,
-    default: &'static str,
-    section: Section,
-) -> Definition {
-    Definition {
-        key,
-        name,
-        kind,
-        default,
-        default_note: "",
-        section,
-        common: false,
-        needed: "",
-        aliases: &[],
-        help: "",
-    }
-}
-
-impl Definition {
-    const fn common(mut self) -> Self {
-        self.common = true;
-        self
-    }
-
-    const fn needed(mut self, when: &'static str) -> Self {
-        self.needed = when;
-        self
-    }
-
-    const fn default_note(mut self, note: &'static str) -> Self {
-        self.default_note = note;
-        self
-    }
-
-    const fn aliases(mut self, aliases: &'static [Alias]) -> Self {
-        self.aliases = aliases;
-        self
-    }
-
-    const fn help(mut self, help: &'static str) -> Self {
-        self.help = help;
-        self
-    }
-}
-
-const fn environment(name: &'static str) -> Alias {
-    Alias { name, environment_only: true, ports: None }
-}
-
-const fn anywhere(name: &'static str) -> Alias {
-    Alias { name, environment_only: false, ports: None }
-}
-
-const fn ports(name: &'static str, scheme: &'static str, environment_only: bool) -> Alias {
-    Alias { name, environment_only, ports: Some(scheme) }
-}
-
-const fn count(min: u64, max: u64) -> Kind {
-    Kind::Count { min, max }
-}
-
-const fn bytes(min: u64, max: u64) -> Kind {
-    Kind::Bytes { min, max }
-}
-
-const fn seconds(min_ms: u64, zero: bool) -> Kind {
-    Kind::Duration { unit: Unit::Seconds, min_ms, zero }
-}

@@ -76,7 +76,7 @@ pub(super) fn read_environment<'a>(
         flags.clone().chain(segments.clone()).filter_map(|element| lost(element, None, "id").env_id);
     let env_id = named.next();
     if env_id.is_none() && flags.len() + segments.len() > 0 {
-        findings.fault(path, "holds flags or segments, none of which names its environment");
+        findings.fault(path, "contains flags or segments, but none of them names its environment");
     }
     let items: Vec<_> = env_id
         .into_iter()
@@ -315,8 +315,8 @@ impl<'p, 'a> Reader<'p, 'a> {
         if list.is_empty() {
             self.findings.warn(
                 &root.key("items"),
-                "is empty: no SDK can connect, and those that are connected are stopped for good once \
-                 RevocationGraceSeconds are over; export the dump again unless that is meant",
+                "is empty: no SDK can connect, and connected SDKs are stopped for good when \
+                 RevocationGraceSeconds are over; export the dump again unless that is intended",
             );
         }
         for (environment, seen) in list.iter().zip(&seen) {
@@ -353,7 +353,7 @@ fn check_home(findings: &mut Findings, path: &Path<'_>, own: EnvironmentId, encl
         findings.warn(
             &path.key("envId"),
             format_args!(
-                "is {own}, the item that holds it is of {enclosing}: it is served in the former only"
+                "is {own}, but the item that contains it has {enclosing}: it is served in the former only"
             ),
         );
     }

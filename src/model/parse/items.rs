@@ -253,7 +253,7 @@ fn range(findings: &mut Findings, path: &Path<'_>, property: Property<'_, '_>) -
             findings.harms(
                 &path.key("rollout"),
                 format_args!(
-                    "holds {count} numbers instead of two: the share serves nobody, and {harm}; write [from, to]"
+                    "holds {count} numbers instead of two: the share matches no user, and {harm}; write [from, to]"
                 ),
             );
             [0.0; 2]

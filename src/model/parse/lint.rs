@@ -73,11 +73,14 @@ pub(super) fn variation_reference(
     variations: &VariationIds<'_, '_>,
 ) {
     if !findings.quiet && !variations.contains(id) {
-        let which =
-            if id.is_empty() { "names no variation" } else { "names a variation that the flag lacks" };
+        let which = if id.is_empty() {
+            "names no variation"
+        } else {
+            "names a variation that the flag does not have"
+        };
         findings.warn(
             path,
-            format_args!("{which}: users who come to it get none; use an id from the flag's variations"),
+            format_args!("{which}: users who reach it get none; use an id from the flag's variations"),
         );
     }
 }
@@ -157,7 +160,7 @@ pub(super) fn condition(
             Owner::Segment => {
                 findings.warn(
                     &path.key("property"),
-                    "refers to segments from within a segment: FeatBit and the agent take it for the name of a plain \
+                    "refers to segments from within a segment: FeatBit and the agent treat it as the name of a plain \
                      attribute; put the condition into the rules of the flag",
                 );
                 // The Node SDK reads the list anyway.
@@ -172,7 +175,7 @@ pub(super) fn condition(
         Some(_) if !is_operator(op) => findings.warn(
             &path.key("op"),
             format_args!(
-                "{} is no operator: the condition is never true; mind upper and lower case",
+                "{} is not an operator: the condition is never true; check the spelling, upper and lower case included",
                 Quoted(op)
             ),
         ),
@@ -182,7 +185,7 @@ pub(super) fn condition(
         None => no_value(findings, &path.key("value"), value_property),
         Some("null") if op == "NotOneOf" => findings.harms(
             &path.key("value"),
-            "is the text of a JSON null: no value is one of none, so the condition always holds, and the Java SDK \
+            "is the text of a JSON null: no value is in an empty list, so the condition always holds, and the Java SDK \
              gives the application's default; write \"[]\"",
         ),
         Some(value) if matches!(op, "IsOneOf" | "NotOneOf") && !each_string(value, |_| {}) => findings.warn(
@@ -302,14 +305,14 @@ fn dangling_segment(
             path,
             format_args!(
                 "segment {id_quoted} is only in other environments: client SDKs are served with it, server SDKs of \
-                 this environment do not receive it and take nobody to be in it; add it to this environment"
+                 this environment do not receive it and treat no user as in it; add it to this environment"
             ),
         );
     } else {
         findings.warn(
             path,
             format_args!(
-                "no segment {id_quoted} is in the dump: nobody is in it; add the segment or drop its id"
+                "no segment {id_quoted} is in the dump: no user is in it; add the segment or remove its id"
             ),
         );
     }
@@ -400,7 +403,7 @@ pub(super) fn rollout(
         findings.harms(
             path,
             format_args!(
-                "{is}: users who come to it get no variation{others}, {NO_SHARE}; add one with \"rollout\": [0, 1]"
+                "{is}: users who reach it get no variation{others}, {NO_SHARE}; add one with \"rollout\": [0, 1]"
             ),
         );
         return;
@@ -410,12 +413,16 @@ pub(super) fn rollout(
         if min > max {
             findings.warn(
                 path,
-                format_args!("range [{min}, {max}] is reversed and serves nobody; write the lower end first"),
+                format_args!(
+                    "range [{min}, {max}] is reversed and matches no user; write the lower end first"
+                ),
             );
         } else if min < 0.0 || max > 1.0 {
             findings.warn(
                 path,
-                format_args!("range [{min}, {max}] leaves 0 to 1, where users are; keep it within"),
+                format_args!(
+                    "range [{min}, {max}] goes beyond 0 to 1, the range of all users; keep it within"
+                ),
             );
         }
         let (min, max) = (min.max(0.0), max.min(1.0));
@@ -432,7 +439,7 @@ pub(super) fn rollout(
             findings.warn(
                 path,
                 format_args!(
-                    "ranges overlap from {min} to {end}: the variation listed first is served; part them"
+                    "ranges overlap from {min} to {end}: the variation listed first is served; make them disjoint"
                 ),
             );
         }
@@ -449,7 +456,7 @@ fn gap(findings: &mut Findings, path: &Path<'_>, from: f64, to: f64) {
         findings.harms(
             path,
             format_args!(
-                "no range covers {from} to {to}: users who fall there get no variation, {NO_SHARE}; close the gap"
+                "no range covers {from} to {to}: users in it get no variation, {NO_SHARE}; close the gap"
             ),
         );
     }

@@ -296,7 +296,7 @@ impl Findings {
         if self.faults() == faults && EnvironmentId::parse(id).is_none() {
             self.harms(
                 &path.key("id"),
-                "is no GUID: the agent takes it as it is, but the .NET SDK cannot read it; use a GUID",
+                "is not a GUID: the agent accepts it, but the .NET SDK cannot read it; use a GUID",
             );
         }
         id

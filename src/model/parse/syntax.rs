@@ -11,7 +11,7 @@ use super::findings::DatasetError;
 pub(super) fn not_utf8(bytes: &[u8], bom_bytes: usize, valid_bytes: usize) -> DatasetError {
     let byte = bytes.get(valid_bytes).copied().unwrap_or(0);
     let message =
-        format!("the text is not UTF-8: byte 0x{byte:02x} cannot stand here; save the file as UTF-8");
+        format!("the text is not UTF-8: byte 0x{byte:02x} is not allowed here; save the file as UTF-8");
     DatasetError::single(place(bytes, bom_bytes, valid_bytes), message)
 }
 
@@ -32,7 +32,7 @@ pub(super) fn fault(text: &str, bom_bytes: usize) -> Option<DatasetError> {
     };
     let what = error.to_string();
     let what = what.split(" at line ").next().unwrap_or_default();
-    let message = format!("the JSON is broken: {what}; mend it here or shortly before");
+    let message = format!("the JSON is broken: {what}; correct it here or shortly before");
     Some(DatasetError::single(place(text.as_bytes(), bom_bytes, at), message))
 }
 
@@ -41,10 +41,10 @@ pub(super) fn limit(error: ErrorType) -> DatasetError {
     let message = match error {
         ErrorType::DepthLimitExceeded => {
             let levels = simd_json::DEFAULT_MAX_DEPTH;
-            format!("the JSON is nested deeper than {levels} levels; FeatBit itself takes 64")
+            format!("the JSON is nested deeper than {levels} levels; FeatBit itself allows 64")
         }
         ErrorType::InputTooLarge => String::from("the JSON is larger than 4 GiB; split the environments"),
-        _ => String::from("the JSON holds something that the parser cannot read"),
+        _ => String::from("the JSON contains something that the parser cannot read"),
     };
     DatasetError::single(String::from("the text"), message)
 }

@@ -172,8 +172,8 @@ fn tells_of_conditions_that_never_hold() {
     }
     assert_eq!(warnings_of(&flag_with(list, json!(" [ \"\\u0041\\n\" ] "))), []);
     let op = "/rules/0/conditions/1/op";
-    assert_warns(&flag_with(op, json!("biggerThan")), &path(1, "op"), "\"biggerThan\" is no operator");
-    assert_warns(&flag_with(op, json!("")), &path(1, "op"), "is no operator");
+    assert_warns(&flag_with(op, json!("biggerThan")), &path(1, "op"), "\"biggerThan\" is not an operator");
+    assert_warns(&flag_with(op, json!("")), &path(1, "op"), "is not an operator");
     assert_warns(&flag_with(op, Value::Null), &path(1, "op"), "Rust SDK discards");
     assert_warns(&without(&format!("{FLAG}{op}")), &path(1, "op"), "is missing");
     let value = "/rules/0/conditions/1/value";
@@ -191,7 +191,11 @@ fn tells_of_conditions_that_never_hold() {
 fn looks_at_the_conditions_of_segments_too() {
     let path = |name: &str| format!("items[0].segments[0].rules[0].conditions[0].{name}");
     let condition = "/items/0/segments/0/rules/0/conditions/0";
-    assert_warns(&with(&format!("{condition}/op"), json!("Like")), &path("op"), "\"Like\" is no operator");
+    assert_warns(
+        &with(&format!("{condition}/op"), json!("Like")),
+        &path("op"),
+        "\"Like\" is not an operator",
+    );
     assert_warns(&with(&format!("{condition}/value"), Value::Null), &path("value"), "Rust SDK discards");
     let nested = with(&format!("{condition}/property"), json!("User is in segment"));
     let warnings = warnings_of(&nested);
@@ -237,7 +241,7 @@ fn tells_of_references_to_variations_that_are_not_there() {
         ("/fallthrough/variations/0/id", "fallthrough.variations[0].id"),
     ] {
         let path = format!("items[0].featureFlags[0].{path}");
-        assert_warns(&flag_with(pointer, json!("gone")), &path, "that the flag lacks");
+        assert_warns(&flag_with(pointer, json!("gone")), &path, "that the flag does not have");
         let null = warnings_of(&flag_with(pointer, Value::Null));
         assert!(null.iter().all(|(place, _)| *place == path), "{null:?}");
         assert!(null.iter().any(|(_, says)| says.contains("names no variation")), "{null:?}");
@@ -249,7 +253,7 @@ fn tells_of_references_to_variations_that_are_not_there() {
     let mut dump = flag_with("/variations", many.collect());
     assert_eq!(warnings_of(&dump), []);
     dump["items"][0]["featureFlags"][0]["disabledVariationId"] = json!("v40");
-    assert_warns(&dump, "items[0].featureFlags[0].disabledVariationId", "that the flag lacks");
+    assert_warns(&dump, "items[0].featureFlags[0].disabledVariationId", "that the flag does not have");
 }
 
 #[test]
@@ -277,9 +281,9 @@ fn tells_of_odd_rollouts() {
         (&[[0.0, 0.5], [0.25, 1.0]], "overlap from 0.25 to 0.5:"),
         (&[[0.0, 1.0], [0.25, 0.5]], "overlap from 0.25 to 0.5:"),
         (&[[0.0, 1.0], [1.0, 0.5]], "[1, 0.5] is reversed"),
-        (&[[0.0, 1.5]], "[0, 1.5] leaves 0 to 1"),
-        (&[[-0.5, 1.0]], "[-0.5, 1] leaves 0 to 1"),
-        (&[], "is empty: users who come to it get no variation, the Go SDK panics"),
+        (&[[0.0, 1.5]], "[0, 1.5] goes beyond 0 to 1"),
+        (&[[-0.5, 1.0]], "[-0.5, 1] goes beyond 0 to 1"),
+        (&[], "is empty: users who reach it get no variation, the Go SDK panics"),
         (&[[0.0, 0.0]], "no range covers 0 to 1:"),
     ] {
         assert_warns(&rollouts(odd), path, says);
