@@ -5,12 +5,24 @@
 
 /// Appends `text` as a JSON string to bytes.
 pub fn append_string(text: &str, out: &mut Vec<u8>) {
-    write(text, |part| out.extend_from_slice(part.as_bytes()));
+    out.push(b'"');
+    if is_plain(text) {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        escape(text, |part| out.extend_from_slice(part.as_bytes()));
+    }
+    out.push(b'"');
 }
 
 /// Appends `text` as a JSON string to a text.
 pub fn push_string(text: &str, out: &mut String) {
-    write(text, |part| out.push_str(part));
+    out.push('"');
+    if is_plain(text) {
+        out.push_str(text);
+    } else {
+        escape(text, |part| out.push_str(part));
+    }
+    out.push('"');
 }
 
 /// `text` as a JSON string.
@@ -28,14 +40,13 @@ const CONTROLS: [&str; 0x20] = [
     "\\u001d", "\\u001e", "\\u001f",
 ];
 
-/// Hands out the string in parts.
-fn write(text: &str, mut part: impl FnMut(&str)) {
-    part("\"");
-    // Nearly always nothing has to be escaped. Looking at all bytes without leaving early is the fastest way to see that.
-    if text.bytes().fold(true, |plain, byte| plain & (byte >= 0x20) & (byte != b'"') & (byte != b'\\')) {
-        part(text);
-        return part("\"");
-    }
+/// Whether nothing has to be escaped, as nearly always. Looks at all bytes without leaving early, which is fastest.
+fn is_plain(text: &str) -> bool {
+    text.bytes().fold(true, |plain, byte| plain & (byte >= 0x20) & (byte != b'"') & (byte != b'\\'))
+}
+
+/// Hands out the escaped text in parts.
+fn escape(text: &str, mut part: impl FnMut(&str)) {
     let mut copied = 0;
     for (at, byte) in text.bytes().enumerate() {
         let escape = match byte {
@@ -49,7 +60,6 @@ fn write(text: &str, mut part: impl FnMut(&str)) {
         copied = at + 1;
     }
     part(&text[copied..]);
-    part("\"");
 }
 
 #[cfg(test)]
