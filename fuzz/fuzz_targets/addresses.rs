@@ -4,12 +4,14 @@
 
 use std::path::Path;
 
-use featbit_agent::config::{AbsoluteUri, Events, Inputs, Listen, Loaded, Origins, Rejected, listen, load};
+use featbit_agent::config::{
+    AbsoluteUri, Events, Inputs, Listen, Loaded, Origins, RejectedSettings, listen, load,
+};
 use libfuzzer_sys::fuzz_target;
 
 const PASSWORD: &str = "correct-horse-battery-staple";
 
-fn load_with(pairs: &[(&str, &str)]) -> Result<Loaded, Rejected> {
+fn load_with(pairs: &[(&str, &str)]) -> Result<Loaded, RejectedSettings> {
     let environment = [&[("Mode", "offline"), ("DataFile", "data.json")], pairs]
         .concat()
         .into_iter()
