@@ -152,7 +152,7 @@ pub(super) fn report_findings(Published { report, .. }: &Published) {
     }
 }
 
-/// Says that a server went back to what is older than what was held: it was behind, or put something back.
+/// Says that a full sync brought older items than those in service: the server is behind, or somebody put them back.
 pub(super) fn warn_of_older(report: &Report) {
     let older = || report.not_newer.iter().filter(|item| item.is_older);
     let Some(first) = older().next() else { return };
@@ -162,8 +162,8 @@ pub(super) fn warn_of_older(report: &Report) {
         key = &*first.key,
         count = older().count(),
         environments = environments.len(),
-        "the server sent the whole of what it holds, and flags or segments in it are older than those in service, which they \
-         have replaced: a server that is behind (after a fail-over, say), or somebody put them back. The first one is named"
+        "flags or segments of a full sync are older than those in service, and have replaced them: the server is behind (after \
+         a fail-over, for example), or somebody put them back. The first one is named"
     );
 }
 
