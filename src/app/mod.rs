@@ -31,7 +31,7 @@ use crate::net::io::Limits;
 use crate::net::reactor::{Allowance, Reactor, ReactorOptions};
 use crate::serve::{ListenerRole, Options, PLAIN_REFUSAL, Server, Shared};
 use crate::store::{Snapshot, WriterOptions};
-use crate::sync::{self, Waiting};
+use crate::sync::{self, Poller};
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
 
@@ -129,11 +129,12 @@ impl Agent {
             Offload::start().map_err(|error| StartError::new("a thread cannot be started", error))?;
         let current = Arc::new(ArcSwap::from(Snapshot::empty()));
         let following = Following::new();
-        let waiting = Waiting::new().map_err(|error| StartError::new("a poller cannot be opened", error))?;
+        let mut poller =
+            Poller::new().map_err(|error| StartError::new("a poller cannot be opened", error))?;
         let instance = random_name();
-        let source = source::of(settings, &waiting, &following, &metrics, &instance)?;
+        let sources = source::of(settings, &mut poller, &following, &metrics, &instance)?;
         let (sender, queue) = bounded(JOBS);
-        let jobs = Jobs::new(sender, Some(waiting.waker()));
+        let jobs = Jobs::new(sender, Some(poller.waker()));
         let handle = Handle::new(jobs.clone(), offload, current.clone(), following.clone());
         let requester = handle.clone();
         let source_again = match settings.mode {
@@ -211,7 +212,7 @@ impl Agent {
             .name("sync".into())
             .spawn(move || {
                 // The data would never be updated again. A supervisor starts the agent again.
-                if let Err(error) = sync::run(ingest, source, waiting, &queue, || drop(loaded)) {
+                if let Err(error) = sync::run(ingest, sources, poller, &queue, || drop(loaded)) {
                     tracing::error!("the sync thread failed, so the agent exits: {error}");
                     log::flush();
                     std::process::exit(EVENT_LOOP_FAILED);

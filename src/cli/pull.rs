@@ -14,7 +14,7 @@ use crate::app::wall_ms;
 use crate::client::{Dialer, ProxyEnvironment, random};
 use crate::config::{self, Inputs, RejectedSettings};
 use crate::eval::RegexLimits;
-use crate::sync::upstream::{Caller, PullError, pull as ask};
+use crate::sync::upstream::{Opener, PullError, pull as ask};
 
 /// Asks, and writes.
 pub(super) fn pull(inputs: &Inputs<'_>, out: &Path) -> u8 {
@@ -32,7 +32,7 @@ pub(super) fn pull(inputs: &Inputs<'_>, out: &Path) -> u8 {
     };
     let patience = access.sync;
     // It registers nothing, so that the name is never said.
-    let dump = match ask(&Caller::new(access, String::new(), dialer), patience) {
+    let dump = match ask(&Opener::new(access, String::new(), dialer), patience) {
         Ok(dump) => dump,
         Err(error) => {
             complain(&format!("featbit-agent: {error}"));

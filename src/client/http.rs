@@ -9,6 +9,8 @@ use crate::wire::http1::chunked::Chunked;
 
 /// Fields of a head that are read.
 const FIELDS_MAX: usize = 100;
+/// Bytes that are read at once.
+const PORTION_BYTES: usize = 4096;
 
 /// A request.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +101,7 @@ impl Head {
             if body.len() > bytes_max {
                 return Err(invalid("its body is too long"));
             }
-            if read_more(stream, &mut bytes)? == 0 {
+            if read_more(stream, &mut bytes, PORTION_BYTES)? == 0 {
                 let ends_with_the_connection = !chunked && length.is_none();
                 return if ends_with_the_connection {
                     Ok(body)
@@ -119,7 +121,9 @@ impl Head {
 pub fn read_head(stream: &mut impl Read, bytes_max: usize) -> io::Result<Head> {
     let mut bytes = Vec::new();
     loop {
-        if read_more(stream, &mut bytes)? == 0 {
+        // No more than that, so that a long head is not complete by the last read.
+        let room = (bytes_max + 1).saturating_sub(bytes.len());
+        if read_more(stream, &mut bytes, room)? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if let Some(head) = parse_head(&bytes)? {
@@ -163,11 +167,12 @@ fn invalid(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-/// Appends what comes next; 0 if the connection has ended.
-fn read_more(stream: &mut impl Read, bytes: &mut Vec<u8>) -> io::Result<usize> {
-    let mut buffer = [0; 4096];
+/// Appends what comes next, up to `room` bytes; 0 if the connection has ended.
+fn read_more(stream: &mut impl Read, bytes: &mut Vec<u8>, room: usize) -> io::Result<usize> {
+    let mut buffer = [0; PORTION_BYTES];
+    let end = room.min(PORTION_BYTES);
     loop {
-        match stream.read(&mut buffer) {
+        match stream.read(&mut buffer[..end]) {
             Ok(count) => {
                 bytes.extend_from_slice(&buffer[..count]);
                 return Ok(count);
@@ -233,6 +238,17 @@ mod tests {
         let mut sent = Vec::new();
         Request { method: "GET", fields: &[], body: b"", ..request }.send(&mut sent).unwrap();
         assert_eq!(String::from_utf8(sent).unwrap(), "GET /x?y HTTP/1.1\r\nHost: els:5100\r\n\r\n");
+    }
+
+    /// What went wrong: a head of 20,000 bytes was taken, since the read that went beyond the limit made it complete.
+    #[test]
+    fn a_head_that_is_too_long_is_refused_even_if_its_end_is_there() {
+        let text = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(20_000));
+        for bytes_max in [1_000, 16 * 1024, 20_000] {
+            let error = read_head(&mut text.as_bytes(), bytes_max).unwrap_err();
+            assert!(error.to_string().contains(&format!("within {bytes_max} bytes")), "{error}");
+        }
+        assert!(read_head(&mut text.as_bytes(), text.len()).is_ok());
     }
 
     #[test]

@@ -21,6 +21,7 @@
 
 pub mod close;
 pub mod details;
+pub mod dump;
 pub mod from_relay;
 pub mod from_sdk;
 pub mod http;

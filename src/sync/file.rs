@@ -6,10 +6,13 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::{Key, files};
+use crate::ingest::{Ingest, ResyncReason};
+
+use super::source::Source;
 
 /// A file whose time stamp is this young may be written again without its time stamp moving on: it is read once
 /// more when so much time has passed. Whoever set the stamp, and by which clock, it moves on after that.
@@ -49,6 +52,28 @@ impl Stamp {
     }
 }
 
+impl Source for DataFile {
+    fn start(&mut self, ingest: &mut Ingest) {
+        self.receive(ingest);
+    }
+
+    fn receive(&mut self, ingest: &mut Ingest) {
+        if let Some(bytes) = self.poll(ingest.snapshot().loaded()) {
+            // Why a dataset was refused has been logged.
+            let _ = ingest.load_file(bytes, &self.path);
+        }
+    }
+
+    fn wait(&self) -> Duration {
+        self.poll_every
+    }
+
+    /// Without a server to follow, the file is all there is to ask.
+    fn refresh(&mut self, _ingest: &Ingest, _why: ResyncReason) {
+        self.read_again();
+    }
+}
+
 /// A file's content, and its state before it was read.
 struct Reading {
     stamp: Stamp,
@@ -57,7 +82,7 @@ struct Reading {
     content: Vec<u8>,
 }
 
-/// Watches one file.
+/// A file that is watched.
 #[derive(Debug)]
 pub struct DataFile {
     path: PathBuf,
@@ -96,16 +121,6 @@ impl DataFile {
         }
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// How often [`DataFile::poll`] wants to be called.
-    pub fn poll_every(&self) -> Duration {
-        self.poll_every
-    }
-
     /// Looks at the file; returns its content if it is new. The first look returns what there is; later changes
     /// are taken when two looks in a row agree, so that a file is not read while it is being written. One that is
     /// written more often than that is taken after ten looks, if it stayed as it was while it was read and is whole.
@@ -137,8 +152,8 @@ impl DataFile {
         }
     }
 
-    /// Has the next look read the file, changed or not, and hand its content out.
-    pub fn read_again(&mut self) {
+    /// Has the next look read the file, changed or not, and return its content.
+    fn read_again(&mut self) {
         self.taken = None;
         self.content = None;
         self.complaint = None;

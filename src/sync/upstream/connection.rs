@@ -1,4 +1,4 @@
-//! An open stream of the server: its messages, one after the other, and what is sent on it.
+//! An open WebSocket to the server: its messages, one after the other, and what is sent on it.
 //!
 //! Must not know what a message says. Nothing here shows a byte of one.
 
@@ -15,18 +15,18 @@ use crate::protocol::close::CloseCode;
 use crate::protocol::relay_path::{PATH_FIELD, parse_path};
 
 use super::endpoint::Endpoint;
+use super::limited_stream::LimitedStream;
 use super::reply::Reply;
-use super::wire::Wire;
 
 /// What sockets take at once in vain, beyond which the connection is as good as dead. The agent sends pings, status
 /// reports and requests only.
 const UNSENT_BYTES_MAX: usize = 1 << 20;
 
-/// See the module.
+/// A connection on which the WebSocket handshake is done.
 #[derive(Debug)]
 pub(super) struct Connection {
-    socket: WebSocket<Wire>,
-    /// The processes from the other end to the source of truth, if it is an agent of our make that names them.
+    socket: WebSocket<LimitedStream>,
+    /// The agents from the other end up to the FeatBit server, if the other end is an agent and names them.
     pub path: Vec<String>,
     /// What had been read when the last frame that counts was complete.
     complete_bytes: u64,
@@ -40,23 +40,23 @@ pub(super) enum Next {
     /// Nothing for now.
     Blocked,
     /// It has ended.
-    Ended(Ended),
+    Ended(ConnectionEnd),
 }
 
 /// How a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Ended {
+pub(super) enum ConnectionEnd {
     /// By a close frame of this code; [`CloseCode::NONE_GIVEN`] if it names none.
     Closed(CloseCode),
     /// A message is longer than allowed: this many bytes.
     TooLarge(usize),
-    /// In disorder; told in words.
+    /// Without a close frame, or by an error; in words.
     Broken(String),
 }
 
-/// Why no stream was opened.
+/// Why the WebSocket was not opened.
 #[derive(Debug)]
-pub(super) enum Refused {
+pub(super) enum OpenError {
     /// By an answer of another kind.
     Answered(Box<Reply>),
     /// In words.
@@ -64,8 +64,8 @@ pub(super) enum Refused {
 }
 
 impl Connection {
-    /// Opens the stream on a connection to the server.
-    pub fn open(wire: Wire, endpoint: &Endpoint, message_bytes_max: u64) -> Result<Self, Refused> {
+    /// Does the WebSocket handshake on a connection to the server.
+    pub fn open(wire: LimitedStream, endpoint: &Endpoint, message_bytes_max: u64) -> Result<Self, OpenError> {
         let bytes_max = usize::try_from(message_bytes_max).unwrap_or(usize::MAX);
         let config = WebSocketConfig::default()
             .max_message_size(Some(bytes_max))
@@ -81,12 +81,14 @@ impl Connection {
                 Ok(Self { socket, path, complete_bytes })
             }
             Err(tungstenite::HandshakeError::Interrupted(_)) => {
-                Err(Refused::Failed("it did not answer the WebSocket handshake in time".into()))
+                Err(OpenError::Failed("it did not answer the WebSocket handshake in time".into()))
             }
             Err(tungstenite::HandshakeError::Failure(Error::Http(response))) => {
-                Err(Refused::Answered(Box::new(reply_of(&response))))
+                Err(OpenError::Answered(Box::new(reply_of(&response))))
             }
-            Err(tungstenite::HandshakeError::Failure(error)) => Err(Refused::Failed(handshake_fault(&error))),
+            Err(tungstenite::HandshakeError::Failure(error)) => {
+                Err(OpenError::Failed(handshake_fault(&error)))
+            }
         }
     }
 
@@ -140,7 +142,7 @@ impl Connection {
                     let _ = self.socket.flush();
                     self.socket.get_mut().shutdown_write();
                     let code = frame.map_or(CloseCode::NONE_GIVEN, |frame| CloseCode::new(frame.code.into()));
-                    return Next::Ended(Ended::Closed(code));
+                    return Next::Ended(ConnectionEnd::Closed(code));
                 }
                 Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Next::Blocked,
@@ -151,23 +153,23 @@ impl Connection {
     }
 
     /// Sends a message, as far as the socket takes it; the rest goes with the next one, or by [`Self::flush`].
-    pub fn send(&mut self, text: String) -> Result<(), Ended> {
+    pub fn send(&mut self, text: String) -> Result<(), ConnectionEnd> {
         Self::sent(self.socket.send(Message::text(text)))
     }
 
     /// Sends what waits.
-    pub fn flush(&mut self) -> Result<(), Ended> {
+    pub fn flush(&mut self) -> Result<(), ConnectionEnd> {
         Self::sent(self.socket.flush())
     }
 
-    /// Says goodbye. What the server still says can be read, until it says goodbye as well.
+    /// Sends a close frame. What the server still sends can be read, until its own close frame.
     pub fn close(&mut self) {
         let frame = CloseFrame { code: CloseCode::NORMAL.get().into(), reason: "".into() };
-        // If it cannot be told any more, it is seen when reading.
+        // If it cannot be sent any more, reading shows that the connection has ended.
         let _ = self.socket.close(Some(frame));
     }
 
-    fn sent(sent: Result<(), Error>) -> Result<(), Ended> {
+    fn sent(sent: Result<(), Error>) -> Result<(), ConnectionEnd> {
         match sent {
             Ok(()) => Ok(()),
             Err(Error::Io(error))
@@ -182,29 +184,31 @@ impl Connection {
     }
 }
 
-fn ended(error: &Error) -> Ended {
+fn ended(error: &Error) -> ConnectionEnd {
     match error {
-        Error::Capacity(CapacityError::MessageTooLong { size, .. }) => Ended::TooLarge(*size),
-        Error::ConnectionClosed | Error::AlreadyClosed => Ended::Closed(CloseCode::ABNORMAL),
+        Error::Capacity(CapacityError::MessageTooLong { size, .. }) => ConnectionEnd::TooLarge(*size),
+        Error::ConnectionClosed | Error::AlreadyClosed => ConnectionEnd::Closed(CloseCode::ABNORMAL),
         Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
-            Ended::Broken("nothing came in time".into())
+            ConnectionEnd::Broken("nothing came in time".into())
         }
         Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            Ended::Broken("the server ended it without a close frame".into())
+            ConnectionEnd::Broken("the server ended it without a close frame".into())
         }
-        Error::Io(error) => Ended::Broken(format!("it broke off ({error})")),
+        Error::Io(error) => ConnectionEnd::Broken(format!("it broke off ({error})")),
         Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
-            Ended::Broken("the server ended it without a close frame".into())
+            ConnectionEnd::Broken("the server ended it without a close frame".into())
         }
-        Error::Protocol(error) => Ended::Broken(format!("the server broke the WebSocket protocol ({error})")),
+        Error::Protocol(error) => {
+            ConnectionEnd::Broken(format!("the server broke the WebSocket protocol ({error})"))
+        }
         // What cannot be read is not repeated.
-        Error::Utf8(_) => Ended::Broken("the server sent a text that is not UTF-8".into()),
-        Error::WriteBufferFull(_) => Ended::Broken("the server takes nothing any more".into()),
-        _ => Ended::Broken("the WebSocket failed".into()),
+        Error::Utf8(_) => ConnectionEnd::Broken("the server sent a text that is not UTF-8".into()),
+        Error::WriteBufferFull(_) => ConnectionEnd::Broken("the server takes nothing any more".into()),
+        _ => ConnectionEnd::Broken("the WebSocket failed".into()),
     }
 }
 
-/// What tells who gave an answer that is no upgrade.
+/// An answer that is no upgrade, with what shows who gave it.
 fn reply_of(response: &tungstenite::http::Response<Option<Vec<u8>>>) -> Reply {
     let said = |name: &str| {
         let value = response.headers().get(name).and_then(|value| value.to_str().ok());
@@ -234,5 +238,4 @@ fn handshake_fault(error: &Error) -> String {
 }
 
 #[cfg(test)]
-#[path = "connection_tests.rs"]
 mod tests;

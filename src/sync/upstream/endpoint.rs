@@ -46,7 +46,7 @@ impl Endpoint {
         }
     }
 
-    /// The URL of the stream. Holds the key.
+    /// The URL of the WebSocket. It contains the key.
     pub fn stream_url(&self) -> String {
         let token = utf8_percent_encode(self.key.expose(), UNRESERVED);
         // Whether it is encrypted is settled before: here the scheme says nothing.

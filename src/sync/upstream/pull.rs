@@ -8,15 +8,14 @@ use std::time::{Duration, Instant};
 use crate::model::dataset::LeftOut;
 use crate::model::parse::{DatasetError, DatasetText};
 use crate::protocol::close::CloseCode;
+use crate::protocol::dump;
 use crate::protocol::from_relay::RelayRequest;
 use crate::protocol::to_relay::{MessageError, MessageKind, ToRelay};
-use crate::store::{Moment, Writer, WriterOptions};
-
 use crate::telemetry::metrics::DialFault;
 
-use super::connection::{Ended, Next};
-use super::dial::{Caller, Failure};
-use super::follow::Fault;
+use super::connection::{ConnectionEnd, Next};
+use super::follow::FailureKind;
+use super::opener::{ConnectError, Opener};
 
 /// What is wrong with a server that only pushes.
 const UNANSWERED: &str = "the server did not answer, whatever else it sent";
@@ -37,7 +36,7 @@ pub enum PullError {
 impl fmt::Display for PullError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PullError::Refused(told) | PullError::Unavailable(told) => f.write_str(told),
+            PullError::Refused(text) | PullError::Unavailable(text) => f.write_str(text),
             PullError::Unusable(faults) => write!(f, "what the server sent cannot be served: {faults}"),
             PullError::Empty => f.write_str(
                 "the server holds no environment with a secret for this key; look at the scope of the relay proxy",
@@ -48,13 +47,13 @@ impl fmt::Display for PullError {
 
 impl std::error::Error for PullError {}
 
-impl From<Failure> for PullError {
-    fn from(failure: Failure) -> Self {
-        match failure.fault {
+impl From<ConnectError> for PullError {
+    fn from(failure: ConnectError) -> Self {
+        match failure.kind {
             // It is not the server that refuses.
-            _ if failure.reason == DialFault::Gateway => PullError::Unavailable(failure.told),
-            Fault::Refused => PullError::Refused(failure.told),
-            Fault::Failed => PullError::Unavailable(failure.told),
+            _ if failure.reason == DialFault::Gateway => PullError::Unavailable(failure.text),
+            FailureKind::Refused => PullError::Refused(failure.text),
+            FailureKind::Failed => PullError::Unavailable(failure.text),
         }
     }
 }
@@ -64,12 +63,12 @@ impl From<Failure> for PullError {
 ///
 /// # Errors
 /// See [`PullError`].
-pub fn pull(caller: &Caller, patience: Duration) -> Result<Vec<u8>, PullError> {
-    let mut connection = caller.stream()?;
+pub fn pull(opener: &Opener, patience: Duration) -> Result<Vec<u8>, PullError> {
+    let mut connection = opener.stream()?;
     connection.set_patience(patience);
-    let unavailable = |told: String| PullError::Unavailable(format!("{}: {told}", caller.endpoint));
+    let unavailable = |text: String| PullError::Unavailable(format!("{}: {text}", opener.endpoint));
     if let Err(ended) = connection.send(RelayRequest::full().write()) {
-        return Err(unavailable(told(&ended, caller.message_bytes_max)));
+        return Err(unavailable(describe(&ended, opener.message_bytes_max)));
     }
     let (deadline, mut pushed) = (Instant::now() + patience, false);
     loop {
@@ -85,15 +84,15 @@ pub fn pull(caller: &Caller, patience: Duration) -> Result<Vec<u8>, PullError> {
                 pushed = true;
                 connection.set_deadline(deadline);
             }
-            Next::Ended(Ended::Broken(_)) if pushed && Instant::now() >= deadline => {
+            Next::Ended(ConnectionEnd::Broken(_)) if pushed && Instant::now() >= deadline => {
                 return Err(unavailable(UNANSWERED.into()));
             }
-            Next::Ended(Ended::Closed(CloseCode::REFUSED)) => {
-                let told = "the server refuses the ApiKey (it closed the connection with code 4003): either it does not \
+            Next::Ended(ConnectionEnd::Closed(CloseCode::REFUSED)) => {
+                let text = "the server refuses the ApiKey (it closed the connection with code 4003): either it does not \
                             know it, or the relay proxy has no environment with a server secret";
-                return Err(PullError::Refused(format!("{}: {told}", caller.endpoint)));
+                return Err(PullError::Refused(format!("{}: {text}", opener.endpoint)));
             }
-            Next::Ended(ended) => return Err(unavailable(told(&ended, caller.message_bytes_max))),
+            Next::Ended(ended) => return Err(unavailable(describe(&ended, opener.message_bytes_max))),
             Next::Blocked => return Err(unavailable("nothing came in time".into())),
         }
     }
@@ -111,9 +110,7 @@ fn dump_of(message: &mut DatasetText) -> Result<Option<Vec<u8>>, PullError> {
             if dataset.environments.iter().all(|environment| environment.secrets.is_empty()) {
                 return Err(PullError::Empty);
             }
-            let mut writer = Writer::new(WriterOptions::default());
-            writer.replace(&dataset, Moment::default());
-            Ok(Some(writer.current().backup().to_vec()))
+            Ok(Some(dump::write(&dataset)))
         }
         // Pushes, pongs.
         Ok(_)
@@ -125,14 +122,42 @@ fn dump_of(message: &mut DatasetText) -> Result<Option<Vec<u8>>, PullError> {
     }
 }
 
-fn told(ended: &Ended, bytes_max: u64) -> String {
+fn describe(ended: &ConnectionEnd, bytes_max: u64) -> String {
     match ended {
-        Ended::Closed(code) => {
+        ConnectionEnd::Closed(code) => {
             format!("the server closed the connection with code {code} before it had answered")
         }
-        Ended::TooLarge(bytes) => {
+        ConnectionEnd::TooLarge(bytes) => {
             format!("the answer has {bytes} bytes, and Limits__BootstrapBytes allows {bytes_max}: raise it")
         }
-        Ended::Broken(told) => told.clone(),
+        ConnectionEnd::Broken(text) => text.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Moment, Writer, WriterOptions};
+
+    #[test]
+    fn the_dump_is_the_backup_that_an_agent_would_give() {
+        let parts = include_str!("../../../tests/vectors/relay.json");
+        let recorded: serde_json::Value = serde_json::from_str(parts).unwrap();
+        let messages = recorded["streaming"].as_array().unwrap().iter().flat_map(|part| {
+            let answers = part["got"].as_array().cloned().unwrap_or_default();
+            answers.into_iter().filter_map(|answer| answer.as_str().map(str::to_owned))
+        });
+        let mut compared = 0;
+        for message in messages {
+            let mut text = DatasetText::new(message.into_bytes());
+            if let Ok(ToRelay::Full { dataset, .. }) = ToRelay::parse(&mut text) {
+                let mut writer = Writer::new(WriterOptions::default());
+                writer.replace(&dataset, Moment::default());
+                let backup = writer.current().backup().to_vec();
+                assert_eq!(String::from_utf8(dump::write(&dataset)), String::from_utf8(backup));
+                compared += 1;
+            }
+        }
+        assert!(compared > 0);
     }
 }

@@ -25,7 +25,7 @@ pub(super) enum Registration {
     Done(String),
     /// Not, and what that means; with the status.
     Not(u16, Meaning),
-    /// It did not work, told in words.
+    /// It did not work; in words.
     Failed(String),
 }
 
@@ -218,17 +218,17 @@ mod tests {
             ("HTTP/1.1 503 Busy\r\n\r\n", "status 503"),
             ("HTTP/1.1 503 Busy\r\nContent-Length: 9\r\n\r\nbroken", "status 503"),
         ] {
-            let (Registration::Failed(told) | Registration::Not(_, Meaning::Failed(told))) =
+            let (Registration::Failed(text) | Registration::Not(_, Meaning::Failed(text))) =
                 registered(answer)
             else {
                 panic!("{answer}")
             };
-            assert!(told.contains(part), "{answer}: {told}");
+            assert!(text.contains(part), "{answer}: {text}");
         }
         let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(100_000));
-        assert!(matches!(registered(&endless), Registration::Failed(told) if told.contains("no end")));
+        assert!(matches!(registered(&endless), Registration::Failed(text) if text.contains("no end")));
         let long = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(100_000));
-        assert!(matches!(registered(&long), Registration::Failed(told) if told.contains("too long")));
+        assert!(matches!(registered(&long), Registration::Failed(text) if text.contains("too long")));
         let absent = registered("HTTP/1.1 404 Not Found\r\n\r\n");
         assert!(matches!(absent, Registration::Not(404, Meaning::Absent(_))), "{absent:?}");
         let refused = registered("HTTP/1.1 403 Forbidden\r\n\r\n");
@@ -237,6 +237,6 @@ mod tests {
             "HTTP/1.1 401 No\r\nServer: nginx\r\nWWW-Authenticate: Basic realm=\"x\"\r\nContent-Type: text/html\r\n\
              Content-Length: 6\r\n\r\n<html>",
         );
-        assert!(matches!(login, Registration::Not(401, Meaning::Kept(_))), "{login:?}");
+        assert!(matches!(login, Registration::Not(401, Meaning::Blocked(_))), "{login:?}");
     }
 }

@@ -1,10 +1,10 @@
-//! An answer over HTTP that is not what was asked for: who gave it, as far as that can be told, and what to do about it.
+//! An answer over HTTP that is not what was asked for: who gave it, as far as that can be seen, and what to do about it.
 //!
 //! Must not show what may hold a key: of a place that the agent is sent to, neither query nor user; of a body, nothing.
 
 use std::fmt;
 
-/// The longest word of somebody else in a log line.
+/// The longest text of somebody else that is shown in a log line, in characters.
 const SHOWN_CHARS_MAX: usize = 60;
 
 /// What was asked.
@@ -12,7 +12,7 @@ const SHOWN_CHARS_MAX: usize = 60;
 pub(super) enum Asked {
     /// A registration at this path.
     Registration,
-    /// A stream.
+    /// A WebSocket.
     Stream,
 }
 
@@ -21,15 +21,15 @@ pub(super) enum Asked {
 pub(super) enum Meaning {
     /// FeatBit's server knows better than to let this agent in.
     Refused,
-    /// Something in front of the server does not let the agent through; told in words.
-    Kept(String),
-    /// There is nothing at this path; told in words.
+    /// Something in front of the server does not let the agent through; in words.
+    Blocked(String),
+    /// There is nothing at this path; in words.
     Absent(String),
-    /// It did not work; told in words.
+    /// It did not work; in words.
     Failed(String),
 }
 
-/// The answer, as far as it tells who gave it.
+/// The answer, as far as it shows who gave it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reply {
     pub status: u16,
@@ -56,18 +56,18 @@ impl Reply {
                 shown_place(&self.location)
             )),
             401 | 403 if self.is_featbits() => Meaning::Refused,
-            401 | 403 if !self.authenticate.is_empty() => Meaning::Kept(format!(
+            401 | 403 if !self.authenticate.is_empty() => Meaning::Blocked(format!(
                 "something in front of the server asks for a login (status {status}, {}{who}), and the ApiKey was not looked \
                  at: let the agent through there without one, by its address or by a client certificate \
                  (Upstream__ClientCertificateFile)",
                 shown(self.authenticate.split([' ', ',']).next().unwrap_or_default())
             )),
-            401 | 403 => Meaning::Kept(format!(
+            401 | 403 => Meaning::Blocked(format!(
                 "something in front of the server, such as a gateway or firewall, refuses the agent (status {status}{who}), \
                  and neither ApiKey nor licence was looked at: have it let the agent through to /streaming and \
                  /api/public/agent/register"
             )),
-            407 => Meaning::Kept(format!(
+            407 => Meaning::Blocked(format!(
                 "a proxy on the way asks for a login (status {status}{who}): name it, with user and password, in \
                  Upstream__Proxy"
             )),
@@ -94,7 +94,7 @@ impl Reply {
         }
     }
 
-    /// Whether FeatBit's server gave it, or an agent of our make: by its body, since gateways put their own name on what
+    /// Whether FeatBit's server gave it, or an agent of this make: by its body, since gateways put their own name on what
     /// they pass on. One without a body, and without a sign of anybody else, counts as theirs.
     fn is_featbits(&self) -> bool {
         let kind = self.kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -134,7 +134,7 @@ impl fmt::Display for Who<'_> {
     }
 }
 
-/// A word of somebody else in a log line: quoted, without control characters, and not too long.
+/// A text of somebody else, for a log line: quoted, without control characters, and not too long.
 pub(super) fn shown(word: &str) -> String {
     match word.char_indices().nth(SHOWN_CHARS_MAX) {
         Some((end, _)) => format!("{:?}…", &word[..end]),
@@ -142,7 +142,7 @@ pub(super) fn shown(word: &str) -> String {
     }
 }
 
-/// A place that the agent is sent to. What it was asked for may stand in the query, and that holds the key.
+/// A place that the agent is redirected to. Its query may repeat the request's, which contains the key.
 fn shown_place(location: &str) -> String {
     let end = location.find(['?', '#']).unwrap_or(location.len());
     let place = &location[..end];
@@ -164,20 +164,20 @@ mod tests {
         Reply { status, kind: kind.into(), server: server.into(), body: body.to_vec(), ..Reply::default() }
     }
 
-    fn told(meaning: Meaning) -> String {
+    fn describe(meaning: Meaning) -> String {
         match meaning {
             Meaning::Refused => "refused".into(),
-            Meaning::Kept(told) => format!("kept: {told}"),
-            Meaning::Absent(told) => format!("absent: {told}"),
-            Meaning::Failed(told) => format!("failed: {told}"),
+            Meaning::Blocked(text) => format!("blocked: {text}"),
+            Meaning::Absent(text) => format!("absent: {text}"),
+            Meaning::Failed(text) => format!("failed: {text}"),
         }
     }
 
     fn of_stream(reply: &Reply) -> String {
-        told(reply.meaning(Asked::Stream, "/streaming"))
+        describe(reply.meaning(Asked::Stream, "/streaming"))
     }
 
-    /// What went wrong: nginx's basic authentication was told as a wrong ApiKey, a firewall's page as a full licence.
+    /// What went wrong: nginx's basic authentication was reported as a wrong ApiKey, a firewall's page as a full licence.
     #[test]
     fn only_featbits_own_refusal_is_one_of_the_key_or_the_licence() {
         for status in [401, 403] {
@@ -198,19 +198,19 @@ mod tests {
                 reply(status, "", "awselb/2.0", b""),
                 reply(status, "", "", b"forbidden"),
             ] {
-                let told = of_stream(&other);
-                assert!(told.starts_with("kept: something in front of the server"), "{told}");
-                assert!(told.contains("neither ApiKey nor licence was looked at"), "{told}");
-                assert!(other.server.is_empty() || told.contains(&other.server), "{told}");
+                let text = of_stream(&other);
+                assert!(text.starts_with("blocked: something in front of the server"), "{text}");
+                assert!(text.contains("neither ApiKey nor licence was looked at"), "{text}");
+                assert!(other.server.is_empty() || text.contains(&other.server), "{text}");
             }
         }
         let login = Reply {
             authenticate: r#"Basic realm="internal""#.into(),
             ..reply(401, "text/html", "nginx/1.22.1", NGINX_401)
         };
-        let told = of_stream(&login);
-        assert!(told.contains(r#"asks for a login (status 401, "Basic", Server: "nginx/1.22.1""#), "{told}");
-        assert!(told.contains("the ApiKey was not looked at"), "{told}");
+        let text = of_stream(&login);
+        assert!(text.contains(r#"asks for a login (status 401, "Basic", Server: "nginx/1.22.1""#), "{text}");
+        assert!(text.contains("the ApiKey was not looked at"), "{text}");
     }
 
     #[test]
@@ -226,11 +226,11 @@ mod tests {
             ),
             (reply(400, "text/html", "nginx", b""), "pass Upgrade and Connection on"),
             (reply(200, "text/html", "", b"<!doctype html>"), "has to be FeatBit's evaluation server"),
-            (reply(407, "", "squid", b""), "kept: a proxy on the way asks for a login"),
+            (reply(407, "", "squid", b""), "blocked: a proxy on the way asks for a login"),
             (reply(500, "application/problem+json", "Kestrel", b"{}"), "handshake with status 500"),
         ] {
-            let told = of_stream(&reply);
-            assert!(told.contains(part), "{told}");
+            let text = of_stream(&reply);
+            assert!(text.contains(part), "{text}");
         }
     }
 
@@ -238,14 +238,14 @@ mod tests {
     fn where_the_agent_is_sent_is_told_without_what_may_be_secret() {
         let to =
             |location: &str| of_stream(&Reply { location: location.into(), ..reply(302, "", "nginx", b"") });
-        let told = to("https://me:sesame@els.example/streaming?type=relay-proxy&token=rp-sesame");
-        assert!(told.contains(r#"on to "https://els.example/streaming" (status 302"#), "{told}");
+        let text = to("https://me:sesame@els.example/streaming?type=relay-proxy&token=rp-sesame");
+        assert!(text.contains(r#"on to "https://els.example/streaming" (status 302"#), "{text}");
         assert!(to("/login#sesame").contains(r#""/login""#));
         for hostile in
             ["//sesame@x?token=sesame", "?sesame", "#sesame", "https://a@sesame@b/", "\u{1b}[31m\nx"]
         {
-            let told = to(hostile);
-            assert!(!told.contains("sesame") && !told.contains(char::is_control), "{told:?}");
+            let text = to(hostile);
+            assert!(!text.contains("sesame") && !text.contains(char::is_control), "{text:?}");
         }
         assert!(to(&"x".repeat(1000)).len() < 400);
     }

@@ -1,6 +1,6 @@
-//! Which environments and server secrets a dataset holds.
+//! Which environments and server secrets a dataset has.
 //!
-//! Must not hold a secret: only what tells one from another.
+//! Must not keep a secret: only a hash that distinguishes it from others.
 
 use std::collections::HashSet;
 use std::hash::BuildHasher;
@@ -14,7 +14,7 @@ use crate::model::secret::SecretKind;
 /// A server maps a connection to its environments when it is opened, one entry for each server secret: what came
 /// later is not pushed to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::sync::upstream) struct Coverage {
+pub struct Coverage {
     environments: HashSet<EnvironmentId>,
     server_secrets: HashSet<(EnvironmentId, u64)>,
 }

@@ -1,6 +1,6 @@
 //! What is pushed while a full sync is under way: without it a full that was made before a push would take it back.
 //!
-//! Must not decide what counts but by stamps: of an item in the full and one that was pushed, the newer.
+//! Must not decide what counts but by stamps: of an item in the full sync and one that was pushed, the newer.
 
 use std::collections::HashMap;
 
@@ -16,13 +16,13 @@ use crate::store::{ItemKind, Removal};
 
 /// Messages with items, as they came in.
 #[derive(Debug)]
-pub(super) struct Overlay {
+pub(super) struct RememberedPushes {
     messages: Vec<Bytes>,
     bytes: u64,
     bytes_max: u64,
 }
 
-impl Overlay {
+impl RememberedPushes {
     /// Room for that much.
     pub fn new(bytes_max: u64) -> Self {
         Self { messages: Vec::new(), bytes: 0, bytes_max }
@@ -58,7 +58,7 @@ pub(super) fn merge<'a>(
     dataset: &mut Dataset<'a>,
     is_removed: impl Fn(&Removal<'_>) -> bool,
 ) -> bool {
-    let mut strange = false;
+    let mut unknown_environment = false;
     let mut merging = Merging::default();
     let is_there =
         |kind, env_id, id: &str, updated_at_ms| !is_removed(&Removal { env_id, kind, id, updated_at_ms });
@@ -73,18 +73,18 @@ pub(super) fn merge<'a>(
                 for mut environment in patch.environments {
                     environment.flags.retain(flag_is_there);
                     environment.segments.retain(segment_is_there);
-                    strange |= merging.merge(dataset, environment.flags, environment.segments);
+                    unknown_environment |= merging.merge(dataset, environment.flags, environment.segments);
                 }
             }
             Ok(ToRelay::Change(Changes { mut flags, mut segments, .. })) => {
                 flags.retain(flag_is_there);
                 segments.retain(segment_is_there);
-                strange |= merging.merge(dataset, flags, segments);
+                unknown_environment |= merging.merge(dataset, flags, segments);
             }
             _ => {}
         }
     }
-    strange
+    unknown_environment
 }
 
 /// Where items stand in a dataset, by place of their environment and by id.
@@ -104,10 +104,10 @@ impl<'a> Merging<'a> {
         let place = |environments: &[EnvironmentDef<'a>], id| {
             environments.iter().position(|environment| environment.id == id)
         };
-        let mut strange = false;
+        let mut unknown_environment = false;
         for flag in flags {
             let Some(at) = place(&dataset.environments, flag.env_id) else {
-                strange = true;
+                unknown_environment = true;
                 continue;
             };
             let kept = &mut dataset.environments[at].flags;
@@ -116,14 +116,14 @@ impl<'a> Merging<'a> {
         }
         for segment in segments {
             let Some(at) = place(&dataset.environments, segment.env_id) else {
-                strange = true;
+                unknown_environment = true;
                 continue;
             };
             let kept = &mut dataset.environments[at].segments;
             let places = self.segments.entry(at).or_insert_with(|| places(kept, |segment| segment.id));
             newer(kept, places, segment, |segment| (segment.id, segment.stamp()));
         }
-        strange
+        unknown_environment
     }
 }
 
@@ -176,22 +176,22 @@ mod tests {
             "featureFlags": [flag(HOME, "a", 5, "full"), flag(HOME, "b", 5, "full"), flag(HOME, "c", 5, "full"), flag(HOME, "d", 5, "full")],
             "segments": [flag(HOME, "s", 5, "full")],
         }]});
-        let mut overlay = Overlay::new(10_000);
+        let mut remembered = RememberedPushes::new(10_000);
         let change = |flags: Vec<Value>, segments: Vec<Value>| {
             message(json!({"eventType": "patch", "featureFlags": flags, "segments": segments}))
         };
-        assert!(overlay.remember(&change(vec![flag(HOME, "a", 6, "push")], vec![])));
+        assert!(remembered.remember(&change(vec![flag(HOME, "a", 6, "push")], vec![])));
         assert!(
-            overlay.remember(&change(vec![flag(HOME, "b", 4, "push")], vec![flag(HOME, "s", 7, "push")]))
+            remembered.remember(&change(vec![flag(HOME, "b", 4, "push")], vec![flag(HOME, "s", 7, "push")]))
         );
-        assert!(overlay.remember(&change(vec![flag(HOME, "new", 1, "push")], vec![])));
+        assert!(remembered.remember(&change(vec![flag(HOME, "new", 1, "push")], vec![])));
         let patch = json!({"eventType": "rp_patch", "items": [{
             "envId": HOME, "secrets": [], "segments": [],
             "featureFlags": [flag(HOME, "c", 5, "same date, greater bytes"), flag(HOME, "d", 5, "a lesser one"), flag(HOME, "a", 7, "patch")],
         }]});
-        assert!(overlay.remember(&message(patch)));
+        assert!(remembered.remember(&message(patch)));
         let mut text = DatasetText::new(message(full));
-        let mut texts = overlay.texts();
+        let mut texts = remembered.texts();
         let ToRelay::Full { mut dataset, .. } = ToRelay::parse(&mut text).unwrap() else { panic!("no full") };
         assert!(!merge(&mut texts, &mut dataset, |_| false));
         let [home] = &dataset.environments[..] else { panic!("one environment") };
@@ -240,14 +240,14 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_told_until_all_is_forgotten() {
-        let mut overlay = Overlay::new(10);
-        assert!(overlay.remember(b"12345"));
-        assert!(overlay.remember(b"67890"));
-        assert!(!overlay.remember(b"1"));
-        assert!(!overlay.remember(b""));
-        assert_eq!(overlay.texts().len(), 2);
-        overlay.clear();
-        assert!(overlay.remember(b"1"));
-        assert_eq!(overlay.texts().len(), 1);
+        let mut remembered = RememberedPushes::new(10);
+        assert!(remembered.remember(b"12345"));
+        assert!(remembered.remember(b"67890"));
+        assert!(!remembered.remember(b"1"));
+        assert!(!remembered.remember(b""));
+        assert_eq!(remembered.texts().len(), 2);
+        remembered.clear();
+        assert!(remembered.remember(b"1"));
+        assert_eq!(remembered.texts().len(), 1);
     }
 }

@@ -1,5 +1,5 @@
-//! Opens a stream of the server: connects, shakes hands; and registers. Blocks, each step within a deadline, and so has
-//! a thread of its own.
+//! Opens a connection to the server up to the WebSocket handshake, and registers. Every step blocks, within a deadline:
+//! to be called on a thread of its own.
 //!
 //! Must not decide when, or whether again.
 
@@ -10,42 +10,42 @@ use crate::client::{DialError, Dialer, Step, Stream};
 use crate::config::Access;
 use crate::telemetry::metrics::DialFault;
 
-use super::connection::{Connection, Refused};
+use super::connection::{Connection, OpenError};
 use super::endpoint::Endpoint;
-use super::follow::Fault;
+use super::follow::FailureKind;
+use super::limited_stream::LimitedStream;
 use super::register::{Registration, register};
 use super::reply::{Asked, Meaning};
-use super::wire::Wire;
 
-/// Knows the server, and how to reach it.
+/// Opens connections to one server.
 #[derive(Clone, Debug)]
-pub struct Caller {
+pub struct Opener {
     pub(super) endpoint: Endpoint,
     dialer: Dialer,
-    /// How long an answer may take to what is asked on a connection.
+    /// How long the server may take to answer on a connection.
     answer_time: Duration,
     /// The longest message.
     pub(super) message_bytes_max: u64,
 }
 
-/// Why something did not work.
+/// Why the server was not reached, or did not take the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Failure {
+pub(super) struct ConnectError {
     /// What it means for the next attempt.
-    pub fault: Fault,
-    /// As a metric has it.
+    pub kind: FailureKind,
+    /// The label of the metric.
     pub reason: DialFault,
     /// In words: what, where, what to do.
-    pub told: String,
+    pub text: String,
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.told)
+        f.write_str(&self.text)
     }
 }
 
-impl From<DialError> for Failure {
+impl From<DialError> for ConnectError {
     fn from(error: DialError) -> Self {
         let reason = match error.step {
             Step::Resolve => DialFault::Resolve,
@@ -53,11 +53,11 @@ impl From<DialError> for Failure {
             Step::Proxy => DialFault::Proxy,
             Step::Tls => DialFault::Tls,
         };
-        Self { fault: Fault::Failed, reason, told: error.to_string() }
+        Self { kind: FailureKind::Failed, reason, text: error.to_string() }
     }
 }
 
-impl Caller {
+impl Opener {
     /// For a server, as an agent of this name.
     pub fn new(access: Access, agent_id: String, dialer: Dialer) -> Self {
         let Access { streaming_uri, api_key, dial, message_bytes_max, .. } = access;
@@ -83,55 +83,55 @@ impl Caller {
     }
 
     /// Registers; returns the name that the server gave the agent.
-    pub(super) fn register(&self) -> Result<String, Failure> {
+    pub(super) fn register(&self) -> Result<String, ConnectError> {
         let mut absent = String::new();
         for path in self.endpoint.register_paths() {
             let mut wire = self.connect()?;
             match register(&mut wire, &self.endpoint, &path) {
                 Registration::Done(id) => return Ok(id),
-                Registration::Not(_, Meaning::Absent(told)) => absent = told,
+                Registration::Not(_, Meaning::Absent(text)) => absent = text,
                 Registration::Not(status, Meaning::Refused) => return Err(self.refused(status)),
-                // What is in the way of this call may let the stream through.
-                Registration::Not(_, Meaning::Kept(told)) => {
-                    return Err(self.failed(DialFault::Gateway, &told));
+                // Whatever blocks this call may let a WebSocket through.
+                Registration::Not(_, Meaning::Blocked(text)) => {
+                    return Err(self.failed(DialFault::Gateway, &text));
                 }
-                Registration::Not(_, Meaning::Failed(told)) | Registration::Failed(told) => {
-                    return Err(self.failed(DialFault::Register, &told));
+                Registration::Not(_, Meaning::Failed(text)) | Registration::Failed(text) => {
+                    return Err(self.failed(DialFault::Register, &text));
                 }
             }
         }
         Err(self.failed(DialFault::Register, &absent))
     }
 
-    /// Opens a stream.
-    pub(super) fn stream(&self) -> Result<Connection, Failure> {
+    /// Opens a connection for streaming.
+    pub(super) fn stream(&self) -> Result<Connection, ConnectError> {
         let wire = self.connect()?;
-        Connection::open(wire, &self.endpoint, self.message_bytes_max).map_err(|refused| match refused {
-            Refused::Answered(reply) => {
+        Connection::open(wire, &self.endpoint, self.message_bytes_max).map_err(|error| match error {
+            OpenError::Answered(reply) => {
                 match reply.meaning(Asked::Stream, &format!("{}/streaming", self.endpoint.uri.path())) {
                     Meaning::Refused => self.refused(reply.status),
-                    Meaning::Kept(told) => {
-                        Failure { fault: Fault::Refused, ..self.failed(DialFault::Gateway, &told) }
+                    Meaning::Blocked(text) => {
+                        ConnectError { kind: FailureKind::Refused, ..self.failed(DialFault::Gateway, &text) }
                     }
-                    Meaning::Absent(told) | Meaning::Failed(told) => self.failed(DialFault::Handshake, &told),
+                    Meaning::Absent(text) | Meaning::Failed(text) => self.failed(DialFault::Handshake, &text),
                 }
             }
-            Refused::Failed(told) => self.failed(DialFault::Handshake, &told),
+            OpenError::Failed(text) => self.failed(DialFault::Handshake, &text),
         })
     }
 
-    fn connect(&self) -> Result<Wire, Failure> {
+    fn connect(&self) -> Result<LimitedStream, ConnectError> {
         let stream: Stream = self.dialer.connect(&self.endpoint.uri)?;
         // Requests are small and alone; without it the second of two waits for the first to be acknowledged.
         let _ = stream.socket().set_nodelay(true);
-        Ok(Wire::new(stream, Instant::now() + self.answer_time))
+        Ok(LimitedStream::new(stream, Instant::now() + self.answer_time))
     }
 
-    fn failed(&self, reason: DialFault, told: &str) -> Failure {
-        Failure { fault: Fault::Failed, reason, told: format!("{}: {told}", self.endpoint) }
+    fn failed(&self, reason: DialFault, text: &str) -> ConnectError {
+        ConnectError { kind: FailureKind::Failed, reason, text: format!("{}: {text}", self.endpoint) }
     }
 
-    fn refused(&self, status: u16) -> Failure {
+    fn refused(&self, status: u16) -> ConnectError {
         let why = match status {
             401 => "does not know the ApiKey; copy the key of the relay proxy from FeatBit again",
             _ => {
@@ -139,7 +139,7 @@ impl Caller {
                   licence and relay proxies"
             }
         };
-        let told = format!("{}: the server {why} (status {status})", self.endpoint);
-        Failure { fault: Fault::Refused, reason: DialFault::Refused, told }
+        let text = format!("{}: the server {why} (status {status})", self.endpoint);
+        ConnectError { kind: FailureKind::Refused, reason: DialFault::Refused, text }
     }
 }

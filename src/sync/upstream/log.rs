@@ -1,4 +1,4 @@
-//! What is logged of the server, and how often: each trouble when it comes up, then every ten minutes.
+//! What is logged of the server, and how often: each problem when it comes up, then every ten minutes.
 //!
 //! Must not show a key, nor a byte of a message.
 
@@ -12,33 +12,35 @@ use crate::protocol::status::SyncState;
 use crate::telemetry::metrics::DialFault;
 use crate::telemetry::once::{Others, RateLimits};
 
-use super::FOLLOWS_ITSELF;
-use super::connection::Ended;
-use super::dial::Failure;
-use super::follow::Fault;
+use super::connection::ConnectionEnd;
+use super::follow::FailureKind;
+use super::opener::ConnectError;
+use super::plausible::Lack;
 use super::reply::shown;
-use super::take::Lack;
 
-/// Between two lines about the same trouble.
+/// What is wrong with a ring of agents.
+pub(super) const FOLLOWS_ITSELF: &str = "it follows this agent, directly or over others, so this agent would follow itself; set StreamingUri to another one";
+
+/// Between two log lines about the same problem, in milliseconds.
 const AGAIN_MS: u64 = 600_000;
 
-/// Kinds of unknown messages that are told; further ones are counted only.
+/// Kinds of unknown messages that are logged; further ones are counted only.
 const UNKNOWN_MAX: usize = 32;
 
-/// See the module.
-pub(super) struct Grumble {
+/// Logs about one server.
+pub(super) struct UpstreamLog {
     server: String,
     limits: RateLimits,
-    /// The last error, until it is told elsewhere.
+    /// The last error with its time, until it is published.
     error: Option<(i64, String)>,
     connected_before: bool,
-    /// That a status report is cut short was told.
-    told_cut: bool,
-    /// Kinds of messages that are not known, of which that was told.
+    /// It was logged that a status report is cut short.
+    cut_logged: bool,
+    /// Kinds of unknown messages that were logged.
     unknown: HashSet<(String, String)>,
 }
 
-impl Grumble {
+impl UpstreamLog {
     /// About the server at this address.
     pub fn new(server: String) -> Self {
         Self {
@@ -46,7 +48,7 @@ impl Grumble {
             limits: RateLimits::new(AGAIN_MS, 256),
             error: None,
             connected_before: false,
-            told_cut: false,
+            cut_logged: false,
             unknown: HashSet::new(),
         }
     }
@@ -56,7 +58,7 @@ impl Grumble {
         self.error.take()
     }
 
-    /// A stream was opened.
+    /// A connection was opened.
     pub fn connected(&mut self) {
         if self.connected_before {
             tracing::info!(server = self.server, "connected to the server again");
@@ -76,8 +78,8 @@ impl Grumble {
         );
     }
 
-    /// FeatBit's word for where the agent stands has changed.
-    pub fn stands(&self, state: SyncState) {
+    /// FeatBit's word for the state of the synchronization has changed.
+    pub fn state_changed(&self, state: SyncState) {
         tracing::info!(server = self.server, "the state of the synchronization is now {}", state.as_str());
     }
 
@@ -85,8 +87,8 @@ impl Grumble {
     /// once, until one is whole again.
     pub fn reports(&mut self, left_out: Option<usize>) {
         let is_cut = left_out != Some(0);
-        if !is_cut || std::mem::replace(&mut self.told_cut, is_cut) {
-            self.told_cut = is_cut;
+        if !is_cut || std::mem::replace(&mut self.cut_logged, is_cut) {
+            self.cut_logged = is_cut;
             return;
         }
         match left_out {
@@ -103,13 +105,13 @@ impl Grumble {
         }
     }
 
-    /// The registration failed, which does not keep from following. `follows`: a stream is open.
-    pub fn not_registered(&mut self, ingest: &Ingest, failure: &Failure, follows: bool, now_ms: i64) {
-        if !follows && is_of_the_way(failure.reason) {
-            // The stream takes the same way and tells what becomes of it: that is what matters.
+    /// The registration failed, but the agent can follow the server without it. `follows`: a connection is open.
+    pub fn not_registered(&mut self, ingest: &Ingest, failure: &ConnectError, follows: bool, now_ms: i64) {
+        if !follows && is_before_the_server(failure.reason) {
+            // The dial goes the same way, and its own failure is logged.
             return;
         }
-        let Some(others) = self.note(("register", follows, &failure.told), now_ms, &failure.told) else {
+        let Some(others) = self.note(("register", follows, &failure.text), now_ms, &failure.text) else {
             return;
         };
         let (all_the_same, served) = match follows {
@@ -122,24 +124,24 @@ impl Grumble {
         );
     }
 
-    /// No stream could be opened.
-    pub fn not_connected(&mut self, ingest: &Ingest, failure: &Failure, now_ms: i64) {
-        let Some(others) = self.note(("connect", &failure.told), now_ms, &failure.told) else { return };
-        match failure.fault {
+    /// No connection could be opened.
+    pub fn not_connected(&mut self, ingest: &Ingest, failure: &ConnectError, now_ms: i64) {
+        let Some(others) = self.note(("connect", &failure.text), now_ms, &failure.text) else { return };
+        match failure.kind {
             _ if failure.reason == DialFault::Ring => {
                 tracing::error!(others_like_it = others, "a ring: {failure}. It stays off{}", served(ingest))
             }
-            Fault::Refused if failure.reason == DialFault::Gateway => tracing::error!(
+            FailureKind::Refused if failure.reason == DialFault::Gateway => tracing::error!(
                 others_like_it = others,
                 "the agent is not let through to the server: {failure}. It goes on asking until that is mended{}",
                 served(ingest)
             ),
-            Fault::Refused => tracing::error!(
+            FailureKind::Refused => tracing::error!(
                 others_like_it = others,
                 "the server refuses the agent: {failure}. The agent goes on asking until that is mended{}",
                 served(ingest)
             ),
-            Fault::Failed => tracing::warn!(
+            FailureKind::Failed => tracing::warn!(
                 others_like_it = others,
                 "the server cannot be reached: {failure}. The agent goes on trying{}",
                 served(ingest)
@@ -147,53 +149,53 @@ impl Grumble {
         }
     }
 
-    /// The other end of a stream turns out to follow this agent.
+    /// The server turns out to be an agent that follows this one.
     pub fn ring(&mut self, now_ms: i64) {
         if let Some(others) = self.note("ring", now_ms, FOLLOWS_ITSELF) {
             tracing::error!(server = self.server, others_like_it = others, "a ring: {FOLLOWS_ITSELF}");
         }
     }
 
-    /// The other end of a stream is an agent that is not in touch with what it follows itself.
-    pub fn above(&mut self, ingest: &Ingest, state: SyncState, now_ms: i64) {
-        let told = format!(
+    /// The server is an agent that is not connected to its own server.
+    pub fn upstream_not_connected(&mut self, ingest: &Ingest, state: SyncState, now_ms: i64) {
+        let text = format!(
             "the agent above, or one further up, is not in touch with what it follows (it says {})",
             state.as_str()
         );
-        if let Some(others) = self.note(("above", state.as_str()), now_ms, &told) {
+        if let Some(others) = self.note(("above", state.as_str()), now_ms, &text) {
             tracing::warn!(
                 server = self.server,
                 others_like_it = others,
-                "{told}: changes do not come until it is. Look at that one{}",
+                "{text}: changes do not come until it is. Look at that one{}",
                 served(ingest)
             );
         }
     }
 
-    /// A stream was given up.
-    pub fn lost(&mut self, ingest: &Ingest, told: &str, now_ms: i64) {
-        if let Some(others) = self.note(told, now_ms, told) {
+    /// A connection was given up.
+    pub fn lost(&mut self, ingest: &Ingest, text: &str, now_ms: i64) {
+        if let Some(others) = self.note(text, now_ms, text) {
             tracing::warn!(
                 server = self.server,
                 others_like_it = others,
-                "the connection was given up: {told}. Another one is opened{}",
+                "the connection was given up: {text}. Another one is opened{}",
                 served(ingest)
             );
         }
     }
 
-    /// A stream ended.
-    pub fn ended(&mut self, ingest: &Ingest, ended: &Ended, bytes_max: u64, now_ms: i64) {
-        let told = match ended {
-            Ended::Closed(code) => format!("the server closed the connection with code {code}"),
-            Ended::TooLarge(bytes) => format!(
+    /// A connection ended.
+    pub fn ended(&mut self, ingest: &Ingest, ended: &ConnectionEnd, bytes_max: u64, now_ms: i64) {
+        let text = match ended {
+            ConnectionEnd::Closed(code) => format!("the server closed the connection with code {code}"),
+            ConnectionEnd::TooLarge(bytes) => format!(
                 "a message of the server has {bytes} bytes, and Limits__BootstrapBytes allows {bytes_max}: raise it"
             ),
-            Ended::Broken(told) => format!("the connection ended: {told}"),
+            ConnectionEnd::Broken(text) => format!("the connection ended: {text}"),
         };
-        let Some(others) = self.note(ended, now_ms, &told) else { return };
+        let Some(others) = self.note(ended, now_ms, &text) else { return };
         match ended {
-            Ended::Closed(CloseCode::REFUSED) => tracing::error!(
+            ConnectionEnd::Closed(CloseCode::REFUSED) => tracing::error!(
                 server = self.server,
                 others_like_it = others,
                 "the server refuses the agent: it closed the connection with code 4003. Either it does not know the \
@@ -201,14 +203,14 @@ impl Grumble {
                  is mended{}",
                 served(ingest)
             ),
-            Ended::TooLarge(_) => {
-                tracing::error!(server = self.server, others_like_it = others, "{told}");
+            ConnectionEnd::TooLarge(_) => {
+                tracing::error!(server = self.server, others_like_it = others, "{text}");
             }
             _ => {
                 tracing::warn!(
                     server = self.server,
                     others_like_it = others,
-                    "{told}; another one is opened{}",
+                    "{text}; another one is opened{}",
                     served(ingest)
                 )
             }
@@ -217,17 +219,17 @@ impl Grumble {
 
     /// A message cannot be used.
     pub fn faulty(&mut self, faults: &str, now_ms: i64) {
-        let told = format!("a message of the server was refused: {faults}");
-        if let Some(others) = self.note(faults, now_ms, &told) {
+        let text = format!("a message of the server was refused: {faults}");
+        if let Some(others) = self.note(faults, now_ms, &text) {
             tracing::error!(
                 server = self.server,
                 others_like_it = others,
-                "{told}. The data in service stays; everything is asked for again"
+                "{text}. The data in service stays; everything is asked for again"
             );
         }
     }
 
-    /// A message of a kind that nobody here knows, by what this field of it says: told once of each kind.
+    /// A message of an unknown kind, by what this field of it says: logged once of each kind.
     pub fn unknown(&mut self, field: &str, kind: &str) {
         if self.unknown.len() == UNKNOWN_MAX || !self.unknown.insert((field.to_owned(), shown(kind))) {
             return;
@@ -240,8 +242,8 @@ impl Grumble {
         );
     }
 
-    /// All of an environment came, but it cannot be told of which.
-    pub fn vague(&mut self, environments: usize, now_ms: i64) {
+    /// All of an environment came, but nobody can tell of which one.
+    pub fn environment_unclear(&mut self, environments: usize, now_ms: i64) {
         let now_ms = u64::try_from(now_ms).unwrap_or(0);
         let Some(others) = self.limits.allow(("vague", environments == 0), now_ms) else { return };
         if environments == 0 {
@@ -266,21 +268,21 @@ impl Grumble {
     pub fn left_out(&mut self, left_out: &LeftOut<'_>, now_ms: i64) {
         let count = left_out.count();
         let faults = left_out.to_string();
-        let told = format!(
+        let text = format!(
             "{count} flags, segments or secrets of the server cannot be read and were left out: {faults}"
         );
-        if let Some(others) = self.note(&faults, now_ms, &told) {
+        if let Some(others) = self.note(&faults, now_ms, &text) {
             tracing::error!(
                 server = self.server,
                 others_like_it = others,
-                "{told}. What is held of them stays in service, and all else of the message counts"
+                "{text}. What is held of them stays in service, and all else of the message counts"
             );
         }
     }
 
     /// A full sync came that lacks what it should have.
     pub fn empty(&mut self, ingest: &Ingest, lack: Lack, now_ms: i64) {
-        let told = match lack {
+        let text = match lack {
             Lack::Secrets => {
                 "the server sent an rp_full without any secret of the environments, by which no SDK could be let in"
             }
@@ -296,25 +298,25 @@ impl Grumble {
                  the server is an agent) has an environment"
             }
         };
-        if let Some(others) = self.note(("empty", lack, mend), now_ms, told) {
+        if let Some(others) = self.note(("empty", lack, mend), now_ms, text) {
             tracing::error!(
                 server = self.server,
                 others_like_it = others,
-                "{told}: it was not taken in, and is asked for again{}{mend}",
+                "{text}: it was not taken in, and is asked for again{}{mend}",
                 served(ingest)
             );
         }
     }
 
     /// Notes an error; says how many like it were kept back, if it is to be logged.
-    fn note(&mut self, key: impl Hash, now_ms: i64, told: &str) -> Option<Others> {
-        self.error = Some((now_ms, told.to_owned()));
+    fn note(&mut self, key: impl Hash, now_ms: i64, text: &str) -> Option<Others> {
+        self.error = Some((now_ms, text.to_owned()));
         self.limits.allow(key, u64::try_from(now_ms).unwrap_or(0))
     }
 }
 
 /// Whether the server was not even reached.
-fn is_of_the_way(reason: DialFault) -> bool {
+fn is_before_the_server(reason: DialFault) -> bool {
     match reason {
         DialFault::Resolve
         | DialFault::Connect

@@ -5,28 +5,28 @@ use crate::protocol::from_relay::{MESSAGE_BYTES_MAX, RelayRequest};
 use crate::store::{Scope, Snapshot};
 use crate::telemetry::metrics::UpstreamMetrics;
 
-use super::follow::Data;
+use super::follow::DataInService;
 
-/// How much older than the newest item that is held may be what is asked for again, in milliseconds. Changes that share
-/// a millisecond, or are told in another order than they were made, may be cut apart by the end of a connection; what
-/// comes twice changes nothing.
+/// How much older than the newest item in service is asked for again, in milliseconds. Changes of one millisecond, or
+/// changes that the server sends in another order than they were made, may be separated by the end of a connection. An
+/// item that comes twice changes nothing.
 const OVERLAP_MS: i64 = 5_000;
 
-/// How much older than the last word of the server what is asked for again is at least, in milliseconds. An item whose
-/// time is in the future must not hide what has changed since, and the server's clock may be another.
+/// How much older than the last message of the server is asked for again at least, in milliseconds. An item whose time
+/// is in the future must not hide what has changed since, and the server's clock may differ.
 const CLOCK_SLACK_MS: i64 = 60_000;
 
 /// The data in service, as the state machine asks of it.
-pub(super) struct Held<'a> {
+pub(super) struct ServedData<'a> {
     pub ingest: &'a Ingest,
     pub metrics: &'a UpstreamMetrics,
-    /// The process that the last full came from, if it is an agent of our make.
+    /// The process that the last full sync came from, if it is an agent of this make.
     pub source: &'a str,
-    /// When the server was last heard on a stream that had brought all there was, in Unix milliseconds; 0 for never.
+    /// When something last came in on a connection that had brought all there was, in Unix milliseconds; 0 for never.
     pub heard_ms: i64,
 }
 
-impl Data for Held<'_> {
+impl DataInService for ServedData<'_> {
     fn since(&self) -> Option<RelayRequest> {
         since(self.ingest.snapshot(), self.source, self.heard_ms)
     }
@@ -37,9 +37,9 @@ impl Data for Held<'_> {
     }
 }
 
-/// The request for what is newer than `held` and than what the server had said when it was last heard. An agent of our
-/// make also gets a digest of the environments and secrets, which a server ignores. `None` if nothing is held, or if the
-/// request would be too long for the server.
+/// The request for what is newer than what is in service, and than the last message of the server. An agent of this make
+/// also gets a digest of the environments and secrets, which a FeatBit server ignores. `None` if nothing is in service, or if
+/// the request would be longer than the server takes.
 fn since(held: &Snapshot, source: &str, heard_ms: i64) -> Option<RelayRequest> {
     let heard_ms = heard_ms.saturating_sub(CLOCK_SLACK_MS);
     let before = |newest_ms: i64| newest_ms.saturating_sub(OVERLAP_MS).min(heard_ms);

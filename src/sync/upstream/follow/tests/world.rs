@@ -6,7 +6,10 @@ use crate::model::environment_id::EnvironmentId;
 use crate::protocol::status::SyncState;
 use crate::protocol::to_relay::MessageKind;
 
-use super::*;
+use crate::protocol::from_relay::RelayRequest;
+
+use super::super::*;
+use super::TIMING;
 
 type Items = BTreeMap<u8, u64>;
 type Held = BTreeMap<u8, Items>;
@@ -32,7 +35,7 @@ pub(super) enum Message {
     /// Of a kind that the agent does not know.
     Unknown,
     Broken(Option<MessageKind>),
-    Close(Fault),
+    Close(FailureKind),
 }
 
 #[derive(Debug, Default)]
@@ -40,7 +43,7 @@ pub(super) struct Server {
     pub(super) held: Held,
     pub(super) secrets: BTreeSet<(u8, u8)>,
     pub(super) version: u64,
-    pub(super) lines: BTreeMap<u64, Served>,
+    pub(super) sessions: BTreeMap<u64, Served>,
     /// How the next dials end; then they succeed.
     pub(super) dials: VecDeque<Dialled>,
     /// How long the next answers take; then none.
@@ -59,14 +62,14 @@ pub(super) enum Dialled {
 
 #[derive(Debug)]
 pub(super) struct Served {
-    /// What changes are told of: fixed when it was opened, one entry a server secret.
+    /// The environments whose changes are pushed: fixed when it was opened, one entry a server secret.
     pub(super) mapped: Vec<u8>,
     pub(super) out: VecDeque<(u64, Message)>,
 }
 
 impl Server {
-    pub(super) fn send(&mut self, line: u64, at_ms: u64, message: Message) {
-        if let Some(served) = self.lines.get_mut(&line) {
+    pub(super) fn send(&mut self, session: u64, at_ms: u64, message: Message) {
+        if let Some(served) = self.sessions.get_mut(&session) {
             // An answer may take its time to be put together; what changes meanwhile is said before it.
             let place = served.out.iter().position(|(other_ms, _)| *other_ms > at_ms);
             served.out.insert(place.unwrap_or(served.out.len()), (at_ms, message));
@@ -78,15 +81,16 @@ impl Server {
         self.version += 1;
         items.insert(item, self.version);
         let message = Message::Change { environment, item, version: self.version };
-        let lines: Vec<_> = self.lines.iter().map(|(line, served)| (*line, served.mapped.clone())).collect();
-        for (line, mapped) in lines {
+        let sessions: Vec<_> =
+            self.sessions.iter().map(|(session, served)| (*session, served.mapped.clone())).collect();
+        for (session, mapped) in sessions {
             for _ in mapped.iter().filter(|mapped| **mapped == environment) {
-                self.send(line, now_ms, message.clone());
+                self.send(session, now_ms, message.clone());
             }
         }
     }
 
-    fn answer(&mut self, now_ms: u64, line: u64, since: Option<BTreeMap<u8, u64>>) {
+    fn answer(&mut self, now_ms: u64, session: u64, since: Option<BTreeMap<u8, u64>>) {
         let delay_ms = self.delays.pop_front().unwrap_or(0);
         let message = if self.broken > 0 {
             self.broken -= 1;
@@ -104,7 +108,7 @@ impl Server {
                 }
                 Some(since) => {
                     let mapped =
-                        self.lines.get(&line).map(|served| served.mapped.clone()).unwrap_or_default();
+                        self.sessions.get(&session).map(|served| served.mapped.clone()).unwrap_or_default();
                     let newer = |environment: u8| {
                         let since = since.get(&environment).copied().unwrap_or(0);
                         let items = self.held.get(&environment).cloned().unwrap_or_default();
@@ -114,11 +118,11 @@ impl Server {
                 }
             }
         };
-        self.send(line, now_ms + delay_ms, message);
+        self.send(session, now_ms + delay_ms, message);
     }
 }
 
-/// What the agent holds: the plainest thing that does what [`Take`] says.
+/// The agent's data: the plainest thing that does what [`Instruction`] says.
 #[derive(Debug, Default)]
 pub(super) struct Agent {
     pub(super) held: Option<Held>,
@@ -129,10 +133,10 @@ pub(super) struct Agent {
     pub(super) fits: bool,
 }
 
-impl Data for Agent {
+impl DataInService for Agent {
     fn since(&self) -> Option<RelayRequest> {
         // The world reads the versions from the agent itself.
-        (self.fits && self.held.is_some()).then(super::tests::since)
+        (self.fits && self.held.is_some()).then(super::since)
     }
 
     fn begin_full(&mut self) -> u64 {
@@ -163,26 +167,23 @@ pub(super) struct World {
     pub(super) now_ms: u64,
     pub(super) server: Server,
     pub(super) agent: Agent,
-    pub(super) follow: Follow,
-    pub(super) dials: Vec<(u64, u64, Result<(), Fault>)>,
+    pub(super) follow: Follower,
+    pub(super) dials: Vec<(u64, u64, Result<(), FailureKind>)>,
     /// The highest version of each item that was ever in service since it was last removed at the server.
     pub(super) highest: BTreeMap<(u8, u8), u64>,
 }
 
-const OPTIONS: Options = Options {
-    ping_ms: 15_000,
-    silence_ms: 45_000,
-    sync_ms: 60_000,
-    sync_bytes: 6_000,
-    resync_ms: 600_000,
-    unknown_secret_ms: 30_000,
-    retry_ms: 60_000,
-    status_ms: 60_000,
-    dial_ms: 10_000,
-};
-
 impl World {
     pub(super) fn new(seed: u64, fits: bool) -> Self {
+        Self::with(TIMING, seed, fits)
+    }
+
+    /// Without full syncs by time.
+    pub(super) fn without_resync(seed: u64, fits: bool) -> Self {
+        Self::with(Timing { resync_ms: 0, ..TIMING }, seed, fits)
+    }
+
+    fn with(timing: Timing, seed: u64, fits: bool) -> Self {
         let mut server = Server::default();
         for environment in 1..3 {
             server.held.insert(environment, BTreeMap::new());
@@ -193,7 +194,7 @@ impl World {
             now_ms: 0,
             server,
             agent: Agent { fits, ..Agent::default() },
-            follow: Follow::new(OPTIONS, seed),
+            follow: Follower::new(timing, seed),
             dials: Vec::new(),
             highest: BTreeMap::new(),
         }
@@ -216,7 +217,8 @@ impl World {
     }
 
     fn next_ms(&self) -> u64 {
-        let out = self.server.lines.values().filter_map(|served| served.out.front()).map(|(at_ms, _)| *at_ms);
+        let out =
+            self.server.sessions.values().filter_map(|served| served.out.front()).map(|(at_ms, _)| *at_ms);
         let dials = self.dials.iter().map(|(at_ms, ..)| *at_ms);
         out.chain(dials).chain([self.follow.deadline_ms()]).min().unwrap_or(u64::MAX)
     }
@@ -226,22 +228,21 @@ impl World {
             let (_, number, result) = self.dials.remove(at);
             if result.is_ok() {
                 let mapped = self.server.secrets.iter().map(|(environment, _)| *environment).collect();
-                self.server.lines.insert(number, Served { mapped, out: VecDeque::new() });
+                self.server.sessions.insert(number, Served { mapped, out: VecDeque::new() });
                 self.follow.registered();
             }
             self.follow.dialled(self.now_ms, number, result, &mut self.agent);
         }
-        let ready = self.server.lines.iter_mut().find_map(|(line, served)| {
+        let ready = self.server.sessions.iter_mut().find_map(|(session, served)| {
             let due = served.out.front().is_some_and(|(at_ms, _)| *at_ms <= self.now_ms);
-            due.then(|| served.out.pop_front()).flatten().map(|(_, message)| (*line, message))
+            due.then(|| served.out.pop_front()).flatten().map(|(_, message)| (*session, message))
         });
-        if let Some((line, message)) = ready {
-            self.follow.heard(self.now_ms, line, 100, false);
-            self.deliver(line, message);
+        if let Some((session, message)) = ready {
+            self.follow.bytes_received(self.now_ms, session, 100, false);
+            self.deliver(session, message);
         }
-        self.follow.tick(self.now_ms, &mut self.agent);
         let mut closed = false;
-        while let Some(action) = self.follow.next_action() {
+        for action in self.follow.turn(self.now_ms, false, &mut self.agent) {
             closed |= matches!(action, Action::Close { .. });
             self.act(action);
         }
@@ -250,7 +251,7 @@ impl World {
             return self.turn();
         }
         assert!(self.follow.deadline_ms() > self.now_ms, "due and not done: {:?}", self.follow);
-        assert!(self.server.lines.len() <= 2, "more than two connections");
+        assert!(self.server.sessions.len() <= 2, "more than two connections");
         self.check();
     }
 
@@ -259,72 +260,72 @@ impl World {
             Action::Dial { number, .. } => match self.server.dials.pop_front().unwrap_or(Dialled::Opens(5)) {
                 Dialled::Opens(after_ms) => self.dials.push((self.now_ms + after_ms, number, Ok(()))),
                 Dialled::Fails(after_ms) => {
-                    self.dials.push((self.now_ms + after_ms, number, Err(Fault::Failed)));
+                    self.dials.push((self.now_ms + after_ms, number, Err(FailureKind::Failed)));
                 }
                 Dialled::Refused(after_ms) => {
-                    self.dials.push((self.now_ms + after_ms, number, Err(Fault::Refused)));
+                    self.dials.push((self.now_ms + after_ms, number, Err(FailureKind::Refused)));
                 }
                 Dialled::Hangs => {}
             },
-            Action::Ask { line, request } => {
+            Action::Request { number, request } => {
                 let full = request.is_full();
                 if full {
                     self.agent.remembered.clear();
                 }
                 let since = (!full).then(|| self.agent.versions());
-                self.server.answer(self.now_ms, line, since);
+                self.server.answer(self.now_ms, number, since);
             }
-            Action::Ping { line } => self.server.send(line, self.now_ms, Message::Pong),
+            Action::Ping { number } => self.server.send(number, self.now_ms, Message::Pong),
             Action::Register => self.follow.registered(),
-            Action::Report { .. } => {}
-            Action::Close { line } => {
+            Action::ReportStatus { .. } => {}
+            Action::Close { number } => {
                 // What is on its way is read, then the server is gone.
-                let out = self.server.lines.remove(&line).map(|served| served.out).unwrap_or_default();
+                let out = self.server.sessions.remove(&number).map(|served| served.out).unwrap_or_default();
                 for (_, message) in out {
-                    self.deliver(line, message);
+                    self.deliver(number, message);
                 }
             }
-            Action::Drop { line, .. } => drop(self.server.lines.remove(&line)),
+            Action::Drop { number, .. } => drop(self.server.sessions.remove(&number)),
         }
     }
 
-    fn deliver(&mut self, line: u64, message: Message) {
+    fn deliver(&mut self, session: u64, message: Message) {
         let now_ms = self.now_ms;
         match message {
-            Message::Pong => drop(self.follow.message(now_ms, line, Brought::Other)),
-            Message::Unknown => drop(self.follow.message(now_ms, line, Brought::Unknown)),
-            Message::Broken(kind) => drop(self.follow.message(now_ms, line, Brought::Broken(kind))),
+            Message::Pong => drop(self.follow.message(now_ms, session, Received::Other)),
+            Message::Unknown => drop(self.follow.message(now_ms, session, Received::Unknown)),
+            Message::Broken(kind) => drop(self.follow.message(now_ms, session, Received::Unreadable(kind))),
             Message::Close(fault) => {
-                self.server.lines.remove(&line);
-                self.follow.ended(now_ms, line, fault);
+                self.server.sessions.remove(&session);
+                self.follow.ended(now_ms, session, fault);
             }
             Message::Change { environment, item, version } => {
-                let strange = !self.agent.knows(environment);
+                let unknown_environment = !self.agent.knows(environment);
                 let environments = [id(environment)];
-                let brought = Brought::Change { environments: &environments, strange };
-                let take = self.follow.message(now_ms, line, brought);
+                let brought = Received::Change { environments: &environments, unknown_environment };
+                let take = self.follow.message(now_ms, session, brought);
                 self.take_items(take, &[(environment, item, version)]);
             }
             Message::Patch(held) => {
-                let strange = held.keys().any(|environment| !self.agent.knows(*environment));
+                let unknown_environment = held.keys().any(|environment| !self.agent.knows(*environment));
                 let environments: Vec<_> = held.keys().map(|environment| id(*environment)).collect();
-                let brought = Brought::Patch { environments: &environments, strange };
-                let take = self.follow.message(now_ms, line, brought);
+                let brought = Received::Patch { environments: &environments, unknown_environment };
+                let take = self.follow.message(now_ms, session, brought);
                 let items: Vec<_> = held
                     .iter()
                     .flat_map(|(environment, items)| items.iter().map(|(item, v)| (*environment, *item, *v)))
                     .collect();
                 self.take_items(take, &items);
             }
-            Message::Full { held, secrets } => self.take_full(line, held, secrets),
+            Message::Full { held, secrets } => self.take_full(session, held, secrets),
         }
     }
 
-    fn take_items(&mut self, take: Take, items: &[(u8, u8, u64)]) {
+    fn take_items(&mut self, take: Instruction, items: &[(u8, u8, u64)]) {
         match take {
-            Take::Nothing => {}
-            Take::Remember => self.agent.remembered.extend(items),
-            Take::Items { remember } => {
+            Instruction::Ignore => {}
+            Instruction::Remember => self.agent.remembered.extend(items),
+            Instruction::Merge { remember } => {
                 for (environment, item, version) in items {
                     self.agent.upsert(*environment, *item, *version);
                 }
@@ -336,7 +337,7 @@ impl World {
         }
     }
 
-    fn take_full(&mut self, line: u64, held: Held, secrets: BTreeSet<(u8, u8)>) {
+    fn take_full(&mut self, session: u64, held: Held, secrets: BTreeSet<(u8, u8)>) {
         let names: Vec<String> = (0..=u8::MAX).map(|n| n.to_string()).collect();
         let mut entries: BTreeMap<u8, Vec<&str>> = held.keys().map(|one| (*one, Vec::new())).collect();
         for (environment, secret) in &secrets {
@@ -346,13 +347,15 @@ impl World {
         let coverage = Coverage::with(&entries);
         let have_items = self.agent.held.iter().flatten().any(|(_, items)| !items.is_empty());
         let empty = have_items && held.values().all(BTreeMap::is_empty);
-        let brought = Brought::Full { coverage: &coverage, empty, provisional: false };
-        let Take::Everything { answered } = self.follow.message(self.now_ms, line, brought) else { return };
+        let brought = Received::Full { coverage: &coverage, empty, provisional: false };
+        let Instruction::ReplaceAll { answered } = self.follow.message(self.now_ms, session, brought) else {
+            return;
+        };
         let before = self.agent.held.replace(held);
         self.agent.secrets = secrets;
-        let mut strange = false;
+        let mut unknown_environment = false;
         for (environment, item, version) in self.agent.remembered.clone() {
-            strange |= !self.agent.knows(environment);
+            unknown_environment |= !self.agent.knows(environment);
             self.agent.upsert(environment, item, version);
         }
         self.agent.answered = answered.map_or(self.agent.answered, |number| number.max(self.agent.answered));
@@ -360,7 +363,11 @@ impl World {
             before.as_ref().and_then(|before| before.get(environment)) != Some(items)
         });
         let changed: Vec<_> = changed.map(|(environment, _)| id(*environment)).collect();
-        self.follow.in_service(self.now_ms, line, coverage, &changed, strange, Vouches::All);
+        self.follow.full_in_service(
+            self.now_ms,
+            NewFull { number: session, coverage, changed: &changed, confirms: Confirms::Everything },
+            unknown_environment,
+        );
     }
 
     /// What must hold at any time.
@@ -382,6 +389,6 @@ impl World {
         assert_eq!(self.agent.held.as_ref(), Some(&expected), "{:?}", self.follow);
         assert_eq!(self.agent.secrets, self.server.secrets);
         assert_eq!(self.follow.state(), SyncState::Stable);
-        assert_eq!(self.server.lines.len(), 1);
+        assert_eq!(self.server.sessions.len(), 1);
     }
 }

@@ -1,10 +1,10 @@
-//! What may happen to the state machine and its server, in any order, and what holds after it.
+//! What may happen to the state machine and its server, in any order, and what is true after it.
 
 use proptest::prelude::*;
 
 use crate::protocol::to_relay::MessageKind;
 
-use super::Fault;
+use super::super::FailureKind;
 use super::world::{Dialled, Message, World};
 
 #[derive(Clone, Debug)]
@@ -22,13 +22,13 @@ enum Step {
     Break,
     BrokenPush(bool),
     Resync,
-    Wish,
-    Disturb,
-    Overflow,
+    UnknownSecret,
+    ForeignData,
+    PushesLost,
     NoFit,
-    /// Something changes, of which the server tells in words that the agent does not know.
+    /// Something changes, and the server pushes it in a message that the agent does not know.
     Unknown(u8, u8),
-    Rekey,
+    NewKey,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -48,12 +48,12 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Break),
         2 => any::<bool>().prop_map(Step::BrokenPush),
         1 => Just(Step::Resync),
-        2 => Just(Step::Wish),
-        1 => Just(Step::Disturb),
-        1 => Just(Step::Overflow),
+        2 => Just(Step::UnknownSecret),
+        1 => Just(Step::ForeignData),
+        1 => Just(Step::PushesLost),
         1 => Just(Step::NoFit),
         2 => (1u8..5, 0u8..4).prop_map(|(environment, item)| Step::Unknown(environment, item)),
-        1 => Just(Step::Rekey),
+        1 => Just(Step::NewKey),
     ]
 }
 
@@ -104,9 +104,9 @@ impl World {
                 self.server.secrets.remove(&(*environment, *secret));
             }
             Step::End(refused) => {
-                let fault = if *refused { Fault::Refused } else { Fault::Failed };
-                if let Some(line) = self.server.lines.keys().next_back().copied() {
-                    self.server.send(line, now_ms, Message::Close(fault));
+                let fault = if *refused { FailureKind::Refused } else { FailureKind::Failed };
+                if let Some(session) = self.server.sessions.keys().next_back().copied() {
+                    self.server.send(session, now_ms, Message::Close(fault));
                 }
             }
             Step::Dials(kinds) => self.server.dials.extend(kinds.iter().map(|kind| match kind {
@@ -118,15 +118,15 @@ impl World {
             Step::Delay(delay_ms) => self.server.delays.push_back(*delay_ms),
             Step::Break => self.server.broken += 1,
             Step::BrokenPush(readable) => {
-                if let Some(line) = self.server.lines.keys().next_back().copied() {
+                if let Some(session) = self.server.sessions.keys().next_back().copied() {
                     let kind = readable.then_some(MessageKind::Change);
-                    self.server.send(line, now_ms, Message::Broken(kind));
+                    self.server.send(session, now_ms, Message::Broken(kind));
                 }
             }
-            Step::Resync => self.follow.resync(),
-            Step::Wish => self.follow.wish(),
-            Step::Disturb => self.follow.disturbed(),
-            Step::Overflow => self.follow.overflowed(),
+            Step::Resync => self.follow.full_sync_requested(),
+            Step::UnknownSecret => self.follow.unknown_secret(),
+            Step::ForeignData => self.follow.foreign_data(),
+            Step::PushesLost => self.follow.pushes_lost(),
             Step::NoFit => self.agent.fits = !self.agent.fits,
             Step::Unknown(environment, item) => {
                 self.server.version += 1;
@@ -134,10 +134,10 @@ impl World {
                 if let Some(items) = self.server.held.get_mut(environment) {
                     items.insert(*item, version);
                 }
-                let lines: Vec<_> = self.server.lines.keys().copied().collect();
-                lines.into_iter().for_each(|line| self.server.send(line, now_ms, Message::Unknown));
+                let sessions: Vec<_> = self.server.sessions.keys().copied().collect();
+                sessions.into_iter().for_each(|session| self.server.send(session, now_ms, Message::Unknown));
             }
-            Step::Rekey => self.follow.rekeyed(now_ms),
+            Step::NewKey => self.follow.key_changed(now_ms),
         }
         self.run(0);
     }
@@ -145,8 +145,7 @@ impl World {
 
 /// Whatever happened before, one full sync later every environment is told of.
 fn every_environment_is_told_of(seed: u64, fits: bool, steps: &[Step]) {
-    let mut world = World::new(seed, fits);
-    world.follow.options.resync_ms = 0;
+    let mut world = World::without_resync(seed, fits);
     for step in steps {
         world.step(step);
     }
@@ -230,8 +229,7 @@ proptest! {
         seed in any::<u64>(),
         changes in prop::collection::vec((1u8..3, 0u8..4, 0u64..3_000, any::<bool>()), 1..40),
     ) {
-        let mut world = World::new(seed, true);
-        world.follow.options.resync_ms = 0;
+        let mut world = World::without_resync(seed, true);
         world.run(1_000);
         for (environment, item, wait_ms, end) in changes {
             world.server.change(world.now_ms, environment, item);
@@ -249,15 +247,14 @@ proptest! {
         seed in any::<u64>(),
         changes in prop::collection::vec((1u8..3, 0u8..4, 0u64..30_000, any::<bool>()), 1..20),
     ) {
-        let mut world = World::new(seed, true);
-        world.follow.options.resync_ms = 0;
+        let mut world = World::without_resync(seed, true);
         world.run(1_000);
         for (environment, item, wait_ms, unknown) in changes {
             let step = if unknown { Step::Unknown(environment, item) } else { Step::Change(environment, item) };
             world.step(&step);
             world.run(wait_ms);
         }
-        // The longest pause before the next full that is asked for because of one.
+        // The longest pause before the next full sync that is asked for because of one.
         world.run(600_000);
         world.check_settled();
     }

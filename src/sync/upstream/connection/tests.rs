@@ -25,7 +25,7 @@ fn stream(
     let settings = Settings::from_pairs(&[("Mode", "offline"), ("ApiKey", "k")]).unwrap();
     let dialer = Dialer::new(settings.dial, &ProxyEnvironment::from_variables([])).unwrap();
     let uri = AbsoluteUri::parse(&format!("ws://{address}"), &["ws"]).unwrap();
-    let wire = Wire::new(dialer.connect(&uri).unwrap(), Instant::now() + SOON);
+    let wire = LimitedStream::new(dialer.connect(&uri).unwrap(), Instant::now() + SOON);
     let endpoint = Endpoint { uri, key: Secret::new("rp-1".into()), agent_id: String::new() };
     let mut connection = Connection::open(wire, &endpoint, bytes_max).unwrap();
     connection.set_patience(SOON);
@@ -39,7 +39,7 @@ fn message(connection: &mut Connection) -> Bytes {
     }
 }
 
-fn end(connection: &mut Connection) -> Ended {
+fn end(connection: &mut Connection) -> ConnectionEnd {
     match connection.next() {
         Next::Ended(ended) => ended,
         other => panic!("{other:?}"),
@@ -77,7 +77,7 @@ fn a_message_that_is_too_long_ends_it_and_says_how_long_it_is() {
         socket.send(Message::text("x".repeat(1001))).unwrap();
     });
     assert_eq!(message(&mut connection).len(), 1000);
-    assert_eq!(end(&mut connection), Ended::TooLarge(1001));
+    assert_eq!(end(&mut connection), ConnectionEnd::TooLarge(1001));
     server.join().unwrap();
 }
 
@@ -126,7 +126,7 @@ fn a_close_frame_is_answered_and_its_code_told() {
             let answer = socket.read().unwrap();
             assert!(matches!(answer, Message::Close(Some(frame)) if u16::from(frame.code) == code));
         });
-        assert_eq!(end(&mut connection), Ended::Closed(CloseCode::new(code)));
+        assert_eq!(end(&mut connection), ConnectionEnd::Closed(CloseCode::new(code)));
         server.join().unwrap();
     }
 }
@@ -134,7 +134,9 @@ fn a_close_frame_is_answered_and_its_code_told() {
 #[test]
 fn every_other_end_is_told_in_words() {
     let (mut connection, server) = stream(1000, drop);
-    assert!(matches!(end(&mut connection), Ended::Broken(told) if told.contains("without a close frame")));
+    assert!(
+        matches!(end(&mut connection), ConnectionEnd::Broken(told) if told.contains("without a close frame"))
+    );
     server.join().unwrap();
     for bytes in [&b"\xC1\x00"[..], b"\x83\x00", b"\x81\x81\x00\x00\x00\x00a", b"\x80\x01a", b"\x81\x01\xFF"]
     {
@@ -143,7 +145,7 @@ fn every_other_end_is_told_in_words() {
             // Until the other end is gone.
             while socket.read().is_ok() {}
         });
-        let Ended::Broken(told) = end(&mut connection) else { panic!("{bytes:?}") };
+        let ConnectionEnd::Broken(told) = end(&mut connection) else { panic!("{bytes:?}") };
         assert!(told.contains("broke the WebSocket protocol") || told.contains("not UTF-8"), "{told}");
         drop(connection);
         server.join().unwrap();
@@ -161,7 +163,7 @@ fn what_is_sent_and_a_goodbye_arrive() {
     });
     connection.send("hello".into()).unwrap();
     connection.close();
-    assert_eq!(end(&mut connection), Ended::Closed(CloseCode::NORMAL));
+    assert_eq!(end(&mut connection), ConnectionEnd::Closed(CloseCode::NORMAL));
     server.join().unwrap();
 }
 
@@ -173,7 +175,7 @@ fn a_server_that_says_nothing_is_waited_for_no_longer_than_told() {
         drop(WebSocket::from_raw_socket(socket.get_ref().try_clone().unwrap(), Role::Server, None));
     });
     connection.set_patience(Duration::from_millis(50));
-    assert!(matches!(end(&mut connection), Ended::Broken(told) if told.contains("in time")));
+    assert!(matches!(end(&mut connection), ConnectionEnd::Broken(told) if told.contains("in time")));
     drop(hold);
     server.join().unwrap();
 }

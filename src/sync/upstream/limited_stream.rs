@@ -1,14 +1,14 @@
-//! A connection to the server as a WebSocket client sees it: bytes are counted, and until it is open each read and
-//! write keeps to one deadline.
+//! The stream under the WebSocket: counts the bytes that come in, and until the connection is open no read or write goes
+//! on after the deadline.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::client::Stream;
 
-/// See the module.
+/// A stream with a deadline.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct LimitedStream {
     stream: Stream,
     /// `None` once it does not block.
     deadline: Option<Instant>,
@@ -18,7 +18,7 @@ pub(super) struct Wire {
     pub read_bytes: u64,
 }
 
-impl Wire {
+impl LimitedStream {
     /// Blocking, until `deadline`.
     pub fn new(stream: Stream, deadline: Instant) -> Self {
         Self { stream, deadline: Some(deadline), patience: None, read_bytes: 0 }
@@ -43,14 +43,14 @@ impl Wire {
         self.stream.set_nonblocking(true)
     }
 
-    /// The stream below.
+    /// The stream inside.
     pub fn stream(&self) -> &Stream {
         &self.stream
     }
 
     /// Says that nothing more is sent.
     pub fn shutdown_write(&mut self) {
-        // Who is gone already need not be told.
+        // It makes no difference to a server that is gone already.
         let _ = self.stream.shutdown_write();
     }
 
@@ -64,8 +64,8 @@ impl Wire {
         self.stream.set_write_timeout(Some(left))
     }
 
-    /// A socket says of a time-out that it would block.
-    fn told(&self, error: io::Error) -> io::Error {
+    /// A blocking socket reports its time-out as `WouldBlock`.
+    fn timed_out(&self, error: io::Error) -> io::Error {
         match (self.deadline, error.kind()) {
             (Some(_), io::ErrorKind::WouldBlock) => io::ErrorKind::TimedOut.into(),
             _ => error,
@@ -73,10 +73,10 @@ impl Wire {
     }
 }
 
-impl Read for Wire {
+impl Read for LimitedStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.limit_time()?;
-        let read = self.stream.read(buffer).map_err(|error| self.told(error))?;
+        let read = self.stream.read(buffer).map_err(|error| self.timed_out(error))?;
         self.read_bytes += read as u64;
         if let Some(patience) = self.patience {
             self.deadline = Some(Instant::now() + patience);
@@ -85,14 +85,14 @@ impl Read for Wire {
     }
 }
 
-impl Write for Wire {
+impl Write for LimitedStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.limit_time()?;
-        self.stream.write(bytes).map_err(|error| self.told(error))
+        self.stream.write(bytes).map_err(|error| self.timed_out(error))
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.limit_time()?;
-        self.stream.flush().map_err(|error| self.told(error))
+        self.stream.flush().map_err(|error| self.timed_out(error))
     }
 }

@@ -1,14 +1,14 @@
-//! What a full sync holds but cannot be read stays as it is held: that it is not there is not what the server says.
+//! What a full sync has but the agent cannot read stays in service as it is: the server did not say that it is gone.
 //!
-//! Must not keep what the server can be understood to have removed. Where it cannot be told which flag, segment or
-//! secret is meant, all of its kind that are held of the environment stay.
+//! Must not keep what the server has removed. Where nobody can tell which flag, segment or secret is meant, all of its
+//! kind that are in service in that environment stay.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::model::dataset::{Dataset, Lost};
 
-/// Puts what is held of what `full` left out into it.
-pub(super) fn keep<'a>(held: Dataset<'a>, full: &mut Dataset<'a>) {
+/// Puts into `full` what is in service of what it left out.
+pub(super) fn keep_unreadable<'a>(held: Dataset<'a>, full: &mut Dataset<'a>) {
     // A secret opens one environment: one that was moved does not stay where it was.
     let secrets = full.environments.iter().flat_map(|one| &one.secrets);
     let listed: HashSet<&str> = secrets.map(|secret| secret.value).collect();
@@ -18,14 +18,14 @@ pub(super) fn keep<'a>(held: Dataset<'a>, full: &mut Dataset<'a>) {
             lost.iter().filter(|lost| lost.env_id == Some(held.id)).cloned().collect()
         };
         let unlisted = held.secrets.into_iter().filter(|secret| !listed.contains(secret.value)).collect();
-        stay(&mut now.secrets, unlisted, &of(&full.left_out.secrets), |secret| secret.value);
-        stay(&mut now.flags, held.flags, &of(&full.left_out.flags), |flag| flag.id);
-        stay(&mut now.segments, held.segments, &of(&full.left_out.segments), |segment| segment.id);
+        keep_lost(&mut now.secrets, unlisted, &of(&full.left_out.secrets), |secret| secret.value);
+        keep_lost(&mut now.flags, held.flags, &of(&full.left_out.flags), |flag| flag.id);
+        keep_lost(&mut now.segments, held.segments, &of(&full.left_out.segments), |segment| segment.id);
     }
 }
 
 /// Puts those of `held` that are `lost` where they stood, or all that are not there if one has no name.
-fn stay<'a, T>(now: &mut Vec<T>, held: Vec<T>, lost: &[Lost<'a>], name: impl Fn(&T) -> &'a str) {
+fn keep_lost<'a, T>(now: &mut Vec<T>, held: Vec<T>, lost: &[Lost<'a>], name: impl Fn(&T) -> &'a str) {
     if lost.is_empty() {
         return;
     }
@@ -60,7 +60,7 @@ mod tests {
 
     fn stays(now: &[&'static str], held: &[&'static str], lost: &[Lost<'static>]) -> Vec<&'static str> {
         let mut now = now.to_vec();
-        stay(&mut now, held.to_vec(), lost, |one| one);
+        keep_lost(&mut now, held.to_vec(), lost, |one| one);
         now
     }
 

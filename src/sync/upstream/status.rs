@@ -1,0 +1,66 @@
+//! Publishes the status of the synchronization: to the server, the downstream agents, operators and metrics.
+//!
+//! Must not decide what that status is.
+
+use crate::ingest::Ingest;
+use crate::protocol::from_relay::StatusReport;
+use crate::protocol::status::{Status, SyncState};
+
+use super::driver::{Published, Upstream};
+
+impl Upstream {
+    /// The server, an agent, says its own state. A state that nobody knows is ignored.
+    pub(super) fn upstream_state(&mut self, ingest: &Ingest, number: u64, state: Option<SyncState>) {
+        let Some(state) = state else { return };
+        self.follow.upstream_is_connected(number, state.is_current());
+        if !state.is_current() {
+            self.log.upstream_not_connected(ingest, state, (self.wall_ms)());
+        }
+    }
+
+    /// The report of the status, if there is room for one in a message.
+    pub(super) fn report(&mut self, ingest: &Ingest) -> Option<String> {
+        let snapshot = ingest.snapshot();
+        let status = Status {
+            serves: &snapshot.serves(),
+            data_version: snapshot.data_version(),
+            sync_state: self.follow.state(),
+            last_synced_at_ms: ingest.following().status().last_synced_ms,
+            reported_at_ms: (self.wall_ms)(),
+        };
+        let report = StatusReport::write(&self.agent_id, &status);
+        self.log.reports(report.as_ref().map(|report| report.left_out));
+        report.map(|report| report.text)
+    }
+
+    /// Publishes the status to operators and health checks, if it has changed.
+    pub(super) fn publish_status(&mut self, ingest: &Ingest) {
+        let open = self.connections.values().filter(|open| open.closing_ms.is_none());
+        let now = Published {
+            state: self.follow.state(),
+            connected_since_ms: open.map(|open| open.opened_wall_ms).max(),
+            failed_attempts: self.follow.failed_attempts(),
+            opened: self.metrics.opened.get(),
+        };
+        let error = self.log.take_error();
+        self.metrics.streams.set(self.connections.len() as u64);
+        self.metrics.stable.set(u64::from(now.state == SyncState::Stable));
+        self.metrics.failed_attempts.set(now.failed_attempts);
+        if self.published.as_ref() == Some(&now) && error.is_none() {
+            return;
+        }
+        if self.published.as_ref().is_some_and(|before| before.state != now.state) {
+            self.log.state_changed(now.state);
+        }
+        ingest.update_status(|status| {
+            status.state = now.state;
+            status.connected_since_ms = now.connected_since_ms;
+            status.failed_attempts = now.failed_attempts;
+            status.reconnects = now.opened.saturating_sub(1);
+            if error.is_some() {
+                status.last_error = error;
+            }
+        });
+        self.published = Some(now);
+    }
+}
