@@ -40,14 +40,14 @@ impl Raw {
     }
 
     /// A setting is missing: an error, unless it may be in a source that could not be read.
-    pub(super) fn lack(&mut self, error: SettingError) {
+    pub(super) fn push_missing(&mut self, error: SettingError) {
         if !self.unread {
             self.errors.push(error);
         }
     }
 
     /// A setting is missing: a warning, unless it may be in a source that could not be read.
-    pub(super) fn warn_of_lack(&mut self, warning: SettingError) {
+    pub(super) fn warn_missing(&mut self, warning: SettingError) {
         if !self.unread {
             self.warnings.push(warning);
         }

@@ -418,7 +418,7 @@ mod tests {
         let mut compiler = Compiler::new(RegexLimits { total_bytes: 10 * one, ..RegexLimits::default() });
         let pattern = |number: usize| format!("^user-{number:04}$");
         let old: Vec<_> = (0..20).map_while(|number| compiler.pattern(&pattern(number)).ok()).collect();
-        // What is under way while a pattern is compiled counts too.
+        // Memory during compilation counts too.
         assert!((6..=10).contains(&old.len()), "{}", old.len());
         let usage = compiler.usage.clone();
         let sum = |patterns: &[Arc<Pattern>]| patterns.iter().map(|pattern| pattern.bytes()).sum::<usize>();

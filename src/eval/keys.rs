@@ -80,7 +80,7 @@ impl KeySet {
         }
     }
 
-    /// Bytes of memory beside the struct itself.
+    /// Memory in addition to the struct itself, in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
         self.text.len() + size_of_val(&*self.entries)
     }
@@ -102,7 +102,7 @@ fn next_place(at: usize, places: usize) -> usize {
     if at + 1 == places { 0 } else { at + 1 }
 }
 
-/// Whether the key of `entry`, whose length is that of `key` as far as its mark tells, is `key`.
+/// Whether the key of `entry` is `key`; the length in the entry's mark matches that of `key`.
 fn holds(text: &[u8], entry: Entry, key: &str) -> bool {
     let start = entry as u32 as usize;
     if key.len() < LONG {

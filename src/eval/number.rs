@@ -49,7 +49,7 @@ fn scan(text: &[u8]) -> Option<Literal<'_>> {
     at += whole;
     let mut commas = false;
     if whole > 0 {
-        // Group separators may stand anywhere between the first digit and the point, in any number.
+        // Any number of group separators may be anywhere between the first digit and the point.
         while let Some(b',' | b'0'..=b'9') = number.get(at) {
             commas |= number[at] == b',';
             at += 1;

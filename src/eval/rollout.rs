@@ -147,7 +147,7 @@ impl Shares {
         })
     }
 
-    /// Bytes of memory beside the struct itself.
+    /// Memory in addition to the struct itself, in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
         size_of_val(&*self.0)
     }

@@ -22,7 +22,7 @@ const DAY_MS: i64 = 86_400_000;
 ///
 /// Accepts `YYYY-MM-DD`, and `YYYY-MM-DDThh:mm` with optional `:ss`, then an optional fraction of 1 to 16
 /// digits, then `Z`, `±hh:mm`, `±hh` (offsets up to 14 hours) or nothing, which means UTC. `None` for
-/// everything else: blanks, lower case `t` and `z`, leap seconds, `24:00`, years before 0001, moments that
+/// everything else: white space, lower case `t` and `z`, leap seconds, `24:00`, years before 0001, moments that
 /// leave the years 0001 to 9999 once the offset is taken off.
 pub fn parse_iso8601_ms(text: &str) -> Option<i64> {
     let (date, rest) = text.as_bytes().split_first_chunk::<10>()?;

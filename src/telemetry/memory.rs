@@ -74,7 +74,7 @@ mod tests {
         memory.gave_back(150 * MB);
         // What stayed is in use: it is not tried again.
         assert!(!memory.is_due(150 * MB) && !memory.is_due(180 * MB) && !memory.is_due(180 * MB));
-        // Less by itself; what comes after that is growth again.
+        // The memory shrinks without help; growth counts from there.
         assert!(!memory.is_due(20 * MB));
         assert!(!memory.is_due(60 * MB), "growing");
         assert!(memory.is_due(60 * MB));

@@ -1,9 +1,9 @@
-//! What each mode needs, what it does without, and that no secret is shown.
+//! What each mode requires and ignores, and that no secret is shown.
 
 use super::super::*;
 use super::{Given, error, offline, settings, warnings};
 
-/// FeatBit's compose file, word for word but for the mode.
+/// FeatBit's compose file, unchanged except for the mode.
 const COMPOSE: [(&str, &str); 7] = [
     ("ASPNETCORE_ENVIRONMENT", "Production"),
     ("ASPNETCORE_URLS", "http://+:6100"),
@@ -59,7 +59,7 @@ fn agent_mode_starts_with_its_three_settings_alone() {
     );
 }
 
-/// Five settings were not looked at while another one was wrong.
+/// What went wrong: five settings were not checked while another one was wrong.
 #[test]
 fn what_is_wrong_beside_a_wrong_address_is_told_at_once() {
     let wrong = [
@@ -279,8 +279,8 @@ fn a_key_that_no_client_can_send_is_refused_in_every_mode() {
     }
 }
 
-/// What went wrong: "ApiKey is not set" and "usage events are dropped" stood beside a file that could not be read, and that
-/// sets both.
+/// What went wrong: "ApiKey is not set" and "usage events are dropped" were reported together with a file that could not be
+/// read, although the file sets both.
 #[test]
 fn a_settings_file_that_cannot_be_read_brings_no_warning_on_what_may_be_in_it() {
     let environment = [("Mode", "offline"), ("DataFile", "d.json")];

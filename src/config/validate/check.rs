@@ -20,7 +20,7 @@ pub(super) struct Check<'a> {
 
 impl Check<'_> {
     /// Whether a value was given, valid or not: an invalid value is not reported as missing as well.
-    pub(super) fn tried(&self, key: Key) -> bool {
+    pub(super) fn is_given(&self, key: Key) -> bool {
         self.raw.given(key).is_some()
     }
 

@@ -29,7 +29,7 @@ impl Check<'_> {
             (given, _) => {
                 let (have, lack) = if given.is_some() { (certificate, key) } else { (key, certificate) };
                 let (have_name, lack_name) = (have.definition().name, lack.definition().name);
-                self.raw.lack(SettingError::at(
+                self.raw.push_missing(SettingError::at(
                     have_name,
                     self.raw.origin(have),
                     format!("is given without {lack_name}"),

@@ -43,7 +43,7 @@ impl Check<'_> {
         let Some(path) = self.text(file) else { return Some(None) };
         let remedy = "Name a readable file that contains only this";
         let problem = match (self.read)(Path::new(&path)) {
-            _ if self.tried(text) => {
+            _ if self.is_given(text) => {
                 invalid(format!("is given together with {}", text.definition().name), "Keep one of the two")
             }
             Ok(content) => return Some(Some(content)),

@@ -119,7 +119,7 @@ impl Check<'_> {
         let setting = format!("Kestrel__Endpoints__{}", endpoint.name);
         let Some(url) = endpoint.given.get("url") else {
             let origin = endpoint.given.values().next().map(|given| given.origin.clone());
-            self.raw.lack(SettingError {
+            self.raw.push_missing(SettingError {
                 setting: format!("{setting}__Url"),
                 origin,
                 problem: "is missing".into(),
@@ -190,7 +190,7 @@ impl Check<'_> {
             (Some(path), None) => (&names.0, &names.1, path),
             (None, Some(key)) => (&names.1, &names.0, key),
         };
-        self.raw.lack(SettingError::at(
+        self.raw.push_missing(SettingError::at(
             have,
             given.origin,
             format!("is given without {lack}"),
@@ -235,16 +235,16 @@ impl Check<'_> {
                 certificates.len() - 1
             });
         }
-        let tried = self.tried(Key::TlsCertificateFile) || self.tried(Key::TlsKeyFile);
+        let tried = self.is_given(Key::TlsCertificateFile) || self.is_given(Key::TlsKeyFile);
         match lacking {
             // A certificate without its key, or the reverse, has been reported.
-            Some(listen) if !tried => self.raw.lack(SettingError::missing(
+            Some(listen) if !tried => self.raw.push_missing(SettingError::missing(
                 Key::TlsCertificateFile.definition().name,
                 format!("is needed by {listen}"),
                 "Set it and Tls__KeyFile to PEM files, or listen on http://",
             )),
             None if certificates.is_empty() && tried => {
-                let certificate = self.tried(Key::TlsCertificateFile);
+                let certificate = self.is_given(Key::TlsCertificateFile);
                 let key = if certificate { Key::TlsCertificateFile } else { Key::TlsKeyFile };
                 self.raw.warnings.push(SettingError::at(
                     key.definition().name,
@@ -279,7 +279,7 @@ impl Check<'_> {
             });
         let wanted = parsed.unwrap_or(ClientCertificate::None);
         if wanted != ClientCertificate::None && !has_ca {
-            self.raw.lack(SettingError::at(
+            self.raw.push_missing(SettingError::at(
                 Key::TlsClientCertificate.definition().name,
                 self.raw.origin(Key::TlsClientCertificate),
                 "needs Tls__ClientCaFile, because no client certificate would be trusted without it",

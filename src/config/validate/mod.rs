@@ -190,15 +190,15 @@ impl Check<'_> {
     }
 
     fn offline_mode(&mut self, data_file: bool) -> Mode {
-        let api_key = self.tried(Key::ApiKey) || self.tried(Key::ApiKeyFile);
+        let api_key = self.is_given(Key::ApiKey) || self.is_given(Key::ApiKeyFile);
         if !data_file && !api_key {
-            self.raw.lack(SettingError::missing(
+            self.raw.push_missing(SettingError::missing(
                 "DataFile, ApiKey",
                 "offline mode needs one of them, or the agent could never get data",
                 "Set DataFile to a dump, or ApiKey to the key with which FeatBit sends one",
             ));
         } else if !api_key {
-            self.raw.warn_of_lack(SettingError::missing(
+            self.raw.warn_missing(SettingError::missing(
                 "ApiKey",
                 "is not set, so the management calls (bootstrap, backup, status) answer 401",
                 "Set it if you need them",
@@ -219,17 +219,17 @@ impl Check<'_> {
             ));
             return Events::Forward(uri);
         }
-        if self.tried(Key::EventUri) {
+        if self.is_given(Key::EventUri) {
             // It is wrong, which has been reported.
-        } else if self.tried(Key::ForwardEvents) {
-            self.raw.lack(SettingError::missing(
+        } else if self.is_given(Key::ForwardEvents) {
+            self.raw.push_missing(SettingError::missing(
                 "EventUri",
                 "is needed by ForwardEvents=true",
                 "Set it, or set ForwardEvents=false",
             ));
         } else {
             // Not an error in agent mode either, because this version forwards nothing anyway.
-            self.raw.warn_of_lack(SettingError::missing(
+            self.raw.warn_missing(SettingError::missing(
                 "EventUri",
                 "is not set, and this version forwards no usage events anyway: it counts and drops them",
                 "Set ForwardEvents=false to confirm that",
@@ -250,7 +250,7 @@ impl Check<'_> {
     /// Warns that `DataFileStamp` has no effect any more.
     fn stamp(&mut self) {
         let is_on = self.flag(Key::DataFileStamp);
-        if self.tried(Key::DataFileStamp) {
+        if self.is_given(Key::DataFileStamp) {
             let origin = self.raw.origin(Key::DataFileStamp);
             let problem = match is_on {
                 true => {

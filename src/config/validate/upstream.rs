@@ -13,12 +13,12 @@ impl Check<'_> {
     pub(super) fn access(&mut self) -> Option<Access> {
         let (api_key, streaming_uri) = (self.api_key(), self.uri(Key::StreamingUri));
         for (key, missing) in [
-            (Key::ApiKey, !self.tried(Key::ApiKey) && !self.tried(Key::ApiKeyFile)),
-            (Key::StreamingUri, !self.tried(Key::StreamingUri)),
+            (Key::ApiKey, !self.is_given(Key::ApiKey) && !self.is_given(Key::ApiKeyFile)),
+            (Key::StreamingUri, !self.is_given(Key::StreamingUri)),
         ] {
             if missing {
                 let name = key.definition().name;
-                self.raw.lack(SettingError::missing(name, "is needed to query a server", "Set it"));
+                self.raw.push_missing(SettingError::missing(name, "is needed to query a server", "Set it"));
             }
         }
         self.check_key(api_key.as_ref());
@@ -61,13 +61,13 @@ impl Check<'_> {
     ) -> Mode {
         let agent_id = self.text(Key::AgentId);
         let missing = [
-            (Key::ApiKey, !self.tried(Key::ApiKey) && !self.tried(Key::ApiKeyFile)),
+            (Key::ApiKey, !self.is_given(Key::ApiKey) && !self.is_given(Key::ApiKeyFile)),
             (Key::AgentId, agent_id.is_none()),
-            (Key::StreamingUri, !self.tried(Key::StreamingUri)),
+            (Key::StreamingUri, !self.is_given(Key::StreamingUri)),
         ];
         for (key, missing) in missing {
             if missing {
-                self.raw.lack(SettingError::missing(
+                self.raw.push_missing(SettingError::missing(
                     key.definition().name,
                     "is needed in auto mode",
                     "Set it, or set Mode=offline",

@@ -2,7 +2,7 @@
 
 use super::syntax::Item;
 
-/// The item that `\p{name}` stands for; names are case-sensitive. With `fold`, `Lu`, `Ll` and `Lt` are one.
+/// The items of `\p{name}`; names are case-sensitive. With `fold`, `Lu`, `Ll` and `Lt` are one.
 pub(super) fn property(name: &str, negated: bool, fold: bool) -> Option<Vec<Item>> {
     if let Ok(at) = BLOCKS.binary_search_by_key(&name, |(name, ..)| name) {
         let (_, first, last) = BLOCKS[at];

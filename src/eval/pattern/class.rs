@@ -5,7 +5,7 @@ use super::escape::Unit;
 use super::parse::{Parsed, Parser, is_word};
 use super::syntax::{DIGIT, Item, SPACE, Set, WORD};
 
-/// What stands at one place of a set.
+/// One member of a set.
 enum Member {
     /// `literal` if it was not escaped.
     Unit { unit: Unit, literal: bool },
@@ -115,8 +115,8 @@ impl Parser<'_> {
     }
 }
 
-/// Adds a range of UTF-16 units. Halves of surrogate pairs exist only together: a range over all of them stands for
-/// every character beyond U+FFFF, and one over a part of them cannot be expressed.
+/// Adds a range of UTF-16 units. Halves of surrogate pairs exist only together: a range over all of them means every
+/// character beyond U+FFFF, and a range over a part of them cannot be expressed.
 fn add_range(items: &mut Vec<Item>, first: Unit, last: Unit) -> Parsed<()> {
     let (first, last) = (first.code(), last.code());
     if first > last {

@@ -279,7 +279,7 @@ fn collect(pattern: &Hir, into: &mut Vec<Element>) -> Option<()> {
     Some(())
 }
 
-/// All texts that `pattern` may stand for, if they are few.
+/// All texts that `pattern` can match, if they are few.
 fn words(pattern: &Hir) -> Option<List> {
     Some(match pattern.kind() {
         HirKind::Empty => vec![Vec::new()],

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// One construct of a pattern. Options are resolved: each node carries those that bear on it.
+/// One construct of a pattern. Options are resolved: each node has those that apply to it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Node {
     /// Matches the empty text.
@@ -57,7 +57,7 @@ pub(super) enum Anchor {
 pub(super) struct Set {
     pub(super) negated: bool,
     pub(super) items: Vec<Item>,
-    /// `[a-z-[aeiou]]`: what is taken out again, after the negation.
+    /// `[a-z-[aeiou]]`: the characters that are subtracted, after the negation.
     pub(super) without: Option<Box<Set>>,
 }
 

@@ -113,7 +113,7 @@ pub(super) fn flag_names(
     }
 }
 
-/// The ids of a flag's variations, which SDKs find them by. For a flag that is archived nobody does.
+/// Checks the ids of a flag's variations, by which SDKs find them. An archived flag is not evaluated, so it is not checked.
 pub(super) fn variation_ids(findings: &mut Findings, path: &Path<'_>, variations: &[Variation<'_>]) {
     if findings.quiet {
         return;
@@ -139,7 +139,7 @@ pub(super) fn variation_ids(findings: &mut Findings, path: &Path<'_>, variations
     }
 }
 
-/// A condition. `op` and `value` are its texts, the properties tell null from missing.
+/// Checks a condition. `op` and `value` are its texts; the properties distinguish null from missing.
 pub(super) fn condition(
     findings: &mut Findings,
     path: &Path<'_>,
@@ -381,7 +381,7 @@ impl<'de, F: FnMut(&str)> Visitor<'de> for One<'_, F> {
     }
 }
 
-/// The shares of one rollout; `path` is the list. Shares of no width serve nobody and are common.
+/// Checks the shares of one rollout; `path` is the list. Shares without width match no user and are common.
 pub(super) fn rollout(
     findings: &mut Findings,
     path: &Path<'_>,

@@ -32,7 +32,7 @@ pub(super) fn absence_of_a_list(property: Property<'_, '_>) -> &'static str {
 /// below was counted in seconds.
 const SECONDS_MAX: f64 = 1e11;
 
-/// The date that a number, or what MongoDB exports for a date, stands for.
+/// The date that a number, or MongoDB's export of a date, means.
 fn date_meant(value: Value<'_, '_>) -> Option<String> {
     let mut value = value;
     // `{"$date": "…"}`, `{"$date": 1}`, `{"$date": {"$numberLong": "1"}}`.

@@ -101,7 +101,7 @@ fn mend_string(bytes: &mut [u8], mut at: usize) -> usize {
     bytes.len()
 }
 
-/// The UTF-16 unit that `\uXXXX` at `at` stands for.
+/// The UTF-16 unit of the escape `\uXXXX` at `at`.
 fn escaped_unit(bytes: &[u8], at: usize) -> Option<u16> {
     let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()

@@ -69,14 +69,14 @@ impl<'a> Parsed<'a> {
         self.text.get(start..end).unwrap_or("")
     }
 
-    /// Where the object's `{` stands: before its first key, with nothing but blanks between.
+    /// The position of the object's `{`: before its first key, with only white space between.
     fn start(&self, object: Value<'_, 'a>) -> Option<usize> {
         let (key, _) = object.fields()?.next()?;
         let quote = (key.as_ptr() as usize).checked_sub(self.base)?.checked_sub(1)?;
         self.last_before(quote, b'{')
     }
 
-    /// Behind the `}` of the object that stands before `next` in their array.
+    /// The position after the `}` of the object before `next` in their array.
     fn end_before(&self, next: Value<'_, 'a>) -> Option<usize> {
         let comma = self.last_before(self.start(next)?, b',')?;
         self.last_before(comma, b'}').map(|brace| brace + 1)
@@ -90,7 +90,7 @@ impl<'a> Parsed<'a> {
     }
 }
 
-/// Puts the tape of `text` together over a `copy` of it; returns the address of the copy too.
+/// Builds the tape of `text` in `copy`. Returns the address of the copy as well.
 fn fill<'a>(text: &[u8], copy: &'a mut Vec<u8>) -> Result<(usize, Tape<'a>), ErrorType> {
     let len = text.len();
     copy.clear();
@@ -110,7 +110,7 @@ fn fill<'a>(text: &[u8], copy: &'a mut Vec<u8>) -> Result<(usize, Tape<'a>), Err
     }
 }
 
-/// Behind the `}` that closes the object at `start` of well-formed JSON.
+/// The position after the `}` that closes the object at `start` of well-formed JSON.
 fn object_end(text: &[u8], start: usize) -> usize {
     let mut depth = 0usize;
     let mut at = start;
@@ -127,7 +127,7 @@ fn object_end(text: &[u8], start: usize) -> usize {
     text.len()
 }
 
-/// Behind the quote that closes the string whose content starts at `at`.
+/// The position after the quote that closes the string whose content starts at `at`.
 pub(super) fn string_end(text: &[u8], mut at: usize) -> usize {
     loop {
         let Some(found) = text.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) else {

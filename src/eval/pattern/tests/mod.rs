@@ -216,7 +216,7 @@ fn a_search_that_backtracks_without_end_is_given_up() {
     assert_eq!((evil.usage.given_up(), long.usage.given_up()), (1, 1));
 }
 
-/// What went wrong: each part of a pattern that is handed on to an automaton was bounded, but not their number.
+/// What went wrong: the size of each part that is delegated to an automaton was limited, but not the number of parts.
 #[test]
 fn what_a_pattern_hands_on_to_automata_is_bounded_together() {
     let looks = |count: usize| -> String {

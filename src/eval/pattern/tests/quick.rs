@@ -1,4 +1,4 @@
-//! The quick ways beside the engines that they stand in for.
+//! The fast ways compared with the engines that they replace.
 
 use super::super::*;
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! The reader beside a plain twin on `serde_json`: generated dumps with blanks and escapes anywhere, and
+//! The reader compared with a plain twin on `serde_json`: generated dumps with blanks and escapes anywhere, and
 //! damaged ones.
 
 use std::fmt::Write;

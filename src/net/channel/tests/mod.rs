@@ -1,4 +1,4 @@
-//! The channel against a real client and beside its plain twin, whatever the splits.
+//! The channel against a real client, and compared with its plain twin, for any splits of the bytes.
 
 pub(in super::super) mod endpoints;
 mod twin;
@@ -141,7 +141,7 @@ fn nothing_is_kept_for_an_idle_connection() {
     let (first, second) = bytes.split_at_mut(7);
     pair.channel.receive(first, &mut pair.plain, &mut pair.out).unwrap();
     assert_eq!((pair.channel.kept.len(), pair.plain.len()), (7, 0));
-    // What is half there does not stand in the way of what is sent.
+    // Incomplete input does not prevent sending.
     pair.channel.seal(b"meanwhile", &mut pair.out).unwrap();
     pair.channel.receive(second, &mut pair.plain, &mut pair.out).unwrap();
     assert_eq!((pair.channel.kept.capacity(), pair.plain.as_slice()), (0, &b"half of it"[..]));
@@ -168,7 +168,7 @@ fn failures_are_told_apart_and_the_peer_is_told() {
         let mut pair = Pair::new(connect(&client), RustlsChannel::new(server).unwrap());
         let failure = (0..3).find_map(|_| {
             let failure = pair.feed_channel(&[1000]).err();
-            // The client may be refused, or refuse us by itself.
+            // Either side may refuse the other.
             let _ = pair.feed_client();
             failure
         });

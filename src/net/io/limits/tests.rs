@@ -107,7 +107,7 @@ fn one_connection_alone_may_hold_more_than_all_may_together() {
     assert!(bench.io.pending_private_bytes() > LIMITS.private_bytes_max);
     bench.io.reap(&mut bench.service);
     assert!(bench.service.ended.is_empty());
-    // Until somebody else needs it.
+    // Until another connection needs it.
     bench.later(Duration::from_secs(10));
     bench.holder(0);
     bench.holder(0);

@@ -12,7 +12,7 @@ use super::super::service::Close;
 use super::*;
 use crate::payload::{Parts, Payload};
 
-/// What a stand-in socket does and has seen.
+/// The behaviour of a stand-in socket and what it has received.
 #[derive(Debug, Default)]
 pub(in super::super) struct Wire {
     /// What reads bring, in turn; an empty one is the end of input. Nothing left: would block.

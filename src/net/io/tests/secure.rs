@@ -15,7 +15,7 @@ use super::{Fake, LIMITS, Lines, large};
 use crate::payload::Payload;
 
 const REFUSAL: &[u8] = b"speak TLS";
-/// Encrypted bytes that a connection may hold beside its payloads: the rest of one record.
+/// Encrypted bytes that a connection may hold in addition to its payloads: the rest of one record.
 const RECORD_MAX: usize = 16_384 + 64;
 
 struct Peer {

@@ -1,4 +1,4 @@
-//! The parser beside a plain twin, on generated and damaged requests.
+//! The parser compared with a plain twin, on generated and damaged requests.
 
 use super::*;
 use proptest::prelude::*;
