@@ -76,7 +76,7 @@ fn a_key_that_is_refused_by_4003_counts_as_failed_attempts_before_data_and_after
     };
     assert_eq!(refused(&agent), "Starting");
     wait_until("what a refused key means for SDKs", SOON, || {
-        agent.lines("with code 4003").iter().any(|line| line.contains("SDKs are held")).then_some(())
+        agent.lines("with code 4003").iter().any(|line| line.contains("SDKs wait")).then_some(())
     });
     open();
     agent.wait_stable();

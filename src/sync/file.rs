@@ -236,11 +236,7 @@ impl DataFile {
 
 /// What SDKs get while the file is of no use.
 fn meanwhile(has_data: bool) -> &'static str {
-    if has_data {
-        "what is in service stays"
-    } else {
-        "there is no data yet, and SDKs are held until there is"
-    }
+    if has_data { "what is in service stays" } else { "there is no data yet, and SDKs wait until there is" }
 }
 
 fn foldhash_of(content: &[u8]) -> u64 {

@@ -275,7 +275,7 @@ impl UpstreamLog {
             tracing::error!(
                 server = self.server,
                 others_like_it = others,
-                "{text}. What is held of them stays in service, and all else of the message counts"
+                "{text}. Their earlier state stays in service, and everything else of the message counts"
             );
         }
     }
@@ -334,8 +334,8 @@ fn is_before_the_server(reason: DialFault) -> bool {
 /// What that means for SDKs.
 fn served(ingest: &Ingest) -> &'static str {
     if ingest.snapshot().loaded() {
-        "; SDKs are served what is held"
+        "; SDKs are served the data that is there"
     } else {
-        "; SDKs are held, and asked to come back, until there is data"
+        "; SDKs wait, and are asked to come back, until there is data"
     }
 }
