@@ -1,5 +1,5 @@
-//! Chunked bodies: in one piece and in two, the outcome must be the same, and a plain twin finds the same body and the
-//! same end of it.
+//! Chunked bodies: in one piece and in two, the result must be the same, and a simple reference parser finds the same body
+//! and the same end of it.
 #![no_main]
 
 use featbit_agent::wire::http1::chunked::Chunked;

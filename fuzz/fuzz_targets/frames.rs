@@ -1,5 +1,5 @@
-//! Hostile frames, made by a script so that every odd header is soon reached, read by the reader and by a plain twin:
-//! both must see the same messages, and the same violation where there is one.
+//! Hostile frames, made by a script so that every unusual header is soon reached. The reader and a simple reference reader
+//! must see the same messages, and the same violation if there is one.
 #![no_main]
 
 use featbit_agent::wire::ws::close::CloseCode;
@@ -174,7 +174,7 @@ fn read(bytes: &[u8], portion: usize) -> Vec<Seen> {
         }
     }
     assert!(kept.is_empty(), "whole frames were sent, and some of them kept");
-    assert!(reader.memory_bytes() <= 2 * MESSAGE_BYTES_MAX + 128, "more is held than a message has");
+    assert!(reader.memory_bytes() <= 2 * MESSAGE_BYTES_MAX + 128, "more is stored than a message has");
     seen
 }
 

@@ -1,5 +1,5 @@
-//! Heads of requests. What was parsed of a buffer must stay true when more of it has come, and a plain reading of a head
-//! that was taken must leave no doubt where its body ends: what another parser could frame otherwise is smuggling.
+//! Heads of requests. The result for a buffer must not change when more bytes arrive, and a simple reading of an accepted
+//! head must show unambiguously where its body ends: if another parser could frame it differently, that is smuggling.
 #![no_main]
 
 use featbit_agent::wire::http1::head::{BodyLength, Head, HeadLimits, parse};
