@@ -7,6 +7,7 @@
 #![allow(clippy::expect_used, reason = "a test that cannot go on shall fail")]
 
 mod circles;
+mod documents;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
