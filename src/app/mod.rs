@@ -23,7 +23,7 @@ use arc_swap::ArcSwap;
 use crossbeam::channel::{Receiver, bounded};
 
 use crate::client::random;
-use crate::config::{self, Mode, Origins, Settings};
+use crate::config::{self, Mode, Settings};
 use crate::eval::RegexLimits;
 use crate::fanout::mailbox::{Mail, Mailbox};
 use crate::ingest::{Following, Handle, Ingest, Job, Jobs, Offload, ResyncReason};
@@ -144,7 +144,9 @@ impl Agent {
         if let Some(what) = source_again {
             on_hangup.add(what, move || requester.request_resync(ResyncReason::Operator));
         }
-        let shared = Shared::new(serve_options(settings, instance), handle.clone(), metrics.clone(), wall_ms);
+        let keys = keys::of(settings.api_key.clone(), &settings.relay_keys);
+        let options = Options::new(settings, keys, instance);
+        let shared = Shared::new(options, handle.clone(), metrics.clone(), wall_ms);
         let sdks = Allowance::new(connections_max);
         let operators = Allowance::new(METRICS_CONNECTIONS_MAX);
         let mut mailboxes = Vec::new();
@@ -336,40 +338,6 @@ fn connections_max(settings: &Settings, descriptors: &limits::DescriptorLimits, 
 /// 128 random bits.
 fn random_name() -> String {
     format!("{:016x}{:016x}", random::seed(), random::seed())
-}
-
-fn serve_options(settings: &Settings, instance: String) -> Options {
-    let limits = &settings.limits;
-    Options {
-        instance,
-        mode: settings.mode.as_str(),
-        keys: keys::of(settings.api_key.clone(), &settings.relay_keys),
-        token_expiry: settings.streaming.token_expiry,
-        token_hold: settings.streaming.token_hold,
-        verdict_wait: limits.verdict_wait,
-        lax_polling: settings.polling.allow_client_secret_for_server,
-        cors_origins: match &settings.cors.origins {
-            Origins::Any => vec!["*".into()],
-            Origins::List(list) => list.clone(),
-        },
-        cors_max_age: settings.cors.max_age,
-        echo_path: settings.echo_path.clone(),
-        metrics_elsewhere: settings.metrics.is_some(),
-        head_bytes_max: limits.header_bytes,
-        headers_max: limits.headers,
-        body_bytes_max: limits.body_bytes as u64,
-        user_bytes_max: limits.user_bytes as u64,
-        user_properties_max: limits.user_properties,
-        bootstrap_bytes_max: limits.bootstrap_bytes,
-        bootstraps_max: limits.bootstraps,
-        message_bytes_max: limits.message_bytes,
-        bodies_bytes_max: limits.pending_bytes,
-        head_time: limits.head,
-        body_time: limits.body,
-        keep_alive: limits.keep_alive,
-        close: limits.close,
-        stream_idle: limits.stream_idle.unwrap_or_default(),
-    }
 }
 
 #[cfg(test)]

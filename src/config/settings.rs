@@ -327,9 +327,9 @@ pub struct Limits {
     /// Header lines of a request.
     pub headers: usize,
     /// The longest body of a request other than a bootstrap call.
-    pub body_bytes: usize,
+    pub body_bytes: u64,
     /// The longest user that a client SDK polls with.
-    pub user_bytes: usize,
+    pub user_bytes: u64,
     /// Custom properties of a user.
     pub user_properties: usize,
     /// The longest message from an SDK.

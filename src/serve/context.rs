@@ -72,7 +72,7 @@ impl Context<'_, '_> {
 
     /// A WebSocket may be silent for as long as the settings say, from now on.
     pub fn restart_idle_time(&mut self) {
-        let idle = self.parts.shared.options.stream_idle;
-        self.link.set_deadline(if idle.is_zero() { Tick::NEVER } else { self.link.now().after(idle) });
+        let idle = self.parts.shared.options.limits.stream_idle;
+        self.link.set_deadline(idle.map_or(Tick::NEVER, |idle| self.link.now().after(idle)));
     }
 }

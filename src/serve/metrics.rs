@@ -35,8 +35,8 @@ pub(crate) struct Meter {
 impl Meter {
     /// Nothing is counted yet.
     pub fn new(shared: &Arc<Shared>) -> Self {
-        let options = &shared.options;
-        let by_user = options.user_bytes_max <= options.body_bytes_max;
+        let limits = &shared.options.limits;
+        let by_user = limits.user_bytes <= limits.body_bytes;
         let poll_limit = if by_user { Limit::UserBytes } else { Limit::BodyBytes };
         let (own, seen) = (shared.metrics.reactor(), Counters::default());
         Self { shared: shared.clone(), own, poll_limit, seen, published: None }

@@ -13,7 +13,7 @@
 //! Between events, `driver` does the server's mail and the work that is left. Handlers are functions of a `Context`: one
 //! connection, and the parts that the server owns (`context`). A part is a type of its own that knows no other part:
 //! `streaming/broadcast`, `verdict/pending`, `pressure` (memory), `relay/relays`, `drain`, `metrics`. What all reactors
-//! share is in `shared`, every limit in `options`, every rate limit of log lines in `log_limits`.
+//! share is in `shared`, the settings in `options`, every rate limit of log lines in `log_limits`.
 
 mod api;
 mod budgets;

@@ -58,7 +58,7 @@ impl Service for Server {
     type Session = Session;
 
     fn open(&mut self, link: &mut Link<'_>, origin: Origin) -> Session {
-        link.set_deadline(link.now().after(self.parts.shared.options.head_time));
+        link.set_deadline(link.now().after(self.parts.shared.options.limits.head));
         let role = self.roles.get(origin.0).copied().unwrap_or(ListenerRole::Data);
         self.parts.meter.accepted();
         Session::new(role)

@@ -9,7 +9,6 @@ use crate::ingest::Handle;
 use crate::telemetry::metrics::Metrics;
 
 use super::budgets::{BodyBudget, Bootstraps};
-use super::http::cors::Origins;
 use super::keys::KeySwap;
 use super::log_limits::LogLimits;
 use super::options::Options;
@@ -29,7 +28,6 @@ pub struct Shared {
     pub wall_ms: fn() -> i64,
     /// The keys of operators and downstream agents, as they are now.
     pub keys: KeySwap,
-    pub(crate) origins: Origins,
     pub(crate) downstream: Registry,
     /// Locked only for a secret that the data lacks, while a server is followed.
     pub(crate) unknown_secrets: Mutex<UnknownSecrets>,
@@ -53,9 +51,8 @@ impl Shared {
         // From now on they are in one place only.
         let keys = KeySwap::new(std::mem::take(&mut options.keys));
         Arc::new(Self {
-            origins: Origins::new(&options.cors_origins),
-            bootstraps: Bootstraps::new(options.bootstraps_max),
-            bodies: BodyBudget::new(options.bodies_bytes_max),
+            bootstraps: Bootstraps::new(options.limits.bootstraps),
+            bodies: BodyBudget::new(options.limits.pending_bytes),
             options,
             ingest,
             metrics,

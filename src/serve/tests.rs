@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 
+use crate::config::{self, Settings, Streaming};
 use crate::fanout::mailbox::{Mail, Mailbox, Wake};
 use crate::ingest::{Following, Handle, Offload};
 use crate::model::environment_id::EnvironmentId;
@@ -138,32 +139,28 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new(change: impl FnOnce(&mut Options)) -> Self {
-        let mut options = Options {
-            instance: "test".into(),
-            mode: "offline",
-            keys: Keys::default(),
-            token_expiry: Duration::from_secs(30),
-            token_hold: Duration::from_secs(30),
+        let settings = Settings::from_pairs(&[("Mode", "offline"), ("ApiKey", "k")]).unwrap();
+        let mut options = Options::new(&settings, Keys::default(), "test".into());
+        options.streaming =
+            Streaming { token_expiry: Duration::from_secs(30), token_hold: Duration::from_secs(30) };
+        options.cors.max_age = Duration::ZERO;
+        options.limits = config::Limits {
             verdict_wait: Duration::from_secs(10),
-            lax_polling: false,
-            cors_origins: vec!["*".into()],
-            cors_max_age: Duration::ZERO,
-            echo_path: None,
-            metrics_elsewhere: false,
-            head_bytes_max: 4096,
-            headers_max: 32,
-            body_bytes_max: 4096,
-            user_bytes_max: 4096,
-            user_properties_max: 10,
-            bootstrap_bytes_max: 4096,
-            bootstraps_max: 1,
-            message_bytes_max: 4096,
-            bodies_bytes_max: 1 << 20,
-            head_time: Duration::from_secs(15),
-            body_time: Duration::from_secs(30),
+            head: Duration::from_secs(15),
+            body: Duration::from_secs(30),
             keep_alive: Duration::from_secs(130),
             close: Duration::from_secs(5),
-            stream_idle: IDLE,
+            stream_idle: Some(IDLE),
+            header_bytes: 4096,
+            headers: 32,
+            body_bytes: 4096,
+            user_bytes: 4096,
+            user_properties: 10,
+            message_bytes: 4096,
+            bootstrap_bytes: 4096,
+            bootstraps: 1,
+            pending_bytes: 1 << 20,
+            ..options.limits
         };
         change(&mut options);
         let (jobs, _) = crossbeam::channel::bounded(1);
@@ -346,7 +343,7 @@ fn a_silent_stream_is_closed_with_1001_and_any_message_is_a_sign_of_life() {
 
 #[test]
 fn a_silent_stream_may_stay_for_ever_by_setting() {
-    let mut bench = Bench::new(|options| options.stream_idle = Duration::ZERO);
+    let mut bench = Bench::new(|options| options.limits.stream_idle = None);
     bench.load(&[("flag", 1)], "v");
     let (_, wire) = bench.connect(SecretKind::Client);
     bench.later(Duration::from_secs(100_000));

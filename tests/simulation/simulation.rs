@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use featbit_agent::config::{self, Settings, Streaming};
 use featbit_agent::fanout::mailbox::{InService, Mail};
 use featbit_agent::ingest::{Handle, Offload};
 use featbit_agent::model::parse::DatasetText;
@@ -78,32 +79,28 @@ fn offload() -> &'static Offload {
 }
 
 fn shared() -> Arc<Shared> {
-    let options = Options {
-        instance: "test".into(),
-        mode: "offline",
-        keys: Keys::default(),
-        token_expiry: Duration::from_secs(30),
-        token_hold: Duration::from_millis(TOKEN_HOLD_MS),
+    let settings = Settings::from_pairs(&[("Mode", "offline"), ("ApiKey", "k")]).expect("valid settings");
+    let mut options = Options::new(&settings, Keys::default(), "test".into());
+    options.streaming =
+        Streaming { token_expiry: Duration::from_secs(30), token_hold: Duration::from_millis(TOKEN_HOLD_MS) };
+    options.cors.max_age = Duration::ZERO;
+    options.limits = config::Limits {
         verdict_wait: Duration::from_millis(VERDICT_MS),
-        lax_polling: false,
-        cors_origins: vec!["*".into()],
-        cors_max_age: Duration::ZERO,
-        echo_path: None,
-        metrics_elsewhere: false,
-        head_bytes_max: 32 * 1024,
-        headers_max: 100,
-        body_bytes_max: 1 << 20,
-        user_bytes_max: 1 << 20,
-        user_properties_max: 1000,
-        bodies_bytes_max: 1 << 30,
-        bootstrap_bytes_max: 1 << 20,
-        bootstraps_max: 1,
-        message_bytes_max: 64 * 1024,
-        head_time: Duration::from_millis(HEAD_MS),
-        body_time: Duration::from_millis(HEAD_MS),
+        head: Duration::from_millis(HEAD_MS),
+        body: Duration::from_millis(HEAD_MS),
         keep_alive: Duration::from_millis(HEAD_MS),
         close: Duration::from_millis(CLOSE_MS),
-        stream_idle: Duration::from_millis(IDLE_MS),
+        stream_idle: Some(Duration::from_millis(IDLE_MS)),
+        header_bytes: 32 * 1024,
+        headers: 100,
+        body_bytes: 1 << 20,
+        user_bytes: 1 << 20,
+        user_properties: 1000,
+        message_bytes: 64 * 1024,
+        bootstrap_bytes: 1 << 20,
+        bootstraps: 1,
+        pending_bytes: 1 << 30,
+        ..options.limits
     };
     let (jobs, _) = crossbeam::channel::bounded(1);
     let current = Arc::new(ArcSwap::new(Snapshot::empty()));

@@ -24,7 +24,7 @@ pub(crate) fn begin(cx: &mut Context<'_, '_>, exchange: Exchange, head: &Head<'_
     });
     match begun {
         Ok((permit, gzip)) => {
-            let max = cx.options().bootstrap_bytes_max;
+            let max = cx.options().limits.bootstrap_bytes;
             let body = Body::begin(exchange, Purpose::Bootstrap(permit), head.body, gzip, max, None);
             upload::begin(cx, body, head.expect_continue)
         }
@@ -43,7 +43,7 @@ pub(crate) fn finish(
     let accepted = cx.parts.shared.ingest.submit(Submission {
         bytes,
         gzip,
-        bytes_max: cx.options().bootstrap_bytes_max,
+        bytes_max: cx.options().limits.bootstrap_bytes,
         mailbox: cx.parts.mailbox.clone(),
         key: cx.link.key(),
         permit: Box::new(permit),

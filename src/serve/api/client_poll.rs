@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::config::Limits;
 use crate::model::secret::SecretKind;
 use crate::model::user::User;
 use crate::payload::Payload;
@@ -13,7 +14,6 @@ use crate::serve::http::answer::answer;
 use crate::serve::http::body::{Body, Purpose};
 use crate::serve::http::exchange::{Answer, Exchange};
 use crate::serve::http::upload;
-use crate::serve::options::Options;
 use crate::serve::session::State;
 use crate::serve::streaming::stream::audience;
 use crate::serve::verdict::Wanted;
@@ -27,7 +27,7 @@ use super::sdk_call::{ask_after_body, authorize};
 
 /// Judges the secret of a poll, and begins to receive its user.
 pub(crate) fn begin(cx: &mut Context<'_, '_>, exchange: Exchange, head: &Head<'_>) -> State {
-    let wanted = Wanted::by_poll(SecretKind::Client, cx.options().lax_polling);
+    let wanted = Wanted::by_poll(SecretKind::Client, cx.options().polling.allow_client_secret_for_server);
     let begun = authorize(cx.parts, head, wanted, cx.link.now()).and_then(|judged| {
         let gzip = upload::accept_json(head)?;
         let timestamp_ms = timestamp_ms(head.query).map_err(|_| Answer::bad_timestamp())?;
@@ -36,7 +36,7 @@ pub(crate) fn begin(cx: &mut Context<'_, '_>, exchange: Exchange, head: &Head<'_
     });
     match begun {
         Ok((purpose, gzip)) => {
-            let max = user_bytes_max(cx.options());
+            let max = user_bytes_max(&cx.options().limits);
             let memory = cx.parts.shared.bodies.body();
             let body = Body::begin(exchange, purpose, head.body, gzip, max, Some(memory));
             upload::begin(cx, body, head.expect_continue)
@@ -61,9 +61,9 @@ pub(crate) fn finish(
 }
 
 fn user(cx: &Context<'_, '_>, bytes: Vec<u8>, gzip: bool) -> Result<User, Answer> {
-    let options = cx.options();
-    let bytes = upload::decompress(bytes, gzip, user_bytes_max(options))?;
-    parse_http(&bytes, options.user_properties_max).map_err(|fault| match fault {
+    let limits = &cx.options().limits;
+    let bytes = upload::decompress(bytes, gzip, user_bytes_max(limits))?;
+    parse_http(&bytes, limits.user_properties).map_err(|fault| match fault {
         UserFault::Blank => Answer::text(400, fault.reason()),
         UserFault::Malformed => Answer::error(400, fault.reason()),
         UserFault::TooManyProperties => {
@@ -74,8 +74,8 @@ fn user(cx: &Context<'_, '_>, bytes: Vec<u8>, gzip: bool) -> Result<User, Answer
 }
 
 /// Bytes of a user, compressed or not.
-fn user_bytes_max(options: &Options) -> u64 {
-    options.user_bytes_max.min(options.body_bytes_max)
+fn user_bytes_max(limits: &Limits) -> u64 {
+    limits.user_bytes.min(limits.body_bytes)
 }
 
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use super::sdk_call::{ask, authorize};
 
 /// Answers a poll.
 pub(crate) fn begin(cx: &mut Context<'_, '_>, exchange: Exchange, head: &Head<'_>) -> State {
-    let wanted = Wanted::by_poll(SecretKind::Server, cx.options().lax_polling);
+    let wanted = Wanted::by_poll(SecretKind::Server, cx.options().polling.allow_client_secret_for_server);
     let judged = match authorize(cx.parts, head, wanted, cx.link.now()) {
         Ok(judged) => judged,
         Err(refusal) => return answer(cx, &exchange, refusal),

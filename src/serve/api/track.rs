@@ -26,7 +26,7 @@ pub(crate) fn begin(cx: &mut Context<'_, '_>, exchange: Exchange, head: &Head<'_
         .and_then(|judged| Ok((Purpose::Track { judged }, upload::accept_json(head)?)));
     match begun {
         Ok((purpose, gzip)) => {
-            let max = cx.options().body_bytes_max;
+            let max = cx.options().limits.body_bytes;
             let memory = cx.parts.shared.bodies.body();
             let body = Body::begin(exchange, purpose, head.body, gzip, max, Some(memory));
             upload::begin(cx, body, head.expect_continue)
@@ -43,7 +43,7 @@ pub(crate) fn finish(
     bytes: Vec<u8>,
     gzip: bool,
 ) -> State {
-    let bytes_max = cx.options().body_bytes_max.min(DECOMPRESSED_BYTES_MAX);
+    let bytes_max = cx.options().limits.body_bytes.min(DECOMPRESSED_BYTES_MAX);
     let events = upload::decompress(bytes, gzip, bytes_max).and_then(|bytes| {
         insight::check(&bytes).map_err(|_| Answer::error(400, "the body is not a JSON text of usage events"))
     });

@@ -25,7 +25,7 @@ pub(crate) fn send_away(cx: &mut Context<'_, '_>, state: State) -> State {
             state
         }
         State::Closing(_) => {
-            let wait = cx.parts.drain.close_wait(cx.options().close);
+            let wait = cx.parts.drain.close_wait(cx.options().limits.close);
             cx.link.deadline_at_latest(cx.link.now().after(wait));
             state
         }

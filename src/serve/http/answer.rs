@@ -15,7 +15,7 @@ pub(crate) fn answer(cx: &mut Context<'_, '_>, exchange: &Exchange, answer: Answ
     let stays = exchange.connection.stays() && !cx.parts.drain.is_on() && !cx.link.input_ended();
     exchange.send(cx.link, answer, if stays { exchange.connection } else { Connection::Close });
     if stays {
-        let keep_alive = cx.options().keep_alive;
+        let keep_alive = cx.options().limits.keep_alive;
         cx.link.set_deadline(cx.link.now().after(keep_alive));
         State::Head { begun: false }
     } else {
@@ -39,7 +39,7 @@ pub(crate) fn answer_parked(cx: &mut Context<'_, '_>, exchange: &Exchange, late:
 /// Has a request wait for its answer. Input is held back until then.
 pub(crate) fn park(cx: &mut Context<'_, '_>, exchange: Exchange, wait: Wait) -> State {
     let deadline = match wait {
-        Wait::Verdict(_) => cx.link.now().after(cx.options().verdict_wait),
+        Wait::Verdict(_) => cx.link.now().after(cx.options().limits.verdict_wait),
         // The writer answers every submission, and the wait for memory is short.
         Wait::Reply | Wait::Memory(_) => Tick::NEVER,
     };

@@ -14,6 +14,7 @@ use crate::wire::http1::response::Connection;
 
 use super::answer::{answer, answer_and_close, answer_parked};
 use super::body::Body;
+use super::cors::Allowed;
 use super::exchange::{Answer, Exchange};
 use super::parked::Parked;
 use super::routes::Route;
@@ -22,9 +23,10 @@ use super::{foreign, request};
 /// Takes a request's head off `bytes`, if it is all there, and deals with the request. Returns the bytes consumed.
 pub(crate) fn receive_head(cx: &mut Context<'_, '_>, state: &mut State, bytes: &mut [u8]) -> usize {
     let State::Head { begun } = state else { return 0 };
-    let options = cx.options();
-    let limits = HeadLimits { max_bytes: options.head_bytes_max, max_headers: options.headers_max };
-    match head::parse(bytes, &limits) {
+    let limits = &cx.options().limits;
+    let head_time = limits.head;
+    let head_limits = HeadLimits { max_bytes: limits.header_bytes, max_headers: limits.headers };
+    match head::parse(bytes, &head_limits) {
         Ok(Some(head)) => {
             cx.info.has_asked = true;
             *state = request::begin(cx, &head);
@@ -38,7 +40,7 @@ pub(crate) fn receive_head(cx: &mut Context<'_, '_>, state: &mut State, bytes: &
         Ok(None) => {
             let is_first = !std::mem::replace(begun, true);
             if is_first {
-                let deadline = cx.link.now().after(options.head_time);
+                let deadline = cx.link.now().after(head_time);
                 cx.link.set_deadline(deadline);
             }
             0
@@ -60,7 +62,7 @@ fn refuse(cx: &mut Context<'_, '_>, refusal: Refusal) -> State {
         route: Route::Unknown,
         connection: Connection::Close,
         without_body: false,
-        allowed: cx.parts.shared.origins.allow_unread(),
+        allowed: Allowed::unread(&cx.options().cors.origins),
         accepts_gzip: false,
     };
     if refusal == head::TOO_MANY_FIELDS {
@@ -82,7 +84,7 @@ pub(crate) fn receive_body(cx: &mut Context<'_, '_>, state: &mut State, bytes: &
             consumed
         }
         Ok((consumed, false)) => {
-            if let Some(deadline) = body.deadline(cx.link.now(), cx.options().body_time) {
+            if let Some(deadline) = body.deadline(cx.link.now(), cx.options().limits.body) {
                 cx.link.set_deadline(deadline);
             }
             consumed

@@ -1,15 +1,7 @@
 //! Cross-origin rules (WHATWG Fetch): which pages of other origins may read an answer.
 
+use crate::config::Origins;
 use crate::wire::http1::head::{Head, Method};
-
-/// The origins that are allowed.
-#[derive(Clone, Debug)]
-pub(crate) enum Origins {
-    /// Any, without credentials: FeatBit's own policy.
-    Any,
-    /// These, compared without regard to case.
-    These(Vec<String>),
-}
 
 /// What the answer to one request says about origins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,27 +15,22 @@ pub(crate) enum Allowed {
     This(Box<str>),
 }
 
-impl Origins {
-    /// From the setting's values.
-    pub fn new(values: &[String]) -> Self {
-        if values.iter().any(|value| value == "*") { Origins::Any } else { Origins::These(values.to_vec()) }
-    }
-
+impl Allowed {
     /// What an answer to a request may say whose head could not be read: a page must be able to see even that.
-    pub fn allow_unread(&self) -> Allowed {
-        match self {
+    pub fn unread(origins: &Origins) -> Self {
+        match origins {
             Origins::Any => Allowed::Any,
-            Origins::These(_) => Allowed::Silent,
+            Origins::List(_) => Allowed::Silent,
         }
     }
 
     /// What an answer to a request from `origin` may say.
-    pub fn allow(&self, origin: Option<&str>) -> Allowed {
-        match (self, origin) {
+    pub fn to(origin: Option<&str>, origins: &Origins) -> Self {
+        match (origins, origin) {
             (_, None) => Allowed::Silent,
             (Origins::Any, Some(_)) => Allowed::Any,
-            (Origins::These(these), Some(origin)) => {
-                if these.iter().any(|this| this.trim_end_matches('/').eq_ignore_ascii_case(origin)) {
+            (Origins::List(list), Some(origin)) => {
+                if list.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)) {
                     Allowed::This(origin.into())
                 } else {
                     Allowed::Silent
@@ -51,9 +38,7 @@ impl Origins {
             }
         }
     }
-}
 
-impl Allowed {
     /// The header field. Whether there is one, and what it says, differs by origin: the answer says so by `Vary`.
     pub fn field(&self) -> Option<(&'static str, &str)> {
         let value = match self {
@@ -93,19 +78,25 @@ pub(crate) fn preflight(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Settings;
+
+    fn origins(value: &str) -> Origins {
+        let pairs = [("Mode", "offline"), ("ApiKey", "k"), ("Cors__Origins", value)];
+        Settings::from_pairs(&pairs).unwrap().cors.origins
+    }
 
     #[test]
     fn any_origin_is_allowed_without_naming_it() {
-        let origins = Origins::new(&["*".into()]);
-        assert_eq!(origins.allow(Some("https://shop.example")), Allowed::Any);
-        assert_eq!(origins.allow(None), Allowed::Silent);
+        let origins = origins("*");
+        assert_eq!(Allowed::to(Some("https://shop.example"), &origins), Allowed::Any);
+        assert_eq!(Allowed::to(None, &origins), Allowed::Silent);
     }
 
     #[test]
     fn a_list_allows_only_its_own() {
-        let origins = Origins::new(&["https://shop.example/".into()]);
-        let allowed = origins.allow(Some("https://Shop.example"));
+        let origins = origins("https://shop.example/");
+        let allowed = Allowed::to(Some("https://Shop.example"), &origins);
         assert_eq!(allowed.field(), Some(("Access-Control-Allow-Origin", "https://Shop.example")));
-        assert_eq!(origins.allow(Some("https://evil.example")), Allowed::Silent);
+        assert_eq!(Allowed::to(Some("https://evil.example"), &origins), Allowed::Silent);
     }
 }

@@ -9,7 +9,7 @@ use crate::wire::http1::head::{BodyLength, Head, Method, WebSocketFault};
 use crate::wire::http1::response::Connection;
 
 use super::answer::answer;
-use super::cors;
+use super::cors::{self, Allowed};
 use super::exchange::{Answer, Exchange};
 use super::routes::Route;
 
@@ -30,7 +30,7 @@ pub(crate) fn begin(cx: &mut Context<'_, '_>, head: &Head<'_>) -> State {
         route,
         connection: Connection::answer_to(head, keeps),
         without_body: head.method == Method::Head,
-        allowed: cx.parts.shared.origins.allow(head.origin),
+        allowed: Allowed::to(head.origin, &options.cors.origins),
         accepts_gzip: head.accepts_gzip,
     };
     match general_answer(&cx.parts.shared, head, &exchange) {
@@ -41,7 +41,7 @@ pub(crate) fn begin(cx: &mut Context<'_, '_>, head: &Head<'_>) -> State {
 
 /// What can be answered without the route: preflights, OPTIONS, wrong methods, incomplete upgrades.
 fn general_answer(shared: &Shared, head: &Head<'_>, exchange: &Exchange) -> Option<Answer> {
-    let max_age = shared.options.cors_max_age.as_secs();
+    let max_age = shared.options.cors.max_age.as_secs();
     if let Some(fields) = cors::preflight(head, &exchange.allowed, max_age) {
         return Some(Answer { fields, ..Answer::empty(204) });
     }

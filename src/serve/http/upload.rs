@@ -24,7 +24,7 @@ pub(crate) fn begin(
             if expects_continue {
                 cx.link.send(Payload::Static(CONTINUE));
             }
-            let body_time = cx.options().body_time;
+            let body_time = cx.options().limits.body;
             cx.link.set_deadline(cx.link.now().after(body_time));
             State::Body(Box::new(body))
         }

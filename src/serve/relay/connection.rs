@@ -44,7 +44,7 @@ pub(crate) fn begin(cx: &mut Context<'_, '_>, access: RelayAccess) -> State {
 pub(crate) fn receive(cx: &mut Context<'_, '_>, state: &mut State, bytes: &mut [u8]) -> usize {
     let State::Relay(downstream) = state else { return 0 };
     let length = bytes.len();
-    let step = downstream.reader.step(bytes, cx.options().message_bytes_max);
+    let step = downstream.reader.step(bytes, cx.options().limits.message_bytes);
     cx.restart_idle_time();
     let (consumed, done) = match step {
         Ok(Step::Incomplete { .. }) => (0, Ok(())),
@@ -111,7 +111,7 @@ fn note_too_long(cx: &Context<'_, '_>) {
     if let Some(held_back) = shared.log_limits.relay_message_too_long.allow(shared.now_ms()) {
         tracing::warn!(
             others_like_it = held_back,
-            allowed = shared.options.message_bytes_max,
+            allowed = shared.options.limits.message_bytes,
             "an agent that follows this one sent a longer message than allowed, which was passed over. If it is not \
              shown in the status, or gets everything whenever it comes back, raise Limits__MessageBytes"
         );

@@ -81,12 +81,12 @@ pub(crate) fn wait_out_of_time(cx: &mut Context<'_, '_>, ahead_ms: i64, sdk: Sdk
         tracing::warn!(
             others_like_it = held_back,
             difference_seconds = ahead_ms as f64 / 1000.0,
-            allowed_seconds = shared.options.token_expiry.as_secs_f64(),
+            allowed_seconds = shared.options.streaming.token_expiry.as_secs_f64(),
             "an SDK's token is out of time: its clock and this machine's differ (positive: the SDK's is ahead); \
              it gets no data until they agree. Check the time synchronisation of both"
         );
     }
-    let deadline = cx.link.now().after(shared.options.token_hold);
+    let deadline = cx.link.now().after(shared.options.streaming.token_hold);
     cx.link.set_deadline(deadline);
     cx.link.pause();
     State::Pending(Box::new(PendingStream::OutOfTime { sdk }))
@@ -100,7 +100,7 @@ pub(crate) fn wait_with_unknown_form(cx: &mut Context<'_, '_>, sdk: Sdk) -> Stat
 }
 
 fn wait(cx: &mut Context<'_, '_>) {
-    let deadline = cx.link.now().after(cx.options().verdict_wait);
+    let deadline = cx.link.now().after(cx.options().limits.verdict_wait);
     cx.link.set_deadline(deadline);
     cx.link.pause();
 }

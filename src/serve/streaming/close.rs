@@ -96,7 +96,7 @@ pub(crate) fn out_of_time(cx: &mut Context<'_, '_>) {
 
 /// The peer may take its time for the closing handshake from now on: the close frame is on its way.
 pub(crate) fn restart_close_time(cx: &mut Context<'_, '_>) {
-    let wait = cx.parts.drain.close_wait(cx.options().close);
+    let wait = cx.parts.drain.close_wait(cx.options().limits.close);
     cx.link.set_deadline(cx.link.now().after(wait));
 }
 

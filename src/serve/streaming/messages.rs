@@ -18,7 +18,7 @@ use super::{close, sync};
 pub(crate) fn receive(cx: &mut Context<'_, '_>, state: &mut State, bytes: &mut [u8]) -> usize {
     let State::Stream(stream) = state else { return 0 };
     let length = bytes.len();
-    let step = stream.reader.step(bytes, cx.options().message_bytes_max);
+    let step = stream.reader.step(bytes, cx.options().limits.message_bytes);
     cx.restart_idle_time();
     let consumed = match step {
         Ok(Step::Incomplete { .. }) => 0,
@@ -27,7 +27,7 @@ pub(crate) fn receive(cx: &mut Context<'_, '_>, state: &mut State, bytes: &mut [
             cx.parts.meter.message();
             match event {
                 Event::Text(text) | Event::Binary(text) => {
-                    match FromSdk::parse(text, cx.options().user_properties_max) {
+                    match FromSdk::parse(text, cx.options().limits.user_properties) {
                         FromSdk::Echo => cx.link.send(Payload::private(frame::text_frame(text))),
                         message => answer(cx, stream, message),
                     }
@@ -78,7 +78,7 @@ fn note_no_user(cx: &Context<'_, '_>, is_too_large: bool) {
     if let Some(held_back) = shared.log_limits.user_too_large.allow(shared.now_ms()) {
         tracing::warn!(
             others_like_it = held_back,
-            allowed = shared.options.user_properties_max,
+            allowed = shared.options.limits.user_properties,
             "a client SDK asked for a user with more custom properties than allowed, and is not answered. Send \
              fewer, or raise Limits__UserProperties"
         );

@@ -65,7 +65,7 @@ fn upgrade_sdk(cx: &mut Context<'_, '_>, head: &Head<'_>, kind: SecretKind) -> S
     }
     let sdk = Sdk::of(head.user_agents);
     let text = query_param(head.query, "token").unwrap_or_default();
-    match token::check(&text, (cx.parts.shared.wall_ms)(), cx.options().token_expiry) {
+    match token::check(&text, (cx.parts.shared.wall_ms)(), cx.options().streaming.token_expiry) {
         Ok(secret) => admit::decide(cx, secret, kind, sdk),
         Err(TokenError::UnknownForm) if text.is_empty() || verdict::knows_all_forms(&cx.parts.shared) => {
             refuse(cx, Refusal::Malformed)

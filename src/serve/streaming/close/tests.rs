@@ -119,7 +119,7 @@ fn after_a_violation_the_peers_close_frame_is_found_and_the_end_held_back_until_
         // The header alone tells; the rest is still to come.
         (1009, &binary(1500)[..100]),
     ] {
-        let mut bench = Bench::new(|options| options.message_bytes_max = 1000);
+        let mut bench = Bench::new(|options| options.limits.message_bytes = 1000);
         bench.load(&[("flag", 1)], "v");
         let (key, wire) = bench.connect(SecretKind::Server);
         bench.receive(key, &wire, bytes);
@@ -207,7 +207,7 @@ fn a_stream_that_is_closed_gives_back_at_once_what_it_holds() {
 /// close frame would not be found.
 #[test]
 fn a_stream_that_gives_up_its_memory_is_still_heard_when_it_closes() {
-    let mut bench = Bench::new(|options| options.message_bytes_max = 2 * PRIVATE_BYTES_MAX);
+    let mut bench = Bench::new(|options| options.limits.message_bytes = 2 * PRIVATE_BYTES_MAX);
     bench.load(&[("flag", 1)], "v");
     let begun = |bench: &mut Bench| {
         let (key, wire) = bench.connect(SecretKind::Server);
