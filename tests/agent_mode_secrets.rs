@@ -356,8 +356,8 @@ fn in_agent_mode_a_secret_or_token_of_an_unknown_form_is_asked_to_come_back() {
         }
     }
     agent.wait_metric_at_least("featbit_agent_refusals_total", r#"reason="unknown_form""#, 20.0);
-    agent.wait_line("of a form that this agent does not know");
-    assert_eq!(agent.lines("of a form that this agent does not know").len(), 1, "{}", agent.log());
+    agent.wait_line("does not know the format of its secret or token");
+    assert_eq!(agent.lines("does not know the format of its secret or token").len(), 1, "{}", agent.log());
     assert_eq!(server.fulls(), 1, "which no full sync would change");
     // An empty token, or a type that does not exist, is still refused.
     let good = token(&secret(0), now_ms(), 2);

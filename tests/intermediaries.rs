@@ -123,10 +123,10 @@ fn a_refused_secret_is_logged_by_its_environment_and_never_itself() {
     let mut stream = Stream::connect(&agent, Kind::Server, &unknown);
     assert_eq!(stream.expect_close(SOON), Some(4003));
     let id = environment.id.as_str();
-    let line = told_once(&agent, &["WARN", "the data does not have its secret", id]);
+    let line = told_once(&agent, &["WARN", "the data does not contain its secret", id]);
     assert!(line.contains("project-1:production") && line.contains("unknown"), "{line}");
     told_once(&agent, &["WARN", "of the other type", id]);
-    told_once(&agent, &["WARN", "the data does not have its secret", &elsewhere.id]);
+    told_once(&agent, &["WARN", "the data does not contain its secret", &elsewhere.id]);
     told_once(&agent, &["WARN", "no environment secret"]);
     told_once(&agent, &["WARN", "ApiKey"]);
     for secret in [&unknown, &environment.secret(Kind::Client), &elsewhere.secret(Kind::Server)] {

@@ -209,7 +209,7 @@ fn without_an_api_key_all_management_calls_are_refused() {
         assert_error(&agent.get(BACKUP, &headers), 401);
     }
     // What went wrong: the log advised to send a key, where none would have been taken.
-    agent.wait_line("refused, since the agent has no ApiKey");
+    agent.wait_line("refused: the agent has no ApiKey");
     assert!(!agent.log().contains("Send the key"), "{}", agent.log());
 }
 

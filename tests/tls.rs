@@ -482,7 +482,7 @@ fn plain_http_on_a_tls_port_is_refused_in_plain_http() {
         assert!(answer.text().contains("https://"), "{}", answer.text());
     }
     place.wait_for_failure("plain_http", 3.0);
-    let told = "speaks plain HTTP where TLS is spoken";
+    let told = "speaks plain HTTP on a port with TLS";
     place.agent.wait_line(told);
     assert_eq!(place.agent.lines(told).len(), 1);
     let mut garbage = socket(place.port);

@@ -79,7 +79,7 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         recv(signals) -> signal => signal,
     };
     let signal = asked.map_or("", name_of);
-    agent.shared.announce_end();
+    agent.shared.announce_shutdown();
     if !settings.shutdown_delay.is_zero() {
         tracing::info!(
             signal,

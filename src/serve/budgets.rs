@@ -1,5 +1,5 @@
-//! Limits that all reactors share: memory for request bodies, and datasets that arrive at once. What was taken is given
-//! back when its guard is dropped.
+//! Limits that all reactors share: memory for request bodies, and the number of datasets received at a time. Dropping a
+//! guard gives back what it has taken.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,18 +12,18 @@ pub(crate) struct BodyBudget {
 }
 
 impl BodyBudget {
-    /// A budget of so many bytes.
+    /// A budget of `bytes_max`.
     pub fn new(bytes_max: usize) -> Self {
         Self { used: Arc::default(), bytes_max }
     }
 
-    /// The account of one body, which has taken nothing yet.
+    /// The memory account of a new body, still empty.
     pub fn body(&self) -> BodyMemory {
         BodyMemory { all: self.used.clone(), all_max: self.bytes_max, own: 0 }
     }
 }
 
-/// The memory of one body; given back when dropped.
+/// The memory that one body has taken; dropping it gives the memory back.
 #[derive(Debug)]
 pub(crate) struct BodyMemory {
     all: Arc<AtomicUsize>,
@@ -32,8 +32,8 @@ pub(crate) struct BodyMemory {
 }
 
 impl BodyMemory {
-    /// The body has grown to so many bytes. False if all bodies together are too large now. Small bodies may use twice
-    /// the budget, so that a few large ones do not keep them out.
+    /// Records that the body has grown to `bytes`. Returns false if all bodies together now exceed the budget. For small
+    /// bodies the budget counts twice, so that a few large ones do not block them.
     pub fn grow_to(&mut self, bytes: usize, is_small: bool) -> bool {
         let more = bytes.saturating_sub(self.own);
         self.own += more;
@@ -48,7 +48,7 @@ impl Drop for BodyMemory {
     }
 }
 
-/// How many datasets may be received at once.
+/// Limits how many datasets are received at a time.
 #[derive(Debug)]
 pub(crate) struct Bootstraps {
     under_way: Arc<AtomicUsize>,
@@ -61,7 +61,7 @@ impl Bootstraps {
         Self { under_way: Arc::default(), max }
     }
 
-    /// Permission to receive one more dataset; `None` if as many as allowed are under way.
+    /// Permission to receive one more dataset; `None` if the limit is reached.
     pub fn permit(&self) -> Option<BootstrapPermit> {
         let taken = self.under_way.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |under_way| {
             (under_way < self.max).then_some(under_way + 1)
@@ -70,7 +70,7 @@ impl Bootstraps {
     }
 }
 
-/// One of the datasets that may be under way; given back when dropped.
+/// Permission to receive one dataset; dropping it makes room for another one.
 #[derive(Debug)]
 pub(crate) struct BootstrapPermit(Arc<AtomicUsize>);
 

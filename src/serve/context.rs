@@ -1,4 +1,4 @@
-//! What the handlers of one connection work with.
+//! What a handler works with: its connection, and the parts of its reactor's server.
 
 use std::sync::Arc;
 
@@ -18,13 +18,13 @@ use super::shared::Shared;
 use super::streaming::broadcast::Broadcast;
 use super::verdict::pending::PendingVerdicts;
 
-/// The parts of one reactor's server. None of them knows another one.
+/// The parts of one reactor's server. No part knows another one.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub shared: Arc<Shared>,
-    /// This reactor's own: where answers from other threads arrive.
+    /// This reactor's mailbox: changes and replies from other threads arrive here.
     pub mailbox: Mailbox,
-    /// The data this reactor serves from; advances only by mail.
+    /// The data this reactor serves. Only a change from the mailbox replaces it.
     pub view: Arc<Snapshot>,
     pub meter: Meter,
     pub broadcast: Broadcast,
@@ -35,7 +35,7 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// No connections, no data.
+    /// Parts without connections and data.
     pub fn new(shared: Arc<Shared>, mailbox: Mailbox) -> Self {
         Self {
             mailbox,
@@ -51,7 +51,7 @@ impl Parts {
     }
 }
 
-/// One connection in the hands of a handler, and the parts of its reactor.
+/// The connection that a handler works on, and the parts of its reactor's server.
 pub(crate) struct Context<'a, 'l> {
     pub link: &'a mut Link<'l>,
     pub info: &'a mut Info,
@@ -64,13 +64,13 @@ impl Context<'_, '_> {
         &self.parts.shared.options
     }
 
-    /// From now on the connection counts as something else.
+    /// Changes as which kind of connection the metrics count this one.
     pub fn count_as(&mut self, kind: Connection) {
         let before = std::mem::replace(&mut self.info.counted_as, kind);
-        self.parts.meter.turned(before, kind);
+        self.parts.meter.reclassified(before, kind);
     }
 
-    /// A WebSocket may be silent for as long as the settings say, from now on.
+    /// Restarts the time after which a silent WebSocket is closed. A setting of zero means never.
     pub fn restart_idle_time(&mut self) {
         let idle = self.parts.shared.options.limits.stream_idle;
         self.link.set_deadline(idle.map_or(Tick::NEVER, |idle| self.link.now().after(idle)));

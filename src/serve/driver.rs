@@ -1,5 +1,5 @@
-//! What a reactor's server does between events: its mail, and the work that is left, in bounded slices between which the
-//! sockets are looked at.
+//! What a reactor's server does between socket events: it reads its mailbox, and works in bounded slices, so that the
+//! sockets are polled in between.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,22 +14,22 @@ use crate::wire::ws::frame;
 
 use super::api::{reply, sdk_call};
 use super::context::Context;
-use super::drain::send_away::send_away;
+use super::drain::close_connection::close_for_shutdown;
 use super::http::parked::Wait;
 use super::relay::connection as relay;
 use super::server::Server;
 use super::session::{Session, State};
 use super::streaming::{admit, revoke, sync};
 
-/// Connections whose secret is judged again, a slice.
+/// How many connections' secrets are judged again in one slice.
 const VERDICT_SLICE: usize = 256;
-/// Connections closed since their secret is gone, a slice.
+/// How many connections with a removed secret are closed in one slice.
 const REVOKE_SLICE: usize = 256;
-/// Connections that are answered once memory is free again, a slice.
+/// How many connections that waited for memory are answered in one slice.
 const MEMORY_SLICE: usize = 64;
-/// Downstream agents that are sent a change, a slice.
+/// To how many downstream agents changes are sent in one slice.
 const RELAY_SLICE: usize = 64;
-/// Connections closed since the agent ends, a slice.
+/// How many connections are closed in one slice of a drain.
 const DRAIN_SLICE: usize = 256;
 
 impl<T: Socket> Driver<T> for Server {
@@ -92,7 +92,7 @@ impl Server {
             }
             Mail::Path(upstream) => {
                 self.parts.relays.set_upstream_path(&upstream);
-                // So that a ring of agents is found wherever it closes.
+                // Each agent downstream checks the path, so a ring is detected whichever link closes it.
                 let message = to_relay::path(self.parts.relays.path());
                 self.send_to_relays(&message, io);
             }
@@ -103,7 +103,7 @@ impl Server {
             Mail::Keys => {
                 let keys = self.parts.shared.keys.load_full();
                 for key in self.parts.relays.connections() {
-                    self.visit(io, key, |cx, state| relay::check_key(cx, state, &keys));
+                    self.visit(io, key, |cx, state| relay::recheck_key(cx, state, &keys));
                 }
             }
             Mail::Drain(over) => self.parts.drain.begin(io.keys(), over),
@@ -111,7 +111,7 @@ impl Server {
         }
     }
 
-    /// Serves from new data from now on, and finds the connections that it concerns.
+    /// Serves new data from now on, and marks the connections that the change concerns.
     fn serve_from(&mut self, change: &Arc<Change>, arrived: Instant) {
         let parts = &mut self.parts;
         let answered = parts.view.answered();
@@ -187,21 +187,21 @@ impl Server {
 
     fn drain<T: Socket>(&mut self, io: &mut Io<T, Session>) {
         let parts = &mut self.parts;
-        // The listeners were closed in this turn, before this.
-        if parts.drain.listeners_closed() {
-            parts.shared.reactor_accepts_no_more();
+        // The reactor closes its listeners before this call, in the first turn of the drain.
+        if parts.drain.set_listeners_closed() {
+            parts.shared.reactor_stopped_accepting();
         }
-        // The Go SDK comes back at once, and must not get in by another reactor, only to be closed again.
-        if parts.shared.any_reactor_accepts() && parts.drain.waits_for_others() {
+        // The Go SDK reconnects at once. No other reactor may still accept it, only to close it again.
+        if parts.shared.is_any_reactor_accepting() && parts.drain.may_wait_for_others() {
             return;
         }
         for _ in 0..DRAIN_SLICE {
-            if self.parts.drain.is_over(io.is_empty()) {
+            if self.parts.drain.is_finished(io.is_empty()) {
                 self.done = true;
                 return;
             }
             let Some(key) = self.parts.drain.take_due() else { return };
-            self.visit(io, key, |cx, state| state.change(|state| send_away(cx, state)));
+            self.visit(io, key, |cx, state| state.change(|state| close_for_shutdown(cx, state)));
         }
     }
 
@@ -217,23 +217,25 @@ impl Server {
     }
 }
 
-/// There is new data to judge a secret by.
+/// The data has changed: judges again the secret for which the connection is pending.
 fn data_changed(cx: &mut Context<'_, '_>, state: State) -> State {
     match state {
-        State::Parked(parked) => sdk_call::ask_again(cx, *parked),
+        State::Parked(parked) => sdk_call::retry_parked(cx, *parked),
         State::Pending(pending) => admit::decide_again(cx, pending),
         other => other,
     }
 }
 
-/// There is memory for an answer that waits for it.
+/// Memory is free: sends the answer that was waiting for it.
 fn memory_is_free(cx: &mut Context<'_, '_>, state: State) -> State {
     match state {
         State::Stream(mut stream) => {
             sync::resume(cx, &mut stream);
             State::Stream(stream)
         }
-        State::Parked(parked) if matches!(parked.wait, Wait::Memory(_)) => sdk_call::ask_again(cx, *parked),
+        State::Parked(parked) if matches!(parked.wait, Wait::Memory(_)) => {
+            sdk_call::retry_parked(cx, *parked)
+        }
         other => other,
     }
 }

@@ -1,6 +1,6 @@
 //! The keys of operators and downstream agents, which can be replaced while the agent runs.
 //!
-//! Must not read a file. A connection that came in by a key that is gone is closed by [`relay`](super::relay).
+//! Must not read a file. When a key is removed, [`relay`](super::relay) closes the connections that used it.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use crate::config::Secret;
 use crate::fanout::mailbox::{Mail, Mailbox};
 use crate::store::Scope;
 
-/// All keys, as they are now.
+/// All keys at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Keys {
-    /// The key of the management calls; without it they are refused.
+    /// The key for management calls. If there is none, all of them are refused.
     pub api_key: Option<Secret>,
-    /// The keys of agents that may follow this one.
+    /// The keys of the agents that may follow this one.
     pub relays: Vec<RelayAccess>,
 }
 
-/// The key of a downstream agent, and the environments that it opens.
+/// A downstream agent's key, and the environments to which it gives access.
 #[derive(Clone, Debug)]
 pub struct RelayAccess {
     /// The key.
@@ -29,15 +29,15 @@ pub struct RelayAccess {
 }
 
 impl Keys {
-    /// What this key of a downstream agent opens, if it is one. Every key is compared, so that the time taken does not
-    /// say which one matched.
+    /// The access that a key gives a downstream agent; `None` if the key is not valid. Compares every key, so that the time
+    /// taken does not reveal which one matched.
     pub(crate) fn relay(&self, shown: &str) -> Option<&RelayAccess> {
         let matches = |access: &RelayAccess| access.key.matches(shown.as_bytes());
         self.relays.iter().fold(None, |found, access| if matches(access) { Some(access) } else { found })
     }
 }
 
-/// The keys in use. Clones share them.
+/// The keys in use, which can be replaced. Clones share them.
 #[derive(Clone, Debug)]
 pub struct KeySwap {
     current: Arc<ArcSwap<Keys>>,
@@ -48,7 +48,7 @@ impl KeySwap {
         Self { current: Arc::new(ArcSwap::from_pointee(keys)) }
     }
 
-    /// Replaces the keys. Every reactor then checks the connections of its downstream agents by them.
+    /// Replaces the keys. Every reactor then checks its downstream agents' connections against them.
     pub fn put(&self, keys: Keys, reactors: &[Mailbox]) {
         self.current.store(Arc::new(keys));
         for reactor in reactors {
@@ -56,12 +56,12 @@ impl KeySwap {
         }
     }
 
-    /// The keys as they are now.
+    /// The current keys, to keep.
     pub(crate) fn load_full(&self) -> Arc<Keys> {
         self.current.load_full()
     }
 
-    /// The same for a moment: not to be kept.
+    /// The current keys, cheaper, for immediate use only: a guard must not be kept.
     pub(crate) fn load(&self) -> Guard<Arc<Keys>> {
         self.current.load()
     }

@@ -1,26 +1,27 @@
-//! Log lines that a peer can cause. Each is written at most once in its interval, for the whole process: there is one
-//! [`LogLimits`] for all reactors.
+//! Rate limits for log lines that a peer can cause. Each line is written at most once per interval in the whole process:
+//! all reactors share one [`LogLimits`].
 
 use crate::telemetry::once::{RateLimit, RateLimits};
 
 const MINUTE_MS: u64 = 60_000;
 
-/// Refusals are limited by reason and environment. Ids can be made up, so this many lines a minute is the maximum.
+/// Refusals are limited by reason and environment. Peers can invent environment ids, so there are at most this many lines
+/// a minute.
 const REFUSED_LINES: usize = 64;
 
-/// The log line where the PROXY protocol comes in, with TLS or without.
-pub(crate) const NO_PROXY_PROTOCOL: &str = "a proxy sends the PROXY protocol, which is not taken here, and its connection \
-     was ended. Turn it off in the proxy (HAProxy: no send-proxy; nginx: proxy_protocol off; a cloud's load balancer: the \
-     attribute of that name)";
+/// The log line when the PROXY protocol arrives, on a port with TLS or without.
+pub(crate) const NO_PROXY_PROTOCOL: &str = "a proxy sends the PROXY protocol, which the agent does not support: its \
+     connection was closed. Turn it off in the proxy (HAProxy: no send-proxy; nginx: proxy_protocol off; a cloud's load \
+     balancer: the attribute of that name)";
 
-/// The rate limit of each log line that a peer can cause.
+/// One rate limit for each such log line.
 #[derive(Debug)]
 pub(crate) struct LogLimits {
     pub refused: RateLimits,
-    pub token_out_of_time: RateLimit,
+    pub clock_mismatch: RateLimit,
     pub user_too_large: RateLimit,
     pub relay_message_too_long: RateLimit,
-    /// Whoever has a key could fill the log by connecting again and again.
+    /// Shorter than the others, but limited: an agent that reconnects in a loop must not fill the log.
     pub relay_connected: RateLimit,
     pub relay_disconnected: RateLimit,
     pub lost_upgrade: RateLimit,
@@ -39,7 +40,7 @@ impl Default for LogLimits {
         let minute = || RateLimit::new(MINUTE_MS);
         Self {
             refused: RateLimits::new(MINUTE_MS, REFUSED_LINES),
-            token_out_of_time: minute(),
+            clock_mismatch: minute(),
             user_too_large: minute(),
             relay_message_too_long: minute(),
             relay_connected: RateLimit::new(100),

@@ -1,4 +1,4 @@
-//! What one reactor's server counts, in terms of the process's metrics: a method for each event.
+//! Counts what happens in one reactor's server for the process's metrics: one method for each event.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,23 +17,23 @@ use crate::telemetry::metrics::{
 use super::http::routes::Route;
 use super::shared::Shared;
 
-/// How often the connections by environment are published.
+/// How often the numbers of connections per environment are published.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 
-/// What one reactor counts.
+/// The counters of one reactor.
 #[derive(Debug)]
 pub(crate) struct Meter {
     shared: Arc<Shared>,
     own: Arc<ReactorMetrics>,
-    /// Which of the two limits a client's poll meets first.
+    /// The smaller of the two limits that a client SDK's poll can exceed.
     poll_limit: Limit,
-    /// What `net` had counted at the last turn.
+    /// The counters of `net` at the end of the last turn.
     seen: Counters,
     published: Option<Instant>,
 }
 
 impl Meter {
-    /// Nothing is counted yet.
+    /// Counters at zero.
     pub fn new(shared: &Arc<Shared>) -> Self {
         let limits = &shared.options.limits;
         let by_user = limits.user_bytes <= limits.body_bytes;
@@ -42,17 +42,17 @@ impl Meter {
         Self { shared: shared.clone(), own, poll_limit, seen, published: None }
     }
 
-    /// A connection came in.
+    /// A connection was accepted.
     pub fn accepted(&self) {
         self.own.accepted();
     }
 
-    /// A connection counts as something else from now on.
-    pub fn turned(&self, from: Connection, to: Connection) {
+    /// A connection counts as another kind from now on.
+    pub fn reclassified(&self, from: Connection, to: Connection) {
         self.own.turned(from, to);
     }
 
-    /// A connection is gone. `closed`: why the agent closed it, if it did.
+    /// A connection has ended. `closed`: why the agent closed it, if it did.
     pub fn closed(&self, counted_as: Connection, closed: Option<Closed>, ended: Ended) {
         let why = closed.unwrap_or(match ended {
             Ended::Closed if counted_as == Connection::Http => Closed::Done,
@@ -70,33 +70,33 @@ impl Meter {
         self.own.closed(counted_as, why);
     }
 
-    /// A message came in on a WebSocket.
+    /// A WebSocket message was received.
     pub fn message(&self) {
         self.own.message();
     }
 
-    /// A data sync was answered.
+    /// A request for data was answered.
     pub fn synced(&self, kind: SyncKind) {
         self.own.synced(sync(kind));
     }
 
-    /// A change was handed to one connection.
+    /// A change was sent to one connection.
     pub fn delivered(&self, kind: SyncKind) {
         self.own.synced(sync(kind));
         self.own.delivered(1);
     }
 
-    /// A connection has not taken what it was sent before, and gets a difference when it has.
+    /// A connection has not taken earlier output yet, so it gets this change later, in one patch with others.
     pub fn behind(&self) {
         self.own.synced(Sync::Behind);
     }
 
-    /// A limit kept something from being done.
+    /// A limit was reached.
     pub fn limit_hit(&self, limit: Limit) {
         self.own.limit_hit(limit);
     }
 
-    /// A connection or request was refused. [`refusals`](super::refusals) also says so in the log.
+    /// A connection or request was refused. [`refusals`](super::refusals) also logs it.
     pub fn refused(&self, why: Refusal) {
         self.own.refused(why);
     }
@@ -124,7 +124,7 @@ impl Meter {
         }
     }
 
-    /// Usage events were taken, and dropped.
+    /// Usage events were received, and dropped.
     pub fn events_dropped(&self, events: &Counts) {
         let events = events.events as u64;
         self.own.events(events, events);
@@ -137,7 +137,7 @@ impl Meter {
         self.shared.metrics.change_complete(after_us);
     }
 
-    /// A turn of the event loop has ended: counts what `net` has counted since the last one.
+    /// A turn of the event loop has ended: adds what `net` has counted since the last one.
     pub fn turn_ended(&mut self, counters: &Counters, pending_private_bytes: usize, busy: Duration) {
         let own = &self.own;
         own.turn(micros(busy));
@@ -166,9 +166,9 @@ impl Meter {
         {
             tracing::warn!(
                 connections,
-                "connections were closed at once since as many are open as may be (connections_max in the line \
-                 `limits`). Raise Limits__Connections if it is set, else the limit of descriptors (LimitNOFILE=, \
-                 ulimit -Hn), or share the load among more agents. limits_hit{{limit=\"connections\"}} counts them"
+                "connections were closed at once: the limit of open connections is reached (connections_max in the log \
+                 line `limits`). Raise Limits__Connections if it is set, otherwise the limit of descriptors \
+                 (LimitNOFILE=, ulimit -Hn), or run more agents. limits_hit{{limit=\"connections\"}} counts them"
             );
         }
         let starved = counters.out_of_resources - self.seen.out_of_resources;
@@ -178,8 +178,8 @@ impl Meter {
             tracing::warn!(
                 attempts,
                 "connections wait since the system gives no descriptor or memory for them. Raise the limit of \
-                 descriptors (LimitNOFILE=, ulimit -Hn; fs.file-max). limits_hit{{limit=\"descriptors\"}} counts the \
-                 attempts"
+                 descriptors (LimitNOFILE=, ulimit -Hn; fs.file-max), or run more agents. \
+                 limits_hit{{limit=\"descriptors\"}} counts the attempts"
             );
         }
     }
@@ -201,32 +201,33 @@ impl Meter {
         let (logs, now_ms) = (&self.shared.log_limits, self.shared.now_ms());
         let failed = |why: HandshakeFailure| now.failed[why as usize] > seen.failed[why as usize];
         if failed(HandshakeFailure::ClientCertificate)
-            && let Some(held_back) = logs.client_certificate.allow(now_ms)
+            && let Some(suppressed) = logs.client_certificate.allow(now_ms)
         {
             tracing::warn!(
-                others_like_it = held_back,
-                "a client was refused for its certificate: {}. Tls__ClientCaFile names who issues the right ones",
+                others_like_it = suppressed,
+                "a client was refused for its certificate: {}. Give it a certificate from an authority in \
+                 Tls__ClientCaFile",
                 now.certificate_error.unwrap_or("it cannot be used")
             );
         }
         if failed(HandshakeFailure::ProxyProtocol)
-            && let Some(held_back) = logs.proxy_protocol_to_tls.allow(now_ms)
+            && let Some(suppressed) = logs.proxy_protocol_to_tls.allow(now_ms)
         {
-            tracing::warn!(others_like_it = held_back, "{}", super::log_limits::NO_PROXY_PROTOCOL);
+            tracing::warn!(others_like_it = suppressed, "{}", super::log_limits::NO_PROXY_PROTOCOL);
         }
         if failed(HandshakeFailure::PlainHttp)
-            && let Some(held_back) = logs.plain_to_tls.allow(now_ms)
+            && let Some(suppressed) = logs.plain_to_tls.allow(now_ms)
         {
             tracing::warn!(
-                others_like_it = held_back,
-                "a client speaks plain HTTP where TLS is spoken, and was refused. Let it use https:// or wss://, or add \
-                 an http:// address to Urls"
+                others_like_it = suppressed,
+                "a client was refused: it speaks plain HTTP on a port with TLS. Use https:// or wss:// in the client, or \
+                 add an http:// address to Urls"
             );
         }
     }
 
-    /// Publishes the connections of each environment: once a second, and at once when there is `none` left, since
-    /// nothing may come after that.
+    /// Publishes the number of connections of each environment: once a second, and at once when there is `none` left,
+    /// since this may be the last call before the process ends.
     pub fn publish_environments(&mut self, view: &Snapshot, index: &Index, none: bool) {
         if !none && self.published.is_some_and(|at| at.elapsed() < PUBLISH_EVERY) {
             return;

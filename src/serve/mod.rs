@@ -1,19 +1,18 @@
 //! Answers SDK and operator connections: HTTP, WebSocket streaming, polling, usage events, management.
 //!
-//! Must not touch a socket (that is `net`), and must not change data: what a bootstrap call brings is handed to
-//! `ingest`, and comes back as a snapshot through the reactor's mailbox. Everything of a connection happens on its
-//! reactor's thread.
+//! Must not touch a socket (that is `net`), and must not change data: a bootstrap call's dataset goes to `ingest`, and
+//! comes back as a snapshot through the reactor's mailbox. Everything of a connection runs on its reactor's thread.
 //!
-//! Start at [`Server`]: one a reactor. It gives each event to the handler of the state (`session`) that the connection is in:
+//! Start at [`Server`]; each reactor has one. It passes an event to the handler for the connection's state (`session`):
 //!
-//! - `http/` receives requests, `api/` answers them, a file an endpoint;
-//! - `streaming/` is the life of an SDK's WebSocket, `relay/` that of a downstream agent's;
-//! - `verdict/` judges secrets, for all of them.
+//! - `http/` receives requests, `api/` answers them, one file per endpoint;
+//! - `streaming/` handles the WebSocket of an SDK, `relay/` that of a downstream agent;
+//! - `verdict/` judges secrets for all of them.
 //!
-//! Between events, `driver` does the server's mail and the work that is left. Handlers are functions of a `Context`: one
-//! connection, and the parts that the server owns (`context`). A part is a type of its own that knows no other part:
-//! `streaming/broadcast`, `verdict/pending`, `pressure` (memory), `relay/relays`, `drain`, `metrics`. What all reactors
-//! share is in `shared`, the settings in `options`, every rate limit of log lines in `log_limits`.
+//! Between socket events, `driver` reads the mailbox and does the remaining work. A handler gets a `Context`: the
+//! connection, and the parts that the server owns (`context`). No part knows another one: `streaming/broadcast`,
+//! `verdict/pending`, `pressure` (memory), `relay/relays`, `drain`, `metrics`. What all reactors share is in `shared`, the
+//! settings in `options`, every rate limit for log lines in `log_limits`.
 
 mod api;
 mod budgets;

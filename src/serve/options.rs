@@ -1,19 +1,19 @@
-//! What the settings say about serving.
+//! The settings for serving.
 
 use crate::config::{Cors, Limits, Polling, Settings, Streaming};
 
 use super::keys::Keys;
 
-/// What the settings say about serving. Whole groups of settings, so that a new one in a group is here without a line more.
+/// The settings for serving, in whole groups, so that a new setting of a group needs no change here.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// A random name of this process, a new one at each start.
+    /// A random name for this process, new at each start.
     pub instance: String,
     /// `agent` or `offline`.
     pub mode: &'static str,
     /// The keys of operators and downstream agents at the start.
     pub keys: Keys,
-    /// Bounds of time and memory.
+    /// Limits of time, size and number.
     pub limits: Limits,
     /// The streaming endpoint.
     pub streaming: Streaming,
@@ -28,7 +28,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// The part of `settings` that serving needs, for a process of the name `instance` that starts with `keys`.
+    /// The part of `settings` that serving needs. `instance`: the name of this process. `keys`: those at the start.
     pub fn new(settings: &Settings, keys: Keys, instance: String) -> Self {
         Self {
             instance,

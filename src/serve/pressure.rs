@@ -1,6 +1,6 @@
-//! Memory for answers that are made for one connection: who waits while it is short.
+//! Memory for answers that are made for a single connection: the connections that wait while it is short.
 //!
-//! What a socket takes at once costs nothing, so nobody waits for that; only large answers do, for a short time.
+//! Only large answers wait, for a short time. Small ones need no memory here, since the socket takes them at once.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,17 +9,17 @@ use crate::net::service::Link;
 use crate::net::slab::Key;
 use crate::net::ticks::Tick;
 
-/// An answer of up to so many bytes is sent however short memory is: the kernel takes it from a peer that reads.
+/// An answer of up to this size is sent even if memory is short: if the peer reads, the kernel takes all of it at once.
 const AT_ONCE_BYTES: usize = 64 * 1024;
 
-/// How long an answer waits for memory. Then it is sent, and the connections that hold most are closed.
+/// How long an answer waits for memory. Then it is sent, and the connections that use most memory are closed.
 const WAIT: Duration = Duration::from_secs(5);
 
-/// The connections of one reactor whose answers wait for memory, the first come first.
+/// The connections of one reactor whose answers wait for memory, the longest wait first.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryWaiters {
     waiting: VecDeque<Waiter>,
-    /// One of them is being served: it does not wait again.
+    /// Whether one of them is being served, which must not wait again.
     serving: bool,
 }
 
@@ -30,34 +30,34 @@ struct Waiter {
 }
 
 impl MemoryWaiters {
-    /// Whether an answer that takes so many bytes for this connection alone may be sent now.
+    /// Whether an answer that needs this much memory, for this connection alone, may be sent now.
     pub fn fits(&self, link: &Link<'_>, private_bytes: usize) -> bool {
         self.serving || private_bytes <= AT_ONCE_BYTES || !link.memory_is_short()
     }
 
-    /// A connection waits from now on.
+    /// Adds a connection that waits from now on.
     pub fn add(&mut self, link: &Link<'_>) {
         self.waiting.push_back(Waiter { key: link.key(), since: link.now() });
     }
 
-    /// Whether nobody waits.
+    /// Whether no connection waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// Whether the first has waited as long as it has to.
+    /// Whether the first one has waited for the longest time allowed.
     pub fn is_overdue(&self, now: Tick) -> bool {
         self.waiting.front().is_some_and(|first| first.since.after(WAIT).has_come(now))
     }
 
-    /// Takes the first, whose answer fits until [`MemoryWaiters::end_serving`].
+    /// Takes the first one. Until [`MemoryWaiters::end_serving`] every answer fits.
     pub fn begin_serving(&mut self) -> Option<Key> {
         let first = self.waiting.pop_front()?;
         self.serving = true;
         Some(first.key)
     }
 
-    /// The one that was taken has been served.
+    /// The connection that was taken has been served.
     pub fn end_serving(&mut self) {
         self.serving = false;
     }

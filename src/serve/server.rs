@@ -1,4 +1,4 @@
-//! One reactor's server: what `net` says of a connection goes to the handler of the state that the connection is in.
+//! One reactor's server: passes each event that `net` reports to the handler for the connection's state.
 
 use std::sync::Arc;
 
@@ -18,14 +18,14 @@ use super::shared::Shared;
 use super::streaming::close_reason::CloseReason;
 use super::streaming::{admit, close, echo, messages, sync};
 
-/// Output that one call may leave before the connection has to wait for its next turn.
+/// When a connection has this much unsent output, the rest of its input waits for its next turn.
 const YIELD_BYTES: usize = 64 * 1024;
 
 /// The [`Service`] of one reactor.
 #[derive(Debug)]
 pub struct Server {
     pub(crate) parts: Parts,
-    /// By listener.
+    /// The role of each listener, by its index.
     roles: Vec<ListenerRole>,
     pub(crate) done: bool,
 }
@@ -33,16 +33,16 @@ pub struct Server {
 impl Server {
     /// A server whose listeners have these roles.
     pub fn new(shared: Arc<Shared>, mailbox: Mailbox, roles: Vec<ListenerRole>) -> Self {
-        shared.reactor_accepts();
+        shared.reactor_started_accepting();
         Self { parts: Parts::new(shared, mailbox), roles, done: false }
     }
 
-    /// The data this reactor serves from.
+    /// The data that this reactor serves.
     pub fn view(&self) -> &Arc<Snapshot> {
         &self.parts.view
     }
 
-    /// Visits an open connection, if it is still there.
+    /// Runs `handler` on a connection, if it is still open.
     pub(crate) fn visit<T: Socket>(
         &mut self,
         io: &mut Io<T, Session>,
@@ -73,7 +73,7 @@ impl Service for Server {
                 return bytes.len();
             }
             if matches!(state, State::Closing(_)) {
-                close::drop_rest(cx.link, state, &bytes[at..]);
+                close::discard_input(cx.link, state, &bytes[at..]);
                 return bytes.len();
             }
             if cx.link.is_blocked() {
@@ -102,7 +102,7 @@ impl Service for Server {
                 return at;
             }
             at += consumed;
-            // A small body may take long to work through: one a turn.
+            // Even a small body may take long to process, so only one is processed in a turn.
             if had_body && !matches!(state, State::Body(_)) && at < bytes.len() {
                 cx.link.yield_input();
                 return at;
@@ -113,9 +113,9 @@ impl Service for Server {
 
     fn end_of_input(&mut self, link: &mut Link<'_>, session: &mut Session) {
         match &session.state {
-            // The answer may still be wanted: a client may shut down its side once it has asked.
+            // A half-close: the client has sent its request and still reads the answer.
             State::Parked(_) => {}
-            // Paused because the peer is slow to read what it asked for: it may have asked for more before.
+            // Paused because the peer reads slowly: earlier requests may still be unread in the socket.
             State::Head { .. } | State::Body(_) | State::Stream(_) | State::Relay(_) | State::Echo(_)
                 if link.is_paused() => {}
             State::Head { .. }
@@ -135,7 +135,7 @@ impl Service for Server {
         match state {
             State::Stream(stream) => sync::catch_up(cx, stream),
             State::Relay(_) => relay::update(cx, state),
-            State::Closing(_) => close::restart_close_time(cx),
+            State::Closing(_) => close::restart_close_deadline(cx),
             State::Head { .. }
             | State::Body(_)
             | State::Parked(_)
@@ -151,12 +151,12 @@ impl Service for Server {
     fn deadline(&mut self, link: &mut Link<'_>, session: &mut Session) {
         let Session { info, state } = session;
         let cx = &mut Context { link, info, parts: &mut self.parts };
-        state.change(|state| out_of_time(cx, state));
+        state.change(|state| deadline_reached(cx, state));
     }
 
     fn shed(&mut self, link: &mut Link<'_>, session: &mut Session, input: &[u8]) {
         let Session { info, state } = session;
-        close::give_up(&mut Context { link, info, parts: &mut self.parts }, state, input);
+        close::shed(&mut Context { link, info, parts: &mut self.parts }, state, input);
     }
 
     fn closed(&mut self, key: Key, session: Session, ended: Ended) {
@@ -176,21 +176,21 @@ impl Service for Server {
     }
 }
 
-/// A deadline has come: what it means depends on what the connection is waiting for.
-fn out_of_time(cx: &mut Context<'_, '_>, state: State) -> State {
+/// Handles the deadline of a connection: what it means depends on the connection's state.
+fn deadline_reached(cx: &mut Context<'_, '_>, state: State) -> State {
     match state {
-        State::Head { begun: false } => http::idle_too_long(cx),
-        State::Head { begun: true } => http::head_out_of_time(cx),
-        State::Body(body) => http::body_out_of_time(cx, *body),
-        State::Parked(parked) => http::parked_too_long(cx, &parked),
-        State::Pending(pending) => admit::out_of_time(cx, pending),
+        State::Head { begun: false } => http::idle_timed_out(cx),
+        State::Head { begun: true } => http::head_timed_out(cx),
+        State::Body(body) => http::body_timed_out(cx, *body),
+        State::Parked(parked) => http::parked_timed_out(cx, &parked),
+        State::Pending(pending) => admit::wait_timed_out(cx, pending),
         State::Stream(_) | State::Relay(_) => {
             cx.parts.meter.limit_hit(Limit::StreamIdleSeconds);
             close::begin(cx, state, CloseReason::Silent)
         }
         State::Echo(_) => close::begin(cx, state, CloseReason::Silent),
         State::Closing(_) => {
-            close::out_of_time(cx);
+            close::timed_out(cx);
             state
         }
         State::Over => {

@@ -1,4 +1,4 @@
-//! What is kept for a connection. Idle ones hold no buffer and, but for a client's user, no memory of their own.
+//! The state of a connection. An idle one has no buffer, and no heap memory except for a client SDK's user.
 
 use crate::telemetry::metrics::{Closed, Connection};
 use crate::wire::ws::reader::Reader;
@@ -10,45 +10,45 @@ use super::http::routes::ListenerRole;
 use super::relay::downstream::Downstream;
 use super::streaming::stream::{PendingStream, Stream};
 
-/// A connection: what it is, and the state it is in.
+/// What a connection is used for: facts that hold in every state, and the state.
 #[derive(Debug)]
 pub struct Session {
     pub(crate) info: Info,
     pub(crate) state: State,
 }
 
-/// What is known of a connection in every state.
+/// What is known about a connection in every state.
 #[derive(Debug)]
 pub(crate) struct Info {
-    /// The role of the listener that it came in by.
+    /// The role of the listener that accepted it.
     pub role: ListenerRole,
-    /// What it counts as in metrics.
+    /// As which kind of connection the metrics count it.
     pub counted_as: Connection,
-    /// Whether it has brought a whole request yet.
-    pub has_asked: bool,
-    /// Why the agent closed it, once it has.
+    /// Whether the head of a request has been received on it.
+    pub has_sent_request: bool,
+    /// Why the agent closes it, if it does.
     pub closed: Option<Closed>,
 }
 
 impl Session {
-    /// A connection that has just come in.
+    /// A connection that was just accepted.
     pub(crate) fn new(role: ListenerRole) -> Self {
         Self {
-            info: Info { role, counted_as: Connection::Http, has_asked: false, closed: None },
+            info: Info { role, counted_as: Connection::Http, has_sent_request: false, closed: None },
             state: State::Head { begun: false },
         }
     }
 }
 
-/// LIFECYCLE: every connection begins as `Head`. A request with a body makes it `Body`, an answer that has to be waited
-/// for makes it `Parked`; both go back to `Head`. An upgrade makes it `Pending` (no verdict yet), `Stream`, `Relay` or
-/// `Echo`. `Closing` was sent a close frame and waits for the peer's. `Over` takes no input: the connection is being
-/// closed.
+/// The life of a connection: it starts as `Head`. A request with a body leads to `Body`, an answer that is not ready leads
+/// to `Parked`; both return to `Head`. An upgrade leads to `Pending` (no verdict yet), `Stream`, `Relay` or `Echo`.
+/// `Closing`: the agent has sent a close frame and waits for the peer's. `Over`: the connection is being closed, and its
+/// input is ignored.
 ///
-/// What changes the state takes the old one by value and returns the new one, see [`State::change`].
+/// A function that changes the state takes the old one by value and returns the new one, see [`State::change`].
 #[derive(Debug)]
 pub(crate) enum State {
-    /// Between requests, or within a head: `begun` once its first byte has come.
+    /// Between requests, or within a head. `begun`: a part of the head has come.
     Head {
         begun: bool,
     },
@@ -63,9 +63,9 @@ pub(crate) enum State {
 }
 
 impl State {
-    /// Moves to the state that `next` makes of this one.
+    /// Replaces the state by the one that `next` returns for it.
     pub fn change(&mut self, next: impl FnOnce(State) -> State) {
-        // `Over` is seen by nobody: `next` has to return a state.
+        // Only a placeholder for the time of the call: `next` must return a state.
         let old = std::mem::replace(self, State::Over);
         *self = next(old);
     }

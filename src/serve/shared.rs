@@ -1,4 +1,4 @@
-//! What the reactors share: settings, keys, the way to those who do heavy work for them, and limits of the whole process.
+//! What all reactors share: settings, keys, the handle to the ingest thread, and limits for the whole process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -20,13 +20,13 @@ use super::verdict::unknown_secrets::UnknownSecrets;
 pub struct Shared {
     /// Settings.
     pub options: Options,
-    /// The way to the one writer, and its upstream status.
+    /// The handle to the one writer, and the upstream status.
     pub ingest: Handle,
     /// Counters of the whole agent.
     pub metrics: Arc<Metrics>,
-    /// The wall clock in Unix milliseconds; an argument, so that simulations own it.
+    /// The wall clock in Unix milliseconds. A field, so that simulations can replace it.
     pub wall_ms: fn() -> i64,
-    /// The keys of operators and downstream agents, as they are now.
+    /// The current keys of operators and downstream agents.
     pub keys: KeySwap,
     pub(crate) downstream: Registry,
     /// Locked only for a secret that the data lacks, while a server is followed.
@@ -34,9 +34,9 @@ pub struct Shared {
     pub(crate) log_limits: LogLimits,
     pub(crate) bootstraps: Bootstraps,
     pub(crate) bodies: BodyBudget,
-    /// The agent is about to end: no new connections are wanted.
-    ending: AtomicBool,
-    /// Reactors that accept new connections.
+    /// Whether the agent shuts down, so that load balancers should send new connections elsewhere.
+    shutting_down: AtomicBool,
+    /// The number of reactors that accept new connections.
     accepting: AtomicUsize,
 }
 
@@ -48,7 +48,7 @@ impl Shared {
         metrics: Arc<Metrics>,
         wall_ms: fn() -> i64,
     ) -> Arc<Self> {
-        // From now on they are in one place only.
+        // Moved out of the options, so that the keys are in one place only.
         let keys = KeySwap::new(std::mem::take(&mut options.keys));
         Arc::new(Self {
             bootstraps: Bootstraps::new(options.limits.bootstraps),
@@ -61,34 +61,34 @@ impl Shared {
             downstream: Registry::default(),
             unknown_secrets: Mutex::default(),
             log_limits: LogLimits::default(),
-            ending: AtomicBool::new(false),
+            shutting_down: AtomicBool::new(false),
             accepting: AtomicUsize::new(0),
         })
     }
 
-    /// From now on the readiness check says that no new connections are wanted. They are served all the same.
-    pub fn announce_end(&self) {
-        self.ending.store(true, Ordering::Relaxed);
+    /// Makes the readiness check fail from now on. New connections are still served.
+    pub fn announce_shutdown(&self) {
+        self.shutting_down.store(true, Ordering::Relaxed);
     }
 
-    /// The wall clock as rate limits of log lines take it, in Unix milliseconds.
+    /// The wall clock in Unix milliseconds, for the rate limits of log lines.
     pub(crate) fn now_ms(&self) -> u64 {
         u64::try_from((self.wall_ms)()).unwrap_or(0)
     }
 
-    pub(crate) fn is_ending(&self) -> bool {
-        self.ending.load(Ordering::Relaxed)
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.shutting_down.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn reactor_accepts(&self) {
+    pub(crate) fn reactor_started_accepting(&self) {
         self.accepting.fetch_add(1, Ordering::AcqRel);
     }
 
-    pub(crate) fn reactor_accepts_no_more(&self) {
+    pub(crate) fn reactor_stopped_accepting(&self) {
         self.accepting.fetch_sub(1, Ordering::AcqRel);
     }
 
-    pub(crate) fn any_reactor_accepts(&self) -> bool {
+    pub(crate) fn is_any_reactor_accepting(&self) -> bool {
         self.accepting.load(Ordering::Acquire) > 0
     }
 }

@@ -1,4 +1,4 @@
-//! A reactor's server over stand-in sockets: what depends on time, on memory, or on the order of events.
+//! A reactor's server on fake sockets: tests of what depends on time, memory, or the order of events.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -184,7 +184,7 @@ impl Bench {
         }
     }
 
-    /// Takes all the turns that follow from what has happened.
+    /// Runs turns of the event loop until there is nothing left to do.
     pub(super) fn turns(&mut self) {
         let mut buffer = vec![0; 4096];
         for _ in 0..1000 {
@@ -201,7 +201,7 @@ impl Bench {
                 return;
             }
         }
-        panic!("it does not come to rest");
+        panic!("the server still has work after 1,000 turns");
     }
 
     pub(super) fn later(&mut self, by: Duration) {
@@ -235,7 +235,7 @@ impl Bench {
         self.turns();
     }
 
-    /// Upgrades, with room for whatever comes.
+    /// Opens a WebSocket whose peer reads everything.
     pub(super) fn connect(&mut self, kind: SecretKind) -> (Key, Fake) {
         self.connect_as(kind, "")
     }
@@ -259,12 +259,12 @@ impl Bench {
         (key, wire)
     }
 
-    /// Loads an environment whose flags have these keys and times, and `long` as their value.
+    /// Loads an environment whose flags have these keys, times (seconds), and this value.
     pub(super) fn load(&mut self, flags: &[(&str, i64)], value: &str) {
         self.load_with_secrets(&[SecretKind::Server, SecretKind::Client], flags, value);
     }
 
-    /// The same, with the secrets of these kinds alone.
+    /// The same, with only the secrets of these kinds.
     pub(super) fn load_with_secrets(&mut self, kinds: &[SecretKind], flags: &[(&str, i64)], value: &str) {
         let secrets: Vec<Value> = kinds
             .iter()
@@ -350,7 +350,7 @@ fn a_silent_stream_may_stay_for_ever_by_setting() {
     assert_eq!((wire.close_code(), bench.io.len()), (None, 1));
 }
 
-/// What went wrong: the Ruby SDK takes a `pong` for an invalid message, and came back every ten seconds.
+/// What went wrong: the Ruby SDK treats a `pong` as an invalid message, and reconnected every ten seconds.
 #[test]
 fn the_ruby_sdk_is_sent_no_pong() {
     let mut bench = Bench::new(|_| {});
@@ -369,7 +369,7 @@ fn the_ruby_sdk_is_sent_no_pong() {
 }
 
 #[test]
-fn who_is_behind_gets_one_patch_with_all_it_lacks_when_it_reads_again() {
+fn a_connection_that_is_behind_gets_one_patch_with_all_it_lacks_when_it_reads_again() {
     let mut bench = Bench::new(|_| {});
     bench.load(&[("a", 1), ("b", 1)], "v");
     let (key, wire) = bench.connect(SecretKind::Client);
@@ -388,10 +388,10 @@ fn who_is_behind_gets_one_patch_with_all_it_lacks_when_it_reads_again() {
     assert_eq!(values, [(&json!("a"), &json!("y")), (&json!("b"), &json!("y"))]);
 }
 
-/// What went wrong: the kernel took output again before its event was dealt with; a change that came in between
-/// sent what was blocked, and then neither that change nor what the SDK had asked for meanwhile came.
+/// What went wrong: the socket was writable again, but its event was not handled yet. A change that came in between flushed
+/// the blocked output; then the SDK got neither that change nor the answer to its next request.
 #[test]
-fn a_change_between_the_kernel_s_room_and_its_event_is_not_lost() {
+fn a_change_between_writability_and_its_event_is_not_lost() {
     let mut bench = Bench::new(|_| {});
     bench.load(&[("flag", 1)], "v");
     let (key, wire) = bench.connect(SecretKind::Server);
@@ -404,10 +404,10 @@ fn a_change_between_the_kernel_s_room_and_its_event_is_not_lost() {
     bench.turns();
     let messages: Vec<Value> =
         wire.frames().iter().map(|frame| serde_json::from_slice(frame).unwrap()).collect();
-    let said: Vec<_> =
+    let kinds: Vec<_> =
         messages.iter().map(|message| (&message["messageType"], &message["data"]["eventType"])).collect();
     assert_eq!(
-        said,
+        kinds,
         [
             (&json!("data-sync"), &json!("full")),
             (&json!("data-sync"), &json!("patch")),
@@ -416,8 +416,8 @@ fn a_change_between_the_kernel_s_room_and_its_event_is_not_lost() {
     );
 }
 
-/// What went wrong: a change that nobody here was connected for was still counted as under way when the next one
-/// came, whose delivery then seemed to have taken all the time in between.
+/// What went wrong: a change without connections was still counted as under way when the next one came, whose delivery
+/// then seemed to have taken all the time in between.
 #[test]
 fn a_change_that_concerns_no_connection_is_not_under_way() {
     let mut bench = Bench::new(|_| {});
@@ -432,7 +432,7 @@ fn a_change_that_concerns_no_connection_is_not_under_way() {
 }
 
 #[test]
-fn those_who_wait_for_a_verdict_get_it_with_the_data_or_are_sent_away() {
+fn connections_pending_for_a_verdict_get_it_with_the_data_or_are_closed() {
     let mut bench = Bench::new(|_| {});
     let (_, early) = bench.connect(SecretKind::Server);
     bench.later(Duration::from_secs(11));
@@ -446,11 +446,11 @@ fn those_who_wait_for_a_verdict_get_it_with_the_data_or_are_sent_away() {
     assert_eq!(wire.only_data()["eventType"], "full");
     assert!(bench.server.parts.pending.is_empty());
     bench.later(Duration::from_secs(60));
-    assert_eq!(wire.close_code(), None, "the time limit of those who wait is over with the wait");
+    assert_eq!(wire.close_code(), None, "an accepted connection has no time limit for a verdict");
 }
 
 #[test]
-fn a_drain_sends_everybody_away_and_ends_with_the_last() {
+fn a_drain_closes_all_connections_and_ends_with_the_last() {
     let mut bench = Bench::new(|_| {});
     bench.load(&[("flag", 1)], "v");
     let streams: Vec<_> = (0..600).map(|_| bench.connect(SecretKind::Server)).collect();

@@ -9,7 +9,7 @@ use crate::wire::http1::head::Head;
 use super::api_key;
 use super::reply::park_for_reply;
 
-/// Has the dataset put together, which comes by mail.
+/// Orders the dataset from the ingest thread, and parks the request until it arrives in the mailbox.
 pub(crate) fn begin(cx: &mut Context<'_, '_>, exchange: Exchange, head: &Head<'_>) -> State {
     if let Err(refusal) = api_key::check(cx, head) {
         return upload::answer_without_body(cx, exchange, head, refusal);

@@ -13,12 +13,12 @@ use crate::wire::http1::head::Head;
 use super::api_key;
 use super::reply::park_for_reply;
 
-/// Checks the key of a call, and begins to receive its dataset.
+/// Checks the caller's key, then starts to receive the dataset.
 pub(crate) fn begin(cx: &mut Context<'_, '_>, exchange: Exchange, head: &Head<'_>) -> State {
     let begun = api_key::check(cx, head).and_then(|()| upload::accept_json(head)).and_then(|gzip| {
         let permit = cx.parts.shared.bootstraps.permit().ok_or_else(|| {
             cx.parts.meter.limit_hit(Limit::Bootstraps);
-            Answer::later("another dataset is on its way in")
+            Answer::later("another dataset is being received")
         })?;
         Ok((permit, gzip))
     });
@@ -32,7 +32,7 @@ pub(crate) fn begin(cx: &mut Context<'_, '_>, exchange: Exchange, head: &Head<'_
     }
 }
 
-/// The dataset has come: the writer is given it, and answers.
+/// The dataset is complete: submits it to the writer, and parks the request until the writer replies.
 pub(crate) fn finish(
     cx: &mut Context<'_, '_>,
     exchange: Exchange,

@@ -1,4 +1,4 @@
-//! `POST /api/public/sdk/client/latest-all`: client SDKs poll the flags of their user.
+//! `POST /api/public/sdk/client/latest-all`: client SDKs poll the flags for their user.
 
 use std::sync::Arc;
 
@@ -16,19 +16,19 @@ use crate::serve::http::exchange::{Answer, Exchange};
 use crate::serve::http::upload;
 use crate::serve::session::State;
 use crate::serve::streaming::stream::audience;
-use crate::serve::verdict::Wanted;
+use crate::serve::verdict::{AcceptedKind, JudgedSecret};
 use crate::store::{Environment, SyncKind};
 use crate::telemetry::metrics::Limit;
 use crate::wire::http1::head::Head;
 
-use super::judged::Judged;
 use super::question::{Question, Source};
-use super::sdk_call::{ask_after_body, authorize};
+use super::sdk_call::{answer_or_park_after_body, authorize};
 
-/// Judges the secret of a poll, and begins to receive its user.
+/// Judges the secret of a poll, then starts to receive its user.
 pub(crate) fn begin(cx: &mut Context<'_, '_>, exchange: Exchange, head: &Head<'_>) -> State {
-    let wanted = Wanted::by_poll(SecretKind::Client, cx.options().polling.allow_client_secret_for_server);
-    let begun = authorize(cx.parts, head, wanted, cx.link.now()).and_then(|judged| {
+    let accepts =
+        AcceptedKind::of_poll(SecretKind::Client, cx.options().polling.allow_client_secret_for_server);
+    let begun = authorize(cx.parts, head, accepts, cx.link.now()).and_then(|judged| {
         let gzip = upload::accept_json(head)?;
         let timestamp_ms = timestamp_ms(head.query).map_err(|_| Answer::bad_timestamp())?;
         let sdk = Sdk::of(head.user_agents);
@@ -45,17 +45,17 @@ pub(crate) fn begin(cx: &mut Context<'_, '_>, exchange: Exchange, head: &Head<'_
     }
 }
 
-/// The user has come.
+/// The user is complete: parses it and answers the poll.
 pub(crate) fn finish(
     cx: &mut Context<'_, '_>,
     exchange: Exchange,
-    poll: (Judged, i64, Sdk),
+    poll: (JudgedSecret, i64, Sdk),
     bytes: Vec<u8>,
     gzip: bool,
 ) -> State {
     let (judged, timestamp_ms, sdk) = poll;
     match user(cx, bytes, gzip) {
-        Ok(user) => ask_after_body(cx, exchange, judged, ClientPoll { timestamp_ms, user, sdk }),
+        Ok(user) => answer_or_park_after_body(cx, exchange, judged, ClientPoll { timestamp_ms, user, sdk }),
         Err(refusal) => answer(cx, &exchange, refusal),
     }
 }
@@ -73,7 +73,7 @@ fn user(cx: &Context<'_, '_>, bytes: Vec<u8>, gzip: bool) -> Result<User, Answer
     })
 }
 
-/// Bytes of a user, compressed or not.
+/// The most bytes that a user may have, compressed or not.
 fn user_bytes_max(limits: &Limits) -> u64 {
     limits.user_bytes.min(limits.body_bytes)
 }
@@ -97,7 +97,7 @@ impl Question for ClientPoll {
         let audience = audience(&self.user, self.sdk);
         let outcome = environment.client_sync(from.view.segments(), audience, self.timestamp_ms, &mut body);
         if outcome.kind == SyncKind::Patch && outcome.flags == 0 {
-            // To some SDKs an empty body is an error, and 200 moves the time that others ask from.
+            // Not 200: some SDKs fail on an empty body, and others take 200 as a reason to advance their timestamp.
             return (Answer::empty(304), None);
         }
         (Answer::json(200, Payload::private(body)), Some(outcome.kind))

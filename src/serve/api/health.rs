@@ -1,4 +1,4 @@
-//! `GET /health/liveness` and `/health/readiness`, for people, load balancers and container runtimes.
+//! `GET /health/liveness` and `/health/readiness`, for operators, load balancers and container runtimes.
 
 use crate::protocol::status::SyncState;
 use crate::serve::context::Context;
@@ -7,22 +7,23 @@ use crate::serve::http::exchange::{Answer, Exchange};
 use crate::serve::session::State;
 use crate::store::Snapshot;
 
-/// The process is alive, since it answers.
+/// Always healthy: a process that answers is alive.
 pub(crate) fn liveness(cx: &mut Context<'_, '_>, exchange: &Exchange) -> State {
     answer(cx, exchange, Answer::text(200, "Healthy"))
 }
 
-/// Whether there is data to serve, and whether it is kept up to date.
+/// Answers whether there is data to serve, and whether it is kept up to date.
 pub(crate) fn readiness(cx: &mut Context<'_, '_>, exchange: &Exchange) -> State {
     let shared = &cx.parts.shared;
-    let ready = readiness_of(shared.is_ending(), &cx.parts.view, shared.ingest.following().state());
+    let ready = readiness_of(shared.is_shutting_down(), &cx.parts.view, shared.ingest.following().state());
     answer(cx, exchange, ready)
 }
 
-/// In FeatBit's words. An agent that is about to end wants no new connections, whatever it has.
-fn readiness_of(is_ending: bool, view: &Snapshot, state: SyncState) -> Answer {
+/// The answer, with the words that FeatBit uses. An agent that shuts down is not ready, whatever data it has: load
+/// balancers must send new connections elsewhere.
+fn readiness_of(is_shutting_down: bool, view: &Snapshot, state: SyncState) -> Answer {
     let (status, word) = match state {
-        _ if is_ending => (503, "Draining"),
+        _ if is_shutting_down => (503, "Draining"),
         _ if !view.loaded() => (503, "Unhealthy"),
         state if state.is_current() => (200, "Healthy"),
         _ => (200, "Degraded"),

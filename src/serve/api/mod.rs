@@ -1,12 +1,11 @@
-//! The HTTP endpoints, a file each, and the one place where they are listed: [`begin`] by a request's head, [`finish`] for
-//! those whose body has come.
+//! The HTTP endpoints, one file each. All are listed here: [`begin`] dispatches a request by its head, [`finish`] a request
+//! whose body is complete.
 
 mod api_key;
 mod backup;
 mod bootstrap;
 mod client_poll;
 mod health;
-pub mod judged;
 mod metrics;
 pub mod question;
 mod register;
@@ -40,15 +39,15 @@ pub(crate) fn begin(cx: &mut Context<'_, '_>, exchange: Exchange, head: &Head<'_
         Route::Liveness => health::liveness(cx, &exchange),
         Route::Readiness => health::readiness(cx, &exchange),
         Route::Metrics => metrics::begin(cx, &exchange),
-        // Somebody tries by hand whether a proxy passes the path on.
+        // A plain GET, such as an operator sends to test whether a proxy forwards the path.
         Route::Streaming | Route::Echo => {
-            answer(cx, &exchange, Answer::error(404, "only WebSocket connections are taken here"))
+            answer(cx, &exchange, Answer::error(404, "this path accepts only WebSocket connections"))
         }
         Route::Unknown => answer(cx, &exchange, Answer::error(404, "there is nothing at this path")),
     }
 }
 
-/// Answers a request whose body has come.
+/// Answers a request whose body is complete.
 pub(crate) fn finish(cx: &mut Context<'_, '_>, body: Body) -> State {
     let Body { exchange, purpose, gzip, bytes, .. } = body;
     match purpose {

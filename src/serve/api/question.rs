@@ -1,4 +1,4 @@
-//! What a request with an environment secret asks for.
+//! What a request that sends an environment secret asks for.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use crate::serve::metrics::Meter;
 use crate::serve::shared::Shared;
 use crate::store::{Environment, Snapshot, SyncKind};
 
-/// A question that one environment's data answers. It may have to wait until its secret is judged, or until there is
-/// memory for the answer.
+/// A question that the data of one environment answers. It waits if its secret cannot be judged yet, or if memory for the
+/// answer is short.
 pub(crate) trait Question: fmt::Debug + Send {
-    /// The answer, and the kind of sync that it counts as.
+    /// The answer, and as which kind of sync the metrics count it (`None`: as none).
     fn answer(
         &self,
         exchange: &Exchange,
@@ -20,7 +20,7 @@ pub(crate) trait Question: fmt::Debug + Send {
     ) -> (Answer, Option<SyncKind>);
 }
 
-/// What an answer is made from, beside the environment.
+/// What an answer is made from, in addition to the environment.
 pub(crate) struct Source<'a> {
     pub view: &'a Snapshot,
     pub shared: &'a Shared,

@@ -1,4 +1,4 @@
-//! `POST /api/public/agent/register`: a downstream agent registers, as it would at a FeatBit server.
+//! `POST /api/public/agent/register`: a downstream agent registers, as it would with a FeatBit server.
 
 use crate::protocol::from_relay::parse_registration;
 use crate::serve::context::Context;
@@ -11,16 +11,16 @@ use crate::serve::session::State;
 use crate::telemetry::metrics::Refusal;
 use crate::wire::http1::head::Head;
 
-/// Bytes of the body at most: a name.
+/// The most bytes that the body, a name, may have.
 const BYTES_MAX: u64 = 4096;
 
-/// Checks the key of a call, and begins to receive the agent's name.
+/// Checks the caller's key, then starts to receive the downstream agent's name.
 pub(crate) fn begin(cx: &mut Context<'_, '_>, exchange: Exchange, head: &Head<'_>) -> State {
     let keys = cx.parts.shared.keys.load();
     let is_known = head.authorization.is_some_and(|key| keys.relay(key).is_some());
     drop(keys);
     if !is_known {
-        refusals::note(cx.parts, Refusal::RelayKey, None);
+        refusals::count_and_log(cx.parts, Refusal::RelayKey, None);
         let refusal = Answer::error(401, "Authorization must be one of the agent's RelayKeys");
         return upload::answer_without_body(cx, exchange, head, refusal);
     }
@@ -33,7 +33,7 @@ pub(crate) fn begin(cx: &mut Context<'_, '_>, exchange: Exchange, head: &Head<'_
     }
 }
 
-/// The name has come. It is the answer, as with FeatBit's server.
+/// The name is complete: sends it back, as a FeatBit server does.
 pub(crate) fn finish(cx: &mut Context<'_, '_>, exchange: &Exchange, bytes: Vec<u8>, gzip: bool) -> State {
     let name = upload::decompress(bytes, gzip, BYTES_MAX).and_then(|bytes| {
         parse_registration(&bytes)

@@ -1,4 +1,4 @@
-//! Answers that other threads work out: the request is parked until the mail with it comes.
+//! Answers that other threads prepare: the request is parked until the reply arrives in the reactor's mailbox.
 
 use crate::fanout::mailbox::Reply;
 use crate::serve::context::Context;
@@ -7,7 +7,7 @@ use crate::serve::http::exchange::{Answer, Exchange};
 use crate::serve::http::parked::Wait;
 use crate::serve::session::State;
 
-/// Parks a request until its answer comes, or says that the agent is too busy if it was not `accepted`.
+/// Parks a request until its reply arrives. If the other thread has not `accepted` the work, answers 503 instead.
 pub(crate) fn park_for_reply(cx: &mut Context<'_, '_>, exchange: Exchange, accepted: bool) -> State {
     if accepted {
         park(cx, exchange, Wait::Reply)
@@ -16,7 +16,7 @@ pub(crate) fn park_for_reply(cx: &mut Context<'_, '_>, exchange: Exchange, accep
     }
 }
 
-/// The answer has come.
+/// The reply has arrived: answers the request that is parked for it.
 pub(crate) fn received(cx: &mut Context<'_, '_>, state: State, reply: Reply) -> State {
     match state {
         State::Parked(parked) if matches!(parked.wait, Wait::Reply) => {

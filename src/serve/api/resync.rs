@@ -1,4 +1,4 @@
-//! `POST /api/public/proxy/resync`: an operator requests a full sync at once.
+//! `POST /api/public/proxy/resync`: an operator requests an immediate full sync.
 
 use crate::ingest::ResyncReason;
 use crate::serve::context::Context;

@@ -1,4 +1,4 @@
-//! A call that shows an environment secret: the secret is judged, then the call is answered, or parked until it can be.
+//! Calls that send an environment secret: judges the secret, then answers the call or parks it until that is possible.
 
 use crate::net::service::Link;
 use crate::net::ticks::Tick;
@@ -6,49 +6,58 @@ use crate::protocol::secret::Secret;
 use crate::serve::context::{Context, Parts};
 use crate::serve::http::answer::{answer, answer_parked, park};
 use crate::serve::http::exchange::{Answer, Exchange};
-use crate::serve::http::parked::{Asked, Parked, Wait};
+use crate::serve::http::parked::{Parked, PendingQuestion, Wait};
 use crate::serve::refusals;
 use crate::serve::session::State;
-use crate::serve::verdict::{self, UNKNOWN_FORM, Verdict, Wanted};
+use crate::serve::verdict::{self, AcceptedKind, JudgedSecret, UNKNOWN_FORM, Verdict};
 use crate::store::{EnvironmentSlot, SyncKind};
 use crate::telemetry::metrics::{Limit, Refusal};
 use crate::wire::http1::head::Head;
 
-use super::judged::Judged;
 use super::question::{Question, Source};
 
-/// Judges the secret in `Authorization`. A refusal is counted and comes back as the answer.
-pub(crate) fn authorize(parts: &Parts, head: &Head<'_>, wanted: Wanted, now: Tick) -> Result<Judged, Answer> {
+/// Judges the secret in `Authorization`. A refusal is counted and logged; the error is the answer.
+pub(crate) fn authorize(
+    parts: &Parts,
+    head: &Head<'_>,
+    accepts: AcceptedKind,
+    now: Tick,
+) -> Result<JudgedSecret, Answer> {
     let Some(secret) = head.authorization.and_then(Secret::parse) else {
-        let is_shown = head.authorization.is_some_and(|shown| !shown.is_empty());
-        if is_shown && !verdict::knows_all_forms(&parts.shared) {
-            refusals::note(parts, Refusal::UnknownForm, None);
+        let is_present = head.authorization.is_some_and(|value| !value.is_empty());
+        if is_present && !verdict::knows_all_forms(&parts.shared) {
+            refusals::count_and_log(parts, Refusal::UnknownForm, None);
             return Err(Answer::later(UNKNOWN_FORM));
         }
-        refusals::note(parts, Refusal::Malformed, None);
+        refusals::count_and_log(parts, Refusal::Malformed, None);
         return Err(Answer::error(401, "Authorization must be an environment secret"));
     };
-    judge(parts, secret, wanted, now)
+    judge(parts, secret, accepts, now)
 }
 
-/// Judges a secret by the data of now.
-pub(crate) fn judge(parts: &Parts, secret: Secret, wanted: Wanted, now: Tick) -> Result<Judged, Answer> {
+/// Judges a secret by the current data. A refusal is counted and logged; the error is the answer.
+pub(crate) fn judge(
+    parts: &Parts,
+    secret: Secret,
+    accepts: AcceptedKind,
+    now: Tick,
+) -> Result<JudgedSecret, Answer> {
     let sequence = parts.view.sequence();
-    match verdict::judge(&parts.shared, &parts.view, &secret, wanted, now) {
-        Verdict::Accepted { slot } => Ok(Judged { secret, wanted, slot: Some(slot), sequence }),
-        Verdict::Undecided => Ok(Judged { secret, wanted, slot: None, sequence }),
+    match verdict::judge(&parts.shared, &parts.view, &secret, accepts, now) {
+        Verdict::Accepted { slot } => Ok(JudgedSecret { secret, accepts, slot: Some(slot), sequence }),
+        Verdict::Undecided => Ok(JudgedSecret { secret, accepts, slot: None, sequence }),
         Verdict::Refused(refused) => {
-            refusals::note(parts, refused.into(), Some(&secret));
+            refusals::count_and_log(parts, refused.into(), Some(&secret));
             Err(Answer::error(401, "the secret does not open this"))
         }
     }
 }
 
-/// Answers a question if its secret has been judged, else parks it until it is.
-pub(crate) fn ask(
+/// Answers a question. If its secret has no verdict yet, or memory is short, parks the request instead.
+pub(crate) fn answer_or_park(
     cx: &mut Context<'_, '_>,
     exchange: Exchange,
-    judged: Judged,
+    judged: JudgedSecret,
     question: impl Question + 'static,
 ) -> State {
     match try_to_answer(cx.parts, cx.link, &exchange, judged.slot, &question) {
@@ -57,55 +66,59 @@ pub(crate) fn ask(
             answer(cx, &exchange, reply)
         }
         Err(missing) => {
-            let Judged { secret, wanted, .. } = judged;
-            park(cx, exchange, missing.wait(Asked { secret, wanted, question: Box::new(question) }))
+            let JudgedSecret { secret, accepts, .. } = judged;
+            park(
+                cx,
+                exchange,
+                missing.wait(PendingQuestion { secret, accepts, question: Box::new(question) }),
+            )
         }
     }
 }
 
-/// The same for a request whose body has come. Its secret was judged by its head; it is judged again if the data has
-/// changed since.
-pub(crate) fn ask_after_body(
+/// As [`answer_or_park`], for a request whose body is complete. Its secret was judged when its head came, and is judged
+/// again if the data has changed since.
+pub(crate) fn answer_or_park_after_body(
     cx: &mut Context<'_, '_>,
     exchange: Exchange,
-    judged: Judged,
+    judged: JudgedSecret,
     question: impl Question + 'static,
 ) -> State {
     if judged.slot.is_some() && judged.sequence == cx.parts.view.sequence() {
-        return ask(cx, exchange, judged, question);
+        return answer_or_park(cx, exchange, judged, question);
     }
-    match judge(cx.parts, judged.secret, judged.wanted, cx.link.now()) {
-        Ok(judged) => ask(cx, exchange, judged, question),
+    match judge(cx.parts, judged.secret, judged.accepts, cx.link.now()) {
+        Ok(judged) => answer_or_park(cx, exchange, judged, question),
         Err(refusal) => answer(cx, &exchange, refusal),
     }
 }
 
-/// What a parked question waits for may be there now: answers it, or has it wait on.
-pub(crate) fn ask_again(cx: &mut Context<'_, '_>, parked: Parked) -> State {
+/// Tries again to answer a parked request, since there is new data or memory. It stays parked if something still lacks.
+pub(crate) fn retry_parked(cx: &mut Context<'_, '_>, parked: Parked) -> State {
     let Parked { exchange, wait } = parked;
-    let (asked, waited_for_verdict) = match wait {
-        Wait::Verdict(asked) => (asked, true),
-        Wait::Memory(asked) => (asked, false),
+    let (pending, waited_for_verdict) = match wait {
+        Wait::Verdict(pending) => (pending, true),
+        Wait::Memory(pending) => (pending, false),
         Wait::Reply => return State::Parked(Box::new(Parked { exchange, wait })),
     };
-    let judged = match judge(cx.parts, asked.secret, asked.wanted, cx.link.now()) {
+    let judged = match judge(cx.parts, pending.secret, pending.accepts, cx.link.now()) {
         Ok(judged) => judged,
         Err(refusal) => return answer_parked(cx, &exchange, refusal),
     };
-    match try_to_answer(cx.parts, cx.link, &exchange, judged.slot, &*asked.question) {
+    match try_to_answer(cx.parts, cx.link, &exchange, judged.slot, &*pending.question) {
         Ok((reply, synced)) => {
             count(cx.parts, synced);
             answer_parked(cx, &exchange, reply)
         }
-        // The time limit of the wait for a verdict goes on.
+        // Not by `park`, which would start the time limit for the verdict again.
         Err(Missing::Verdict) if waited_for_verdict => {
-            State::Parked(Box::new(Parked { exchange, wait: Wait::Verdict(asked) }))
+            State::Parked(Box::new(Parked { exchange, wait: Wait::Verdict(pending) }))
         }
-        Err(missing) => park(cx, exchange, missing.wait(asked)),
+        Err(missing) => park(cx, exchange, missing.wait(pending)),
     }
 }
 
-/// What a question cannot be answered without.
+/// What is still needed to answer a question.
 #[derive(Clone, Copy, Debug)]
 enum Missing {
     Verdict,
@@ -113,16 +126,16 @@ enum Missing {
 }
 
 impl Missing {
-    fn wait(self, asked: Asked) -> Wait {
+    fn wait(self, pending: PendingQuestion) -> Wait {
         match self {
-            Missing::Verdict => Wait::Verdict(asked),
-            Missing::Memory => Wait::Memory(asked),
+            Missing::Verdict => Wait::Verdict(pending),
+            Missing::Memory => Wait::Memory(pending),
         }
     }
 }
 
-/// The answer to a question, and what it counts as. If something is missing, the connection is on the list of those that
-/// wait for it.
+/// The answer to a question, and as which kind of sync it counts. If something is missing, the connection is added to the
+/// list of those that wait for it.
 fn try_to_answer(
     parts: &mut Parts,
     link: &Link<'_>,

@@ -8,24 +8,25 @@ use crate::serve::context::Context;
 use crate::serve::http::answer::answer;
 use crate::serve::http::exchange::{Answer, Exchange};
 use crate::serve::session::State;
-use crate::serve::verdict::Wanted;
+use crate::serve::verdict::AcceptedKind;
 use crate::store::{Environment, Poll, SyncKind};
 use crate::wire::http1::head::Head;
 
 use super::question::{Question, Source};
-use super::sdk_call::{ask, authorize};
+use super::sdk_call::{answer_or_park, authorize};
 
 /// Answers a poll.
 pub(crate) fn begin(cx: &mut Context<'_, '_>, exchange: Exchange, head: &Head<'_>) -> State {
-    let wanted = Wanted::by_poll(SecretKind::Server, cx.options().polling.allow_client_secret_for_server);
-    let judged = match authorize(cx.parts, head, wanted, cx.link.now()) {
+    let accepts =
+        AcceptedKind::of_poll(SecretKind::Server, cx.options().polling.allow_client_secret_for_server);
+    let judged = match authorize(cx.parts, head, accepts, cx.link.now()) {
         Ok(judged) => judged,
         Err(refusal) => return answer(cx, &exchange, refusal),
     };
     let Ok(timestamp_ms) = timestamp_ms(head.query) else {
         return answer(cx, &exchange, Answer::bad_timestamp());
     };
-    ask(cx, exchange, judged, ServerPoll { timestamp_ms })
+    answer_or_park(cx, exchange, judged, ServerPoll { timestamp_ms })
 }
 
 #[derive(Debug)]
@@ -46,7 +47,7 @@ impl Question for ServerPoll {
         if full && exchange.accepts_gzip {
             if let Some(body) = environment.poll_full_gzip() {
                 let answer = Answer::json(200, body.clone()).with("Content-Encoding", "gzip");
-                return (answer.by_coding(), Some(SyncKind::Full));
+                return (answer.varying_by_coding(), Some(SyncKind::Full));
             }
             from.shared.ingest.compress(environment);
         }
@@ -54,7 +55,7 @@ impl Question for ServerPoll {
             Poll::Empty => (Answer::empty(200), None),
             Poll::Body(body) => {
                 let kind = if full { SyncKind::Full } else { SyncKind::Patch };
-                (Answer::json(200, body).by_coding(), Some(kind))
+                (Answer::json(200, body).varying_by_coding(), Some(kind))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! `GET /api/public/proxy/status`: FeatBit's own form, and beside it what an operator needs.
+//! `GET /api/public/proxy/status`: the fields of FeatBit's agent, and more that an operator needs.
 
 use crate::payload::Payload;
 use crate::protocol::details::{
@@ -18,7 +18,7 @@ pub(crate) fn begin(cx: &mut Context<'_, '_>, exchange: Exchange, head: &Head<'_
     upload::answer_without_body(cx, exchange, head, answer)
 }
 
-/// The status as of now.
+/// The present status, as an answer with this HTTP status code.
 pub(crate) fn status(parts: &Parts, code: u16) -> Answer {
     let (shared, view) = (&parts.shared, &parts.view);
     let now_ms = (shared.wall_ms)();

@@ -1,4 +1,4 @@
-//! `POST /api/public/insight/track`: usage events. They are counted, and dropped for now.
+//! `POST /api/public/insight/track`: usage events. For now they are only counted, then dropped.
 
 use std::sync::Arc;
 
@@ -9,20 +9,19 @@ use crate::serve::http::body::{Body, Purpose};
 use crate::serve::http::exchange::{Answer, Exchange};
 use crate::serve::http::upload;
 use crate::serve::session::State;
-use crate::serve::verdict::Wanted;
+use crate::serve::verdict::{AcceptedKind, JudgedSecret};
 use crate::store::{Environment, SyncKind};
 use crate::wire::http1::head::Head;
 
-use super::judged::Judged;
 use super::question::{Question, Source};
-use super::sdk_call::{ask_after_body, authorize};
+use super::sdk_call::{answer_or_park_after_body, authorize};
 
-/// Bytes of a compressed body once it is decompressed: that is done on the reactor.
+/// The most bytes that a body may have after decompression, which runs on the reactor and must not take long.
 const DECOMPRESSED_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Judges the secret of a call, and begins to receive its events.
+/// Judges the secret of a call, then starts to receive its events.
 pub(crate) fn begin(cx: &mut Context<'_, '_>, exchange: Exchange, head: &Head<'_>) -> State {
-    let begun = authorize(cx.parts, head, Wanted::Any, cx.link.now())
+    let begun = authorize(cx.parts, head, AcceptedKind::Any, cx.link.now())
         .and_then(|judged| Ok((Purpose::Track { judged }, upload::accept_json(head)?)));
     match begun {
         Ok((purpose, gzip)) => {
@@ -35,11 +34,11 @@ pub(crate) fn begin(cx: &mut Context<'_, '_>, exchange: Exchange, head: &Head<'_
     }
 }
 
-/// The events have come.
+/// The events are complete: checks them and answers.
 pub(crate) fn finish(
     cx: &mut Context<'_, '_>,
     exchange: Exchange,
-    judged: Judged,
+    judged: JudgedSecret,
     bytes: Vec<u8>,
     gzip: bool,
 ) -> State {
@@ -48,7 +47,7 @@ pub(crate) fn finish(
         insight::check(&bytes).map_err(|_| Answer::error(400, "the body is not a JSON text of usage events"))
     });
     match events {
-        Ok(events) => ask_after_body(cx, exchange, judged, Track { events }),
+        Ok(events) => answer_or_park_after_body(cx, exchange, judged, Track { events }),
         Err(refusal) => answer(cx, &exchange, refusal),
     }
 }

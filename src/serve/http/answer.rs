@@ -1,4 +1,4 @@
-//! Sends an answer, or has the request wait for it. Returns the state that the connection is in afterwards.
+//! Sends an answer, or parks the request until there is one. Each function returns the new state of the connection.
 
 use crate::net::service::Close;
 use crate::net::ticks::Tick;
@@ -9,7 +9,7 @@ use crate::wire::http1::response::Connection;
 use super::exchange::{Answer, Exchange};
 use super::parked::{Parked, Wait};
 
-/// Sends an answer and gets ready for the next request, or for the end.
+/// Sends an answer. Then waits for the next request, or closes the connection.
 pub(crate) fn answer(cx: &mut Context<'_, '_>, exchange: &Exchange, answer: Answer) -> State {
     cx.parts.meter.answered(exchange.route, answer.status);
     let stays = exchange.connection.stays() && !cx.parts.drain.is_on() && !cx.link.input_ended();
@@ -24,19 +24,19 @@ pub(crate) fn answer(cx: &mut Context<'_, '_>, exchange: &Exchange, answer: Answ
     }
 }
 
-/// Sends an answer after which the connection ends, whatever the request wanted.
+/// Sends an answer and closes the connection, whatever the request asked for.
 pub(crate) fn answer_and_close(cx: &mut Context<'_, '_>, exchange: Exchange, last: Answer) -> State {
     answer(cx, &Exchange { connection: Connection::Close, ..exchange }, last)
 }
 
-/// Answers a request that was parked, and takes input again.
-pub(crate) fn answer_parked(cx: &mut Context<'_, '_>, exchange: &Exchange, late: Answer) -> State {
-    let state = answer(cx, exchange, late);
+/// Answers a parked request, and reads input again.
+pub(crate) fn answer_parked(cx: &mut Context<'_, '_>, exchange: &Exchange, reply: Answer) -> State {
+    let state = answer(cx, exchange, reply);
     cx.link.resume();
     state
 }
 
-/// Has a request wait for its answer. Input is held back until then.
+/// Parks a request until it can be answered. No input is read until then.
 pub(crate) fn park(cx: &mut Context<'_, '_>, exchange: Exchange, wait: Wait) -> State {
     let deadline = match wait {
         Wait::Verdict(_) => cx.link.now().after(cx.options().limits.verdict_wait),

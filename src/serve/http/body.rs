@@ -1,4 +1,4 @@
-//! A request body on its way in.
+//! A request body while it is received.
 
 use std::time::Duration;
 
@@ -8,31 +8,32 @@ use crate::wire::http1::Refusal;
 use crate::wire::http1::chunked::Chunked;
 use crate::wire::http1::head::BodyLength;
 
-use crate::serve::api::judged::Judged;
 use crate::serve::budgets::{BodyMemory, BootstrapPermit};
+use crate::serve::verdict::JudgedSecret;
 
 use super::exchange::Exchange;
 
-/// A body has to bring so many bytes, or its end, within the time limit of bodies, again and again.
+/// Each time this many bytes have come, the time limit for the body starts again.
 const MILESTONE_BYTES: usize = 64 * 1024;
 
-/// A body of up to so many bytes has twice as much room for it: polls and batches of events are smaller.
+/// Up to this size a body counts as small, and the memory budget for it is doubled. Polls and usually event batches are
+/// smaller.
 const SMALL_BYTES: usize = 64 * 1024;
 
-/// Memory that is set aside at once for a body that says how long it is.
+/// The most memory reserved at once for a body whose head gives its length.
 const RESERVED_BYTES_MAX: u64 = SMALL_BYTES as u64;
 
-/// What a body is for, with what the head said.
+/// What a body is for, and what the request's head has set for it.
 #[derive(Debug)]
 pub(crate) enum Purpose {
-    /// A dataset. The permit counts against the number of those under way.
+    /// A dataset. The permit limits how many are received at a time.
     Bootstrap(BootstrapPermit),
     /// The user of a polling client SDK.
-    ClientPoll { judged: Judged, timestamp_ms: i64, sdk: Sdk },
+    ClientPoll { judged: JudgedSecret, timestamp_ms: i64, sdk: Sdk },
     /// The name of a downstream agent that registers.
     Register,
     /// Usage events.
-    Track { judged: Judged },
+    Track { judged: JudgedSecret },
 }
 
 #[derive(Debug)]
@@ -52,12 +53,12 @@ pub(crate) struct Body {
     framing: Framing,
     bytes_max: u64,
     milestone: usize,
-    /// What is counted of it. Datasets are not: their number is limited.
+    /// Its share of the memory budget. `None` for datasets, whose number is limited instead.
     memory: Option<BodyMemory>,
 }
 
 impl Body {
-    /// A body of at most `bytes_max`; 413 if it says that it is longer, 411 if it is of no length at all.
+    /// A body of at most `bytes_max`. The refusal is 413 if its length exceeds that, or 411 if the request has no body.
     pub fn begin(
         exchange: Exchange,
         purpose: Purpose,
@@ -80,7 +81,7 @@ impl Body {
         Ok(Self { exchange, purpose, gzip, bytes, framing, bytes_max, milestone: MILESTONE_BYTES, memory })
     }
 
-    /// Takes what belongs to the body. Returns the bytes consumed and whether it is complete.
+    /// Takes the bytes that belong to the body. Returns how many, and whether the body is complete.
     pub fn receive(&mut self, input: &[u8]) -> Result<(usize, bool), Refusal> {
         match &mut self.framing {
             Framing::Length(remaining) => {
@@ -96,15 +97,15 @@ impl Body {
         }
     }
 
-    /// Whether all bodies together still fit the memory that is set aside for them.
+    /// Updates the body's share of the memory budget. False if all bodies together exceed the budget.
     pub fn fits(&mut self) -> bool {
         let is_small = self.bytes.capacity() <= SMALL_BYTES;
-        // What is set aside and was not written to takes no memory yet.
+        // Reserved memory that was never written to is not resident yet.
         let bytes = if is_small { self.bytes.len() } else { self.bytes.capacity() };
         self.memory.as_mut().is_none_or(|memory| memory.grow_to(bytes, is_small))
     }
 
-    /// The deadline to set after a portion came in: unchanged unless the body has reached its next milestone.
+    /// The new deadline, if the body has reached its next milestone; otherwise the old one stays.
     pub fn deadline(&mut self, now: Tick, limit: Duration) -> Option<Tick> {
         if self.bytes.len() < self.milestone {
             return None;

@@ -1,4 +1,4 @@
-//! A connection that speaks HTTP: heads, bodies, and their time limits.
+//! An HTTP connection: receives heads and bodies, and enforces their time limits.
 
 use crate::net::service::Close;
 use crate::serve::api;
@@ -20,7 +20,7 @@ use super::parked::Parked;
 use super::routes::Route;
 use super::{foreign, request};
 
-/// Takes a request's head off `bytes`, if it is all there, and deals with the request. Returns the bytes consumed.
+/// Takes a request's head from `bytes` if it is complete, and handles the request. Returns the number of bytes consumed.
 pub(crate) fn receive_head(cx: &mut Context<'_, '_>, state: &mut State, bytes: &mut [u8]) -> usize {
     let State::Head { begun } = state else { return 0 };
     let limits = &cx.options().limits;
@@ -28,11 +28,11 @@ pub(crate) fn receive_head(cx: &mut Context<'_, '_>, state: &mut State, bytes: &
     let head_limits = HeadLimits { max_bytes: limits.header_bytes, max_headers: limits.headers };
     match head::parse(bytes, &head_limits) {
         Ok(Some(head)) => {
-            cx.info.has_asked = true;
+            cx.info.has_sent_request = true;
             *state = request::begin(cx, &head);
             let consumed = head.len;
             if matches!(state, State::Body(_)) {
-                // A body of length 0 is complete before a byte of it comes.
+                // A body of length 0 is complete at once.
                 receive_body(cx, state, &mut []);
             }
             consumed
@@ -47,8 +47,9 @@ pub(crate) fn receive_head(cx: &mut Context<'_, '_>, state: &mut State, bytes: &
         }
         Err(refusal) => {
             *state = match Foreign::of(bytes) {
-                Some(foreign) => foreign::refuse(cx, foreign)
-                    .unwrap_or_else(|| refuse(cx, Refusal::new(400, "the PROXY protocol is not taken here"))),
+                Some(foreign) => foreign::refuse(cx, foreign).unwrap_or_else(|| {
+                    refuse(cx, Refusal::new(400, "the PROXY protocol is not supported here"))
+                }),
                 None => refuse(cx, refusal),
             };
             bytes.len()
@@ -56,13 +57,13 @@ pub(crate) fn receive_head(cx: &mut Context<'_, '_>, state: &mut State, bytes: &
     }
 }
 
-/// Answers a request that cannot be understood, and ends the connection.
+/// Answers a request that cannot be parsed, and closes the connection.
 fn refuse(cx: &mut Context<'_, '_>, refusal: Refusal) -> State {
     let exchange = Exchange {
         route: Route::Unknown,
         connection: Connection::Close,
         without_body: false,
-        allowed: Allowed::unread(&cx.options().cors.origins),
+        allowed: Allowed::for_unparsed(&cx.options().cors.origins),
         accepts_gzip: false,
     };
     if refusal == head::TOO_MANY_FIELDS {
@@ -73,13 +74,13 @@ fn refuse(cx: &mut Context<'_, '_>, refusal: Refusal) -> State {
     answer(cx, &exchange, Answer::error(refusal.status, refusal.reason))
 }
 
-/// Takes a portion of a body, and answers the request if that is the last one. Returns the bytes consumed.
+/// Takes a portion of a body, and handles the request if it is the last one. Returns the number of bytes consumed.
 pub(crate) fn receive_body(cx: &mut Context<'_, '_>, state: &mut State, bytes: &mut [u8]) -> usize {
     let State::Body(body) = state else { return 0 };
     match body.receive(bytes) {
         Ok((consumed, false)) if !body.fits() => {
             cx.parts.meter.limit_hit(Limit::PendingBytes);
-            let refusal = Answer::later("too many large bodies are on their way in");
+            let refusal = Answer::later("too many large bodies are being received");
             finish_body(state, |body| answer_and_close(cx, body.exchange, refusal));
             consumed
         }
@@ -108,11 +109,11 @@ fn finish_body(state: &mut State, finish: impl FnOnce(Body) -> State) {
     });
 }
 
-/// Nothing came between two requests, or no head came on a new connection, for as long as that is allowed.
-pub(crate) fn idle_too_long(cx: &mut Context<'_, '_>) -> State {
-    // While the agent drains, the limit is another one.
+/// The next request, or the first one of a new connection, has not begun in time.
+pub(crate) fn idle_timed_out(cx: &mut Context<'_, '_>) -> State {
+    // A drain closes idle connections earlier: no limit of the settings was reached.
     if !cx.parts.drain.is_on() {
-        cx.parts.meter.limit_hit(if cx.info.has_asked {
+        cx.parts.meter.limit_hit(if cx.info.has_sent_request {
             Limit::KeepAliveSeconds
         } else {
             Limit::HeadSeconds
@@ -123,21 +124,21 @@ pub(crate) fn idle_too_long(cx: &mut Context<'_, '_>) -> State {
 }
 
 /// The rest of a head has not come in time.
-pub(crate) fn head_out_of_time(cx: &mut Context<'_, '_>) -> State {
+pub(crate) fn head_timed_out(cx: &mut Context<'_, '_>) -> State {
     cx.parts.meter.limit_hit(Limit::HeadSeconds);
     refuse(cx, Refusal::new(408, "the request did not arrive in time"))
 }
 
 /// The next portion of a body has not come in time.
-pub(crate) fn body_out_of_time(cx: &mut Context<'_, '_>, body: Body) -> State {
+pub(crate) fn body_timed_out(cx: &mut Context<'_, '_>, body: Body) -> State {
     cx.parts.meter.limit_hit(Limit::BodySeconds);
     answer_and_close(cx, body.exchange, Answer::error(408, "the body did not arrive in time"))
 }
 
 /// The secret of a parked request could not be judged in time.
-pub(crate) fn parked_too_long(cx: &mut Context<'_, '_>, parked: &Parked) -> State {
+pub(crate) fn parked_timed_out(cx: &mut Context<'_, '_>, parked: &Parked) -> State {
     cx.parts.meter.limit_hit(Limit::VerdictWait);
     let (why, text) = verdict::undecided(&cx.parts.view);
-    refusals::note(cx.parts, why, parked.wait.secret());
+    refusals::count_and_log(cx.parts, why, parked.wait.secret());
     answer_parked(cx, &parked.exchange, Answer::later(text))
 }

@@ -1,14 +1,14 @@
-//! Cross-origin rules (WHATWG Fetch): which pages of other origins may read an answer.
+//! CORS (WHATWG Fetch): which pages of other origins may read an answer.
 
 use crate::config::Origins;
 use crate::wire::http1::head::{Head, Method};
 
-/// What the answer to one request says about origins.
+/// The origin that the answer to one request allows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Allowed {
-    /// Not a cross-origin request, or one that is not allowed: nothing.
+    /// None: it is no cross-origin request, or its origin is not allowed.
     #[default]
-    Silent,
+    Nothing,
     /// Any origin.
     Any,
     /// This origin.
@@ -16,33 +16,34 @@ pub(crate) enum Allowed {
 }
 
 impl Allowed {
-    /// What an answer to a request may say whose head could not be read: a page must be able to see even that.
-    pub fn unread(origins: &Origins) -> Self {
+    /// What the answer allows if the request's head, and so its origin, could not be parsed. Pages must be able to read
+    /// that error too.
+    pub fn for_unparsed(origins: &Origins) -> Self {
         match origins {
             Origins::Any => Allowed::Any,
-            Origins::List(_) => Allowed::Silent,
+            Origins::List(_) => Allowed::Nothing,
         }
     }
 
-    /// What an answer to a request from `origin` may say.
-    pub fn to(origin: Option<&str>, origins: &Origins) -> Self {
+    /// What the answer to a request from `origin` allows.
+    pub fn for_origin(origin: Option<&str>, origins: &Origins) -> Self {
         match (origins, origin) {
-            (_, None) => Allowed::Silent,
+            (_, None) => Allowed::Nothing,
             (Origins::Any, Some(_)) => Allowed::Any,
             (Origins::List(list), Some(origin)) => {
                 if list.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)) {
                     Allowed::This(origin.into())
                 } else {
-                    Allowed::Silent
+                    Allowed::Nothing
                 }
             }
         }
     }
 
-    /// The header field. Whether there is one, and what it says, differs by origin: the answer says so by `Vary`.
+    /// The header field; `None` if nothing is allowed. It depends on the request's origin, so every answer has `Vary: Origin`.
     pub fn field(&self) -> Option<(&'static str, &str)> {
         let value = match self {
-            Allowed::Silent => return None,
+            Allowed::Nothing => return None,
             Allowed::Any => "*",
             Allowed::This(origin) => origin,
         };
@@ -50,8 +51,8 @@ impl Allowed {
     }
 }
 
-/// The header fields that answer a preflight, beside those of [`Allowed`]; `None` if the request is none. The
-/// headers asked for are echoed: `*` would not cover `Authorization`.
+/// The header fields that answer a preflight request, in addition to that of [`Allowed`]; `None` if this is no preflight.
+/// The requested header names are repeated, since `*` would not cover `Authorization`.
 pub(crate) fn preflight(
     head: &Head<'_>,
     allowed: &Allowed,
@@ -62,7 +63,7 @@ pub(crate) fn preflight(
         return None;
     }
     let mut fields = Vec::new();
-    if *allowed != Allowed::Silent {
+    if *allowed != Allowed::Nothing {
         fields.push(("Access-Control-Allow-Methods", method.to_owned()));
         if let Some(headers) = head.access_control_request_headers {
             fields.push(("Access-Control-Allow-Headers", headers.to_owned()));
@@ -88,15 +89,15 @@ mod tests {
     #[test]
     fn any_origin_is_allowed_without_naming_it() {
         let origins = origins("*");
-        assert_eq!(Allowed::to(Some("https://shop.example"), &origins), Allowed::Any);
-        assert_eq!(Allowed::to(None, &origins), Allowed::Silent);
+        assert_eq!(Allowed::for_origin(Some("https://shop.example"), &origins), Allowed::Any);
+        assert_eq!(Allowed::for_origin(None, &origins), Allowed::Nothing);
     }
 
     #[test]
-    fn a_list_allows_only_its_own() {
+    fn a_list_allows_only_its_own_origins() {
         let origins = origins("https://shop.example/");
-        let allowed = Allowed::to(Some("https://Shop.example"), &origins);
+        let allowed = Allowed::for_origin(Some("https://Shop.example"), &origins);
         assert_eq!(allowed.field(), Some(("Access-Control-Allow-Origin", "https://Shop.example")));
-        assert_eq!(Allowed::to(Some("https://evil.example"), &origins), Allowed::Silent);
+        assert_eq!(Allowed::for_origin(Some("https://evil.example"), &origins), Allowed::Nothing);
     }
 }

@@ -1,4 +1,4 @@
-//! One request and its answer: what has to be remembered of the request until the answer is sent.
+//! One request and its answer: the part of the request that is kept until the answer is sent.
 
 use std::borrow::Cow;
 
@@ -9,35 +9,35 @@ use crate::wire::http1::response::{Connection, JSON, ResponseHead, error_body};
 use super::cors::Allowed;
 use super::routes::Route;
 
-/// The part of a request that shapes its answer.
+/// The part of a request on which the form of its answer depends.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub route: Route,
     pub connection: Connection,
-    /// The answer to HEAD has no body.
+    /// Whether the answer must have no body, as for HEAD.
     pub without_body: bool,
     pub allowed: Allowed,
     pub accepts_gzip: bool,
 }
 
-/// An answer, but for what the [`Exchange`] adds.
+/// An answer, without the fields that the [`Exchange`] adds.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub status: u16,
     pub content_type: Option<&'static str>,
     pub body: Payload,
     pub fields: Vec<(&'static str, String)>,
-    /// Whether its coding depends on what the request accepts.
-    pub by_coding: bool,
+    /// Whether its content coding depends on what the request accepts.
+    pub varies_by_coding: bool,
 }
 
 impl Answer {
-    /// A body of a type.
+    /// An answer with a body of this content type.
     pub fn new(status: u16, content_type: &'static str, body: Payload) -> Self {
-        Self { status, content_type: Some(content_type), body, fields: Vec::new(), by_coding: false }
+        Self { status, content_type: Some(content_type), body, fields: Vec::new(), varies_by_coding: false }
     }
 
-    /// A body of plain text.
+    /// An answer in plain text.
     pub fn text(status: u16, text: impl Into<Cow<'static, str>>) -> Self {
         let body = match text.into() {
             Cow::Borrowed(text) => Payload::Static(text.as_bytes()),
@@ -46,57 +46,56 @@ impl Answer {
         Self::new(status, "text/plain; charset=utf-8", body)
     }
 
-    /// A body in JSON.
+    /// An answer in JSON.
     pub fn json(status: u16, body: Payload) -> Self {
         Self::new(status, JSON, body)
     }
 
-    /// Nothing but a status.
+    /// An answer without a body.
     pub fn empty(status: u16) -> Self {
         let body = Payload::Static(b"");
-        Self { status, content_type: None, body, fields: Vec::new(), by_coding: false }
+        Self { status, content_type: None, body, fields: Vec::new(), varies_by_coding: false }
     }
 
-    /// `{"error": …}`.
+    /// An error in the form `{"error": …}`.
     pub fn error(status: u16, reason: &str) -> Self {
         Self::json(status, Payload::private(error_body(reason)))
     }
 
-    /// With one more header field.
+    /// Adds a header field.
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.fields.push((name, value.into()));
         self
     }
 
-    /// As an answer whose coding depends on what the request accepts.
-    pub fn by_coding(mut self) -> Self {
-        self.by_coding = true;
+    /// Marks an answer whose content coding depends on what the request accepts.
+    pub fn varying_by_coding(mut self) -> Self {
+        self.varies_by_coding = true;
         self
     }
 
-    /// The timestamp of a poll is not valid.
+    /// The answer to a poll with an invalid timestamp.
     pub fn bad_timestamp() -> Self {
         Self::error(400, "timestamp must be an integer")
     }
 
-    /// Come back later: the verdict or the work could not be done now.
+    /// 503: the client should try again in some seconds, since the agent cannot answer now.
     pub fn later(reason: &str) -> Self {
         Self::error(503, reason).with("Retry-After", "5")
     }
 }
 
-/// Largest body that is sent in one run with its head.
+/// The largest body that is copied behind its head, so that both are sent as one piece.
 const JOINED_BYTES_MAX: usize = 16 * 1024;
 
 impl Exchange {
-    /// Sends the answer. `connection` is what becomes of the connection in the end, whatever was meant when the
-    /// request came.
+    /// Sends the answer. `connection` replaces the value that was set when the request came.
     pub fn send(&self, link: &mut Link<'_>, answer: Answer, connection: Connection) {
         let length = answer.body.len();
         let mut fields = Vec::with_capacity(3 + answer.fields.len());
-        // Nothing may be kept for somebody else: nearly all depends on a secret or key, and all on this moment.
+        // No cache may keep an answer: nearly all depend on a secret or key, and all change with time.
         fields.push(("Cache-Control", "no-store"));
-        fields.push(("Vary", if answer.by_coding { "Origin, Accept-Encoding" } else { "Origin" }));
+        fields.push(("Vary", if answer.varies_by_coding { "Origin, Accept-Encoding" } else { "Origin" }));
         fields.extend(self.allowed.field());
         fields.extend(answer.fields.iter().map(|(name, value)| (*name, value.as_str())));
         let mut head = Vec::with_capacity(256 + if length <= JOINED_BYTES_MAX { length } else { 0 });

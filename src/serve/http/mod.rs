@@ -1,4 +1,4 @@
-//! HTTP up to a request, and from its answer on: heads, bodies, CORS, routes. What a request asks for is answered in
+//! HTTP: receives requests (heads, bodies, routes, CORS) and sends answers. The answers themselves come from
 //! [`api`](super::api).
 
 pub mod answer;

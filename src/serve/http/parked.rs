@@ -1,8 +1,8 @@
-//! A request that waits for its answer.
+//! A request that cannot be answered yet.
 
 use crate::protocol::secret::Secret;
 use crate::serve::api::question::Question;
-use crate::serve::verdict::Wanted;
+use crate::serve::verdict::AcceptedKind;
 
 use super::exchange::Exchange;
 
@@ -16,28 +16,28 @@ pub(crate) struct Parked {
 /// What a parked request waits for.
 #[derive(Debug)]
 pub(crate) enum Wait {
-    /// An answer in the mailbox.
+    /// For a reply from another thread, in the mailbox.
     Reply,
-    /// Data, by which the secret can be judged.
-    Verdict(Asked),
-    /// Memory for the answer.
-    Memory(Asked),
+    /// For data by which the secret can be judged.
+    Verdict(PendingQuestion),
+    /// For memory for the answer.
+    Memory(PendingQuestion),
 }
 
 impl Wait {
-    /// The secret that the request showed.
+    /// The secret that the request sent, if it needs one.
     pub fn secret(&self) -> Option<&Secret> {
         match self {
             Wait::Reply => None,
-            Wait::Verdict(asked) | Wait::Memory(asked) => Some(&asked.secret),
+            Wait::Verdict(pending) | Wait::Memory(pending) => Some(&pending.secret),
         }
     }
 }
 
 /// A question that cannot be answered yet.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct PendingQuestion {
     pub secret: Secret,
-    pub wanted: Wanted,
+    pub accepts: AcceptedKind,
     pub question: Box<dyn Question>,
 }

@@ -1,4 +1,5 @@
-//! A request's head has come: what can be answered without its route, and who answers the rest.
+//! Handles a request when its head is complete: upgrades, answers that do not depend on the route, and everything else
+//! by `api`.
 
 use crate::serve::api;
 use crate::serve::context::Context;
@@ -13,7 +14,7 @@ use super::cors::{self, Allowed};
 use super::exchange::{Answer, Exchange};
 use super::routes::Route;
 
-/// Deals with a request whose head is `head`.
+/// Handles the request with this head.
 pub(crate) fn begin(cx: &mut Context<'_, '_>, head: &Head<'_>) -> State {
     let options = cx.options();
     let route = Route::of(head.path, cx.info.role, options.echo_path.as_deref(), options.metrics_elsewhere);
@@ -22,7 +23,7 @@ pub(crate) fn begin(cx: &mut Context<'_, '_>, head: &Head<'_>) -> State {
     {
         return upgrade(cx, websocket, head, route);
     }
-    // A body that nobody reads would be taken for the next request.
+    // A body that is not read would be parsed as the next request.
     let has_body = !matches!(head.body, BodyLength::None | BodyLength::Length(0));
     let reads_body = head.method == Method::Post && route.takes(Method::Post);
     let keeps = !cx.parts.drain.is_on() && (!has_body || reads_body);
@@ -30,7 +31,7 @@ pub(crate) fn begin(cx: &mut Context<'_, '_>, head: &Head<'_>) -> State {
         route,
         connection: Connection::answer_to(head, keeps),
         without_body: head.method == Method::Head,
-        allowed: Allowed::to(head.origin, &options.cors.origins),
+        allowed: Allowed::for_origin(head.origin, &options.cors.origins),
         accepts_gzip: head.accepts_gzip,
     };
     match general_answer(&cx.parts.shared, head, &exchange) {
@@ -39,14 +40,14 @@ pub(crate) fn begin(cx: &mut Context<'_, '_>, head: &Head<'_>) -> State {
     }
 }
 
-/// What can be answered without the route: preflights, OPTIONS, wrong methods, incomplete upgrades.
+/// The answer, if it does not depend on the route's own code: to preflights, OPTIONS, wrong methods, incomplete upgrades.
 fn general_answer(shared: &Shared, head: &Head<'_>, exchange: &Exchange) -> Option<Answer> {
     let max_age = shared.options.cors.max_age.as_secs();
     if let Some(fields) = cors::preflight(head, &exchange.allowed, max_age) {
         return Some(Answer { fields, ..Answer::empty(204) });
     }
     let route = exchange.route;
-    // The server as a whole (RFC 9110 section 9.3.7).
+    // `OPTIONS *` asks about the server as a whole (RFC 9110 section 9.3.7).
     if head.method == Method::Options && head.path == "*" {
         return Some(Answer::empty(204).with("Allow", "GET, HEAD, POST, OPTIONS"));
     }
@@ -57,7 +58,7 @@ fn general_answer(shared: &Shared, head: &Head<'_>, exchange: &Exchange) -> Opti
         let upgrade = |answer: Answer| answer.with("Upgrade", "websocket").with("Connection", "Upgrade");
         return Some(match fault {
             WebSocketFault::NoUpgrade | WebSocketFault::Http10 => {
-                note_lost_upgrade(shared, fault);
+                log_lost_upgrade(shared, fault);
                 upgrade(answer)
             }
             WebSocketFault::Version => upgrade(answer.with("Sec-WebSocket-Version", "13")),
@@ -70,16 +71,17 @@ fn general_answer(shared: &Shared, head: &Head<'_>, exchange: &Exchange) -> Opti
     if head.method == Method::Options {
         return Some(Answer::empty(204).with("Allow", route.allow()));
     }
-    Some(Answer::error(405, "this path does not take this method").with("Allow", route.allow()))
+    Some(Answer::error(405, "this path does not support this method").with("Allow", route.allow()))
 }
 
-/// Says that a proxy in front of the agent keeps SDKs from streaming.
-fn note_lost_upgrade(shared: &Shared, fault: WebSocketFault) {
-    let Some(held_back) = shared.log_limits.lost_upgrade.allow(shared.now_ms()) else { return };
+/// Logs that a proxy in front of the agent has removed the upgrade, so that SDKs cannot stream.
+fn log_lost_upgrade(shared: &Shared, fault: WebSocketFault) {
+    let Some(suppressed) = shared.log_limits.lost_upgrade.allow(shared.now_ms()) else { return };
     tracing::warn!(
-        others_like_it = held_back,
-        "an SDK cannot stream, and tries again for ever: {}. nginx: proxy_http_version 1.1; proxy_set_header Upgrade \
-         $http_upgrade; proxy_set_header Connection \"upgrade\"",
+        others_like_it = suppressed,
+        "an SDK cannot stream, and retries for ever: {}. Configure the proxy in front of the agent to forward WebSocket \
+         upgrades (nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \
+         \"upgrade\")",
         fault.reason()
     );
 }

@@ -1,4 +1,4 @@
-//! The paths, and what each of them stands for: one line a path, and what its route accepts and counts as.
+//! The paths and their routes: which methods a route accepts, and how metrics count it.
 
 use crate::telemetry::metrics::Route as Label;
 use crate::wire::http1::head::Method;
@@ -13,8 +13,8 @@ pub enum ListenerRole {
     Metrics,
 }
 
-/// What a path stands for. Every match on it names every route: what falls through to another route's arm would answer
-/// with what that one guards.
+/// What a path leads to. Every `match` on it names every route: a new route that fell into a catch-all arm could expose
+/// data without the check that it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
     /// `/streaming`: the WebSocket of SDKs.
@@ -27,13 +27,13 @@ pub(crate) enum Route {
     ClientPoll,
     /// Usage events.
     Track,
-    /// The dataset, pushed by FeatBit's UI or an operator.
+    /// FeatBit's UI or an operator pushes a dataset.
     Bootstrap,
-    /// The dataset, fetched by an operator.
+    /// An operator downloads the dataset.
     Backup,
     /// The agent's status.
     Status,
-    /// A full sync at once.
+    /// An operator requests a full sync.
     Resync,
     /// A downstream agent registers.
     Register,
@@ -43,11 +43,11 @@ pub(crate) enum Route {
     Readiness,
     /// Metrics for Prometheus.
     Metrics,
-    /// Nothing.
+    /// No known path.
     Unknown,
 }
 
-/// Every fixed path; FeatBit's documentation writes the management paths without `public`.
+/// Every fixed path. Management paths also exist without `public`, as in FeatBit's documentation.
 pub const PATHS: [(&str, Route); 16] = [
     ("/api/public/sdk/server/latest-all", Route::ServerPoll),
     ("/api/public/sdk/client/latest-all", Route::ClientPoll),
@@ -68,7 +68,7 @@ pub const PATHS: [(&str, Route); 16] = [
 ];
 
 impl Route {
-    /// The route of a path, as a listener of this role serves it. `metrics_elsewhere`: data listeners do not serve metrics.
+    /// The route of a path on a listener of this role. `metrics_elsewhere`: only the metrics listener serves metrics.
     pub fn of(path: &str, role: ListenerRole, echo_path: Option<&str>, metrics_elsewhere: bool) -> Route {
         let route = if path_under(path, "/streaming") {
             Route::Streaming
@@ -85,12 +85,12 @@ impl Route {
         }
     }
 
-    /// The value of `Allow` for the route.
+    /// The value of the `Allow` header field.
     pub fn allow(self) -> &'static str {
         if self.takes(Method::Post) { "POST, OPTIONS" } else { "GET, HEAD, OPTIONS" }
     }
 
-    /// Whether the route answers the method.
+    /// Whether the route supports the method.
     pub fn takes(self, method: Method) -> bool {
         match self {
             Route::ClientPoll | Route::Track | Route::Bootstrap | Route::Resync | Route::Register => {
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_metrics_port_shows_no_data_and_hides_the_metrics_of_the_data_port() {
+    fn the_metrics_port_serves_no_data_and_the_data_port_then_serves_no_metrics() {
         assert_eq!(Route::of("/metrics", ListenerRole::Metrics, None, true), Route::Metrics);
         assert_eq!(Route::of("/metrics", ListenerRole::Data, None, true), Route::Unknown);
         assert_eq!(Route::of("/streaming", ListenerRole::Metrics, None, true), Route::Unknown);

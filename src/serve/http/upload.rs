@@ -1,4 +1,4 @@
-//! Requests with a body: what is checked before it is received, and how it is taken when it is there.
+//! Requests with a body: checks before the body is received, and decompression afterwards.
 
 use crate::payload::Payload;
 use crate::protocol::http::is_json_content_type;
@@ -13,7 +13,7 @@ use super::answer::{answer, answer_and_close};
 use super::body::Body;
 use super::exchange::{Answer, Exchange};
 
-/// Begins to receive a request's body.
+/// Starts to receive a request's body, or answers with the refusal.
 pub(crate) fn begin(
     cx: &mut Context<'_, '_>,
     body: Result<Body, (Exchange, Refusal)>,
@@ -34,7 +34,8 @@ pub(crate) fn begin(
     }
 }
 
-/// Answers a request whose body will not be received: it must not be taken for the next request.
+/// Answers a request without receiving its body. If it has one, closes the connection, so that the body is not parsed as
+/// the next request.
 pub(crate) fn answer_without_body(
     cx: &mut Context<'_, '_>,
     mut exchange: Exchange,
@@ -45,14 +46,15 @@ pub(crate) fn answer_without_body(
     answer(cx, &exchange, refusal)
 }
 
-/// A body that is not received must not be taken for the next request.
+/// Makes the answer close the connection, unless the request has no body that could be parsed as the next request.
 pub(crate) fn close_unless_empty(exchange: &mut Exchange, head: &Head<'_>) {
     if !matches!(head.body, BodyLength::None | BodyLength::Length(0)) {
         exchange.connection = Connection::Close;
     }
 }
 
-/// Whether the announced body is JSON in a coding we read; whether it is gzip.
+/// Checks that the announced body is JSON in a supported coding; returns whether it is compressed with gzip. The error is
+/// a 415.
 pub(crate) fn accept_json(head: &Head<'_>) -> Result<bool, Answer> {
     if !head.content_type.is_some_and(is_json_content_type) {
         return Err(Answer::error(415, "the body must be application/json"));
@@ -61,12 +63,13 @@ pub(crate) fn accept_json(head: &Head<'_>) -> Result<bool, Answer> {
         ContentEncoding::Identity => Ok(false),
         ContentEncoding::Gzip => Ok(true),
         ContentEncoding::Other => {
-            Err(Answer::error(415, "the only content coding taken is gzip").with("Accept-Encoding", "gzip"))
+            Err(Answer::error(415, "the only supported content coding is gzip")
+                .with("Accept-Encoding", "gzip"))
         }
     }
 }
 
-/// A body as it is without gzip; 413 if it is larger than `bytes_max` then, 400 if it is broken.
+/// The body without compression. The error is a 413 if it is larger than `bytes_max`, or a 400 if the gzip is corrupt.
 pub(crate) fn decompress(bytes: Vec<u8>, is_gzip: bool, bytes_max: u64) -> Result<Vec<u8>, Answer> {
     if !is_gzip {
         return Ok(bytes);

@@ -1,4 +1,4 @@
-//! What happens when connections together hold more memory than is there for them.
+//! What happens when all connections together need more memory than is allowed.
 
 use std::time::Duration;
 
@@ -52,9 +52,9 @@ impl Bench {
     }
 }
 
-/// What went wrong: peers that take a byte now and then kept all others waiting.
+/// What went wrong: peers that read a byte now and then kept all others waiting.
 #[test]
-fn who_waits_for_memory_is_served_within_seconds_and_who_took_it_for_nothing_is_given_up() {
+fn a_connection_waits_for_memory_only_seconds_and_the_slow_readers_that_use_it_are_closed() {
     for trickle in [false, true] {
         let mut bench = Bench::new(|_| {});
         bench.load(&[("flag", 1)], &"x".repeat(PRIVATE_BYTES_MAX / 20));
@@ -62,7 +62,7 @@ fn who_waits_for_memory_is_served_within_seconds_and_who_took_it_for_nothing_is_
         bench.later(Duration::from_millis(900));
         let (modest, wire) = bench.connect(SecretKind::Client);
         bench.message(modest, &wire, &ask("anna"));
-        // Whoever came just before may still be reading.
+        // The slow readers may still be reading: they came only just before.
         assert!(wire.frames().is_empty());
         for _ in 0..2 {
             if trickle {
@@ -71,10 +71,7 @@ fn who_waits_for_memory_is_served_within_seconds_and_who_took_it_for_nothing_is_
             bench.later(Duration::from_millis(700));
         }
         if trickle {
-            assert!(
-                wire.frames().is_empty(),
-                "each of them would be done in good time, for all that is known"
-            );
+            assert!(wire.frames().is_empty(), "so far, each of them may still finish in time");
             for _ in 0..4 {
                 greedy.iter().for_each(|(key, wire)| bench.writable(*key, wire, 1));
                 bench.later(Duration::from_secs(1));
@@ -134,7 +131,7 @@ fn a_poll_waits_for_memory_too_and_is_answered() {
     assert!(wire.0.borrow().written.starts_with(b"HTTP/1.1 200 "));
 }
 
-/// What went wrong: what was echoed was bounded for one connection only.
+/// What went wrong: the memory for echoes was bounded for each connection, but not for all together.
 #[test]
 fn echoes_that_nobody_reads_end_with_1013_before_they_take_more_memory_than_allowed() {
     let mut bench = Bench::new(|_| {});
@@ -161,9 +158,9 @@ fn echoes_that_nobody_reads_end_with_1013_before_they_take_more_memory_than_allo
     }
 }
 
-/// What went wrong: a message that was put together of fragments was kept until the next one came.
+/// What went wrong: a message assembled from fragments stayed in memory until the next one came.
 #[test]
-fn a_fragmented_message_is_let_go_when_it_was_dealt_with() {
+fn a_fragmented_message_is_freed_once_it_was_handled() {
     let mut bench = Bench::new(|_| {});
     bench.load(&[("flag", 1)], "v");
     let (key, wire) = bench.connect(SecretKind::Server);

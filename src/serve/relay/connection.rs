@@ -1,8 +1,8 @@
-//! Downstream agents follow this one as they would follow a FeatBit server.
+//! The WebSocket of a downstream agent, which follows this one as it would follow a FeatBit server.
 //!
-//! A downstream agent is remembered by the publish it was brought to, as SDKs are, but for the whole data instead of one
-//! environment. There are few of them, so that a change visits each. A full sync is put together off the reactor, and
-//! until it is there nothing else is sent, so that a downstream agent takes everything in order.
+//! As for an SDK, the connection stores the publish sequence up to which it was sent data; but that covers all of the data,
+//! not one environment. There are few downstream agents, so each change visits all of them. A full sync is built on
+//! another thread. Until it arrives nothing else is sent, so that the downstream agent gets everything in order.
 
 use crate::fanout::mailbox::RelayFull;
 use crate::ingest::ResyncReason;
@@ -22,25 +22,25 @@ use crate::telemetry::metrics::{Connection, Limit, Refusal};
 use crate::wire::ws::frame;
 use crate::wire::ws::reader::{Event, Step};
 
-use super::downstream::{Downstream, Verify};
+use super::downstream::{Downstream, PendingVerification};
 
-/// What is done for a downstream agent may end with closing its connection.
+/// The error closes the connection.
 type Done = Result<(), CloseReason>;
 
-/// The connection is a downstream agent's from now on.
+/// Turns an upgraded connection into that of a downstream agent.
 pub(crate) fn begin(cx: &mut Context<'_, '_>, access: RelayAccess) -> State {
     let downstream = cx.parts.relays.join(&cx.parts.shared, cx.link.key(), access);
     cx.count_as(Connection::Relay);
     cx.restart_idle_time();
     let state = cx.parts.shared.ingest.following().state();
-    // A downstream agent takes it that all is well unless it is told otherwise.
+    // Without this message a downstream agent assumes that this one is up to date.
     if !state.is_current() {
         cx.link.send(Payload::private(frame::text_frame(to_relay::state(state).as_bytes())));
     }
     State::Relay(Box::new(downstream))
 }
 
-/// Takes one frame off `bytes`, if it is all there. Returns the bytes consumed.
+/// Takes one frame from `bytes` if it is complete, and handles it. Returns the number of bytes consumed.
 pub(crate) fn receive(cx: &mut Context<'_, '_>, state: &mut State, bytes: &mut [u8]) -> usize {
     let State::Relay(downstream) = state else { return 0 };
     let length = bytes.len();
@@ -65,23 +65,23 @@ pub(crate) fn receive(cx: &mut Context<'_, '_>, state: &mut State, bytes: &mut [
                 }
                 Event::Pong => Ok(()),
                 Event::Close { code } => {
-                    close::by_peer(cx.link, code, consumed == length);
+                    close::answer_peer_close(cx.link, code, consumed == length);
                     Ok(())
                 }
             };
             (consumed, done)
         }
-        // As FeatBit's server does: closed, it would come back and send the same.
+        // Skipped, as FeatBit's server does. If the connection were closed, the agent would reconnect and send the same.
         Err(violation) if violation.code == CloseCode::TOO_BIG => {
             let consumed = downstream.reader.pass_over(bytes);
-            note_too_long(cx);
-            // Perhaps it asked for what is newer than what it has.
+            log_too_long(cx);
+            // It may have been a request for newer data. An agent that has none yet then needs a full sync.
             let lacks_data = downstream.lacks_data();
             let done = if lacks_data { sync(cx, downstream, &RelayRequest::full()) } else { Ok(()) };
             (consumed, done)
         }
         Err(violation) => {
-            close::violated(cx, state, violation, bytes);
+            close::close_after_violation(cx, state, violation, bytes);
             return length;
         }
     };
@@ -105,24 +105,25 @@ fn answer(cx: &mut Context<'_, '_>, downstream: &mut Downstream, message: FromRe
     Ok(())
 }
 
-fn note_too_long(cx: &Context<'_, '_>) {
+fn log_too_long(cx: &Context<'_, '_>) {
     let shared = &cx.parts.shared;
     cx.parts.meter.limit_hit(Limit::MessageBytes);
-    if let Some(held_back) = shared.log_limits.relay_message_too_long.allow(shared.now_ms()) {
+    if let Some(suppressed) = shared.log_limits.relay_message_too_long.allow(shared.now_ms()) {
         tracing::warn!(
-            others_like_it = held_back,
+            others_like_it = suppressed,
             allowed = shared.options.limits.message_bytes,
-            "an agent that follows this one sent a longer message than allowed, which was passed over. If it is not \
-             shown in the status, or gets everything whenever it comes back, raise Limits__MessageBytes"
+            "a message of an agent that follows this one was skipped: it is longer than allowed. If the status does not \
+             list that agent, or it gets a full sync at every reconnect, raise Limits__MessageBytes"
         );
     }
 }
 
-/// It asks for data: all of it, or what is newer than it has.
+/// Answers a request for data: with a patch if one is possible, otherwise with a full sync.
 fn sync(cx: &mut Context<'_, '_>, downstream: &mut Downstream, request: &RelayRequest) -> Done {
     let (shared, view) = (&cx.parts.shared, &cx.parts.view);
     if let Some(number) = request.verify {
-        downstream.verify = Some(Verify { number, requested: shared.ingest.following().asked() });
+        downstream.verify =
+            Some(PendingVerification { number, requested: shared.ingest.following().asked() });
         if view.answered() != u64::MAX {
             shared.ingest.request_resync(ResyncReason::UnknownSecret);
         }
@@ -141,26 +142,26 @@ fn sync(cx: &mut Context<'_, '_>, downstream: &mut Downstream, request: &RelayRe
         verify(cx, downstream);
         return Ok(());
     }
-    order_full(cx, downstream)
+    request_full(cx, downstream)
 }
 
-/// Has a full sync put together, which comes by mail.
-fn order_full(cx: &mut Context<'_, '_>, downstream: &mut Downstream) -> Done {
+/// Orders a full sync from another thread. It arrives in the mailbox, see [`send_full`].
+fn request_full(cx: &mut Context<'_, '_>, downstream: &mut Downstream) -> Done {
     if downstream.awaits_full {
-        downstream.owed_full = true;
+        downstream.needs_another_full = true;
         return Ok(());
     }
     let (view, scope) = (cx.parts.view.clone(), Scope::clone(&downstream.access.scope));
-    let certain = view.answered() == u64::MAX;
+    let is_authoritative = view.answered() == u64::MAX;
     let mailbox = cx.parts.mailbox.clone();
-    if !cx.parts.shared.ingest.relay_full(view, scope, certain, mailbox, cx.link.key()) {
+    if !cx.parts.shared.ingest.relay_full(view, scope, is_authoritative, mailbox, cx.link.key()) {
         return Err(CloseReason::Busy);
     }
     downstream.awaits_full = true;
     Ok(())
 }
 
-/// The full sync that was ordered has come.
+/// Sends the full sync that has arrived in the mailbox, and what has changed since it was ordered.
 pub(crate) fn send_full(cx: &mut Context<'_, '_>, state: &mut State, full: RelayFull) {
     if cx.link.is_closing() {
         return;
@@ -170,32 +171,33 @@ pub(crate) fn send_full(cx: &mut Context<'_, '_>, state: &mut State, full: Relay
         downstream.sequence = Some(full.sequence);
         cx.parts.meter.synced(SyncKind::Full);
         cx.link.send(full.payload);
-        if std::mem::take(&mut downstream.owed_full) {
-            return order_full(cx, downstream);
+        if std::mem::take(&mut downstream.needs_another_full) {
+            return request_full(cx, downstream);
         }
-        bring_up_to_date(cx, downstream)
+        send_missing(cx, downstream)
     });
 }
 
-/// Sends a downstream agent what it lacks, once it has taken what it was sent before.
+/// Sends a downstream agent the changes that it lacks, unless it has not taken its earlier output yet.
 pub(crate) fn update(cx: &mut Context<'_, '_>, state: &mut State) {
-    or_close(cx, state, bring_up_to_date);
+    or_close(cx, state, send_missing);
 }
 
-/// The keys are others: a connection whose key is gone is closed, and one whose key opens something else gets that.
-pub(crate) fn check_key(cx: &mut Context<'_, '_>, state: &mut State, keys: &Keys) {
+/// The keys were replaced: closes a connection whose key was removed, and sends a full sync if the key now opens other
+/// environments.
+pub(crate) fn recheck_key(cx: &mut Context<'_, '_>, state: &mut State, keys: &Keys) {
     if cx.link.is_closing() {
         return;
     }
     or_close(cx, state, |cx, downstream| match keys.relay(downstream.access.key.expose()) {
         None => {
-            refusals::note(cx.parts, Refusal::RelayKey, None);
+            refusals::count_and_log(cx.parts, Refusal::RelayKey, None);
             Err(CloseReason::Refused)
         }
         Some(access) if access.scope == downstream.access.scope => Ok(()),
         Some(access) => {
             downstream.access = access.clone();
-            if downstream.has_data() { order_full(cx, downstream) } else { Ok(()) }
+            if downstream.has_data() { request_full(cx, downstream) } else { Ok(()) }
         }
     });
 }
@@ -211,14 +213,14 @@ fn or_close(
     }
 }
 
-fn bring_up_to_date(cx: &mut Context<'_, '_>, downstream: &mut Downstream) -> Done {
+fn send_missing(cx: &mut Context<'_, '_>, downstream: &mut Downstream) -> Done {
     if cx.link.is_closing() || cx.link.is_blocked() || downstream.awaits_full {
         return Ok(());
     }
     let parts = &mut *cx.parts;
     if downstream.waits_for_data && parts.view.loaded() {
         downstream.waits_for_data = false;
-        return order_full(cx, downstream);
+        return request_full(cx, downstream);
     }
     let Some(from) = downstream.sequence else { return Ok(()) };
     if from < parts.view.sequence() {
@@ -230,7 +232,7 @@ fn bring_up_to_date(cx: &mut Context<'_, '_>, downstream: &mut Downstream) -> Do
         }
         frames.drain(..).for_each(|frame| cx.link.send(frame));
         if complete.is_err() {
-            return order_full(cx, downstream);
+            return request_full(cx, downstream);
         }
         downstream.sequence = Some(parts.view.sequence());
     }
@@ -238,9 +240,9 @@ fn bring_up_to_date(cx: &mut Context<'_, '_>, downstream: &mut Downstream) -> Do
     Ok(())
 }
 
-/// Says that what was sent is certain, if that was asked for and it is.
+/// Confirms what was sent, if the agent has asked for that and the upstream full sync has been answered.
 fn verify(cx: &mut Context<'_, '_>, downstream: &mut Downstream) {
-    if let Some(Verify { number, requested }) = downstream.verify
+    if let Some(PendingVerification { number, requested }) = downstream.verify
         && cx.parts.view.answered() > requested
     {
         downstream.verify = None;

@@ -1,4 +1,4 @@
-//! What is kept for the WebSocket of a downstream agent.
+//! The state of a downstream agent's WebSocket.
 
 use crate::serve::keys::RelayAccess;
 use crate::wire::ws::reader::Reader;
@@ -9,32 +9,33 @@ use super::registry::AgentId;
 #[derive(Debug)]
 pub(crate) struct Downstream {
     pub reader: Reader,
-    /// What its key opens.
+    /// Its key, and the environments to which the key gives access.
     pub access: RelayAccess,
     pub id: AgentId,
-    /// The publish it was brought to; `None` until it has been sent data.
+    /// The publish sequence up to which it was sent data; `None` if it was sent none.
     pub sequence: Option<u64>,
-    /// A full sync is being put together for it.
+    /// Whether a full sync is being built for it.
     pub awaits_full: bool,
-    /// It is to get another one after that.
-    pub owed_full: bool,
-    /// It has asked for data and there was none.
+    /// Whether another full sync has to follow that one.
+    pub needs_another_full: bool,
+    /// Whether it has asked for data before there was any.
     pub waits_for_data: bool,
-    /// It wants to know when the data is certain.
-    pub verify: Option<Verify>,
+    /// Its request for a confirmation, until that is sent.
+    pub verify: Option<PendingVerification>,
 }
 
-/// A request of a downstream agent to be told when the data answers a full sync that was requested after it.
+/// A downstream agent's request for a confirmation: that its data includes a full sync which was requested from the server
+/// after this request came.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Verify {
-    /// Its number, which the answer repeats.
+pub(crate) struct PendingVerification {
+    /// The number of the request, which the confirmation repeats.
     pub number: u64,
-    /// Full syncs that had been requested when it came.
+    /// How many full syncs had been requested from the server when it came.
     pub requested: u64,
 }
 
 impl Downstream {
-    /// A connection that has not asked for anything yet.
+    /// A new connection, which has not asked for data.
     pub fn new(access: RelayAccess, id: AgentId) -> Self {
         Self {
             reader: Reader::new(),
@@ -42,13 +43,13 @@ impl Downstream {
             id,
             sequence: None,
             awaits_full: false,
-            owed_full: false,
+            needs_another_full: false,
             waits_for_data: false,
             verify: None,
         }
     }
 
-    /// Bytes of a message that are being skipped.
+    /// How many bytes of an overlong message are still to be skipped.
     pub fn left_to_skip(&self) -> u64 {
         self.reader.left_to_pass()
     }
@@ -58,7 +59,7 @@ impl Downstream {
         self.sequence.is_some() || self.awaits_full
     }
 
-    /// Whether it has no data, and will get none unless it asks.
+    /// Whether it has no data, and will get none before it asks.
     pub fn lacks_data(&self) -> bool {
         !self.has_data() && !self.waits_for_data
     }

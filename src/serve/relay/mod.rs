@@ -1,4 +1,4 @@
-//! Downstream agents: their WebSocket connections, and what is known of them.
+//! Downstream agents: their WebSocket connections, and the list of them for the status.
 
 pub mod connection;
 pub mod downstream;

@@ -1,6 +1,6 @@
 //! The downstream agents of all reactors, for the status.
 //!
-//! Must not be used for an SDK's bytes: it is locked, and used a few times a minute for each downstream agent.
+//! Behind a lock, so not for the data path: each downstream agent uses it a few times a minute.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,20 +8,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use serde_json::Value;
 
-/// Bytes of an agent's name, and of its status as text, that are kept at most.
+/// The most bytes that are kept of an agent's name, and of its status as JSON text.
 const NAME_BYTES_MAX: usize = 128;
 const STATUS_BYTES_MAX: usize = 8 * 1024;
 
 /// One downstream agent.
 #[derive(Clone, Debug)]
 pub(crate) struct Agent {
-    /// Since when it is connected, in Unix milliseconds.
+    /// When it connected, in Unix milliseconds.
     pub since_ms: i64,
-    /// What it last reported of itself.
+    /// The last status that it reported.
     pub reported: Option<Report>,
 }
 
-/// What an agent reported of itself.
+/// A status that an agent reported.
 #[derive(Clone, Debug)]
 pub(crate) struct Report {
     pub agent_id: String,
@@ -29,7 +29,7 @@ pub(crate) struct Report {
     pub at_ms: i64,
 }
 
-/// The number of a downstream agent, for as long as it is connected.
+/// The number of a downstream agent while it is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct AgentId(u64);
 
@@ -41,14 +41,14 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// One more is connected.
+    /// Adds an agent that has connected.
     pub fn add(&self, since_ms: i64) -> AgentId {
         let id = AgentId(self.next.fetch_add(1, Ordering::Relaxed));
         self.list.lock().insert(id, Agent { since_ms, reported: None });
         id
     }
 
-    /// One is gone; returns what was known of it.
+    /// Removes an agent that has disconnected, and returns its entry.
     pub fn remove(&self, id: AgentId) -> Option<Agent> {
         self.list.lock().remove(&id)
     }
@@ -58,7 +58,7 @@ impl Registry {
         self.list.lock().len()
     }
 
-    /// It reports its status; what is too long is not kept.
+    /// Stores the status that an agent reports. One that is too long is ignored.
     pub fn report(&self, id: AgentId, mut agent_id: String, status: Value, at_ms: i64) {
         if status.to_string().len() > STATUS_BYTES_MAX {
             return;
@@ -71,7 +71,7 @@ impl Registry {
         }
     }
 
-    /// Those that are connected, the longest first.
+    /// All connected agents, the longest connected first.
     pub fn all(&self) -> Vec<Agent> {
         self.list.lock().values().cloned().collect()
     }

@@ -1,4 +1,4 @@
-//! The downstream agents of one reactor: which of them are to be brought up to date, and the path that they are told.
+//! The downstream agents of one reactor: which of them need an update, and the path of agents that is sent to them.
 //!
 //! Must not send anything.
 
@@ -27,31 +27,31 @@ impl Relays {
         Self { connections: Vec::new(), to_update: VecDeque::new(), path: vec![instance] }
     }
 
-    /// A downstream agent is connected.
+    /// Adds a downstream agent that has connected.
     pub fn join(&mut self, shared: &Shared, key: Key, access: RelayAccess) -> Downstream {
         let id = shared.downstream.add((shared.wall_ms)());
-        if let Some(held_back) = shared.log_limits.relay_connected.allow(shared.now_ms()) {
+        if let Some(suppressed) = shared.log_limits.relay_connected.allow(shared.now_ms()) {
             tracing::info!(
-                others_like_it = held_back,
+                others_like_it = suppressed,
                 relays = shared.downstream.count(),
-                "an agent that follows this one is connected"
+                "an agent that follows this one has connected"
             );
         }
         self.connections.push(key);
         Downstream::new(access, id)
     }
 
-    /// The connection of a downstream agent is gone.
+    /// Removes a downstream agent whose connection has ended.
     pub fn leave(&mut self, shared: &Shared, key: Key, id: AgentId) {
         let left = shared.downstream.remove(id);
         let now_ms = (shared.wall_ms)();
-        if let Some(held_back) = shared.log_limits.relay_disconnected.allow(shared.now_ms()) {
+        if let Some(suppressed) = shared.log_limits.relay_disconnected.allow(shared.now_ms()) {
             tracing::info!(
-                others_like_it = held_back,
+                others_like_it = suppressed,
                 relays = shared.downstream.count(),
                 agent_id = left.as_ref().and_then(|left| Some(&*left.reported.as_ref()?.agent_id)),
                 connected_seconds = left.as_ref().map(|left| now_ms.saturating_sub(left.since_ms) / 1000),
-                "an agent that followed this one is gone"
+                "an agent that followed this one has disconnected"
             );
         }
         self.connections.retain(|other| *other != key);
@@ -62,18 +62,18 @@ impl Relays {
         self.connections.clone()
     }
 
-    /// There is new data: all are to be brought up to date.
+    /// There is new data: all of them need an update.
     pub fn data_changed(&mut self) {
         self.to_update.clear();
         self.to_update.extend(&self.connections);
     }
 
-    /// Takes the next one to bring up to date.
+    /// Takes the next one that needs an update.
     pub fn take_to_update(&mut self) -> Option<Key> {
         self.to_update.pop_front()
     }
 
-    /// Whether there is one.
+    /// Whether one of them needs an update.
     pub fn has_to_update(&self) -> bool {
         !self.to_update.is_empty()
     }
@@ -83,7 +83,7 @@ impl Relays {
         &self.path
     }
 
-    /// The agents upstream of this one are others.
+    /// Replaces the agents upstream of this one.
     pub fn set_upstream_path(&mut self, upstream: &[String]) {
         self.path.truncate(1);
         self.path.extend(upstream.iter().take(PATH_MAX - 1).cloned());
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_path_begins_with_this_process_and_has_an_end() {
+    fn the_path_begins_with_this_process_and_has_a_maximum_length() {
         let mut relays = Relays::new("me".into());
         relays.set_upstream_path(&["a".into(), "b".into()]);
         assert_eq!(relays.path(), ["me", "a", "b"]);

@@ -1,4 +1,4 @@
-//! Whether a streaming SDK is let in: by the verdict on its secret, which it may have to wait for.
+//! Accepts or refuses a streaming SDK by the verdict on its secret. While there is no verdict, the connection is pending.
 
 use crate::fanout::secrets::Grant;
 use crate::model::secret::SecretKind;
@@ -7,7 +7,7 @@ use crate::protocol::secret::Secret;
 use crate::serve::context::Context;
 use crate::serve::refusals;
 use crate::serve::session::State;
-use crate::serve::verdict::{self, UNKNOWN_FORM, Verdict, Wanted};
+use crate::serve::verdict::{self, AcceptedKind, UNKNOWN_FORM, Verdict};
 use crate::telemetry::metrics::{Connection, Limit, Refusal};
 use crate::wire::ws::reader::Reader;
 
@@ -15,7 +15,7 @@ use super::close;
 use super::close_reason::CloseReason;
 use super::stream::{PendingStream, Stream};
 
-/// Lets a new streaming connection in, has it wait, or closes it.
+/// Accepts a new streaming connection, makes it pending, or closes it.
 pub(crate) fn decide(cx: &mut Context<'_, '_>, secret: Secret, kind: SecretKind, sdk: Sdk) -> State {
     let state = judge(cx, secret, kind, sdk);
     if matches!(state, State::Pending(_)) {
@@ -24,7 +24,7 @@ pub(crate) fn decide(cx: &mut Context<'_, '_>, secret: Secret, kind: SecretKind,
     state
 }
 
-/// The same for one that waits, when there is new data. Its deadline stays.
+/// As [`decide`], for a pending connection when there is new data. Its deadline stays.
 pub(crate) fn decide_again(cx: &mut Context<'_, '_>, pending: Box<PendingStream>) -> State {
     match *pending {
         PendingStream::Verdict { secret, kind, sdk } => {
@@ -34,17 +34,17 @@ pub(crate) fn decide_again(cx: &mut Context<'_, '_>, pending: Box<PendingStream>
             }
             state
         }
-        // No data makes a difference.
-        PendingStream::OutOfTime { .. } | PendingStream::UnknownForm { .. } => State::Pending(pending),
+        // New data does not change what is wrong with these tokens.
+        PendingStream::ClockMismatch { .. } | PendingStream::UnknownForm { .. } => State::Pending(pending),
     }
 }
 
 fn judge(cx: &mut Context<'_, '_>, secret: Secret, kind: SecretKind, sdk: Sdk) -> State {
     let now = cx.link.now();
-    match verdict::judge(&cx.parts.shared, &cx.parts.view, &secret, Wanted::Only(kind), now) {
-        Verdict::Accepted { slot } => let_in(cx, Grant { secret, slot, kind }, sdk),
+    match verdict::judge(&cx.parts.shared, &cx.parts.view, &secret, AcceptedKind::Only(kind), now) {
+        Verdict::Accepted { slot } => accept(cx, Grant { secret, slot, kind }, sdk),
         Verdict::Refused(refused) => {
-            refusals::note(cx.parts, refused.into(), Some(&secret));
+            refusals::count_and_log(cx.parts, refused.into(), Some(&secret));
             close::begin(cx, State::Over, CloseReason::Refused)
         }
         Verdict::Undecided => {
@@ -54,8 +54,8 @@ fn judge(cx: &mut Context<'_, '_>, secret: Secret, kind: SecretKind, sdk: Sdk) -
     }
 }
 
-/// From now on the connection can ask for data. Once it has asked, it is sent every change.
-fn let_in(cx: &mut Context<'_, '_>, grant: Grant, sdk: Sdk) -> State {
+/// Accepts a connection. It can ask for data from now on; after it has asked, it is sent every change.
+fn accept(cx: &mut Context<'_, '_>, grant: Grant, sdk: Sdk) -> State {
     let (place, secret) = cx.parts.broadcast.join(grant, cx.link.key());
     cx.count_as(match grant.kind {
         SecretKind::Server => Connection::Server,
@@ -67,34 +67,35 @@ fn let_in(cx: &mut Context<'_, '_>, grant: Grant, sdk: Sdk) -> State {
         place,
         secret,
         sdk,
-        asked: None,
+        pending_timestamp_ms: None,
         waits_for_memory: false,
         user: None,
     })
 }
 
-/// Has a connection wait whose token is out of time, and says, at most once a minute, how far the clocks differ.
-pub(crate) fn wait_out_of_time(cx: &mut Context<'_, '_>, ahead_ms: i64, sdk: Sdk) -> State {
+/// Makes a connection pending whose token has a time too far from this machine's clock, and logs the difference, at most
+/// once a minute.
+pub(crate) fn wait_with_clock_mismatch(cx: &mut Context<'_, '_>, ahead_ms: i64, sdk: Sdk) -> State {
     let shared = &cx.parts.shared;
     cx.parts.meter.refused(Refusal::Expired);
-    if let Some(held_back) = shared.log_limits.token_out_of_time.allow(shared.now_ms()) {
+    if let Some(suppressed) = shared.log_limits.clock_mismatch.allow(shared.now_ms()) {
         tracing::warn!(
-            others_like_it = held_back,
+            others_like_it = suppressed,
             difference_seconds = ahead_ms as f64 / 1000.0,
             allowed_seconds = shared.options.streaming.token_expiry.as_secs_f64(),
-            "an SDK's token is out of time: its clock and this machine's differ (positive: the SDK's is ahead); \
-             it gets no data until they agree. Check the time synchronisation of both"
+            "an SDK's token is out of time: its clock and this machine's differ (positive: the SDK's is ahead). The SDK \
+             gets no data until they agree. Check the time synchronisation of both machines"
         );
     }
     let deadline = cx.link.now().after(shared.options.streaming.token_hold);
     cx.link.set_deadline(deadline);
     cx.link.pause();
-    State::Pending(Box::new(PendingStream::OutOfTime { sdk }))
+    State::Pending(Box::new(PendingStream::ClockMismatch { sdk }))
 }
 
-/// Has a connection wait whose token is of no form that is known here.
+/// Makes a connection pending whose token has a format that this agent does not know.
 pub(crate) fn wait_with_unknown_form(cx: &mut Context<'_, '_>, sdk: Sdk) -> State {
-    refusals::note(cx.parts, Refusal::UnknownForm, None);
+    refusals::count_and_log(cx.parts, Refusal::UnknownForm, None);
     wait(cx);
     State::Pending(Box::new(PendingStream::UnknownForm { sdk }))
 }
@@ -105,15 +106,15 @@ fn wait(cx: &mut Context<'_, '_>) {
     cx.link.pause();
 }
 
-/// A connection has waited for as long as it may.
-pub(crate) fn out_of_time(cx: &mut Context<'_, '_>, pending: Box<PendingStream>) -> State {
+/// Closes a connection that was pending for as long as allowed.
+pub(crate) fn wait_timed_out(cx: &mut Context<'_, '_>, pending: Box<PendingStream>) -> State {
     let reason = match &*pending {
-        PendingStream::OutOfTime { .. } => CloseReason::TokenOutOfTime,
+        PendingStream::ClockMismatch { .. } => CloseReason::ClockMismatch,
         PendingStream::UnknownForm { .. } => CloseReason::Undecided(UNKNOWN_FORM),
         PendingStream::Verdict { secret, .. } => {
             cx.parts.meter.limit_hit(Limit::VerdictWait);
             let (why, text) = verdict::undecided(&cx.parts.view);
-            refusals::note(cx.parts, why, Some(secret));
+            refusals::count_and_log(cx.parts, why, Some(secret));
             CloseReason::Undecided(text)
         }
     };

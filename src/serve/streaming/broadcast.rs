@@ -1,6 +1,6 @@
-//! Which streaming connections a change concerns: those of the environments that changed, and those whose secret is gone.
+//! Which streaming connections a change concerns: those of the changed environments, and those whose secret was removed.
 //!
-//! Must not send anything: it says who is next, in bounded slices. `fanout` keeps the index and the secrets.
+//! Must not send anything: it returns the next connections in bounded slices. The index and the secrets are `fanout`'s.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -17,18 +17,18 @@ use crate::store::{EnvironmentSlot, Snapshot};
 pub(crate) struct Broadcast {
     pub index: Index,
     pub secrets: SecretTable,
-    /// Connections whose secret may be gone.
+    /// Connections whose secret may have been removed.
     revoked: VecDeque<Key>,
-    /// When the changes arrived that walks are still carrying out, by environment slot.
+    /// By environment slot: when the oldest change arrived that has not reached all connections yet.
     arrivals: Vec<Option<Instant>>,
     slice: Vec<(Key, Place, u64)>,
-    /// Scratch: the frames for one server SDK, before they are sent.
+    /// Reused buffer: the frames for one server SDK, before they are sent.
     pub frames: Vec<Payload>,
-    /// Scratch: the message for one client SDK, before it is sent.
+    /// Reused buffer: the message for one client SDK, before it is sent.
     pub text: Vec<u8>,
 }
 
-/// A slice of a walk: the connections to visit. To be given back to [`Broadcast::end_slice`].
+/// The next connections to visit. Pass it to [`Broadcast::end_slice`] afterwards.
 #[derive(Debug)]
 pub(crate) struct Slice {
     connections: Vec<(Key, Place, u64)>,
@@ -44,19 +44,19 @@ impl Slice {
 }
 
 impl Broadcast {
-    /// A connection was accepted. It is sent changes once it has asked for data.
+    /// Adds an accepted connection. It is sent changes after it has asked for data.
     pub fn join(&mut self, grant: Grant, key: Key) -> (Place, SecretId) {
         let place = self.index.add(grant.slot, grant.kind, key);
         (place, self.secrets.add(grant))
     }
 
-    /// A connection is gone.
+    /// Removes a connection that has ended.
     pub fn leave(&mut self, place: Place, secret: SecretId) {
         self.index.remove(place);
         self.secrets.remove(secret);
     }
 
-    /// An environment changed: its connections are walked through. The change reached the agent when it `arrived`.
+    /// An environment changed: its connections will be visited. `arrived`: when the change reached the agent.
     pub fn environment_changed(&mut self, slot: EnvironmentSlot, arrived: Instant) {
         self.index.environment_changed(slot);
         if !self.index.is_walking_through(slot) {
@@ -69,7 +69,7 @@ impl Broadcast {
         self.arrivals[row].get_or_insert(arrived);
     }
 
-    /// Whether some connections are still to be brought up to date.
+    /// Whether there are connections left to visit.
     pub fn is_walking(&self) -> bool {
         self.index.is_walking()
     }
@@ -87,13 +87,13 @@ impl Broadcast {
         }
     }
 
-    /// The connections of a slice were visited. If the change has reached the last connection of its environment, returns
-    /// how long it took.
+    /// Ends a slice whose connections were visited. If the change has now reached every connection of its environment,
+    /// returns how long that took.
     pub fn end_slice(&mut self, slice: Slice) -> Option<Duration> {
         let Slice { mut connections, slot, finished } = slice;
         connections.clear();
         self.slice = connections;
-        // Servers and clients of an environment are walked one after the other: the later one counts.
+        // Server and client SDKs of an environment are visited one after the other: the last walk counts.
         if !finished || self.index.is_walking_through(slot) {
             return None;
         }
@@ -101,8 +101,8 @@ impl Broadcast {
         Some(arrived.elapsed())
     }
 
-    /// Secrets changed: finds the connections that may have come in by one that no longer opens what they were let in to.
-    /// Its grace period is over: until then the snapshot still holds it.
+    /// Secrets changed: finds the connections whose secret may no longer open their environment. The snapshot contains a
+    /// removed secret until its grace period is over, so that has passed.
     pub fn find_revoked(&mut self, view: &Snapshot) {
         let Self { index, secrets, revoked, .. } = self;
         let mut touched: Vec<(EnvironmentSlot, SecretKind)> =
@@ -114,24 +114,24 @@ impl Broadcast {
         }
     }
 
-    /// Takes the next connection whose secret may be gone.
+    /// Takes the next connection whose secret may have been removed.
     pub fn take_revoked(&mut self) -> Option<Key> {
         self.revoked.pop_front()
     }
 
-    /// Whether there is one.
+    /// Whether there is such a connection.
     pub fn has_revoked(&self) -> bool {
         !self.revoked.is_empty()
     }
 
-    /// Whether no change is on its way to a connection.
+    /// Whether every change has reached all its connections.
     #[cfg(test)]
     pub fn is_done(&self) -> bool {
         self.arrivals.iter().all(Option::is_none)
     }
 }
 
-/// Whether a secret still opens what connections were let in to by it.
+/// Whether a secret still gives access to what its connections were accepted for.
 pub(crate) fn is_valid(view: &Snapshot, grant: &Grant) -> bool {
     view.secret(&grant.secret).is_some_and(|entry| entry.opens_to(grant.kind) == Some(grant.slot))
 }
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn those_whose_secret_is_gone_are_found() {
+    fn connections_with_a_removed_secret_are_found() {
         let mut broadcast = Broadcast::default();
         let (place, secret) = broadcast.join(grant(SecretKind::Server), Key::from_u64(9));
         broadcast.find_revoked(&Snapshot::empty());

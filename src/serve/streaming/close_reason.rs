@@ -1,4 +1,4 @@
-//! Why the agent closes a WebSocket: the close code and the text that the peer gets, and the label in metrics.
+//! Why the agent closes a WebSocket: the close code and text for the peer, and the label in metrics.
 
 use crate::protocol::close::{CloseCode, REFUSED_REASON};
 use crate::telemetry::metrics::Closed;
@@ -7,25 +7,25 @@ use crate::wire::ws::reader::Violation;
 /// Why the agent closes a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CloseReason {
-    /// It may not come in. Its SDK never comes back.
+    /// Access is refused. The SDK never reconnects.
     Refused,
-    /// Its secret is gone. Its SDK never comes back.
+    /// Its secret was removed. The SDK never reconnects.
     Revoked,
-    /// Its secret opens another environment now: it is let in there when it comes back.
+    /// Its secret now opens another environment. The SDK reconnects and gets that one.
     OtherEnvironment,
-    /// Its token is out of time.
-    TokenOutOfTime,
-    /// What it showed could not be judged in time, as the text says.
+    /// The time in its token is too far from this machine's clock.
+    ClockMismatch,
+    /// Its secret or token could not be judged in time; the text says why.
     Undecided(&'static str),
-    /// The data for a downstream agent cannot be put together now.
+    /// The agent cannot build the full sync for a downstream agent now.
     Busy,
     /// It has been silent for too long.
     Silent,
-    /// Memory is short, and it holds much of it.
+    /// Memory is short, and it uses much of it.
     Memory,
-    /// The agent ends.
+    /// The agent shuts down.
     Shutdown,
-    /// It broke the protocol, or its message is too long.
+    /// It violated the protocol, or its message is too long.
     Violation(Violation),
 }
 
@@ -37,7 +37,7 @@ impl CloseReason {
             CloseReason::OtherEnvironment | CloseReason::Silent | CloseReason::Shutdown => {
                 CloseCode::GOING_AWAY
             }
-            CloseReason::TokenOutOfTime => CloseCode::POLICY,
+            CloseReason::ClockMismatch => CloseCode::POLICY,
             CloseReason::Undecided(_) | CloseReason::Busy => CloseCode::INTERNAL_ERROR,
             CloseReason::Memory => CloseCode::TRY_AGAIN_LATER,
             CloseReason::Violation(violation) => violation.code,
@@ -49,7 +49,7 @@ impl CloseReason {
         match self {
             CloseReason::Refused | CloseReason::Revoked => REFUSED_REASON,
             CloseReason::OtherEnvironment => "the secret opens another environment now",
-            CloseReason::TokenOutOfTime => "the token is out of time: check the clock",
+            CloseReason::ClockMismatch => "the token is out of time: check the clock",
             CloseReason::Undecided(text) => text,
             CloseReason::Busy => "too much to do, try again",
             CloseReason::Silent => "silent for too long",
@@ -64,7 +64,7 @@ impl CloseReason {
         match self {
             CloseReason::Refused => Closed::Refused,
             CloseReason::Revoked | CloseReason::OtherEnvironment => Closed::Revoked,
-            CloseReason::TokenOutOfTime => Closed::Expired,
+            CloseReason::ClockMismatch => Closed::Expired,
             CloseReason::Undecided(_) | CloseReason::Busy => Closed::Undecided,
             CloseReason::Silent => Closed::Limit,
             CloseReason::Memory => Closed::Memory,
@@ -74,7 +74,7 @@ impl CloseReason {
         }
     }
 
-    /// Whether an SDK that is closed for this never comes back.
+    /// Whether an SDK never reconnects after this close.
     pub fn is_final(self) -> bool {
         self.code() == CloseCode::REFUSED
     }
@@ -89,7 +89,7 @@ mod tests {
         let violation = Violation { code: CloseCode::PROTOCOL_ERROR, reason: "a frame without a mask" };
         let others = [
             CloseReason::OtherEnvironment,
-            CloseReason::TokenOutOfTime,
+            CloseReason::ClockMismatch,
             CloseReason::Undecided("later"),
             CloseReason::Busy,
             CloseReason::Silent,

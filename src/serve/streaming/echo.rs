@@ -8,10 +8,10 @@ use crate::wire::ws::reader::{Event, Step};
 
 use super::close;
 
-/// Bytes of a message: conformance suites send 16 MiB.
+/// The most bytes of a message. Conformance suites send up to 16 MiB.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Takes one frame off `bytes`, if it is all there, and sends its message back. Returns the bytes consumed.
+/// Takes one frame from `bytes` if it is complete, and sends its message back. Returns the number of bytes consumed.
 pub(crate) fn receive(cx: &mut Context<'_, '_>, state: &mut State, bytes: &mut [u8]) -> usize {
     let State::Echo(reader) = state else { return 0 };
     let length = bytes.len();
@@ -26,12 +26,12 @@ pub(crate) fn receive(cx: &mut Context<'_, '_>, state: &mut State, bytes: &mut [
                 Event::Binary(bytes) => cx.link.send(Payload::private(frame::binary_frame(bytes))),
                 Event::Ping(payload) => cx.link.send(Payload::private(frame::pong_frame(payload))),
                 Event::Pong => {}
-                Event::Close { code } => close::by_peer(cx.link, code, consumed == length),
+                Event::Close { code } => close::answer_peer_close(cx.link, code, consumed == length),
             }
             consumed
         }
         Err(violation) => {
-            close::violated(cx, state, violation, bytes);
+            close::close_after_violation(cx, state, violation, bytes);
             return length;
         }
     };

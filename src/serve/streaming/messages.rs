@@ -1,4 +1,4 @@
-//! Messages of SDKs: each frame as it comes, and what it asks for.
+//! Receives the frames of a streaming SDK, and handles its messages.
 
 use crate::model::secret::SecretKind;
 use crate::payload::Payload;
@@ -14,7 +14,7 @@ use crate::wire::ws::reader::{Event, Step};
 use super::stream::Stream;
 use super::{close, sync};
 
-/// Takes one frame off `bytes`, if it is all there. Returns the bytes consumed.
+/// Takes one frame from `bytes` if it is complete, and handles it. Returns the number of bytes consumed.
 pub(crate) fn receive(cx: &mut Context<'_, '_>, state: &mut State, bytes: &mut [u8]) -> usize {
     let State::Stream(stream) = state else { return 0 };
     let length = bytes.len();
@@ -34,13 +34,13 @@ pub(crate) fn receive(cx: &mut Context<'_, '_>, state: &mut State, bytes: &mut [
                 }
                 Event::Ping(payload) => cx.link.send(Payload::private(frame::pong_frame(payload))),
                 Event::Pong => {}
-                Event::Close { code } => close::by_peer(cx.link, code, consumed == length),
+                Event::Close { code } => close::answer_peer_close(cx.link, code, consumed == length),
             }
             consumed
         }
         Err(violation) => {
-            // From the start of the frame that broke the protocol.
-            close::violated(cx, state, violation, bytes);
+            // Here `bytes` still begins with the frame that violates the protocol.
+            close::close_after_violation(cx, state, violation, bytes);
             return length;
         }
     };
@@ -50,7 +50,7 @@ pub(crate) fn receive(cx: &mut Context<'_, '_>, state: &mut State, bytes: &mut [
 
 fn answer(cx: &mut Context<'_, '_>, stream: &mut Stream, message: FromSdk) {
     match message {
-        // To the Ruby SDK a pong is an invalid message, which ends the connection.
+        // The Ruby SDK treats a pong as an invalid message, and disconnects.
         FromSdk::Ping if stream.sdk == Sdk::Ruby => {}
         FromSdk::Ping => cx.link.send(Payload::Static(PONG_FRAME)),
         FromSdk::DataSync(request) => data_sync(cx, stream, request),
@@ -58,29 +58,30 @@ fn answer(cx: &mut Context<'_, '_>, stream: &mut Stream, message: FromSdk) {
     }
 }
 
-/// An SDK asks for data: all of it, or what is newer than it has.
+/// Handles an SDK's request for data: all of it, or only what is newer than the SDK's timestamp.
 fn data_sync(cx: &mut Context<'_, '_>, stream: &mut Stream, request: SdkRequest) {
     if stream.place.kind == SecretKind::Client {
-        // Without a valid user there is nobody to evaluate for, and FeatBit's server does not answer.
-        let Some(user) = request.user else { return note_no_user(cx, request.user_is_too_large) };
+        // Flags cannot be evaluated without a valid user. FeatBit's server does not answer such a request either.
+        let Some(user) = request.user else { return log_missing_user(cx, request.user_is_too_large) };
         stream.user = Some(user);
     }
     sync::answer(cx, stream, request.timestamp_ms);
 }
 
-/// Says, at most once a minute, why an SDK gets no answer, if that is not its own fault alone.
-fn note_no_user(cx: &Context<'_, '_>, is_too_large: bool) {
+/// Logs, at most once a minute, that an SDK gets no answer since its user exceeds a limit of the agent. Malformed users
+/// are not logged.
+fn log_missing_user(cx: &Context<'_, '_>, is_too_large: bool) {
     if !is_too_large {
         return;
     }
     let shared = &cx.parts.shared;
     cx.parts.meter.limit_hit(Limit::UserProperties);
-    if let Some(held_back) = shared.log_limits.user_too_large.allow(shared.now_ms()) {
+    if let Some(suppressed) = shared.log_limits.user_too_large.allow(shared.now_ms()) {
         tracing::warn!(
-            others_like_it = held_back,
+            others_like_it = suppressed,
             allowed = shared.options.limits.user_properties,
-            "a client SDK asked for a user with more custom properties than allowed, and is not answered. Send \
-             fewer, or raise Limits__UserProperties"
+            "a client SDK gets no answer: its user has more custom properties than allowed. Send fewer, or raise \
+             Limits__UserProperties"
         );
     }
 }

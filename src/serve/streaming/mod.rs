@@ -1,4 +1,5 @@
-//! The life of an SDK's WebSocket: the upgrade with its token, the verdict, messages, data syncs and pushes, the close.
+//! The WebSocket of an SDK, from begin to end: `upgrade` and `token`, `admit` (the verdict), `messages`, `sync` (answers and
+//! pushes), `revoke`, `close`.
 
 pub mod admit;
 pub mod broadcast;

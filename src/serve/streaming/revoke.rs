@@ -1,4 +1,4 @@
-//! Connections whose secret no longer opens what they were let in to are closed.
+//! Closes connections whose secret no longer gives access to their environment.
 
 use crate::serve::context::Context;
 use crate::serve::refusals;
@@ -9,7 +9,7 @@ use super::broadcast::is_valid;
 use super::close;
 use super::close_reason::CloseReason;
 
-/// Closes a connection if its secret is gone.
+/// Closes a connection if its secret was removed or now opens another environment.
 pub(crate) fn close_if_revoked(cx: &mut Context<'_, '_>, state: &mut State) {
     let State::Stream(stream) = state else { return };
     let Some(grant) = cx.parts.broadcast.secrets.get(stream.secret).copied() else { return };
@@ -19,10 +19,10 @@ pub(crate) fn close_if_revoked(cx: &mut Context<'_, '_>, state: &mut State) {
     }
     let opens_another = view.secret(&grant.secret).is_some_and(|entry| entry.opens_to(grant.kind).is_some());
     let reason = if opens_another {
-        // Its SDK is let in there when it comes back, so it must not be stopped.
+        // Not final: the SDK must reconnect, and then gets the other environment.
         CloseReason::OtherEnvironment
     } else {
-        refusals::note(cx.parts, Refusal::Revoked, Some(&grant.secret));
+        refusals::count_and_log(cx.parts, Refusal::Revoked, Some(&grant.secret));
         CloseReason::Revoked
     };
     state.change(|state| close::begin(cx, state, reason));

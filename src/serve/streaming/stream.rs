@@ -1,4 +1,4 @@
-//! What is kept for the WebSocket of an SDK.
+//! The state of an SDK's WebSocket.
 
 use crate::eval::{Audience, NoVariation};
 use crate::fanout::index::Place;
@@ -16,22 +16,24 @@ pub(crate) struct Stream {
     pub place: Place,
     pub secret: SecretId,
     pub sdk: Sdk,
-    /// The timestamp of a request that waits until the peer reads, or until memory is free.
-    pub asked: Option<i64>,
-    /// On the list of those that wait for memory.
+    /// The timestamp of a request that cannot be answered before memory is free or the peer reads.
+    pub pending_timestamp_ms: Option<i64>,
+    /// Whether it is on the list of those that wait for memory.
     pub waits_for_memory: bool,
-    /// The user of a client connection, once it has sent it.
+    /// The user that a client SDK has sent.
     pub user: Option<User>,
 }
 
-/// A streaming connection that waits for its verdict, or for its end.
+/// A streaming connection that is not accepted yet.
 #[derive(Debug)]
 pub(crate) enum PendingStream {
-    /// For data by which its secret can be judged.
+    /// It waits for data by which its secret can be judged.
     Verdict { secret: Secret, kind: SecretKind, sdk: Sdk },
-    /// For its end: the token is too old or too young, and the next one of this SDK may be neither.
-    OutOfTime { sdk: Sdk },
-    /// For its end: the server that is followed may know a token of this form, and so may a newer agent.
+    /// The time in its token is too far from this machine's clock. It will be closed, but not refused: the SDK's next token
+    /// may be right.
+    ClockMismatch { sdk: Sdk },
+    /// Its token has an unknown format. It will be closed, but not refused: the upstream server or a newer agent may know
+    /// the format.
     UnknownForm { sdk: Sdk },
 }
 
@@ -40,13 +42,13 @@ impl PendingStream {
     pub fn sdk(&self) -> Sdk {
         match *self {
             PendingStream::Verdict { sdk, .. }
-            | PendingStream::OutOfTime { sdk }
+            | PendingStream::ClockMismatch { sdk }
             | PendingStream::UnknownForm { sdk } => sdk,
         }
     }
 }
 
-/// A user, and what their SDK needs.
+/// For whom flags are evaluated: the user, and in which form their SDK expects a missing variation.
 pub(crate) fn audience(user: &User, sdk: Sdk) -> Audience<'_> {
     let no_variation = match sdk {
         Sdk::Android => NoVariation::EmptyText,

@@ -1,4 +1,4 @@
-//! What an SDK is sent: the answer to its `data-sync`, and every change after that.
+//! Sends data to an SDK: the answer to its `data-sync`, and every change after that.
 
 use crate::model::secret::SecretKind;
 use crate::payload::Payload;
@@ -10,7 +10,7 @@ use crate::wire::ws::frame;
 
 use super::stream::{Stream, audience};
 
-/// Sends what a `data-sync` asked for, or notes it until there is memory for it.
+/// Answers a `data-sync`, or stores the request until there is memory for the answer.
 pub(crate) fn answer(cx: &mut Context<'_, '_>, stream: &mut Stream, timestamp_ms: i64) {
     let parts = &mut *cx.parts;
     let Some(environment) = parts.view.environment(stream.place.slot) else { return };
@@ -32,7 +32,7 @@ pub(crate) fn answer(cx: &mut Context<'_, '_>, stream: &mut Stream, timestamp_ms
             let audience = audience(user, stream.sdk);
             let outcome = environment.client_sync(parts.view.segments(), audience, timestamp_ms, text);
             if !parts.memory.fits(cx.link, text.len()) {
-                stream.asked = Some(timestamp_ms);
+                stream.pending_timestamp_ms = Some(timestamp_ms);
                 return wait_for_memory(cx, stream);
             }
             parts.meter.synced(outcome.kind);
@@ -42,28 +42,28 @@ pub(crate) fn answer(cx: &mut Context<'_, '_>, stream: &mut Stream, timestamp_ms
     parts.broadcast.index.set_sequence(stream.place, environment.sequence());
 }
 
-/// There is a change. A connection that has not taken what it was sent before is *behind*: it gets one difference when it
-/// has.
+/// Sends a change. A connection with unsent output is *behind*: it gets one patch with all changes when that output is
+/// sent.
 pub(crate) fn push(cx: &mut Context<'_, '_>, state: &mut State) {
     let State::Stream(stream) = state else { return };
     if cx.link.is_blocked() {
         return cx.parts.meter.behind();
     }
-    // A connection that waits for memory, or has asked again, gets this change with its answer.
-    if !stream.waits_for_memory && stream.asked.is_none() {
+    // A connection that waits for memory, or has an unanswered request, gets this change with the answer.
+    if !stream.waits_for_memory && stream.pending_timestamp_ms.is_none() {
         send_changes(cx, stream);
     }
 }
 
-/// A connection has taken all it was sent before: it is sent what it lacks.
+/// All earlier output is sent: sends the answer to a stored request, or the changes that the connection lacks.
 pub(crate) fn catch_up(cx: &mut Context<'_, '_>, stream: &mut Stream) {
-    match stream.asked.take() {
+    match stream.pending_timestamp_ms.take() {
         Some(timestamp_ms) => answer(cx, stream, timestamp_ms),
         None => send_changes(cx, stream),
     }
 }
 
-/// Memory is free again.
+/// Memory is free: goes on with a connection that waited for it.
 pub(crate) fn resume(cx: &mut Context<'_, '_>, stream: &mut Stream) {
     stream.waits_for_memory = false;
     if !cx.link.is_blocked() {
@@ -71,7 +71,7 @@ pub(crate) fn resume(cx: &mut Context<'_, '_>, stream: &mut Stream) {
     }
 }
 
-/// Brings a connection from the publish it was brought to before to that of now.
+/// Sends the changes since the connection's publish sequence, and advances that to the present one.
 fn send_changes(cx: &mut Context<'_, '_>, stream: &mut Stream) {
     let parts = &mut *cx.parts;
     let Some(from) = parts.broadcast.index.sequence(stream.place) else { return };
@@ -113,7 +113,7 @@ fn send_changes(cx: &mut Context<'_, '_>, stream: &mut Stream) {
     parts.broadcast.index.set_sequence(stream.place, to);
 }
 
-/// Remembers, once, that a connection waits for memory.
+/// Adds a connection to those that wait for memory, unless it is on that list already.
 fn wait_for_memory(cx: &mut Context<'_, '_>, stream: &mut Stream) {
     if !std::mem::replace(&mut stream.waits_for_memory, true) {
         cx.parts.meter.limit_hit(Limit::PendingBytes);

@@ -1,4 +1,4 @@
-//! A connection becomes a WebSocket: of an SDK, of a downstream agent, or of a conformance suite.
+//! Upgrades a connection to a WebSocket: of an SDK, of a downstream agent, or of a conformance suite.
 
 use crate::model::secret::SecretKind;
 use crate::payload::Payload;
@@ -22,8 +22,8 @@ use super::close;
 use super::close_reason::CloseReason;
 use super::token::{self, TokenError};
 
-/// Accepts the upgrade. On `/streaming`, whatever is wrong with the request is said by a close code: an HTTP error would
-/// make every SDK try again for ever.
+/// Accepts the upgrade. On `/streaming` a faulty request gets a close code instead of an HTTP error, after which every SDK
+/// would retry for ever.
 pub(crate) fn upgrade(
     cx: &mut Context<'_, '_>,
     upgrade: &Upgrade<'_>,
@@ -58,7 +58,7 @@ pub(crate) fn upgrade(
     }
 }
 
-/// Checks the token of an SDK, and judges its secret.
+/// Checks an SDK's token, and judges the secret in it.
 fn upgrade_sdk(cx: &mut Context<'_, '_>, head: &Head<'_>, kind: SecretKind) -> State {
     if !matches!(query_param(head.query, "version").as_deref(), None | Some("" | "1" | "2")) {
         return refuse(cx, Refusal::Malformed);
@@ -71,12 +71,12 @@ fn upgrade_sdk(cx: &mut Context<'_, '_>, head: &Head<'_>, kind: SecretKind) -> S
             refuse(cx, Refusal::Malformed)
         }
         Err(TokenError::UnknownForm) => admit::wait_with_unknown_form(cx, sdk),
-        Err(TokenError::OutOfTime { ahead_ms }) => admit::wait_out_of_time(cx, ahead_ms, sdk),
+        Err(TokenError::ClockMismatch { ahead_ms }) => admit::wait_with_clock_mismatch(cx, ahead_ms, sdk),
     }
 }
 
-/// Refuses a peer that showed no secret which the log could name.
+/// Refuses a peer whose request has no secret, so that the log cannot name an environment.
 fn refuse(cx: &mut Context<'_, '_>, why: Refusal) -> State {
-    refusals::note(cx.parts, why, None);
+    refusals::count_and_log(cx.parts, why, None);
     close::begin(cx, State::Over, CloseReason::Refused)
 }

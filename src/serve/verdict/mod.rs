@@ -1,6 +1,6 @@
-//! The verdict on a secret, one for streaming, polling and usage events alike.
+//! The verdict on a secret, the same for streaming, polling and usage events.
 //!
-//! "Refused" stops an SDK for good (close code 4003, status 401), so it is given only when it is certain.
+//! A refusal (close code 4003, status 401) stops an SDK for good, so a secret is refused only if the data proves it wrong.
 
 pub mod pending;
 pub mod unknown_secrets;
@@ -16,49 +16,59 @@ use crate::telemetry::metrics::Refusal;
 use super::shared::Shared;
 use unknown_secrets::Search;
 
-/// Which secrets open what is asked for.
+/// Which kind of secret a request accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// Those of one kind of SDK.
+pub(crate) enum AcceptedKind {
+    /// Only secrets for this kind of SDK.
     Only(SecretKind),
-    /// Any of an environment.
+    /// Any secret of an environment.
     Any,
 }
 
-impl Wanted {
-    /// What a polling endpoint for SDKs of `kind` accepts.
-    pub fn by_poll(kind: SecretKind, lax_polling: bool) -> Self {
-        if lax_polling { Wanted::Any } else { Wanted::Only(kind) }
+impl AcceptedKind {
+    /// What the polling endpoint for SDKs of `kind` accepts.
+    pub fn of_poll(kind: SecretKind, lax_polling: bool) -> Self {
+        if lax_polling { AcceptedKind::Any } else { AcceptedKind::Only(kind) }
     }
 
-    /// The environment that a known secret opens, and to which kind of SDK.
-    fn of(self, entry: &SecretEntry) -> Option<(SecretKind, EnvironmentSlot)> {
-        let kind = match self {
-            Wanted::Only(only) => only,
-            Wanted::Any => entry.kind,
-        };
-        Some((kind, entry.opens_to(kind)?))
+    /// The environment that a known secret opens; `None` if its kind is not accepted.
+    fn environment_of(self, entry: &SecretEntry) -> Option<EnvironmentSlot> {
+        match self {
+            AcceptedKind::Only(kind) => entry.opens_to(kind),
+            AcceptedKind::Any => entry.opens_to(entry.kind),
+        }
     }
 }
 
-/// What a secret opens.
+/// The verdict on a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The data of this environment.
+    /// It gives access to this environment.
     Accepted { slot: EnvironmentSlot },
-    /// Not known yet: no data has been loaded, or the secret may be newer than the data.
+    /// There is no verdict yet: no data is loaded, or the secret may be newer than the data.
     Undecided,
-    /// Nothing, now and ever.
+    /// It gives access to nothing.
     Refused(Refused),
 }
 
-/// Why a secret opens nothing.
+/// Why a secret is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// It is of another kind than asked for.
+    /// It is of the other kind than the request accepts.
     WrongType,
     /// No environment has it.
     Unknown,
+}
+
+/// The secret of a request, after a verdict that was no refusal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct JudgedSecret {
+    pub secret: Secret,
+    pub accepts: AcceptedKind,
+    /// The environment that it opens; `None` if there is no verdict yet.
+    pub slot: Option<EnvironmentSlot>,
+    /// The publish sequence of the data by which it was judged.
+    pub sequence: u64,
 }
 
 impl From<Refused> for Refusal {
@@ -70,14 +80,20 @@ impl From<Refused> for Refusal {
     }
 }
 
-/// What an SDK is told that shows a secret or token of a form that is not known here.
+/// The answer to an SDK whose secret or token has a format that this agent does not know.
 pub(crate) const UNKNOWN_FORM: &str = "this agent does not know secrets or tokens of this form; try again";
 
-/// Judges a secret by the data in `view`. If that may not be up to date, a full sync is requested.
-pub(crate) fn judge(shared: &Shared, view: &Snapshot, secret: &Secret, wanted: Wanted, now: Tick) -> Verdict {
+/// Judges a secret by the data in `view`. If that lacks the secret and may be out of date, requests a full sync.
+pub(crate) fn judge(
+    shared: &Shared,
+    view: &Snapshot,
+    secret: &Secret,
+    accepts: AcceptedKind,
+    now: Tick,
+) -> Verdict {
     match view.secret(secret) {
-        Some(entry) => match wanted.of(&entry) {
-            Some((_, slot)) => Verdict::Accepted { slot },
+        Some(entry) => match accepts.environment_of(&entry) {
+            Some(slot) => Verdict::Accepted { slot },
             None => Verdict::Refused(Refused::WrongType),
         },
         None if view.answered() == u64::MAX => Verdict::Refused(Refused::Unknown),
@@ -88,7 +104,7 @@ pub(crate) fn judge(shared: &Shared, view: &Snapshot, secret: &Secret, wanted: W
 fn judge_unknown(shared: &Shared, view: &Snapshot, secret: &Secret, now: Tick) -> Verdict {
     let requested = shared.ingest.following().asked();
     let mut unknown = shared.unknown_secrets.lock();
-    match unknown.shown(secret, requested, view.answered(), view.loaded(), now) {
+    match unknown.search(secret, requested, view.answered(), view.loaded(), now) {
         Search::Ended => Verdict::Refused(Refused::Unknown),
         Search::Waiting { resync } => {
             if resync {
@@ -99,7 +115,7 @@ fn judge_unknown(shared: &Shared, view: &Snapshot, secret: &Secret, now: Tick) -
     }
 }
 
-/// Why a secret could not be judged in time: the reason as it is counted, and the text for the SDK.
+/// Why a secret was not judged in time: the reason for metrics and log, and the text for the SDK.
 pub(crate) fn undecided(view: &Snapshot) -> (Refusal, &'static str) {
     if view.loaded() {
         (Refusal::Unverified, "the data lacks this secret, which may be newer than the data; try again")
@@ -108,8 +124,8 @@ pub(crate) fn undecided(view: &Snapshot) -> (Refusal, &'static str) {
     }
 }
 
-/// Whether a secret or token of a form that is not known here is certainly none: so it is offline. A server that is
-/// followed may be newer than this agent, and know more forms.
+/// Whether a secret or token with an unknown format is certainly wrong. True when offline; an upstream server may be newer
+/// than this agent and know more formats.
 pub(crate) fn knows_all_forms(shared: &Shared) -> bool {
     shared.ingest.following().state() == SyncState::None
 }

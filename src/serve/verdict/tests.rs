@@ -1,5 +1,5 @@
-//! When a secret is called unknown while a server is followed: never before a full sync says so that was asked for
-//! after it was first seen.
+//! When an unknown secret is refused while a server is followed: only after a full sync that was requested after the secret
+//! first came.
 
 use std::time::Duration;
 
@@ -25,16 +25,16 @@ fn full_sync(bench: &mut Bench, listed: SecretKind) {
     bench.load_with_secrets(&[listed], &[("flag", 1)], "v");
 }
 
-fn wished(bench: &Bench) -> bool {
+fn takes_resync_request(bench: &Bench) -> bool {
     bench.server.parts.shared.ingest.following().take_resync_reason(ResyncReason::UnknownSecret)
 }
 
 #[test]
-fn an_unknown_secret_waits_for_a_full_sync_and_is_let_in_if_that_brings_it() {
+fn an_unknown_secret_waits_for_a_full_sync_and_is_accepted_if_that_brings_it() {
     let mut bench = following();
     let (_, wire) = bench.connect(SecretKind::Client);
     assert_eq!(wire.close_code(), None);
-    assert!(wished(&bench));
+    assert!(takes_resync_request(&bench));
     full_sync(&mut bench, SecretKind::Client);
     bench.later(Duration::from_secs(60));
     assert_eq!(wire.close_code(), None);
@@ -45,16 +45,16 @@ fn an_unknown_secret_is_refused_by_the_full_sync_that_lacks_it_and_later_ones_at
     let mut bench = following();
     let (_, wire) = bench.connect(SecretKind::Client);
     let (_, other) = bench.connect(SecretKind::Client);
-    assert!(wished(&bench));
+    assert!(takes_resync_request(&bench));
     full_sync(&mut bench, SecretKind::Server);
     assert_eq!(wire.close_code(), Some(4003));
     assert_eq!(other.close_code(), Some(4003));
     assert_eq!(bench.connect(SecretKind::Client).1.close_code(), Some(4003));
-    assert!(!wished(&bench), "what is known to be unknown asks for nothing");
+    assert!(!takes_resync_request(&bench), "no full sync is requested for a secret that is refused already");
 }
 
 #[test]
-fn a_full_sync_under_way_when_the_secret_is_first_seen_says_nothing_of_it() {
+fn a_full_sync_under_way_when_the_secret_first_comes_does_not_refuse_it() {
     let mut bench = following();
     let number = bench.server.parts.shared.ingest.following().begin_full();
     let (_, wire) = bench.connect(SecretKind::Client);
@@ -67,7 +67,7 @@ fn a_full_sync_under_way_when_the_secret_is_first_seen_says_nothing_of_it() {
 }
 
 #[test]
-fn without_an_answer_in_time_it_is_sent_away_with_1011_and_remembered() {
+fn without_a_full_sync_in_time_it_is_closed_with_1011_and_remembered() {
     let mut bench = following();
     let (_, wire) = bench.connect(SecretKind::Client);
     bench.later(Duration::from_secs(6));
@@ -80,26 +80,26 @@ fn without_an_answer_in_time_it_is_sent_away_with_1011_and_remembered() {
 }
 
 #[test]
-fn a_secret_made_after_it_was_refused_is_let_in_when_its_refusal_is_old() {
+fn a_secret_created_after_its_refusal_is_accepted_once_the_refusal_is_old() {
     let mut bench = following();
     let (_, refused) = bench.connect(SecretKind::Client);
     full_sync(&mut bench, SecretKind::Server);
     assert_eq!(refused.close_code(), Some(4003));
-    wished(&bench);
+    takes_resync_request(&bench);
     bench.later(Duration::from_secs(61));
     let (_, wire) = bench.connect(SecretKind::Client);
-    assert!(wished(&bench));
+    assert!(takes_resync_request(&bench));
     full_sync(&mut bench, SecretKind::Client);
     bench.later(Duration::from_secs(60));
     assert_eq!(wire.close_code(), None);
 }
 
 #[test]
-fn without_any_data_nothing_is_wished_since_the_first_sync_is_under_way() {
+fn without_data_no_full_sync_is_requested_since_the_first_is_under_way() {
     let mut bench = Bench::new(|_| {});
     bench.writer = Writer::new(WriterOptions { follows: true, ..WriterOptions::default() });
     let (_, wire) = bench.connect(SecretKind::Client);
-    assert!(!wished(&bench));
+    assert!(!takes_resync_request(&bench));
     full_sync(&mut bench, SecretKind::Client);
     bench.later(Duration::from_secs(60));
     assert_eq!(wire.close_code(), None);

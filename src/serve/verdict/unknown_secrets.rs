@@ -1,7 +1,7 @@
-//! Secrets that were shown and that the data does not have: since when each has been waiting for its verdict.
+//! Unknown secrets: secrets that SDKs have sent and the data lacks, and how far the search for each is.
 //!
-//! Must not grow with the number of made-up secrets: the oldest are forgotten, and begin anew when they are shown again.
-//! That costs a wait, never a wrong refusal.
+//! Must not grow with the number of invented secrets: the oldest are forgotten, and their search starts again when they are
+//! sent again. That costs the SDK a wait, but never causes a wrong refusal.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -9,51 +9,53 @@ use std::time::Duration;
 use crate::net::ticks::Tick;
 use crate::protocol::secret::Secret;
 
-/// Secrets remembered.
+/// How many secrets are remembered.
 const SECRETS_MAX: usize = 8192;
 
-/// How long a refusal is repeated before the secret is searched for again: it may have been created meanwhile. Doubles
-/// with each time, up to [`REFUSAL_MAX`], so that SDKs that never give up cost the server little.
+/// How long a refusal is repeated before the secret is searched for again, since it may have been created meanwhile. This
+/// doubles each time, up to [`REFUSAL_MAX`], so that SDKs that keep retrying cost the server little.
 const REFUSAL_MIN: Duration = Duration::from_secs(60);
 const REFUSAL_MAX: Duration = Duration::from_secs(600);
 
-/// How long a full sync is waited for before another one is requested: the first may have been lost, or answered by an
-/// agent that could not be certain.
+/// When to request another full sync if the first one has not ended the search: it may have been lost, or answered by an
+/// upstream agent whose own data may have been out of date.
 const RESYNC_AGAIN: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug)]
 struct Unknown {
-    /// Full syncs that had been requested when the search began.
+    /// How many full syncs had been requested when the search began.
     requested: u64,
-    /// When a full sync may be requested (again).
+    /// When the next full sync may be requested.
     resync: Tick,
-    /// Until when a refusal holds.
+    /// Until when the refusal is repeated without a new search.
     refused_until: Tick,
     refused_for: Duration,
 }
 
-/// How far the search for an unknown secret is.
+/// The state of the search for an unknown secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Search {
-    /// A full sync that was requested after the secret was first shown lacks it.
+    /// A full sync requested after the secret first came was answered, and lacks it too: the secret is refused.
     Ended,
-    /// No such full sync has been answered. `resync`: one is to be requested now.
+    /// No such full sync was answered yet. `resync`: the caller must request one now.
     Waiting { resync: bool },
 }
 
-/// The unknown secrets of all reactors: an SDK that comes back gets the same verdict from any of them. The reactors'
-/// ticks began together, but for some milliseconds.
+/// The unknown secrets of all reactors, so that an SDK that reconnects gets the same verdict from any of them. The ticks of
+/// different reactors may differ by some milliseconds, which does not matter here.
 #[derive(Debug, Default)]
 pub(crate) struct UnknownSecrets {
     of: HashMap<Secret, Unknown, foldhash::quality::RandomState>,
-    /// In the order in which they were first shown.
+    /// In the order in which they first came.
     order: VecDeque<Secret>,
 }
 
 impl UnknownSecrets {
-    /// A secret is shown that the data lacks. The data is as the full sync number `answered` says; `requested` have been
-    /// requested. While there is no data (`loaded`), the first full sync is under way and no other one is requested.
-    pub fn shown(
+    /// Starts or continues the search for a secret that an SDK has sent and the data lacks.
+    ///
+    /// `requested`: how many full syncs have been requested so far. `answered`: the number of the last one that was answered.
+    /// `loaded`: whether there is data; if not, the first full sync is under way and no other one is requested.
+    pub fn search(
         &mut self,
         secret: &Secret,
         requested: u64,
@@ -111,21 +113,21 @@ mod tests {
     }
 
     #[test]
-    fn unknown_only_by_a_full_sync_that_was_requested_later() {
+    fn only_a_full_sync_requested_later_ends_the_search() {
         let mut secrets = UnknownSecrets::default();
-        assert_eq!(secrets.shown(&secret(1), 3, 3, true, at(0)), Search::Waiting { resync: true });
-        // The one under way when it was first shown says nothing.
-        assert_eq!(secrets.shown(&secret(1), 4, 3, true, at(1)), Search::Waiting { resync: false });
-        assert_eq!(secrets.shown(&secret(1), 4, 4, true, at(2)), Search::Ended);
-        assert_eq!(secrets.shown(&secret(2), 4, 4, true, at(2)), Search::Waiting { resync: true });
+        assert_eq!(secrets.search(&secret(1), 3, 3, true, at(0)), Search::Waiting { resync: true });
+        // The full sync that was under way when the secret first came proves nothing.
+        assert_eq!(secrets.search(&secret(1), 4, 3, true, at(1)), Search::Waiting { resync: false });
+        assert_eq!(secrets.search(&secret(1), 4, 4, true, at(2)), Search::Ended);
+        assert_eq!(secrets.search(&secret(2), 4, 4, true, at(2)), Search::Waiting { resync: true });
     }
 
     #[test]
-    fn a_refusal_is_looked_into_again_ever_more_rarely() {
+    fn a_refused_secret_is_searched_for_again_with_growing_pauses() {
         let mut secrets = UnknownSecrets::default();
         let (mut requested, mut fulls) = (1, 0);
         for second in 0..7200 {
-            let search = secrets.shown(&secret(1), requested, requested, true, at(second));
+            let search = secrets.search(&secret(1), requested, requested, true, at(second));
             if search == (Search::Waiting { resync: true }) {
                 fulls += 1;
                 requested += 1;
@@ -136,24 +138,24 @@ mod tests {
     }
 
     #[test]
-    fn a_full_sync_that_made_nothing_certain_is_requested_again() {
+    fn a_full_sync_that_does_not_end_the_search_is_requested_again() {
         let mut secrets = UnknownSecrets::default();
         // Before there is data, the first sync is under way.
-        assert_eq!(secrets.shown(&secret(1), 0, 0, false, at(0)), Search::Waiting { resync: false });
-        assert_eq!(secrets.shown(&secret(1), 1, 0, true, at(1)), Search::Waiting { resync: true });
-        assert_eq!(secrets.shown(&secret(1), 2, 0, true, at(2)), Search::Waiting { resync: false });
-        assert_eq!(secrets.shown(&secret(1), 2, 0, true, at(32)), Search::Waiting { resync: true });
+        assert_eq!(secrets.search(&secret(1), 0, 0, false, at(0)), Search::Waiting { resync: false });
+        assert_eq!(secrets.search(&secret(1), 1, 0, true, at(1)), Search::Waiting { resync: true });
+        assert_eq!(secrets.search(&secret(1), 2, 0, true, at(2)), Search::Waiting { resync: false });
+        assert_eq!(secrets.search(&secret(1), 2, 0, true, at(32)), Search::Waiting { resync: true });
     }
 
     #[test]
-    fn a_flood_makes_the_oldest_wait_again_and_refuses_nobody() {
+    fn a_flood_of_secrets_makes_the_oldest_wait_again_and_refuses_none() {
         let mut secrets = UnknownSecrets::default();
-        secrets.shown(&secret(0), 1, 1, true, at(0));
+        secrets.search(&secret(0), 1, 1, true, at(0));
         for number in 1..=SECRETS_MAX as u32 {
-            secrets.shown(&secret(number), 1, 1, true, at(0));
+            secrets.search(&secret(number), 1, 1, true, at(0));
         }
         assert_eq!(secrets.of.len(), SECRETS_MAX);
-        assert_eq!(secrets.shown(&secret(0), 2, 2, true, at(1)), Search::Waiting { resync: true });
-        assert_eq!(secrets.shown(&secret(SECRETS_MAX as u32), 2, 2, true, at(1)), Search::Ended);
+        assert_eq!(secrets.search(&secret(0), 2, 2, true, at(1)), Search::Waiting { resync: true });
+        assert_eq!(secrets.search(&secret(SECRETS_MAX as u32), 2, 2, true, at(1)), Search::Ended);
     }
 }

@@ -320,12 +320,12 @@ fn a_drain_does_not_wait_until_java_comes_back() {
 fn nobody_is_sent_away_while_another_reactor_still_accepts() {
     let mut bench = Bench::loaded();
     let (_, stream) = bench.connect(SecretKind::Server);
-    bench.server.parts.shared.reactor_accepts();
+    bench.server.parts.shared.reactor_started_accepting();
     bench.mailbox.post(Mail::Drain(Duration::ZERO));
     bench.server.mail(&mut bench.io);
     assert!(bench.server.work(&mut bench.io), "the next turn is due at once");
     assert!(stream.frames().is_empty() && !stream.is_shut_down());
-    bench.server.parts.shared.reactor_accepts_no_more();
+    bench.server.parts.shared.reactor_stopped_accepting();
     bench.turns();
     assert_eq!(stream.close_code(), Some(1001));
 }

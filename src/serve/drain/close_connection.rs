@@ -1,4 +1,4 @@
-//! What draining means for a connection, by the state it is in.
+//! How a drain ends a connection, by the state that it is in.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use crate::serve::session::State;
 use crate::serve::streaming::close;
 use crate::serve::streaming::close_reason::CloseReason;
 
-/// How long a request may still be on its way on a connection where nothing is asked.
+/// How long an idle HTTP connection stays open for a request that the client may have sent already.
 const LAST_REQUEST: Duration = Duration::from_secs(2);
 
-/// Closes a connection, or has it closed as soon as what is under way on it is finished.
-pub(crate) fn send_away(cx: &mut Context<'_, '_>, state: State) -> State {
+/// Closes a connection, or lets the request under way finish and close it.
+pub(crate) fn close_for_shutdown(cx: &mut Context<'_, '_>, state: State) -> State {
     match state {
         State::Stream(_) | State::Pending(_) | State::Relay(_) | State::Echo(_) => {
             close::begin(cx, state, CloseReason::Shutdown)
         }
-        // A request may be on its way: its answer says that it was the last one.
+        // A request may be on its way. Its answer will say `Connection: close`.
         State::Head { begun: false } => {
             cx.link.deadline_at_latest(cx.link.now().after(LAST_REQUEST));
             state
@@ -29,11 +29,11 @@ pub(crate) fn send_away(cx: &mut Context<'_, '_>, state: State) -> State {
             cx.link.deadline_at_latest(cx.link.now().after(wait));
             state
         }
-        // Data will not come any more: the next agent may have some.
+        // This agent will get no data by which to judge the secret. Another agent may have it.
         State::Parked(parked) if matches!(parked.wait, Wait::Verdict(_)) => {
             answer_parked(cx, &parked.exchange, Answer::later("the agent is shutting down"))
         }
-        // A request that is under way is answered, and its connection closed with the answer.
+        // The request under way is answered, and the answer closes the connection.
         State::Head { begun: true } | State::Body(_) | State::Parked(_) | State::Over => state,
     }
 }
