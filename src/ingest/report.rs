@@ -10,7 +10,7 @@ use crate::model::dataset::{Dataset, Finding};
 use crate::model::flag::FlagDef;
 use crate::model::parse::{harms_of_flag, harms_of_segment};
 use crate::model::segment::SegmentDef;
-use crate::store::{ChangedNames, Ending, Published, Report, Snapshot};
+use crate::store::{ChangedNames, EndingSecrets, Published, Report, Snapshot};
 use crate::telemetry::metrics::Source;
 
 /// Findings of one kind that are logged one by one, and names in one line.
@@ -138,13 +138,13 @@ pub(super) fn report_findings(Published { report, .. }: &Published) {
         0 => "now".to_owned(),
         seconds => format!("in {seconds} s"),
     };
-    let Report { secrets_gone, secrets_retyped, .. } = report;
-    if let Some((secrets, names)) = told(secrets_gone) {
+    let Report { secrets_removed, secrets_retyped, .. } = report;
+    if let Some((secrets, names)) = count_and_names(secrets_removed) {
         tracing::warn!(
             "{secrets} secrets ({names}) left the data; their SDKs are stopped {when} unless they come back"
         );
     }
-    if let Some((secrets, names)) = told(secrets_retyped) {
+    if let Some((secrets, names)) = count_and_names(secrets_retyped) {
         tracing::warn!(
             "{secrets} secrets ({names}) have another type in the data; SDKs of the former type are stopped {when} \
              unless it comes back"
@@ -174,7 +174,7 @@ pub(super) fn names_of(before: &Snapshot, published: &Published) -> Option<Strin
     (!names.is_empty()).then_some(names)
 }
 
-fn told(ending: &Ending) -> Option<(usize, String)> {
+fn count_and_names(ending: &EndingSecrets) -> Option<(usize, String)> {
     let environments = &ending.environments;
     (ending.secrets > 0).then(|| (ending.secrets, names(environments.iter(), environments.len())))
 }

@@ -1,6 +1,6 @@
-//! Payloads of an environment that are made when first asked for, and shared by all who ask.
+//! Payloads of an environment that are built on first use, and shared by all connections.
 //!
-//! Must not outlive the items it was made of: whoever changes an environment begins a new one.
+//! Must not outlive the items that it was built from: every change to an environment starts an empty cache.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use super::outgoing_item::PatchForm;
 use crate::payload::Payload;
 
-/// Payloads made when first asked for. Cloned with an environment whose items stay, else begun anew.
+/// Payloads that are built on first use. Cloned with an environment whose items stay the same, else empty.
 #[derive(Clone, Default)]
 pub(super) struct Cache {
     pub full_frame: OnceLock<Payload>,

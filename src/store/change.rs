@@ -1,4 +1,4 @@
-//! What the writer says of new data: the publish that others are told of, and a report for the log.
+//! What the writer returns for new data: the change, for reactors and the journal, and a report for the log.
 
 use std::sync::Arc;
 
@@ -7,19 +7,19 @@ use super::item::{Either, ItemKind, SegmentData, StoredItem};
 use super::snapshot::Snapshot;
 use crate::model::dataset::Finding;
 
-/// One publish, for whoever has to tell others.
+/// The changes of one publish, for those who send, store or log them.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// What is in service from now on.
+    /// The snapshot that is in service from now on.
     pub snapshot: Arc<Snapshot>,
-    /// The environments of which something changed for server or client SDKs. One that went out of service
-    /// is not among them: its connections have lost their secret.
+    /// The environments in which something changed for server or client SDKs. One that went out of service is not
+    /// listed: its connections are closed, because their secret is no longer valid.
     pub environments: Vec<EnvironmentSlot>,
-    /// Whether a secret came, went or changed its meaning; also when the first data makes unknown secrets
-    /// certain.
+    /// Whether a secret was added, removed, or gives access to something else. Also true when the data makes certain that
+    /// unknown secrets are invalid.
     pub secrets_changed: bool,
-    /// The flags and segments that came, changed or went, by slot and kind, removals last: what a journal of patches has to write. Those of
-    /// an environment that went out of service as a whole are not listed.
+    /// The flags and segments that were added, changed or removed, by slot and kind, removals last: what a journal of
+    /// patches has to write. Those of an environment that went out of service as a whole are not listed.
     pub items: Vec<ChangedItem>,
 }
 
@@ -32,34 +32,34 @@ impl Change {
     }
 }
 
-/// What happened to one flag or segment.
+/// The change of one flag or segment.
 #[derive(Clone, Debug)]
 pub struct ChangedItem {
     /// Its environment.
     pub slot: EnvironmentSlot,
-    /// What happened.
+    /// How it changed.
     pub change: ItemChange,
 }
 
-/// What happened to a flag or segment, as far as the source's own words are concerned. What SDKs are told beside that (an item
-/// whose version was raised to tell a removal) is no change of it.
+/// How a flag or segment changed at its source. If only the version that SDKs are sent is raised (so that they accept a
+/// removal), that is no change of the item.
 #[derive(Clone, Debug)]
 pub enum ItemChange {
-    /// It was not there before.
+    /// It is new.
     Added(StoredItem),
     /// It has new content.
     Changed(StoredItem),
-    /// It says the same in other words, which count from now on. SDKs are not told.
-    Reworded(StoredItem),
-    /// It is gone.
+    /// It has the same content in another JSON format. SDKs are not sent this.
+    Reformatted(StoredItem),
+    /// It was removed.
     Removed(RemovedItem),
 }
 
 impl ItemChange {
-    /// Whether it is about a flag or a segment.
+    /// Whether a flag or a segment changed.
     pub fn kind(&self) -> ItemKind {
         match self {
-            Self::Added(item) | Self::Changed(item) | Self::Reworded(item) => item.kind(),
+            Self::Added(item) | Self::Changed(item) | Self::Reformatted(item) => item.kind(),
             Self::Removed(removed) => removed.kind,
         }
     }
@@ -68,12 +68,12 @@ impl ItemChange {
         matches!(self, Self::Removed(_))
     }
 
-    /// The segment of which another state counts, or none any more.
+    /// The segment, if its content changed or it was removed.
     pub(super) fn segment(&self) -> Option<&SegmentData> {
         let item = match self {
             Self::Added(item) | Self::Changed(item) => item,
             Self::Removed(removed) => removed.item.as_ref()?,
-            Self::Reworded(_) => return None,
+            Self::Reformatted(_) => return None,
         };
         match &item.0 {
             Either::Segment(segment) => Some(segment),
@@ -82,7 +82,7 @@ impl ItemChange {
     }
 }
 
-/// A flag or segment that is gone.
+/// A flag or segment that was removed.
 #[derive(Clone, Debug)]
 pub struct RemovedItem {
     /// Flag or segment.
@@ -91,7 +91,7 @@ pub struct RemovedItem {
     pub id: Arc<str>,
     /// `updatedAt` of the removal's stamp, in Unix milliseconds.
     pub updated_at_ms: i64,
-    /// What was in service; `None` if it was not.
+    /// The removed item; `None` if it was not in service.
     pub item: Option<StoredItem>,
 }
 
@@ -102,46 +102,46 @@ pub struct NotNewer {
     pub environment: Arc<str>,
     /// The flag's key, or the segment's id.
     pub key: Box<str>,
-    /// Whether what took its place is older, and not as old.
+    /// Whether the new content is older than the old one; false if both have the same `updatedAt`.
     pub is_older: bool,
 }
 
-/// Secrets that no longer open what they did once their grace is over.
+/// Secrets that lose access to an environment when their grace period ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ending {
+pub struct EndingSecrets {
     /// How many there are.
     pub secrets: usize,
-    /// The labels of the environments that they opened, each once, in alphabetical order.
+    /// The labels of these environments, each once, in alphabetical order.
     pub environments: Vec<Arc<str>>,
 }
 
-/// What was found while new data was taken in.
+/// What the writer found in new data.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// What was changed without a newer `updatedAt`.
+    /// Items that changed without a newer `updatedAt`.
     pub not_newer: Vec<NotNewer>,
     /// What evaluation cannot use; each path begins with the environment's label and the flag's key.
     pub findings: Vec<Finding>,
-    /// Secrets that have left the data just now.
-    pub secrets_gone: Ending,
-    /// Secrets of which the type has changed just now.
-    pub secrets_retyped: Ending,
-    /// How long such secrets go on working, in milliseconds.
+    /// Secrets that the new data no longer lists.
+    pub secrets_removed: EndingSecrets,
+    /// Secrets that the new data lists with another type.
+    pub secrets_retyped: EndingSecrets,
+    /// How long these secrets stay valid, in milliseconds.
     pub grace_ms: i64,
-    /// Flags and segments that were not there before.
+    /// How many flags and segments are new.
     pub added: usize,
-    /// Flags and segments with new content.
+    /// How many flags and segments have new content.
     pub changed: usize,
-    /// Flags and segments that are gone, those of environments that are gone among them: these are still served
-    /// until their grace ends.
+    /// How many flags and segments were removed, including those of removed environments, which are served until their
+    /// grace period ends.
     pub removed: usize,
 }
 
-/// What became of new data.
+/// The result of new data.
 #[derive(Clone, Debug)]
 pub struct Published {
-    /// The publish, unless nothing differs from what is in service.
+    /// The change; `None` if nothing differs from the data in service.
     pub change: Option<Arc<Change>>,
-    /// What was found.
+    /// What the writer found in it.
     pub report: Report,
 }

@@ -1,7 +1,7 @@
 //! What client SDKs get: the flags evaluated for their user.
 //!
-//! Must not know connections or HTTP. Messages are appended as JSON without a frame header: the caller knows
-//! where it wants them.
+//! Must not know connections or HTTP. Messages are appended as JSON without a frame header; the caller adds it where it
+//! needs one.
 
 use super::environment::Environment;
 use super::item::FlagData;
@@ -13,16 +13,16 @@ use crate::protocol::to_sdk::{CLIENT_END, append_client_start};
 /// What was appended for a client SDK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SyncOutcome {
-    /// Whether it replaces what the SDK has.
+    /// Whether the message replaces the SDK's data or is added to it.
     pub kind: SyncKind,
-    /// How many flags it holds. A poll is answered with an empty body when a patch holds none.
+    /// How many flags the message has. A poll gets an empty body instead of a patch with none.
     pub flags: usize,
 }
 
 impl Environment {
-    /// Answers a `data-sync` or poll of a client SDK that has everything up to `timestamp_ms`: 0 asks for
-    /// all, a negative one for a patch with all. A flag's version also rises with the segments that it uses.
-    /// `segments` are those of this environment's snapshot.
+    /// Answers a `data-sync` or poll of a client SDK that has everything up to `timestamp_ms`. 0 requests a full, a negative
+    /// number a patch with all flags. A flag's version also rises when a segment that it uses changes. `segments` must be
+    /// from the same snapshot as the environment.
     pub fn client_sync<'u>(
         &self,
         segments: &Segments,
@@ -46,8 +46,8 @@ impl Environment {
         SyncOutcome { kind: SyncKind::Patch, flags }
     }
 
-    /// Brings a client SDK from `from_sequence` to now; `None`, with nothing appended, if no flag can have
-    /// changed for it. `segments` are those of this environment's snapshot.
+    /// Brings a client SDK up to date from `from_sequence`; `None`, with nothing appended, if no flag can have changed for it.
+    /// `segments` must be from the same snapshot as the environment.
     pub fn client_since<'u>(
         &self,
         segments: &Segments,

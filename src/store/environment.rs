@@ -1,7 +1,7 @@
 //! One environment of a snapshot.
 //!
-//! Must not change once published, nor know connections. It holds the items, what was removed and when, and
-//! the last changes as they go out; `server` and `client` answer SDKs from it, `writer` makes its successor.
+//! Must not change once published, nor know connections. It holds the items, when something was removed, and the encoded
+//! latest changes. `server_sdk`, `client_sdk` and `relay` read it; `writer` builds the next one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -15,7 +15,7 @@ use crate::model::secret::SecretKind;
 use crate::protocol::secret::Secret;
 use crate::protocol::to_sdk::server_full_len;
 
-/// An environment's place in every snapshot, the same for the life of the process.
+/// An environment's index in every snapshot. It stays the same as long as the process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EnvironmentSlot(pub u32);
 
@@ -32,44 +32,44 @@ pub struct ListedSecret {
     pub value: Secret,
 }
 
-/// When something changed for one kind of SDK.
+/// When the data last changed for one kind of SDK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SdkChanges {
-    /// The publish at which anything changed.
+    /// The publish sequence of the last change.
     pub changed: u64,
-    /// The publish at which something was last removed, which no patch can tell.
+    /// The publish sequence of the last removal, which no patch can express.
     pub removed: u64,
-    /// The version that was told with that: who asks for what is newer than less gets everything. `i64::MIN` for none.
+    /// The version that was sent with the last removal: an SDK that asks with an older one gets a full. `i64::MIN` for
+    /// none.
     pub removed_version_ms: i64,
 }
 
 impl SdkChanges {
     pub const NONE: Self = Self { changed: 0, removed: 0, removed_version_ms: i64::MIN };
 
-    /// Something was removed at `sequence`, and told with this version.
+    /// Records that something was removed at `sequence`, and that this version was sent with the removal.
     pub fn removed(&mut self, sequence: u64, version_ms: i64) {
         self.removed = sequence;
         self.removed_version_ms = version_ms;
     }
 
-    /// Whether a request for what is newer than `timestamp_ms` gets everything.
+    /// Whether a request for changes since `timestamp_ms` gets a full.
     pub fn needs_full(&self, timestamp_ms: i64) -> bool {
         timestamp_ms == 0 || timestamp_ms > 0 && timestamp_ms < self.removed_version_ms
     }
 }
 
-/// When something changed for agents that follow this one. They merge by stamps, so some
-/// changes only a full sync can tell.
+/// When the data last changed for downstream agents. They merge by stamps, so some changes need a full sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RelayChanges {
-    /// The publish at which anything changed.
+    /// The publish sequence of the last change.
     pub changed: u64,
-    /// The publish at which something was last removed or went back.
+    /// The publish sequence at which something was last removed, or replaced by an older state.
     pub removed: u64,
     /// The highest `updatedAt` that ever was in service, in Unix milliseconds; `i64::MIN` for none.
     pub highest_updated_at_ms: i64,
-    /// Who asks for what is newer than this or less may lack something that is older, or hold something
-    /// that is gone: needs a full sync. `i64::MIN` for none.
+    /// An agent that asks for changes since this time, or an earlier one, needs a full sync: it may lack an older item, or
+    /// still have a removed one. `i64::MIN` for none.
     pub watermark_ms: i64,
 }
 
@@ -77,8 +77,8 @@ impl RelayChanges {
     pub const NONE: Self =
         Self { changed: 0, removed: 0, highest_updated_at_ms: i64::MIN, watermark_ms: i64::MIN };
 
-    /// After a change at `sequence` that removed something or took it back, or brought something that is not
-    /// newer than all that was in service; `newest_ms` is the newest `updatedAt` there is now.
+    /// The state after a change at `sequence`. `removed`: it removed an item, or replaced one by an older state. `late`: it
+    /// added an item that is not newer than everything that was in service. `newest_ms` is the newest `updatedAt` now.
     pub fn after(self, sequence: u64, removed: bool, late: bool, newest_ms: i64) -> Self {
         let watermark_ms = if removed || late {
             self.highest_updated_at_ms.max(self.watermark_ms)
@@ -107,10 +107,11 @@ pub struct Environment {
     pub(super) server: SdkChanges,
     pub(super) client: SdkChanges,
     pub(super) for_relays: RelayChanges,
-    /// The highest version that any SDK was told, in Unix milliseconds; `i64::MIN` for none.
+    /// The highest version that any SDK was sent, in Unix milliseconds; `i64::MIN` for none.
     pub(super) highest_version_ms: i64,
-    /// The highest version above that which an SDK has asked with; shared by all generations of the environment.
-    pub(super) asked_version_ms: Arc<AtomicI64>,
+    /// The highest version that an SDK has asked with, if it is higher than that. Shared with the environment in earlier and
+    /// later snapshots.
+    pub(super) requested_version_ms: Arc<AtomicI64>,
     pub(super) ring: Ring,
     pub(super) cache: Cache,
 }
@@ -128,13 +129,13 @@ impl Environment {
             client: SdkChanges::NONE,
             for_relays: RelayChanges::NONE,
             highest_version_ms: i64::MIN,
-            asked_version_ms: Arc::new(AtomicI64::new(i64::MIN)),
+            requested_version_ms: Arc::new(AtomicI64::new(i64::MIN)),
             ring: Ring::default(),
             cache: Cache::default(),
         }
     }
 
-    /// Sets the secrets that the dataset lists, and the label, which the first of them gives.
+    /// Sets the secrets that the dataset lists, and the label, which comes from the first of them.
     pub(super) fn set_secrets(&mut self, secrets: &[ListedSecret]) {
         self.label = Arc::from(match secrets.first() {
             Some(first) => format!("{}:{}", first.project_key, first.env_key),
@@ -143,7 +144,7 @@ impl Environment {
         self.secrets = Arc::from(secrets);
     }
 
-    /// Its place in every snapshot.
+    /// Its index in every snapshot.
     pub fn slot(&self) -> EnvironmentSlot {
         self.slot
     }
@@ -158,33 +159,33 @@ impl Environment {
         &self.label
     }
 
-    /// The publish sequence at which anything of it last changed, for server or for client SDKs.
+    /// The publish sequence at which it last changed for server or client SDKs.
     pub fn sequence(&self) -> u64 {
         self.server.changed.max(self.client.changed)
     }
 
-    /// Whether a server SDK brought to `from_sequence` lacks anything.
+    /// Whether a server SDK that is up to date with `from_sequence` lacks anything.
     pub fn server_changed_since(&self, from_sequence: u64) -> bool {
         self.server.changed > from_sequence
     }
 
-    /// Whether a client SDK brought to `from_sequence` can lack anything.
+    /// Whether a client SDK that is up to date with `from_sequence` may lack anything.
     pub fn client_changed_since(&self, from_sequence: u64) -> bool {
         self.client.changed > from_sequence
     }
 
-    /// An SDK asks for what is newer than `timestamp_ms`. If that is more than anybody was told here (another agent told
-    /// it, or this one before a restart), the next change is told above it, unless it lies in the future: it is then
-    /// nobody's version.
-    pub fn note_asked(&self, timestamp_ms: i64, wall_ms: impl FnOnce() -> i64) {
+    /// Records that an SDK asks for changes since `timestamp_ms`. If this is higher than every version sent here (the SDK got
+    /// it from another agent, or from this one before a restart), the next change gets a higher version still. A time in the
+    /// future is ignored, because no agent sends one.
+    pub fn record_requested_version(&self, timestamp_ms: i64, wall_ms: impl FnOnce() -> i64) {
         if timestamp_ms > self.highest_version_ms && timestamp_ms <= wall_ms() {
-            self.asked_version_ms.fetch_max(timestamp_ms, Ordering::Relaxed);
+            self.requested_version_ms.fetch_max(timestamp_ms, Ordering::Relaxed);
         }
     }
 
-    /// What the next change has to be told above; `i64::MIN` if nothing was told yet.
+    /// The next change needs a version higher than this; `i64::MIN` if nothing was sent yet.
     pub(super) fn version_floor_ms(&self) -> i64 {
-        self.highest_version_ms.max(self.asked_version_ms.load(Ordering::Relaxed))
+        self.highest_version_ms.max(self.requested_version_ms.load(Ordering::Relaxed))
     }
 
     /// The highest `updatedAt` that ever was in service, in Unix milliseconds.
@@ -198,12 +199,12 @@ impl Environment {
         Some(newest_ms).filter(|ms| *ms != i64::MIN)
     }
 
-    /// Bytes of the full message to a server SDK. The Rust SDK takes none of more than 1 MiB.
+    /// Bytes of the full message to a server SDK. The Rust SDK accepts no more than 1 MiB.
     pub fn full_bytes(&self) -> usize {
         server_full_len(self.flags.encoded_bytes() + self.segments.encoded_bytes())
     }
 
-    /// Whether the dataset lists a secret that opens it.
+    /// Whether the dataset lists a secret for it.
     pub fn has_secrets(&self) -> bool {
         !self.secrets.is_empty()
     }
@@ -219,7 +220,7 @@ impl Environment {
     }
 }
 
-/// Says which environment it is; its items and secrets do not belong into logs.
+/// Prints which environment it is: items and secrets must not get into logs.
 impl std::fmt::Debug for Environment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Environment({}, {}, sequence {})", self.slot.0, self.label, self.sequence())

@@ -1,63 +1,63 @@
-//! Flags and segments as the store keeps them.
+//! Flags and segments in the store.
 //!
-//! Must not decide anything: an item is what its last definition said, made once and never changed.
+//! Must not change: a new definition of an item makes a new value.
 
 use std::sync::Arc;
 
-use super::same::says_the_same;
+use super::same_json::is_same_json;
 use crate::eval::{Flag, Segment};
 use crate::model::stamp::Stamp;
 
-/// What flags and segments have in common: their own JSON, and what it is known by.
+/// What flags and segments have in common: the source's JSON, its id and its date.
 #[derive(Debug)]
 pub(super) struct Text {
     /// Shared with the writer's table of positions and with every later version of the item.
     pub id: Arc<str>,
-    /// The JSON as its source gave it, word for word: what is merged, backed up and passed on to other agents.
+    /// The source's JSON, unmodified. Merging, backups and relay agents use this text.
     pub raw: Box<str>,
     /// `updatedAt` of `raw`, in Unix milliseconds.
     pub updated_at_ms: i64,
 }
 
 impl Text {
-    /// Whether `raw`, whose own `updatedAt` is given, says the same, in whatever form. Parses nothing where the bytes or
-    /// the times decide.
-    pub fn says(&self, raw: &str, updated_at_ms: i64) -> bool {
-        *self.raw == *raw || updated_at_ms == self.updated_at_ms && says_the_same(&self.raw, raw)
+    /// Whether `raw`, which has this `updatedAt`, has the same content, whatever its format. Parses the JSON only if the
+    /// bytes differ and the dates do not.
+    pub fn has_content_of(&self, raw: &str, updated_at_ms: i64) -> bool {
+        *self.raw == *raw || updated_at_ms == self.updated_at_ms && is_same_json(&self.raw, raw)
     }
 
-    /// What it is merged by.
+    /// The stamp by which it is merged.
     pub fn stamp(&self) -> Stamp<'_> {
         Stamp::of(self.updated_at_ms, &self.raw)
     }
 }
 
-/// What SDKs get of an item.
+/// The text that SDKs get of an item.
 #[derive(Clone, Debug)]
 pub(super) enum Served {
-    /// The source's own words.
-    AsItIs,
-    /// Another text: with a version of ours, or without what they cannot take.
-    Text(Arc<str>),
-    /// Nothing: another flag of the same key counts.
-    Not,
+    /// The source's JSON.
+    Unmodified,
+    /// A modified text: with a generated version, or without parts that SDKs do not accept.
+    Modified(Arc<str>),
+    /// None: another flag with the same key is served.
+    Nothing,
 }
 
 impl Served {
-    /// The text that SDKs get of the item `own`, if any.
-    pub fn of<'a>(&'a self, own: &'a Text) -> Option<&'a str> {
+    /// The text that SDKs get of the item with the text `source`, if any.
+    pub fn of<'a>(&'a self, source: &'a Text) -> Option<&'a str> {
         match self {
-            Served::AsItIs => Some(&own.raw),
-            Served::Text(text) => Some(text),
-            Served::Not => None,
+            Served::Unmodified => Some(&source.raw),
+            Served::Modified(text) => Some(text),
+            Served::Nothing => None,
         }
     }
 
-    /// Whether both are the same text of the same item. Two that were made apart are not.
+    /// Whether both are the same text of one item. Equal texts in different allocations are not the same.
     pub fn is(&self, other: &Self) -> bool {
         match (self, other) {
-            (Served::AsItIs, Served::AsItIs) | (Served::Not, Served::Not) => true,
-            (Served::Text(one), Served::Text(other)) => Arc::ptr_eq(one, other),
+            (Served::Unmodified, Served::Unmodified) | (Served::Nothing, Served::Nothing) => true,
+            (Served::Modified(one), Served::Modified(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
     }
@@ -74,7 +74,7 @@ pub(super) struct FlagData {
 #[derive(Debug)]
 pub(super) struct SegmentData {
     pub text: Text,
-    /// Its place in the table of segments that evaluation reads, the same for every copy of its id.
+    /// Its index in the list of segments for evaluation, the same for every copy with its id.
     pub slot: u32,
     pub segment: Arc<Segment>,
 }
@@ -120,7 +120,7 @@ impl StoredItem {
         &self.text().id
     }
 
-    /// What people call it: a flag's key, a segment's id.
+    /// The name for logs: a flag's key, a segment's id.
     pub fn name(&self) -> &str {
         match &self.0 {
             Either::Flag(flag) => flag.flag.key(),
@@ -128,18 +128,18 @@ impl StoredItem {
         }
     }
 
-    /// Its JSON as the source gave it, word for word.
-    pub fn words(&self) -> &str {
+    /// The source's JSON, unmodified.
+    pub fn json(&self) -> &str {
         &self.text().raw
     }
 
-    /// What it is merged by.
+    /// The stamp by which it is merged.
     pub fn stamp(&self) -> Stamp<'_> {
         self.text().stamp()
     }
 }
 
-/// Says which item it is; its content does not belong into logs.
+/// Prints which item it is: its content must not get into logs.
 impl std::fmt::Debug for StoredItem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "StoredItem({:?} {}, {} ms)", self.kind(), self.id(), self.text().updated_at_ms)

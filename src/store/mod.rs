@@ -1,20 +1,19 @@
-//! What is in service: the snapshot that reactors read, and the one writer that makes the next.
+//! The data in service: the snapshot that reactors read, and the single writer that builds the next one.
 //!
-//! Must not know sockets, threads or clocks (`now` is an argument), where data comes from, or who is told of
-//! a change. It diffs new data against what is in service, compiles and encodes what changed, and answers
-//! what an SDK lacks. Order is by publish sequence, never by `updatedAt`: items come late, share a
-//! millisecond or get removed.
+//! Must not know sockets, threads or clocks (`now` is an argument), where data comes from, or who gets a change. It
+//! compares new data with the snapshot in service, compiles and encodes what changed, and computes what an SDK lacks.
+//! Changes are ordered by publish sequence, never by `updatedAt`: items arrive late, share a millisecond or get removed.
 //!
 //! | Where | What |
 //! |---|---|
-//! | `snapshot`, `environment`, `cache` | what reactors read; secrets; backup; payloads made once |
+//! | `snapshot`, `environment`, `cache` | what reactors read; secrets; backup; payloads that are built once |
 //! | `server_sdk`, `client_sdk` | what an SDK gets: answers, pushes, polls |
-//! | `relay` | what agents get that follow this one |
-//! | `outgoing_item`, `ring` | an item on its way out; the last changes, encoded |
-//! | `table`, `item`, `served`, `same` | items in chunks that generations of snapshots share; the text that SDKs get of one |
-//! | `change`, `names` | what a publish changed, for those who are told of it; the names for the log |
-//! | `state` | all that a restart must keep |
-//! | `writer/` | the one writer. `draft`: the next snapshot in the making; `merge`: what new data makes of a table; `definition`: in what flags and segments differ; `edit`: what a change means for SDKs; `version`: the versions that they are told; `grace`, `tombstones`, `records`: what it remembers of secrets, removals and environments; `resolution`: segments that environments share; `duplicate_keys`; `restore`: its state, out and in |
+//! | `relay` | what downstream agents get |
+//! | `outgoing_item`, `ring` | the text of an item in a message, and how patches are cut; the latest changes, encoded |
+//! | `table`, `item`, `served`, `same_json` | items in chunks that snapshots share; the text that SDKs get of an item |
+//! | `change`, `names` | what a publish changed; the names of it for the log |
+//! | `state` | everything that must survive a restart |
+//! | `writer/` | the single writer. `draft`: the next snapshot, while it is built; `merge`: merges new data into a table; `definition`: the differences between flags and segments; `edit`: what a change means for SDKs; `version`: the versions that they are sent; `grace`: grace periods of secrets and environments; `tombstones`: removed items; `records`: what it knows of each environment; `resolution`: segments that environments share; `duplicate_keys`: flags with the same key; `restore`: its state, extracted and restored |
 
 mod cache;
 mod change;
@@ -25,7 +24,7 @@ mod names;
 mod outgoing_item;
 mod relay;
 mod ring;
-mod same;
+mod same_json;
 mod served;
 mod server_sdk;
 mod snapshot;
@@ -35,7 +34,7 @@ mod table;
 mod tests;
 mod writer;
 
-pub use change::{Change, ChangedItem, Ending, ItemChange, NotNewer, Published, RemovedItem, Report};
+pub use change::{Change, ChangedItem, EndingSecrets, ItemChange, NotNewer, Published, RemovedItem, Report};
 pub use client_sdk::SyncOutcome;
 pub use environment::{Environment, EnvironmentSlot, ListedSecret};
 pub use item::{ItemKind, StoredItem};
@@ -45,6 +44,6 @@ pub use relay::{NeedsFull, Scope};
 pub use server_sdk::{Poll, SyncKind};
 pub use snapshot::{SecretEntry, Snapshot};
 pub use state::{
-    Contents, EnvironmentState, FormerUse, ItemState, SecretState, State, TombstoneState, Words,
+    Contents, EnvironmentState, FormerUse, ItemJson, ItemState, SecretState, State, TombstoneState,
 };
 pub use writer::{AwaitingSync, Moment, Removal, Writer, WriterOptions};

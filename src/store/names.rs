@@ -1,6 +1,6 @@
 //! What a publish changed, by name, for the log.
 //!
-//! Must not name what is not told to SDKs, nor a thousand items: the first are named, the others counted.
+//! Must not name items that SDKs do not get, nor a thousand items: the first are named, the others counted.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use std::sync::Arc;
 use super::change::{Change, ItemChange};
 use super::item::ItemKind;
 
-/// Environments that are named; further ones are counted.
+/// How many environments are named; the others are counted.
 const ENVIRONMENTS_MAX: usize = 5;
-/// Flags and segments of an environment that are named; further ones are counted.
+/// How many flags and segments of an environment are named; the others are counted.
 const NAMES_MAX: usize = 5;
-/// The longest name.
+/// The most characters of a name.
 const NAME_CHARS_MAX: usize = 60;
 
 /// The names of flags and segments that a publish changed: `shop:dev: search, cart (new), old (gone), and 3 more`.
@@ -23,7 +23,7 @@ pub struct ChangedNames {
 }
 
 impl ChangedNames {
-    /// Of what `change` tells SDKs.
+    /// The names of what `change` changes for SDKs.
     pub fn of(change: &Change) -> Self {
         let mut names = Self::default();
         for slot in &change.environments {
@@ -59,13 +59,13 @@ impl fmt::Display for ChangedNames {
     }
 }
 
-/// How an item is named; `None` if there is nothing to say of it.
+/// The name of a changed item for the log; `None` if the change is not logged.
 fn written(change: &ItemChange) -> Option<String> {
     let (item, what) = match change {
         ItemChange::Added(item) => (item, " (new)"),
         ItemChange::Changed(item) => (item, ""),
         ItemChange::Removed(removed) => (removed.item.as_ref()?, " (gone)"),
-        ItemChange::Reworded(_) => return None,
+        ItemChange::Reformatted(_) => return None,
     };
     let kind = match item.kind() {
         ItemKind::Flag => "",

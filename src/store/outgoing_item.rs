@@ -1,30 +1,30 @@
-//! A flag or a segment on its way to server SDKs or to other agents, and the frames of patches.
+//! A flag or segment in messages to server SDKs or relay agents, and the frames of patches.
 
 use super::item::{FlagData, SegmentData, Served};
 use super::table::Entry;
 use crate::protocol::sdk::Sdk;
 use crate::protocol::to_sdk::{ITEM_PATCH_BYTES_MAX, ItemText, append_item_patch};
 
-/// A flag or a segment on its way to server SDKs or to other agents.
+/// A flag or segment that is sent to server SDKs or relay agents.
 #[derive(Clone, Copy)]
 pub(super) enum OutgoingItem<'a> {
     Flag(&'a Entry<FlagData>),
     Segment(&'a Entry<SegmentData>),
 }
 
-/// How a patch of several items is cut into messages.
+/// How several changed items are split into messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatchForm {
-    /// A `data-sync` is answered by one message with all items, in the environment's order, as FeatBit does it.
+    /// One message with all items, in the environment's order, as FeatBit answers a `data-sync`.
     Batch,
-    /// One item a message, ascending by version, and a full instead of many: Python, Java and Go take an item only if it
-    /// is newer than all they have. Python before 1.2 loses others without a word, Java and Go close the connection and
-    /// come back, and Go takes the items of a batch in random order.
+    /// One message per item, ascending by version, and a full instead of many messages. Python, Java and Go SDKs accept an
+    /// item only if it is newer than all they have. Python before 1.2 silently loses any other; Java and Go close the
+    /// connection and reconnect; Go also handles the items of a batch in random order.
     OnePerItem,
 }
 
 impl PatchForm {
-    /// What an SDK takes in.
+    /// The form that an SDK needs.
     pub fn of(sdk: Sdk) -> Self {
         match sdk {
             Sdk::Java | Sdk::Go | Sdk::Python => Self::OnePerItem,
@@ -33,46 +33,46 @@ impl PatchForm {
     }
 }
 
-/// Whose text of an item goes out.
+/// Which text of an item is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TextKind {
-    /// That for SDKs.
+    /// The text for SDKs.
     Served,
-    /// The source's own, for other agents.
-    Own,
+    /// The source's JSON, for relay agents.
+    Source,
 }
 
 impl<'a> OutgoingItem<'a> {
-    /// The item's JSON; `None` if SDKs get nothing of it.
-    pub fn text(self, words: TextKind) -> Option<&'a str> {
-        match (self, words) {
+    /// The item's JSON; `None` if it is for SDKs and they do not get the item.
+    pub fn text(self, kind: TextKind) -> Option<&'a str> {
+        match (self, kind) {
             (OutgoingItem::Flag(flag), TextKind::Served) => flag.served_text(),
             (OutgoingItem::Segment(segment), TextKind::Served) => segment.served_text(),
-            (OutgoingItem::Flag(flag), TextKind::Own) => Some(&flag.own().raw),
-            (OutgoingItem::Segment(segment), TextKind::Own) => Some(&segment.own().raw),
+            (OutgoingItem::Flag(flag), TextKind::Source) => Some(&flag.source().raw),
+            (OutgoingItem::Segment(segment), TextKind::Source) => Some(&segment.source().raw),
         }
     }
 
-    fn item_text(self, words: TextKind) -> Option<ItemText<'a>> {
-        let text = self.text(words)?;
+    fn item_text(self, kind: TextKind) -> Option<ItemText<'a>> {
+        let text = self.text(kind)?;
         Some(match self {
             OutgoingItem::Flag(_) => ItemText::Flag(text),
             OutgoingItem::Segment(_) => ItemText::Segment(text),
         })
     }
 
-    /// Whether SDKs get anything of it.
+    /// Whether SDKs get the item.
     pub fn is_served(self) -> bool {
         self.text(TextKind::Served).is_some()
     }
 
-    /// Whether SDKs get the source's own words.
-    pub fn is_as_it_is(self) -> bool {
+    /// Whether SDKs get the source's JSON.
+    pub fn is_served_unmodified(self) -> bool {
         let (OutgoingItem::Flag(Entry { served, .. }) | OutgoingItem::Segment(Entry { served, .. })) = self;
-        matches!(served, Served::AsItIs)
+        matches!(served, Served::Unmodified)
     }
 
-    /// The version that server SDKs are told.
+    /// The version that server SDKs are sent.
     pub fn version_ms(self) -> i64 {
         match self {
             OutgoingItem::Flag(flag) => flag.version_ms,
@@ -83,15 +83,15 @@ impl<'a> OutgoingItem<'a> {
     /// `updatedAt` as the source gave it, in Unix milliseconds.
     pub fn updated_at_ms(self) -> i64 {
         match self {
-            OutgoingItem::Flag(flag) => flag.own().updated_at_ms,
-            OutgoingItem::Segment(segment) => segment.own().updated_at_ms,
+            OutgoingItem::Flag(flag) => flag.source().updated_at_ms,
+            OutgoingItem::Segment(segment) => segment.source().updated_at_ms,
         }
     }
 }
 
 /// The frames of patches with one item each, in the given order.
-pub(super) fn frames(changed: &[OutgoingItem<'_>], words: TextKind) -> Vec<u8> {
-    let texts = || changed.iter().filter_map(|item| item.item_text(words));
+pub(super) fn frames(changed: &[OutgoingItem<'_>], kind: TextKind) -> Vec<u8> {
+    let texts = || changed.iter().filter_map(|item| item.item_text(kind));
     let bytes_max = |text: ItemText<'_>| {
         let (ItemText::Flag(text) | ItemText::Segment(text)) = text;
         ITEM_PATCH_BYTES_MAX + text.len()

@@ -1,7 +1,7 @@
-//! What agents get that follow this one as they would follow a FeatBit server: full syncs, patches on request, and pushes.
+//! What downstream agents get, as from a FeatBit server: full syncs, patches on request, and pushes.
 //!
-//! Must not know connections. A push is exactly what server SDKs get, so it is shared with them. A patch cannot express a
-//! removal or a change of secrets or environments: for these there is a full sync, an `rp_full`.
+//! Must not know connections. A push has the same bytes as for server SDKs, so both share it. A patch cannot express a
+//! removal, or a change of secrets or environments: for these there is a full sync (`rp_full`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,13 +20,13 @@ use crate::protocol::from_relay::RelayRequest;
 use crate::protocol::to_relay;
 use crate::wire::ws::frame::append_text_header;
 
-/// The environments that a relay agent may have.
+/// The environments that a relay agent may get.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
     /// All of them.
     #[default]
     All,
-    /// Those of these names: `projectKey:envKey`, or ids.
+    /// Those with one of these names: `projectKey:envKey`, or an id.
     Only(Box<[Box<str>]>),
 }
 
@@ -55,8 +55,9 @@ impl Snapshot {
         self.membership
     }
 
-    /// A digest of the environments of a scope, their secrets, and `source`, the process that they came from. An agent
-    /// with the same digest has the same ones from the same process, which knows what it has removed since.
+    /// A digest of the environments of a scope, their secrets, and `source`, the process that sends them. If an agent's digest
+    /// is the same, it has these environments and secrets, and got them from this process, which knows what was removed
+    /// since.
     pub fn relay_digest(&self, scope: &Scope, source: &str) -> String {
         let mut lines: Vec<String> = self
             .relayed(scope)
@@ -73,9 +74,9 @@ impl Snapshot {
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// A full sync of a scope: an `rp_full` as a whole WebSocket frame. It is marked as provisional unless it is `certain`,
-    /// and as out of scope if it is empty while other environments are served. Shares what full payloads share. Slow for
-    /// large data.
+    /// A full sync of a scope: an `rp_full` as a whole WebSocket frame. It is marked as provisional unless `certain`, and as
+    /// out of scope if it is empty although other environments are served. Shares its bytes with other full payloads. Slow
+    /// for large data.
     pub fn relay_full(&self, scope: &Scope, certain: bool) -> Payload {
         let mut runs = vec![Arc::from(&b""[..])];
         let mut text = to_relay::FULL_START.as_bytes().to_vec();
@@ -94,19 +95,25 @@ impl Snapshot {
         Payload::Parts(Arc::new(Parts::new(runs)))
     }
 
-    /// What an agent lacks that connects again: an `rp_patch` in one WebSocket frame. `own` names this process.
+    /// What a reconnecting agent lacks: an `rp_patch` as one WebSocket frame. `request` says what it has, `own` names this
+    /// process.
     ///
     /// # Errors
     /// If only a full sync can bring it up to date.
-    pub fn relay_patch(&self, scope: &Scope, holds: &RelayRequest, own: &str) -> Result<Payload, NeedsFull> {
-        if holds.digest.as_ref().is_some_and(|digest| *digest != self.relay_digest(scope, own)) {
+    pub fn relay_patch(
+        &self,
+        scope: &Scope,
+        request: &RelayRequest,
+        own: &str,
+    ) -> Result<Payload, NeedsFull> {
+        if request.digest.as_ref().is_some_and(|digest| *digest != self.relay_digest(scope, own)) {
             return Err(NeedsFull);
         }
         let mut text = to_relay::PATCH_START.as_bytes().to_vec();
-        let held: HashMap<_, _> = holds.environments.iter().copied().collect();
+        let known: HashMap<_, _> = request.environments.iter().copied().collect();
         let mut count = 0;
         for environment in self.relayed(scope) {
-            let after_ms = *held.get(&environment.id()).ok_or(NeedsFull)?;
+            let after_ms = *known.get(&environment.id()).ok_or(NeedsFull)?;
             if environment.for_relays.watermark_ms != i64::MIN
                 && after_ms <= environment.for_relays.watermark_ms
             {
@@ -118,8 +125,8 @@ impl Snapshot {
             count += 1;
             environment.append_newer(after_ms, &mut text);
         }
-        // It has environments that are gone here.
-        if holds.environments.len() != count {
+        // The agent has environments that do not exist here any more.
+        if request.environments.len() != count {
             return Err(NeedsFull);
         }
         text.extend_from_slice(to_relay::END.as_bytes());
@@ -129,11 +136,11 @@ impl Snapshot {
         Ok(Payload::private(frame))
     }
 
-    /// Brings a relay agent from the publish `from_sequence` to now: appends whole WebSocket frames, none if nothing
+    /// Brings a relay agent up to date from the publish `from_sequence`: appends whole WebSocket frames, none if nothing
     /// changed for it.
     ///
     /// # Errors
-    /// If only a full sync can do that; nothing was appended then.
+    /// If only a full sync can do that; nothing is appended then.
     pub fn relay_since(
         &self,
         scope: &Scope,
@@ -156,14 +163,14 @@ impl Snapshot {
 }
 
 impl Environment {
-    /// Its changes since `from_sequence`, one item a patch, with the text that came from the source.
+    /// Appends its changes since `from_sequence`: patches with one item each, as the source's JSON.
     fn relay_since(&self, from_sequence: u64, out: &mut Vec<Payload>) {
         let steps = self.ring.since(from_sequence).unwrap_or_default();
         let shared: Option<Vec<_>> = steps
             .iter()
             .map(|(_, push)| match push {
-                Push::Patches { frames, own_words: true, .. } => Some(Payload::Shared(Arc::clone(frames))),
-                Push::Patches { own_words: false, .. } | Push::Full => None,
+                Push::Patches { frames, suits_relays: true, .. } => Some(Payload::Shared(Arc::clone(frames))),
+                Push::Patches { suits_relays: false, .. } | Push::Full => None,
             })
             .collect();
         if let Some(shared) = shared.filter(|shared| !shared.is_empty()) {
@@ -172,20 +179,21 @@ impl Environment {
         let mut changed = self.changed_since(from_sequence, |_| true);
         if !changed.is_empty() {
             changed.sort_by_key(|item| item.updated_at_ms());
-            out.push(Payload::private(frames(&changed, TextKind::Own)));
+            out.push(Payload::private(frames(&changed, TextKind::Source)));
         }
     }
 
-    /// Appends its part of an `rp_patch`: items newer than `after_ms`, with the text that came from the source.
+    /// Appends its part of an `rp_patch`: items newer than `after_ms`, as the source's JSON.
     fn append_newer(&self, after_ms: i64, text: &mut Vec<u8>) {
         fn list<T: Item>(table: &Table<T>, after_ms: i64, text: &mut Vec<u8>) {
             let chunks = table.chunks().iter().filter(|chunk| chunk.newest.updated_at_ms > after_ms);
             let entries = chunks.flat_map(|chunk| chunk.entries());
-            for (index, entry) in entries.filter(|entry| entry.own().updated_at_ms > after_ms).enumerate() {
+            for (index, entry) in entries.filter(|entry| entry.source().updated_at_ms > after_ms).enumerate()
+            {
                 if index > 0 {
                     text.push(b',');
                 }
-                text.extend_from_slice(entry.own().raw.as_bytes());
+                text.extend_from_slice(entry.source().raw.as_bytes());
             }
         }
         to_relay::append_environment_start(self.id(), [], text);

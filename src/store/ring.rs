@@ -1,29 +1,28 @@
-//! The last changes of an environment, as they go out to server SDKs.
+//! The latest changes of an environment, encoded for server SDKs.
 //!
-//! Must not grow without bound: older changes make room for newer ones, and who needs an older one gets a
-//! diff computed for it (`server`). Encoded once by the writer, so that a broadcast costs a reference a
-//! connection.
+//! Must not grow without bound: the oldest changes are dropped, and a connection that needs one gets a computed diff
+//! (`server_sdk`). The writer encodes each change once, so a broadcast costs one reference per connection.
 
 use std::sync::Arc;
 
-/// Changes kept at most.
+/// Most changes that are kept.
 const STEPS: usize = 64;
-/// Bytes of the changes before the last at most; the last is kept whatever its size, because every
-/// connection is about to get it.
+/// Most bytes of all changes but the last. The last is kept whatever its size, because every connection is about to get
+/// it.
 const BYTES: usize = 256 * 1024;
 
-/// What one change means to a server SDK.
+/// What a server SDK is sent for one change.
 #[derive(Clone)]
 pub(super) enum Push {
-    /// One-item patches, ascending by version: each is newer than everything told before it.
+    /// Patches with one item each, ascending by version: each is newer than everything sent before it.
     Patches {
         frames: Arc<[u8]>,
-        /// How many there are.
+        /// The number of patches.
         count: usize,
-        /// Whether they hold all that changed, in the source's own words: other agents then get the same.
-        own_words: bool,
+        /// Whether relay agents can get the same frames: they have every changed item, as the source's JSON.
+        suits_relays: bool,
     },
-    /// The environment as it is.
+    /// The whole environment.
     Full,
 }
 
@@ -36,21 +35,21 @@ impl Push {
     }
 }
 
-/// The last changes in ascending order of their publish sequence.
+/// The latest changes, ascending by publish sequence.
 #[derive(Clone, Default)]
 pub(super) struct Ring {
     steps: Arc<[(u64, Push)]>,
-    /// The sequence of the newest change that is no longer held.
+    /// The sequence of the newest change that was dropped.
     floor: u64,
 }
 
 impl Ring {
-    /// A ring without changes for an environment that came to be at `sequence`.
-    pub fn begun_at(sequence: u64) -> Self {
+    /// A ring without changes, for an environment that was created at `sequence`.
+    pub fn starting_at(sequence: u64) -> Self {
         Self { steps: Arc::from([]), floor: sequence }
     }
 
-    /// The ring with one change more.
+    /// The ring with one more change.
     pub fn with(&self, sequence: u64, push: Push) -> Self {
         let mut room = BYTES;
         let older = self.steps.iter().rev().take(STEPS - 1).take_while(|(_, push)| {
@@ -65,7 +64,7 @@ impl Ring {
         Self { steps, floor }
     }
 
-    /// The changes after `sequence`, unless some of them are no longer held.
+    /// The changes after `sequence`; `None` if some of them were dropped.
     pub fn since(&self, sequence: u64) -> Option<&[(u64, Push)]> {
         if sequence < self.floor {
             return None;
@@ -80,12 +79,12 @@ mod tests {
     use super::*;
 
     fn patches(bytes: usize) -> Push {
-        Push::Patches { frames: Arc::from(vec![0; bytes]), count: 1, own_words: true }
+        Push::Patches { frames: Arc::from(vec![0; bytes]), count: 1, suits_relays: true }
     }
 
     #[test]
-    fn gives_what_came_after_a_sequence() {
-        let ring = Ring::begun_at(3).with(5, patches(1)).with(9, Push::Full);
+    fn gives_the_changes_after_a_sequence() {
+        let ring = Ring::starting_at(3).with(5, patches(1)).with(9, Push::Full);
         assert!(ring.since(2).is_none());
         for (from, left) in [(3, 2), (4, 2), (5, 1), (8, 1), (9, 0), (10, 0)] {
             assert_eq!(ring.since(from).map(<[_]>::len), Some(left), "{from}");
@@ -93,15 +92,15 @@ mod tests {
     }
 
     #[test]
-    fn forgets_the_oldest_beyond_its_count() {
-        let ring = (1..=100).fold(Ring::begun_at(0), |ring, at| ring.with(at, patches(1)));
+    fn drops_the_oldest_beyond_its_count() {
+        let ring = (1..=100).fold(Ring::starting_at(0), |ring, at| ring.with(at, patches(1)));
         assert!(ring.since(100 - STEPS as u64 - 1).is_none());
         assert_eq!(ring.since(100 - STEPS as u64).map(<[_]>::len), Some(STEPS));
     }
 
     #[test]
-    fn forgets_the_oldest_beyond_its_bytes_but_never_the_last() {
-        let ring = Ring::begun_at(0).with(1, patches(BYTES / 2)).with(2, patches(BYTES / 2 + 1));
+    fn drops_the_oldest_beyond_its_bytes_but_never_the_last() {
+        let ring = Ring::starting_at(0).with(1, patches(BYTES / 2)).with(2, patches(BYTES / 2 + 1));
         assert_eq!(ring.since(0).map(<[_]>::len), Some(2));
         let ring = ring.with(3, patches(10 * BYTES));
         assert!(ring.since(0).is_none());

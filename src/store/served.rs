@@ -1,14 +1,14 @@
-//! The text of an item that SDKs get, where that is not the source's own.
+//! The text that SDKs get of an item, where it differs from the source's JSON.
 //!
-//! Must not touch more of an item's JSON than it has to: `updatedAt` becomes the version that SDKs are told, in the one
-//! form that all of them read, and `pending` (FeatBit 6's change that does not count yet) is left out.
+//! Must not change more of an item's JSON than necessary: `updatedAt` is replaced by the version, in the one format that
+//! all SDKs read, and `pending` (a change in FeatBit 6 that is not in effect yet) is left out.
 
 use std::ops::Range;
 
 use crate::model::timestamp::{format_iso8601, parse_iso8601_ms};
 
-/// The JSON object `raw` as SDKs get it, with this version. `None` if it has no `updatedAt` that could be replaced, or
-/// the version has no text that can be read: it then goes out as it is.
+/// The JSON object `raw` as SDKs get it, with this version. `None` if it has no `updatedAt` to replace, or if the version
+/// cannot be written as a date: SDKs then get `raw` unmodified.
 pub(super) fn served_text(raw: &str, version_ms: i64) -> Option<String> {
     let version = format_iso8601(version_ms);
     parse_iso8601_ms(&version)?;
@@ -28,7 +28,7 @@ pub(super) fn served_text(raw: &str, version_ms: i64) -> Option<String> {
                 has_version = true;
             }
             "pending" => {
-                // With the comma after it; the last property goes with the one before it.
+                // Remove the comma after it too; for the last property, the comma before it.
                 let start = if copied > key.start { copied } else { key.start };
                 out.push_str(raw.get(copied..start)?);
                 copied = match properties.get(at + 1) {
@@ -50,21 +50,21 @@ pub(super) fn served_text(raw: &str, version_ms: i64) -> Option<String> {
     Some(out)
 }
 
-/// A property of an object: where its name stands, quotes included, and where its value stands.
+/// A property of an object: the byte ranges of its name, quotes included, and of its value.
 struct Property {
     key: Range<usize>,
     value: Range<usize>,
 }
 
-/// The properties of the object itself. `raw` must be well-formed JSON; of anything else it finds nothing useful, but
-/// does not fail.
+/// The properties of the object itself, not of nested ones. `raw` must be well-formed JSON; for anything else the result
+/// is useless, but it does not panic.
 fn own_properties(raw: &str) -> Vec<Property> {
     let bytes = raw.as_bytes();
     let mut found = Vec::new();
     let mut depth = 0usize;
     let mut at = 0;
     let mut key: Option<Range<usize>> = None;
-    // Where the value begins and, so far, ends: the blanks before and after it are not its own.
+    // Where the value begins and, so far, ends, without the white space around it.
     let mut value: Option<Range<usize>> = None;
     while let Some(byte) = bytes.get(at) {
         let start = at;
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_does_not_count_yet_reaches_no_sdk() {
+    fn a_pending_change_reaches_no_sdk() {
         let at = "1970-01-01T00:00:00.001Z";
         for (raw, expected) in [
             (
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_alone_what_has_none_or_what_cannot_be_written() {
+    fn gives_nothing_without_an_updated_at_or_for_a_version_that_is_no_date() {
         assert_eq!(served_text(r#"{"a":1}"#, 1), None);
         assert_eq!(served_text(r#"{"updatedAt":5}"#, 1), None);
         assert_eq!(served_text(r#"{"updatedAt":"x"}"#, i64::MAX), None);
@@ -184,7 +184,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn says_what_a_parser_and_a_writer_would_make_of_it(
+        fn gives_what_a_parser_and_a_writer_would_give(
             own in prop::collection::btree_map("(pending|[a-c\",:{}]{1,2})", value(), 0..5), pretty: bool, at in 0usize..5,
         ) {
             let mut properties: Vec<(String, Value)> = own.into_iter().collect();

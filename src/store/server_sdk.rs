@@ -1,6 +1,6 @@
 //! What server SDKs get: answers to `data-sync`, pushes, and bodies of polls.
 //!
-//! Must not know connections or HTTP. What is the same for many of them is made once and shared.
+//! Must not know connections or HTTP. What many connections get is built once and shared.
 
 use std::io::{IoSlice, Write};
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use crate::protocol::to_sdk::{
 };
 use crate::wire::ws::frame::{MAX_HEADER_BYTES, append_text_header};
 
-/// Up to this size a full payload is one run of bytes, so that it goes out in one system call; beyond it
-/// is a list of runs that it shares with the full payloads before and after it.
+/// Up to this many bytes a full payload is one run of bytes, so that one system call sends it. A larger one is a list of
+/// runs, shared with the full payloads before and after it.
 const CONTIGUOUS_BYTES: usize = 64 * 1024;
-/// One-item patches in a row at most: a full is taken in as well and costs less, and beyond 100 the Go SDK's queue
-/// overflows, so that it loses flags for good. Everybody gets a full instead if most of the environment has changed.
+/// Most one-item patches in a row; for more changes there is a full. It costs less, and beyond 100 patches the Go SDK's
+/// queue overflows, so that it loses flags permanently. If most of the environment changed, every SDK gets a full.
 const PATCHES_MAX: usize = 64;
 
-/// Whether a payload replaces what the SDK has or is added to it.
+/// Whether a payload replaces the SDK's data or is added to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncKind {
     /// Replaces it.
@@ -43,8 +43,8 @@ pub enum Poll {
 }
 
 impl Environment {
-    /// Answers a `data-sync` of a server SDK that has everything up to `timestamp_ms`: 0 asks for all, a
-    /// negative one for a patch with all. Appends whole WebSocket frames.
+    /// Answers a `data-sync` of a server SDK that has everything up to `timestamp_ms`. 0 requests a full, a negative number a
+    /// patch with all items. Appends whole WebSocket frames.
     pub fn server_sync(&self, timestamp_ms: i64, form: PatchForm, out: &mut Vec<Payload>) -> SyncKind {
         if self.server.needs_full(timestamp_ms) {
             return self.push_full(out);
@@ -73,8 +73,8 @@ impl Environment {
         SyncKind::Patch
     }
 
-    /// What is newer than `timestamp_ms`, ascending; `None` if that is too much for one-item patches, or two items share
-    /// a version, as they may in the first data.
+    /// The items newer than `timestamp_ms`, ascending. `None` if there are too many for one-item patches, or if two items have
+    /// the same version, which can happen in the first data.
     fn few_newer_than(&self, timestamp_ms: i64) -> Option<Vec<OutgoingItem<'_>>> {
         let mut newer: Vec<_> = self.newer_than(timestamp_ms).take(PATCHES_MAX + 1).collect();
         newer.sort_by_key(|item| item.version_ms());
@@ -82,8 +82,8 @@ impl Environment {
         (newer.len() <= PATCHES_MAX && !shared).then_some(newer)
     }
 
-    /// Brings a server SDK from `from_sequence` to now; `None` if nothing changed for it. Appends whole
-    /// WebSocket frames, one item a patch, ascending by version.
+    /// Brings a server SDK up to date from `from_sequence`; `None` if nothing changed for it. Appends whole WebSocket frames:
+    /// patches with one item each, ascending by version, or a full.
     pub fn server_since(
         &self,
         from_sequence: u64,
@@ -120,7 +120,7 @@ impl Environment {
         Some(SyncKind::Patch)
     }
 
-    /// For who was left behind further than the ring reaches.
+    /// As [`Self::server_since`], for changes that the ring no longer has.
     fn computed_since(&self, from_sequence: u64, form: PatchForm, out: &mut Vec<Payload>) -> SyncKind {
         let mut changed = self.changed_since(from_sequence, |item| item.is_served());
         let items = self.flags.served() + self.segments.served();
@@ -132,7 +132,7 @@ impl Environment {
         SyncKind::Patch
     }
 
-    /// Flags, then segments, that changed after a publish and that `wanted` accepts.
+    /// Flags, then segments, that changed after the publish `from_sequence` and that `wanted` accepts.
     pub(super) fn changed_since(
         &self,
         from_sequence: u64,
@@ -147,8 +147,7 @@ impl Environment {
         flags.chain(segments).filter(|item| wanted(*item)).collect()
     }
 
-    /// Answers a poll of a server SDK that has everything up to `timestamp_ms`. A full is always sent,
-    /// also when it holds nothing.
+    /// Answers a poll of a server SDK that has everything up to `timestamp_ms`. A full is sent even if it has no items.
     pub fn server_poll(&self, timestamp_ms: i64) -> Poll {
         if self.server.needs_full(timestamp_ms) {
             return Poll::Body(self.full_body().clone());
@@ -159,7 +158,7 @@ impl Environment {
         Poll::Body(Payload::private(self.patch(timestamp_ms, false)))
     }
 
-    /// The highest version among what server SDKs get.
+    /// The highest version of the items that server SDKs get.
     fn newest_ms(&self) -> i64 {
         self.flags.newest.version_ms.max(self.segments.newest.version_ms)
     }
@@ -170,12 +169,12 @@ impl Environment {
         self.server.needs_full(timestamp_ms)
     }
 
-    /// The full payload of polls, compressed with gzip, if that has been made already.
+    /// The full payload of polls, compressed with gzip; `None` if it has not been built yet.
     pub fn poll_full_gzip(&self) -> Option<&Payload> {
         self.cache.full_gzip.get()
     }
 
-    /// Compresses the full payload of polls, if it is not yet. Takes its time: not for reactors.
+    /// Compresses the full payload of polls, if that has not been done. Slow: not for reactors.
     pub fn build_gzip(&self) {
         if self.cache.full_gzip.get().is_some() {
             return;
@@ -200,13 +199,13 @@ impl Environment {
         }
     }
 
-    /// Makes the full payload of streams, if it is not yet, so that no reactor has to: that takes milliseconds
-    /// for ten thousand flags. The writer does it by itself for an environment whose last one was asked for.
+    /// Builds the full payload of streams, if that has not been done, so that no reactor has to: it takes milliseconds for ten
+    /// thousand flags. The writer does so for every environment whose previous full payload was used.
     pub fn build_full(&self) {
         self.full_frame();
     }
 
-    /// The full payload as a WebSocket frame; made when first asked for.
+    /// The full payload as a WebSocket frame; built on first use.
     pub(super) fn full_frame(&self) -> &Payload {
         self.cache.full_frame.get_or_init(|| self.full(true))
     }
@@ -250,7 +249,7 @@ impl Environment {
         flags.chain(newer(&self.segments, timestamp_ms).map(OutgoingItem::Segment))
     }
 
-    /// One patch with all that is newer than `timestamp_ms`.
+    /// One patch with all items newer than `timestamp_ms`.
     fn patch(&self, timestamp_ms: i64, framed: bool) -> Vec<u8> {
         let mut flags = Vec::new();
         let mut segments = Vec::new();
@@ -282,11 +281,11 @@ fn newer<T: Item>(table: &Table<T>, timestamp_ms: i64) -> impl Iterator<Item = &
     entries.filter(move |entry| entry.version_ms > timestamp_ms && entry.is_served())
 }
 
-/// What a publish means to the server SDKs of `environment`, which has taken it in: what changed after the publish
-/// `from_sequence`, one by one, or a full if that is most of it.
+/// What the server SDKs of `environment` are pushed: the items that changed after the publish `from_sequence`, one by one,
+/// or a full if they are most of the environment.
 pub(super) fn push_of(environment: &Environment, from_sequence: u64) -> Push {
     let all = environment.changed_since(from_sequence, |_| true);
-    let own_words = all.iter().all(|item| item.is_as_it_is());
+    let suits_relays = all.iter().all(|item| item.is_served_unmodified());
     let mut served: Vec<_> = all.into_iter().filter(|item| item.is_served()).collect();
     let items = environment.flags.served() + environment.segments.served();
     if served.len() > PATCHES_MAX && served.len() * 2 > items {
@@ -294,5 +293,5 @@ pub(super) fn push_of(environment: &Environment, from_sequence: u64) -> Push {
     }
     served.sort_by_key(|item| item.version_ms());
     let frames = Arc::from(frames(&served, TextKind::Served));
-    Push::Patches { frames, count: served.len(), own_words }
+    Push::Patches { frames, count: served.len(), suits_relays }
 }

@@ -1,7 +1,7 @@
-//! Everything that is in service at one moment, as reactors read it.
+//! All data in service at one moment, as reactors read it.
 //!
-//! Must not change once published and takes no lock. Reactors read it and give it back; the writer makes the
-//! next one, which shares all that did not change, and frees old ones.
+//! Must not change once published; reading it takes no lock. The writer builds the next snapshot, which shares everything
+//! that did not change, and frees old ones.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,25 +14,25 @@ use crate::payload::{Parts, Payload};
 use crate::protocol::secret::Secret;
 use crate::protocol::to_relay;
 
-/// What a secret opens.
+/// What a secret gives access to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SecretEntry {
     /// Which SDKs it is for.
     pub kind: SecretKind,
-    /// The environment it opens.
+    /// The environment that it gives access to.
     pub slot: EnvironmentSlot,
-    /// What it opened to the other kind, until the grace of that ends: its type was changed.
+    /// If its type was changed: the former type and environment, until their grace period ends.
     pub former: Option<(SecretKind, EnvironmentSlot)>,
 }
 
 impl SecretEntry {
-    /// The environment that it opens to SDKs of this kind.
+    /// The environment that it gives SDKs of this kind access to.
     pub fn opens_to(&self, kind: SecretKind) -> Option<EnvironmentSlot> {
         let former = self.former.filter(|former| former.0 == kind).map(|former| former.1);
         if self.kind == kind { Some(self.slot) } else { former }
     }
 
-    /// Whether it opens this environment to any SDKs.
+    /// Whether it gives any SDKs access to this environment.
     pub(super) fn opens(&self, slot: EnvironmentSlot) -> bool {
         self.slot == slot || self.former.is_some_and(|former| former.1 == slot)
     }
@@ -49,17 +49,17 @@ pub struct Snapshot {
     pub(super) answered: u64,
     pub(super) membership: u64,
     pub(super) secrets: Arc<Secrets>,
-    /// By slot. Environments that are no longer in the dataset stay while their secrets' grace lasts.
+    /// By slot. Environments that are no longer in the dataset stay until their grace period ends.
     pub(super) environments: Box<[Option<Arc<Environment>>]>,
     /// The environments of the dataset, in its order.
     pub(super) order: Arc<[EnvironmentSlot]>,
-    /// The same by their ids.
+    /// The same environments by id.
     pub(super) listed: Arc<HashMap<EnvironmentId, EnvironmentSlot, foldhash::fast::RandomState>>,
     pub(super) segments: Segments,
 }
 
 impl Snapshot {
-    /// Before any data has been loaded.
+    /// The snapshot before any data has been loaded.
     pub fn empty() -> Arc<Self> {
         Arc::new(Self {
             sequence: 0,
@@ -75,7 +75,7 @@ impl Snapshot {
         })
     }
 
-    /// The publish sequence of the one writer; grows with every publish.
+    /// The publish sequence: grows with every publish.
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
@@ -90,20 +90,20 @@ impl Snapshot {
         self.loaded
     }
 
-    /// The number of the last full sync that this data answers: a secret that it lacks is certainly unknown if it was
-    /// first seen before that one was asked for. The highest number there is without a server to follow: what
-    /// was loaded is then all there is.
+    /// The number of the last full sync that this data answers. A secret that the data lacks is certainly invalid if an SDK
+    /// first sent it before that full sync was requested. `u64::MAX` outside agent mode, where loaded data is always
+    /// complete.
     pub fn answered(&self) -> u64 {
         self.answered
     }
 
-    /// What a secret opens, if it is known. A secret that the dataset no longer lists is known until its
-    /// grace has ended.
+    /// What a secret gives access to; `None` if it is unknown. A secret that the dataset no longer lists is known until its
+    /// grace period has ended.
     pub fn secret(&self, secret: &Secret) -> Option<SecretEntry> {
         self.secrets.get(secret).copied()
     }
 
-    /// The environment at `slot`. One that the dataset no longer holds stays until its grace has ended.
+    /// The environment at `slot`. One that the dataset no longer has stays until its grace period has ended.
     pub fn environment(&self, slot: EnvironmentSlot) -> Option<&Arc<Environment>> {
         self.environments.get(slot.0 as usize)?.as_ref()
     }
@@ -113,12 +113,12 @@ impl Snapshot {
         self.order.iter().filter_map(|slot| self.environment(*slot))
     }
 
-    /// Whether the dataset holds this environment.
+    /// Whether the dataset has this environment.
     pub fn holds(&self, id: EnvironmentId) -> bool {
         self.listed.contains_key(&id)
     }
 
-    /// The label of an environment that the dataset holds; the id of any other.
+    /// The label of an environment of the dataset; the id of any other.
     pub fn label_of(&self, id: EnvironmentId) -> String {
         let found = self.listed.get(&id).and_then(|slot| self.environment(*slot));
         found.map_or_else(|| id.to_string(), |environment| environment.label().to_string())
@@ -139,18 +139,18 @@ impl Snapshot {
         self.environments[at] = Some(environment);
     }
 
-    /// Takes an environment out of its slot.
+    /// Removes an environment from its slot and returns it.
     pub(super) fn take(&mut self, slot: EnvironmentSlot) -> Option<Arc<Environment>> {
         self.environments.get_mut(slot.0 as usize)?.take()
     }
 
-    /// Sets which environments the dataset holds, in its order; they are in their slots already.
+    /// Sets which environments the dataset has, in its order. They must be in their slots already.
     pub(super) fn set_order(&mut self, order: &[EnvironmentSlot]) {
         self.order = Arc::from(order);
         self.listed = Arc::new(self.environments().map(|one| (one.id, one.slot)).collect());
     }
 
-    /// The environments of the dataset, in its order, then those that are still in service without it.
+    /// The environments of the dataset, in its order, then those in their grace period.
     pub(super) fn in_order(&self) -> Vec<&Arc<Environment>> {
         let mut listed = vec![false; self.environments.len()];
         for slot in self.order.iter() {
@@ -160,12 +160,12 @@ impl Snapshot {
         self.environments().chain(others.filter_map(|(environment, _)| environment.as_ref())).collect()
     }
 
-    /// The segments that evaluation reads.
+    /// The segments for evaluation.
     pub fn segments(&self) -> &Segments {
         &self.segments
     }
 
-    /// How many secrets open something, those in their grace included.
+    /// How many secrets are valid, including those in their grace period.
     pub fn secret_count(&self) -> usize {
         self.secrets.len()
     }
@@ -182,18 +182,18 @@ impl Snapshot {
         serves
     }
 
-    /// The environments that a secret opens.
+    /// The environments of the dataset that have secrets.
     pub(super) fn served(&self) -> impl Iterator<Item = &Arc<Environment>> {
         self.environments().filter(|environment| !environment.secrets.is_empty())
     }
 
-    /// A dump that the bootstrap call accepts: the environments that have secrets, flags and segments word
-    /// for word. Shares what full payloads of large environments share.
+    /// A dump that the bootstrap call accepts: the environments that have secrets, with the source's JSON of flags and
+    /// segments. Shares its bytes with the full payloads of large environments.
     pub fn backup(&self) -> Payload {
         self.backup_of(|_| true)
     }
 
-    /// The same, of some environments.
+    /// The same for the environments that `wanted` accepts.
     pub fn backup_of(&self, wanted: impl Fn(EnvironmentId) -> bool) -> Payload {
         let mut runs = Vec::new();
         let mut text = to_relay::DUMP_START.as_bytes().to_vec();
@@ -208,14 +208,14 @@ impl Snapshot {
         Payload::Parts(Arc::new(Parts::new(runs)))
     }
 
-    /// Appends what [`Self::backup`] gives.
+    /// Appends the dump of [`Self::backup`].
     pub fn append_backup(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.backup().to_vec());
     }
 }
 
 impl Environment {
-    /// Appends its item of a dump; `text` goes before what is appended to `runs` next.
+    /// Appends the environment's part of a dump. `text` collects what comes before the next of `runs`.
     pub(super) fn append_backup(&self, text: &mut Vec<u8>, runs: &mut Vec<Arc<[u8]>>) {
         let secrets = self.secrets.iter().map(|secret| SecretDef {
             kind: secret.kind,
@@ -226,14 +226,14 @@ impl Environment {
         });
         to_relay::append_environment_start(self.id, secrets, text);
         runs.push(Arc::from(std::mem::take(text)));
-        self.flags.append_own_words(runs);
+        self.flags.append_source_json(runs);
         runs.push(Arc::from(to_relay::SEGMENTS.as_bytes()));
-        self.segments.append_own_words(runs);
+        self.segments.append_source_json(runs);
         text.extend_from_slice(to_relay::ENVIRONMENT_END.as_bytes());
     }
 }
 
-/// Says what it holds without telling secrets or items.
+/// Prints counts only: secrets and items must not get into logs.
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Snapshot(sequence {}, {} environments)", self.sequence, self.order.len())

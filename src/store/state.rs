@@ -1,7 +1,7 @@
-//! Everything of the data that a restart must keep.
+//! The part of the data that must survive a restart.
 //!
-//! Must not know a file format or a disk. [`Writer::state`](super::Writer::state) takes it out of a writer by
-//! reference, [`Writer::restore`](super::Writer::restore) makes a writer of it that serves the same.
+//! Must not know a file format or a disk. [`Writer::state`](super::Writer::state) extracts it from a writer, sharing the
+//! items; [`Writer::restore`](super::Writer::restore) makes a writer from it that serves the same.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use crate::model::secret::SecretKind;
 use crate::model::stamp::Edition;
 use crate::protocol::secret::Secret;
 
-/// What a writer holds, as far as SDKs, other agents and the next change depend on it. Times are Unix milliseconds unless they
-/// say how much is left; `i64::MIN` stands for none.
+/// The state of a writer, as far as SDKs, relay agents and the next change depend on it. Times are Unix milliseconds, except
+/// remaining times; `i64::MIN` means none.
 ///
-/// Not in it: publish sequences, which order what happens within one process, and the numbers of full syncs, which a process
-/// counts by itself. What a full sync had proved has to be asked for again: until then unknown secrets are undecided, and
-/// what was due to leave stays.
+/// Publish sequences and the numbers of full syncs are left out, because each process counts its own. So what a full sync
+/// confirmed before the restart needs another full sync: until then unknown secrets stay pending, and grace periods that
+/// are due do not end.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct State {
     /// The edition of the dataset.
@@ -27,11 +27,11 @@ pub struct State {
     pub loaded: bool,
     /// The highest `updatedAt` ever in service.
     pub data_version: i64,
-    /// All environments that ever were in service, in the order in which they came.
+    /// All environments that ever were in service, oldest first.
     pub environments: Vec<EnvironmentState>,
-    /// Those that the dataset holds, in its order.
+    /// The environments of the dataset, in its order.
     pub order: Vec<EnvironmentId>,
-    /// The secrets that open something, in ascending order.
+    /// The valid secrets, in ascending order.
     pub secrets: Vec<SecretState>,
 }
 
@@ -40,17 +40,17 @@ pub struct State {
 pub struct EnvironmentState {
     /// Its id.
     pub id: EnvironmentId,
-    /// The highest version that any SDK was told.
+    /// The highest version that any SDK was sent.
     pub highest_version_ms: i64,
-    /// The highest version above that which an SDK has asked with.
-    pub asked_version_ms: i64,
+    /// The highest version that an SDK has asked with, if it is higher than all that were sent.
+    pub requested_version_ms: i64,
     /// The highest `updatedAt` that ever was in service.
     pub highest_updated_at_ms: i64,
-    /// What it holds; `None` if it is out of service and may come back.
+    /// Its contents; `None` if it is out of service (it may come back).
     pub contents: Option<Contents>,
 }
 
-/// What an environment in service holds.
+/// The contents of an environment in service.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Contents {
     /// The secrets that the dataset lists for it.
@@ -59,58 +59,58 @@ pub struct Contents {
     pub flags: Vec<ItemState>,
     /// Its segments, in order.
     pub segments: Vec<ItemState>,
-    /// The version with which server SDKs were told of the last removal.
+    /// The version with which server SDKs were sent the last removal.
     pub server_removal_version_ms: i64,
     /// The same for client SDKs.
     pub client_removal_version_ms: i64,
-    /// Agents that follow this one and ask for what is newer than this or less need a full sync.
+    /// Downstream agents that ask for changes since this time, or an earlier one, need a full sync.
     pub relay_watermark_ms: i64,
-    /// What was removed, by kind and id.
+    /// Removed items, by kind and id.
     pub tombstones: Vec<TombstoneState>,
-    /// What is left of its grace, in milliseconds, if the dataset no longer holds it.
+    /// The rest of its grace period in milliseconds, if the dataset no longer has it.
     pub grace_ms: Option<i64>,
 }
 
 /// A flag or segment.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ItemState {
-    /// Its JSON as the source gave it, word for word.
-    pub words: Words,
-    /// The version that server SDKs are told.
+    /// The source's JSON, unmodified.
+    pub json: ItemJson,
+    /// The version that server SDKs are sent.
     pub version_ms: i64,
-    /// The version that client SDKs are told; `i64::MIN` for segments.
+    /// The version that client SDKs are sent; `i64::MIN` for segments.
     pub client_version_ms: i64,
-    /// Whether SDKs get it: they do not if another flag has its key.
+    /// Whether SDKs get it. They do not if another flag with the same key is served.
     pub is_served: bool,
 }
 
-/// The JSON of an item: shared with the writer that it was taken from, or read from elsewhere.
+/// The JSON of an item: shared with the writer's snapshot, or read from storage.
 #[derive(Clone)]
-pub enum Words {
-    /// As it is in service.
+pub enum ItemJson {
+    /// Shared with an item in service.
     Stored(StoredItem),
-    /// Read.
+    /// Read from storage.
     Read(Arc<str>),
 }
 
-impl Deref for Words {
+impl Deref for ItemJson {
     type Target = str;
 
     fn deref(&self) -> &str {
         match self {
-            Words::Stored(item) => item.words(),
-            Words::Read(text) => text,
+            ItemJson::Stored(item) => item.json(),
+            ItemJson::Read(text) => text,
         }
     }
 }
 
-impl PartialEq for Words {
+impl PartialEq for ItemJson {
     fn eq(&self, other: &Self) -> bool {
         **self == **other
     }
 }
 
-impl Eq for Words {}
+impl Eq for ItemJson {}
 
 /// A flag or segment that was removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,37 +121,37 @@ pub struct TombstoneState {
     pub id: Arc<str>,
     /// `updatedAt` of the removal's stamp.
     pub updated_at_ms: i64,
-    /// When the removal was taken in.
+    /// When the writer recorded the removal.
     pub removed_at_ms: i64,
 }
 
-/// A secret that opens an environment. Never to be logged.
+/// A valid secret. Never to be logged.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretState {
     /// The secret itself.
     pub value: Secret,
     /// Which SDKs it is for.
     pub kind: SecretKind,
-    /// The environment that it opens.
+    /// The environment that it gives access to.
     pub environment: EnvironmentId,
-    /// What is left of its grace, in milliseconds, if the dataset no longer lists it.
+    /// The rest of its grace period in milliseconds, if the dataset no longer lists it.
     pub grace_ms: Option<i64>,
-    /// What it opened to the other kind before its type was changed.
+    /// Its former type and environment, if its type was changed.
     pub former: Option<FormerUse>,
 }
 
-/// What a secret opened before its type was changed.
+/// What a secret gave access to before its type was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FormerUse {
     /// Which SDKs it was for.
     pub kind: SecretKind,
-    /// The environment that it opened.
+    /// The environment that it gave access to.
     pub environment: EnvironmentId,
-    /// How much longer it does, in milliseconds.
+    /// How much longer it does so, in milliseconds.
     pub grace_ms: i64,
 }
 
-/// Says how much it holds; its secrets and items do not belong into logs.
+/// Prints counts only: secrets and items must not get into logs.
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let contents = self.environments.iter().filter_map(|one| one.contents.as_ref());

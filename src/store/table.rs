@@ -1,27 +1,28 @@
-//! The items of an environment in their order, in chunks that generations of snapshots share.
+//! The items of an environment in their order, in chunks that successive snapshots share.
 //!
-//! Must not know what an item means. A table is never changed: `with` and `arrange` make a new one that
-//! shares every chunk in which nothing changed, so that a patch to one flag of ten thousand copies one chunk
-//! of references, and slow readers of old full payloads pin no more than the chunks that differ.
+//! Must not know what an item means. A table never changes: `with` and `arrange` make a new one that shares every unchanged
+//! chunk. So a patch to one flag of ten thousand copies one chunk of references, and a slow connection that still reads an
+//! old full payload keeps only the changed chunks in memory.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use super::item::{Item, Served, Text};
 
-/// Items a chunk holds at most.
+/// Most items of a chunk.
 pub(super) const CHUNK_ITEMS: usize = 128;
 
-/// One item: when it changed, and what SDKs are told of it.
+/// One item: when it changed, and what SDKs get of it.
 pub(super) struct Entry<T> {
     pub data: Arc<T>,
-    /// The publish at which its own JSON, or what server SDKs are told of it, last changed.
+    /// The publish sequence at which the item, or what server SDKs get of it, last changed.
     pub sequence: u64,
-    /// When what client SDKs are told of it last can have changed: the item, or a segment it refers to.
+    /// The publish sequence at which the item, or a segment that it refers to, last changed: client SDKs may get another
+    /// result since.
     pub client_sequence: u64,
-    /// The version that server SDKs are told, in Unix milliseconds.
+    /// The version that server SDKs are sent, in Unix milliseconds.
     pub version_ms: i64,
-    /// The version that client SDKs are told: also rises with the segments that the item refers to.
+    /// The version that client SDKs are sent: also rises when a segment that the item refers to changes.
     pub client_version_ms: i64,
     pub served: Served,
 }
@@ -33,7 +34,7 @@ impl<T> Clone for Entry<T> {
 }
 
 impl<T> Entry<T> {
-    /// Whether both say the same of the same item.
+    /// Whether both are the same state of the same item.
     pub fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.data, &other.data)
             && self.sequence == other.sequence
@@ -45,13 +46,13 @@ impl<T> Entry<T> {
 
     /// Whether SDKs get anything of it.
     pub fn is_served(&self) -> bool {
-        !matches!(self.served, Served::Not)
+        !matches!(self.served, Served::Nothing)
     }
 }
 
 impl<T: Item> Entry<T> {
-    /// The item's own text, as its source gave it.
-    pub fn own(&self) -> &Text {
+    /// The item's text from its source.
+    pub fn source(&self) -> &Text {
         self.data.text()
     }
 
@@ -61,8 +62,8 @@ impl<T: Item> Entry<T> {
     }
 }
 
-/// What is newest among several items. Lets a reader skip what holds nothing new for it. Versions are those of items that
-/// SDKs get.
+/// The newest values among several items, so that a reader can skip chunks with nothing new for it. Versions count only
+/// items that SDKs get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Newest {
     pub updated_at_ms: i64,
@@ -82,13 +83,13 @@ impl Newest {
     };
 
     fn of<T: Item>(entry: &Entry<T>) -> Self {
-        let told = |version_ms| if entry.is_served() { version_ms } else { i64::MIN };
+        let if_served = |version_ms| if entry.is_served() { version_ms } else { i64::MIN };
         Self {
-            updated_at_ms: entry.own().updated_at_ms,
+            updated_at_ms: entry.source().updated_at_ms,
             sequence: entry.sequence,
             client_sequence: entry.client_sequence,
-            version_ms: told(entry.version_ms),
-            client_version_ms: told(entry.client_version_ms),
+            version_ms: if_served(entry.version_ms),
+            client_version_ms: if_served(entry.client_version_ms),
         }
     }
 
@@ -103,7 +104,7 @@ impl Newest {
     }
 }
 
-/// A run of entries.
+/// Consecutive entries of a table.
 pub(super) struct Chunk<T> {
     entries: Box<[Entry<T>]>,
     pub newest: Newest,
@@ -111,11 +112,11 @@ pub(super) struct Chunk<T> {
     slot_mask: u64,
     /// How many items SDKs get.
     served: usize,
-    /// Bytes of what they get of them, without commas.
+    /// Bytes of these items, without commas.
     served_bytes: usize,
-    /// Whether they get of all items the source's own words.
-    as_it_is: bool,
-    /// Whether no item before it in its table is served; decides whether its encoding begins with a comma.
+    /// Whether SDKs get every item, as the source's JSON.
+    all_unmodified: bool,
+    /// Whether no item before this chunk is served: its encoding then begins without a comma.
     leads: bool,
     encoded: OnceLock<Arc<[u8]>>,
 }
@@ -125,18 +126,27 @@ impl<T: Item> Chunk<T> {
         let mut newest = Newest::NONE;
         let mut slot_mask = 0;
         let (mut served, mut served_bytes) = (0, 0);
-        let mut as_it_is = true;
+        let mut all_unmodified = true;
         for entry in &entries {
             newest = newest.max(Newest::of(entry));
             slot_mask |= entry.data.slots().iter().fold(0, |mask, slot| mask | mask_of(*slot));
-            as_it_is &= matches!(entry.served, Served::AsItIs);
+            all_unmodified &= matches!(entry.served, Served::Unmodified);
             if let Some(text) = entry.served_text() {
                 served += 1;
                 served_bytes += text.len();
             }
         }
         let entries = entries.into_boxed_slice();
-        Self { entries, newest, slot_mask, served, served_bytes, as_it_is, leads, encoded: OnceLock::new() }
+        Self {
+            entries,
+            newest,
+            slot_mask,
+            served,
+            served_bytes,
+            all_unmodified,
+            leads,
+            encoded: OnceLock::new(),
+        }
     }
 
     pub fn entries(&self) -> &[Entry<T>] {
@@ -148,12 +158,12 @@ impl<T: Item> Chunk<T> {
         self.slot_mask & mask != 0
     }
 
-    /// What SDKs get of the items, joined by commas, with one before them unless the chunk leads. Made
-    /// when first asked for; whoever else asks meanwhile waits for tens of microseconds.
+    /// What SDKs get of the items, joined by commas, with a comma before them unless the chunk leads. Built on first use;
+    /// other threads that need it meanwhile wait for tens of microseconds.
     fn encoded(&self) -> &Arc<[u8]> {
         self.encoded.get_or_init(|| {
             let commas = self.served.saturating_sub(usize::from(self.leads));
-            // Zeroes first, because a vector would be copied once more to become shared.
+            // Filled in place: a vector would be copied once more to become an `Arc`.
             let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, self.served_bytes + commas).collect();
             let mut rest = Arc::get_mut(&mut bytes).unwrap_or_default();
             self.pieces(|piece| {
@@ -180,38 +190,39 @@ impl<T: Item> Chunk<T> {
         }
     }
 
-    /// The same items as their source gave them.
-    fn own_words(&self, leads: bool) -> Arc<[u8]> {
-        if self.as_it_is && self.leads == leads {
+    /// The source's JSON of all items, joined by commas.
+    fn source_json(&self, leads: bool) -> Arc<[u8]> {
+        if self.all_unmodified && self.leads == leads {
             return Arc::clone(self.encoded());
         }
-        let mut bytes = Vec::with_capacity(self.entries.iter().map(|entry| entry.own().raw.len() + 1).sum());
+        let mut bytes =
+            Vec::with_capacity(self.entries.iter().map(|entry| entry.source().raw.len() + 1).sum());
         for (index, entry) in self.entries.iter().enumerate() {
             if index > 0 || !leads {
                 bytes.push(b',');
             }
-            bytes.extend_from_slice(entry.own().raw.as_bytes());
+            bytes.extend_from_slice(entry.source().raw.as_bytes());
         }
         Arc::from(bytes)
     }
 }
 
-/// The bit that stands for a segment in a chunk's mask.
+/// The bit of a segment in a chunk's mask.
 pub(super) fn mask_of(slot: u32) -> u64 {
     1 << (slot % 64)
 }
 
-/// Where an item stands in its table.
+/// The position of an item in its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Position {
     chunk: u32,
     index: u32,
 }
 
-/// Where each item stands, by its id. Kept by the writer as long as no item comes, goes or moves.
+/// The position of each item, by id. The writer keeps it until an item is added, removed or moved.
 pub(super) type Positions = HashMap<Arc<str>, Position, foldhash::fast::RandomState>;
 
-/// Items in their order.
+/// The items of an environment, in their order.
 pub(super) struct Table<T> {
     chunks: Arc<[Arc<Chunk<T>>]>,
     len: usize,
@@ -232,7 +243,7 @@ impl<T: Item> Table<T> {
     }
 
     fn of(mut chunks: Vec<Arc<Chunk<T>>>) -> Self {
-        // Whether a chunk leads depends on what is served of those before it.
+        // Whether a chunk leads depends on the chunks before it.
         let mut served = 0;
         for chunk in &mut chunks {
             if chunk.leads != (served == 0) {
@@ -271,8 +282,8 @@ impl<T: Item> Table<T> {
         self.chunks.iter().flat_map(|chunk| chunk.entries.iter())
     }
 
-    /// The places of all entries, in their order.
-    pub fn places(&self) -> impl Iterator<Item = Position> {
+    /// The positions of all entries, in their order.
+    pub fn all_positions(&self) -> impl Iterator<Item = Position> {
         let chunks = self.chunks.iter().enumerate();
         chunks.flat_map(|(chunk, entries)| {
             (0..entries.entries.len()).map(move |index| Position { chunk: chunk as u32, index: index as u32 })
@@ -288,14 +299,14 @@ impl<T: Item> Table<T> {
         self.chunks.iter().for_each(|chunk| chunk.append(out));
     }
 
-    /// The same as shared runs, of which the next generation shares all but what changed.
+    /// The same as runs of bytes, which the next table shares as far as nothing changed.
     pub fn append_runs(&self, runs: &mut Vec<Arc<[u8]>>) {
         runs.extend(self.chunks.iter().map(|chunk| Arc::clone(chunk.encoded())));
     }
 
-    /// All items as their source gave them, as runs that are shared where SDKs get the same.
-    pub fn append_own_words(&self, runs: &mut Vec<Arc<[u8]>>) {
-        runs.extend(self.chunks.iter().enumerate().map(|(index, chunk)| chunk.own_words(index == 0)));
+    /// The source's JSON of all items as runs of bytes, shared with those for SDKs where both are the same.
+    pub fn append_source_json(&self, runs: &mut Vec<Arc<[u8]>>) {
+        runs.extend(self.chunks.iter().enumerate().map(|(index, chunk)| chunk.source_json(index == 0)));
     }
 
     /// The table with the entries at some positions replaced and others added at the end.
@@ -334,11 +345,11 @@ impl<T: Item> Table<T> {
         Self::of(chunks)
     }
 
-    /// The table with exactly `entries`, sharing each of this table's chunks that still stands in them as it
-    /// was. An item that comes or goes costs the chunk it stands in, not all chunks after it.
+    /// The table with exactly `entries`. It shares each of this table's chunks whose items are still together: an added or
+    /// removed item rebuilds its own chunk, not all chunks after it.
     pub fn arrange(&self, positions: &Positions, entries: &[Entry<T>]) -> Self {
         let mut chunks: Vec<Arc<Chunk<T>>> = Vec::with_capacity(entries.len() / CHUNK_ITEMS + 1);
-        // `entries[loose..at]` stand in no chunk yet.
+        // `entries[loose..at]` are in no chunk yet.
         let (mut at, mut loose) = (0, 0);
         while at < entries.len() {
             let Some(old) = self.chunk_at(positions, &entries[at..]) else {
@@ -367,8 +378,8 @@ impl<T: Item> Table<T> {
         }
     }
 
-    /// The chunk of this table whose items, by id, are those that `entries` begin with. Small ones are
-    /// passed over unless they end the table, so that repeated insertions do not leave a trail of crumbs.
+    /// The chunk of this table whose items, by id, are the first of `entries`. Small chunks are not reused unless they end the
+    /// table, so that repeated insertions do not leave many small chunks.
     fn chunk_at(&self, positions: &Positions, entries: &[Entry<T>]) -> Option<&Arc<Chunk<T>>> {
         let at = positions.get(&entries.first()?.data.text().id).filter(|at| at.index == 0)?;
         let chunk = self.chunks.get(at.chunk as usize)?;
@@ -386,7 +397,7 @@ impl<T: Item> Table<T> {
             })
     }
 
-    /// Where each item stands, if that differs from `old`, this table's predecessor.
+    /// The position of each item; `None` if all are as in `old`, the previous table.
     pub fn positions(&self, old: &Self) -> Option<Positions> {
         let stays = self.chunks.len() == old.chunks.len()
             && self
@@ -401,13 +412,13 @@ impl<T: Item> Table<T> {
         for (chunk, entries) in self.chunks.iter().enumerate() {
             for (index, entry) in entries.entries.iter().enumerate() {
                 let at = Position { chunk: chunk as u32, index: index as u32 };
-                positions.insert(Arc::clone(&entry.own().id), at);
+                positions.insert(Arc::clone(&entry.source().id), at);
             }
         }
         Some(positions)
     }
 
-    /// Entries that `found` accepts, with their positions, out of the chunks that `within` accepts.
+    /// The entries that `found` accepts, with their positions, in the chunks that `within` accepts.
     pub fn find<'a>(
         &'a self,
         within: impl Fn(&Chunk<T>) -> bool + 'a,

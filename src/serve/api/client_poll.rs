@@ -92,7 +92,7 @@ impl Question for ClientPoll {
         environment: &Arc<Environment>,
         from: &Source<'_>,
     ) -> (Answer, Option<SyncKind>) {
-        environment.note_asked(self.timestamp_ms, from.shared.wall_ms);
+        environment.record_requested_version(self.timestamp_ms, from.shared.wall_ms);
         let mut body = Vec::new();
         let audience = audience(&self.user, self.sdk);
         let outcome = environment.client_sync(from.view.segments(), audience, self.timestamp_ms, &mut body);

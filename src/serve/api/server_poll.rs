@@ -42,7 +42,7 @@ impl Question for ServerPoll {
         from: &Source<'_>,
     ) -> (Answer, Option<SyncKind>) {
         let Self { timestamp_ms } = *self;
-        environment.note_asked(timestamp_ms, from.shared.wall_ms);
+        environment.record_requested_version(timestamp_ms, from.shared.wall_ms);
         let full = environment.polls_full(timestamp_ms);
         if full && exchange.accepts_gzip {
             if let Some(body) = environment.poll_full_gzip() {

@@ -14,7 +14,7 @@ use super::stream::{Stream, audience};
 pub(crate) fn answer(cx: &mut Context<'_, '_>, stream: &mut Stream, timestamp_ms: i64) {
     let parts = &mut *cx.parts;
     let Some(environment) = parts.view.environment(stream.place.slot) else { return };
-    environment.note_asked(timestamp_ms, parts.shared.wall_ms);
+    environment.record_requested_version(timestamp_ms, parts.shared.wall_ms);
     match &stream.user {
         None if stream.place.kind == SecretKind::Client => return,
         None => {

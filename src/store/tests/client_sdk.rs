@@ -64,7 +64,7 @@ fn a_changed_segment_pushes_the_flags_that_use_it() {
     after.segments[0] = thing("s", 50, "other");
     let mut writer = writer();
     assert_eq!(pushed(&mut writer, &[small()], &[after]).unwrap(), "patch b=B");
-    // The flag's timestamp is told as newer, so that an SDK which was away gets it, and gets it once.
+    // The flag is sent with a newer timestamp, so that an SDK which reconnects gets it, and gets it once.
     let answer = client_sync(writer.current(), 1, "u", 30);
     assert_eq!(values(&answer), "patch b=B");
     assert_eq!(answer["data"]["featureFlags"][0]["timestamp"], 50);
@@ -72,7 +72,7 @@ fn a_changed_segment_pushes_the_flags_that_use_it() {
 }
 
 #[test]
-fn a_poll_of_who_is_up_to_date_is_empty_though_a_segment_is_newer_than_its_flags() {
+fn a_poll_that_is_up_to_date_is_empty_though_a_segment_is_newer_than_its_flags() {
     let mut newer = small();
     newer.segments[0].version_ms = 99;
     let mut writer = writer();
@@ -107,7 +107,7 @@ fn a_removed_flag_is_pushed_as_a_full_and_reconnects_from_before_get_one() {
 }
 
 #[test]
-fn a_flag_that_went_back_is_told_as_newer() {
+fn a_flag_replaced_by_an_older_state_is_sent_as_newer() {
     for version_ms in [19, 20] {
         let mut after = small();
         after.flags[1] = thing("b", version_ms, "B2");
@@ -119,18 +119,18 @@ fn a_flag_that_went_back_is_told_as_newer() {
 }
 
 #[test]
-fn a_segment_that_went_back_or_is_gone_changes_the_flags_that_use_it() {
+fn an_older_or_removed_segment_changes_the_flags_that_use_it() {
     let mut older = small();
     older.segments[0] = thing("s", 24, "other");
-    let mut gone = small();
-    gone.segments.clear();
-    for after in [older, gone] {
+    let mut removed = small();
+    removed.segments.clear();
+    for after in [older, removed] {
         let mut writer = writer();
         assert_eq!(pushed(&mut writer, &[small()], &[after]).unwrap(), "patch b=B");
         let answer = client_sync(writer.current(), 1, "u", 30);
         assert_eq!(values(&answer), "patch b=B");
-        let told = answer["data"]["featureFlags"][0]["timestamp"].as_i64().unwrap();
-        assert_eq!(values(&client_sync(writer.current(), 1, "u", told)), "patch");
+        let timestamp = answer["data"]["featureFlags"][0]["timestamp"].as_i64().unwrap();
+        assert_eq!(values(&client_sync(writer.current(), 1, "u", timestamp)), "patch");
     }
 }
 
@@ -156,7 +156,7 @@ fn a_removed_segment_that_no_flag_uses_is_a_full_for_servers_alone() {
 }
 
 #[test]
-fn the_newest_copy_of_a_shared_segment_counts_in_every_environment() {
+fn the_newest_copy_of_a_shared_segment_is_in_effect_everywhere() {
     let newer = || world(2, vec![], vec![thing("s", 70, "other")]);
     let mut writer = writer();
     let from = change(&mut writer, &[small()]).snapshot.sequence();
@@ -169,7 +169,7 @@ fn the_newest_copy_of_a_shared_segment_counts_in_every_environment() {
     );
     // Its own items did not change, so that its server SDKs get nothing.
     assert!(since(&environment(&second.snapshot, 1), from).is_empty());
-    // A copy that is older than the one that counts changes nothing for clients.
+    // A copy that is older than the one in effect changes nothing for clients.
     let mut older = small();
     older.segments[0] = thing("s", 60, "u");
     let from = second.snapshot.sequence();
@@ -178,7 +178,7 @@ fn the_newest_copy_of_a_shared_segment_counts_in_every_environment() {
 }
 
 #[test]
-fn of_equally_new_copies_that_of_the_first_environment_counts() {
+fn of_equally_new_copies_the_first_environments_is_in_effect() {
     let mut writer = writer();
     let second = world(2, vec![thing("d", 5, "D").using(&["s"])], vec![thing("s", 25, "other")]);
     load(&mut writer, &[small(), second.clone()]);

@@ -1,4 +1,4 @@
-//! Several flags of one key in an environment, and other items that SDKs do not take as they are.
+//! Several flags of one key in an environment, and other items that SDKs do not accept unmodified.
 
 use serde_json::Value;
 
@@ -47,7 +47,7 @@ fn two_flags_of_one_key_make_one_entry_in_every_payload() {
     let environment = environment(writer.current(), 1);
     assert_eq!(sync(&environment, 5, OnePerItem), ["patch other/", "patch new/"]);
     assert_eq!(sync(&environment, 20, Batch), ["patch /"]);
-    // What the source said is kept whole.
+    // The source's data is kept completely.
     assert_eq!(
         String::from_utf8(writer.current().backup().to_vec()).unwrap().matches("\"key\":\"k\"").count(),
         2
@@ -56,28 +56,28 @@ fn two_flags_of_one_key_make_one_entry_in_every_payload() {
 }
 
 #[test]
-fn a_flag_made_anew_takes_the_place_of_the_one_that_was_deleted() {
+fn a_flag_created_again_replaces_the_deleted_one() {
     let mut writer = writer();
     load_text(&mut writer, &dump(&[("old", "k", 10, false), ("other", "o", 15, false)]), at(0));
     let from = writer.current().sequence();
-    // It is older than what was told before, and arrives beside the deleted one.
+    // It is older than what was sent before, and arrives together with the deleted one.
     assert_eq!(upsert_text(&mut writer, &dump(&[("new", "k", 12, false)])).report.findings.len(), 1);
     let environment_1 = environment(writer.current(), 1);
     assert_eq!(since(&environment_1, from), ["patch new/"]);
     assert_eq!(briefs(&writer)[0], "full other new/");
-    let told = version(&poll(&environment_1, 0).unwrap()["data"]["featureFlags"][1]);
-    assert_eq!(told, 16);
+    let sent_ms = version(&poll(&environment_1, 0).unwrap()["data"]["featureFlags"][1]);
+    assert_eq!(sent_ms, 16);
 
-    // The next full sync lacks the deleted one: nobody had it, so nobody is told.
+    // The next full sync lacks the deleted one: no SDK had it, so no SDK is sent anything.
     let from = writer.current().sequence();
     load_text(&mut writer, &dump(&[("other", "o", 15, false), ("new", "k", 12, false)]), at(0));
     let environment_1 = environment(writer.current(), 1);
     assert!(since(&environment_1, from).is_empty());
-    assert_eq!(sync(&environment_1, told, Batch), ["patch /"]);
+    assert_eq!(sync(&environment_1, sent_ms, Batch), ["patch /"]);
 }
 
 #[test]
-fn the_flag_that_counts_may_change_and_is_then_told_as_newer() {
+fn another_flag_of_the_key_may_be_served_and_is_then_sent_as_newer() {
     let mut writer = writer();
     load_text(&mut writer, &dump(&[("one", "k", 10, false), ("two", "k", 20, false)]), at(0));
     let from = writer.current().sequence();
@@ -85,18 +85,18 @@ fn the_flag_that_counts_may_change_and_is_then_told_as_newer() {
     let environment_1 = environment(writer.current(), 1);
     assert_eq!(since(&environment_1, from), ["patch one/"]);
     assert_eq!(briefs(&writer)[0], "full one/");
-    let told = version(&poll(&environment_1, 0).unwrap()["data"]["featureFlags"][0]);
-    assert!(told > 20 && sync(&environment_1, 20, OnePerItem) == ["patch one/"]);
+    let sent_ms = version(&poll(&environment_1, 0).unwrap()["data"]["featureFlags"][0]);
+    assert!(sent_ms > 20 && sync(&environment_1, 20, OnePerItem) == ["patch one/"]);
 
     let from = writer.current().sequence();
     load_text(&mut writer, &dump(&[("two", "k", 30, true)]), at(0));
     let environment_1 = environment(writer.current(), 1);
     assert_eq!(since(&environment_1, from), ["full two/"]);
-    assert_eq!(sync(&environment_1, told, OnePerItem), ["full two/"]);
+    assert_eq!(sync(&environment_1, sent_ms, OnePerItem), ["full two/"]);
 }
 
 #[test]
-fn agents_that_follow_get_flags_that_sdks_do_not() {
+fn downstream_agents_get_flags_that_sdks_do_not() {
     let mut writer = writer();
     load_text(&mut writer, &dump(&[("one", "k", 10, false)]), at(0));
     let from = writer.current().sequence();
@@ -109,7 +109,7 @@ fn agents_that_follow_get_flags_that_sdks_do_not() {
 }
 
 #[test]
-fn a_change_that_does_not_count_yet_reaches_agents_and_no_sdk() {
+fn a_pending_change_reaches_relay_agents_but_no_sdk() {
     let mut dump: Value = serde_json::from_str(&dump(&[("a", "a", 10, false)])).unwrap();
     let flag = &mut dump["items"][0]["featureFlags"][0];
     flag["pending"] = serde_json::json!({"version": 99, "value": {"key": "a", "isEnabled": false}});
@@ -126,13 +126,13 @@ fn a_change_that_does_not_count_yet_reaches_agents_and_no_sdk() {
 }
 
 #[test]
-fn dates_that_stop_some_sdks_are_served_in_the_form_that_all_take() {
+fn dates_that_stop_some_sdks_are_served_in_a_format_that_all_accept() {
     for (date, served) in [
         ("2026-01-02T03:04:05", "2026-01-02T03:04:05.000Z"),
         ("2026-01-02T03:04", "2026-01-02T03:04:00.000Z"),
         ("2026-01-02", "2026-01-02T00:00:00.000Z"),
         ("2026-01-02T03:04:05+02", "2026-01-02T01:04:05.000Z"),
-        // Those that all take stay word for word.
+        // Those that all accept stay unmodified.
         ("2026-01-02T03:04:05.123456Z", "2026-01-02T03:04:05.123456Z"),
         ("2026-01-02T03:04:05+02:00", "2026-01-02T03:04:05+02:00"),
     ] {
@@ -148,10 +148,10 @@ fn dates_that_stop_some_sdks_are_served_in_the_form_that_all_take() {
     }
 }
 
-/// What went wrong: of two equally new ones the last in the order counted, and an agent that follows holds them in
-/// another order.
+/// Regression: of two equally new ones the last in the order was served, and a downstream agent has them in another
+/// order.
 #[test]
-fn which_of_equally_new_flags_counts_does_not_depend_on_their_order() {
+fn which_of_equally_new_flags_is_served_does_not_depend_on_their_order() {
     for order in [["one", "two"], ["two", "one"]] {
         let mut writer = writer();
         load_text(&mut writer, &dump(&order.map(|id| (id, "k", 10, false))), at(0));
@@ -160,7 +160,7 @@ fn which_of_equally_new_flags_counts_does_not_depend_on_their_order() {
 }
 
 #[test]
-fn which_of_two_flags_counts_outlives_a_restart() {
+fn which_of_two_flags_is_served_survives_a_restart() {
     let mut writer = writer();
     load_text(&mut writer, &dump(&[("old", "k", 10, false), ("new", "k", 20, false)]), at(0));
     let options = WriterOptions { revocation_grace_ms: 100, ..WriterOptions::default() };

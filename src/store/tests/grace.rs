@@ -22,7 +22,7 @@ fn answer(writer: &mut Writer, number: u64, worlds: &[World], now_ms: i64) {
     load_at(writer, worlds, now_ms);
 }
 
-/// A writer that follows a server, with a secret whose grace of 100 ms is due since two full syncs were asked for.
+/// A writer that follows a server, with a secret whose grace of 100 ms became due when two full syncs had been requested.
 fn due() -> Writer {
     let options = WriterOptions { revocation_grace_ms: 100, follows: true, ..WriterOptions::default() };
     let mut writer = Writer::new(options);
@@ -46,7 +46,7 @@ fn is_known(writer: &Writer) -> bool {
 }
 
 #[test]
-fn a_grace_that_is_due_ends_by_a_full_sync_asked_for_after_that_and_by_nothing_else() {
+fn a_due_grace_ends_only_by_a_full_sync_requested_after_that() {
     let mut writer = due();
     // An item, and a full sync that was under way.
     upsert(&mut writer, 1, &[thing("a", 20, "B")], &[]);
@@ -59,7 +59,7 @@ fn a_grace_that_is_due_ends_by_a_full_sync_asked_for_after_that_and_by_nothing_e
 }
 
 #[test]
-fn a_secret_that_is_listed_again_has_no_grace_that_could_end() {
+fn a_secret_that_is_listed_again_is_no_longer_in_its_grace() {
     let mut writer = due();
     answer(&mut writer, 3, &[whole()], 5_000);
     assert!(writer.expire(at(5_000)).is_none());
@@ -80,7 +80,7 @@ fn a_provisional_full_sync_ends_a_grace_only_when_it_is_verified() {
 }
 
 #[test]
-fn a_secret_of_another_type_serves_the_former_one_until_the_server_has_been_asked() {
+fn a_secret_of_another_type_serves_the_former_one_until_a_full_sync() {
     let options = WriterOptions { revocation_grace_ms: 100, follows: true, ..WriterOptions::default() };
     let mut writer = Writer::new(options);
     let mut other_type = whole();
@@ -96,7 +96,7 @@ fn a_secret_of_another_type_serves_the_former_one_until_the_server_has_been_aske
 }
 
 #[test]
-fn an_environment_that_is_gone_waits_for_the_server_too() {
+fn a_removed_environment_waits_for_a_full_sync_too() {
     let options = WriterOptions { revocation_grace_ms: 0, follows: true, ..WriterOptions::default() };
     let mut writer = Writer::new(options);
     let other = world(2, vec![thing("c", 5, "C")], vec![]);
@@ -105,8 +105,8 @@ fn an_environment_that_is_gone_waits_for_the_server_too() {
     // Its two secrets, and itself.
     assert_eq!(writer.await_full_sync(0, 2), AwaitingSync { all: 3, new: 3 });
     assert!(writer.expire(at(1)).is_none() && is_known(&writer));
-    let gone = slot(writer.current(), 1);
+    let removed = slot(writer.current(), 1);
     answer(&mut writer, 3, &[other], 2);
     writer.expire(at(2)).unwrap();
-    assert!(writer.current().environment(gone).is_none() && !is_known(&writer));
+    assert!(writer.current().environment(removed).is_none() && !is_known(&writer));
 }

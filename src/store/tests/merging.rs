@@ -20,13 +20,13 @@ struct News {
     id: String,
     updated_at_ms: i64,
     /// The item's JSON; `None` if it was removed.
-    words: Option<String>,
+    json: Option<String>,
 }
 
 impl News {
     fn stamp(&self) -> Stamp<'_> {
-        match &self.words {
-            Some(words) => Stamp::of(self.updated_at_ms, words),
+        match &self.json {
+            Some(json) => Stamp::of(self.updated_at_ms, json),
             None => Stamp::removal(self.updated_at_ms),
         }
     }
@@ -38,19 +38,19 @@ impl News {
 
 type Key = (u8, ItemKind, String);
 
-/// Few ids, dates and contents, so that they are often the same; some say the same in other words.
+/// Few ids, dates and contents, so that they are often the same; some have the same content in another format.
 fn news() -> impl Strategy<Value = News> {
     (1..3u8, any::<bool>(), 0..3u8, 1..4i64, prop::option::weighted(0.7, (0..2u8, 0..2usize))).prop_map(
         |(environment, is_flag, id, updated_at_ms, content)| {
             let (kind, name) = if is_flag { (ItemKind::Flag, "f") } else { (ItemKind::Segment, "s") };
             let one = thing(&format!("{name}{id}"), updated_at_ms, "");
-            let words = content.map(|(content, blanks)| {
+            let json = content.map(|(content, blanks)| {
                 let one = Thing { content: format!("c{content}"), ..one.clone() };
                 let world = world(environment, vec![], vec![]);
                 let json = if is_flag { flag_json(world.id(), &one) } else { segment_json(world.id(), &one) };
                 json.replacen('{', &format!("{{{}", "\n".repeat(blanks)), 1)
             });
-            News { environment, kind, id: one.id, updated_at_ms, words }
+            News { environment, kind, id: one.id, updated_at_ms, json }
         },
     )
 }
@@ -59,11 +59,11 @@ fn news() -> impl Strategy<Value = News> {
 fn merge(writer: &mut Writer, message: &[News]) -> Option<Arc<Change>> {
     let list = |environment: u8, kind| {
         let items = message.iter().filter(|one| (one.environment, one.kind) == (environment, kind));
-        items.filter_map(|one| one.words.as_deref()).collect::<Vec<_>>()
+        items.filter_map(|one| one.json.as_deref()).collect::<Vec<_>>()
     };
     let removals: Vec<_> = message
         .iter()
-        .filter(|one| one.words.is_none())
+        .filter(|one| one.json.is_none())
         .map(|one| Removal {
             env_id: world(one.environment, vec![], vec![]).id(),
             kind: one.kind,
@@ -102,26 +102,26 @@ fn write_down(change: &Change, journal: &mut BTreeMap<Key, String>) {
     for item in &change.items {
         let number = change.snapshot.environment(item.slot).unwrap().id().to_string()[..2].parse().unwrap();
         match &item.change {
-            ItemChange::Added(now) | ItemChange::Changed(now) | ItemChange::Reworded(now) => {
+            ItemChange::Added(now) | ItemChange::Changed(now) | ItemChange::Reformatted(now) => {
                 let key = (number, now.kind(), now.id().to_string());
-                let before = journal.insert(key, now.words().to_owned());
+                let before = journal.insert(key, now.json().to_owned());
                 assert_eq!(before.is_none(), matches!(item.change, ItemChange::Added(_)));
             }
-            ItemChange::Removed(gone) => {
-                let before = journal.remove(&(number, gone.kind, gone.id.to_string()));
-                assert_eq!(before.as_deref(), gone.item.as_ref().map(StoredItem::words));
+            ItemChange::Removed(removed) => {
+                let before = journal.remove(&(number, removed.kind, removed.id.to_string()));
+                assert_eq!(before.as_deref(), removed.item.as_ref().map(StoredItem::json));
             }
         }
     }
 }
 
-/// The words of every item in service.
+/// The JSON of every item in service.
 fn held(snapshot: &Snapshot) -> BTreeMap<Key, String> {
     let mut held = BTreeMap::new();
     for number in 1..3u8 {
         let environment = environment(snapshot, number);
-        let flags = environment.flags.entries().map(|entry| (ItemKind::Flag, entry.own()));
-        let segments = environment.segments.entries().map(|entry| (ItemKind::Segment, entry.own()));
+        let flags = environment.flags.entries().map(|entry| (ItemKind::Flag, entry.source()));
+        let segments = environment.segments.entries().map(|entry| (ItemKind::Segment, entry.source()));
         for (kind, own) in flags.chain(segments) {
             held.insert((number, kind, own.id.to_string()), own.raw.to_string());
         }
@@ -154,7 +154,7 @@ proptest! {
             }
         }
         let expected: BTreeMap<_, _> =
-            twin.into_iter().filter_map(|(key, one)| Some((key, one.words?))).collect();
+            twin.into_iter().filter_map(|(key, one)| Some((key, one.json?))).collect();
 
         let mut stream: Vec<_> = all.clone();
         stream.extend(again.iter().map(|at| all[*at].clone()));
@@ -172,7 +172,7 @@ proptest! {
             prop_assert_eq!(&journal, &held(writer.current()));
         }
         prop_assert_eq!(journal, expected);
-        // What was merged already changes nothing, in whatever order it comes again.
+        // Merging the same data again changes nothing, in any order.
         for message in all.iter().rev() {
             prop_assert!(merge(&mut writer, std::slice::from_ref(message)).is_none());
         }
@@ -186,8 +186,10 @@ fn what_a_full_sync_lacks_does_not_come_back_when_it_arrives_late_but_a_newer_st
     let without = world(1, vec![thing("b", 20, "B")], vec![]);
     load(&mut writer, std::slice::from_ref(&with));
     let change = change(&mut writer, std::slice::from_ref(&without));
-    let gone: Vec<_> = change.items.iter().map(|item| &item.change).collect();
-    let [ItemChange::Removed(flag), ItemChange::Removed(segment)] = gone[..] else { panic!("{gone:?}") };
+    let removed: Vec<_> = change.items.iter().map(|item| &item.change).collect();
+    let [ItemChange::Removed(flag), ItemChange::Removed(segment)] = removed[..] else {
+        panic!("{removed:?}")
+    };
     assert_eq!((flag.kind, &*flag.id, flag.updated_at_ms), (ItemKind::Flag, "a", 10));
     assert_eq!((segment.kind, &*segment.id, segment.updated_at_ms), (ItemKind::Segment, "s", 5));
     let is_removed = |kind, id, updated_at_ms| {
@@ -209,14 +211,14 @@ fn what_a_full_sync_lacks_does_not_come_back_when_it_arrives_late_but_a_newer_st
 }
 
 #[test]
-fn a_removal_counts_unless_the_item_is_newer_and_is_told_once() {
+fn a_removal_is_applied_once_unless_the_item_is_newer() {
     let mut writer = new_writer();
     let news = |id: &str, updated_at_ms, content: Option<&str>| News {
         environment: 1,
         kind: ItemKind::Flag,
         id: id.to_owned(),
         updated_at_ms,
-        words: content
+        json: content
             .map(|content| flag_json(world(1, vec![], vec![]).id(), &thing(id, updated_at_ms, content))),
     };
     merge(&mut writer, &[news("a", 5, Some("A")), news("b", 5, Some("B"))]);
@@ -236,7 +238,7 @@ fn a_removal_counts_unless_the_item_is_newer_and_is_told_once() {
 }
 
 #[test]
-fn greater_words_that_say_the_same_count_and_sdks_are_not_told() {
+fn the_same_content_in_another_format_is_kept_and_not_sent_to_sdks() {
     let mut writer = new_writer();
     let id = world(1, vec![], vec![]).id();
     let segment = News {
@@ -244,16 +246,16 @@ fn greater_words_that_say_the_same_count_and_sdks_are_not_told() {
         kind: ItemKind::Segment,
         id: "s".to_owned(),
         updated_at_ms: 5,
-        words: Some(segment_json(id, &thing("s", 5, "u"))),
+        json: Some(segment_json(id, &thing("s", 5, "u"))),
     };
     let flag = News {
         kind: ItemKind::Flag,
         id: "f".to_owned(),
-        words: Some(flag_json(id, &thing("f", 5, "x").using(&["s"]))),
+        json: Some(flag_json(id, &thing("f", 5, "x").using(&["s"]))),
         ..segment.clone()
     };
     let spaced = |news: &News| News {
-        words: news.words.as_ref().map(|words| words.replacen('{', "{\n", 1)),
+        json: news.json.as_ref().map(|json| json.replacen('{', "{\n", 1)),
         ..news.clone()
     };
     merge(&mut writer, &[spaced(&flag), spaced(&segment)]);
@@ -261,10 +263,10 @@ fn greater_words_that_say_the_same_count_and_sdks_are_not_told() {
     let before = [0, 4].map(|ms| client_sync(writer.current(), 1, "u", ms));
     let change = merge(&mut writer, &[flag.clone(), segment.clone()]).unwrap();
     assert!(change.environments.is_empty());
-    assert!(change.items.iter().all(|item| matches!(item.change, ItemChange::Reworded(_))));
+    assert!(change.items.iter().all(|item| matches!(item.change, ItemChange::Reformatted(_))));
     assert_eq!(
         held(writer.current()).into_values().collect::<Vec<_>>(),
-        [flag.words.clone().unwrap(), segment.words.clone().unwrap()]
+        [flag.json.clone().unwrap(), segment.json.clone().unwrap()]
     );
     assert!(since(&environment(writer.current(), 1), from).is_empty());
     assert_eq!(client_since(writer.current(), 1, "u", from), None);

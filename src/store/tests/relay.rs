@@ -1,4 +1,4 @@
-//! Relays against a plain twin that takes messages in as FeatBit's agent does.
+//! Relays against a plain twin that applies messages as FeatBit's agent does.
 
 use std::collections::BTreeMap;
 
@@ -90,7 +90,7 @@ impl Relay {
         }
     }
 
-    /// As it asks when it comes back.
+    /// Its request when it reconnects.
     fn holds(&self, digest: Option<String>) -> RelayRequest {
         let newest = |id: &str| {
             let own = self.items.iter().filter(|((environment, ..), _)| environment == id);
@@ -114,11 +114,11 @@ impl Relay {
 /// Brings a relay to now: by pushes, by what it asks for, or by all.
 fn bring(relay: &mut Relay, snapshot: &Snapshot, scope: &Scope, from: Option<u64>, digest: Option<String>) {
     let mut frames = Vec::new();
-    let told = match from {
+    let result = match from {
         Some(from) => snapshot.relay_since(scope, from, &mut frames),
         None => snapshot.relay_patch(scope, &relay.holds(digest), OWN).map(|patch| frames.push(patch)),
     };
-    if told == Err(NeedsFull) {
+    if result == Err(NeedsFull) {
         assert!(frames.is_empty());
         frames.push(snapshot.relay_full(scope, false));
     }
@@ -163,7 +163,7 @@ fn a_scope_names_environments_by_label_or_id_and_holds_nothing_else() {
 }
 
 #[test]
-fn a_secret_that_was_revoked_meanwhile_is_told_to_who_sends_a_digest() {
+fn an_agent_that_sends_a_digest_gets_a_full_sync_after_a_revocation() {
     let mut writer = writer();
     let mut worlds = vec![world(1, vec![thing("f", 5, "a")], vec![])];
     let before = change(&mut writer, &worlds).snapshot.clone();
@@ -216,7 +216,7 @@ fn a_dataset_says_that_it_is_empty_by_its_scope_and_not_by_a_loss() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Whatever happens, and however often it was away or behind, a relay ends with what a whole dataset holds.
+    /// Whatever happens, and however often it was disconnected or behind, a relay ends with the whole dataset.
     #[test]
     fn every_relay_ends_with_the_data_of_now(
         steps in prop::collection::vec((prop::collection::vec(edit(), 1..4), 0..5u8), 1..12),

@@ -1,8 +1,8 @@
-//! Every kind of SDK, by the rule by which it takes data in, through random rounds of changes.
+//! Every kind of SDK, by its rule for accepting data, through random rounds of changes.
 //!
-//! Changes come in any order of their dates, share milliseconds, go back, and are removals; SDKs are told at once or
-//! later, come back, or poll; the agent is started anew. Every SDK takes every change, is sent nothing twice, and none is
-//! made to come back.
+//! Changes come in any order of their dates, share milliseconds, restore older states, and are removals. SDKs get them at
+//! once or later, reconnect, or poll; the agent restarts. Every SDK accepts every change, is sent nothing twice, and none
+//! is made to reconnect.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::support::*;
-use super::twin::{Edit, Tombstones, apply, bury, edit, upsert_one};
+use super::twin::{Edit, Tombstones, apply, edit, record_removals, upsert_one};
 use crate::protocol::sdk::Sdk as Name;
 use crate::store::{Environment, Moment, PatchForm, Snapshot, Writer, WriterOptions};
 
-/// An SDK, by what it takes in.
+/// An SDK, by the data that it accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// A full always; an item that is newer than the same one it has.
@@ -23,13 +23,13 @@ enum Kind {
     Rust,
     /// An item as Node does, a full only if it is newer than all it has.
     Ruby,
-    /// The same, and the first item that it does not take ends the message.
+    /// The same, and it ignores the rest of a message after the first item that it does not accept.
     Python12,
     /// Only what is newer than all it has.
     Python11,
-    /// The same; what it does not take makes it close the connection.
+    /// The same, and an item that it does not accept makes it close the connection.
     Java,
-    /// The same, and it takes the items of a message in any order.
+    /// The same, and it handles the items of a message in any order.
     Go,
     /// A full always; an item that is not older than the same one it has.
     Browser,
@@ -65,12 +65,12 @@ impl Kind {
         })
     }
 
-    /// Whether it takes a full only if that is newer than all it has.
+    /// Whether it accepts a full only if that is newer than all it has.
     fn is_choosy(self) -> bool {
         matches!(self, Kind::Ruby | Kind::Python12 | Kind::Python11 | Kind::Java | Kind::Go)
     }
 
-    /// Whether it takes an item only if that is newer than all it has.
+    /// Whether it accepts an item only if that is newer than all it has.
     fn is_strict(self) -> bool {
         matches!(self, Kind::Python11 | Kind::Java | Kind::Go)
     }
@@ -107,7 +107,7 @@ impl Model {
     fn ask(&mut self, snapshot: &Snapshot) {
         let environment = environment(snapshot, 1);
         let timestamp_ms = self.sdk.version_ms();
-        environment.note_asked(timestamp_ms, || i64::MAX);
+        environment.record_requested_version(timestamp_ms, || i64::MAX);
         let messages = match (self.kind.is_client(), self.polls) {
             (true, _) => vec![client_sync(snapshot, 1, USER, timestamp_ms)],
             (false, true) => poll(&environment, timestamp_ms).into_iter().collect(),
@@ -121,7 +121,7 @@ impl Model {
         self.sequence = environment.sequence();
     }
 
-    /// Is told what happened since it was last told.
+    /// Gets the changes since its last update.
     fn follow(&mut self, snapshot: &Snapshot) {
         if self.polls {
             return self.ask(snapshot);
@@ -145,7 +145,7 @@ impl Model {
             if message["data"]["eventType"] == "full" {
                 let is_newer = alone.version_ms() > self.sdk.version_ms();
                 if self.kind.is_choosy() && !is_newer && !self.sdk.items.is_empty() {
-                    // The last item is gone: nothing is left that could be newer.
+                    // The last item was removed: no item is left that could be newer.
                     assert!(alone.items.is_empty(), "{:?} ignores {message}", self.kind);
                     continue;
                 }
@@ -230,13 +230,13 @@ enum Step {
     Load(Vec<Edit>),
     /// Single items.
     Upsert(Vec<Edit>),
-    /// A whole dataset in which nothing is left of the environment.
+    /// A whole dataset in which the environment has no items.
     Empty,
-    /// Some SDKs are told, by their number modulo this.
+    /// Some SDKs get an update: those whose number is a multiple of this.
     Follow(usize),
-    /// Some SDKs come back or poll.
+    /// Some SDKs reconnect or poll.
     Ask(usize),
-    /// The agent is started anew, when all have what it told. It knows its data, and nothing of what it told.
+    /// The agent restarts when all SDKs are up to date. It has its data, but not the versions that it sent.
     Restart,
 }
 
@@ -256,7 +256,7 @@ fn new_writer() -> Writer {
     Writer::new(WriterOptions { revocation_grace_ms: 0, ..WriterOptions::default() })
 }
 
-/// The environment whose SDKs are looked at stays, and keeps its place.
+/// The environment under test stays, at the same position.
 fn harmless(edits: &[Edit]) -> Vec<Edit> {
     let stays = |edit: &&Edit| !matches!(edit, Edit::Environment { number: 1 } | Edit::ReverseEnvironments);
     edits.iter().filter(stays).cloned().collect()
@@ -284,7 +284,7 @@ proptest! {
             match step {
                 Step::Load(edits) => {
                     harmless(edits).iter().for_each(|edit| apply(&mut worlds, edit));
-                    bury(&before, &worlds, &mut tombstones);
+                    record_removals(&before, &worlds, &mut tombstones);
                     load(&mut writer, &worlds, wall_ms);
                 }
                 Step::Empty => {
@@ -292,7 +292,7 @@ proptest! {
                         world.flags.clear();
                         world.segments.clear();
                     }
-                    bury(&before, &worlds, &mut tombstones);
+                    record_removals(&before, &worlds, &mut tombstones);
                     load(&mut writer, &worlds, wall_ms);
                 }
                 Step::Upsert(edits) => {

@@ -77,7 +77,7 @@ fn one_item_patches_ascend_over_flags_and_segments() {
 }
 
 #[test]
-fn one_item_patches_give_way_to_a_full_when_items_share_a_millisecond() {
+fn one_item_patches_become_a_full_when_items_share_a_millisecond() {
     let mut writer = writer();
     let mut shared = small();
     shared.segments[1].version_ms = 30;
@@ -88,7 +88,7 @@ fn one_item_patches_give_way_to_a_full_when_items_share_a_millisecond() {
 }
 
 #[test]
-fn one_item_patches_give_way_to_a_full_beyond_sixty_four() {
+fn one_item_patches_become_a_full_beyond_sixty_four() {
     let mut writer = writer();
     let change = change(&mut writer, &[world(1, flags(1..100), vec![])]);
     let environment = environment(&change.snapshot, 1);
@@ -113,21 +113,21 @@ fn a_change_is_pushed_item_by_item_ascending_by_version() {
     assert_eq!(push(&mut writer(), &[small()], &[after]), ["patch f9/", "patch /s1", "patch f1/"]);
 }
 
-/// The version that an item is told with.
-fn told(environment: &Environment, id: &str) -> i64 {
+/// The version that an item is sent with.
+fn sent_version(environment: &Environment, id: &str) -> i64 {
     let full = poll(environment, 0).unwrap();
     let items = ["featureFlags", "segments"].map(|list| full["data"][list].as_array().unwrap().clone());
     version(items.iter().flatten().find(|item| item["id"] == id).unwrap())
 }
 
 #[test]
-fn a_late_item_is_told_with_a_version_above_all_told_before() {
+fn a_late_item_is_sent_with_a_version_higher_than_any_sent_before() {
     let mut after = small();
     after.flags.push(thing("late", 5, "x"));
     let mut writer = writer();
     assert_eq!(push(&mut writer, &[small()], &[after]), ["patch late/"]);
     let environment = environment(writer.current(), 1);
-    assert_eq!(told(&environment, "late"), 31);
+    assert_eq!(sent_version(&environment, "late"), 31);
     for form in [Batch, OnePerItem] {
         assert_eq!(sync(&environment, 30, form), ["patch late/"]);
         assert_eq!(sync(&environment, 31, form), ["patch /"]);
@@ -135,14 +135,14 @@ fn a_late_item_is_told_with_a_version_above_all_told_before() {
 }
 
 #[test]
-fn after_a_removal_who_is_up_to_date_gets_nothing_and_who_is_not_gets_a_full() {
+fn after_a_removal_an_sdk_that_is_up_to_date_gets_nothing_and_any_other_a_full() {
     let mut after = small();
     after.flags.remove(1);
     let mut writer = writer();
     assert_eq!(push(&mut writer, &[small()], &[after]), ["full f1 f3/s1 s2"]);
     let environment = environment(writer.current(), 1);
-    // The newest of what is left was raised, so that everybody takes the full.
-    assert_eq!(told(&environment, "f3"), 31);
+    // The newest remaining item got a higher version, so that every SDK accepts the full.
+    assert_eq!(sent_version(&environment, "f3"), 31);
     for form in [Batch, OnePerItem] {
         assert_eq!(sync(&environment, 30, form), ["full f1 f3/s1 s2"]);
         assert_eq!(sync(&environment, 31, form), ["patch /"]);
@@ -152,40 +152,40 @@ fn after_a_removal_who_is_up_to_date_gets_nothing_and_who_is_not_gets_a_full() {
 }
 
 #[test]
-fn a_removal_beside_a_newer_change_raises_nothing() {
+fn a_removal_together_with_a_newer_change_raises_no_version() {
     let mut after = small();
     after.segments.remove(0);
     after.flags[0].version_ms = 90;
     let mut writer = writer();
     assert_eq!(push(&mut writer, &[small()], &[after]), ["full f1 f2 f3/s2"]);
     let environment = environment(writer.current(), 1);
-    assert_eq!((told(&environment, "f1"), told(&environment, "f3")), (90, 30));
+    assert_eq!((sent_version(&environment, "f1"), sent_version(&environment, "f3")), (90, 30));
     assert_eq!(sync(&environment, 89, Batch), ["full f1 f2 f3/s2"]);
     assert_eq!(sync(&environment, 90, Batch), ["patch /"]);
     assert_eq!(sync(&environment, -1, Batch), ["patch f1 f2 f3/s2"]);
 }
 
 #[test]
-fn the_removal_of_the_last_item_leaves_nothing_to_raise_and_costs_an_empty_full() {
+fn the_removal_of_the_last_item_sends_an_empty_full() {
     let mut writer = writer();
     let before = world(1, flags(1..2), vec![]);
     assert_eq!(push(&mut writer, &[before], &[world(1, vec![], vec![])]), ["full /"]);
     let environment_1 = environment(writer.current(), 1);
     assert_eq!(sync(&environment_1, 10, Batch), ["full /"]);
-    // What comes next is newer than what anybody had.
+    // The next item is newer than what any SDK had.
     change(&mut writer, &[world(1, vec![thing("old", 3, "x")], vec![])]);
-    assert!(told(&environment(writer.current(), 1), "old") > 10);
+    assert!(sent_version(&environment(writer.current(), 1), "old") > 10);
 }
 
 #[test]
-fn what_went_back_or_changed_at_the_same_version_is_told_as_newer() {
+fn an_older_state_or_a_change_at_the_same_version_is_sent_as_newer() {
     for version_ms in [19, 20] {
         let mut after = small();
         after.flags[1] = thing("f2", version_ms, "other");
         let mut writer = writer();
         assert_eq!(push(&mut writer, &[small()], &[after]), ["patch f2/"]);
         let environment = environment(writer.current(), 1);
-        assert_eq!(told(&environment, "f2"), 31);
+        assert_eq!(sent_version(&environment, "f2"), 31);
         assert_eq!(sync(&environment, 30, Batch), ["patch f2/"]);
     }
 }
@@ -198,29 +198,29 @@ fn each_of_several_items_of_one_millisecond_gets_a_version_of_its_own() {
     let mut writer = writer();
     assert_eq!(push(&mut writer, &[small()], &[newer]), ["patch f1/", "patch /s1"]);
     let environment = environment(writer.current(), 1);
-    assert_eq!((told(&environment, "f1"), told(&environment, "s1")), (40, 41));
+    assert_eq!((sent_version(&environment, "f1"), sent_version(&environment, "s1")), (40, 41));
     assert_eq!(sync(&environment, 40, OnePerItem), ["patch /s1"]);
 }
 
 #[test]
-fn the_next_change_is_told_above_what_an_sdk_had_from_another_agent() {
+fn the_next_change_is_higher_than_what_an_sdk_had_from_another_agent() {
     let mut writer = writer();
     let first = change(&mut writer, &[small()]);
     let before = environment(&first.snapshot, 1);
-    before.note_asked(500, || 1_000);
-    // In the future: nobody's version.
-    before.note_asked(2_000, || 1_000);
+    before.record_requested_version(500, || 1_000);
+    // A version in the future is ignored.
+    before.record_requested_version(2_000, || 1_000);
     assert_eq!(sync(&before, 500, Batch), ["patch /"]);
     let mut after = small();
     after.flags[0].version_ms = 400;
     change(&mut writer, &[after]);
     let after = environment(writer.current(), 1);
-    assert_eq!(told(&after, "f1"), 501);
+    assert_eq!(sent_version(&after, "f1"), 501);
     assert_eq!(sync(&after, 500, OnePerItem), ["patch f1/"]);
 }
 
 #[test]
-fn an_environment_that_comes_back_is_told_above_what_it_was_before() {
+fn an_environment_that_comes_back_is_sent_with_higher_versions() {
     let mut writer = writer();
     load_at(&mut writer, &[small(), world(2, vec![], vec![])], 0);
     load_at(&mut writer, &[world(2, vec![], vec![])], 0);
@@ -230,7 +230,7 @@ fn an_environment_that_comes_back_is_told_above_what_it_was_before() {
     load_at(&mut writer, &[older, world(2, vec![], vec![])], 1_000);
     let environment = environment(writer.current(), 1);
     assert_eq!(sync(&environment, 30, OnePerItem), ["full f1 f2/s1 s2"]);
-    assert_eq!(told(&environment, "f2"), 31);
+    assert_eq!(sent_version(&environment, "f2"), 31);
     assert_eq!(sync(&environment, 31, OnePerItem), ["patch /"]);
 }
 
@@ -239,7 +239,7 @@ fn no_sdk_is_sent_more_than_sixty_four_messages_in_a_row() {
     let mut writer = writer();
     let mut now = world(1, flags(1..401), vec![]);
     let from = change(&mut writer, &[now.clone()]).snapshot.sequence();
-    // Go's queue overflows above a hundred, and it loses flags for good.
+    // Beyond a hundred, the Go SDK's queue overflows, and it loses flags permanently.
     for (round, many) in [40, 24, 1].into_iter().enumerate() {
         now.flags[..many].iter_mut().for_each(|flag| flag.version_ms += 10_000);
         change(&mut writer, &[now.clone()]);
@@ -270,7 +270,7 @@ fn most_of_a_large_environment_is_pushed_as_a_full_that_is_newer() {
 }
 
 #[test]
-fn nothing_is_pushed_to_who_has_it_or_whose_environment_stayed() {
+fn nothing_is_pushed_to_sdks_that_are_up_to_date_or_in_unchanged_environments() {
     let mut writer = writer();
     let other = world(2, flags(1..3), vec![]);
     let first = change(&mut writer, &[small(), other.clone()]);
@@ -302,7 +302,7 @@ fn several_changes_are_pushed_one_after_the_other() {
     assert_eq!(since(&environment, from + 1), ["patch f1/"; 2]);
 }
 
-/// Seventy changes to f1, so that the ring has forgotten the first of them.
+/// Seventy changes to f1, so that the ring has dropped the first of them.
 fn many_changes(writer: &mut Writer, mut now: World) -> std::sync::Arc<Environment> {
     for version_ms in 1_001..1_071 {
         now.flags[0].version_ms = version_ms;
@@ -312,7 +312,7 @@ fn many_changes(writer: &mut Writer, mut now: World) -> std::sync::Arc<Environme
 }
 
 #[test]
-fn who_is_behind_the_ring_gets_a_computed_diff() {
+fn an_sdk_behind_the_ring_gets_a_computed_diff() {
     let mut writer = writer();
     let from = change(&mut writer, &[small()]).snapshot.sequence();
     let mut second = small();
@@ -324,7 +324,7 @@ fn who_is_behind_the_ring_gets_a_computed_diff() {
 }
 
 #[test]
-fn who_is_behind_the_ring_gets_a_full_if_most_changed_or_something_was_removed() {
+fn an_sdk_behind_the_ring_gets_a_full_if_most_changed_or_something_was_removed() {
     let mut writer = writer();
     let mut now = small();
     let from = change(&mut writer, &[now.clone()]).snapshot.sequence();
@@ -393,15 +393,15 @@ fn a_compressed_full_is_made_on_demand_and_reads_as_the_plain_one() {
 }
 
 #[test]
-fn who_comes_from_before_the_environment_was_there_gets_a_full() {
+fn an_sdk_from_before_the_environment_existed_gets_a_full() {
     let mut writer = writer();
     let from = change(&mut writer, &[small()]).snapshot.sequence();
     let to = change(&mut writer, &[small(), world(2, vec![], vec![])]);
     assert_eq!(since(&environment(&to.snapshot, 2), from), ["full /"]);
 }
 
-/// What went wrong: SDKs that take only a full that is newer than all they have passed over the empty one, were then sent
-/// patches, and evaluated flags that were gone for ever.
+/// Regression: SDKs that accept a full only if it is newer than all they have ignored the empty one, were then sent
+/// patches, and evaluated removed flags for ever.
 #[test]
 fn an_environment_that_was_emptied_is_filled_again_by_a_full() {
     let mut writer = writer();
@@ -419,9 +419,9 @@ fn an_environment_that_was_emptied_is_filled_again_by_a_full() {
     assert_eq!(since(&environment(&to.snapshot, 1), from), ["patch new/"]);
 }
 
-/// What went wrong: the patch with the flag's new key left the old one in every SDK for ever.
+/// Regression: the patch with the flag's new key left the old one in every SDK for ever.
 #[test]
-fn a_flag_whose_key_changes_is_told_by_a_full() {
+fn a_flag_whose_key_changes_is_sent_in_a_full() {
     let mut writer = writer();
     let world = world(1, flags(1..4), vec![]);
     let before = dump_json(std::slice::from_ref(&world));

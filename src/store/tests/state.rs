@@ -1,15 +1,15 @@
-//! A writer's state, taken out and put into a new writer: it serves the same, and makes the same of what comes next.
+//! A writer restored from the state of another: it serves the same, and publishes the same for the next data.
 
 use proptest::prelude::*;
 
 use super::support::*;
-use super::twin::{Edit, Tombstones, apply, bury, edit, upsert_one};
+use super::twin::{Edit, Tombstones, apply, edit, record_removals, upsert_one};
 use crate::model::environment_id::EnvironmentId;
 use crate::model::stamp::Edition;
 use crate::payload::Payload;
 use crate::protocol::from_relay::RelayRequest;
 use crate::store::PatchForm::{Batch, OnePerItem};
-use crate::store::{Moment, Published, Scope, Snapshot, State, Words, Writer, WriterOptions};
+use crate::store::{ItemJson, Moment, Published, Scope, Snapshot, State, Writer, WriterOptions};
 
 const GRACE_MS: i64 = 100;
 
@@ -22,7 +22,7 @@ fn reread(state: &State) -> State {
     let mut state = state.clone();
     let contents = state.environments.iter_mut().filter_map(|one| one.contents.as_mut());
     for item in contents.flat_map(|contents| contents.flags.iter_mut().chain(&mut contents.segments)) {
-        item.words = Words::Read((*item.words).into());
+        item.json = ItemJson::Read((*item.json).into());
     }
     state
 }
@@ -67,7 +67,7 @@ fn service(snapshot: &Snapshot) -> Vec<(String, Vec<u8>)> {
     service
 }
 
-/// What a publish says to everybody who had everything before.
+/// What a publish sends to SDKs and agents that were up to date before.
 fn pushed(from: u64, writer: &Writer, published: Option<&Published>) -> Vec<(String, Vec<u8>)> {
     let snapshot = writer.current();
     let mut pushed = Vec::new();
@@ -130,7 +130,7 @@ impl Source {
             Step::Load(edits) => {
                 let before = self.worlds.clone();
                 edits.iter().for_each(|edit| apply(&mut self.worlds, edit));
-                bury(&before, &self.worlds, &mut self.tombstones);
+                record_removals(&before, &self.worlds, &mut self.tombstones);
                 let dump = dump_json(&self.worlds);
                 writers.iter_mut().map(|writer| Some(load_text(writer, &dump, self.now))).collect()
             }
@@ -149,7 +149,7 @@ impl Source {
             Step::Ask(timestamp_ms) => {
                 for writer in writers.iter_mut() {
                     if let Some(environment) = writer.current().environments().next() {
-                        environment.note_asked(*timestamp_ms, || i64::MAX);
+                        environment.record_requested_version(*timestamp_ms, || i64::MAX);
                     }
                 }
                 writers.iter().map(|_| None).collect()
@@ -180,7 +180,7 @@ proptest! {
         }
         writer.set_edition(Edition { opened_at_ms: 7, instance: "one".to_owned() });
         let state = writer.state(source.now);
-        // Another process: its clock that does not go back began elsewhere.
+        // Another process: its monotonic clock starts at another value.
         let mut restored = Writer::restore(options(), &reread(&state), source.now).unwrap();
         prop_assert_eq!(&restored.state(source.now), &state);
         prop_assert_eq!(restored.edition(), writer.edition());
@@ -198,7 +198,7 @@ proptest! {
 }
 
 #[test]
-fn nothing_comes_of_nothing() {
+fn an_empty_state_restores_an_empty_writer() {
     let state = Writer::new(options()).state(at(5));
     assert_eq!(state, State::default());
     let writer = Writer::restore(options(), &state, at(5)).unwrap();
@@ -242,6 +242,6 @@ fn an_item_that_cannot_be_read_is_refused() {
     load(&mut writer, &[world(1, vec![thing("a", 10, "A")], vec![])]);
     let mut state = writer.state(at(0));
     let contents = state.environments[0].contents.as_mut().unwrap();
-    contents.flags[0].words = Words::Read("{}".into());
+    contents.flags[0].json = ItemJson::Read("{}".into());
     assert!(Writer::restore(options(), &state, at(0)).is_err());
 }

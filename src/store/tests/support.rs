@@ -1,4 +1,4 @@
-//! Small datasets for tests, and an SDK that takes messages in as the Node SDK does.
+//! Small datasets for tests, and an SDK that applies messages as the Node SDK does.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -125,7 +125,7 @@ pub fn writer() -> Writer {
     Writer::new(WriterOptions { revocation_grace_ms: 100, ..WriterOptions::default() })
 }
 
-/// A moment of the clock that does not go back; the clock of the wall stands still.
+/// A moment of the monotonic clock; the wall clock stands still.
 pub fn at(steady_ms: i64) -> Moment {
     Moment { steady_ms, wall_ms: 0 }
 }
@@ -274,7 +274,8 @@ pub struct Sdk {
 }
 
 impl Sdk {
-    /// Replaces on a full; of a patch takes in what `takes` says, given the versions it has and is sent.
+    /// Replaces its data by a full; of a patch it accepts the items that `takes` says, given the versions that it has and is
+    /// sent.
     pub fn apply(&mut self, message: &Value, takes: impl Fn(i64, i64) -> bool) {
         let data = &message["data"];
         if data["eventType"] == "full" {
@@ -296,7 +297,7 @@ impl Sdk {
     }
 }
 
-/// The version that an item is told with.
+/// The version that an item is sent with.
 pub fn version(item: &Value) -> i64 {
     match item.get("timestamp") {
         Some(timestamp) => timestamp.as_i64().unwrap(),

@@ -25,11 +25,11 @@ impl Item for Plain {
 fn entry(id: u16, sequence: u64) -> Entry<Plain> {
     let raw = format!(r#"{{"id":{id},"at":{sequence}}}"#);
     let text = Text { id: Arc::from(id.to_string()), raw: raw.into(), updated_at_ms: i64::from(id) };
-    // Some items are not served, and some in other words.
+    // Some items are not served, and some with a modified text.
     let served = match id % 11 {
-        1 | 2 => Served::Not,
-        3 => Served::Text(format!(r#"{{"served":{id},"at":{sequence}}}"#).into()),
-        _ => Served::AsItIs,
+        1 | 2 => Served::Nothing,
+        3 => Served::Modified(format!(r#"{{"served":{id},"at":{sequence}}}"#).into()),
+        _ => Served::Unmodified,
     };
     let slots = vec![u32::from(id % 70)];
     let data = Arc::new(Plain { text, slots });
@@ -68,13 +68,13 @@ impl Kept {
         assert_eq!(String::from_utf8(runs.concat()).unwrap(), raws.join(","));
         assert_eq!(self.table.encoded_bytes(), runs.concat().len());
         assert_eq!(self.table.served(), raws.len());
-        let own: Vec<_> = expected.iter().map(|entry| &*entry.own().raw).collect();
+        let own: Vec<_> = expected.iter().map(|entry| &*entry.source().raw).collect();
         let mut runs = Vec::new();
-        self.table.append_own_words(&mut runs);
+        self.table.append_source_json(&mut runs);
         assert_eq!(String::from_utf8(runs.concat()).unwrap(), own.join(","));
         let newest = expected.iter().fold(Newest::NONE, |newest, entry| {
             newest.max(Newest {
-                updated_at_ms: entry.own().updated_at_ms,
+                updated_at_ms: entry.source().updated_at_ms,
                 sequence: entry.sequence,
                 client_sequence: entry.client_sequence,
                 version_ms: if entry.is_served() { entry.version_ms } else { i64::MIN },
@@ -180,7 +180,7 @@ fn shared(old: &Table<Plain>, new: &Table<Plain>) -> usize {
 }
 
 #[test]
-fn an_item_that_comes_or_goes_costs_its_own_chunk_only() {
+fn an_added_or_removed_item_rebuilds_only_its_own_chunk() {
     let (kept, all) = many(1_280);
     let mut without = all.clone();
     without.remove(300);

@@ -98,8 +98,8 @@ pub(super) fn apply(worlds: &mut Vec<World>, edit: &Edit) {
 /// `updatedAt` of what was removed, by environment, list and id.
 pub(super) type Tombstones = BTreeMap<(u8, &'static str, String), i64>;
 
-/// Notes what `after` lacks of what `before` had. An environment that is gone is forgotten with all it had.
-pub(super) fn bury(before: &[World], after: &[World], tombstones: &mut Tombstones) {
+/// Records the items of `before` that `after` lacks. Of a removed environment nothing is recorded.
+pub(super) fn record_removals(before: &[World], after: &[World], tombstones: &mut Tombstones) {
     tombstones.retain(|(number, ..), _| after.iter().any(|world| world.number == *number));
     for now in after {
         let old = before.iter().find(|world| world.number == now.number);
@@ -108,8 +108,9 @@ pub(super) fn bury(before: &[World], after: &[World], tombstones: &mut Tombstone
             ("segments", old.map(|old| &old.segments), &now.segments),
         ];
         for (list, old, now_has) in lists {
-            for gone in old.into_iter().flatten().filter(|old| now_has.iter().all(|one| one.id != old.id)) {
-                tombstones.insert((now.number, list, gone.id.clone()), gone.version_ms);
+            for removed in old.into_iter().flatten().filter(|old| now_has.iter().all(|one| one.id != old.id))
+            {
+                tombstones.insert((now.number, list, removed.id.clone()), removed.version_ms);
             }
             tombstones.retain(|(number, of, id), _| {
                 *number != now.number || *of != list || now_has.iter().all(|one| one.id != *id)
@@ -157,7 +158,7 @@ pub(super) fn upsert_one(
     Some(published)
 }
 
-/// The copy of a segment that counts: the newest, of several the first.
+/// The copy of a segment that is in effect: the newest, of several the first.
 fn resolved<'w>(worlds: &'w [World], id: &str) -> Option<(&'w Thing, u8)> {
     let mut counts: Option<(&Thing, u8)> = None;
     for world in worlds {
@@ -183,7 +184,7 @@ fn server_state(world: &World) -> Sdk {
     }
 }
 
-/// What an SDK holds, without the versions that it was told.
+/// What an SDK holds, without the versions that it was sent.
 fn said(sdk: &Sdk) -> Sdk {
     let mut said = sdk.clone();
     for item in said.items.values_mut() {
@@ -326,7 +327,7 @@ fn check(writer: &Writer, worlds: &[World], history: &[Moment]) {
         let now = server_state(world);
         // The same without what the ring remembers: computed diffs.
         let mut forgetful = (*environment).clone();
-        forgetful.ring = Ring::begun_at(environment.server.changed);
+        forgetful.ring = Ring::starting_at(environment.server.changed);
         let mut stayed = true;
         for (age, moment) in history.iter().rev().enumerate() {
             let Some(before) = moment.server.get(&world.number) else {
@@ -384,7 +385,7 @@ proptest! {
             let sequence = writer.current().sequence();
             if *whole || history.is_empty() {
                 edits.iter().for_each(|edit| apply(&mut worlds, edit));
-                bury(&before, &worlds, &mut tombstones);
+                record_removals(&before, &worlds, &mut tombstones);
                 load(&mut writer, &worlds);
             } else {
                 upsert_one(&mut writer, &mut worlds, &mut tombstones, edits, 0);

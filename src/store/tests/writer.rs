@@ -6,7 +6,7 @@ use super::support::*;
 use crate::model::parse::with_flag;
 use crate::model::secret::SecretKind;
 use crate::model::timestamp::format_iso8601;
-use crate::store::{Ending, Moment, NotNewer, PatchForm, Snapshot, Writer, WriterOptions};
+use crate::store::{EndingSecrets, Moment, NotNewer, PatchForm, Snapshot, Writer, WriterOptions};
 
 fn small() -> World {
     world(1, vec![thing("a", 10, "A"), thing("b", 20, "B").using(&["s"])], vec![thing("s", 25, "u")])
@@ -80,7 +80,7 @@ fn slots_stay_when_environments_are_reordered_removed_and_brought_back() {
     assert!(writer.current().environment(before.1).is_none());
     let last = change(&mut writer, &[one, two]);
     assert_eq!(slots(&last.snapshot), before);
-    // Who saw it before may hold what is gone since.
+    // An SDK that was connected before may still have removed items.
     assert_eq!(sync(&environment(&last.snapshot, 2), 5, PatchForm::Batch), ["full c/"]);
 }
 
@@ -103,7 +103,7 @@ fn byte_identical_items_keep_their_sequence_and_nothing_is_published() {
     assert!(!second.secrets_changed);
 }
 
-/// The dump with other blanks, another order of properties, and other spellings of numbers.
+/// The dump with other white space, another order of properties, and other formats of numbers.
 fn reformatted(worlds: &[World]) -> String {
     fn turn_round(value: &serde_json::Value) -> String {
         use serde_json::Value;
@@ -130,14 +130,14 @@ fn the_same_data_in_other_formatting_is_no_change() {
     after.flags[0].content = "stamped".to_owned();
     let mut writer = writer();
     load(&mut writer, &[small()]);
-    // What is served is no longer what the source holds: its version was raised.
+    // What is served differs from the source's JSON: its version was raised.
     load(&mut writer, &[after.clone()]);
     let served = writer.current().backup().to_vec();
     let published = load_text(&mut writer, &reformatted(&[after.clone()]), at(0));
     let report = &published.report;
     assert!(published.change.is_none() && report.not_newer.is_empty(), "{report:?}");
     assert_eq!((report.added, report.changed, report.removed), (0, 0, 0));
-    assert_eq!(writer.current().backup().to_vec(), served, "word for word what it was");
+    assert_eq!(writer.current().backup().to_vec(), served, "the same bytes as before");
 }
 
 #[test]
@@ -181,13 +181,13 @@ fn a_new_order_is_published_and_pushed_to_nobody() {
 }
 
 #[test]
-fn a_secret_that_is_gone_is_known_until_its_grace_ends() {
+fn a_removed_secret_is_known_until_its_grace_ends() {
     let mut writer = writer();
     load(&mut writer, &[small()]);
     let mut without = small();
     without.secrets.remove(0);
     let published = load_at(&mut writer, &[without.clone()], 1_000);
-    // Nobody needs to look at connections before the grace ends.
+    // Connections need not be checked before the grace ends.
     assert!(!published.change.unwrap().secrets_changed);
     assert!(writer.current().secret(&secret(1, 1)).is_some());
     assert_eq!(writer.next_expiry_ms(), Some(1_100));
@@ -202,7 +202,7 @@ fn a_secret_that_is_gone_is_known_until_its_grace_ends() {
 }
 
 #[test]
-fn a_mistaken_dump_put_right_within_the_grace_is_noticed_by_nobody() {
+fn a_mistaken_dump_corrected_within_the_grace_affects_no_sdk() {
     let mut writer = writer();
     let other = world(2, vec![thing("c", 5, "C").using(&["s"])], vec![]);
     load(&mut writer, &[small(), other.clone()]);
@@ -219,7 +219,7 @@ fn a_mistaken_dump_put_right_within_the_grace_is_noticed_by_nobody() {
 }
 
 #[test]
-fn an_environment_whose_grace_has_ended_is_gone_with_its_secrets_and_segments() {
+fn an_environment_whose_grace_has_ended_is_removed_with_its_secrets_and_segments() {
     let mut writer = writer();
     let other = world(2, vec![thing("c", 5, "C").using(&["s"])], vec![]);
     load(&mut writer, &[small(), other.clone()]);
@@ -228,12 +228,12 @@ fn an_environment_whose_grace_has_ended_is_gone_with_its_secrets_and_segments() 
     let change = writer.expire(at(100)).unwrap();
     assert!(change.secrets_changed && change.snapshot.environment(removed).is_none());
     assert_eq!(change.snapshot.secret(&secret(1, 1)), None);
-    // Its copy of the segment counted in the other environment too.
+    // Its copy of the segment was in effect in the other environment too.
     assert_eq!(change.environments, [slot(&change.snapshot, 2)]);
 }
 
 #[test]
-fn without_grace_a_secret_is_gone_at_once() {
+fn without_grace_a_secret_is_removed_at_once() {
     let mut writer = Writer::new(WriterOptions { revocation_grace_ms: 0, ..WriterOptions::default() });
     load(&mut writer, &[small(), world(2, vec![], vec![])]);
     let change = change(&mut writer, &[small()]);
@@ -247,7 +247,7 @@ fn with_secret_of(kind: SecretKind) -> World {
     World { secrets: vec![(kind, 1)], ..small() }
 }
 
-/// To which kinds secret 1 opens its environment.
+/// For which kinds of SDK secret 1 is valid.
 fn opens_to(snapshot: &Snapshot) -> (bool, bool) {
     let opens = |kind| {
         snapshot.secret(&secret(1, 1)).and_then(|entry| entry.opens_to(kind)) == Some(slot(snapshot, 1))
@@ -267,11 +267,11 @@ fn a_secret_whose_type_is_swapped_opens_to_both_until_the_grace_ends() {
     let report = published.report;
     assert_eq!((report.secrets_retyped.secrets, report.grace_ms), (1, 100));
     assert_eq!(*report.secrets_retyped.environments, ["project:env-1".into()]);
-    assert_eq!(report.secrets_gone, Ending::default());
-    // Told once; other data prolongs nothing.
+    assert_eq!(report.secrets_removed, EndingSecrets::default());
+    // Reported once; other data prolongs nothing.
     let mut other = with_secret_of(SecretKind::Client);
     other.flags[0].version_ms = 90;
-    assert_eq!(load_at(&mut writer, &[other], 50).report.secrets_retyped, Ending::default());
+    assert_eq!(load_at(&mut writer, &[other], 50).report.secrets_retyped, EndingSecrets::default());
     assert_eq!(opens_to(writer.current()), (true, true));
     assert!(writer.expire(at(99)).is_none());
     assert!(writer.expire(at(100)).unwrap().secrets_changed);
@@ -280,7 +280,7 @@ fn a_secret_whose_type_is_swapped_opens_to_both_until_the_grace_ends() {
 }
 
 #[test]
-fn a_type_that_is_swapped_back_within_the_grace_stops_nobody_at_once() {
+fn a_type_swapped_back_within_the_grace_stops_no_sdk_at_once() {
     let mut writer = writer();
     load(&mut writer, &[with_secret_of(SecretKind::Server)]);
     load_at(&mut writer, &[with_secret_of(SecretKind::Client)], 0);
@@ -303,7 +303,7 @@ fn a_secret_that_comes_back_with_another_type_has_the_rest_of_its_grace() {
 }
 
 #[test]
-fn without_grace_a_swapped_type_counts_at_once() {
+fn without_grace_a_swapped_type_is_in_effect_at_once() {
     let mut writer = Writer::new(WriterOptions { revocation_grace_ms: 0, ..WriterOptions::default() });
     load(&mut writer, &[with_secret_of(SecretKind::Server)]);
     load(&mut writer, &[with_secret_of(SecretKind::Client)]);
@@ -311,20 +311,20 @@ fn without_grace_a_swapped_type_counts_at_once() {
 }
 
 #[test]
-fn a_dump_that_lost_its_environments_is_reported_with_all_that_went() {
+fn a_dump_without_its_environments_is_reported_with_all_that_it_removes() {
     let mut writer = writer();
     let other = world(2, vec![thing("c", 5, "C")], vec![]);
     load(&mut writer, &[small(), other.clone()]);
     let report = load_at(&mut writer, &[], 0).report;
     assert_eq!((report.added, report.changed, report.removed), (0, 0, 4));
-    assert_eq!((report.secrets_gone.secrets, report.grace_ms), (4, 100));
-    assert_eq!(*report.secrets_gone.environments, ["project:env-1".into(), "project:env-2".into()]);
-    // The same again is no news.
+    assert_eq!((report.secrets_removed.secrets, report.grace_ms), (4, 100));
+    assert_eq!(*report.secrets_removed.environments, ["project:env-1".into(), "project:env-2".into()]);
+    // The same data again is not reported.
     let report = load_at(&mut writer, &[], 50).report;
-    assert_eq!((report.removed, report.secrets_gone), (0, Ending::default()));
-    // Nor is one that is put right.
+    assert_eq!((report.removed, report.secrets_removed), (0, EndingSecrets::default()));
+    // Nor is a corrected dump.
     let report = load_at(&mut writer, &[small(), other], 60).report;
-    assert_eq!((report.removed, report.secrets_gone), (0, Ending::default()));
+    assert_eq!((report.removed, report.secrets_removed), (0, EndingSecrets::default()));
     assert_eq!(writer.next_expiry_ms(), None);
 }
 
@@ -343,7 +343,7 @@ fn a_change_without_a_newer_updated_at_is_reported_by_label_and_key() {
 }
 
 #[test]
-fn a_not_newer_is_raised_once_in_what_sdks_are_told_alone() {
+fn a_change_that_is_not_newer_gets_a_higher_version_once_and_only_for_sdks() {
     let mut writer = writer();
     let load = |writer: &mut Writer, world: &World, wall_ms| {
         load_text(writer, &dump_json(std::slice::from_ref(world)), Moment { steady_ms: 0, wall_ms })
@@ -365,12 +365,12 @@ fn a_not_newer_is_raised_once_in_what_sdks_are_told_alone() {
     assert_eq!(
         full["data"]["featureFlags"][2]["updatedAt"],
         format_iso8601(30),
-        "newer than all that was told"
+        "newer than all that was sent"
     );
     let client = client_sync(writer.current(), 1, "x", 0);
     assert_eq!(client["data"]["featureFlags"][0]["timestamp"], 999);
 
-    // The source's own words are kept, so that the same file is no news, and no backup holds what is ours.
+    // The source's JSON is kept, so that the same file is no change, and no backup has a generated version.
     assert!(load(&mut writer, &after, 2_000).change.is_none());
     let read = |text: &[u8]| serde_json::from_slice::<serde_json::Value>(text).unwrap();
     assert_eq!(read(&writer.current().backup().to_vec()), read(dump_json(&[after.clone()]).as_bytes()));
@@ -379,7 +379,7 @@ fn a_not_newer_is_raised_once_in_what_sdks_are_told_alone() {
     load(&mut writer, &after, 2_000);
     let full = poll(&environment(writer.current(), 1), 0).unwrap();
     assert_eq!(full["data"]["featureFlags"][0]["updatedAt"], format_iso8601(2_000));
-    // A newer date counts by itself, if it is newer than all that was told.
+    // A newer date is kept, if it is newer than all that was sent.
     after.flags[0] = thing("a", 50, "fourth");
     assert!(load(&mut writer, &after, 2_000).report.not_newer.is_empty());
     let full = poll(&environment(writer.current(), 1), 0).unwrap();
@@ -391,7 +391,7 @@ fn a_not_newer_is_raised_once_in_what_sdks_are_told_alone() {
 }
 
 #[test]
-fn an_upsert_counts_unless_it_is_older_or_the_same() {
+fn an_upsert_is_applied_unless_it_is_older_or_the_same() {
     let mut writer = writer();
     load(&mut writer, &[small()]);
     let from = writer.current().sequence();
@@ -402,14 +402,14 @@ fn an_upsert_counts_unless_it_is_older_or_the_same() {
     let environment_1 = environment(writer.current(), 1);
     assert_eq!(since(&environment_1, from), ["patch a/", "patch n/"]);
     assert_eq!(sync(&environment_1, 0, PatchForm::Batch), ["full a b n/s"]);
-    // The new flag is found again, and one of the same version with other content counts.
+    // The new flag is found again, and one of the same version with other content is applied.
     let from = writer.current().sequence();
     upsert(&mut writer, 1, &[thing("n", 50, "other")], &[]);
     assert_eq!(since(&environment(writer.current(), 1), from), ["patch n/"]);
 }
 
 #[test]
-fn of_several_upserts_of_one_flag_the_newest_counts() {
+fn of_several_upserts_of_one_flag_the_newest_is_applied() {
     let mut writer = writer();
     load(&mut writer, &[small()]);
     let from = writer.current().sequence();

@@ -1,7 +1,7 @@
-//! What the writer has to know of flags and segments as data defines them.
+//! Flags and segments as the data defines them, before they are compiled.
 //!
-//! Must not decide what becomes of a definition: `merge` does. Here stands all in which the two kinds differ, so that both
-//! go the same way into service.
+//! Must not decide whether a definition is used: `merge` does. All differences between flags and segments are in this
+//! file, so that the rest of the writer treats both alike.
 
 use std::sync::Arc;
 
@@ -20,48 +20,48 @@ use crate::store::table::{Entry, Positions, Table};
 
 /// A flag or a segment before it is compiled.
 pub(super) trait Definition {
-    /// What it becomes.
+    /// The compiled form.
     type Item: Item;
     const KIND: ItemKind;
 
     fn id(&self) -> &str;
-    /// What people call it.
+    /// The name for logs: a flag's key, a segment's id.
     fn name(&self) -> &str;
     fn raw(&self) -> &str;
     fn updated_at_ms(&self) -> i64;
-    /// Whether every SDK takes `raw` as it is.
+    /// Whether every SDK accepts `raw` unmodified.
     fn suits_all_sdks(&self) -> bool;
     /// Whether `updatedAt` has digits below the millisecond.
     fn has_microseconds(&self) -> bool;
     fn compile(&self, text: Text, compiler: &mut Compiler, findings: &mut Vec<Finding>) -> Self::Item;
 
-    /// What it is merged by.
+    /// The stamp by which it is merged.
     fn stamp(&self) -> Stamp<'_> {
         Stamp::of(self.updated_at_ms(), self.raw())
     }
 
-    /// What SDKs get of it when it is told with this version.
+    /// The text that SDKs get of it with this version.
     fn served(&self, version_ms: i64) -> Served {
         if version_ms == self.updated_at_ms() && self.suits_all_sdks() {
-            return Served::AsItIs;
+            return Served::Unmodified;
         }
-        served_text(self.raw(), version_ms).map_or(Served::AsItIs, |text| Served::Text(text.into()))
+        served_text(self.raw(), version_ms).map_or(Served::Unmodified, |text| Served::Modified(text.into()))
     }
 
-    /// Whether SDKs know it by another name than `old`.
+    /// Whether it has another key than `old`, so that SDKs take it for another flag.
     fn is_renamed(&self, old: &Entry<Self::Item>) -> bool;
-    /// The publish and the version at which client SDKs are told of an item that has just changed.
+    /// The publish sequence and the version with which client SDKs get an item that has just changed.
     fn client_version(item: &Self::Item, version_ms: i64, edit: &mut Edit, basis: Basis<'_>) -> (u64, i64);
 
     fn table(environment: &Environment) -> &Table<Self::Item>;
     fn table_mut(environment: &mut Environment) -> &mut Table<Self::Item>;
     fn positions(record: &mut Record) -> &mut Positions;
     fn stored(item: &Arc<Self::Item>) -> StoredItem;
-    /// An item has other words that say the same.
-    fn reword(_resolution: &mut Resolution, _old: &Arc<Self::Item>, _new: &Arc<Self::Item>) {}
+    /// The JSON of an item was replaced by one with the same content in another format.
+    fn replace_json(_resolution: &mut Resolution, _old: &Arc<Self::Item>, _new: &Arc<Self::Item>) {}
 }
 
-/// What [`Definition::client_version`] depends on beside the item.
+/// What [`Definition::client_version`] depends on besides the item.
 #[derive(Clone, Copy)]
 pub(super) struct Basis<'r> {
     pub sequence: u64,
@@ -104,7 +104,7 @@ impl Definition for FlagDef<'_> {
         old.data.flag.key() != self.key
     }
 
-    /// A flag's version for client SDKs also rises with the segments that it uses.
+    /// A flag's client version also rises when a segment that it uses changes.
     fn client_version(item: &FlagData, version_ms: i64, edit: &mut Edit, basis: Basis<'_>) -> (u64, i64) {
         let slots = item.flag.segment_slots();
         let client_version_ms = match edit.created {
@@ -171,7 +171,7 @@ impl Definition for SegmentDef<'_> {
         false
     }
 
-    /// Client SDKs get no segments; the flags that use one take its version.
+    /// Client SDKs get no segments; the flags that use a segment take over its version.
     fn client_version(item: &SegmentData, version_ms: i64, edit: &mut Edit, _basis: Basis<'_>) -> (u64, i64) {
         edit.segment_versions.insert(item.slot, version_ms);
         (0, i64::MIN)
@@ -193,7 +193,7 @@ impl Definition for SegmentDef<'_> {
         StoredItem(Either::Segment(Arc::clone(item)))
     }
 
-    fn reword(resolution: &mut Resolution, old: &Arc<SegmentData>, new: &Arc<SegmentData>) {
-        resolution.reword(old, new);
+    fn replace_json(resolution: &mut Resolution, old: &Arc<SegmentData>, new: &Arc<SegmentData>) {
+        resolution.replace_json(old, new);
     }
 }

@@ -1,7 +1,7 @@
-//! The next snapshot in the making.
+//! The next snapshot, while it is built.
 //!
-//! Must not decide when or why: the writer says what came in. Here it is merged, segments are resolved, and
-//! what changed for whom is written into each environment's history.
+//! Must not decide when to publish: the writer hands it new data. It merges the data, resolves shared segments, and
+//! records in each environment's history what changed for which kind of SDK.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::store::item::{Served, StoredItem, Text};
 use crate::store::snapshot::{Secrets, Snapshot};
 use crate::store::table::Entry;
 
-/// What the writer needs to make a snapshot beside the one before; kept from publish to publish.
+/// What the writer needs to build a snapshot besides the previous one. It lives from publish to publish.
 pub(super) struct Workshop {
     pub compiler: Compiler,
     pub resolution: Resolution,
@@ -44,28 +44,28 @@ impl Workshop {
     }
 }
 
-/// One publish in the making. `'d` is the data that came in.
+/// One publish while it is built. `'d` is the lifetime of the new data.
 pub(super) struct Draft<'w, 'd> {
-    /// The snapshot before.
+    /// The previous snapshot.
     base: &'w Snapshot,
     work: &'w mut Workshop,
-    /// The snapshot as far as it is made.
+    /// The new snapshot so far.
     pub next: Snapshot,
     pub report: Report,
     items: Vec<ChangedItem>,
     secrets_changed: bool,
-    /// Whether anything differs from the snapshot before.
+    /// Whether anything differs from the previous snapshot.
     differs: bool,
-    /// Whether another copy of a segment may count than before.
+    /// Whether the copy of a segment that is in effect may have changed.
     unresolved: bool,
     resolved: Resolved,
     edits: BTreeMap<EnvironmentSlot, Edit>,
-    /// Flags are compiled when the segments of all environments are known.
+    /// Planned flags: they are compiled once the segments of all environments are known.
     flags: Vec<(EnvironmentSlot, Planned<'d, FlagDef<'d>>)>,
     wall_ms: i64,
 }
 
-/// What is to be made of one environment's flags or segments, and the versions of what is told.
+/// The planned changes to one environment's flags or segments, with the versions that SDKs are sent.
 struct Planned<'d, D> {
     plan: Plan<'d, D>,
     versions: Vec<i64>,
@@ -102,7 +102,7 @@ impl<'w, 'd> Draft<'w, 'd> {
         }
     }
 
-    /// The data is as the full sync number `answered` says.
+    /// Records that the data is the answer to the full sync number `answered`.
     pub fn set_answered(&mut self, answered: u64) {
         if self.next.answered != answered {
             self.next.answered = answered;
@@ -118,7 +118,7 @@ impl<'w, 'd> Draft<'w, 'd> {
         }
     }
 
-    /// Sets which environments the dataset holds, in its order.
+    /// Sets which environments the dataset has, in its order.
     pub fn set_order(&mut self, order: &[EnvironmentSlot]) {
         if *self.next.order != *order {
             self.next.set_order(order);
@@ -155,7 +155,7 @@ impl<'w, 'd> Draft<'w, 'd> {
 
     /// Takes an environment out of service, and every secret that opens it.
     pub fn remove(&mut self, slot: EnvironmentSlot) {
-        let Some(gone) = self.next.take(slot) else { return };
+        let Some(removed) = self.next.take(slot) else { return };
         if self.next.secrets.values().any(|entry| entry.opens(slot)) {
             let mut secrets = (*self.next.secrets).clone();
             secrets.retain(|_, entry| entry.slot != slot);
@@ -169,7 +169,7 @@ impl<'w, 'd> Draft<'w, 'd> {
             self.set_order(&order);
         }
         if let Some(record) = self.work.records.get_mut(slot) {
-            record.close(gone.version_floor_ms(), gone.for_relays.highest_updated_at_ms);
+            record.close(removed.version_floor_ms(), removed.for_relays.highest_updated_at_ms);
         }
         self.work.tombstones.clear_environment(slot);
         self.edits.remove(&slot);
@@ -177,7 +177,7 @@ impl<'w, 'd> Draft<'w, 'd> {
         self.differs = true;
     }
 
-    /// Takes in segments and plans the flags, and gives all that changed its versions. [`Self::settle`] takes in the flags.
+    /// Merges segments, plans flags, and assigns versions to all that changed. [`Self::settle`] merges the flags.
     pub fn take_in(
         &mut self,
         slot: EnvironmentSlot,
@@ -208,8 +208,8 @@ impl<'w, 'd> Draft<'w, 'd> {
         }
     }
 
-    /// Decides which copy of each segment counts, and takes in the flags. `single`: nothing but single segments changed, so
-    /// that no others are looked at.
+    /// Decides which copy of each segment is in effect, and merges the flags. `single`: only single segments changed, so
+    /// that only those are resolved again.
     pub fn settle(&mut self, single: bool) {
         if std::mem::take(&mut self.unresolved) {
             match single {
@@ -259,7 +259,7 @@ impl<'w, 'd> Draft<'w, 'd> {
         }
     }
 
-    /// What came in makes of the flags or segments of an environment. `None` if nothing differs.
+    /// Plans how new data changes the flags or segments of an environment. `None` if nothing differs.
     fn plan<D: Definition>(
         &mut self,
         slot: EnvironmentSlot,
@@ -271,9 +271,9 @@ impl<'w, 'd> Draft<'w, 'd> {
         incoming.plan(D::table(shared), D::positions(records.get_mut(slot)?), tombstone)
     }
 
-    /// Puts what was planned into the environment. Says whether items came, went or moved, or SDKs know one by another name.
+    /// Applies planned changes to the environment. Returns whether items were added, removed, moved or renamed.
     fn build<D: Definition>(&mut self, slot: EnvironmentSlot, planned: Planned<'_, D>) -> bool {
-        self.bury(slot, &planned.plan);
+        self.record_removals(slot, &planned.plan);
         let Self { work, next, edits, report, items, .. } = self;
         let Workshop { compiler, resolution, records, tombstones } = &mut **work;
         let sequence = next.sequence;
@@ -282,9 +282,9 @@ impl<'w, 'd> Draft<'w, 'd> {
         let label = Arc::clone(&shared.label);
         let basis = Basis { sequence, resolution };
         let mut versions = planned.versions.into_iter();
-        let (mut is_renamed, mut renamed, mut reworded) = (false, 0, Vec::new());
+        let (mut is_renamed, mut renamed, mut reformatted) = (false, 0, Vec::new());
         let merged = planned.plan.build(D::table(shared), D::positions(record), |made| {
-            let Made { definition, old, is_reworded } = made;
+            let Made { definition, old, is_reformatted } = made;
             let text = Text {
                 id: id_of(definition, old),
                 raw: definition.raw().into(),
@@ -293,28 +293,28 @@ impl<'w, 'd> Draft<'w, 'd> {
             let data = Arc::new(compile(report, &label, definition.name(), |findings| {
                 definition.compile(text, compiler, findings)
             }));
-            let mut note = |change: fn(StoredItem) -> ItemChange| {
+            let mut add_change = |change: fn(StoredItem) -> ItemChange| {
                 items.push(ChangedItem { slot, change: change(D::stored(&data)) });
             };
-            if let Some(old) = old.filter(|_| is_reworded) {
-                note(ItemChange::Reworded);
-                reworded.push((Arc::clone(&old.data), Arc::clone(&data)));
+            if let Some(old) = old.filter(|_| is_reformatted) {
+                add_change(ItemChange::Reformatted);
+                reformatted.push((Arc::clone(&old.data), Arc::clone(&data)));
                 let served = match old.served {
-                    Served::Not => Served::Not,
-                    Served::AsItIs | Served::Text(_) => definition.served(old.version_ms),
+                    Served::Nothing => Served::Nothing,
+                    Served::Unmodified | Served::Modified(_) => definition.served(old.version_ms),
                 };
                 return Entry { data, served, ..old.clone() };
             }
-            note_not_newer(definition, old, &label, report);
+            report_if_not_newer(definition, old, &label, report);
             if let Some(old) = old.filter(|old| definition.is_renamed(old)) {
                 is_renamed = true;
                 renamed += usize::from(old.is_served());
             }
             match old {
-                Some(_) => note(ItemChange::Changed),
+                Some(_) => add_change(ItemChange::Changed),
                 None => {
                     tombstones.clear(slot, D::KIND, definition.id());
-                    note(ItemChange::Added);
+                    add_change(ItemChange::Added);
                 }
             }
             let version_ms = versions.next().unwrap_or(definition.updated_at_ms());
@@ -322,9 +322,9 @@ impl<'w, 'd> Draft<'w, 'd> {
             let served = definition.served(version_ms);
             Entry { data, sequence, client_sequence, version_ms, client_version_ms, served }
         });
-        reworded.iter().for_each(|(old, new)| D::reword(resolution, old, new));
-        // SDKs know flags by their key: the one of before is gone.
-        edit.flags.served_gone += renamed;
+        reformatted.iter().for_each(|(old, new)| D::replace_json(resolution, old, new));
+        // SDKs identify flags by key: to them, a renamed flag is a removed one and a new one.
+        edit.flags.served_removed += renamed;
         let environment = Arc::make_mut(shared);
         *D::table_mut(environment) = merged.table;
         environment.cache = Cache::default();
@@ -338,27 +338,29 @@ impl<'w, 'd> Draft<'w, 'd> {
         }
     }
 
-    /// Notes what is gone, so that it does not come back when it arrives late.
-    fn bury<D: Definition>(&mut self, slot: EnvironmentSlot, plan: &Plan<'_, D>) {
+    /// Records removals as tombstones, so that removed items do not come back with late data.
+    fn record_removals<D: Definition>(&mut self, slot: EnvironmentSlot, plan: &Plan<'_, D>) {
         let Some(shared) = self.next.environment(slot) else { return };
-        let mut bury = |id: &Arc<str>, updated_at_ms, item| {
+        let mut record_removal = |id: &Arc<str>, updated_at_ms, item| {
             let tombstone = Tombstone { updated_at_ms, removed_at_ms: self.wall_ms };
             self.work.tombstones.put(slot, D::KIND, id, tombstone);
             let removed = RemovedItem { kind: D::KIND, id: Arc::clone(id), updated_at_ms, item };
             self.items.push(ChangedItem { slot, change: ItemChange::Removed(removed) });
         };
         let mut removed: BTreeMap<&str, i64> = plan.tombstones.iter().copied().collect();
-        for old in plan.gone.iter().filter_map(|at| D::table(shared).get(*at)) {
-            let own = old.own();
+        for old in plan.removed.iter().filter_map(|at| D::table(shared).get(*at)) {
+            let own = old.source();
             let updated_at_ms = removed.remove(&*own.id).unwrap_or(own.updated_at_ms);
-            bury(&own.id, updated_at_ms, Some(D::stored(&old.data)));
+            record_removal(&own.id, updated_at_ms, Some(D::stored(&old.data)));
         }
         let was_not_there = !removed.is_empty();
-        removed.into_iter().for_each(|(id, updated_at_ms)| bury(&Arc::from(id), updated_at_ms, None));
+        removed
+            .into_iter()
+            .for_each(|(id, updated_at_ms)| record_removal(&Arc::from(id), updated_at_ms, None));
         self.differs |= was_not_there;
     }
 
-    /// Completes the snapshot; no change if it would not differ from the one before.
+    /// Completes the snapshot. No change if it does not differ from the previous one.
     pub fn finish(mut self) -> (Option<Change>, Report) {
         self.raise_client_versions();
         let environments = self.settle_edits();
@@ -370,7 +372,7 @@ impl<'w, 'd> Draft<'w, 'd> {
         (Some(Change { snapshot: Arc::new(next), environments, secrets_changed, items }), report)
     }
 
-    /// Gives flags that use a segment of which another copy counts now a newer version for client SDKs.
+    /// Raises the client version of flags that use a segment for which another copy is now in effect.
     fn raise_client_versions(&mut self) {
         if self.resolved.is_empty() {
             return;
@@ -385,7 +387,8 @@ impl<'w, 'd> Draft<'w, 'd> {
         }
     }
 
-    /// Writes the history of each environment to which something happened. Returns those that SDKs are told of.
+    /// Writes the changes of each changed environment into its history. Returns the environments whose SDKs need an
+    /// update.
     fn settle_edits(&mut self) -> Vec<EnvironmentSlot> {
         let sequence = self.next.sequence;
         let mut environments = Vec::new();
@@ -400,7 +403,7 @@ impl<'w, 'd> Draft<'w, 'd> {
             if affected.server || affected.client {
                 let before = self.base.environment(slot);
                 if before.is_some_and(|before| before.cache.full_frame.get().is_some()) {
-                    // Somebody asked for the last one, so that somebody will ask for this one: not on a reactor.
+                    // SDKs asked for the previous full payload, so they will ask for this one. Built here, no reactor has to.
                     environment.full_frame();
                 }
                 environments.push(slot);
@@ -412,28 +415,28 @@ impl<'w, 'd> Draft<'w, 'd> {
     }
 }
 
-/// What a plan does, also for the report.
+/// Counts the changes of a plan, and adds them to the report.
 fn counts<D: Definition>(plan: &Plan<'_, D>, late: bool, report: &mut Report) -> Counts {
     report.added += plan.added;
     report.changed += plan.changed;
-    report.removed += plan.gone.len();
+    report.removed += plan.removed.len();
     Counts {
         differs: plan.differs(),
-        gone: plan.gone.len(),
-        served_gone: plan.served_gone,
+        removed: plan.removed.len(),
+        served_removed: plan.served_removed,
         goes_back: plan.goes_back,
         late,
     }
 }
 
-/// Notes an item of which the content changes without a newer `updatedAt`.
-fn note_not_newer<D: Definition>(
+/// Adds an item to the report if its content changes without a newer `updatedAt`.
+fn report_if_not_newer<D: Definition>(
     definition: &D,
     old: Option<&Entry<D::Item>>,
     label: &Arc<str>,
     report: &mut Report,
 ) {
-    let Some(old_ms) = old.map(|old| old.own().updated_at_ms) else { return };
+    let Some(old_ms) = old.map(|old| old.source().updated_at_ms) else { return };
     let own_ms = definition.updated_at_ms();
     if own_ms <= old_ms {
         report.not_newer.push(NotNewer {
@@ -444,7 +447,7 @@ fn note_not_newer<D: Definition>(
     }
 }
 
-/// Compiles, and says of what is found where it was found.
+/// Compiles an item, and adds the environment's label and the item's name to the path of each finding.
 fn compile<C>(report: &mut Report, label: &str, name: &str, make: impl FnOnce(&mut Vec<Finding>) -> C) -> C {
     let before = report.findings.len();
     let compiled = make(&mut report.findings);

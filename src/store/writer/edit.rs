@@ -1,7 +1,7 @@
-//! What one publish did to one environment, and which of its SDKs have to learn of it.
+//! What one publish changed in one environment, and which SDKs of it need an update.
 //!
-//! Must not take in new data: tables have done that before. It may only raise the version of an item, where nothing else
-//! would tell SDKs that something is gone.
+//! Must not merge new data: `merge` has already put it into the tables. After a removal it raises the version of one
+//! remaining item, because nothing else would make SDKs accept the full payload without the removed item.
 
 use std::collections::HashMap;
 
@@ -15,48 +15,49 @@ use crate::store::served::served_text;
 use crate::store::server_sdk::push_of;
 use crate::store::table::{Entry, Table};
 
-/// What became of the flags or of the segments.
+/// How the flags, or the segments, changed.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Counts {
     /// Whether anything was added, changed or removed.
     pub differs: bool,
-    /// How many are gone.
-    pub gone: usize,
-    /// How many of these SDKs had got.
-    pub served_gone: usize,
-    /// Whether an item took the place of one, or of a removal, that was as new or newer.
+    /// How many were removed.
+    pub removed: usize,
+    /// How many of the removed ones SDKs had been sent.
+    pub served_removed: usize,
+    /// Whether an item replaced one, or undid a removal, that was as new or newer.
     pub goes_back: bool,
-    /// Whether something came that was not newer than all that ever was in service.
+    /// Whether an item came that is not newer than everything that ever was in service.
     pub late: bool,
 }
 
-/// What happened to one environment. Its tables have taken it in already, its history has not.
+/// The changes to one environment. They are in its tables already, but not yet in its history.
 pub(super) struct Edit {
-    /// It was not in service before.
+    /// Whether the environment was not in service before.
     pub created: bool,
     pub flags: Counts,
     pub segments: Counts,
-    /// The versions of segments that changed, by their slot.
+    /// The new versions of changed segments, by slot.
     pub segment_versions: HashMap<u32, i64>,
-    /// Gives out versions.
+    /// Assigns versions.
     pub versions: Versions,
-    /// The highest version told before.
+    /// The highest version sent before this publish.
     before_ms: i64,
-    /// The last item was gone before: the full that told it was newer than nothing, and some SDKs pass over such.
+    /// Whether the environment had no items left before this publish. Some SDKs ignored the empty full payload then,
+    /// because it has no version that is newer than theirs.
     was_empty: bool,
 }
 
-/// Whom a publish concerns.
+/// Which SDKs of an environment a publish affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Affected {
-    /// Server SDKs lack something now.
+    /// Server SDKs need an update.
     pub server: bool,
-    /// Client SDKs can lack something now.
+    /// Client SDKs may need an update; that depends on their user.
     pub client: bool,
 }
 
 impl Edit {
-    /// The environment as it was before.
+    /// No changes yet to `environment`, as it was before the publish.
     pub fn new(environment: &Environment, wall_ms: i64) -> Self {
         let before_ms = environment.version_floor_ms();
         let served = environment.flags.served() + environment.segments.served();
@@ -65,29 +66,29 @@ impl Edit {
             flags: Counts::default(),
             segments: Counts::default(),
             segment_versions: HashMap::new(),
-            versions: Versions::above(before_ms, wall_ms),
+            versions: Versions::higher_than(before_ms, wall_ms),
             before_ms,
             was_empty: environment.server.removed > 0 && served == 0,
         }
     }
 
-    /// Whether anything happened that SDKs or other agents may have to be told.
+    /// Whether anything changed that SDKs or relay agents may need.
     pub fn differs(&self, environment: &Environment, sequence: u64) -> bool {
         let is_raised = || environment.flags.newest.client_sequence == sequence;
         self.created || self.flags.differs || self.segments.differs || is_raised()
     }
 
-    /// The versions of items that changed, given their own `updatedAt`s. What comes with the environment keeps its own:
-    /// nobody has any of it.
+    /// The versions of changed items, given their own `updatedAt`s. In a new environment all keep their own, because
+    /// no SDK has any of its items.
     pub fn versions_of(&mut self, dates: &[Date]) -> Vec<i64> {
         if !self.created {
-            return self.versions.of(dates);
+            return self.versions.assign(dates);
         }
-        dates.iter().for_each(|date| self.versions.note_date(*date));
+        dates.iter().for_each(|date| self.versions.record_sent_date(*date));
         dates.iter().map(|date| date.ms).collect()
     }
 
-    /// Gives the flags that use a segment of which another copy counts now a newer version for client SDKs.
+    /// Raises the client version of flags that use a segment for which another copy is now in effect.
     pub fn raise_client_versions(
         &mut self,
         environment: &Environment,
@@ -100,38 +101,39 @@ impl Edit {
             for slot in slots.iter().filter(|slot| resolved.holds(**slot)) {
                 match self.segment_versions.get(slot) {
                     Some(version_ms) => own_ms = own_ms.max(*version_ms),
-                    // What counts now did not change in this environment.
-                    None => return *raised_ms.get_or_insert_with(|| self.versions.raise()),
+                    // The copy that is now in effect did not change in this environment.
+                    None => return *raised_ms.get_or_insert_with(|| self.versions.next_version()),
                 }
             }
             own_ms
         })
     }
 
-    /// Writes into the environment's history what happened to it, and returns whom that concerns.
+    /// Writes the changes into the environment's history, and returns which SDKs they affect.
     pub fn settle(&mut self, environment: &mut Environment, sequence: u64) -> Affected {
         let comes_back = self.created && self.before_ms != i64::MIN;
-        // Python, Java and Go still have what was there before it was emptied: only a full takes it from them.
+        // Python, Java and Go SDKs may still hold the items from before the environment was emptied: only a full removes
+        // them.
         let refilled = self.was_empty && (self.flags.differs || self.segments.differs);
-        let flags_gone = self.flags.served_gone > 0 || comes_back;
-        let gone = flags_gone || refilled || self.segments.served_gone > 0;
-        self.raise_for_removal(environment, gone, flags_gone, sequence);
+        let flags_removed = self.flags.served_removed > 0 || comes_back;
+        let removed = flags_removed || refilled || self.segments.served_removed > 0;
+        self.raise_for_removal(environment, removed, flags_removed, sequence);
         let (flags, segments) = (environment.flags.newest, environment.segments.newest);
         let newest_ms = flags.version_ms.max(segments.version_ms);
         for version_ms in [newest_ms, flags.client_version_ms] {
-            self.versions.note(version_ms);
+            self.versions.record_sent(version_ms);
         }
         environment.highest_version_ms = self.versions.highest_ms();
 
         let version_ms =
             |newest_ms: i64| if newest_ms == i64::MIN { environment.highest_version_ms } else { newest_ms };
         let affected = Affected {
-            server: self.changes_server(environment, gone, sequence),
-            client: self.changes_client(environment, flags_gone, sequence),
+            server: self.changes_server(environment, removed, sequence),
+            client: self.changes_client(environment, flags_removed, sequence),
         };
-        let removal = |changes: &mut SdkChanges, gone: bool, newest_ms: i64| {
+        let removal = |changes: &mut SdkChanges, removed: bool, newest_ms: i64| {
             changes.changed = sequence;
-            if gone {
+            if removed {
                 changes.removed(sequence, version_ms(newest_ms));
             } else if self.created {
                 changes.removed(sequence, i64::MIN);
@@ -139,23 +141,23 @@ impl Edit {
         };
         let (mut server, mut client) = (environment.server, environment.client);
         if affected.server {
-            removal(&mut server, gone, newest_ms);
+            removal(&mut server, removed, newest_ms);
         }
         if affected.client {
-            removal(&mut client, flags_gone, flags.client_version_ms);
+            removal(&mut client, flags_removed, flags.client_version_ms);
         }
         (environment.server, environment.client) = (server, client);
 
         let changed_for_relays = self.created || self.flags.differs || self.segments.differs;
         if changed_for_relays {
-            let removed = self.created || self.either(|counts| counts.gone > 0 || counts.goes_back);
+            let removed = self.created || self.either(|counts| counts.removed > 0 || counts.goes_back);
             let late = self.either(|counts| counts.late);
             let newest_ms = flags.updated_at_ms.max(segments.updated_at_ms);
             environment.for_relays = environment.for_relays.after(sequence, removed, late, newest_ms);
         }
         if affected.server || changed_for_relays {
-            environment.ring = match (self.created, gone) {
-                (true, _) => Ring::begun_at(sequence),
+            environment.ring = match (self.created, removed) {
+                (true, _) => Ring::starting_at(sequence),
                 (false, true) => environment.ring.with(sequence, Push::Full),
                 (false, false) => environment.ring.with(sequence, push_of(environment, sequence - 1)),
             };
@@ -167,36 +169,36 @@ impl Edit {
         is(&self.flags) || is(&self.segments)
     }
 
-    fn changes_server(&self, environment: &Environment, gone: bool, sequence: u64) -> bool {
+    fn changes_server(&self, environment: &Environment, removed: bool, sequence: u64) -> bool {
         let changed = || !environment.changed_since(sequence - 1, |item| item.is_served()).is_empty();
-        self.created || gone || changed()
+        self.created || removed || changed()
     }
 
-    fn changes_client(&self, environment: &Environment, flags_gone: bool, sequence: u64) -> bool {
+    fn changes_client(&self, environment: &Environment, flags_removed: bool, sequence: u64) -> bool {
         let is_new = |entry: &Entry<FlagData>| entry.client_sequence == sequence && entry.is_served();
         let changed = || {
             environment.flags.find(|chunk| chunk.newest.client_sequence >= sequence, is_new).next().is_some()
         };
-        self.created || flags_gone || changed()
+        self.created || flags_removed || changed()
     }
 
-    /// A removal has no version: one item of what is left gets a newer one, so that everything is newer than what any SDK
-    /// has, and every kind of SDK takes it.
+    /// A removal has no version of its own. So one remaining item gets a higher version: the full payload is then newer
+    /// than what any SDK has, and every kind of SDK accepts it.
     fn raise_for_removal(
         &mut self,
         environment: &mut Environment,
-        gone: bool,
-        flags_gone: bool,
+        removed: bool,
+        flags_removed: bool,
         sequence: u64,
     ) {
         let (flags, segments) = (environment.flags.newest, environment.segments.newest);
         let newest_ms = flags.version_ms.max(segments.version_ms);
-        let for_clients = flags_gone && flags.client_version_ms <= self.before_ms;
-        let for_servers = gone && newest_ms <= self.before_ms;
+        let for_clients = flags_removed && flags.client_version_ms <= self.before_ms;
+        let for_servers = removed && newest_ms <= self.before_ms;
         if !for_clients && !for_servers {
             return;
         }
-        let version_ms = self.versions.raise();
+        let version_ms = self.versions.next_version();
         let raised =
             if for_clients { None } else { raise_newest(&environment.segments, version_ms, sequence, false) };
         if let Some(segments) = raised {
@@ -210,7 +212,8 @@ impl Edit {
     }
 }
 
-/// The table with a newer version of its newest item, for server SDKs and perhaps for client SDKs. `None` if it has none.
+/// The table with a higher version of its newest item, for server SDKs and, with `for_clients`, for client SDKs. `None`
+/// if the table serves no item.
 fn raise_newest<T: Item>(
     table: &Table<T>,
     version_ms: i64,
@@ -228,10 +231,10 @@ fn raise_newest<T: Item>(
     Some(table.with(vec![(at, raised)], Vec::new()))
 }
 
-/// The item as it is told from this publish on, with this version.
+/// The item as SDKs get it from the publish `sequence` on, with the version `version_ms`.
 pub(super) fn raised<T: Item>(entry: &Entry<T>, version_ms: i64, sequence: u64) -> Entry<T> {
-    let served =
-        served_text(&entry.own().raw, version_ms).map_or(Served::AsItIs, |text| Served::Text(text.into()));
+    let served = served_text(&entry.source().raw, version_ms)
+        .map_or(Served::Unmodified, |text| Served::Modified(text.into()));
     Entry {
         sequence,
         client_sequence: sequence,

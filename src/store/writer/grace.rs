@@ -1,9 +1,9 @@
-//! How long secrets stay known that the dataset no longer lists.
+//! Grace periods: how long secrets and environments stay in service after the dataset no longer lists them.
 //!
-//! Must not read a clock. One mistaken dump must not stop a fleet of SDKs for ever (they take 4003 as final),
-//! so that a secret, or an environment, that is gone stays in service until its grace ends, and nobody
-//! notices if it is put right before. Where a server is followed, the clock alone ends nothing: what is due stays
-//! until a full sync that was asked for after that has been answered for certain, and still lacks it.
+//! Must not read a clock. SDKs never reconnect after a 4003, so one mistaken dump must not disconnect all of them. A secret
+//! or environment that disappears from the dataset stays in service until its grace period ends; if it is listed again
+//! before, no SDK notices. In agent mode, time alone ends no grace period: when it is due, a full sync must be requested
+//! after that, be confirmed as complete, and still lack the secret or environment.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,28 +12,28 @@ use crate::protocol::secret::Secret;
 use crate::store::environment::EnvironmentSlot;
 use crate::store::snapshot::Secrets;
 
-/// What is still in service and no longer listed, each with what ends that.
+/// Secrets and environments in their grace period: in service, but no longer listed.
 #[derive(Default)]
 pub(super) struct Grace {
     secrets: HashMap<Secret, Ends>,
-    /// Secrets of which the type changed: how long they serve SDKs of the former one too.
+    /// Secrets whose type changed: until when they are also valid for SDKs of the former type.
     kinds: HashMap<Secret, Ends>,
     environments: HashMap<EnvironmentSlot, Ends>,
 }
 
-/// What ends a grace.
+/// When a grace period ends.
 #[derive(Clone, Copy)]
 struct Ends {
     until_ms: i64,
-    /// How many full syncs had been asked for when that time was over, if a server is followed and it is.
+    /// The number of full syncs requested by the time `until_ms` had passed; `None` before that, and outside agent mode.
     asked: Option<u64>,
 }
 
-/// What graces are judged by.
+/// What decides whether a grace period is over.
 #[derive(Clone, Copy)]
 pub(super) struct Now {
     pub now_ms: i64,
-    /// The full sync that the data answers for certain, if a server is followed.
+    /// In agent mode, the number of the full sync that the data certainly answers.
     pub answered: Option<u64>,
 }
 
@@ -49,44 +49,45 @@ impl Ends {
     fn is_over(&self, now: Now) -> bool {
         match now.answered {
             None => self.until_ms <= now.now_ms,
-            // What such a full sync lists has no grace any more.
+            // Anything that this full sync lists is no longer in a grace period.
             Some(answered) => self.asked.is_some_and(|asked| answered > asked),
         }
     }
 }
 
-/// What is due and waits for a full sync.
+/// Grace periods that are due and wait for a full sync.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AwaitingSync {
-    /// How many secrets and environments do.
+    /// How many secrets and environments wait.
     pub all: usize,
-    /// How many of them have become due since this was last asked.
+    /// How many of them have become due since the last call.
     pub new: usize,
 }
 
-/// The secrets of which a grace has begun, by the environment that they opened.
+/// Secrets whose grace period has begun: for each, the environment that it gave access to.
 #[derive(Debug, Default)]
 pub(super) struct Begun {
-    /// They are no longer listed.
-    pub gone: Vec<EnvironmentSlot>,
-    /// They are listed with another type.
+    /// Secrets that are no longer listed.
+    pub unlisted: Vec<EnvironmentSlot>,
+    /// Secrets that are listed with another type.
     pub retyped: Vec<EnvironmentSlot>,
 }
 
 impl Grace {
-    /// Adds to the secrets of a new dataset what they opened by `old` and do not by it. Returns what is new of that.
+    /// Adds to the secrets of a new dataset (`listed`) the access that `old` gave and the dataset does not. Returns the
+    /// secrets whose grace period begins by that.
     pub fn carry(&mut self, listed: &mut Secrets, old: &Secrets, until_ms: i64) -> Begun {
         let mut begun = Begun::default();
         for (secret, before) in old {
             let Some(now) = listed.get_mut(secret) else {
                 self.secrets.entry(*secret).or_insert_with(|| {
-                    begun.gone.push(before.slot);
+                    begun.unlisted.push(before.slot);
                     Ends::at(until_ms)
                 });
                 listed.insert(*secret, *before);
                 continue;
             };
-            // One that comes back as something else than it was has had a part of its grace.
+            // A secret that is listed again with another type has used up a part of its grace period.
             let ends = self.secrets.remove(secret).unwrap_or(Ends::at(until_ms));
             if now.kind == before.kind {
                 now.former = before.former;
@@ -99,13 +100,13 @@ impl Grace {
         begun
     }
 
-    /// The dataset holds the environment.
+    /// Ends the grace period of an environment, because the dataset lists it.
     pub fn listed(&mut self, slot: EnvironmentSlot) {
         self.environments.remove(&slot);
     }
 
-    /// The dataset does not hold the environment. Says whether that is news.
-    pub fn gone(&mut self, slot: EnvironmentSlot, until_ms: i64) -> bool {
+    /// Begins the grace period of an environment that the dataset does not list. False if it has begun before.
+    pub fn unlisted(&mut self, slot: EnvironmentSlot, until_ms: i64) -> bool {
         match self.environments.entry(slot) {
             Entry::Occupied(_) => false,
             Entry::Vacant(entry) => {
@@ -115,8 +116,8 @@ impl Grace {
         }
     }
 
-    /// Takes the secrets out whose grace is over, and from others what they no longer open; says whether there were
-    /// any.
+    /// Removes secrets whose grace period is over, and the former type of secrets for which that is over. Returns whether
+    /// there were any.
     pub fn expire_secrets(&mut self, secrets: &mut Secrets, now: Now) -> bool {
         let before = self.secrets.len() + self.kinds.len();
         self.secrets.retain(|secret, ends| {
@@ -136,12 +137,12 @@ impl Grace {
         self.secrets.len() + self.kinds.len() < before
     }
 
-    /// Takes out and returns the environments whose grace is over.
+    /// Removes and returns the environments whose grace period is over.
     pub fn expire_environments(&mut self, now: Now) -> Vec<EnvironmentSlot> {
         self.environments.extract_if(|_, ends| ends.is_over(now)).map(|(slot, _)| slot).collect()
     }
 
-    /// Notes what is due and stays until a full sync of a number above `asked` is answered.
+    /// Makes grace periods that are due wait until a full sync with a number higher than `asked` is answered.
     pub fn await_full_sync(&mut self, now_ms: i64, asked: u64) -> AwaitingSync {
         let mut awaiting = AwaitingSync::default();
         let Self { secrets, kinds, environments } = self;
@@ -156,37 +157,37 @@ impl Grace {
         awaiting
     }
 
-    /// Whether any grace is over.
+    /// Whether any grace period is over.
     pub fn is_over(&self, now: Now) -> bool {
         self.all().any(|ends| ends.is_over(now))
     }
 
-    /// When the next one is due that does not wait for a full sync yet.
+    /// When the next grace period is due, of those that do not wait for a full sync yet.
     pub fn next_ms(&self) -> Option<i64> {
         self.all().filter(|ends| ends.asked.is_none()).map(|ends| ends.until_ms).min()
     }
 
-    /// What is left of the grace of a secret, by the clock of `now_ms`, if it has one.
+    /// The rest of a secret's grace period at `now_ms`, if it is in one.
     pub fn left_of_secret_ms(&self, secret: &Secret, now_ms: i64) -> Option<i64> {
         Some(self.secrets.get(secret)?.left_ms(now_ms))
     }
 
-    /// How much longer a secret serves SDKs of its former type, if its type was changed.
+    /// How much longer a secret is valid for SDKs of its former type, if its type was changed.
     pub fn left_of_type_ms(&self, secret: &Secret, now_ms: i64) -> Option<i64> {
         Some(self.kinds.get(secret)?.left_ms(now_ms))
     }
 
-    /// What is left of the grace of an environment, if it has one.
+    /// The rest of an environment's grace period, if it is in one.
     pub fn left_of_environment_ms(&self, slot: EnvironmentSlot, now_ms: i64) -> Option<i64> {
         Some(self.environments.get(&slot)?.left_ms(now_ms))
     }
 
-    /// A secret is not listed, and has a grace until then.
+    /// Restores the grace period of a secret that is not listed.
     pub fn restore_secret(&mut self, secret: Secret, until_ms: i64) {
         self.secrets.insert(secret, Ends::at(until_ms));
     }
 
-    /// A secret serves SDKs of its former type until then.
+    /// Restores until when a secret is valid for SDKs of its former type.
     pub fn restore_type(&mut self, secret: Secret, until_ms: i64) {
         self.kinds.insert(secret, Ends::at(until_ms));
     }

@@ -1,11 +1,11 @@
-//! What new definitions make of the items of one environment.
+//! Merges new definitions into the items of one environment.
 //!
-//! Must not compile or publish: the caller makes an item of its definition. Here is decided which items are
-//! new, changed, gone or the same, and which definitions are too old to count. First a plan is made, so that all that
-//! changed together can be given its versions, then the table.
+//! Must not compile or publish: the caller compiles each definition. Merging decides which items are new, changed,
+//! removed or the same, and ignores definitions that are too old. It first makes a plan, so that the caller can assign
+//! versions to all items that changed together, and then builds the table from it.
 //!
-//! A whole list replaces what is there, whatever is newer. Single items and removals are merged by their stamps
-//! ([`Stamp`]): the same ones make the same table in any order, however often they come.
+//! A whole list replaces the table, even where the table has newer items. Single items and removals are merged by their
+//! stamps ([`Stamp`]): the same set of them gives the same table in any order, and when repeated.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use super::version::Date;
 use crate::model::stamp::Stamp;
 use crate::store::table::{Entry, Position, Positions, Table};
 
-/// A table's successor and what makes it differ.
+/// The next table, and how it differs.
 pub(super) struct Merged<T> {
     pub table: Table<T>,
-    /// Where the items stand now, if that differs.
+    /// The positions of the items, if they differ.
     pub positions: Option<Positions>,
 }
 
-/// What came in for the items of one environment.
+/// New data for the flags, or the segments, of one environment.
 pub(super) enum Incoming<'d, D> {
-    /// The table is to hold exactly these, in this order.
+    /// All items: the table is to have exactly these, in this order.
     All(&'d [D]),
-    /// These are to be merged into it.
+    /// Single items, to be merged into the table.
     Some {
         items: &'d [&'d D],
         /// The ids of items that were removed, each with the `updatedAt` of the removal's stamp.
@@ -34,17 +34,18 @@ pub(super) enum Incoming<'d, D> {
     },
 }
 
-/// What becomes of one place of the table.
+/// How one item of the table is made.
 enum Step {
-    /// The item that is there stays as it is.
+    /// The existing item stays as it is.
     Keep(Position),
-    /// An item is made of the definition of this number, in the place of another if there is one.
+    /// The definition of this index is compiled; it replaces the item at the position, if there is one.
     Make(usize, Option<Position>),
-    /// The definition of this number says the same as the item that is there, and its words count.
-    Reword(usize, Position),
+    /// The definition of this index has the same content as the item at the position, in another format: its JSON text
+    /// replaces the old one.
+    Reformat(usize, Position),
 }
 
-/// What new definitions make of a table.
+/// The planned changes of a table.
 pub(super) struct Plan<'d, D> {
     incoming: Incoming<'d, D>,
     steps: Vec<Step>,
@@ -52,23 +53,23 @@ pub(super) struct Plan<'d, D> {
     pub added: usize,
     /// How many are changed.
     pub changed: usize,
-    /// The items that are gone.
-    pub gone: Vec<Position>,
-    /// How many of these SDKs had got.
-    pub served_gone: usize,
-    /// Whether an item takes the place of one, or of a removal, that is as new or newer.
+    /// The positions of removed items.
+    pub removed: Vec<Position>,
+    /// How many of the removed items SDKs had been sent.
+    pub served_removed: usize,
+    /// Whether an item replaces one, or undoes a removal, that is as new or newer.
     pub goes_back: bool,
-    /// The removals that count from now on, whether or not there was such an item.
+    /// The removals that are in effect from now on, whether or not there was such an item.
     pub tombstones: Vec<(&'d str, i64)>,
 }
 
-/// An item that is to be made of a definition.
+/// A definition that is to be compiled.
 pub(super) struct Made<'p, D: Definition> {
     pub definition: &'p D,
-    /// What is in service.
+    /// The item that it replaces.
     pub old: Option<&'p Entry<D::Item>>,
-    /// Both say the same: only the words change.
-    pub is_reworded: bool,
+    /// Whether both have the same content, so that only the format of the JSON changes.
+    pub is_reformatted: bool,
 }
 
 impl<D> Clone for Incoming<'_, D> {
@@ -87,8 +88,8 @@ impl<'d, D: Definition> Incoming<'d, D> {
         }
     }
 
-    /// What came in makes of the table. `None` if nothing differs, not even the order. `tombstone` gives the `updatedAt` of an
-    /// item that was removed before.
+    /// Plans how this data changes the table. `None` if nothing differs, not even the order. `tombstone` gives the
+    /// `updatedAt` of the removal of an item that was removed before.
     pub fn plan(
         self,
         table: &Table<D::Item>,
@@ -109,23 +110,23 @@ impl<'d, D: Definition> Plan<'d, D> {
             steps: Vec::new(),
             added: 0,
             changed: 0,
-            gone: Vec::new(),
-            served_gone: 0,
+            removed: Vec::new(),
+            served_removed: 0,
             goes_back: false,
             tombstones: Vec::new(),
         }
     }
 
-    /// Whether SDKs or other agents have anything to learn.
+    /// Whether anything changes for SDKs or relay agents.
     pub fn differs(&self) -> bool {
-        self.added + self.changed + self.gone.len() > 0
+        self.added + self.changed + self.removed.len() > 0
     }
 
     fn make(&mut self, index: usize, definition: &D, old: Option<(Position, &Entry<D::Item>)>) {
         match old {
             Some((_, old)) => {
                 self.changed += 1;
-                self.goes_back |= definition.updated_at_ms() <= old.own().updated_at_ms;
+                self.goes_back |= definition.updated_at_ms() <= old.source().updated_at_ms;
             }
             None => self.added += 1,
         }
@@ -133,20 +134,20 @@ impl<'d, D: Definition> Plan<'d, D> {
     }
 
     fn remove(&mut self, at: Position, old: &Entry<D::Item>) {
-        self.gone.push(at);
-        self.served_gone += usize::from(old.is_served());
+        self.removed.push(at);
+        self.served_removed += usize::from(old.is_served());
     }
 
-    /// `updatedAt` of each item that SDKs are told of, in the order in which they will be made.
+    /// `updatedAt` of each item that needs a version, in the order in which [`Self::build`] makes them.
     pub fn dates(&self) -> impl Iterator<Item = Date> {
         let made = self.steps.iter().filter_map(|step| match step {
             Step::Make(index, _) => self.incoming.get(*index),
-            Step::Keep(_) | Step::Reword(..) => None,
+            Step::Keep(_) | Step::Reformat(..) => None,
         });
         made.map(|made| Date { ms: made.updated_at_ms(), has_microseconds: made.has_microseconds() })
     }
 
-    /// The table that was planned for. `make` compiles what is new or changed.
+    /// Builds the planned table. `make` compiles each new or changed item.
     pub fn build(
         self,
         table: &Table<D::Item>,
@@ -157,17 +158,17 @@ impl<'d, D: Definition> Plan<'d, D> {
         let mut entries = Vec::new();
         let is_whole = matches!(self.incoming, Incoming::All(_));
         for step in &self.steps {
-            let (index, at, is_reworded) = match step {
+            let (index, at, is_reformatted) = match step {
                 Step::Keep(at) => {
                     entries.extend(table.get(*at).cloned());
                     continue;
                 }
                 Step::Make(index, at) => (*index, *at, false),
-                Step::Reword(index, at) => (*index, Some(*at), true),
+                Step::Reformat(index, at) => (*index, Some(*at), true),
             };
             let Some(definition) = self.incoming.get(index) else { continue };
             let old = at.and_then(|at| table.get(at));
-            let entry = make(Made { definition, old, is_reworded });
+            let entry = make(Made { definition, old, is_reformatted });
             match at {
                 Some(at) if !is_whole => replaced.push((at, entry)),
                 _ => entries.push(entry),
@@ -175,12 +176,12 @@ impl<'d, D: Definition> Plan<'d, D> {
         }
         let next = if is_whole {
             table.arrange(positions, &entries)
-        } else if self.gone.is_empty() {
+        } else if self.removed.is_empty() {
             table.with(replaced, entries)
         } else {
-            let gone: HashSet<_> = self.gone.into_iter().collect();
+            let removed: HashSet<_> = self.removed.into_iter().collect();
             let mut replaced: HashMap<_, _> = replaced.into_iter().collect();
-            let old = table.places().zip(table.entries()).filter(|(at, _)| !gone.contains(at));
+            let old = table.all_positions().zip(table.entries()).filter(|(at, _)| !removed.contains(at));
             let stays = old.map(|(at, old)| replaced.remove(&at).unwrap_or_else(|| old.clone()));
             let mut all: Vec<_> = stays.collect();
             all.append(&mut entries);
@@ -191,15 +192,15 @@ impl<'d, D: Definition> Plan<'d, D> {
     }
 }
 
-/// Makes the table hold exactly `definitions`, in their order. An item that says what the one in service does stays as
-/// it is.
+/// Plans a table with exactly `definitions`, in their order. An item in service with the same content stays as it is.
 fn replace<'d, D: Definition>(
     table: &Table<D::Item>,
     positions: &Positions,
     definitions: &'d [D],
     tombstone: impl Fn(&str) -> Option<i64>,
 ) -> Option<Plan<'d, D>> {
-    let is = |(old, new): (&Entry<D::Item>, &D)| *old.own().id == *new.id() && *old.own().raw == *new.raw();
+    let is =
+        |(old, new): (&Entry<D::Item>, &D)| *old.source().id == *new.id() && *old.source().raw == *new.raw();
     if table.len() == definitions.len() && table.entries().zip(definitions).all(is) {
         return None;
     }
@@ -211,7 +212,9 @@ fn replace<'d, D: Definition>(
         let old = at.and_then(|at| Some((at, table.get(at)?)));
         kept += usize::from(old.is_some());
         match old {
-            Some((at, same)) if same.own().says(definition.raw(), definition.updated_at_ms()) => {
+            Some((at, same))
+                if same.source().has_content_of(definition.raw(), definition.updated_at_ms()) =>
+            {
                 plan.steps.push(Step::Keep(at));
             }
             old => {
@@ -223,17 +226,17 @@ fn replace<'d, D: Definition>(
     }
     if kept < table.len() {
         let listed: HashSet<&str> = definitions.iter().map(Definition::id).collect();
-        let old = table.places().zip(table.entries());
-        old.filter(|(_, old)| !listed.contains(&*old.own().id)).for_each(|(at, old)| plan.remove(at, old));
+        let old = table.all_positions().zip(table.entries());
+        old.filter(|(_, old)| !listed.contains(&*old.source().id)).for_each(|(at, old)| plan.remove(at, old));
     }
     let in_order = || {
-        let places = plan.steps.iter().zip(table.places());
+        let places = plan.steps.iter().zip(table.all_positions());
         places.into_iter().all(|(step, place)| matches!(step, Step::Keep(at) if *at == place))
     };
     (plan.differs() || !in_order()).then_some(plan)
 }
 
-/// Merges single items and removals: the one of the greatest stamp counts.
+/// Plans the merge of single items and removals: of each item, the greatest stamp wins.
 fn merge<'d, D: Definition>(
     table: &Table<D::Item>,
     positions: &Positions,
@@ -266,23 +269,23 @@ fn merge<'d, D: Definition>(
             continue;
         }
         match place(id) {
-            Some((_, old)) if old.own().stamp() >= stamp => {}
-            Some((at, old)) if old.own().says(definition.raw(), definition.updated_at_ms()) => {
-                plan.steps.push(Step::Reword(index, at));
+            Some((_, old)) if old.source().stamp() >= stamp => {}
+            Some((at, old)) if old.source().has_content_of(definition.raw(), definition.updated_at_ms()) => {
+                plan.steps.push(Step::Reformat(index, at));
             }
             None if tombstone(id).is_some_and(is_removed) => {}
             old => plan.make(index, definition, old),
         }
     }
     for (id, _) in removed {
-        // Each once, in the order in which they came.
+        // Each item once, in the order of the data.
         let Some(updated_at_ms) = removals.remove(*id) else { continue };
         let removal = Stamp::removal(updated_at_ms);
         if newest.get(*id).is_some_and(|index| items[*index].stamp() > removal) {
             continue;
         }
         match place(id) {
-            Some((_, old)) if old.own().stamp() > removal => continue,
+            Some((_, old)) if old.source().stamp() > removal => continue,
             Some((at, old)) => plan.remove(at, old),
             None if tombstone(id).is_some_and(|before_ms| before_ms >= updated_at_ms) => continue,
             None => {}
@@ -294,5 +297,5 @@ fn merge<'d, D: Definition>(
 
 /// The id of an item, shared with its predecessor if there is one.
 pub(super) fn id_of<D: Definition>(definition: &D, old: Option<&Entry<D::Item>>) -> Arc<str> {
-    old.map_or_else(|| Arc::from(definition.id()), |old| Arc::clone(&old.own().id))
+    old.map_or_else(|| Arc::from(definition.id()), |old| Arc::clone(&old.source().id))
 }

@@ -1,8 +1,8 @@
-//! The one writer: makes the next snapshot of new data.
+//! The single writer: builds the next snapshot from new data.
 //!
-//! Must not know where data comes from, tell anybody of a change, or read a clock. There is one, on one thread;
-//! it keeps what only it needs (compiler, positions, graces) and frees old snapshots, so that no reactor
-//! ever drops the last reference to a large one.
+//! Must not know where data comes from, announce changes, or read a clock. There is one writer, on one thread. It holds
+//! what only it needs (compiler, positions, grace periods) and frees old snapshots, so that no reactor ever drops the last
+//! reference to a large one.
 
 mod definition;
 mod draft;
@@ -24,7 +24,7 @@ pub use grace::AwaitingSync;
 use grace::{Grace, Now};
 use merge::Incoming;
 
-use super::change::{Change, Ending, Published, Report};
+use super::change::{Change, EndingSecrets, Published, Report};
 use super::environment::{EnvironmentSlot, ListedSecret};
 use super::item::ItemKind;
 use super::snapshot::{SecretEntry, Secrets, Snapshot};
@@ -39,13 +39,13 @@ use crate::protocol::secret::Secret;
 /// How the writer treats new data.
 #[derive(Clone, Copy, Debug)]
 pub struct WriterOptions {
-    /// How long a secret that the dataset no longer lists, or lists with another type, goes on opening what it
-    /// opened at least, in milliseconds.
+    /// The grace period in milliseconds: how long, at least, a secret stays valid after the dataset no longer lists it, or
+    /// lists it with another type.
     pub revocation_grace_ms: i64,
-    /// What patterns of regular expressions may cost.
+    /// Limits for regular expressions.
     pub regex_limits: RegexLimits,
-    /// Whether there is a server to follow: a dataset is then all there is only as far as a full sync says so
-    /// ([`Writer::set_answered`]), and a grace ends only by another one ([`Writer::await_full_sync`]).
+    /// Whether the agent follows a server. A dataset is then complete only if a full sync confirms it
+    /// ([`Writer::set_answered`]), and a grace period ends only by another full sync ([`Writer::await_full_sync`]).
     pub follows: bool,
 }
 
@@ -55,12 +55,12 @@ impl Default for WriterOptions {
     }
 }
 
-/// The time at which new data is taken in.
+/// The time at which the writer gets new data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moment {
-    /// By any clock that does not go back, in milliseconds: graces are measured by it.
+    /// Milliseconds of any monotonic clock: for grace periods.
     pub steady_ms: i64,
-    /// By the clock of the wall, in Unix milliseconds: versions are raised to it.
+    /// Unix milliseconds of the wall clock: for versions.
     pub wall_ms: i64,
 }
 
@@ -73,23 +73,24 @@ pub struct Removal<'a> {
     pub kind: ItemKind,
     /// Its id.
     pub id: &'a str,
-    /// `updatedAt` of the item as it was when it was removed, in Unix milliseconds.
+    /// `updatedAt` of the removed state of the item, in Unix milliseconds.
     pub updated_at_ms: i64,
 }
 
-/// The one writer.
+/// The single writer.
 pub struct Writer {
     options: WriterOptions,
     work: Workshop,
     current: Arc<Snapshot>,
-    /// Snapshots, and publishes, that others may still read.
+    /// Old snapshots and changes that reactors may still read.
     old: Vec<Arc<Snapshot>>,
     published: Vec<Arc<Change>>,
     grace: Grace,
     edition: Edition,
-    /// The number of the full sync that the next publish answers.
+    /// The number of the full sync that the data of the next publish answers.
     answered: u64,
-    /// The number of the full sync that proves at least what of the data is gone.
+    /// The number of the full sync that certainly lacks what it lacks. It ends grace periods, but does not make unknown
+    /// secrets certain.
     proved: u64,
 }
 
@@ -109,7 +110,7 @@ impl Writer {
         }
     }
 
-    /// What is in service.
+    /// The snapshot in service.
     pub fn current(&self) -> &Arc<Snapshot> {
         &self.current
     }
@@ -119,22 +120,24 @@ impl Writer {
         &self.edition
     }
 
-    /// What [`Self::replace`] takes in next opens this edition.
+    /// The next dataset given to [`Self::replace`] begins this edition.
     pub fn set_edition(&mut self, edition: Edition) {
         self.edition = edition;
     }
 
-    /// What [`Self::replace`] takes in next is the answer to the full sync of this number.
+    /// The next dataset given to [`Self::replace`] is the answer to the full sync of this number.
     pub fn set_answered(&mut self, number: u64) {
         self.answered = number;
     }
 
-    /// What the full sync of this number lacked, which was taken in last, is gone for certain; what is unknown may not be.
+    /// Confirms that what the last full sync, of this number, lacked was removed: grace periods may end. Unknown secrets
+    /// stay undecided.
     pub fn set_proved(&mut self, number: u64) {
         self.proved = self.proved.max(number);
     }
 
-    /// What is in service is the answer to the full sync of this number. Returns the publish, if that is news.
+    /// Confirms that the data in service is the complete answer to the full sync of this number. Returns the change, if
+    /// that was not known before.
     pub fn confirm(&mut self, number: u64) -> Option<Arc<Change>> {
         if !self.options.follows || number <= self.current.answered() {
             return None;
@@ -146,8 +149,8 @@ impl Writer {
         self.publish(finished).change
     }
 
-    /// Replaces everything by a dataset. It is diffed against what is in service: items that say the same, in
-    /// whatever form, stay as they are, environments and secrets that are gone stay until `now` + grace.
+    /// Replaces everything by a dataset. It is compared with the data in service: items with the same content stay as
+    /// they are, whatever their format; removed environments and secrets stay until their grace period from `now` ends.
     pub fn replace(&mut self, dataset: &Dataset<'_>, now: Moment) -> Published {
         self.begin();
         let due = self.now(now);
@@ -164,7 +167,7 @@ impl Writer {
             grace.listed(*slot);
         }
         let begun = grace.carry(&mut secrets, &current.secrets, until_ms);
-        draft.report.secrets_gone = ending(current, &begun.gone);
+        draft.report.secrets_removed = ending(current, &begun.unlisted);
         draft.report.secrets_retyped = ending(current, &begun.retyped);
         draft.report.grace_ms = options.revocation_grace_ms;
         grace.expire_secrets(&mut secrets, due);
@@ -172,10 +175,10 @@ impl Writer {
         let listed: HashSet<_> = slots.iter().copied().collect();
         for slot in draft.slots() {
             if !listed.contains(&slot)
-                && grace.gone(slot, until_ms)
-                && let Some(gone) = current.environment(slot)
+                && grace.unlisted(slot, until_ms)
+                && let Some(unlisted) = current.environment(slot)
             {
-                draft.report.removed += gone.flag_count() + gone.segment_count();
+                draft.report.removed += unlisted.flag_count() + unlisted.segment_count();
             }
         }
         draft.set_order(&slots);
@@ -189,14 +192,14 @@ impl Writer {
         self.publish(finished)
     }
 
-    /// Merges single items, as a patch from upstream has them: see [`Self::merge`].
+    /// Merges single items of a patch from upstream: see [`Self::merge`].
     pub fn upsert(&mut self, flags: &[FlagDef<'_>], segments: &[SegmentDef<'_>], now: Moment) -> Published {
         self.merge(flags, segments, &[], now)
     }
 
-    /// Merges single items and removals by their stamps ([`Stamp`](crate::model::stamp::Stamp)): what is older than what is in
-    /// service, or than its removal, changes nothing. The same ones lead to the same items in any order, however often they
-    /// come. An environment that is not known yet comes to be without secrets.
+    /// Merges single items and removals by their stamps ([`Stamp`](crate::model::stamp::Stamp)). One that is older than the
+    /// item in service, or than its removal, changes nothing. The same set gives the same result in any order, and when
+    /// repeated. An unknown environment is created without secrets.
     pub fn merge(
         &mut self,
         flags: &[FlagDef<'_>],
@@ -233,15 +236,15 @@ impl Writer {
         self.publish(finished)
     }
 
-    /// Whether an item was removed, in this state or a newer one, and is not in service.
+    /// Whether this state of an item, or a newer one, was removed, and the item is not in service.
     pub fn is_removed(&self, item: &Removal<'_>) -> bool {
         let tombstone = |slot| self.work.tombstones.get(slot, item.kind, item.id);
         let removed_ms = self.work.records.find(item.env_id).and_then(tombstone);
         removed_ms.is_some_and(|removed_ms| removed_ms >= item.updated_at_ms)
     }
 
-    /// Puts in service that an environment holds exactly these flags and segments, in this order. Its secrets stay as they
-    /// are, whatever the definition says of them, and so does every other environment.
+    /// Replaces all flags and segments of one environment, in this order. Its secrets stay as they are, whatever the
+    /// definition says of them, and so does every other environment.
     pub fn replace_items(&mut self, def: &EnvironmentDef<'_>, now: Moment) -> Published {
         self.begin();
         let due = self.now(now);
@@ -255,8 +258,8 @@ impl Writer {
         self.publish(finished)
     }
 
-    /// Ends the graces that are over; to be called at [`Self::next_expiry_ms`], and when a full sync was answered.
-    /// Returns the publish, if there was any.
+    /// Ends the grace periods that are over. To be called at [`Self::next_expiry_ms`], and when a full sync was answered.
+    /// Returns the change, if there was any.
     pub fn expire(&mut self, now: Moment) -> Option<Arc<Change>> {
         self.sweep();
         let due = self.now(now);
@@ -270,8 +273,8 @@ impl Writer {
         self.publish(finished).change
     }
 
-    /// Where a server is followed, keeps what is due in service: its grace is over when a full sync of a number above
-    /// `asked`, as many as have been asked for, is answered for certain and still lacks it.
+    /// In agent mode, makes grace periods that are due wait for a full sync. They end when a full sync with a number higher
+    /// than `asked`, the number of those requested so far, is confirmed and still lacks the secret or environment.
     pub fn await_full_sync(&mut self, now_ms: i64, asked: u64) -> AwaitingSync {
         match self.options.follows {
             true => self.grace.await_full_sync(now_ms, asked),
@@ -279,38 +282,38 @@ impl Writer {
         }
     }
 
-    /// What compiled regular expressions take.
+    /// How many resources compiled regular expressions use.
     pub fn pattern_usage(&self) -> &Arc<PatternUsage> {
         self.work.compiler.pattern_usage()
     }
 
-    /// When the next grace is due, by the clock of `now_ms`, that does not wait for a full sync.
+    /// When the next grace period is due, by [`Moment::steady_ms`]; not of those that wait for a full sync.
     pub fn next_expiry_ms(&self) -> Option<i64> {
         self.grace.next_ms()
     }
 
-    /// Frees the old snapshots that nobody reads any more, and returns how many are still read. Every publish
-    /// does so too; call it now and then while nothing is published.
+    /// Frees old snapshots that no reactor reads any more, and returns how many are still read. Every publish does so
+    /// too; call this now and then while nothing is published.
     pub fn sweep(&mut self) -> usize {
-        // The writer has one reference; nobody can make another out of it meanwhile.
+        // If the writer has the only reference, no other thread can get another one meanwhile.
         self.published.retain(|change| Arc::strong_count(change) > 1);
         self.old.retain(|snapshot| Arc::strong_count(snapshot) > 1);
         self.old.len()
     }
 
-    /// What graces are judged by.
+    /// What decides whether a grace period is over.
     fn now(&self, now: Moment) -> Now {
         let answered = self.options.follows.then(|| self.current.answered().max(self.proved));
         Now { now_ms: now.steady_ms, answered }
     }
 
-    /// Before data is compiled: what nobody reads any more must not count against it.
+    /// Frees unused data before new data is compiled, so that it does not count against the limits of regular expressions.
     fn begin(&mut self) {
         self.sweep();
         self.work.compiler.begin_change();
     }
 
-    /// Puts a finished draft in service, if it made anything.
+    /// Puts a finished draft in service, if it changed anything.
     fn publish(&mut self, (change, report): (Option<Change>, Report)) -> Published {
         let change = change.map(|change| {
             let old = std::mem::replace(&mut self.current, Arc::clone(&change.snapshot));
@@ -324,7 +327,7 @@ impl Writer {
     }
 }
 
-/// What came in for each environment, in the order in which they were first named.
+/// New data by environment, in the order in which the environments first appear in it.
 #[derive(Default)]
 struct Groups<'d> {
     groups: Vec<(EnvironmentSlot, Group<'d>)>,
@@ -349,7 +352,7 @@ impl<'d> Groups<'d> {
     }
 }
 
-/// Puts what the dataset says of an environment beside its items into `draft`.
+/// Adds an environment of the dataset, without its items, to `draft`.
 fn list(slot: EnvironmentSlot, def: &EnvironmentDef<'_>, draft: &mut Draft<'_, '_>, secrets: &mut Secrets) {
     let mut listed = Vec::with_capacity(def.secrets.len());
     for secret in &def.secrets {
@@ -366,14 +369,14 @@ fn list(slot: EnvironmentSlot, def: &EnvironmentDef<'_>, draft: &mut Draft<'_, '
     draft.list(slot, &listed);
 }
 
-/// Names the environments, as they were called before, of secrets of which a grace has begun.
-fn ending(before: &Snapshot, slots: &[EnvironmentSlot]) -> Ending {
+/// The secrets whose grace period has begun, with the labels of their environments before the change.
+fn ending(before: &Snapshot, slots: &[EnvironmentSlot]) -> EndingSecrets {
     let labels = slots.iter().filter_map(|slot| before.environment(*slot));
     let labels: BTreeSet<_> = labels.map(|environment| Arc::clone(&environment.label)).collect();
-    Ending { secrets: slots.len(), environments: labels.into_iter().collect() }
+    EndingSecrets { secrets: slots.len(), environments: labels.into_iter().collect() }
 }
 
-/// Takes out of service what has no grace any more; says whether there was anything.
+/// Takes secrets and environments out of service whose grace period is over. Returns whether there were any.
 fn expire(grace: &mut Grace, draft: &mut Draft<'_, '_>, now: Now) -> bool {
     if !grace.is_over(now) {
         return false;

@@ -1,6 +1,6 @@
-//! What the writer keeps of each environment beside the snapshot.
+//! What the writer knows of each environment besides the snapshot.
 //!
-//! Must not be read by anybody else: it is about finding things fast, and about environments that may come back.
+//! Must be used by the writer only: positions for fast look-ups, and data of environments that may come back.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::model::environment_id::EnvironmentId;
 use crate::store::environment::EnvironmentSlot;
 use crate::store::table::Positions;
 
-/// The ids of flags that share a key, and of such that did until now, by key.
+/// The ids of flags that share a key, or did before the current publish; one list per key.
 pub(super) type Duplicates = Vec<Vec<Arc<str>>>;
 
 /// One environment.
@@ -19,9 +19,10 @@ pub(super) struct Record {
     pub segments: Positions,
     /// Flags that share a key.
     pub duplicates: Duplicates,
-    /// The highest version that SDKs were told, or asked with, when it went out of service, should it come back.
+    /// The highest version that SDKs were sent, or asked with, by the time the environment went out of service: needed if
+    /// it comes back.
     pub highest_version_ms: i64,
-    /// The highest `updatedAt` that it then had had.
+    /// The highest `updatedAt` that it ever had by then.
     pub highest_updated_at_ms: i64,
 }
 
@@ -37,7 +38,7 @@ impl Record {
         }
     }
 
-    /// The environment went out of service; it had these.
+    /// Records that the environment went out of service, with its highest version and `updatedAt`.
     pub fn close(&mut self, highest_version_ms: i64, highest_updated_at_ms: i64) {
         *self = Self { highest_version_ms, highest_updated_at_ms, ..Self::new(self.id) };
     }
@@ -51,7 +52,7 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// The slot of an environment, the same one each time.
+    /// The slot of an environment; a new environment gets a new one.
     pub fn slot_of(&mut self, id: EnvironmentId) -> EnvironmentSlot {
         *self.slots.entry(id).or_insert_with(|| {
             self.records.push(Record::new(id));
@@ -59,7 +60,7 @@ impl Records {
         })
     }
 
-    /// The slot of an environment that has one.
+    /// The slot of an environment; `None` if it never was in service.
     pub fn find(&self, id: EnvironmentId) -> Option<EnvironmentSlot> {
         self.slots.get(&id).copied()
     }
@@ -72,7 +73,7 @@ impl Records {
         self.records.get_mut(slot.0 as usize)
     }
 
-    /// All of them in the order of their slots.
+    /// All records in the order of their slots.
     pub fn all(&self) -> impl Iterator<Item = (EnvironmentSlot, &Record)> {
         (0..).map(EnvironmentSlot).zip(&self.records)
     }

@@ -1,8 +1,7 @@
-//! Which copy of a segment counts.
+//! Which copy of a shared segment is in effect.
 //!
-//! Must not look at users. A shared segment stands in several environments, and evaluation knows one: the
-//! copy with the latest `updatedAt` over all environments, as in FeatBit's server; of equally new ones that of
-//! the first environment.
+//! Must not look at users. Several environments may have a copy of a shared segment, and evaluation uses one for all: the
+//! copy with the latest `updatedAt`, as in FeatBit's server; of equally new ones, that of the first environment.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use std::sync::Arc;
 use crate::store::item::{FlagData, Item, SegmentData};
 use crate::store::table::{Entry, Table, mask_of};
 
-/// The copy that counts, by slot.
+/// The copy in effect, by slot.
 #[derive(Default)]
 pub(super) struct Resolution {
     resolved: Vec<Option<Arc<SegmentData>>>,
@@ -24,18 +23,18 @@ pub(super) struct Resolved {
 }
 
 impl Resolution {
-    /// `updatedAt` of the copy that counts.
+    /// `updatedAt` of the copy in effect.
     fn updated_at_ms(&self, slot: u32) -> Option<i64> {
         Some(self.resolved.get(slot as usize)?.as_ref()?.text.updated_at_ms)
     }
 
-    /// The newest `updatedAt` among an item's own and those of the segments at `slots`.
+    /// The newest of an item's own `updatedAt` and those of the segments at `slots`.
     pub fn client_version_ms(&self, updated_at_ms: i64, slots: &[u32]) -> i64 {
         slots.iter().filter_map(|slot| self.updated_at_ms(*slot)).fold(updated_at_ms, i64::max)
     }
 
-    /// Decides anew for every slot from all environments' segments, in the environments' order. Returns what
-    /// changed; the copy of each of these is then given by [`Self::get`].
+    /// Resolves every slot again from the segments of all environments, in the environments' order. Returns the slots
+    /// that changed; [`Self::get`] gives the copy of each.
     pub fn resolve<'a>(&mut self, tables: impl Iterator<Item = &'a Table<SegmentData>>) -> Resolved {
         let mut next: Vec<Option<&Arc<SegmentData>>> = vec![None; self.resolved.len()];
         for segment in tables.flat_map(Table::entries).map(|entry| &entry.data) {
@@ -43,7 +42,7 @@ impl Resolution {
             if next.len() <= slot {
                 next.resize(slot + 1, None);
             }
-            if next[slot].is_none_or(|counts| counts.text.updated_at_ms < segment.text.updated_at_ms) {
+            if next[slot].is_none_or(|newest| newest.text.updated_at_ms < segment.text.updated_at_ms) {
                 next[slot] = Some(segment);
             }
         }
@@ -55,7 +54,7 @@ impl Resolution {
         changed
     }
 
-    /// Decides anew for one slot from the copies of its segment, in the environments' order.
+    /// Resolves one slot again from the copies of its segment, in the environments' order.
     pub fn resolve_one<'a>(
         &mut self,
         slot: u32,
@@ -65,22 +64,22 @@ impl Resolution {
         if self.resolved.len() <= slot as usize {
             self.resolved.resize(slot as usize + 1, None);
         }
-        let newer = |counts: Option<&'a Arc<SegmentData>>, copy: &'a Arc<SegmentData>| match counts {
-            Some(counts) if counts.text.updated_at_ms >= copy.text.updated_at_ms => Some(counts),
+        let newer = |newest: Option<&'a Arc<SegmentData>>, copy: &'a Arc<SegmentData>| match newest {
+            Some(newest) if newest.text.updated_at_ms >= copy.text.updated_at_ms => Some(newest),
             _ => Some(copy),
         };
         changed.exchange(slot, &mut self.resolved[slot as usize], copies.fold(None, newer));
     }
 
-    /// A copy has other words that say the same: nothing that depends on it changes.
-    pub fn reword(&mut self, old: &Arc<SegmentData>, new: &Arc<SegmentData>) {
-        let counts = self.resolved.get_mut(old.slot as usize).and_then(Option::as_mut);
-        if let Some(counts) = counts.filter(|counts| Arc::ptr_eq(counts, old)) {
-            *counts = Arc::clone(new);
+    /// Replaces a copy by one with the same content in another JSON format: nothing that depends on it changes.
+    pub fn replace_json(&mut self, old: &Arc<SegmentData>, new: &Arc<SegmentData>) {
+        let in_effect = self.resolved.get_mut(old.slot as usize).and_then(Option::as_mut);
+        if let Some(in_effect) = in_effect.filter(|copy| Arc::ptr_eq(copy, old)) {
+            *in_effect = Arc::clone(new);
         }
     }
 
-    /// The copy that counts.
+    /// The copy in effect.
     pub fn get(&self, slot: u32) -> Option<&Arc<SegmentData>> {
         self.resolved.get(slot as usize)?.as_ref()
     }
@@ -114,8 +113,9 @@ impl Resolved {
         self.slots.contains(&slot)
     }
 
-    /// The flags that refer to a slot that changed, told at `sequence` with the version that `version_of` their slots
-    /// gives, unless they were changed at `sequence` themselves, in a table that has taken them in; `None` if there are none.
+    /// The table with higher client versions of the flags that use a segment at a changed slot. `version_of` gives the
+    /// version from a flag's segment slots. Flags that changed at `sequence` themselves are left out, because they have a
+    /// new version already. `None` if there are no such flags.
     pub fn raise_client_versions(
         &self,
         table: &Table<FlagData>,

@@ -1,6 +1,6 @@
-//! The way of a writer's state out of it, and into a new one.
+//! Extracts the state of a writer, and restores a writer from it.
 //!
-//! Must not write or read anything: it is about what counts, not how it is kept.
+//! Must not write or read files: it decides what belongs to the state, not how the state is stored.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -19,15 +19,15 @@ use crate::store::item::{Item, ItemKind, Served, StoredItem, Text};
 use crate::store::ring::Ring;
 use crate::store::snapshot::{SecretEntry, Secrets, Snapshot};
 use crate::store::state::{
-    Contents, EnvironmentState, FormerUse, ItemState, SecretState, State, TombstoneState, Words,
+    Contents, EnvironmentState, FormerUse, ItemJson, ItemState, SecretState, State, TombstoneState,
 };
 use crate::store::table::{Entry, Positions, Table};
 
-/// The publish with which a restored writer begins.
+/// The publish sequence with which a restored writer begins.
 const SEQUENCE: u64 = 1;
 
 impl Writer {
-    /// Everything that a restart must keep. Items are shared with what is in service.
+    /// Everything that must survive a restart. Items are shared with the snapshot in service, not copied.
     pub fn state(&self, now: Moment) -> State {
         let snapshot = &self.current;
         let records = &self.work.records;
@@ -37,7 +37,7 @@ impl Writer {
             None => EnvironmentState {
                 id: record.id,
                 highest_version_ms: record.highest_version_ms,
-                asked_version_ms: i64::MIN,
+                requested_version_ms: i64::MIN,
                 highest_updated_at_ms: record.highest_updated_at_ms,
                 contents: None,
             },
@@ -83,14 +83,15 @@ impl Writer {
         EnvironmentState {
             id: environment.id,
             highest_version_ms: environment.highest_version_ms,
-            asked_version_ms: environment.asked_version_ms.load(Ordering::Relaxed),
+            requested_version_ms: environment.requested_version_ms.load(Ordering::Relaxed),
             highest_updated_at_ms: environment.for_relays.highest_updated_at_ms,
             contents: Some(contents),
         }
     }
 
-    /// A writer that serves what `state` holds: the same payloads, with the same versions. What is left of a grace begins to run
-    /// at `now`. Where a server is followed, nothing is certain of what it lacks until a full sync has been answered.
+    /// A writer that serves the same payloads as the one that `state` was taken from, with the same versions. The rest of a
+    /// grace period starts at `now`. In agent mode, a secret that the state lacks is not certainly unknown until a full
+    /// sync has been answered.
     ///
     /// # Errors
     /// If the JSON of a flag or segment cannot be read.
@@ -139,26 +140,26 @@ impl Writer {
         let mut environment = Environment::empty(slot, state.id);
         environment.set_secrets(&contents.secrets);
         environment.highest_version_ms = state.highest_version_ms;
-        environment.asked_version_ms = Arc::new(AtomicI64::new(state.asked_version_ms));
-        let told =
+        environment.requested_version_ms = Arc::new(AtomicI64::new(state.requested_version_ms));
+        let sdk_changes =
             |removed_version_ms| SdkChanges { changed: SEQUENCE, removed: SEQUENCE, removed_version_ms };
-        environment.server = told(contents.server_removal_version_ms);
-        environment.client = told(contents.client_removal_version_ms);
+        environment.server = sdk_changes(contents.server_removal_version_ms);
+        environment.client = sdk_changes(contents.client_removal_version_ms);
         environment.for_relays = RelayChanges {
             changed: SEQUENCE,
             removed: SEQUENCE,
             highest_updated_at_ms: state.highest_updated_at_ms,
             watermark_ms: contents.relay_watermark_ms,
         };
-        environment.ring = Ring::begun_at(SEQUENCE);
+        environment.ring = Ring::starting_at(SEQUENCE);
 
         let mut segments = Vec::with_capacity(contents.segments.len());
         for item in &contents.segments {
-            segments.push(with_segment(&item.words, |definition| self.restore_item(&definition, item))?);
+            segments.push(with_segment(&item.json, |definition| self.restore_item(&definition, item))?);
         }
         let mut flags = Vec::with_capacity(contents.flags.len());
         for item in &contents.flags {
-            flags.push(with_flag(&item.words, |definition| self.restore_item(&definition, item))?);
+            flags.push(with_flag(&item.json, |definition| self.restore_item(&definition, item))?);
         }
         let (flags, flag_positions) = table_of(flags);
         let (segments, segment_positions) = table_of(segments);
@@ -173,7 +174,7 @@ impl Writer {
             self.work.tombstones.put(slot, *kind, id, tombstone);
         }
         if let Some(grace_ms) = contents.grace_ms {
-            self.grace.gone(slot, now.steady_ms.saturating_add(grace_ms));
+            self.grace.unlisted(slot, now.steady_ms.saturating_add(grace_ms));
         }
         Ok(Some(environment))
     }
@@ -184,7 +185,7 @@ impl Writer {
             raw: definition.raw().into(),
             updated_at_ms: definition.updated_at_ms(),
         };
-        // What it holds was reported when it came.
+        // Findings were reported when the item first arrived.
         let mut findings: Vec<Finding> = Vec::new();
         let data = Arc::new(definition.compile(text, &mut self.work.compiler, &mut findings));
         Entry {
@@ -193,7 +194,7 @@ impl Writer {
             client_sequence: if D::KIND == ItemKind::Flag { SEQUENCE } else { 0 },
             version_ms: state.version_ms,
             client_version_ms: state.client_version_ms,
-            served: if state.is_served { definition.served(state.version_ms) } else { Served::Not },
+            served: if state.is_served { definition.served(state.version_ms) } else { Served::Nothing },
         }
     }
 
@@ -218,7 +219,7 @@ impl Writer {
 
 fn item_state<T: Item>(item: StoredItem, entry: &Entry<T>) -> ItemState {
     ItemState {
-        words: Words::Stored(item),
+        json: ItemJson::Stored(item),
         version_ms: entry.version_ms,
         client_version_ms: entry.client_version_ms,
         is_served: entry.is_served(),

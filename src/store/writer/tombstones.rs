@@ -1,7 +1,6 @@
-//! What was removed, so that it does not come back when an older state of it arrives late.
+//! Removed items, so that none comes back when an older state of it arrives late.
 //!
-//! Must not grow without bound: what was removed longest ago is forgotten first. An item that has a tombstone is not in
-//! service.
+//! Must not grow without bound: the oldest tombstones are dropped first. An item with a tombstone is not in service.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,16 +8,16 @@ use std::sync::Arc;
 use crate::store::environment::EnvironmentSlot;
 use crate::store::item::ItemKind;
 
-/// Tombstones kept at most, of all environments together: some 10 MB.
+/// Most tombstones kept, of all environments together: about 10 MB.
 const TOMBSTONES_MAX: usize = 64 * 1024;
-/// How many are forgotten at once when there are more, so that sorting them is rare.
-const FORGOTTEN_AT_ONCE: usize = TOMBSTONES_MAX / 8;
+/// How many are dropped at once when there are more, so that sorting them is rare.
+const DROPPED_AT_ONCE: usize = TOMBSTONES_MAX / 8;
 /// A removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tombstone {
     /// `updatedAt` of the removal's stamp, in Unix milliseconds.
     pub updated_at_ms: i64,
-    /// When it was taken in, in Unix milliseconds by the clock of the wall.
+    /// When the writer recorded it, in Unix milliseconds of the wall clock.
     pub removed_at_ms: i64,
 }
 
@@ -35,7 +34,7 @@ impl Tombstones {
         Some(self.lists.get(&(slot, kind))?.get(id)?.updated_at_ms)
     }
 
-    /// An item was removed. Of several removals the newest counts.
+    /// Records that an item was removed. Of several removals of one item the newest is kept.
     pub fn put(&mut self, slot: EnvironmentSlot, kind: ItemKind, id: &Arc<str>, tombstone: Tombstone) {
         let list = self.lists.entry((slot, kind)).or_default();
         match list.get_mut(id) {
@@ -47,18 +46,18 @@ impl Tombstones {
             }
         }
         if self.count > TOMBSTONES_MAX {
-            self.forget_oldest();
+            self.drop_oldest();
         }
     }
 
-    /// An item is in service.
+    /// Drops the tombstone of an item, because the item is in service.
     pub fn clear(&mut self, slot: EnvironmentSlot, kind: ItemKind, id: &str) {
         if let Some(list) = self.lists.get_mut(&(slot, kind)) {
             self.count -= usize::from(list.remove(id).is_some());
         }
     }
 
-    /// An environment went out of service.
+    /// Drops the tombstones of an environment that went out of service.
     pub fn clear_environment(&mut self, slot: EnvironmentSlot) {
         for kind in [ItemKind::Flag, ItemKind::Segment] {
             let list = self.lists.remove(&(slot, kind)).unwrap_or_default();
@@ -66,7 +65,7 @@ impl Tombstones {
         }
     }
 
-    /// Those of one environment, ordered by kind and id.
+    /// The tombstones of one environment, ordered by kind and id.
     pub fn of(&self, slot: EnvironmentSlot) -> Vec<(ItemKind, Arc<str>, Tombstone)> {
         let mut all = Vec::new();
         for kind in [ItemKind::Flag, ItemKind::Segment] {
@@ -77,18 +76,18 @@ impl Tombstones {
         all
     }
 
-    fn forget_oldest(&mut self) {
+    fn drop_oldest(&mut self) {
         let mut times: Vec<_> =
             self.lists.values().flat_map(HashMap::values).map(|one| one.removed_at_ms).collect();
-        let (_, oldest_ms, _) = times.select_nth_unstable(FORGOTTEN_AT_ONCE - 1);
+        let (_, oldest_ms, _) = times.select_nth_unstable(DROPPED_AT_ONCE - 1);
         let oldest_ms = *oldest_ms;
-        // Many may have been removed at one moment: then only as many go as have to.
-        let mut room = FORGOTTEN_AT_ONCE;
+        // Many may have been removed in the same millisecond: drop only as many as necessary.
+        let mut to_drop = DROPPED_AT_ONCE;
         for list in self.lists.values_mut() {
             list.retain(|_, one| {
-                let goes = one.removed_at_ms <= oldest_ms && room > 0;
-                room -= usize::from(goes);
-                !goes
+                let dropped = one.removed_at_ms <= oldest_ms && to_drop > 0;
+                to_drop -= usize::from(dropped);
+                !dropped
             });
         }
         self.count = self.lists.values().map(HashMap::len).sum();
@@ -107,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_removal_of_an_item_counts_until_it_is_in_service() {
+    fn the_newest_removal_of_an_item_is_kept_until_it_is_in_service() {
         let (mut tombstones, id) = (Tombstones::default(), "a".into());
         for updated_at_ms in [5, 7, 6] {
             let tombstone = Tombstone { updated_at_ms, removed_at_ms: 0 };
@@ -121,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_removed_longest_ago_is_forgotten_first_and_there_is_an_end_to_them() {
+    fn the_oldest_tombstones_are_dropped_beyond_the_limit() {
         let mut tombstones = Tombstones::default();
         for number in 0..3 * TOMBSTONES_MAX {
             put(&mut tombstones, number, number as i64);
@@ -133,9 +132,9 @@ mod tests {
     }
 
     #[test]
-    fn many_that_were_removed_at_one_moment_are_not_all_forgotten() {
+    fn of_many_removals_in_one_millisecond_only_some_are_dropped() {
         let mut tombstones = Tombstones::default();
         (0..=TOMBSTONES_MAX).for_each(|number| put(&mut tombstones, number, 0));
-        assert_eq!(tombstones.count, TOMBSTONES_MAX + 1 - FORGOTTEN_AT_ONCE);
+        assert_eq!(tombstones.count, TOMBSTONES_MAX + 1 - DROPPED_AT_ONCE);
     }
 }

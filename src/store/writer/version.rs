@@ -1,11 +1,11 @@
-//! The versions that SDKs are told.
+//! The versions that SDKs are sent.
 //!
-//! Must not read a clock or look at items. SDKs take data, and ask for it, by `updatedAt`, which repeats, goes back, and
-//! does not exist for a removal. So every change is told with a version above everything that its environment was
-//! told before: its own `updatedAt` where that is newer, else one that is raised.
+//! Must not read a clock or look at items. SDKs compare data, and ask for it, by `updatedAt`. That value repeats, goes
+//! back, and does not exist for a removal. So every change is sent with a version higher than any sent before in its
+//! environment: with its own `updatedAt` if that is higher, else with a generated version.
 
-/// The latest version ever told, in Unix milliseconds (2262-04-11T23:47:16.854Z): the Go SDK counts in nanoseconds, and
-/// reconnects without end after that.
+/// The highest version that is ever sent, in Unix milliseconds (2262-04-11T23:47:16.854Z). The Go SDK counts in
+/// nanoseconds: a later version makes it reconnect without end.
 const MAX_MS: i64 = i64::MAX / 1_000_000;
 
 /// `updatedAt` of an item as its source gave it.
@@ -17,63 +17,65 @@ pub(super) struct Date {
     pub has_microseconds: bool,
 }
 
-/// Hands out the versions of one publish to one environment.
+/// Assigns the versions of one publish in one environment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Versions {
-    /// The highest version told so far, or that an SDK has asked with; `i64::MIN` for none.
+    /// The highest version that was sent so far, or that an SDK has asked with; `i64::MIN` for none.
     highest_ms: i64,
-    /// The time of day.
+    /// The current time, in Unix milliseconds.
     wall_ms: i64,
 }
 
 impl Versions {
-    pub fn above(highest_ms: i64, wall_ms: i64) -> Self {
+    /// Versions higher than `highest_ms`, and up to date with the current time `wall_ms`.
+    pub fn higher_than(highest_ms: i64, wall_ms: i64) -> Self {
         Self { highest_ms, wall_ms }
     }
 
-    /// The highest version told so far.
+    /// The highest version that was sent so far.
     pub fn highest_ms(&self) -> i64 {
         self.highest_ms
     }
 
-    /// Items were told with their own versions, of which this is the highest.
-    pub fn note(&mut self, version_ms: i64) {
+    /// Records that items were sent with versions of at most `version_ms`.
+    pub fn record_sent(&mut self, version_ms: i64) {
         self.highest_ms = self.highest_ms.max(version_ms);
     }
 
-    /// An item is told with its own date. The Python SDK rounds it, and may then have a version one above that.
-    pub fn note_date(&mut self, date: Date) {
-        self.note(date.ms.saturating_add(i64::from(date.has_microseconds)));
+    /// Records that an item was sent with its own `updatedAt`. The Python SDK rounds it, so that its version may be one
+    /// millisecond higher.
+    pub fn record_sent_date(&mut self, date: Date) {
+        self.record_sent(date.ms.saturating_add(i64::from(date.has_microseconds)));
     }
 
-    /// The versions of items that changed together, given their own dates: each gets one of its own. What is newer than
-    /// everything told goes out as it is, the others after it.
-    pub fn of(&mut self, dates: &[Date]) -> Vec<i64> {
+    /// Assigns a different version to each of several items that changed together, given their own `updatedAt`s. An item
+    /// newer than everything sent so far keeps its own; the others get the next higher versions.
+    pub fn assign(&mut self, dates: &[Date]) -> Vec<i64> {
         let mut order: Vec<usize> = (0..dates.len()).collect();
         order.sort_by_key(|at| dates[*at].ms);
         let mut versions: Vec<_> = dates.iter().map(|date| date.ms).collect();
         order.retain(|at| {
             let is_newer = dates[*at].ms > self.highest_ms;
             if is_newer {
-                self.note_date(dates[*at]);
+                self.record_sent_date(dates[*at]);
             }
             !is_newer
         });
-        // The last one gets the time of day: many that change at once do not reach into the future.
+        // The last one gets the current time, so that no version lies in the future when many items change at once.
         let count = i64::try_from(order.len()).unwrap_or(i64::MAX);
-        for (place, at) in (0..count).zip(order) {
-            versions[at] = self.above_or_at(self.wall_ms.saturating_sub(count - 1 - place));
+        for (index, at) in (0..count).zip(order) {
+            versions[at] = self.next_at_least(self.wall_ms.saturating_sub(count - 1 - index));
         }
         versions
     }
 
-    /// A version for something that has no newer one of its own.
-    pub fn raise(&mut self) -> i64 {
-        self.above_or_at(self.wall_ms)
+    /// The next version, for a change whose own `updatedAt` is not higher than what was sent.
+    pub fn next_version(&mut self) -> i64 {
+        self.next_at_least(self.wall_ms)
     }
 
-    /// The next version: `version_ms`, if that is newer than everything told.
-    fn above_or_at(&mut self, version_ms: i64) -> i64 {
+    /// The next version, which is at least `version_ms`.
+    fn next_at_least(&mut self, version_ms: i64) -> i64 {
         let next_ms = self.highest_ms.saturating_add(1).max(version_ms).min(MAX_MS);
         self.highest_ms = self.highest_ms.max(next_ms);
         next_ms
@@ -91,59 +93,62 @@ mod tests {
     }
 
     #[test]
-    fn what_is_newer_than_everything_told_keeps_its_version() {
-        let mut versions = Versions::above(100, 1_000);
-        assert_eq!(versions.of(&dates(&[150, 120])), [150, 120]);
+    fn an_item_newer_than_all_that_was_sent_keeps_its_version() {
+        let mut versions = Versions::higher_than(100, 1_000);
+        assert_eq!(versions.assign(&dates(&[150, 120])), [150, 120]);
         assert_eq!(versions.highest_ms(), 150);
     }
 
     #[test]
-    fn what_is_late_shares_a_millisecond_or_goes_back_is_raised_to_the_time_of_day() {
-        assert_eq!(Versions::above(100, 1_000).of(&dates(&[50])), [1_000]);
-        assert_eq!(Versions::above(100, 1_000).of(&dates(&[200, 200])), [200, 1_000]);
-        assert_eq!(Versions::above(100, 1_000).of(&dates(&[60, 300, 50, 300])), [999, 300, 998, 1_000]);
-        assert_eq!(Versions::above(5_000, 1_000).of(&dates(&[50, 40])), [5_002, 5_001]);
-        assert_eq!(Versions::above(100, 1_000).raise(), 1_000);
-        assert_eq!(Versions::above(5_000, 1_000).raise(), 5_001);
+    fn late_repeated_and_older_dates_get_versions_up_to_the_current_time() {
+        assert_eq!(Versions::higher_than(100, 1_000).assign(&dates(&[50])), [1_000]);
+        assert_eq!(Versions::higher_than(100, 1_000).assign(&dates(&[200, 200])), [200, 1_000]);
+        assert_eq!(
+            Versions::higher_than(100, 1_000).assign(&dates(&[60, 300, 50, 300])),
+            [999, 300, 998, 1_000]
+        );
+        assert_eq!(Versions::higher_than(5_000, 1_000).assign(&dates(&[50, 40])), [5_002, 5_001]);
+        assert_eq!(Versions::higher_than(100, 1_000).next_version(), 1_000);
+        assert_eq!(Versions::higher_than(5_000, 1_000).next_version(), 5_001);
     }
 
     #[test]
-    fn the_python_sdk_that_rounds_a_date_up_takes_the_next_change_too() {
-        let mut versions = Versions::above(100, 50);
-        // To Python it is 728.
-        assert_eq!(versions.of(&[Date { ms: 727, has_microseconds: true }]), [727]);
-        assert_eq!(versions.of(&dates(&[728])), [729]);
-        assert_eq!(versions.of(&dates(&[731])), [731]);
+    fn the_python_sdk_which_rounds_dates_up_accepts_the_next_change() {
+        let mut versions = Versions::higher_than(100, 50);
+        // The Python SDK rounds it to 728.
+        assert_eq!(versions.assign(&[Date { ms: 727, has_microseconds: true }]), [727]);
+        assert_eq!(versions.assign(&dates(&[728])), [729]);
+        assert_eq!(versions.assign(&dates(&[731])), [731]);
     }
 
     #[test]
-    fn many_at_once_do_not_reach_into_the_future() {
-        let versions = Versions::above(100, 10_000).of(&dates(&[1; 500]));
+    fn many_changes_at_once_get_no_version_in_the_future() {
+        let versions = Versions::higher_than(100, 10_000).assign(&dates(&[1; 500]));
         assert_eq!((versions[0], versions[499]), (9_501, 10_000));
     }
 
     #[test]
-    fn nothing_is_told_that_stops_the_go_sdk() {
-        let mut versions = Versions::above(MAX_MS - 1, i64::MAX);
-        assert_eq!((versions.raise(), versions.raise()), (MAX_MS, MAX_MS));
-        assert_eq!(Versions::above(i64::MIN, i64::MIN).of(&dates(&[i64::MIN, i64::MAX])).len(), 2);
+    fn no_version_stops_the_go_sdk() {
+        let mut versions = Versions::higher_than(MAX_MS - 1, i64::MAX);
+        assert_eq!((versions.next_version(), versions.next_version()), (MAX_MS, MAX_MS));
+        assert_eq!(Versions::higher_than(i64::MIN, i64::MIN).assign(&dates(&[i64::MIN, i64::MAX])).len(), 2);
     }
 
     proptest! {
         #[test]
-        fn every_version_is_above_all_told_before_and_none_comes_twice(
-            told in 0..50i64, wall in 0..60i64, items in prop::collection::vec(0..60i64, 0..20),
+        fn every_version_is_unique_and_higher_than_all_sent_before(
+            sent in 0..50i64, wall in 0..60i64, items in prop::collection::vec(0..60i64, 0..20),
         ) {
-            let mut versions = Versions::above(told, wall);
-            let given = versions.of(&dates(&items));
+            let mut versions = Versions::higher_than(sent, wall);
+            let given = versions.assign(&dates(&items));
             let mut sorted = given.clone();
             sorted.sort_unstable();
             sorted.dedup();
             prop_assert_eq!(sorted.len(), items.len());
-            prop_assert!(sorted.first().is_none_or(|lowest| *lowest > told));
-            prop_assert_eq!(versions.highest_ms(), sorted.last().copied().unwrap_or(told));
+            prop_assert!(sorted.first().is_none_or(|lowest| *lowest > sent));
+            prop_assert_eq!(versions.highest_ms(), sorted.last().copied().unwrap_or(sent));
             for (own, version) in items.iter().zip(&given) {
-                prop_assert!(own == version || *own <= told || items.iter().filter(|other| *other == own).count() > 1);
+                prop_assert!(own == version || *own <= sent || items.iter().filter(|other| *other == own).count() > 1);
             }
         }
     }

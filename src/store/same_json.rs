@@ -1,15 +1,15 @@
-//! Whether two texts of JSON say the same.
+//! Whether two JSON texts are the same value.
 //!
-//! Must not be asked while the bytes are equal: it parses both. A tool that writes a dump anew orders and spaces it
-//! in its own way; that is no change, and must neither be pushed nor be told of.
+//! Must not be called for equal bytes, because it parses both texts. Tools that rewrite a dump change white space and the
+//! order of properties; that is no change of the data, and must be neither pushed nor logged.
 
 use serde_json::{Number, Value};
 
-/// Whether `one` and `other` are the same value: blanks, the order of properties, escapes in strings and the
-/// spelling of numbers do not count. What cannot be read, numbers out of range among it, is the same as nothing.
-pub(super) fn says_the_same(one: &str, other: &str) -> bool {
+/// Whether `one` and `other` are the same value, regardless of white space, the order of properties, escapes in strings
+/// and the format of numbers. False if either cannot be parsed or has a number out of range.
+pub(super) fn is_same_json(one: &str, other: &str) -> bool {
     let read = |text| serde_json::from_str::<Value>(text).ok();
-    // serde_json nests 128 deep and no deeper, so that the comparison does neither.
+    // serde_json accepts at most 128 levels, which also limits the recursion here.
     read(one).zip(read(other)).is_some_and(|(one, other)| is_same(&one, &other))
 }
 
@@ -27,29 +27,29 @@ fn is_same(one: &Value, other: &Value) -> bool {
     }
 }
 
-/// `1`, `1.0` and `1e0` are one number; whole numbers are compared beyond the precision of doubles.
+/// `1`, `1.0` and `1e0` are the same number. Integers are compared exactly, beyond the precision of a double.
 fn is_same_number(one: &Number, other: &Number) -> bool {
     one == other || (one.is_f64() || other.is_f64()) && one.as_f64() == other.as_f64()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::says_the_same;
+    use super::is_same_json;
 
     #[test]
-    fn the_form_of_json_does_not_count() {
+    fn the_format_of_json_is_ignored() {
         for (one, other) in [
             (r#"{"a":1,"b":[true,null]}"#, "{ \"b\" : [ true, null ],\n\t\"a\" : 1 }"),
             (r#"{"a":"é/"}"#, r#"{"\u0061":"\u00e9\/"}"#),
             ("[1, 0, 100, 0.5, -1]", "[1.0, -0.0, 1e2, 5e-1, -1.00]"),
             (r#"{"a":1,"a":2}"#, r#"{"a":2}"#),
         ] {
-            assert!(says_the_same(one, other) && says_the_same(other, one), "{one} {other}");
+            assert!(is_same_json(one, other) && is_same_json(other, one), "{one} {other}");
         }
     }
 
     #[test]
-    fn what_it_says_counts() {
+    fn different_values_are_not_the_same() {
         for (one, other) in [
             (r#"{"a":1}"#, r#"{"a":2}"#),
             (r#"{"a":1}"#, r#"{"a":"1"}"#),
@@ -61,15 +61,15 @@ mod tests {
             ("9007199254740993", "9007199254740992"),
             ("false", "0"),
         ] {
-            assert!(!says_the_same(one, other) && !says_the_same(other, one), "{one} {other}");
+            assert!(!is_same_json(one, other) && !is_same_json(other, one), "{one} {other}");
         }
     }
 
     #[test]
-    fn what_cannot_be_read_is_the_same_as_nothing() {
+    fn invalid_json_is_never_the_same() {
         let deep = "[".repeat(100_000) + &"]".repeat(100_000);
         for text in ["", "{", "1e999", "\"\\ud800\"", "{} {}", &deep] {
-            assert!(!says_the_same(text, text), "{}", &text[..text.len().min(9)]);
+            assert!(!is_same_json(text, text), "{}", &text[..text.len().min(9)]);
         }
     }
 }
