@@ -1,4 +1,4 @@
-//! From a name to a TCP connection, within a deadline.
+//! Looks a host name up and opens a TCP connection, within a deadline.
 
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
@@ -11,15 +11,14 @@ use crate::config::AbsoluteUri;
 
 use super::error::{DialError, Step};
 
-/// Look-ups that may hang in the system's resolver at a time. They cannot be called off, only left behind.
+/// How many look-ups may wait for the system's resolver at a time. A look-up cannot be cancelled, only abandoned.
 const LOOKUPS_MAX: usize = 4;
-/// Addresses of a name that are tried.
+/// How many addresses of a name are tried.
 const ADDRESSES_MAX: usize = 16;
-/// The least time that is left for one address while there is any.
+/// Each address gets at least this time, even if the deadline has passed.
 const ATTEMPT_MIN: Duration = Duration::from_millis(10);
 
-/// Looks names up on threads of their own, so that a resolver that does not answer costs no more than the time that was
-/// granted.
+/// Looks names up on separate threads, so that a resolver that does not answer blocks nobody beyond the deadline.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Resolver {
     under_way: Arc<AtomicUsize>,
@@ -47,18 +46,18 @@ impl Resolver {
         let started = std::thread::Builder::new().name("resolve".into()).spawn(move || {
             let addresses = (name.as_str(), port).to_socket_addrs();
             under_way.fetch_sub(1, Ordering::Relaxed);
-            // Nobody waits any more if it took too long.
+            // Fails if the caller's deadline has passed: then the result is dropped.
             let _ = found.send(addresses.map(|addresses| addresses.take(ADDRESSES_MAX).collect::<Vec<_>>()));
         });
-        if let Err(fault) = started {
+        if let Err(cause) = started {
             self.under_way.fetch_sub(1, Ordering::Relaxed);
-            return Err(error(format!("no thread could be started to look its name up ({fault})"), ""));
+            return Err(error(format!("no thread could be started to look its name up ({cause})"), ""));
         }
         match receive.recv_deadline(deadline) {
             Ok(Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
             Ok(Ok(_)) => Err(error("its name has no address".into(), "Check the host name")),
-            Ok(Err(fault)) => Err(error(
-                format!("its name cannot be looked up ({fault})"),
+            Ok(Err(cause)) => Err(error(
+                format!("its name cannot be looked up ({cause})"),
                 "Check the host name, and the name servers of this machine",
             )),
             Err(_) => Err(error("its name was not looked up in time".into(), NAME_SERVER)),
@@ -66,7 +65,7 @@ impl Resolver {
     }
 }
 
-/// Whether the scheme means TLS, and the port.
+/// Whether the scheme means TLS, and the port: the URI's own, or the default of the scheme.
 pub(super) fn scheme_and_port(uri: &AbsoluteUri) -> (bool, u16) {
     let encrypted = ["wss", "https"].iter().any(|scheme| scheme.eq_ignore_ascii_case(uri.scheme()));
     (encrypted, uri.port().unwrap_or(if encrypted { 443 } else { 80 }))
@@ -77,7 +76,7 @@ pub(super) fn authority(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-/// Connects to the first address that answers. Each gets an even share of the time that is left.
+/// Tries the addresses in turn, and returns the first connection. Each address gets an equal share of the remaining time.
 pub(super) fn connect(
     peer: &str,
     addresses: &[SocketAddr],
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn resolvers_that_hang_are_not_asked_without_end() {
+    fn look_ups_that_hang_are_limited_in_number() {
         let resolver = Resolver::default();
         resolver.under_way.store(LOOKUPS_MAX, Ordering::Relaxed);
         let error = resolver.resolve("localhost", 1, soon()).unwrap_err();
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn every_address_is_tried_and_all_failures_are_told() {
+    fn every_address_is_tried_and_the_error_lists_all_failures() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let open = listener.local_addr().unwrap();
         let closed: Vec<SocketAddr> = (0..2)

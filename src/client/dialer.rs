@@ -1,4 +1,4 @@
-//! From the settings and an address to an open connection, encrypted or not, through a proxy or not.
+//! Opens a connection by the settings: with or without TLS, directly or through a proxy.
 
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -28,10 +28,10 @@ pub struct Dialer {
 }
 
 impl Dialer {
-    /// A dialer for these settings.
+    /// A dialer for these settings and the proxy variables of the environment.
     ///
     /// # Errors
-    /// What is wrong with the files that the settings name, and with the proxies.
+    /// All errors in the proxies and in the files that the settings name.
     pub fn new(settings: Dial, environment: &ProxyEnvironment) -> Result<Self, Vec<SettingError>> {
         let proxies = Proxies::new(&settings.proxy, environment);
         let trust = TrustFiles::new(&settings);
@@ -46,13 +46,12 @@ impl Dialer {
         }
     }
 
-    /// What is to be known of the client certificate that servers are shown, at this time in Unix seconds: that it has
-    /// expired, or is not valid yet.
+    /// A warning if the client certificate has expired or is not valid yet, at this time in Unix seconds.
     pub fn warning(&self, now_s: i64) -> Option<String> {
         self.trust.warning(now_s)
     }
 
-    /// The proxy through which a server is reached, to be named in a log line.
+    /// The proxy through which a server is reached, for log lines.
     pub fn proxy_of(&self, uri: &AbsoluteUri) -> Option<&Proxy> {
         let (encrypted, port) = scheme_and_port(uri);
         self.proxies.choose(encrypted, uri.host(), port)
@@ -97,7 +96,7 @@ impl Dialer {
             None => Stream::plain(socket),
             Some(mut connection) => {
                 tls_handshake(&mut connection, &mut socket, deadline)
-                    .map_err(|fault| tls_error(&target, fault))?;
+                    .map_err(|error| tls_error(&target, error))?;
                 Stream::tls(connection, socket)
             }
         };
@@ -112,8 +111,8 @@ impl Dialer {
     }
 }
 
-/// Opens a connection without a proxy, and without checking the certificate where there is TLS. For the agent itself, on
-/// this machine: nothing secret may be sent on it.
+/// Opens a connection without a proxy, and without verifying the certificate if there is TLS. Only for the agent's health
+/// check of itself on this machine: nothing secret may be sent on it.
 ///
 /// # Errors
 /// Which step failed, where, why, and what to do.
@@ -129,9 +128,9 @@ pub fn connect_unverified(
     if !encrypted {
         return Ok(Stream::plain(socket));
     }
-    let configuration = without_verification().map_err(|error| not_begun(&target, &error))?;
+    let configuration = without_verification().map_err(|error| tls_not_started(&target, &error))?;
     let mut connection = begin_tls(host, &target, Arc::new(configuration))?;
-    tls_handshake(&mut connection, &mut socket, deadline).map_err(|fault| tls_error(&target, fault))?;
+    tls_handshake(&mut connection, &mut socket, deadline).map_err(|error| tls_error(&target, error))?;
     Ok(Stream::tls(connection, socket))
 }
 
@@ -143,23 +142,23 @@ fn begin_tls(
     let name = ServerName::try_from(host.to_owned()).map_err(|_| DialError {
         step: Step::Tls,
         peer: target.into(),
-        problem: "its host is no name or address that a certificate could be for".into(),
-        remedy: "Write the name as DNS knows it; one outside of ASCII in its `xn--` form".into(),
+        problem: "its host is not a name or address that a certificate can be for".into(),
+        remedy: "Write the name as in DNS; a name that is not ASCII in its `xn--` form".into(),
     })?;
-    ClientConnection::new(configuration, name).map_err(|error| not_begun(target, &error))
+    ClientConnection::new(configuration, name).map_err(|error| tls_not_started(target, &error))
 }
 
-fn not_begun(target: &str, error: &rustls::Error) -> DialError {
+fn tls_not_started(target: &str, error: &rustls::Error) -> DialError {
     DialError {
         step: Step::Tls,
         peer: target.into(),
-        problem: format!("TLS cannot be begun ({error})"),
+        problem: format!("TLS cannot be started ({error})"),
         remedy: String::new(),
     }
 }
 
-fn tls_error(target: &str, fault: explain::Explained) -> DialError {
-    DialError { step: Step::Tls, peer: target.into(), problem: fault.problem, remedy: fault.remedy.into() }
+fn tls_error(target: &str, error: explain::Explained) -> DialError {
+    DialError { step: Step::Tls, peer: target.into(), problem: error.problem, remedy: error.remedy.into() }
 }
 
 fn tls_handshake(
@@ -169,14 +168,14 @@ fn tls_handshake(
 ) -> Result<(), explain::Explained> {
     use std::io::ErrorKind::{Interrupted, TimedOut, UnexpectedEof, WouldBlock};
     while connection.is_handshaking() || connection.wants_write() {
-        let moved = limit_time(socket, deadline).and_then(|()| {
+        let transferred = limit_time(socket, deadline).and_then(|()| {
             if connection.wants_write() { connection.write_tls(socket) } else { connection.read_tls(socket) }
         });
-        let problem = match moved {
+        let problem = match transferred {
             Ok(0) => "it closed the connection in the TLS handshake".into(),
             Ok(_) => {
                 if let Err(error) = connection.process_new_packets() {
-                    // Says why to the server, if it still listens.
+                    // Sends the TLS alert, if the server still reads.
                     let _ = connection.write_tls(socket);
                     return Err(explain::server_refused(&error));
                 }

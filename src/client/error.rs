@@ -2,16 +2,16 @@
 
 use std::fmt;
 
-/// At which step opening a connection failed, as a metric's label.
+/// The step at which opening a connection failed; a metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The name was looked up.
+    /// Looking the name up.
     Resolve,
-    /// A TCP connection was opened.
+    /// Opening the TCP connection.
     Connect,
-    /// The proxy was asked for a tunnel.
+    /// Opening a tunnel through the proxy.
     Proxy,
-    /// TLS was agreed on, and the server's certificate checked.
+    /// The TLS handshake, with the check of the server's certificate.
     Tls,
 }
 
@@ -27,12 +27,12 @@ impl Step {
     }
 }
 
-/// Why a connection could not be opened: what happened, where, and what to do. Holds no secret.
+/// Why a connection could not be opened: what happened, where, and what to do. Contains no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DialError {
-    /// At which step.
+    /// The step that failed.
     pub step: Step,
-    /// To whom the step led, such as `els.example:443` or `the proxy proxy.example:3128`.
+    /// The other end of that step, such as `els.example:443` or `the proxy proxy.example:3128`.
     pub peer: String,
     /// What happened.
     pub problem: String,

@@ -1,37 +1,37 @@
-//! One HTTP/1.1 exchange: a request goes out, the head of its answer is read, and the body if somebody wants it.
+//! One HTTP/1.1 exchange: sends a request, and reads the head and, if needed, the body of the answer.
 //!
-//! Must not follow a redirect, since a key is for the server that it was sent to; nor use a connection twice. It works
-//! on any open stream: names, proxies, TLS and deadlines are that stream's matter.
+//! Must not follow a redirect, since a key is meant for one server only, nor use a connection twice. Works on any open
+//! stream, which is responsible for proxies, TLS and deadlines.
 
 use std::io::{self, Read, Write};
 
 use crate::wire::http1::chunked::Chunked;
 
-/// Fields of a head that are read.
+/// How many header fields an answer may have.
 const FIELDS_MAX: usize = 100;
-/// Bytes that are read at once.
+/// How many bytes are read at once.
 const PORTION_BYTES: usize = 4096;
 
 /// A request.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// Such as `GET`.
+    /// The method, such as `GET`.
     pub method: &'a str,
-    /// The path and query, or `host:port` of a tunnel.
+    /// The path and query, or `host:port` for a tunnel.
     pub target: &'a str,
     /// The `Host` field.
     pub host: &'a str,
-    /// Further fields. `Content-Length` is written where there is a body.
+    /// Further header fields, without `Content-Length`, which is added if there is a body.
     pub fields: &'a [(&'a str, &'a str)],
-    /// May be empty.
+    /// The body; may be empty.
     pub body: &'a [u8],
 }
 
 impl Request<'_> {
-    /// Sends it.
+    /// Sends the request.
     ///
     /// # Errors
-    /// If the stream takes no more.
+    /// If writing to the stream fails.
     pub fn send(&self, stream: &mut impl Write) -> io::Result<()> {
         let Self { method, target, host, fields, body } = self;
         let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n").into_bytes();
@@ -49,14 +49,14 @@ impl Request<'_> {
     }
 }
 
-/// The head of an answer, and what has come in after it.
+/// The head of an answer, and the bytes received after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Such as 200.
+    /// The status code, such as 200.
     pub status: u16,
-    /// Those that are UTF-8, in their order.
+    /// The header fields whose value is UTF-8, in their order.
     fields: Vec<(String, String)>,
-    /// The beginning of the body, or what else the server sent already.
+    /// The bytes after the head: the beginning of the body, or whatever else the server has sent.
     rest: Vec<u8>,
 }
 
@@ -67,12 +67,12 @@ impl Head {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// How many bytes came in behind the head.
+    /// How many bytes were received after the head.
     pub fn bytes_behind(&self) -> usize {
         self.rest.len()
     }
 
-    /// Reads the body: as long as its chunks or `Content-Length` say, or until the connection ends.
+    /// Reads the body to its end: that of its chunks, of its `Content-Length`, or of the connection.
     ///
     /// # Errors
     /// If it is longer than `bytes_max`, malformed, or cut short, or if the stream fails.
@@ -113,15 +113,15 @@ impl Head {
     }
 }
 
-/// Reads the head of the final answer: interim ones (status 1xx) are passed over.
+/// Reads the head of the final answer, and skips interim ones (status 1xx).
 ///
 /// # Errors
-/// `InvalidData` if this is not HTTP, or longer than `bytes_max`; `UnexpectedEof` if the connection ends before; or what
-/// the stream fails with.
+/// `InvalidData` if the bytes are not HTTP, or the head is longer than `bytes_max`; `UnexpectedEof` if the connection ends
+/// before the head is complete; and the stream's own errors.
 pub fn read_head(stream: &mut impl Read, bytes_max: usize) -> io::Result<Head> {
     let mut bytes = Vec::new();
     loop {
-        // No more than that, so that a long head is not complete by the last read.
+        // At most one byte beyond the limit, so that no read can complete a head that is too long.
         let room = (bytes_max + 1).saturating_sub(bytes.len());
         if read_more(stream, &mut bytes, room)? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -135,19 +135,19 @@ pub fn read_head(stream: &mut impl Read, bytes_max: usize) -> io::Result<Head> {
     }
 }
 
-/// The head of the final answer at the start of `bytes`; `None` if it is not all there yet.
+/// The head of the final answer at the start of `bytes`; `None` if it is not complete yet.
 ///
 /// # Errors
-/// `InvalidData` if this is not an answer of an HTTP server.
+/// `InvalidData` if the bytes are not an HTTP answer.
 pub fn parse_head(mut bytes: &[u8]) -> io::Result<Option<Head>> {
-    // A loop, not a recursion: the other end decides how many interim answers there are.
+    // A loop, not a recursion: the peer controls the number of interim answers.
     loop {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let mut response = httparse::Response::new(&mut fields);
         let head_bytes = match response.parse(bytes) {
             Ok(httparse::Status::Complete(head_bytes)) => head_bytes,
             Ok(httparse::Status::Partial) => return Ok(None),
-            Err(error) => return Err(invalid(&format!("it is no HTTP: {error}"))),
+            Err(error) => return Err(invalid(&format!("it is no HTTP answer: {error}"))),
         };
         let status = response.code.unwrap_or(0);
         let rest = &bytes[head_bytes..];
@@ -167,7 +167,7 @@ fn invalid(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-/// Appends what comes next, up to `room` bytes; 0 if the connection has ended.
+/// Reads up to `room` more bytes and appends them. Returns their number; 0 if the connection has ended.
 fn read_more(stream: &mut impl Read, bytes: &mut Vec<u8>, room: usize) -> io::Result<usize> {
     let mut buffer = [0; PORTION_BYTES];
     let end = room.min(PORTION_BYTES);
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_final_answer_counts() {
+    fn interim_answers_are_skipped() {
         for (text, expected) in [
             ("HTTP/1.1 200 Connection established\r\n\r\n", Some((200, 0))),
             ("HTTP/1.0 407 Auth\r\nX: y\r\n\r\nbody", Some((407, 4))),
@@ -209,8 +209,8 @@ mod tests {
         }
     }
 
-    /// What went wrong: each interim answer took a call within the last one, so that a proxy that sent many of them
-    /// ended the process by the size of its stack.
+    /// What went wrong: interim answers were parsed by recursion, so a proxy that sent many of them overflowed the stack
+    /// and ended the process.
     #[test]
     fn a_thousand_interim_answers_take_no_more_stack_than_one() {
         let mut bytes = b"HTTP/1.1 100\r\n\r\n".repeat(1024);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_says_how_long_its_body_is_if_it_has_one() {
+    fn a_request_with_a_body_has_a_content_length() {
         let request = Request {
             method: "POST",
             target: "/x?y",
@@ -240,7 +240,7 @@ mod tests {
         assert_eq!(String::from_utf8(sent).unwrap(), "GET /x?y HTTP/1.1\r\nHost: els:5100\r\n\r\n");
     }
 
-    /// What went wrong: a head of 20,000 bytes was taken, since the read that went beyond the limit made it complete.
+    /// What went wrong: a head of 20,000 bytes was accepted, since the read that exceeded the limit also completed it.
     #[test]
     fn a_head_that_is_too_long_is_refused_even_if_its_end_is_there() {
         let text = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(20_000));
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_found_whatever_their_case_and_a_body_by_its_length() {
+    fn fields_are_found_in_any_case_and_the_body_ends_by_its_length() {
         let mut stream = &b"HTTP/1.1 200 OK\r\ncontent-LENGTH: 3\r\nServer: x\r\n\r\nabcdef"[..];
         let head = read_head(&mut stream, 1000).unwrap();
         assert_eq!((head.field("Content-Length"), head.field("server")), (Some("3"), Some("x")));

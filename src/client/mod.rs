@@ -1,11 +1,11 @@
-//! Connections that the agent opens: to the FeatBit server that it follows, to where usage events go; one small HTTP
-//! client on top of them, and how long to wait before the next attempt.
+//! Connections that the agent opens: to the upstream FeatBit server, and to the receiver of usage events. Also a small
+//! HTTP client for them, and the back-off between attempts.
 //!
-//! Must not know what is sent on them, nor wait for anything without a deadline. Nothing here shows a password.
+//! Must not know what is sent on a connection, nor wait without a deadline. Must not show a password.
 //!
-//! A [`Dialer`] is made once from the settings and the environment; both are judged then. It is cheap to clone and can
-//! be used from any thread; [`Dialer::connect`] blocks for at most `Upstream__ConnectSeconds`, so a thread that has
-//! something else to do lets another one call it:
+//! Create one [`Dialer`] from the settings and the environment; that validates both. It is cheap to clone and can be used
+//! from any thread. [`Dialer::connect`] blocks for at most `Upstream__ConnectSeconds`, so a thread with other work must
+//! call it on another thread:
 //!
 //! ```no_run
 //! # use featbit_agent::config::{AbsoluteUri, Settings};
@@ -19,8 +19,8 @@
 //! # }
 //! ```
 //!
-//! The [`Stream`] reads and writes like a socket, whatever lies between: hand it to a WebSocket client, or write an HTTP
-//! request to it. `ws` and `http` are the same here, as are `wss` and `https`; the path is the caller's business.
+//! The [`Stream`] reads and writes like a socket, with or without TLS and proxy: pass it to a WebSocket client, or write an
+//! HTTP request to it. Here `ws` means the same as `http`, and `wss` the same as `https`; the path is ignored.
 //! Certificates, private authorities and keys are read again when their files change.
 
 mod connect;

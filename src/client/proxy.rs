@@ -1,4 +1,4 @@
-//! Which proxy a server is reached through, by the variables that every tool of this kind knows.
+//! Chooses the proxy for a server, by the setting or by the usual environment variables.
 //!
 //! Must not read the process's environment itself, nor show a proxy's user or password.
 
@@ -13,7 +13,7 @@ use crate::config::{AbsoluteUri, ProxyChoice, Secret, SettingError};
 
 use super::connect::authority;
 
-/// What the environment says of proxies.
+/// The proxy variables of the environment.
 #[derive(Clone, Debug, Default)]
 pub struct ProxyEnvironment {
     http: Option<Variable>,
@@ -35,8 +35,8 @@ impl fmt::Debug for Variable {
 }
 
 impl ProxyEnvironment {
-    /// Takes `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` out of an environment. Lower case goes over upper
-    /// case, blank ones count as not set.
+    /// Reads `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` from an environment. A name in lower case takes
+    /// precedence; blank values count as not set.
     pub fn from_variables(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let all: Vec<(String, String)> = variables
             .into_iter()
@@ -58,7 +58,7 @@ impl ProxyEnvironment {
     }
 }
 
-/// A proxy that opens tunnels by CONNECT.
+/// An HTTP proxy that opens tunnels by the method CONNECT.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Proxy {
     /// Its host, an IPv6 address without brackets.
@@ -76,7 +76,7 @@ impl fmt::Debug for Proxy {
 }
 
 impl fmt::Display for Proxy {
-    /// Its host and port alone.
+    /// Only the host and port.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&authority(&self.host, self.port))
     }
@@ -92,7 +92,7 @@ impl Proxy {
     }
 }
 
-/// `user:password`, percent-encoded, as HTTP's Basic scheme sends it.
+/// The value of the Basic scheme for a percent-encoded `user:password`.
 fn basic(user_info: &str) -> Result<Secret, String> {
     let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
     let decoded = |text: &str| -> Vec<u8> { percent_encoding::percent_decode_str(text).collect() };
@@ -104,7 +104,7 @@ fn basic(user_info: &str) -> Result<Secret, String> {
     Ok(Secret::new(format!("Basic {}", BASE64_STANDARD.encode(pair))))
 }
 
-/// Says for each server which proxy it is reached through.
+/// The proxies in use, and the servers that are reached without one.
 #[derive(Clone, Debug)]
 pub struct Proxies {
     plain: Option<Proxy>,
@@ -113,10 +113,10 @@ pub struct Proxies {
 }
 
 impl Proxies {
-    /// By the setting, and by the environment if that leaves it to it.
+    /// The proxies of the setting, or of the environment if the setting says so.
     ///
     /// # Errors
-    /// What is wrong with the proxies that are named.
+    /// All errors in the configured proxies.
     pub fn new(choice: &ProxyChoice, environment: &ProxyEnvironment) -> Result<Self, Vec<SettingError>> {
         match choice {
             ProxyChoice::Never => Ok(Self { plain: None, encrypted: None, exceptions: Vec::new() }),
@@ -150,7 +150,7 @@ impl Proxies {
         }
     }
 
-    /// The proxy for a server, which is reached by TLS or not; `None` is the direct way.
+    /// The proxy for a connection to a server, encrypted or not; `None` for a direct connection.
     pub fn choose(&self, encrypted: bool, host: &str, port: u16) -> Option<&Proxy> {
         let proxy = if encrypted { &self.encrypted } else { &self.plain };
         let excepted = || self.exceptions.iter().any(|exception| exception.covers(host, port));
@@ -159,7 +159,7 @@ impl Proxies {
 }
 
 fn of_variable(variable: &Variable) -> Result<Proxy, SettingError> {
-    let fault = |problem: String| {
+    let error = |problem: String| {
         SettingError::missing(
             &variable.name,
             problem,
@@ -168,22 +168,22 @@ fn of_variable(variable: &Variable) -> Result<Proxy, SettingError> {
     };
     let text = &variable.value;
     let with_scheme = if text.contains("://") { text.clone() } else { format!("http://{text}") };
-    let uri = AbsoluteUri::parse(&with_scheme, &["http"]).map_err(|invalid| fault(invalid.problem))?;
-    Proxy::of(&uri).map_err(fault)
+    let uri = AbsoluteUri::parse(&with_scheme, &["http"]).map_err(|invalid| error(invalid.problem))?;
+    Proxy::of(&uri).map_err(error)
 }
 
 /// One entry of `NO_PROXY`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Exception {
     All,
-    /// A name, in lower case, and all that end in it after a dot.
+    /// A name in lower case, and all its subdomains.
     Name(String, Option<u16>),
     Address(IpAddr, Option<u16>),
     /// A network and the length of its prefix.
     Network(IpAddr, u8),
 }
 
-/// Entries that nobody can make sense of are passed over, as every tool does: the variable is everybody's.
+/// Parses `NO_PROXY`. Malformed entries are ignored, as other tools do, since all programs share the variable.
 fn exceptions(no_proxy: &str) -> Vec<Exception> {
     no_proxy.split([',', ' ', '\t']).filter_map(|entry| exception(entry.trim())).collect()
 }
@@ -233,7 +233,7 @@ impl Exception {
     }
 }
 
-/// Whether `host` is `name` or ends in it after a dot.
+/// Whether `host` is `name` or a subdomain of it.
 fn ends_in(host: &str, name: &str) -> bool {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     host.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn the_setting_goes_over_the_environment() {
+    fn the_setting_takes_precedence_over_the_environment() {
         let environment = environment(&[("HTTPS_PROXY", "env:1"), ("NO_PROXY", "*")]);
         let uri = AbsoluteUri::parse("http://set:2", &["http"]).unwrap();
         let always = Proxies::new(&ProxyChoice::Always(uri), &environment).unwrap();
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_cannot_be_used_is_a_fault_that_names_the_variable() {
+    fn the_error_for_an_unusable_proxy_names_the_variable() {
         for (value, part) in [
             ("socks5://proxy:1080", "scheme"),
             ("https://proxy", "scheme"),

@@ -1,18 +1,18 @@
-//! Random numbers: seeds from the system, and a generator that repeats itself for the same seed. Neither is for secrets.
+//! Random numbers: seeds from the system, and a generator that is deterministic for a seed. Not for secrets.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// A number that nobody can foresee: the standard library's hash maps get their keys from the system the same way.
+/// An unpredictable number from the system, by way of the keys of the standard library's hash maps.
 pub fn seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// Numbers that look random, made of a seed (SplitMix64).
+/// A pseudo-random generator (SplitMix64).
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// The same numbers for the same seed.
+    /// A generator that yields the same numbers for the same seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }

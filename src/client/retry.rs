@@ -1,11 +1,11 @@
-//! How long to wait before something is tried again: exponential back-off with full jitter.
+//! The delay before the next attempt: exponential back-off with full jitter.
 //!
-//! Must not read a clock nor make random numbers: both are arguments. Times are in milliseconds.
+//! Must not read a clock or draw random numbers: both are arguments. Times are in milliseconds.
 
-/// The first delay is drawn from this span; each failure doubles it.
+/// The first delay is at most this long; each failure doubles the maximum.
 const BASE_MS: u64 = 1_000;
 
-/// Counts failures and draws delays.
+/// Counts failures and returns the delay after each.
 #[derive(Clone, Debug)]
 pub struct Retry {
     cap_ms: u64,
@@ -18,28 +18,28 @@ impl Retry {
         Self { cap_ms, failures: 0 }
     }
 
-    /// Counts a failure and draws the delay after it: between zero and one second, doubled by each failure before. So
-    /// many agents that lost the same server do not come back together.
+    /// Counts a failure and returns the delay after it: random, up to a maximum that starts at one second and doubles with
+    /// each failure. So many agents that lost the same server do not reconnect at the same time.
     pub fn failed(&mut self, random: u64) -> u64 {
         let doubled = BASE_MS.checked_shl(self.failures.min(32)).unwrap_or(u64::MAX);
         self.failures = self.failures.saturating_add(1);
         random % (doubled.min(self.cap_ms) + 1)
     }
 
-    /// Counts a refusal and draws the delay after it: between half the cap and the cap. A refusal lasts until somebody
-    /// replaces a key or a licence.
+    /// Counts a refusal and returns the delay after it: random, between half the cap and the cap. A refusal usually lasts
+    /// until an operator corrects a key or a licence.
     pub fn refused(&mut self, random: u64) -> u64 {
         self.failures = self.failures.saturating_add(1);
         self.cap_ms - random % (self.cap_ms / 2 + 1)
     }
 
-    /// Forgets the failures: the next delay is short again.
+    /// Forgets all failures, so that the next delay is short again.
     pub fn reset(&mut self) {
         self.failures = 0;
     }
 }
 
-/// Limits how often something is repeated: at once if the last time was long ago, else after a growing delay.
+/// Limits how often something is done: at once if the last time was long ago, otherwise after a growing delay.
 #[derive(Clone, Debug)]
 pub struct Throttle {
     retry: Retry,
@@ -47,12 +47,12 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// No delay is longer than `cap_ms`; twice `cap_ms` without a use is long ago.
+    /// No delay is longer than `cap_ms`. "Long ago" means at least twice `cap_ms`.
     pub fn new(cap_ms: u64) -> Self {
         Self { retry: Retry::new(cap_ms), last_ms: None }
     }
 
-    /// When what is wanted at `now_ms` may be done.
+    /// The time at which something that is requested at `now_ms` may be done.
     pub fn next_ms(&mut self, now_ms: u64, random: u64) -> u64 {
         let quiet_ms = self.last_ms.map(|last_ms| now_ms.saturating_sub(last_ms));
         let delay_ms = match quiet_ms {
@@ -74,7 +74,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_span_doubles_up_to_the_cap_and_begins_anew_after_a_reset() {
+    fn the_delay_doubles_up_to_the_cap_and_starts_again_after_a_reset() {
         let mut retry = Retry::new(60_000);
         let spans: Vec<u64> = (0..8)
             .map(|failures| {
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_long_ago_passes_at_once() {
+    fn a_throttle_delays_only_what_follows_soon() {
         let mut throttle = Throttle::new(60_000);
         assert_eq!(throttle.next_ms(5, 999), 5);
         assert_eq!(throttle.next_ms(10, 999), 1_009);

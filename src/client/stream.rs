@@ -33,7 +33,7 @@ impl Stream {
         Self(Inner::Tls(Box::new(StreamOwned::new(connection, socket))))
     }
 
-    /// The socket, for its options. Who reads or writes on it breaks the encryption.
+    /// The socket, to set its options. Reading or writing on it directly would break TLS.
     pub fn socket(&self) -> &TcpStream {
         match &self.0 {
             Inner::Plain(socket) => socket,
@@ -51,12 +51,12 @@ impl Stream {
         self.socket().peer_addr()
     }
 
-    /// Ends reads that take longer, with `WouldBlock`; `None` waits for ever.
+    /// Lets a read that takes longer fail with `WouldBlock`; `None` waits for ever.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.socket().set_read_timeout(timeout)
     }
 
-    /// Ends writes that take longer, with `WouldBlock`; `None` waits for ever.
+    /// Lets a write that takes longer fail with `WouldBlock`; `None` waits for ever.
     pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.socket().set_write_timeout(timeout)
     }
@@ -74,7 +74,7 @@ impl Stream {
         }
     }
 
-    /// Tells the server that nothing more will be sent; what it still sends can be read.
+    /// Half-closes the connection: the server learns that nothing more is sent, and its own data can still be read.
     pub fn shutdown_write(&mut self) -> io::Result<()> {
         if let Inner::Tls(stream) = &mut self.0 {
             stream.conn.send_close_notify();
@@ -85,11 +85,11 @@ impl Stream {
 }
 
 impl Read for Stream {
-    /// An end without TLS's own `close_notify` is an error of kind `UnexpectedEof`: what came may have been cut short.
+    /// A TLS connection that ends without `close_notify` is an error of kind `UnexpectedEof`: data may be missing.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.0 {
             Inner::Plain(socket) => socket.read(buffer),
-            Inner::Tls(stream) => stream.read(buffer).map_err(in_words),
+            Inner::Tls(stream) => stream.read(buffer).map_err(explained),
         }
     }
 }
@@ -98,21 +98,21 @@ impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.0 {
             Inner::Plain(socket) => socket.write(bytes),
-            Inner::Tls(stream) => stream.write(bytes).map_err(in_words),
+            Inner::Tls(stream) => stream.write(bytes).map_err(explained),
         }
     }
 
     fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
         match &mut self.0 {
             Inner::Plain(socket) => socket.write_vectored(slices),
-            Inner::Tls(stream) => stream.write_vectored(slices).map_err(in_words),
+            Inner::Tls(stream) => stream.write_vectored(slices).map_err(explained),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.0 {
             Inner::Plain(socket) => socket.flush(),
-            Inner::Tls(stream) => stream.flush().map_err(in_words),
+            Inner::Tls(stream) => stream.flush().map_err(explained),
         }
     }
 }
@@ -129,16 +129,16 @@ impl AsRawFd for Stream {
     }
 }
 
-/// An error of TLS in words. With TLS 1.3 a server refuses a client's certificate after the handshake, so that it comes
-/// out here.
-fn in_words(error: io::Error) -> io::Error {
+/// Replaces a TLS error by an explanation. With TLS 1.3 a server refuses a client's certificate only after the handshake, so
+/// that error appears here too.
+fn explained(error: io::Error) -> io::Error {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match tls.map(explain::server_refused) {
         Some(explain::Explained { problem, remedy: "" }) => io::Error::new(error.kind(), problem),
         Some(explain::Explained { problem, remedy }) => {
             io::Error::new(error.kind(), format!("{problem}. {remedy}"))
         }
-        // rustls tells that with a page of its manual.
+        // The text of rustls refers to its own documentation.
         None if error.kind() == io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), cut_short()),
         None => error,
     }
@@ -146,15 +146,15 @@ fn in_words(error: io::Error) -> io::Error {
 
 fn cut_short() -> String {
     format!(
-        "the server ended it without a word of TLS; if it asks for a client certificate, set {}",
+        "the server closed the connection without TLS close_notify; if it requires a client certificate, set {}",
         Key::UpstreamClientCertificateFile.definition().name
     )
 }
 
-/// Lets no single read or write go past the deadline.
+/// Sets the socket's time-outs so that the next read or write does not pass the deadline.
 ///
 /// # Errors
-/// `TimedOut` if it has come.
+/// `TimedOut` if the deadline has passed.
 pub(super) fn limit_time(socket: &TcpStream, deadline: Instant) -> io::Result<()> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() {
@@ -164,7 +164,7 @@ pub(super) fn limit_time(socket: &TcpStream, deadline: Instant) -> io::Result<()
     socket.set_write_timeout(Some(left))
 }
 
-/// A stream whose reads and writes do not go on after a deadline: they fail with `TimedOut`.
+/// A stream whose reads and writes fail with `TimedOut` when a deadline passes.
 #[derive(Debug)]
 pub struct BeforeDeadline<'a, S> {
     stream: &'a mut S,
@@ -172,7 +172,7 @@ pub struct BeforeDeadline<'a, S> {
 }
 
 impl<'a, S: AsSocket> BeforeDeadline<'a, S> {
-    /// Borrows a stream that blocks.
+    /// Wraps a blocking stream.
     pub fn new(stream: &'a mut S, deadline: Instant) -> Self {
         Self { stream, deadline }
     }
@@ -197,7 +197,7 @@ impl<S: Write + AsSocket> Write for BeforeDeadline<'_, S> {
     }
 }
 
-/// What reads and writes on a socket, and can be given time-outs by it.
+/// A stream on a socket whose time-outs can be set.
 pub trait AsSocket {
     /// The socket.
     fn as_socket(&self) -> &TcpStream;
@@ -215,7 +215,7 @@ impl AsSocket for Stream {
     }
 }
 
-/// A blocking socket says of its time-out that it would block.
+/// A blocking socket reports its time-out as `WouldBlock`: turns that into `TimedOut`.
 fn timed_out(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
@@ -227,13 +227,13 @@ fn timed_out(error: io::Error) -> io::Error {
 mod tests {
     use super::*;
 
-    /// Some servers that want a client certificate just hang up.
+    /// Some servers that require a client certificate just close the connection without it.
     #[test]
-    fn a_server_that_hangs_up_is_told_with_the_setting_and_without_a_page_of_a_manual() {
+    fn the_error_for_an_end_without_close_notify_names_the_setting_and_no_manual() {
         let error = io::Error::new(io::ErrorKind::UnexpectedEof, "peer closed: https://docs.rs/rustls");
-        let told = in_words(error);
-        assert_eq!(told.kind(), io::ErrorKind::UnexpectedEof);
-        assert!(told.to_string().contains("set Upstream__ClientCertificateFile"), "{told}");
-        assert!(!told.to_string().contains("docs.rs"), "{told}");
+        let error = explained(error);
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        assert!(error.to_string().contains("set Upstream__ClientCertificateFile"), "{error}");
+        assert!(!error.to_string().contains("docs.rs"), "{error}");
     }
 }

@@ -1,4 +1,5 @@
-//! Whom the agent trusts, and how it shows who it is: files that are read again when they have changed.
+//! The certificate authorities that the agent trusts, and its client certificate: files that are read again when they
+//! change.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::tls::client::{Trust, configuration};
 use crate::tls::pem::{self, KeyPairNames, KeyPairText};
 use crate::tls::validity::Validity;
 
-/// How long the system's certificates are kept before they are read again.
+/// After this time the system's certificates are read again.
 const SYSTEM_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 fn ca_name() -> &'static str {
@@ -28,7 +29,7 @@ fn pair_names() -> KeyPairNames<'static> {
     }
 }
 
-/// The files, and what was last made of them.
+/// The files, and the TLS configuration last built from them.
 pub(super) struct TrustFiles {
     settings: Dial,
     state: Mutex<State>,
@@ -37,8 +38,8 @@ pub(super) struct TrustFiles {
 #[derive(Default)]
 struct State {
     current: Option<Current>,
-    /// What was last complained of.
-    complaint: Option<String>,
+    /// The last problem logged, so that it is logged only once.
+    logged_problem: Option<String>,
 }
 
 struct Current {
@@ -61,11 +62,11 @@ impl fmt::Debug for TrustFiles {
 }
 
 impl State {
-    /// Says something once.
-    fn warn(&mut self, complaint: &str) {
-        if self.complaint.as_deref() != Some(complaint) {
-            tracing::warn!("{complaint}");
-            self.complaint = Some(complaint.to_owned());
+    /// Logs a problem, unless it was the last one logged.
+    fn warn(&mut self, problem: &str) {
+        if self.logged_problem.as_deref() != Some(problem) {
+            tracing::warn!("{problem}");
+            self.logged_problem = Some(problem.to_owned());
         }
     }
 }
@@ -74,14 +75,14 @@ fn validity_of(identity: &CertifiedKey) -> Option<Validity> {
     identity.cert.first().and_then(|certificate| Validity::of(certificate))
 }
 
-/// Now in Unix seconds, as certificates count.
+/// The present time in Unix seconds.
 fn now_s() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 impl TrustFiles {
-    /// Reads the files to see whether they can be used.
+    /// Reads the files, and checks that they can be used.
     pub fn new(settings: &Dial) -> Result<Self, Vec<SettingError>> {
         let files = Self { settings: settings.clone(), state: Mutex::default() };
         let texts = files.read()?;
@@ -89,8 +90,8 @@ impl TrustFiles {
         Ok(files)
     }
 
-    /// What connections are made with now. A file that has become unusable is told once, and what was made of it before
-    /// stays in use.
+    /// The present TLS configuration, built again if a file has changed. If a file has become unusable, logs that once and
+    /// keeps the previous configuration.
     pub fn configuration(&self) -> Result<Arc<ClientConfig>, (String, String)> {
         let mut state = self.state.lock();
         let texts = self.read();
@@ -99,19 +100,19 @@ impl TrustFiles {
             && current.made.elapsed() < SYSTEM_AGE_MAX
         {
             let configuration = current.configuration.clone();
-            state.complaint = None;
+            state.logged_problem = None;
             return Ok(configuration);
         }
         let made = texts.and_then(|texts| self.parse(&texts).map(|parsed| (texts, parsed)));
         let failure = match made {
             Ok((mut texts, (authorities, mut identity))) => {
-                let held = self.hold_valid(state.current.as_ref(), &mut texts, &mut identity, now_s());
-                if let (Some(complaint), Some(current)) = (&held, &state.current)
+                let problem = self.keep_valid(state.current.as_ref(), &mut texts, &mut identity, now_s());
+                if let (Some(problem), Some(current)) = (&problem, &state.current)
                     && current.texts == texts
                     && current.made.elapsed() < SYSTEM_AGE_MAX
                 {
                     let configuration = current.configuration.clone();
-                    state.warn(complaint);
+                    state.warn(problem);
                     return Ok(configuration);
                 }
                 match build(authorities, identity.clone()) {
@@ -119,9 +120,9 @@ impl TrustFiles {
                         if state.current.is_some() {
                             tracing::info!("certificates for connections to servers were read again");
                         }
-                        match held {
-                            Some(complaint) => state.warn(&complaint),
-                            None => state.complaint = None,
+                        match problem {
+                            Some(problem) => state.warn(&problem),
+                            None => state.logged_problem = None,
                         }
                         state.current = Some(Current {
                             texts,
@@ -141,16 +142,16 @@ impl TrustFiles {
         };
         let Some(current) = &state.current else { return Err(failure) };
         let configuration = current.configuration.clone();
-        if state.complaint.as_ref() != Some(&failure.0) {
+        if state.logged_problem.as_ref() != Some(&failure.0) {
             tracing::error!("{}; what was read before stays in use", failure.0);
-            state.complaint = Some(failure.0);
+            state.logged_problem = Some(failure.0);
         }
         Ok(configuration)
     }
 
-    /// Puts the client certificate in use in the place of a new one that is not valid while that one is; what is to be
-    /// said of it then.
-    fn hold_valid(
+    /// If the new client certificate is not valid but the one in use is, puts the one in use into `texts` and `identity`, and
+    /// returns the warning to log.
+    fn keep_valid(
         &self,
         current: Option<&Current>,
         texts: &mut Texts,
@@ -159,7 +160,7 @@ impl TrustFiles {
     ) -> Option<String> {
         let current = current.filter(|current| current.texts.identity != texts.identity)?;
         let in_use = validity_of(current.identity.as_ref()?)?;
-        let complaint = validity_of(identity.as_ref()?)?.error(now_s)?;
+        let problem = validity_of(identity.as_ref()?)?.error(now_s)?;
         if in_use.error(now_s).is_some() {
             return None;
         }
@@ -167,17 +168,17 @@ impl TrustFiles {
         identity.clone_from(&current.identity);
         let path = &self.settings.client_certificate.as_ref()?.certificate;
         Some(format!(
-            "the new client certificate in {} {complaint}: the one before stays in use. Put a valid one there",
+            "the new client certificate in {} {problem}: the previous one stays in use. Put a valid one there",
             path.display()
         ))
     }
 
-    /// What is to be known of the client certificate at this time in Unix seconds.
+    /// A warning if the client certificate is not valid at this time in Unix seconds.
     pub fn warning(&self, now_s: i64) -> Option<String> {
         let path = &self.settings.client_certificate.as_ref()?.certificate;
         let (_, identity) = self.parse(&self.read().ok()?).ok()?;
-        let complaint = validity_of(&identity?)?.error(now_s)?;
-        Some(format!("the client certificate {} {complaint}: servers refuse it. Renew it", path.display()))
+        let problem = validity_of(&identity?)?.error(now_s)?;
+        Some(format!("the client certificate {} {problem}: servers refuse it. Renew it", path.display()))
     }
 
     fn read(&self) -> Result<Texts, Vec<SettingError>> {
@@ -221,7 +222,7 @@ impl TrustFiles {
                 return Err(SettingError::missing(
                     ca_name(),
                     format!("certificate {} in {} is malformed", index + 1, path.display()),
-                    "Take it out, or copy it again",
+                    "Remove it, or copy it again",
                 ));
             }
         }
@@ -239,11 +240,11 @@ fn build(
         trust.add(certificate);
     }
     if trust.is_empty() {
-        let why = trust.errors().first().map_or(String::new(), |complaint| format!(" ({complaint})"));
+        let why = trust.errors().first().map_or(String::new(), |error| format!(" ({error})"));
         return Err((
             format!("no certificate authority is trusted on this machine{why}"),
-            "Install the system's certificates (the package ca-certificates), or name a file of them in \
-             Upstream__CaFile"
+            "Install the system's certificates (the package ca-certificates), or set Upstream__CaFile to a file with \
+             certificates"
                 .into(),
         ));
     }

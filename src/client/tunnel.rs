@@ -1,4 +1,4 @@
-//! A tunnel through a proxy: the method CONNECT of HTTP/1.1.
+//! Opens a tunnel through an HTTP proxy by the method CONNECT.
 
 use std::io;
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use super::http;
 use super::proxy::Proxy;
 use super::stream::BeforeDeadline;
 
-/// The longest answer of a proxy that is read.
+/// The longest answer that a proxy may send.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
 /// Asks the proxy at the other end of `socket` for a tunnel to `target`.
@@ -35,12 +35,12 @@ pub(super) fn open(
     let exchanged = request.send(&mut stream).and_then(|()| http::read_head(&mut stream, ANSWER_BYTES_MAX));
     let (status, rest) = match exchanged {
         Ok(head) => (head.status, head.bytes_behind()),
-        Err(fault) => {
-            let why = match fault.kind() {
+        Err(cause) => {
+            let why = match cause.kind() {
                 io::ErrorKind::TimedOut => "did not answer in time".into(),
                 io::ErrorKind::UnexpectedEof => "closed the connection without an answer".into(),
-                io::ErrorKind::InvalidData => format!("did not answer as an HTTP proxy does ({fault})"),
-                _ => format!("broke the connection off ({fault})"),
+                io::ErrorKind::InvalidData => format!("did not answer as an HTTP proxy does ({cause})"),
+                _ => format!("broke the connection off ({cause})"),
             };
             return Err(error(why, "Check the proxy's address and port, and that it allows CONNECT"));
         }
@@ -51,7 +51,7 @@ pub(super) fn open(
         407 => Err(error(
             "asks for a user and a password (status 407)".into(),
             "Write them into its URL (http://user:password@host:port, percent-encoded), in Upstream__Proxy or the \
-             variable that names it. Only the Basic scheme is known",
+             variable that names it. Only the Basic scheme is supported",
         )),
         403 | 405 => Err(error(
             format!("refuses a tunnel to {target} (status {status})"),

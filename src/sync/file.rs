@@ -1,7 +1,7 @@
-//! The data file, read again whenever it changes.
+//! The data file, which is read again when it changes.
 //!
-//! It is looked at, not waited for: a look costs microseconds, follows renames and swapped symbolic links, and works
-//! on network and overlay file systems, where the kernel reports no changes.
+//! Changes are found by polling: a check takes microseconds, follows renames and swapped symbolic links, and works on
+//! network and overlay file systems, where the kernel reports no changes.
 
 use std::fs;
 use std::io;
@@ -14,17 +14,16 @@ use crate::ingest::{Ingest, ResyncReason};
 
 use super::source::Source;
 
-/// A file whose time stamp is this young may be written again without its time stamp moving on: it is read once
-/// more when so much time has passed. Whoever set the stamp, and by which clock, it moves on after that.
+/// A file with so recent a time stamp may be written again within the same tick of the file system's clock, without a new
+/// time stamp. So it is read once more after this time.
 const RACY: Duration = Duration::from_secs(2);
 
-/// Looks in a row that found another state each time, from which on a file that does not hold still is read all the
-/// same.
-const MOVING_LOOKS: u32 = 10;
+/// After this many checks in a row that each found a change, the file is read although it still changes.
+const MOVING_CHECKS: u32 = 10;
 
-/// What tells one state of a file from another without reading it.
+/// The metadata by which a change of the file is found without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+struct FileState {
     device: u64,
     inode: u64,
     size: u64,
@@ -32,7 +31,7 @@ struct Stamp {
     changed: (i64, i64),
 }
 
-impl Stamp {
+impl FileState {
     fn of(metadata: &fs::Metadata) -> Self {
         Self {
             device: metadata.dev(),
@@ -43,11 +42,11 @@ impl Stamp {
         }
     }
 
-    /// Whether the file may have been written after this stamp was taken without the stamp showing it.
+    /// Whether a later write might not change this state, since it may get the same time stamp.
     fn is_racy(&self, now: SystemTime) -> bool {
         let Ok(since_epoch) = now.duration_since(SystemTime::UNIX_EPOCH) else { return true };
         let modified = Duration::new(u64::try_from(self.modified.0).unwrap_or(0), self.modified.1 as u32);
-        // Also one in the future, which a file that was copied with its time has, or one on another machine's clock.
+        // True also for a time in the future, as of a file from a machine whose clock is ahead.
         since_epoch < modified + RACY
     }
 }
@@ -59,7 +58,7 @@ impl Source for DataFile {
 
     fn receive(&mut self, ingest: &mut Ingest) {
         if let Some(bytes) = self.poll(ingest.snapshot().loaded()) {
-            // Why a dataset was refused has been logged.
+            // An error was logged there.
             let _ = ingest.load_file(bytes, &self.path);
         }
     }
@@ -68,7 +67,7 @@ impl Source for DataFile {
         self.poll_every
     }
 
-    /// Without a server to follow, the file is all there is to ask.
+    /// Offline, the file is the only source that can be asked.
     fn refresh(&mut self, _ingest: &Ingest, _why: ResyncReason) {
         self.read_again();
     }
@@ -76,136 +75,137 @@ impl Source for DataFile {
 
 /// A file's content, and its state before it was read.
 struct Reading {
-    stamp: Stamp,
-    /// Nobody wrote into the file meanwhile.
-    held_still: bool,
+    state: FileState,
+    /// Whether the file was not written while it was read.
+    is_consistent: bool,
     content: Vec<u8>,
 }
 
-/// A file that is watched.
+/// The data file, watched for changes.
 #[derive(Debug)]
 pub struct DataFile {
     path: PathBuf,
     poll_every: Duration,
     bytes_max: u64,
-    /// The state whose content was handed out.
-    taken: Option<Stamp>,
-    /// A new state, seen at the last look: it is read once it holds still.
-    settling: Option<Stamp>,
-    /// Looks in a row that found another state each time.
+    /// The state of the file when it was last read.
+    read_state: Option<FileState>,
+    /// A new state, found at the last check. The file is read when the next check finds the same state.
+    settling: Option<FileState>,
+    /// How many checks in a row found a change.
     moving: u32,
-    /// When a racy state has to be read once more.
-    read_again: Option<Instant>,
-    /// Hash of what was handed out.
+    /// When to read the file once more, since its time stamp was recent.
+    read_again_at: Option<Instant>,
+    /// The hash of the content that was last returned.
     content: Option<u64>,
-    /// What was last complained of.
-    complaint: Option<String>,
-    /// It was told that the file is in no folder any more.
-    told_alone: bool,
+    /// The last error logged, so that it is logged only once.
+    logged_error: Option<String>,
+    /// Whether it was logged that the file has no directory entry any more.
+    logged_unlinked: bool,
 }
 
 impl DataFile {
-    /// Watches `path`, looking every `poll_every`. Larger files than `bytes_max` are refused.
+    /// Watches `path` by a check every `poll_every`. A file larger than `bytes_max` is refused.
     pub fn new(path: PathBuf, poll_every: Duration, bytes_max: u64) -> Self {
         Self {
             path,
             poll_every,
             bytes_max,
-            taken: None,
+            read_state: None,
             settling: None,
             moving: 0,
-            read_again: None,
+            read_again_at: None,
             content: None,
-            complaint: None,
-            told_alone: false,
+            logged_error: None,
+            logged_unlinked: false,
         }
     }
 
-    /// Looks at the file; returns its content if it is new. The first look returns what there is; later changes
-    /// are taken when two looks in a row agree, so that a file is not read while it is being written. One that is
-    /// written more often than that is taken after ten looks, if it stayed as it was while it was read and is whole.
+    /// Checks the file, and returns its content if that is new. The first check reads the file at once. A later change is
+    /// read when two checks in a row find the same state, so that the file is not read while it is written. A file that
+    /// changes at every check is read after ten checks; its content counts if the file did not change meanwhile and the
+    /// JSON is complete.
     ///
-    /// `has_data`: something is in service, from here or from elsewhere.
+    /// `has_data`: whether there is data in service, from the file or from elsewhere.
     pub fn poll(&mut self, has_data: bool) -> Option<Vec<u8>> {
-        match self.look(has_data) {
+        match self.check(has_data) {
             Ok(content) => {
-                // Not as soon as there is something at the path: it may be a folder, or too large.
-                let was_read = self.taken.is_some() && self.settling.is_none();
-                if was_read && self.complaint.take().is_some() {
+                // That something exists at the path is not enough: it may be a directory, or too large.
+                let was_read = self.read_state.is_some() && self.settling.is_none();
+                if was_read && self.logged_error.take().is_some() {
                     tracing::info!(path = self.path.display().to_string(), "the data file can be read again");
                 }
                 content
             }
             Err(error) => {
-                let complaint = error.to_string();
-                if self.complaint.as_ref() != Some(&complaint) {
+                let error = error.to_string();
+                if self.logged_error.as_ref() != Some(&error) {
                     tracing::error!(
                         path = self.path.display().to_string(),
-                        "the data file cannot be read ({complaint}); {}. Put the file there, readable for the agent: \
-                         it is taken in as soon as it can be read",
+                        "the data file cannot be read ({error}); {}. Put a file there that the agent may read: it is \
+                         loaded as soon as it can be read",
                         meanwhile(has_data)
                     );
-                    self.complaint = Some(complaint);
+                    self.logged_error = Some(error);
                 }
                 None
             }
         }
     }
 
-    /// Has the next look read the file, changed or not, and return its content.
+    /// Makes the next check read the file and return its content, even if nothing has changed.
     fn read_again(&mut self) {
-        self.taken = None;
+        self.read_state = None;
         self.content = None;
-        self.complaint = None;
+        self.logged_error = None;
     }
 
-    fn look(&mut self, has_data: bool) -> io::Result<Option<Vec<u8>>> {
+    fn check(&mut self, has_data: bool) -> io::Result<Option<Vec<u8>>> {
         let metadata = fs::metadata(&self.path)?;
-        self.warn_of_the_link(metadata.nlink());
-        let stamp = Stamp::of(&metadata);
-        if self.taken == Some(stamp) {
+        self.warn_if_unlinked(metadata.nlink());
+        let state = FileState::of(&metadata);
+        if self.read_state == Some(state) {
             (self.settling, self.moving) = (None, 0);
-            return match self.read_again {
-                Some(when) if when <= Instant::now() => self.read().map(|reading| self.take(reading)),
+            return match self.read_again_at {
+                Some(at) if at <= Instant::now() => self.read().map(|reading| self.accept(reading)),
                 _ => Ok(None),
             };
         }
-        let is_first = self.taken.is_none() && self.complaint.is_none();
-        if is_first || self.settling.replace(stamp) == Some(stamp) {
-            return self.read().map(|reading| self.take(reading));
+        let is_first = self.read_state.is_none() && self.logged_error.is_none();
+        if is_first || self.settling.replace(state) == Some(state) {
+            return self.read().map(|reading| self.accept(reading));
         }
         self.moving += 1;
-        if self.moving < MOVING_LOOKS { Ok(None) } else { self.look_at_moving(has_data) }
+        if self.moving < MOVING_CHECKS { Ok(None) } else { self.read_while_moving(has_data) }
     }
 
-    /// Says once of a file that is in no folder any more that it will not change: a container to which it was given alone
-    /// goes on seeing the old one when another is renamed over it.
-    fn warn_of_the_link(&mut self, links: u64) {
-        let is_alone = links == 0;
-        if is_alone && !self.told_alone {
+    /// Warns once that a file without directory entries never changes: if a file alone is mounted into a container and then
+    /// replaced by a rename, the container still sees the old one.
+    fn warn_if_unlinked(&mut self, links: u64) {
+        let is_unlinked = links == 0;
+        if is_unlinked && !self.logged_unlinked {
             tracing::warn!(
                 path = self.path.display().to_string(),
-                "the data file was replaced or removed where it comes from, and the agent still sees the old one: it was \
-                 mounted into the container alone, and later changes will not be seen either. Mount the folder that holds \
-                 it instead of the file, then start the container anew"
+                "the data file was replaced or removed on the host, but the agent still sees the old one, and will not \
+                 see later changes: the file alone was mounted into the container. Mount the folder that holds the file \
+                 instead, then restart the container"
             );
         }
-        self.told_alone = is_alone;
+        self.logged_unlinked = is_unlinked;
     }
 
-    /// Reads a file that was found in another state at each look.
-    fn look_at_moving(&mut self, has_data: bool) -> io::Result<Option<Vec<u8>>> {
+    /// Reads a file that changes at every check.
+    fn read_while_moving(&mut self, has_data: bool) -> io::Result<Option<Vec<u8>>> {
         let reading = self.read()?;
-        // Half of a file is no JSON, wherever it was cut.
-        let is_whole = || serde_json::from_slice::<serde::de::IgnoredAny>(&reading.content).is_ok();
-        if reading.held_still && is_whole() {
-            return Ok(self.take(reading));
+        // A truncated file is never valid JSON.
+        let is_complete = || serde_json::from_slice::<serde::de::IgnoredAny>(&reading.content).is_ok();
+        if reading.is_consistent && is_complete() {
+            return Ok(self.accept(reading));
         }
-        if self.moving == MOVING_LOOKS {
+        if self.moving == MOVING_CHECKS {
             tracing::warn!(
                 path = self.path.display().to_string(),
-                "the data file is written at every look, and was not whole when it was read; until it is, {}. Write a \
-                 new file and rename it over this one",
+                "the data file changes at every check, and was incomplete when it was read; until it is complete, {}. \
+                 Write a new file and rename it over this one",
                 meanwhile(has_data)
             );
         }
@@ -216,25 +216,25 @@ impl DataFile {
         let (mut file, metadata) = files::open(&self.path)?;
         let limit = Key::LimitsBootstrapBytes.definition().name;
         let content = files::read_open(&mut file, &metadata, self.bytes_max, limit)?;
-        let (stamp, after) = (Stamp::of(&metadata), Stamp::of(&file.metadata()?));
-        // Not by the time of the last change: a file that another one was renamed over is whole.
-        let held_still = (stamp.size, stamp.modified) == (after.size, after.modified);
-        Ok(Reading { stamp, held_still, content })
+        let (state, after) = (FileState::of(&metadata), FileState::of(&file.metadata()?));
+        // Without `changed` (ctime): renaming another file over this one changes that, but the content read is complete.
+        let is_consistent = (state.size, state.modified) == (after.size, after.modified);
+        Ok(Reading { state, is_consistent, content })
     }
 
-    /// Remembers what was read, and hands it out if it is new.
-    fn take(&mut self, Reading { stamp, content, .. }: Reading) -> Option<Vec<u8>> {
-        // The state before reading: a write in between makes the next look differ.
-        let is_new = self.taken.replace(stamp) != Some(stamp);
+    /// Remembers the state that was read, and returns the content if it is new.
+    fn accept(&mut self, Reading { state, content, .. }: Reading) -> Option<Vec<u8>> {
+        // The state before reading, so that the next check finds a write in between.
+        let is_new = self.read_state.replace(state) != Some(state);
         (self.settling, self.moving) = (None, 0);
-        // Once for each state: a time stamp in the future stays racy for years.
-        self.read_again = (is_new && stamp.is_racy(SystemTime::now())).then(|| Instant::now() + RACY);
+        // Only once for each state: a time stamp in the future would be racy for years.
+        self.read_again_at = (is_new && state.is_racy(SystemTime::now())).then(|| Instant::now() + RACY);
         let hash = foldhash_of(&content);
         (self.content.replace(hash) != Some(hash)).then_some(content)
     }
 }
 
-/// What SDKs get while the file is of no use.
+/// What SDKs get while the file cannot be used.
 fn meanwhile(has_data: bool) -> &'static str {
     if has_data { "what is in service stays" } else { "there is no data yet, and SDKs wait until there is" }
 }
@@ -253,13 +253,13 @@ mod tests {
         DataFile::new(path, Duration::ZERO, 100)
     }
 
-    /// Looks until something comes, or the file has held still for a few looks.
+    /// Checks until there is new content, at most four times.
     fn next(file: &mut DataFile) -> Option<Vec<u8>> {
         (0..4).find_map(|_| file.poll(true))
     }
 
     #[test]
-    fn the_first_look_takes_what_there_is_and_later_ones_only_what_is_new() {
+    fn the_first_check_reads_the_file_and_later_ones_return_only_new_content() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data.json");
         fs::write(&path, "one").unwrap();
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_taken_only_when_two_looks_agree() {
+    fn a_change_is_read_only_when_two_checks_agree() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data.json");
         fs::write(&path, "one").unwrap();
@@ -284,9 +284,9 @@ mod tests {
         assert_eq!(file.poll(true).as_deref(), Some(&b"half, then whole"[..]));
     }
 
-    /// What went wrong: a file that was written more often than it was looked at twice was never taken in.
+    /// What went wrong: a file that changed at every check was never loaded.
     #[test]
-    fn a_file_that_never_holds_still_is_taken_after_ten_looks_if_it_is_whole() {
+    fn a_file_that_changes_at_every_check_is_loaded_after_ten_checks_if_it_is_complete() {
         let folder = tempfile::tempdir().unwrap();
         let (path, other) = (folder.path().join("data.json"), folder.path().join("other.json"));
         fs::write(&path, "[0]").unwrap();
@@ -298,11 +298,11 @@ mod tests {
                 false => fs::write(&path, text).unwrap(),
             };
             for round in 0..3 {
-                for look in 1..MOVING_LOOKS {
-                    write(format!("[{round},{}]", "1".repeat(look as usize)));
-                    assert_eq!(file.poll(true), None, "look {look}");
+                for check in 1..MOVING_CHECKS {
+                    write(format!("[{round},{}]", "1".repeat(check as usize)));
+                    assert_eq!(file.poll(true), None, "check {check}");
                 }
-                // Longer with each look: a file system may give two writes the same time.
+                // Longer at each check: a file system may give two writes the same time.
                 write(format!("[{round},\"half of it {}", "x".repeat(20)));
                 assert_eq!(file.poll(true), None, "half of a file");
                 let whole = format!("[{round},\"whole {}\"]", "x".repeat(30));
@@ -314,7 +314,7 @@ mod tests {
 
     /// What went wrong: a file with a time stamp in the future was read every two seconds for ever.
     #[test]
-    fn a_time_stamp_in_the_future_has_the_file_read_once_more_and_no_change_is_missed() {
+    fn a_file_with_a_time_in_the_future_is_read_once_more_and_no_change_is_missed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data.json");
         let ahead = SystemTime::now() + Duration::from_secs(365 * 24 * 3600);
@@ -325,16 +325,16 @@ mod tests {
         write("one");
         let mut file = watched(path.clone());
         assert_eq!(file.poll(true).as_deref(), Some(&b"one"[..]));
-        assert!(file.read_again.is_some(), "it may have been written again within the same tick");
-        file.read_again = Some(Instant::now());
+        assert!(file.read_again_at.is_some(), "it may have been written again within the same tick");
+        file.read_again_at = Some(Instant::now());
         assert_eq!(file.poll(true), None);
-        assert_eq!(file.read_again, None, "once is enough");
+        assert_eq!(file.read_again_at, None, "once is enough");
         write("three");
         assert_eq!(next(&mut file).as_deref(), Some(&b"three"[..]));
     }
 
     #[test]
-    fn what_was_written_within_the_same_tick_is_found_by_reading_once_more() {
+    fn a_write_within_the_same_tick_is_found_by_reading_once_more() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data.json");
         fs::write(&path, "one").unwrap();
@@ -342,8 +342,8 @@ mod tests {
         file.poll(true);
         fs::write(&path, "two").unwrap();
         // As if the file system had given both writes the same times.
-        file.taken = Some(Stamp::of(&fs::metadata(&path).unwrap()));
-        file.read_again = Some(Instant::now());
+        file.read_state = Some(FileState::of(&fs::metadata(&path).unwrap()));
+        file.read_again_at = Some(Instant::now());
         assert_eq!(file.poll(true).as_deref(), Some(&b"two"[..]));
     }
 
@@ -367,20 +367,20 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_gone_or_too_large_is_taken_again_when_it_is_right() {
+    fn a_file_that_was_missing_or_too_large_is_loaded_once_it_is_right() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data.json");
         let mut file = watched(path.clone());
         assert_eq!(next(&mut file), None);
         fs::write(&path, "x".repeat(101)).unwrap();
         assert_eq!(next(&mut file), None);
-        assert!(file.complaint.as_ref().unwrap().contains("Limits__BootstrapBytes"));
+        assert!(file.logged_error.as_ref().unwrap().contains("Limits__BootstrapBytes"));
         fs::write(&path, "right").unwrap();
         assert_eq!(next(&mut file).as_deref(), Some(&b"right"[..]));
     }
 
-    /// What went wrong: as soon as there was something at the path again, which was a folder, the log said that the file
-    /// could be read again, and then why it could not.
+    /// What went wrong: when a directory appeared at the path, the log said that the file
+    /// could be read again, and then why it could not be.
     #[test]
     fn a_folder_in_place_of_a_file_that_was_gone_is_not_a_file_that_can_be_read_again() {
         let folder = tempfile::tempdir().unwrap();
@@ -393,12 +393,12 @@ mod tests {
         fs::create_dir(&path).unwrap();
         for _ in 0..3 {
             assert_eq!(file.poll(true), None);
-            assert!(file.complaint.is_some(), "nothing was read");
+            assert!(file.logged_error.is_some(), "nothing was read");
         }
         fs::remove_dir(&path).unwrap();
         fs::write(&path, "one").unwrap();
         assert_eq!(next(&mut file), None, "it holds what is in service");
-        assert_eq!(file.complaint, None);
+        assert_eq!(file.logged_error, None);
     }
 
     #[test]
@@ -414,24 +414,24 @@ mod tests {
         assert_eq!(next(&mut file), None);
     }
 
-    /// What went wrong: a file that was given to a container alone never changed again, without a word.
+    /// What went wrong: a file that was mounted alone into a container never changed again, and nothing was logged.
     #[test]
-    fn a_file_that_is_in_no_folder_any_more_is_told_once() {
+    fn a_file_without_a_directory_entry_is_logged_once() {
         use std::os::fd::AsRawFd;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data.json");
         fs::write(&path, "one").unwrap();
-        // As a file that is mounted alone: it can be read by a path of its own when it is gone from its folder.
+        // Like a file that is mounted alone: it can still be read after it was removed from its directory.
         let open = fs::File::open(&path).unwrap();
         let mut file = watched(format!("/proc/self/fd/{}", open.as_raw_fd()).into());
         assert_eq!(file.poll(true).as_deref(), Some(&b"one"[..]));
-        assert!(!file.told_alone);
+        assert!(!file.logged_unlinked);
         fs::remove_file(&path).unwrap();
         file.poll(true);
-        assert!(file.told_alone);
+        assert!(file.logged_unlinked);
         file.path = path.clone();
         fs::write(&path, "two").unwrap();
         file.poll(true);
-        assert!(!file.told_alone, "it would be told again");
+        assert!(!file.logged_unlinked, "it would be logged again");
     }
 }

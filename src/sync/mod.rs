@@ -1,14 +1,14 @@
-//! Brings data into the agent, on one thread: from the sources that the settings name, and from management calls. All of
-//! it goes to the one writer (`ingest`).
+//! The sync thread: takes data from the configured sources and from management calls, and passes all of it to the one
+//! writer (`ingest`).
 //!
-//! Must not merge data itself, and serves nobody.
+//! Must not merge data itself, and must not serve SDKs.
 //!
 //! | Where | What |
 //! |---|---|
-//! | `source` | what every source of data can do |
-//! | `file`, `upstream` | the sources: a watched file, a FeatBit server that is followed |
-//! | `run` | the thread: jobs, sources, waiting |
-//! | `poller` | what the thread waits on |
+//! | `source` | the trait of all sources of data |
+//! | `file`, `upstream` | the sources: a watched file, an upstream FeatBit server |
+//! | `run` | the thread's loop: jobs, sources, waiting |
+//! | `poller` | waits for sockets and for the waker |
 
 pub mod file;
 mod poller;

@@ -1,4 +1,4 @@
-//! What the sync thread waits on: sockets of its sources, and a waker for everybody else.
+//! Where the sync thread waits: for the sockets of its sources, and for the waker that other threads use.
 
 use std::io;
 use std::sync::Arc;
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Registry, Token, Waker};
 
-/// The waker's.
+/// The token of the waker.
 const WAKE: Token = Token(0);
 
-/// Sources that can wait on one poller: tokens are dealt out in turn.
+/// How many sources one poller supports. The sources' tokens are interleaved.
 const SOURCES_MAX: usize = 16;
 
-/// What the sync thread waits on.
+/// Waits for sockets and for the waker.
 #[derive(Debug)]
 pub struct Poller {
     poll: Poll,
@@ -22,17 +22,17 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// With nothing to wait for but the waker.
+    /// A poller with a waker, and no sockets yet.
     ///
     /// # Errors
-    /// If the system has no more pollers.
+    /// If the system cannot create a poller.
     pub fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
         Ok(Self { poll, events: Events::with_capacity(64), waker, sources: 0 })
     }
 
-    /// Wakes the thread that waits.
+    /// The waker, which wakes the waiting thread.
     pub fn waker(&self) -> Arc<Waker> {
         Arc::clone(&self.waker)
     }
@@ -45,7 +45,7 @@ impl Poller {
         self.poll.registry().try_clone()
     }
 
-    /// The tokens of one more source.
+    /// Tokens for one more source.
     pub fn tokens(&mut self) -> Tokens {
         debug_assert!(self.sources < SOURCES_MAX, "tokens of two sources would be the same");
         let source = self.sources % SOURCES_MAX;
@@ -53,7 +53,7 @@ impl Poller {
         Tokens { source }
     }
 
-    /// Waits until something happens, or for `timeout`; returns the sockets on which something happened.
+    /// Waits until a socket is ready, the waker is used, or `timeout` passes; returns the tokens of the ready sockets.
     ///
     /// # Errors
     /// If the system cannot wait.
@@ -66,20 +66,20 @@ impl Poller {
     }
 }
 
-/// The tokens of one source, which numbers its sockets as it likes.
+/// The tokens of one source, which chooses its sockets' numbers.
 #[derive(Debug)]
 pub struct Tokens {
     source: usize,
 }
 
 impl Tokens {
-    /// That of its socket of this number.
+    /// The token of this source's socket with this number.
     pub fn of(&self, number: u64) -> Token {
         let number = usize::try_from(number).unwrap_or(usize::MAX);
         Token(number.saturating_mul(SOURCES_MAX).saturating_add(self.source + 1))
     }
 
-    /// The number of the socket; `None` if it is another source's.
+    /// The number of the socket with this token; `None` if the token belongs to another source.
     pub fn number_of(&self, token: Token) -> Option<u64> {
         let place = token.0.checked_sub(1)?;
         (place % SOURCES_MAX == self.source).then_some((place / SOURCES_MAX) as u64)

@@ -1,4 +1,4 @@
-//! The sync thread: takes in what management calls submit and what the sources of data bring, one after the other.
+//! The loop of the sync thread: handles submitted datasets and the data of all sources, one after the other.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -11,27 +11,27 @@ use crate::telemetry::memory::GiveBack;
 use super::poller::Poller;
 use super::source::Source;
 
-/// How often memory that nobody uses is looked for.
+/// How often unused memory is given back.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// Runs until it is told to stop, or nobody is left who could submit. Calls `looked` once every source has been looked at
-/// for the first time; a server may answer later.
+/// Runs until a stop job comes, or no sender of jobs is left. Calls `first_turn_done` once after every source had its first
+/// turn; an upstream server may answer later than that.
 ///
 /// # Errors
-/// If it cannot wait for what comes next.
+/// If the poller fails.
 pub fn run(
     mut ingest: Ingest,
     mut sources: Vec<Box<dyn Source>>,
     mut poller: Poller,
     jobs: &Receiver<Job>,
-    looked: impl FnOnce(),
+    first_turn_done: impl FnOnce(),
 ) -> io::Result<()> {
-    let mut looked = Some(looked);
+    let mut first_turn_done = Some(first_turn_done);
     let mut memory = GiveBack::default();
     let mut next_sweep = Instant::now() + SWEEP_EVERY;
     sources.iter_mut().for_each(|source| source.start(&mut ingest));
     loop {
-        if !do_jobs(jobs, &mut ingest, &mut sources) {
+        if !handle_jobs(jobs, &mut ingest, &mut sources) {
             sources.iter_mut().for_each(|source| source.stop());
             return Ok(());
         }
@@ -43,8 +43,8 @@ pub fn run(
         sources.iter_mut().for_each(|source| source.receive(&mut ingest));
         let grace_due = ingest.expire();
         sources.iter_mut().for_each(|source| source.act(&mut ingest, grace_due));
-        if let Some(looked) = looked.take() {
-            looked();
+        if let Some(first_turn_done) = first_turn_done.take() {
+            first_turn_done();
         }
         if Instant::now() >= next_sweep {
             ingest.sweep();
@@ -57,15 +57,15 @@ pub fn run(
     }
 }
 
-/// Does the jobs that wait; false if there will be no more.
-fn do_jobs(jobs: &Receiver<Job>, ingest: &mut Ingest, sources: &mut [Box<dyn Source>]) -> bool {
+/// Handles all waiting jobs. Returns false if the thread has to end.
+fn handle_jobs(jobs: &Receiver<Job>, ingest: &mut Ingest, sources: &mut [Box<dyn Source>]) -> bool {
     loop {
         match jobs.try_recv() {
             Ok(Job::Submission(submission)) => {
                 ingest.load_submission(submission);
                 sources.iter_mut().for_each(|source| source.submitted());
             }
-            // It only wakes the thread: what is asked for is noted in `Following`.
+            // Only wakes the thread: the request itself is in `Following`.
             Ok(Job::Resync) => {}
             Ok(Job::Key(key)) => sources.iter_mut().for_each(|source| source.set_key(&key)),
             Ok(Job::Stop) | Err(TryRecvError::Disconnected) => return false,
@@ -74,7 +74,7 @@ fn do_jobs(jobs: &Receiver<Job>, ingest: &mut Ingest, sources: &mut [Box<dyn Sou
     }
 }
 
-/// How long nothing is due, if nothing happens.
+/// The time until something is due.
 fn time_left(ingest: &Ingest, sources: &[Box<dyn Source>], next_sweep: Instant) -> Duration {
     let sweep = next_sweep.saturating_duration_since(Instant::now());
     let expiry = ingest.next_expiry_ms().map(|expiry_ms| {
@@ -108,9 +108,9 @@ mod tests {
         .into_bytes()
     }
 
-    /// What went wrong: a call that was answered as soon as the ports were open was replaced by the file, which is older.
+    /// What went wrong: a dataset submitted as soon as the ports were open was replaced by the older file.
     #[test]
-    fn the_file_of_the_start_does_not_replace_what_a_call_brought_meanwhile() {
+    fn the_first_read_of_the_file_does_not_replace_a_dataset_submitted_meanwhile() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data.json");
         std::fs::write(&path, dump("file")).unwrap();
@@ -136,10 +136,10 @@ mod tests {
             &Metrics::new(),
             || 0,
         );
-        let (told, looked) = crossbeam::channel::bounded::<()>(1);
-        let thread = std::thread::spawn(move || run(ingest, vec![file], poller, &queue, || drop(told)));
-        // Both are over: the first look at the file, and the call.
-        assert!(looked.recv().is_err());
+        let (until_done, done) = crossbeam::channel::bounded::<()>(1);
+        let thread = std::thread::spawn(move || run(ingest, vec![file], poller, &queue, || drop(until_done)));
+        // Now the file was read for the first time, and the submission was handled.
+        assert!(done.recv().is_err());
         assert!(jobs.send(Job::Stop));
         thread.join().unwrap().unwrap();
         assert!(mailbox.take().is_some(), "the call was answered");

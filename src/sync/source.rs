@@ -1,4 +1,4 @@
-//! What every source of data can do. There may be several at once, or none.
+//! The trait of all sources of data. There may be several at once, or none.
 
 use std::time::Duration;
 
@@ -7,37 +7,36 @@ use mio::Token;
 use crate::config::Secret;
 use crate::ingest::{Ingest, ResyncReason};
 
-/// Where data comes from by itself. All calls come from the sync thread, and none may block.
+/// A source of data. Only the sync thread calls it, and no call may block.
 ///
-/// Each turn of the thread: the jobs that wait, [`Source::receive`] of every source, the end of graces that are due, and
-/// [`Source::act`] of every source. Then it waits for the shortest [`Source::wait`], or until something happens.
+/// In each turn the thread handles the waiting jobs, calls [`Source::receive`] of every source, ends grace periods that are
+/// over, and calls [`Source::act`] of every source. Then it waits for an event, at most for the shortest [`Source::wait`].
 pub trait Source: Send {
-    /// Takes in what is there at the start. Nobody has submitted anything yet: a call that comes as soon as the ports are
-    /// open is newer than what is read here.
+    /// Loads the data that is there at the start. This comes before all submitted datasets, which are newer.
     fn start(&mut self, _ingest: &mut Ingest) {}
 
-    /// Takes in what has come since the last turn.
+    /// Loads what has come since the last turn.
     fn receive(&mut self, ingest: &mut Ingest);
 
-    /// Does what is due. `grace_due`: the grace of a secret or environment is over, and only a full sync that is asked
-    /// for from now on can show that it is gone.
+    /// Does what is due. `grace_due`: the grace period of a secret or environment is over, and only a full sync requested
+    /// from now on can prove that it was removed.
     fn act(&mut self, _ingest: &mut Ingest, _grace_due: bool) {}
 
-    /// How long nothing is due, if nothing happens.
+    /// The time until this source has something to do, if no event comes before.
     fn wait(&self) -> Duration;
 
-    /// Something happened on a socket; of another source perhaps, which its token tells.
+    /// A socket is ready. The token tells whether it belongs to this source.
     fn ready(&mut self, _token: Token) {}
 
-    /// Somebody asks for all of the data anew.
+    /// An operator or an SDK's unknown secret requests a full sync.
     fn refresh(&mut self, ingest: &Ingest, why: ResyncReason);
 
-    /// Data came in by a management call: what is in service is not only of this source.
+    /// A management call has loaded data, so the data in service is not only from this source.
     fn submitted(&mut self) {}
 
-    /// There is another key for the server.
+    /// The key for the server was replaced.
     fn set_key(&mut self, _key: &Secret) {}
 
-    /// Ends its connections in order, without waiting for anybody. Nothing else is called afterwards.
+    /// Closes its connections with a close frame, without waiting for the answer. It is the last call.
     fn stop(&mut self) {}
 }
