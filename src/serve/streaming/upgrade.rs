@@ -32,10 +32,8 @@ pub(crate) fn upgrade(
 ) -> State {
     let kind = query_param(head.query, "type");
     let is_relay = route == Route::Streaming && kind.as_deref() == Some(from_relay::STREAM_TYPE);
-    let relay = match query_param(head.query, "token") {
-        Some(token) if is_relay => cx.parts.shared.keys.load().relay(&token).cloned(),
-        _ => None,
-    };
+    let token = query_param(head.query, "token").unwrap_or_default();
+    let relay = if is_relay { cx.parts.shared.keys.load().relay(&token).cloned() } else { None };
     let path = relay.as_ref().map(|_| write_path(cx.parts.relays.path()));
     let mut response = Vec::with_capacity(160);
     let field = path.as_deref().map(|path| (PATH_FIELD, path));
@@ -51,23 +49,22 @@ pub(crate) fn upgrade(
         return relay::begin(cx, access);
     }
     match kind.as_deref() {
-        Some("server") => upgrade_sdk(cx, head, SecretKind::Server),
-        Some("client") => upgrade_sdk(cx, head, SecretKind::Client),
+        Some("server") => upgrade_sdk(cx, head, &token, SecretKind::Server),
+        Some("client") => upgrade_sdk(cx, head, &token, SecretKind::Client),
         Some(from_relay::STREAM_TYPE) => refuse(cx, Refusal::RelayKey),
         _ => refuse(cx, Refusal::Malformed),
     }
 }
 
 /// Checks an SDK's token, and judges the secret in it.
-fn upgrade_sdk(cx: &mut Context<'_, '_>, head: &Head<'_>, kind: SecretKind) -> State {
+fn upgrade_sdk(cx: &mut Context<'_, '_>, head: &Head<'_>, token: &str, kind: SecretKind) -> State {
     if !matches!(query_param(head.query, "version").as_deref(), None | Some("" | "1" | "2")) {
         return refuse(cx, Refusal::Malformed);
     }
     let sdk = Sdk::of(head.user_agents);
-    let text = query_param(head.query, "token").unwrap_or_default();
-    match token::check(&text, (cx.parts.shared.wall_ms)(), cx.options().streaming.token_expiry) {
+    match token::check(token, (cx.parts.shared.wall_ms)(), cx.options().streaming.token_expiry) {
         Ok(secret) => admit::decide(cx, secret, kind, sdk),
-        Err(TokenError::UnknownForm) if text.is_empty() || verdict::knows_all_forms(&cx.parts.shared) => {
+        Err(TokenError::UnknownForm) if token.is_empty() || verdict::knows_all_forms(&cx.parts.shared) => {
             refuse(cx, Refusal::Malformed)
         }
         Err(TokenError::UnknownForm) => admit::wait_with_unknown_form(cx, sdk),
