@@ -480,9 +480,9 @@ fn a_dump_that_lost_its_environments_is_logged_before_its_sdks_are_stopped() {
     agent.bootstrap(&data);
     agent.wait_metric("featbit_agent_secrets", "", 4.0);
     agent.bootstrap(&Dataset::of([]));
-    let says = "4 secrets (project-1:production, project-2:production) left the data; their SDKs are stopped in 1 s \
-                unless they come back";
-    for part in [says, "the dataset holds no environment", "removed=6"] {
+    let says = "4 secrets (project-1:production, project-2:production) are no longer in the data; their SDKs are stopped in 1 s \
+                unless the secrets come back";
+    for part in [says, "the dataset has no environment", "removed=6"] {
         agent.wait_line(part);
     }
     assert!(!agent.log().contains(&data.environments[0].secret(Kind::Server)));
@@ -506,7 +506,7 @@ fn a_secret_whose_type_changes_stops_no_sdk_at_once() {
     }
     push(&agent, swapped.to_string().as_bytes()).expect(200);
     let says = "2 secrets (project-1:production) have another type in the data; SDKs of the former type are stopped \
-                in 60 s unless it comes back";
+                in 60 s unless that type comes back";
     agent.wait_line(says);
     stream.request_data(0);
     assert_eq!(stream.next_data()["eventType"], "full");

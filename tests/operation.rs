@@ -953,7 +953,7 @@ fn a_load_names_what_it_changed() {
     agent.write_data(&next);
     let line = agent.wait_line("names=");
     assert!(
-        line.contains("project-1:production: stays, goes (gone); project-2:production: more-0 (new)"),
+        line.contains("project-1:production: stays, goes (removed); project-2:production: more-0 (new)"),
         "{line}"
     );
     assert!(line.contains("more-4 (new), and 2 more") && !line.contains("elsewhere"), "{line}");

@@ -1,7 +1,7 @@
-//! A reactor's streaming connections by environment, with the publish sequence that each was brought to.
+//! A reactor's streaming connections by environment, with the publish sequence that each is up to date with.
 //!
-//! Entries keep their place for life, so that a connection finds its own without a look-up and a walk that is under
-//! way is not disturbed by those who come and go.
+//! An entry never moves. So a connection finds its entry without a look-up, and connections can be added and removed
+//! during a walk.
 
 use std::collections::VecDeque;
 
@@ -9,12 +9,12 @@ use crate::model::secret::SecretKind;
 use crate::net::slab::Key;
 use crate::store::EnvironmentSlot;
 
-/// Entries looked at between two looks at the sockets.
+/// Most connections of one slice. The reactor handles its sockets between two slices.
 pub const WALK_SLICE: usize = 256;
 
-/// A connection that has not asked for data yet: nothing is pushed to it.
-const UNASKED: u64 = u64::MAX;
-/// A free place.
+/// The sequence of a connection that has not requested data yet: nothing is pushed to it.
+const NOT_REQUESTED: u64 = u64::MAX;
+/// The sequence of a free entry.
 const VACANT: u64 = u64::MAX - 1;
 
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ struct Entry {
     sequence: u64,
 }
 
-/// Where a connection stands in the index.
+/// The position of a connection in the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Its environment.
@@ -37,9 +37,9 @@ pub struct Place {
 struct Members {
     entries: Vec<Entry>,
     vacant: Vec<u32>,
-    /// The next entry of the walk under way.
+    /// The next entry of the current walk.
     cursor: Option<usize>,
-    /// Another change came during the walk: once more from the start.
+    /// Whether another change came during the walk, so that it has to start again.
     again: bool,
 }
 
@@ -64,14 +64,14 @@ fn column(kind: SecretKind) -> usize {
 }
 
 impl Index {
-    /// Adds a connection that has not asked for data yet.
+    /// Adds a connection that has not requested data yet.
     pub fn add(&mut self, slot: EnvironmentSlot, kind: SecretKind, key: Key) -> Place {
         let row = slot.0 as usize;
         if self.members.len() <= row {
             self.members.resize_with(row + 1, Default::default);
         }
         let members = &mut self.members[row][column(kind)];
-        let entry = Entry { key, sequence: UNASKED };
+        let entry = Entry { key, sequence: NOT_REQUESTED };
         let position = match members.vacant.pop() {
             Some(position) => {
                 members.entries[position as usize] = entry;
@@ -85,7 +85,7 @@ impl Index {
         Place { slot, kind, position }
     }
 
-    /// Takes a connection out; its place becomes free.
+    /// Removes a connection and frees its entry.
     pub fn remove(&mut self, place: Place) {
         if let Some(members) = self.members_mut(place.slot, place.kind) {
             if let Some(entry) = members.entries.get_mut(place.position as usize) {
@@ -99,13 +99,13 @@ impl Index {
         }
     }
 
-    /// The sequence a connection was brought to; `None` while it has not asked for data.
+    /// The sequence that a connection is up to date with; `None` if it has not requested data yet.
     pub fn sequence(&self, place: Place) -> Option<u64> {
         let entry = self.members(place.slot, place.kind)?.entries.get(place.position as usize)?;
         (entry.sequence < VACANT).then_some(entry.sequence)
     }
 
-    /// Remembers that a connection was brought to a sequence.
+    /// Records the sequence that a connection is up to date with.
     pub fn set_sequence(&mut self, place: Place, sequence: u64) {
         if let Some(members) = self.members_mut(place.slot, place.kind)
             && let Some(entry) = members.entries.get_mut(place.position as usize)
@@ -114,7 +114,7 @@ impl Index {
         }
     }
 
-    /// Has every connection of an environment looked at in the walks to come.
+    /// Starts a walk over the connections of an environment, or makes the current one start again.
     pub fn environment_changed(&mut self, slot: EnvironmentSlot) {
         for kind in [SecretKind::Server, SecretKind::Client] {
             if let Some(members) = self.members_mut(slot, kind)
@@ -130,8 +130,8 @@ impl Index {
         }
     }
 
-    /// The next slice of the walk under way: connections that have asked for data and were brought to less than
-    /// `sequence_of` their environment. Returns what the slice belongs to, and whether it was the walk's last.
+    /// The next slice of the current walk: connections that have requested data and are behind `sequence_of` their
+    /// environment. Returns the environment, and whether this was the walk's last slice.
     pub fn next_slice(
         &mut self,
         sequence_of: impl Fn(EnvironmentSlot) -> u64,
@@ -194,7 +194,7 @@ impl Index {
         self.members(slot, kind).map_or(0, Members::len)
     }
 
-    /// One more than the highest slot that has ever had a connection.
+    /// The number of slots up to the highest one that ever had a connection.
     pub fn slots(&self) -> usize {
         self.members.len()
     }
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn only_those_who_asked_and_lag_are_visited() {
+    fn only_connections_that_requested_data_and_are_behind_are_visited() {
         let mut index = Index::default();
         let asked = index.add(SLOT, SecretKind::Server, Key::from_u64(1));
         index.add(SLOT, SecretKind::Server, Key::from_u64(2));
@@ -264,7 +264,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn after_any_coming_and_going_a_walk_brings_everybody(
+        fn after_any_additions_and_removals_a_walk_reaches_every_connection(
             steps in prop::collection::vec((0u8..4, any::<prop::sample::Index>()), 1..400)
         ) {
             let mut index = Index::default();

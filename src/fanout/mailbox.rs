@@ -11,36 +11,36 @@ use crate::net::slab::Key;
 use crate::payload::Payload;
 use crate::store::Change;
 
-/// What became of a request that was dealt with off the reactor, for the connection that waits for it.
+/// The result of a request that another thread handled, for the connection that waits for it.
 #[derive(Debug)]
 pub enum Reply {
-    /// It is done. The JSON text of the answer.
+    /// Success, with the JSON text of the answer.
     Done(Payload),
-    /// It was rejected, since what came with it is not valid. The reason, for the peer.
+    /// The content is not valid. With the reason, for the client.
     Invalid(String),
-    /// It was rejected, since what came with it is larger than allowed. The reason, for the peer.
+    /// The content is larger than allowed. With the reason, for the client.
     TooLarge(String),
 }
 
-/// A full sync for a downstream agent, put together off the reactor.
+/// A full sync for a downstream agent, built by another thread.
 #[derive(Debug)]
 pub struct RelayFull {
     /// A whole WebSocket frame.
     pub payload: Payload,
-    /// The publish that it is of.
+    /// The publish sequence of its data.
     pub sequence: u64,
 }
 
 /// A message to a reactor.
 #[derive(Debug)]
 pub enum Mail {
-    /// New data. The reactor drops `in_service` once it serves from the new snapshot.
+    /// New data. The reactor drops `in_service` once it serves the new snapshot.
     Change {
-        /// What changed, and the snapshot to serve from now on.
+        /// The change, with the snapshot to serve from now on.
         change: Arc<Change>,
         /// When the change reached the agent.
         arrived: Instant,
-        /// Dropped when the data is in service here.
+        /// Dropped when this reactor serves the data.
         in_service: Option<Arc<InService>>,
     },
     /// An answer for a parked request.
@@ -59,18 +59,19 @@ pub enum Mail {
     },
     /// The names of the agents upstream of this one, the nearest first.
     Path(Arc<[String]>),
-    /// The upstream status has changed. It is not in the mail but to be looked up, so that the newest counts.
+    /// The upstream status has changed. The reactor reads it itself, so that it gets the newest.
     UpstreamStatus,
-    /// The keys of operators and downstream agents were replaced. They are to be looked up, so that the newest count.
+    /// The keys of operators and downstream agents were replaced. The reactor reads them itself, so that it gets the
+    /// newest.
     Keys,
-    /// Stop accepting, finish what is under way, and close the WebSockets spread over this time.
+    /// Stop accepting, finish requests under way, and close the WebSockets spread over this time.
     Drain(Duration),
-    /// End now.
+    /// End at once.
     Stop,
 }
 
-/// Something to do once every reactor serves from a snapshot: each holds a reference, and the last one to drop its
-/// own does it.
+/// A call to be made once every reactor serves a snapshot: each has a reference, and dropping the last one makes the
+/// call.
 pub struct InService(Option<Box<dyn FnOnce() + Send + Sync>>);
 
 impl InService {
@@ -96,7 +97,7 @@ impl std::fmt::Debug for InService {
 
 /// Wakes a reactor that may be waiting for events.
 pub trait Wake: Send + Sync {
-    /// Has the reactor look into its mailbox soon.
+    /// Makes the reactor check its mailbox soon.
     fn wake(&self) -> io::Result<()>;
 }
 
@@ -121,14 +122,14 @@ impl Mailbox {
         Self(Arc::new(Shared { queue: SegQueue::new(), wake: Box::new(wake) }))
     }
 
-    /// Leaves a mail and wakes the reactor.
+    /// Posts a mail and wakes the reactor.
     pub fn post(&self, mail: Mail) {
         self.0.queue.push(mail);
-        // Waking fails only when the reactor's poller is gone, and then nobody is left to read the mail.
+        // Waking fails only if the reactor has ended; then the mail is not needed.
         let _ = self.0.wake.wake();
     }
 
-    /// Takes out the oldest mail. For the reactor.
+    /// Removes and returns the oldest mail. For the reactor.
     pub fn take(&self) -> Option<Mail> {
         self.0.queue.pop()
     }
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn mail_comes_out_in_order_and_each_one_wakes() {
+    fn mail_is_received_in_order_and_each_one_wakes() {
         let woken = Arc::new(AtomicUsize::new(0));
         let mailbox = Mailbox::new(Counting(woken.clone()));
         mailbox.post(Mail::Drain(Duration::from_secs(1)));
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn in_service_runs_once_when_the_last_reactor_has_let_go() {
+    fn in_service_runs_once_when_the_last_reference_is_dropped() {
         let runs = Arc::new(AtomicUsize::new(0));
         let counted = runs.clone();
         let first = InService::new(move || {

@@ -1,8 +1,8 @@
-//! From the one writer to every connection: a mailbox a reactor, and the reactor's index of its connections by
+//! From the single writer to every connection: one mailbox per reactor, and each reactor's index of its connections by
 //! environment.
 //!
-//! Must not encode or evaluate anything, and holds no socket: it says who has to be brought to which state, and
-//! keeps count of it in bounded slices.
+//! Must not encode or evaluate anything, and has no sockets: it finds the connections that a change affects, in slices of
+//! bounded size.
 
 pub mod index;
 pub mod mailbox;

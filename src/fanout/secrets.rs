@@ -1,5 +1,5 @@
-//! The secrets by which a reactor's connections were let in: each is kept once, with a small number that a connection can
-//! remember.
+//! The secrets with which a reactor's connections were accepted. Each is stored once; a connection stores only its small
+//! number.
 
 use std::collections::HashMap;
 
@@ -7,18 +7,18 @@ use crate::model::secret::SecretKind;
 use crate::protocol::secret::Secret;
 use crate::store::EnvironmentSlot;
 
-/// A secret in use, as a connection remembers it.
+/// The number of a secret in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SecretId(u32);
 
-/// A secret by which connections were let in, and what it opened to them.
+/// A secret with which connections were accepted, and what it gave them access to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Grant {
-    /// The secret it showed.
+    /// The secret.
     pub secret: Secret,
-    /// The environment it was let in to.
+    /// The environment.
     pub slot: EnvironmentSlot,
-    /// The kind of SDK it is.
+    /// The kind of SDK.
     pub kind: SecretKind,
 }
 
@@ -37,7 +37,7 @@ pub struct SecretTable {
 }
 
 impl SecretTable {
-    /// Counts one more connection that was let in by `grant`.
+    /// Counts one more connection that was accepted by `grant`.
     pub fn add(&mut self, grant: Grant) -> SecretId {
         let Self { ids, in_use, vacant } = self;
         let id = *ids.entry(grant).or_insert_with(|| {
@@ -62,7 +62,7 @@ impl SecretTable {
         }
     }
 
-    /// What is behind a number.
+    /// The grant of a number.
     pub fn get(&self, id: SecretId) -> Option<&Grant> {
         self.in_use.get(id.0 as usize)?.as_ref().map(|in_use| &in_use.grant)
     }
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn one_secret_by_which_connections_came_in_to_different_things_counts_as_two() {
+    fn one_secret_with_two_environments_or_kinds_has_two_numbers() {
         let mut table = SecretTable::default();
         let server = table.add(grant(1));
         let client = table.add(Grant { kind: SecretKind::Client, ..grant(1) });

@@ -1,6 +1,6 @@
-//! Datasets that replace everything: those of bootstrap calls and of the data file.
+//! Datasets that replace all data: from bootstrap calls and from the data file.
 //!
-//! Must not take in half of one: it is refused whole, and the data in service stays.
+//! Must not use a part of a dataset: one with errors is rejected as a whole, and the data in service stays.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use crate::telemetry::metrics::Source;
 use crate::wire::gzip::{self, GzipError};
 
 impl Ingest {
-    /// Loads a dataset of a management call. The answer goes out when the data is in service everywhere.
+    /// Loads the dataset of a bootstrap call. The answer is sent when every reactor serves the data.
     pub fn load_submission(&mut self, submission: Submission) {
         let Submission { bytes, gzip, bytes_max, mailbox, key, permit } = submission;
         let answer = move |reply| {
-            // First: who has the answer may come with the next dataset.
+            // Before the answer is posted: a client that has it may send the next dataset at once.
             drop(permit);
             mailbox.post(Mail::Reply { key, reply });
         };
@@ -65,7 +65,7 @@ impl Ingest {
         Ok(loaded)
     }
 
-    /// Parses a dataset and puts it in service, up to the change that is to be announced.
+    /// Parses a dataset and gives it to the writer. Returns the change, which the caller has to announce.
     fn load(
         &mut self,
         bytes: Vec<u8>,

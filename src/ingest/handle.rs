@@ -1,4 +1,4 @@
-//! The reactors' way to the writer, and what it last said of itself.
+//! How reactors and signals send jobs to the writer and read its state.
 
 use std::any::Any;
 use std::fmt;
@@ -17,19 +17,19 @@ use crate::store::{Environment, Scope, Snapshot};
 use super::following::{Following, ResyncReason};
 use super::offload::{Offload, Task};
 
-/// A dataset that came by a management call.
+/// The dataset of a bootstrap call.
 pub struct Submission {
     /// The body.
     pub bytes: Vec<u8>,
     /// Whether the body is compressed with gzip.
     pub gzip: bool,
-    /// How many bytes it may have when it is decompressed.
+    /// The most bytes that it may have when decompressed.
     pub bytes_max: u64,
     /// The mailbox of the reactor that waits for the answer.
     pub mailbox: Mailbox,
     /// The connection that waits for the answer.
     pub key: Key,
-    /// Dropped when the submission is dealt with: lets the next one in.
+    /// Dropped when the submission is done, so that the next one is accepted.
     pub permit: Box<dyn Any + Send>,
 }
 
@@ -39,20 +39,20 @@ impl fmt::Debug for Submission {
     }
 }
 
-/// What the writer is asked to do.
+/// A job for the writer.
 #[derive(Debug)]
 pub enum Job {
-    /// Take in a dataset that came by a management call.
+    /// Load the dataset of a bootstrap call.
     Submission(Submission),
-    /// Somebody asks for a full sync: [`Following`] says why.
+    /// A full sync is requested: [`Following`] has the reasons.
     Resync,
-    /// Ask the server by this key from now on.
+    /// Use this key for the server from now on.
     Key(Secret),
-    /// End.
+    /// End the thread.
     Stop,
 }
 
-/// The way to the writer's thread, which waits for sockets as well.
+/// Sends jobs to the writer's thread, which also waits for sockets and may have to be woken.
 #[derive(Clone, Debug)]
 pub struct Jobs {
     sender: Sender<Job>,
@@ -60,24 +60,24 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// Jobs for whoever receives from `sender`, and is woken by `waker` if it waits for something else.
+    /// Jobs for the receiver of `sender`; `waker` wakes it if it waits for something else.
     pub fn new(sender: Sender<Job>, waker: Option<Arc<Waker>>) -> Self {
         Self { sender, waker }
     }
 
-    /// Hands a job over, once there is room for it. False if nobody takes any more.
+    /// Sends a job, and waits for room in the queue. False if the writer has ended.
     pub fn send(&self, job: Job) -> bool {
         self.wake_after(self.sender.send(job).is_ok())
     }
 
-    /// Hands a job over; false if there is no room, or nobody takes any more.
+    /// Sends a job; false if the queue is full or the writer has ended.
     pub fn try_send(&self, job: Job) -> bool {
         self.wake_after(self.sender.try_send(job).is_ok())
     }
 
     fn wake_after(&self, sent: bool) -> bool {
         if sent && let Some(waker) = &self.waker {
-            // Should that fail, the job is found when the thread next looks around, within seconds.
+            // If this fails, the thread finds the job when it next checks the queue, within seconds.
             let _ = waker.wake();
         }
         sent
@@ -90,7 +90,7 @@ impl From<Sender<Job>> for Jobs {
     }
 }
 
-/// What reactors and signals ask of the writer, and read of it. Cheap to clone.
+/// A handle to the writer for reactors and signals. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(super) jobs: Jobs,
@@ -110,30 +110,30 @@ impl Handle {
         Self { jobs: jobs.into(), offload, current, following }
     }
 
-    /// Submits a dataset; its answer comes by mail. False if the writer has too much to do, or has ended.
+    /// Submits a dataset; the answer comes by mail. False if the writer's queue is full, or it has ended.
     pub fn submit(&self, submission: Submission) -> bool {
         self.jobs.try_send(Job::Submission(submission))
     }
 
-    /// The state of the server that is followed.
+    /// The upstream status and requests for a full sync.
     pub fn following(&self) -> &Following {
         &self.following
     }
 
-    /// Asks for a full sync; offline, for another look at the data file.
+    /// Requests a full sync; in offline mode, that the data file is read again.
     pub fn request_resync(&self, reason: ResyncReason) {
         if self.following.request_resync(reason) {
-            // If the queue is full, the reason is found when the next job has been dealt with.
+            // If the queue is full, the writer finds the reason after its next job.
             self.jobs.try_send(Job::Resync);
         }
     }
 
-    /// Has a dump of `snapshot` made, which comes by mail. False if that cannot be done now.
+    /// Has a dump of `snapshot` built by another thread; it comes by mail. False if too many tasks wait.
     pub fn backup(&self, snapshot: Arc<Snapshot>, mailbox: Mailbox, key: Key) -> bool {
-        self.offload.give(Task::Backup { snapshot, mailbox, key })
+        self.offload.queue(Task::Backup { snapshot, mailbox, key })
     }
 
-    /// Has a whole dataset put together for a relay, which comes by mail. False if that cannot be done now.
+    /// Has a full sync for a relay agent built by another thread; it comes by mail. False if too many tasks wait.
     pub fn relay_full(
         &self,
         snapshot: Arc<Snapshot>,
@@ -142,16 +142,16 @@ impl Handle {
         mailbox: Mailbox,
         key: Key,
     ) -> bool {
-        self.offload.give(Task::Relay { snapshot, scope, certain, mailbox, key })
+        self.offload.queue(Task::Relay { snapshot, scope, certain, mailbox, key })
     }
 
-    /// Has the environment's full payload compressed, unless that is under way.
+    /// Has the environment's full payload compressed by another thread, unless that is under way.
     pub fn compress(&self, environment: &Arc<Environment>) {
-        // If the queue is full the next poll asks again; until then the plain payload serves.
-        let _ = self.offload.give(Task::Compress(environment.clone()));
+        // If the queue is full, the next poll tries again; until then polls get the uncompressed payload.
+        let _ = self.offload.queue(Task::Compress(environment.clone()));
     }
 
-    /// The newest snapshot, for threads that are no reactors.
+    /// The newest snapshot, for threads other than reactors.
     pub fn current(&self) -> Arc<Snapshot> {
         self.current.load_full()
     }

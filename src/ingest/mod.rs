@@ -1,16 +1,16 @@
-//! The single writer's work: parse and merge what comes in, publish the next snapshot, announce it to every reactor.
+//! The single writer's work: parse and merge new data, publish the next snapshot, announce it to every reactor.
 //!
-//! Must not serve a connection. Bad data is refused whole; the data in service stays.
+//! Must not serve a connection. A dataset with errors is rejected as a whole; the data in service stays.
 //!
 //! | Where | What |
 //! |---|---|
-//! | `dataset` | datasets that replace everything: bootstrap calls, the data file |
-//! | `upstream` | data of a server that is followed |
-//! | `writer` | publish and announce; graces; metrics |
-//! | `report` | what the log says of new data |
-//! | `handle` | the reactors' way to the writer: jobs |
-//! | `following` | the state of the server that is followed, and requests for a full sync, shared with the reactors |
-//! | `offload` | the thread that encodes what would keep a reactor busy |
+//! | `dataset` | datasets that replace all data: bootstrap calls, the data file |
+//! | `upstream` | data from the upstream server |
+//! | `writer` | publishes and announces changes; grace periods; metrics |
+//! | `report` | the log lines about new data |
+//! | `handle` | how reactors send jobs to the writer |
+//! | `following` | the upstream status and requests for a full sync, shared by the sync thread and the reactors |
+//! | `offload` | a thread for encoding that would block a reactor for too long |
 
 mod dataset;
 mod following;

@@ -1,4 +1,5 @@
-//! Heavy encoding that reactors have done elsewhere: compressing full payloads, putting dumps together.
+//! A thread for encoding that would block a reactor for too long: compressing full payloads, building dumps and full
+//! syncs.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,7 +13,7 @@ use crate::net::slab::Key;
 use crate::payload::Payload;
 use crate::store::{Environment, Scope, Snapshot};
 
-/// Tasks that may wait.
+/// Most tasks that may wait.
 const QUEUE: usize = 64;
 
 #[derive(Debug)]
@@ -22,17 +23,17 @@ pub(super) enum Task {
     Relay { snapshot: Arc<Snapshot>, scope: Scope, certain: bool, mailbox: Mailbox, key: Key },
 }
 
-/// The whole datasets that were put together last: when something is removed, every relay wants the same one.
+/// The full syncs that were built last: after a removal, every relay agent needs the same one.
 #[derive(Default)]
 struct Fulls(VecDeque<(u64, Scope, bool, Payload)>);
 
-/// Scopes whose last dataset is kept.
+/// Most full syncs that are kept.
 const FULLS_MAX: usize = 8;
 
 impl Fulls {
     fn get(&mut self, snapshot: &Snapshot, scope: Scope, certain: bool) -> Payload {
         let sequence = snapshot.sequence();
-        // Older ones would only keep old data in memory.
+        // Full syncs of older snapshots are not needed again.
         self.0.retain(|(of, ..)| *of == sequence);
         let same = self.0.iter().find(|(_, other, is, _)| (other, *is) == (&scope, certain));
         if let Some((.., payload)) = same {
@@ -47,12 +48,12 @@ impl Fulls {
     }
 }
 
-/// The way to the thread that does it.
+/// A handle that sends tasks to the thread.
 #[derive(Clone, Debug)]
 pub struct Offload(Sender<Task>);
 
 impl Offload {
-    /// Starts the thread; it ends when the last handle is gone.
+    /// Starts the thread; it ends when the last handle is dropped.
     pub fn start() -> io::Result<Self> {
         let (sender, tasks) = bounded(QUEUE);
         thread::Builder::new().name("encode".into()).spawn(move || {
@@ -65,7 +66,7 @@ impl Offload {
     }
 
     /// Queues a task; false if too many wait.
-    pub(super) fn give(&self, task: Task) -> bool {
+    pub(super) fn queue(&self, task: Task) -> bool {
         self.0.try_send(task).is_ok()
     }
 }

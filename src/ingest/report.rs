@@ -1,6 +1,6 @@
-//! What the log says of new data beside how much there is of it.
+//! The log lines about new data.
 //!
-//! Must not say a secret, nor the same of a thousand items: the first are named, the others counted.
+//! Must not log a secret, nor one line for each of a thousand items: the first are named, the others counted.
 
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -13,10 +13,10 @@ use crate::model::segment::SegmentDef;
 use crate::store::{ChangedNames, EndingSecrets, Published, Report, Snapshot};
 use crate::telemetry::metrics::Source;
 
-/// Findings of one kind that are logged one by one, and names in one line.
+/// Most log lines for findings of one kind, and most names in one line.
 pub(super) const LOGGED_MAX: usize = 20;
 
-/// Says that a dataset was loaded, and what it changed.
+/// Logs that a dataset was loaded, and what it changed.
 pub(super) fn report_loaded(
     published: &Published,
     before: &Snapshot,
@@ -41,14 +41,14 @@ pub(super) fn report_loaded(
     );
 }
 
-/// Names what changed without a newer `updatedAt`.
+/// Warns of items that changed without a newer `updatedAt`.
 pub(super) fn report_not_newer(report: &Report) {
     for item in report.not_newer.iter().take(LOGGED_MAX) {
         tracing::warn!(
             environment = &*item.environment,
             key = &*item.key,
-            "the content changed but `updatedAt` is not newer: SDKs of this agent are told a newer one, so that all of \
-             them take the change; raise it in the data, since FeatBit's server and other agents do not"
+            "the content changed but `updatedAt` is not newer: this agent sends its SDKs a newer one, so that all of them \
+             accept the change; set a newer one in the data, because FeatBit's server and other agents do not do this"
         );
     }
     let more = report.not_newer.len().saturating_sub(LOGGED_MAX);
@@ -57,21 +57,21 @@ pub(super) fn report_not_newer(report: &Report) {
     }
 }
 
-/// What a dataset brought into service.
+/// The result of loading a dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
     /// `projectKey:envKey` of each environment.
     pub serves: String,
     /// The highest `updatedAt` ever seen.
     pub data_version: i64,
-    /// The first things in it that stop or break SDKs.
+    /// The first warnings about things in it that stop or break SDKs.
     pub harms: Vec<String>,
 }
 
-/// Says what is odd about a dataset as a whole.
+/// Warns of likely mistakes in a dataset as a whole.
 pub(super) fn warn_of_dataset(dataset: &Dataset<'_>, now_ms: i64) {
     if dataset.environments.is_empty() {
-        tracing::warn!("the dataset holds no environment: no SDK can connect");
+        tracing::warn!("the dataset has no environment: no SDK can connect");
     }
     let without = || dataset.environments.iter().filter(|environment| environment.secrets.is_empty());
     let count = without().count();
@@ -81,7 +81,7 @@ pub(super) fn warn_of_dataset(dataset: &Dataset<'_>, now_ms: i64) {
             "{count} environments of the dataset have no secret ({names}): no SDK can connect to them"
         );
     }
-    warn_of_ahead(dataset.find_ahead(now_ms));
+    warn_of_future_dates(dataset.find_ahead(now_ms));
     let warnings = dataset.warnings.len();
     if warnings > 0 {
         tracing::warn!(
@@ -92,7 +92,7 @@ pub(super) fn warn_of_dataset(dataset: &Dataset<'_>, now_ms: i64) {
     }
 }
 
-/// Says what stops or breaks SDKs, by name.
+/// Warns of everything in a dataset that stops or breaks SDKs.
 pub(super) fn warn_of_harm(dataset: &Dataset<'_>) {
     for harm in dataset.harms().take(LOGGED_MAX) {
         tracing::warn!("{harm}");
@@ -103,11 +103,11 @@ pub(super) fn warn_of_harm(dataset: &Dataset<'_>) {
     }
 }
 
-/// Items that came by themselves and are looked at: a server pushes one or two, and what is brought after a reconnect
-/// does not all have to be read once more.
-const LOOKED_AT_MAX: usize = 64;
+/// Single items are checked only if there are at most this many: a server pushes one or two, and after a reconnect many
+/// items would have to be parsed once more.
+const CHECKED_MAX: usize = 64;
 
-/// Says what in single items stops or breaks SDKs.
+/// Warns of everything in single items that stops or breaks SDKs.
 pub(super) fn warn_of_harm_in(flags: &[FlagDef<'_>], segments: &[SegmentDef<'_>]) {
     let of_flags = flags.iter().flat_map(|flag| {
         harms_of_flag(flag.raw).into_iter().map(move |harm| (format!("flag {:?}", flag.key), harm))
@@ -115,21 +115,21 @@ pub(super) fn warn_of_harm_in(flags: &[FlagDef<'_>], segments: &[SegmentDef<'_>]
     let of_segments = segments.iter().flat_map(|segment| {
         harms_of_segment(segment.raw).into_iter().map(move |harm| (format!("segment {:?}", segment.id), harm))
     });
-    if flags.len() + segments.len() <= LOOKED_AT_MAX {
+    if flags.len() + segments.len() <= CHECKED_MAX {
         for (item, harm) in of_flags.chain(of_segments).take(LOGGED_MAX) {
             tracing::warn!("{harm} ({item})");
         }
     }
 }
 
-/// Says of an `updatedAt` in the future.
-pub(super) fn warn_of_ahead(ahead: Option<Finding>) {
+/// Warns of an `updatedAt` in the future.
+pub(super) fn warn_of_future_dates(ahead: Option<Finding>) {
     if let Some(finding) = ahead {
         tracing::warn!("{finding}");
     }
 }
 
-/// Says what evaluation cannot use, and which SDKs will be stopped.
+/// Warns of what evaluation cannot use, and of secrets whose SDKs will be disconnected.
 pub(super) fn report_findings(Published { report, .. }: &Published) {
     for finding in report.findings.iter().take(LOGGED_MAX) {
         tracing::warn!("{finding}");
@@ -141,18 +141,18 @@ pub(super) fn report_findings(Published { report, .. }: &Published) {
     let Report { secrets_removed, secrets_retyped, .. } = report;
     if let Some((secrets, names)) = count_and_names(secrets_removed) {
         tracing::warn!(
-            "{secrets} secrets ({names}) left the data; their SDKs are stopped {when} unless they come back"
+            "{secrets} secrets ({names}) are no longer in the data; their SDKs are stopped {when} unless the secrets come back"
         );
     }
     if let Some((secrets, names)) = count_and_names(secrets_retyped) {
         tracing::warn!(
             "{secrets} secrets ({names}) have another type in the data; SDKs of the former type are stopped {when} \
-             unless it comes back"
+             unless that type comes back"
         );
     }
 }
 
-/// Says that a full sync brought older items than those in service: the server is behind, or somebody put them back.
+/// Warns that a full sync replaced items by older ones.
 pub(super) fn warn_of_older(report: &Report) {
     let older = || report.not_newer.iter().filter(|item| item.is_older);
     let Some(first) = older().next() else { return };
@@ -163,11 +163,11 @@ pub(super) fn warn_of_older(report: &Report) {
         count = older().count(),
         environments = environments.len(),
         "flags or segments of a full sync are older than those in service, and have replaced them: the server is behind (after \
-         a fail-over, for example), or somebody put them back. The first one is named"
+         a fail-over, for example), or somebody restored them. This line names the first one"
     );
 }
 
-/// What a publish changed, by name; nothing of the first data, which is all new.
+/// The names of what a publish changed. `None` for the first data, because everything in it is new.
 pub(super) fn names_of(before: &Snapshot, published: &Published) -> Option<String> {
     let change = published.change.as_ref().filter(|_| before.loaded())?;
     let names = ChangedNames::of(change).to_string();

@@ -1,6 +1,6 @@
-//! Data of a server that is followed: full syncs, single environments and items, and the confirmation that nothing else exists.
+//! Data from the upstream server: full syncs, single environments and items, and the confirmation that a full sync is complete.
 //!
-//! Must not decide whether to believe it: `sync` does.
+//! Must not decide whether the data can be trusted: `sync` does.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,22 +13,24 @@ use crate::model::segment::SegmentDef;
 use crate::store::{Published, Removal, Snapshot};
 use crate::telemetry::metrics::Source;
 
-use super::report::{names_of, report_findings, warn_of_ahead, warn_of_harm, warn_of_harm_in, warn_of_older};
+use super::report::{
+    names_of, report_findings, warn_of_future_dates, warn_of_harm, warn_of_harm_in, warn_of_older,
+};
 use super::writer::Ingest;
 
 impl Ingest {
-    /// What is in service.
+    /// The snapshot in service.
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         self.writer.current()
     }
 
-    /// Whether an item was removed, in this state or a newer one, and is not in service.
+    /// Whether this state of an item, or a newer one, was removed, and the item is not in service.
     pub fn is_removed(&self, item: &Removal<'_>) -> bool {
         self.writer.is_removed(item)
     }
 
-    /// Puts everything in service that a full sync brought, and takes out all else. `answered`: the number of the full
-    /// sync that it answers for certain. Returns the environments of which something changed for SDKs.
+    /// Replaces all data by that of a full sync. `answered`: the number of the full sync of which it is certainly the complete
+    /// answer. Returns the environments in which something changed for SDKs.
     pub fn load_full(
         &mut self,
         dataset: &Dataset<'_>,
@@ -60,14 +62,14 @@ impl Ingest {
             );
             warn_of_older(report);
             warn_of_harm(dataset);
-            warn_of_ahead(dataset.find_ahead((self.wall_ms)()));
+            warn_of_future_dates(dataset.find_ahead((self.wall_ms)()));
         } else {
             tracing::debug!(source = Source::Upstream.as_str(), "full sync; nothing in it is new");
         }
         changed
     }
 
-    /// Puts in service that an environment, which is, holds exactly these flags and segments. Its secrets stay.
+    /// Replaces all flags and segments of an environment that is in service. Its secrets stay.
     pub fn load_environment(&mut self, environment: &EnvironmentDef<'_>, arrived: Instant) {
         let before = self.snapshot().clone();
         let published = self.writer.replace_items(environment, self.now());
@@ -88,10 +90,10 @@ impl Ingest {
         );
         warn_of_older(report);
         let (flags, segments) = (environment.flags.iter(), environment.segments.iter());
-        warn_of_ahead(find_ahead(flags, segments, (self.wall_ms)(), |id| snapshot.label_of(id)));
+        warn_of_future_dates(find_ahead(flags, segments, (self.wall_ms)(), |id| snapshot.label_of(id)));
     }
 
-    /// Merges single items by their stamps. One that is older than what is in service, or than its removal, changes nothing.
+    /// Merges single items by their stamps. One that is older than the item in service, or than its removal, changes nothing.
     pub fn merge_items(&mut self, flags: &[FlagDef<'_>], segments: &[SegmentDef<'_>], arrived: Instant) {
         let published = self.writer.upsert(flags, segments, self.now());
         self.synced();
@@ -106,27 +108,27 @@ impl Ingest {
             );
             let snapshot = self.snapshot();
             let label = |id| snapshot.label_of(id);
-            warn_of_ahead(find_ahead(flags.iter(), segments.iter(), (self.wall_ms)(), label));
+            warn_of_future_dates(find_ahead(flags.iter(), segments.iter(), (self.wall_ms)(), label));
             warn_of_harm_in(flags, segments);
         }
         self.publish(&published, arrived);
     }
 
-    /// What the full sync of this number did not bring, which has just been taken in, is gone for certain.
-    pub fn prove(&mut self, answered: Option<u64>) {
+    /// Confirms that what the last full sync, of this number, lacked was removed, so that grace periods may end.
+    pub fn confirm_removals(&mut self, answered: Option<u64>) {
         if let Some(number) = answered {
-            self.writer.set_proved(number);
+            self.writer.set_removals_confirmed(number);
         }
     }
 
-    /// What is in service answers the full sync of this number for certain.
+    /// Confirms that the data in service is the complete answer to the full sync of this number.
     pub fn confirm(&mut self, number: u64) {
         if let Some(change) = self.writer.confirm(number) {
             self.announce(&change, Instant::now(), None);
         }
     }
 
-    /// A dataset of a server could not be used.
+    /// Counts a message of the server whose data was rejected.
     pub fn rejected(&self) {
         self.metrics.rejected(Source::Upstream);
     }

@@ -1,7 +1,7 @@
-//! The single writer: puts a change in service, announces it to every reactor, and ends what is over. What comes in is
-//! parsed and merged in `dataset` and `upstream`.
+//! The single writer: puts a change in service, announces it to every reactor, and ends grace periods. `dataset` and
+//! `upstream` parse and merge new data.
 //!
-//! Must not serve a connection, nor wait for a reader of what it publishes.
+//! Must not serve a connection, nor wait for a reactor.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -41,12 +41,12 @@ impl Ingest {
         Self { writer, reactors, current, following, metrics, started: Instant::now(), wall_ms }
     }
 
-    /// The time by which grace periods are measured, in milliseconds.
+    /// Milliseconds since the start, by a monotonic clock: for grace periods.
     pub fn now_ms(&self) -> i64 {
         i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// Tells every reactor which agents are upstream of this one, the nearest first.
+    /// Sends every reactor the names of the agents upstream of this one, the nearest first.
     pub fn announce_path(&self, upstream: &[String]) {
         let upstream: Arc<[String]> = upstream.into();
         for reactor in &self.reactors {
@@ -54,7 +54,7 @@ impl Ingest {
         }
     }
 
-    /// Changes the status of the server that is followed, and tells every reactor if its state is another.
+    /// Changes the upstream status, and notifies every reactor if the state is another.
     pub fn update_status(&self, change: impl FnOnce(&mut UpstreamStatus)) {
         let before = self.following.state();
         self.following.update(change);
@@ -65,27 +65,27 @@ impl Ingest {
         }
     }
 
-    /// The state of the server that is followed, shared with the reactors.
+    /// The upstream status and requests for a full sync, shared with the reactors.
     pub fn following(&self) -> &Following {
         &self.following
     }
 
-    /// The time at which data is taken in.
+    /// The time for data that arrives now.
     pub(super) fn now(&self) -> Moment {
         Moment { steady_ms: self.now_ms(), wall_ms: (self.wall_ms)() }
     }
 
-    /// When [`Ingest::expire`] has something to do, by [`Ingest::now_ms`].
+    /// When to call [`Ingest::expire`] next, by [`Ingest::now_ms`]; `None` if no grace period will be due.
     pub fn next_expiry_ms(&self) -> Option<i64> {
         self.writer.next_expiry_ms()
     }
 
-    /// Ends the grace of revoked secrets whose time has come. Says whether there are some left whose time has come, but
-    /// which only a full sync ends that is yet to be asked for, or answered.
+    /// Ends grace periods that are over. Returns whether some are due but wait for a full sync, which still has to be
+    /// requested or answered.
     pub fn expire(&mut self) -> bool {
         let now_ms = self.now_ms();
         if let Some(change) = self.writer.expire(self.now()) {
-            tracing::info!("the grace of revoked secrets is over; their connections are closed");
+            tracing::info!("the grace period of revoked secrets is over; their connections are closed");
             self.count(&change.snapshot);
             self.announce(&change, Instant::now(), None);
         }
@@ -93,8 +93,8 @@ impl Ingest {
         if awaiting.new > 0 {
             tracing::info!(
                 due = awaiting.new,
-                "the grace of revoked secrets or environments is due; they stay in service until a full sync, which is \
-                 asked for now, confirms that they are gone"
+                "the grace period of revoked secrets or environments is due; they stay in service until a full sync, which \
+                 the agent requests now, confirms that they were removed"
             );
         }
         awaiting.all > 0
@@ -106,7 +106,7 @@ impl Ingest {
         self.count_patterns();
     }
 
-    /// Publishes what regular expressions take, as metrics.
+    /// Updates the metrics of regular expressions.
     fn count_patterns(&self) {
         let usage = self.writer.pattern_usage();
         self.metrics.regex_bytes.set(usage.bytes() as u64);
@@ -115,14 +115,15 @@ impl Ingest {
         self.metrics.regex_given_up.set(usage.given_up());
     }
 
-    /// Puts a change in service for everybody. `in_service` is dropped when every reactor serves from it.
+    /// Sends a change to every reactor. The last reference to `in_service` is dropped when every reactor serves the new
+    /// snapshot.
     pub(super) fn announce(
         &mut self,
         change: &Arc<Change>,
         arrived: Instant,
         in_service: Option<Arc<InService>>,
     ) {
-        // Encoded here, so that no reactor has to: what did not change is shared, so this is cheap but once.
+        // Encoded here, so that no reactor has to. Only the first time is expensive: unchanged parts are shared.
         for slot in &change.environments {
             if let Some(environment) = change.snapshot.environment(*slot) {
                 environment.build_full();
@@ -136,7 +137,7 @@ impl Ingest {
         }
     }
 
-    /// Publishes what is in service as metrics.
+    /// Updates the metrics of the data in service.
     pub(super) fn count(&self, snapshot: &Snapshot) {
         let (mut environments, mut flags, mut segments) = (0, 0, 0);
         for environment in snapshot.environments() {

@@ -43,7 +43,7 @@ pub struct FlagDef<'a> {
 }
 
 impl<'a> FlagDef<'a> {
-    /// What it is merged by.
+    /// The stamp by which it is merged.
     pub fn stamp(&self) -> Stamp<'a> {
         Stamp::of(self.updated_at_ms, self.raw)
     }
@@ -63,7 +63,7 @@ pub struct Variation<'a> {
 pub struct Target<'a> {
     /// `keyId`s of the users.
     pub key_ids: Vec<&'a str>,
-    /// What they get.
+    /// The variation that they get.
     pub variation_id: &'a str,
 }
 

@@ -30,7 +30,7 @@ pub struct SegmentDef<'a> {
 }
 
 impl<'a> SegmentDef<'a> {
-    /// What it is merged by.
+    /// The stamp by which it is merged.
     pub fn stamp(&self) -> Stamp<'a> {
         Stamp::of(self.updated_at_ms, self.raw)
     }

@@ -1,33 +1,30 @@
-//! Which of two states of an item is the newer one, wherever they come from.
+//! Which of two states of an item is newer, wherever they come from.
 //!
-//! Must not know where a state comes from or when it arrived. Whoever has seen the same states, in whatever order and
-//! however often, keeps the same one: the greatest stamp.
+//! Must not know where a state comes from or when it arrived. All agents that get the same states, in any order and any
+//! number of times, keep the same one: that with the greatest stamp.
 
-/// What one state of a flag or segment is merged by. The greater stamp is newer.
+/// What decides which state of a flag or segment is newer: the greater stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp<'a> {
-    /// `updatedAt` as the source gave it, in Unix milliseconds. Of a removal: that of the item as it was when it was
-    /// removed.
+    /// `updatedAt` from the source, in Unix milliseconds. For a removal: that of the removed state of the item.
     pub updated_at_ms: i64,
-    /// Decides where `updatedAt` is the same.
+    /// Decides if `updatedAt` is the same.
     pub content: Content<'a>,
 }
 
-/// What an item says. Of two contents with the same `updatedAt` the greater one counts.
+/// The content of an item. Of two contents with the same `updatedAt`, the greater one wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Content<'a> {
-    /// The source's own JSON, word for word, compared byte by byte. No content is truer than the other; all agents have to
-    /// choose the same one.
-    Words(&'a str),
-    /// The item was removed. Greater than every text: the item that was removed does not come back when it arrives late,
-    /// and its text need not be remembered to know that.
+    /// The source's JSON, compared byte by byte. The order has no meaning; it only makes all agents choose the same one.
+    Json(&'a str),
+    /// The item was removed. Greater than every JSON, so that the removed item does not come back when it arrives late.
     Removed,
 }
 
 impl<'a> Stamp<'a> {
-    /// The stamp of an item that is there.
-    pub fn of(updated_at_ms: i64, words: &'a str) -> Self {
-        Self { updated_at_ms, content: Content::Words(words) }
+    /// The stamp of an item.
+    pub fn of(updated_at_ms: i64, json: &'a str) -> Self {
+        Self { updated_at_ms, content: Content::Json(json) }
     }
 
     /// The stamp of a removal.
@@ -37,12 +34,12 @@ impl<'a> Stamp<'a> {
 }
 
 /// Which generation of the dataset data belongs to. A dataset that replaces everything (a bootstrap call, a data file)
-/// opens a new one; between two, the higher one counts as a whole, whatever the stamps say.
+/// begins a new edition. Data of a higher edition replaces all data of a lower one, whatever the stamps are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Edition {
-    /// When it was opened, in Unix milliseconds. 0 before the first one.
+    /// When it began, in Unix milliseconds. 0 before the first one.
     pub opened_at_ms: i64,
-    /// Who opened it: decides between two of the same millisecond.
+    /// The instance that began it: decides between two of the same millisecond.
     pub instance: String,
 }
 
@@ -51,7 +48,7 @@ mod tests {
     use super::{Edition, Stamp};
 
     #[test]
-    fn a_newer_date_counts_then_the_greater_bytes_and_a_removal_above_all_of_its_millisecond() {
+    fn a_newer_date_wins_then_a_removal_then_the_greater_bytes() {
         let ascending = [
             Stamp::of(1, "z"),
             Stamp::removal(1),
@@ -66,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edition_that_was_opened_later_is_higher_then_that_of_the_greater_instance() {
+    fn a_later_edition_is_higher_then_that_of_the_greater_instance() {
         let edition = |opened_at_ms, instance: &str| Edition { opened_at_ms, instance: instance.to_owned() };
         let ascending = [Edition::default(), edition(1, "b"), edition(2, "a"), edition(2, "b")];
         assert!(ascending.is_sorted_by(|one, next| one < next));

@@ -15,7 +15,7 @@ const NAMES_MAX: usize = 5;
 /// The most characters of a name.
 const NAME_CHARS_MAX: usize = 60;
 
-/// The names of flags and segments that a publish changed: `shop:dev: search, cart (new), old (gone), and 3 more`.
+/// The names of flags and segments that a publish changed: `shop:dev: search, cart (new), old (removed), and 3 more`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChangedNames {
     environments: Vec<(Arc<str>, Vec<String>, usize)>,
@@ -64,7 +64,7 @@ fn written(change: &ItemChange) -> Option<String> {
     let (item, what) = match change {
         ItemChange::Added(item) => (item, " (new)"),
         ItemChange::Changed(item) => (item, ""),
-        ItemChange::Removed(removed) => (removed.item.as_ref()?, " (gone)"),
+        ItemChange::Removed(removed) => (removed.item.as_ref()?, " (removed)"),
         ItemChange::Reformatted(_) => return None,
     };
     let kind = match item.kind() {

@@ -4,32 +4,33 @@
 
 use super::tape::{Value, pick};
 
-/// What `root` is and what to do, if it is recognized as something else than a dump.
+/// Describes `root`, and what to do, if it is recognized as something other than a dump.
 pub(super) fn what_it_is(root: Value<'_, '_>) -> Option<String> {
     let (what, remedy) =
         if let Some(mut elements) = root.elements() { a_list(elements.next()?)? } else { an_object(root)? };
     Some(format!("this {what}. A dump is {{\"eventType\":\"rp_full\",\"items\":[…]}}. {remedy}"))
 }
 
-type Told = (&'static str, &'static str);
+/// What the text is, and what to do.
+type Description = (&'static str, &'static str);
 
 /// How to get a dump.
 const GET_ONE: &str =
     "Get a dump with `featbit-agent pull`, or from GET /api/public/proxy/backup of a running agent";
 
-const OF_A_CLIENT: Told = (
-    "is what a client SDK is sent or bootstrapped with: what the flags came to for one user, without rules, segments \
+const OF_A_CLIENT: Description = (
+    "is what a client SDK is sent or bootstrapped with: the variations of one user, without rules, segments \
      and secrets",
     GET_ONE,
 );
 
-const OF_A_SERVER_SDK: Told = (
+const OF_A_SERVER_SDK: Description = (
     "is what a server SDK is sent: the flags and segments of one environment, without its envId and secrets, so that no \
      SDK could connect",
     GET_ONE,
 );
 
-fn an_object(root: Value<'_, '_>) -> Option<Told> {
+fn an_object(root: Value<'_, '_>) -> Option<Description> {
     pick!(root.fields()? =>
         message_type: "messageType",
         data: "data",
@@ -53,14 +54,14 @@ fn an_object(root: Value<'_, '_>) -> Option<Told> {
     }
 }
 
-/// What a message with this `data` is.
-fn a_message(data: Value<'_, '_>) -> Told {
-    const UNKNOWN: Told = ("is a message between FeatBit and an SDK", GET_ONE);
+/// Describes a message with this `data`.
+fn a_message(data: Value<'_, '_>) -> Description {
+    const UNKNOWN: Description = ("is a message between FeatBit and an SDK", GET_ONE);
     let Some(fields) = data.fields() else { return UNKNOWN };
     pick!(fields => event_type: "eventType", items: "items", flags: "featureFlags");
     match (event_type.and_then(|value| value.as_str()), items, flags) {
         (Some("rp_patch"), ..) => (
-            "is a message of a FeatBit server with what changed, without secrets and all that did not change",
+            "is a message of a FeatBit server with changes only, without secrets and unchanged items",
             GET_ONE,
         ),
         (_, Some(_), _) => {
@@ -71,8 +72,8 @@ fn a_message(data: Value<'_, '_>) -> Told {
     }
 }
 
-/// What a list of flags is: client SDKs get a flag's `variation`, server SDKs all its `variations`.
-fn of_an_sdk(flags: Value<'_, '_>) -> Told {
+/// Describes a list of flags: client SDKs get a flag's `variation`, server SDKs all its `variations`.
+fn of_an_sdk(flags: Value<'_, '_>) -> Description {
     let first = flags.elements().and_then(|mut flags| flags.next());
     if first.is_some_and(is_result) { OF_A_CLIENT } else { OF_A_SERVER_SDK }
 }
@@ -83,8 +84,8 @@ fn is_result(flag: Value<'_, '_>) -> bool {
     variation.is_some() && variations.is_none()
 }
 
-/// What a list is whose first element is `first`.
-fn a_list(first: Value<'_, '_>) -> Option<Told> {
+/// Describes a list whose first element is `first`.
+fn a_list(first: Value<'_, '_>) -> Option<Description> {
     if is_result(first) {
         return Some(OF_A_CLIENT);
     }

@@ -2,10 +2,16 @@
 //!
 //! Must not keep anything but the given text, and must not accept a part of a dump: either everything can be read, or the dump
 //! is refused with the places of the first errors. In a server's message, flags, segments and secrets that cannot be read are
-//! left out and reported. What a FeatBit server tolerates is accepted with a warning. simd-json finds the tokens (`text`), `tape` walks them, `property` reads one
-//! property as one type, `secrets` and `items` secrets, flags and segments, `dump` the whole with its
-//! environments, `sync_data` what a server sends to a relay agent; `lint` finds likely mistakes and what harms
-//! SDKs, `foreign` recognizes texts that are not dumps.
+//! left out and reported. What a FeatBit server tolerates is accepted with a warning.
+//!
+//! | file | what |
+//! |---|---|
+//! | `text`, `tape`, `property` | the text, parsed by simd-json; its values; one property as one type |
+//! | `secrets`, `items` | secrets; flags and segments |
+//! | `dump`, `environments` | a whole dump; its environments, and checks between their items |
+//! | `sync_data` | data that a server sends to a relay agent |
+//! | `lint`, `findings` | finds likely mistakes and what harms SDKs; collects errors and warnings |
+//! | `syntax`, `foreign` | errors for texts that are not JSON, and for JSON that is not a dump |
 
 mod dump;
 mod environments;
@@ -40,7 +46,7 @@ use text::Scratch;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// The text of a dump or of a server's message, together with the room that its parsing needs.
+/// The text of a dump or of a server's message, with the buffers for parsing it.
 pub struct DatasetText {
     bytes: Bytes,
     bom_bytes: usize,
@@ -48,7 +54,7 @@ pub struct DatasetText {
 }
 
 impl DatasetText {
-    /// Takes over a dump as it was read. A UTF-8 byte order mark is passed over.
+    /// Takes over the bytes of a dump. A UTF-8 byte order mark is skipped.
     pub fn new(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         let bom_bytes = if bytes.starts_with(BOM) { BOM.len() } else { 0 };
@@ -65,7 +71,7 @@ impl DatasetText {
         dump::read(&self.parsed()?)
     }
 
-    /// The text as JSON that was read once and not yet looked at. Costs what [`Self::parse`] does.
+    /// Parses the text as JSON only, for other readers. Costs as much as [`Self::parse`].
     ///
     /// # Errors
     /// If the text is not UTF-8 or not JSON.
@@ -124,7 +130,7 @@ pub fn with_segment<R>(raw: &str, f: impl FnOnce(SegmentDef<'_>) -> R) -> Result
     read(segment, findings).map(f)
 }
 
-/// What in a flag stops or breaks SDKs, by its own JSON; paths begin at the flag.
+/// Everything in a flag's JSON that stops or breaks SDKs; paths begin at the flag.
 pub fn harms_of_flag(raw: &str) -> Vec<Finding> {
     harms(raw, |findings, parsed| {
         let path = Path::Root("the flag");
@@ -132,7 +138,7 @@ pub fn harms_of_flag(raw: &str) -> Vec<Finding> {
     })
 }
 
-/// What in a segment stops or breaks SDKs, by its own JSON; paths begin at the segment.
+/// Everything in a segment's JSON that stops or breaks SDKs; paths begin at the segment.
 pub fn harms_of_segment(raw: &str) -> Vec<Finding> {
     harms(raw, |findings, parsed| {
         items::segment(findings, &Path::Root("the segment"), parsed.root(), parsed.text);

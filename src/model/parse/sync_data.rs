@@ -1,7 +1,7 @@
-//! Reads what a server's `data-sync` message carries, by its kind.
+//! Reads the data of a server's `data-sync` message, by its kind.
 //!
-//! Must not know the message around it. A flag, segment or secret that cannot be read is left out, and listed: it must
-//! not keep from SDKs what else is new.
+//! Must not know the message around it. A flag, segment or secret that cannot be read is left out and listed, so that SDKs
+//! still get the other changes.
 
 use crate::model::dataset::{Dataset, LeftOut};
 use crate::model::flag::FlagDef;
@@ -25,7 +25,7 @@ pub struct Changes<'a> {
     pub left_out: LeftOut<'a>,
 }
 
-/// Reads all environments with all they hold, their secrets too. `path` is where `data` stands.
+/// Reads all environments with their flags, segments and secrets. `path` is the path of `data`.
 ///
 /// # Errors
 /// As [`super::DatasetText::parse`], and if an environment has no list of secrets.
@@ -105,8 +105,8 @@ pub fn read_changes<'a>(
     Ok(Changes { flags, segments, left_out })
 }
 
-/// Notes a fault where an item has no list of secrets: a server says what opens an environment, and nothing said must not
-/// be taken for nothing opens it. What else is wrong is found by whoever reads the items.
+/// Reports an environment without a list of secrets as an error: a missing list must not be read as an empty one, which
+/// would revoke all its secrets. Other errors are found when the items are read.
 fn require_secrets(findings: &mut Findings, data: Value<'_, '_>, path: &Path<'_>) {
     let items = data.fields().and_then(|fields| {
         pick!(fields => items: "items");

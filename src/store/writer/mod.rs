@@ -132,7 +132,7 @@ impl Writer {
 
     /// Confirms that what the last full sync, of this number, lacked was removed: grace periods may end. Unknown secrets
     /// stay undecided.
-    pub fn set_proved(&mut self, number: u64) {
+    pub fn set_removals_confirmed(&mut self, number: u64) {
         self.proved = self.proved.max(number);
     }
 

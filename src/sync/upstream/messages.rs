@@ -66,7 +66,7 @@ impl Upstream {
             Ok(ToRelay::Verified(full)) => {
                 match self.follow.message(now_ms, number, Received::Verified(full)) {
                     Instruction::ConfirmAll { answered } => ingest.confirm(answered),
-                    Instruction::ConfirmRemovals { answered } => ingest.prove(Some(answered)),
+                    Instruction::ConfirmRemovals { answered } => ingest.confirm_removals(Some(answered)),
                     _ => {}
                 }
             }
@@ -153,7 +153,7 @@ impl Upstream {
                 let unknown_environment =
                     merge(&mut remembered, &mut dataset, |item| ingest.is_removed(item));
                 let changed = ingest.load_full(&dataset, answered.filter(|_| certain), arrived);
-                ingest.prove(answered);
+                ingest.confirm_removals(answered);
                 self.synced(UpstreamSync::Full);
                 // Another one may have been under way.
                 if self.resync.take_if(|asked| ingest.following().asked() > *asked).is_some() {
