@@ -13,6 +13,7 @@ use super::metrics::Meter;
 use super::options::Options;
 use super::pressure::MemoryWaiters;
 use super::relay::relays::Relays;
+use super::scratch::Scratch;
 use super::session::Info;
 use super::shared::Shared;
 use super::streaming::broadcast::Broadcast;
@@ -32,6 +33,7 @@ pub(crate) struct Parts {
     pub memory: MemoryWaiters,
     pub relays: Relays,
     pub drain: Drain,
+    pub scratch: Scratch,
 }
 
 impl Parts {
@@ -46,6 +48,7 @@ impl Parts {
             memory: MemoryWaiters::default(),
             relays: Relays::new(shared.options.instance.clone()),
             drain: Drain::default(),
+            scratch: Scratch::default(),
             shared,
         }
     }

@@ -27,6 +27,7 @@ mod options;
 mod pressure;
 mod refusals;
 mod relay;
+mod scratch;
 mod server;
 mod session;
 mod shared;

@@ -224,8 +224,7 @@ fn send_missing(cx: &mut Context<'_, '_>, downstream: &mut Downstream) -> Done {
     }
     let Some(from) = downstream.sequence else { return Ok(()) };
     if from < parts.view.sequence() {
-        let frames = &mut parts.broadcast.frames;
-        frames.clear();
+        let frames = parts.scratch.frames();
         let complete = parts.view.relay_since(&downstream.access.scope, from, frames);
         if !frames.is_empty() {
             parts.meter.delivered(SyncKind::Patch);

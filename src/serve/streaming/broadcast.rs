@@ -9,7 +9,6 @@ use crate::fanout::index::{Index, Place};
 use crate::fanout::secrets::{Grant, SecretId, SecretTable};
 use crate::model::secret::SecretKind;
 use crate::net::slab::Key;
-use crate::payload::Payload;
 use crate::store::{EnvironmentSlot, Snapshot};
 
 /// The streaming connections of one reactor.
@@ -22,10 +21,6 @@ pub(crate) struct Broadcast {
     /// By environment slot: when the oldest change arrived that has not reached all connections yet.
     arrivals: Vec<Option<Instant>>,
     slice: Vec<(Key, Place, u64)>,
-    /// Reused buffer: the frames for one server SDK, before they are sent.
-    pub frames: Vec<Payload>,
-    /// Reused buffer: the message for one client SDK, before it is sent.
-    pub text: Vec<u8>,
 }
 
 /// The next connections to visit. Pass it to [`Broadcast::end_slice`] afterwards.

@@ -18,8 +18,7 @@ pub(crate) fn answer(cx: &mut Context<'_, '_>, stream: &mut Stream, timestamp_ms
     match &stream.user {
         None if stream.place.kind == SecretKind::Client => return,
         None => {
-            let frames = &mut parts.broadcast.frames;
-            frames.clear();
+            let frames = parts.scratch.frames();
             let kind = environment.server_sync(timestamp_ms, PatchForm::of(stream.sdk), frames);
             parts.meter.synced(kind);
             for payload in frames.drain(..) {
@@ -27,8 +26,7 @@ pub(crate) fn answer(cx: &mut Context<'_, '_>, stream: &mut Stream, timestamp_ms
             }
         }
         Some(user) => {
-            let text = &mut parts.broadcast.text;
-            text.clear();
+            let text = parts.scratch.text();
             let audience = audience(user, stream.sdk);
             let outcome = environment.client_sync(parts.view.segments(), audience, timestamp_ms, text);
             if !parts.memory.fits(cx.link, text.len()) {
@@ -82,8 +80,7 @@ fn send_changes(cx: &mut Context<'_, '_>, stream: &mut Stream) {
     }
     let sent = match &stream.user {
         Some(user) => {
-            let text = &mut parts.broadcast.text;
-            text.clear();
+            let text = parts.scratch.text();
             let audience = audience(user, stream.sdk);
             let kind = environment.client_since(parts.view.segments(), audience, from, text);
             if kind.is_some() {
@@ -95,8 +92,7 @@ fn send_changes(cx: &mut Context<'_, '_>, stream: &mut Stream) {
             kind
         }
         None => {
-            let frames = &mut parts.broadcast.frames;
-            frames.clear();
+            let frames = parts.scratch.frames();
             let kind = environment.server_since(from, PatchForm::of(stream.sdk), frames);
             if !parts.memory.fits(cx.link, frames.iter().map(Payload::private_bytes).sum()) {
                 return wait_for_memory(cx, stream);
