@@ -1,6 +1,6 @@
-//! An open WebSocket to the server: its messages, one after the other, and what is sent on it.
+//! An open WebSocket connection to the server: receives and sends whole messages.
 //!
-//! Must not know what a message says. Nothing here shows a byte of one.
+//! Must not interpret a message, and must not log any of its bytes.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -18,53 +18,53 @@ use super::endpoint::Endpoint;
 use super::limited_stream::LimitedStream;
 use super::reply::Reply;
 
-/// What sockets take at once in vain, beyond which the connection is as good as dead. The agent sends pings, status
-/// reports and requests only.
+/// The most unsent bytes. The agent sends only pings, status reports and requests, so with more than that unsent the server
+/// has stopped reading.
 const UNSENT_BYTES_MAX: usize = 1 << 20;
 
-/// A connection on which the WebSocket handshake is done.
+/// A connection after the WebSocket handshake.
 #[derive(Debug)]
 pub(super) struct Connection {
     socket: WebSocket<LimitedStream>,
-    /// The agents from the other end up to the FeatBit server, if the other end is an agent and names them.
+    /// If the server is an agent: that agent and those upstream of it, as it names them in the handshake.
     pub path: Vec<String>,
-    /// What had been read when the last frame that counts was complete.
+    /// How many of the bytes read belong to complete messages.
     complete_bytes: u64,
 }
 
-/// What comes next on a connection.
+/// The result of reading from a connection.
 #[derive(Debug)]
 pub(super) enum Next {
     /// A message.
     Message(Bytes),
-    /// Nothing for now.
+    /// There is no complete message yet.
     Blocked,
-    /// It has ended.
+    /// The connection has ended.
     Ended(ConnectionEnd),
 }
 
 /// How a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum ConnectionEnd {
-    /// By a close frame of this code; [`CloseCode::NONE_GIVEN`] if it names none.
+    /// By a close frame with this code; [`CloseCode::NONE_GIVEN`] if it has none.
     Closed(CloseCode),
-    /// A message is longer than allowed: this many bytes.
+    /// By a message that is longer than allowed; the number of its bytes.
     TooLarge(usize),
-    /// Without a close frame, or by an error; in words.
+    /// Without a close frame, or by an error; the description.
     Broken(String),
 }
 
 /// Why the WebSocket was not opened.
 #[derive(Debug)]
 pub(super) enum OpenError {
-    /// By an answer of another kind.
+    /// The server, or something in front of it, sent another answer.
     Answered(Box<Reply>),
-    /// In words.
+    /// The handshake failed; the description.
     Failed(String),
 }
 
 impl Connection {
-    /// Does the WebSocket handshake on a connection to the server.
+    /// Performs the WebSocket handshake on a connection to the server.
     pub fn open(wire: LimitedStream, endpoint: &Endpoint, message_bytes_max: u64) -> Result<Self, OpenError> {
         let bytes_max = usize::try_from(message_bytes_max).unwrap_or(usize::MAX);
         let config = WebSocketConfig::default()
@@ -87,47 +87,48 @@ impl Connection {
                 Err(OpenError::Answered(Box::new(reply_of(&response))))
             }
             Err(tungstenite::HandshakeError::Failure(error)) => {
-                Err(OpenError::Failed(handshake_fault(&error)))
+                Err(OpenError::Failed(describe_handshake_error(&error)))
             }
         }
     }
 
-    /// Reads and writes block as long as something comes in at least every `patience`.
+    /// Lets reads and writes block while bytes come in at least every `patience`.
     pub fn set_patience(&mut self, patience: Duration) {
         self.socket.get_mut().set_patience(patience);
     }
 
-    /// Reads and writes block until `deadline`, or as long as something comes in from now on.
+    /// Sets when reads and writes time out. If [`Self::set_patience`] was called, the next bytes replace this deadline.
     pub fn set_deadline(&mut self, deadline: Instant) {
         self.socket.get_mut().set_deadline(deadline);
     }
 
-    /// Reads and writes do not wait from now on.
+    /// Makes reads and writes non-blocking from now on.
     pub fn set_nonblocking(&mut self) -> io::Result<()> {
         self.socket.get_mut().set_nonblocking()
     }
 
-    /// The descriptor to wait for.
+    /// The descriptor, to register with a poller.
     pub fn descriptor(&self) -> RawFd {
         self.socket.get_ref().stream().as_raw_fd()
     }
 
-    /// Bytes that came in so far.
+    /// How many bytes were received so far.
     pub fn read_bytes(&self) -> u64 {
         self.socket.get_ref().read_bytes
     }
 
-    /// Whether the last bytes that came in are of a message that is not complete.
-    pub fn is_unfinished(&self) -> bool {
+    /// Whether the last bytes received belong to an incomplete message.
+    pub fn has_incomplete_message(&self) -> bool {
         self.read_bytes() > self.complete_bytes
     }
 
-    /// What comes next.
+    /// Reads the next message.
     pub fn next(&mut self) -> Next {
         loop {
             let read = self.socket.read();
             self.complete_bytes = match &read {
-                // One may stand between the frames of a message: its own two bytes and payload are complete, no more.
+                // A control frame may come between the frames of a message: only its own header (2 bytes) and payload are
+                // complete.
                 Ok(Message::Ping(payload) | Message::Pong(payload)) => {
                     (self.complete_bytes + 2 + payload.len() as u64).min(self.read_bytes())
                 }
@@ -138,7 +139,7 @@ impl Connection {
                 Ok(Message::Text(text)) => return Next::Message(text.into()),
                 Ok(Message::Binary(bytes)) => return Next::Message(bytes),
                 Ok(Message::Close(frame)) => {
-                    // The answer is queued; whether it arrives makes no difference any more.
+                    // Tungstenite has queued the answer. Whether it still arrives does not matter.
                     let _ = self.socket.flush();
                     self.socket.get_mut().shutdown_write();
                     let code = frame.map_or(CloseCode::NONE_GIVEN, |frame| CloseCode::new(frame.code.into()));
@@ -152,20 +153,20 @@ impl Connection {
         }
     }
 
-    /// Sends a message, as far as the socket takes it; the rest goes with the next one, or by [`Self::flush`].
+    /// Sends as much of a message as the socket takes. The rest is sent with the next message, or by [`Self::flush`].
     pub fn send(&mut self, text: String) -> Result<(), ConnectionEnd> {
         Self::sent(self.socket.send(Message::text(text)))
     }
 
-    /// Sends what waits.
+    /// Sends unsent bytes, as far as the socket takes them.
     pub fn flush(&mut self) -> Result<(), ConnectionEnd> {
         Self::sent(self.socket.flush())
     }
 
-    /// Sends a close frame. What the server still sends can be read, until its own close frame.
+    /// Sends a close frame. Messages can be read until the server's own close frame.
     pub fn close(&mut self) {
         let frame = CloseFrame { code: CloseCode::NORMAL.get().into(), reason: "".into() };
-        // If it cannot be sent any more, reading shows that the connection has ended.
+        // If sending fails, the next read reports how the connection has ended.
         let _ = self.socket.close(Some(frame));
     }
 
@@ -177,7 +178,7 @@ impl Connection {
             {
                 Ok(())
             }
-            // How it ended is found when reading.
+            // The next read reports how the connection has ended.
             Err(Error::ConnectionClosed | Error::AlreadyClosed | Error::Protocol(_)) => Ok(()),
             Err(error) => Err(ended(&error)),
         }
@@ -201,14 +202,14 @@ fn ended(error: &Error) -> ConnectionEnd {
         Error::Protocol(error) => {
             ConnectionEnd::Broken(format!("the server broke the WebSocket protocol ({error})"))
         }
-        // What cannot be read is not repeated.
+        // The text itself is not logged.
         Error::Utf8(_) => ConnectionEnd::Broken("the server sent a text that is not UTF-8".into()),
-        Error::WriteBufferFull(_) => ConnectionEnd::Broken("the server takes nothing any more".into()),
+        Error::WriteBufferFull(_) => ConnectionEnd::Broken("the server has stopped reading".into()),
         _ => ConnectionEnd::Broken("the WebSocket failed".into()),
     }
 }
 
-/// An answer that is no upgrade, with what shows who gave it.
+/// An answer other than the upgrade, with the fields that show who sent it.
 fn reply_of(response: &tungstenite::http::Response<Option<Vec<u8>>>) -> Reply {
     let said = |name: &str| {
         let value = response.headers().get(name).and_then(|value| value.to_str().ok());
@@ -220,12 +221,12 @@ fn reply_of(response: &tungstenite::http::Response<Option<Vec<u8>>>) -> Reply {
         location: said("location"),
         server: said("server"),
         authenticate: said("www-authenticate"),
-        // As far as it came with the head.
+        // The part that was received together with the head.
         body: response.body().clone().unwrap_or_default(),
     }
 }
 
-fn handshake_fault(error: &Error) -> String {
+fn describe_handshake_error(error: &Error) -> String {
     match error {
         Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
             "it did not answer the WebSocket handshake in time".into()
@@ -233,7 +234,7 @@ fn handshake_fault(error: &Error) -> String {
         Error::Io(error) => format!("the connection broke off in the WebSocket handshake ({error})"),
         Error::Protocol(error) => format!("its answer to the WebSocket handshake is wrong ({error})"),
         Error::HttpFormat(_) | Error::Url(_) => "its address cannot be asked for a WebSocket".into(),
-        _ => "its answer to the WebSocket handshake cannot be understood".into(),
+        _ => "its answer to the WebSocket handshake cannot be parsed".into(),
     }
 }
 

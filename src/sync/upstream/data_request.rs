@@ -1,4 +1,4 @@
-//! What the data in service says about the next request: since when everything newer is to be asked for.
+//! The next request for data: for everything newer than the data in service.
 
 use crate::ingest::Ingest;
 use crate::protocol::from_relay::{MESSAGE_BYTES_MAX, RelayRequest};
@@ -7,22 +7,22 @@ use crate::telemetry::metrics::UpstreamMetrics;
 
 use super::follow::DataInService;
 
-/// How much older than the newest item in service is asked for again, in milliseconds. Changes of one millisecond, or
-/// changes that the server sends in another order than they were made, may be separated by the end of a connection. An
-/// item that comes twice changes nothing.
+/// A request begins this much before the newest item in service, in milliseconds. A connection may have ended between two
+/// changes of the same millisecond, or between changes that the server sent out of order. Receiving an item twice does no
+/// harm.
 const OVERLAP_MS: i64 = 5_000;
 
-/// How much older than the last message of the server is asked for again at least, in milliseconds. An item whose time
-/// is in the future must not hide what has changed since, and the server's clock may differ.
+/// A request begins at least this much before the server's last message, in milliseconds: an item with a time in the future
+/// must not hide later changes, and the server's clock may differ from this machine's.
 const CLOCK_SLACK_MS: i64 = 60_000;
 
-/// The data in service, as the state machine asks of it.
+/// The data in service, for the state machine in `follow`.
 pub(super) struct ServedData<'a> {
     pub ingest: &'a Ingest,
     pub metrics: &'a UpstreamMetrics,
-    /// The process that the last full sync came from, if it is an agent of this make.
+    /// The name of the process that sent the last full sync, if that is a featbit-agent; otherwise empty.
     pub source: &'a str,
-    /// When something last came in on a connection that had brought all there was, in Unix milliseconds; 0 for never.
+    /// When something was last received on an up-to-date connection, in Unix milliseconds; 0 for never.
     pub heard_ms: i64,
 }
 
@@ -37,26 +37,26 @@ impl DataInService for ServedData<'_> {
     }
 }
 
-/// The request for what is newer than what is in service, and than the last message of the server. An agent of this make
-/// also gets a digest of the environments and secrets, which a FeatBit server ignores. `None` if nothing is in service, or if
-/// the request would be longer than the server takes.
-fn since(held: &Snapshot, source: &str, heard_ms: i64) -> Option<RelayRequest> {
+/// The request for everything that is newer than the data in service and the server's last message. It contains a digest of
+/// the environments and secrets for an upstream featbit-agent; a FeatBit server ignores that. `None` if there is no data, or
+/// if the request would exceed what a server accepts.
+fn since(data: &Snapshot, source: &str, heard_ms: i64) -> Option<RelayRequest> {
     let heard_ms = heard_ms.saturating_sub(CLOCK_SLACK_MS);
     let before = |newest_ms: i64| newest_ms.saturating_sub(OVERLAP_MS).min(heard_ms);
     let mut newest_ms = i64::MIN;
     let mut environments = Vec::new();
-    for environment in held.environments() {
+    for environment in data.environments() {
         let own_ms = environment.newest_updated_at_ms();
         newest_ms = newest_ms.max(own_ms.unwrap_or(i64::MIN));
         let since_ms = own_ms.map_or(0, |ms| before(ms).max(0));
         environments.push((environment.id(), since_ms));
     }
-    // 0 would ask for everything.
+    // 0 would request everything.
     let timestamp_ms = before(newest_ms);
     if timestamp_ms <= 0 {
         return None;
     }
-    let digest = Some(held.relay_digest(&Scope::All, source));
+    let digest = Some(data.relay_digest(&Scope::All, source));
     let request = RelayRequest { timestamp_ms, environments, digest, verify: None };
     (request.write().len() <= MESSAGE_BYTES_MAX).then_some(request)
 }
@@ -67,7 +67,7 @@ mod tests {
     use crate::model::parse::DatasetText;
     use crate::store::{Moment, Writer, WriterOptions};
 
-    /// Long after all that is held.
+    /// Long after all items in service.
     const HEARD_MS: i64 = 1_000_000_000;
 
     fn held(environments: usize, second: u8) -> Writer {
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_request_names_each_environment_and_asks_for_a_little_more_than_is_new() {
+    fn the_request_names_each_environment_and_begins_a_little_before_its_newest_item() {
         let expected = concat!(
             r#"{"messageType":"data-sync","data":{"timestamp":25000,"#,
             r#""secrets":"d41d8cd98f00b204e9800998ecf8427e","envs":["#,
@@ -104,17 +104,17 @@ mod tests {
     }
 
     #[test]
-    fn an_item_from_the_future_does_not_hide_what_changed_since_the_server_was_heard() {
+    fn an_item_from_the_future_does_not_hide_later_changes() {
         let heard_ms = 5_000 + CLOCK_SLACK_MS;
         let request = text(held(2, 30).current(), "", heard_ms).unwrap();
         assert!(request.contains(r#""timestamp":5000,"#), "{request}");
         assert!(request.contains(r#"000000","timestamp":5000}"#), "{request}");
         assert!(!request.contains("25000"), "{request}");
-        assert_eq!(text(held(2, 30).current(), "", 0), None, "never heard: everything");
+        assert_eq!(text(held(2, 30).current(), "", 0), None, "nothing was received yet: a full sync");
     }
 
     #[test]
-    fn what_the_server_would_drop_or_take_for_a_full_is_not_asked() {
+    fn a_request_that_the_server_would_drop_or_take_for_a_full_sync_is_not_made() {
         assert_eq!(text(&Snapshot::empty(), "", HEARD_MS), None);
         assert_eq!(text(held(1, 5).current(), "", HEARD_MS), None);
         let fits = text(held(100, 30).current(), "", HEARD_MS).unwrap();

@@ -1,6 +1,6 @@
-//! The threads on which connections are opened: what blocks there keeps nobody else waiting.
+//! The threads on which connections are opened and registrations are sent, since both may block.
 //!
-//! There must not be more than a few, however long the system lets them wait.
+//! Must limit the number of threads, however long the system lets them wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use super::connection::Connection;
 use super::follow::FailureKind;
 use super::opener::{ConnectError, Opener};
 
-/// Dials that may be under way, with those that were given up and still wait for the system.
+/// How many dials may be under way, including those that were given up but still wait for the system.
 const DIALS_MAX: usize = 2;
 
 /// The threads that dial.
@@ -26,28 +26,29 @@ pub(super) struct DialThreads {
     waker: Arc<Waker>,
 }
 
-/// What became of something that might block.
+/// The result of work on a thread.
 pub(super) enum Outcome {
-    /// A dial of this number.
+    /// Of the dial with this number.
     Dialled(u64, Box<Result<Connection, ConnectError>>),
-    /// A registration. `reported`: a dial that waited for it fails for the same reason, and reports it.
+    /// Of a registration. `reported`: the dial that waited for it failed for the same reason and reports it.
     Registered { registered: Result<String, ConnectError>, reported: bool },
 }
 
 impl DialThreads {
-    /// None yet; `waker` wakes the thread that asks for outcomes.
+    /// No threads yet. `waker` wakes the sync thread when there is an outcome.
     pub fn new(waker: Arc<Waker>) -> Self {
         let (sender, results) = unbounded();
         Self { alive: Arc::default(), results, sender, waker }
     }
 
-    /// What has come to an end since it was last asked.
+    /// Takes the next outcome, if there is one.
     pub fn outcome(&self) -> Option<Outcome> {
         self.results.try_recv().ok()
     }
 
-    /// Opens a connection, and registers if `register`. A server that refuses the registration at once is not dialled. One
-    /// that takes its time, or cannot register agents, is: SDKs wait for data, and data comes without a registration.
+    /// Opens a connection, and registers first if `register` is set. If the server refuses the registration at once, the dial
+    /// fails. If it is slow or cannot register agents, the connection is opened all the same, since data comes without a
+    /// registration and SDKs wait for it.
     pub fn dial(&self, opener: &Arc<Opener>, number: u64, register: bool) {
         let registering = register.then(|| self.register(opener));
         let dial = move |opener: &Opener| {
@@ -55,12 +56,13 @@ impl DialThreads {
             let stream = refused.map_or_else(|| opener.stream(), Err);
             Outcome::Dialled(number, Box::new(stream))
         };
-        self.on_a_thread(opener, dial, move |failure| Outcome::Dialled(number, Box::new(Err(failure))));
+        self.spawn_dial(opener, dial, move |failure| Outcome::Dialled(number, Box::new(Err(failure))));
     }
 
-    /// Registers. The answer need not be waited for: it comes as an outcome too. Not to be called again before that.
+    /// Registers. The outcome comes by [`Self::outcome`]; the receiver also tells a waiting dial. Must not be called again
+    /// before the outcome has come.
     pub fn register(&self, opener: &Arc<Opener>) -> Receiver<Result<(), ConnectError>> {
-        // Without room: an answer that was taken was taken by a dial that waits for it.
+        // Without capacity: a send succeeds only if a dial is waiting for the answer.
         let (answer, waiting) = bounded(0);
         let (of_thread, sender, waker) = (Arc::clone(opener), self.sender.clone(), Arc::clone(&self.waker));
         let thread = thread::Builder::new().name("register".into()).spawn(move || {
@@ -68,10 +70,10 @@ impl DialThreads {
             let refused =
                 registered.as_ref().err().filter(|failure| failure.kind == FailureKind::Refused).cloned();
             let reported = refused.is_some_and(|failure| answer.send(Err(failure)).is_ok());
-            // Nobody waits for it when the agent ends.
+            // Fails only when the agent ends.
             let _ = sender.send(Outcome::Registered { registered, reported });
             let _ = waker.wake();
-            // After the outcome: the agent knows its name when the connection is open.
+            // After the outcome, so that the agent knows its name before the connection is open.
             let _ = answer.send(Ok(()));
         });
         if let Err(error) = thread {
@@ -83,8 +85,8 @@ impl DialThreads {
         waiting
     }
 
-    /// Does something that may block on a thread of its own.
-    fn on_a_thread(
+    /// Runs blocking work on a new thread.
+    fn spawn_dial(
         &self,
         opener: &Arc<Opener>,
         work: impl FnOnce(&Opener) -> Outcome + Send + 'static,
@@ -94,12 +96,12 @@ impl DialThreads {
         let alive = self.alive.fetch_add(1, Ordering::AcqRel);
         let (of_thread, sender, waker) = (Arc::clone(opener), self.sender.clone(), Arc::clone(&self.waker));
         let text = if alive >= DIALS_MAX {
-            "earlier attempts still wait for the system".to_owned()
+            "earlier attempts have not ended yet: they still wait for the system".to_owned()
         } else {
             let thread = thread::Builder::new().name("dial".into()).spawn(move || {
                 let outcome = work(&of_thread);
                 drop(guard);
-                // Nobody waits for it when the agent ends.
+                // Fails only when the agent ends.
                 let _ = sender.send(outcome);
                 let _ = waker.wake();
             });
@@ -115,7 +117,7 @@ impl DialThreads {
     }
 }
 
-/// One dial under way.
+/// Counts one dial under way until it is dropped.
 struct Alive(Arc<AtomicUsize>);
 
 impl Drop for Alive {

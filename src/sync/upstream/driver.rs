@@ -1,6 +1,6 @@
-//! Does what `follow` decides: opens and reads connections, sends requests, and publishes the status.
+//! Executes what `follow` decides: opens and reads connections, sends requests, and publishes the status.
 //!
-//! Must not decide when.
+//! Must not decide when to do what.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -29,41 +29,41 @@ use super::log::{FOLLOWS_ITSELF, UpstreamLog};
 use super::opener::{ConnectError, Opener};
 use super::remembered_pushes::RememberedPushes;
 
-/// Messages of one connection that are dealt with before another one has its turn.
+/// How many messages of one connection are handled before the next connection's turn.
 const MESSAGES_A_TURN: usize = 64;
-/// How long a connection is still read after a close frame was sent.
+/// How long a connection is still read after the agent's close frame.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// The source of data that follows a server.
+/// The source that follows an upstream server.
 pub struct Upstream {
     pub(super) opener: Arc<Opener>,
     pub(super) follow: Follower,
     pub(super) registry: Registry,
     pub(super) tokens: Tokens,
     pub(super) connections: BTreeMap<u64, OpenConnection>,
-    /// The numbers of those on which there may be something to read.
+    /// The numbers of the connections that may have input.
     pub(super) ready: BTreeSet<u64>,
     pub(super) dial_threads: DialThreads,
     pub(super) remembered_pushes: RememberedPushes,
     pub(super) agent_id: String,
     pub(super) started: Instant,
-    /// The time of the present turn.
+    /// The time of the present turn, in milliseconds since `started`.
     pub(super) turn_ms: u64,
     pub(super) wall_ms: fn() -> i64,
     pub(super) metrics: Arc<UpstreamMetrics>,
     pub(super) log: UpstreamLog,
-    /// The random name of this process, by which a ring is found.
-    pub(super) own: String,
-    /// The agents between this one and the server, as the reactors know them.
+    /// The random name of this process, by which a ring of agents is detected.
+    pub(super) instance: String,
+    /// The agents between this one and the server, as last announced to the reactors.
     pub(super) path: Vec<String>,
-    /// The process that the last full sync came from, if it is an agent of our make.
+    /// The name of the process that sent the last full sync, if that is a featbit-agent; otherwise empty.
     pub(super) source: String,
-    /// The connection on which a ring was found, until it is dropped.
+    /// The connection on which a ring was detected, until it is dropped.
     pub(super) ring: Option<u64>,
     pub(super) published: Option<Published>,
-    /// How many full syncs had been asked for when somebody asked for one, until that is in service.
-    pub(super) resync: Option<u64>,
-    /// When something last came in on a connection that had brought all there was (Unix milliseconds).
+    /// Set when an operator requests a full sync, until one is in service: how many had been requested before.
+    pub(super) requested_before_resync: Option<u64>,
+    /// When something was last received on an up-to-date connection, in Unix milliseconds.
     pub(super) heard_wall_ms: i64,
 }
 
@@ -71,11 +71,11 @@ pub struct Upstream {
 pub(super) struct OpenConnection {
     pub(super) connection: Connection,
     pub(super) opened_wall_ms: i64,
-    /// When it is dropped, if a close frame was sent.
+    /// If a close frame was sent: when the connection is dropped.
     pub(super) closing_ms: Option<u64>,
 }
 
-/// What was last published.
+/// The status that was last published.
 #[derive(PartialEq, Eq)]
 pub(super) struct Published {
     pub(super) state: SyncState,
@@ -85,7 +85,8 @@ pub(super) struct Published {
 }
 
 impl Upstream {
-    /// One that has not begun, for the thread that waits on `poller`.
+    /// A source that has not started yet, for the thread that waits on `poller`. `instance`: the random name of this
+    /// process.
     ///
     /// # Errors
     /// If the system has no more descriptors.
@@ -94,7 +95,7 @@ impl Upstream {
         settings: &config::Upstream,
         poller: &mut Poller,
         metrics: &Metrics,
-        own: String,
+        instance: String,
         wall_ms: fn() -> i64,
     ) -> io::Result<Self> {
         let timing = Timing {
@@ -123,12 +124,12 @@ impl Upstream {
             turn_ms: 0,
             wall_ms,
             metrics: metrics.upstream(),
-            own,
+            instance,
             path: Vec::new(),
             source: String::new(),
             ring: None,
             published: None,
-            resync: None,
+            requested_before_resync: None,
             heard_wall_ms: 0,
         })
     }
@@ -139,7 +140,7 @@ impl Upstream {
 
     // Dials.
 
-    fn act_on(&mut self, ingest: &mut Ingest, now_ms: u64, action: Action) {
+    fn execute(&mut self, ingest: &mut Ingest, now_ms: u64, action: Action) {
         match action {
             Action::Dial { number, register } => self.dial_threads.dial(&self.opener, number, register),
             Action::Register => drop(self.dial_threads.register(&self.opener)),
@@ -165,15 +166,15 @@ impl Upstream {
             }
             Action::Drop { number, why } => {
                 let (how, text) = match why {
-                    DropReason::Silent => (StreamEnd::Silent, "nothing was heard of the server for too long"),
+                    DropReason::Silent => (StreamEnd::Silent, "the server has sent nothing for too long"),
                     DropReason::Unanswered => {
                         (StreamEnd::Unanswered, "the server did not answer a request for data")
                     }
                     DropReason::Slow => (
                         StreamEnd::Slow,
-                        "a message of the server came more slowly than Upstream__ReadMinBytesPerSecond",
+                        "a message of the server arrived more slowly than Upstream__ReadMinBytesPerSecond",
                     ),
-                    DropReason::Unreadable => (StreamEnd::Unreadable, "the server's answer cannot be read"),
+                    DropReason::Unreadable => (StreamEnd::Unreadable, "the server's answer cannot be parsed"),
                     DropReason::Late => (StreamEnd::Replaced, "the connection was opened too late"),
                 };
                 self.forget(number);
@@ -198,7 +199,7 @@ impl Upstream {
             }),
             false => Ok(connection),
         });
-        let stream = stream.and_then(|mut connection| match self.admit(number, &mut connection) {
+        let stream = stream.and_then(|mut connection| match self.watch(number, &mut connection) {
             Ok(()) => Ok(connection),
             Err(error) => Err(ConnectError {
                 kind: FailureKind::Failed,
@@ -209,10 +210,10 @@ impl Upstream {
         let result = match stream {
             Ok(connection) => {
                 self.metrics.opened.add(1);
-                self.follow_path(ingest, connection.path.clone());
+                self.announce_path(ingest, connection.path.clone());
                 let open = OpenConnection { connection, opened_wall_ms: (self.wall_ms)(), closing_ms: None };
                 self.connections.insert(number, open);
-                // The server may have said something together with the handshake.
+                // The server may have sent messages together with the handshake.
                 self.ready.insert(number);
                 self.log.connected();
                 Ok(())
@@ -251,29 +252,29 @@ impl Upstream {
         }
     }
 
-    /// Whether following an agent of this path would be following oneself.
+    /// Whether this path contains the agent itself, so that it would follow itself.
     fn is_ring(&self, path: &[String]) -> bool {
-        path.contains(&self.own)
+        path.contains(&self.instance)
     }
 
-    /// The agents between this one and the server may have changed.
-    fn follow_path(&mut self, ingest: &Ingest, path: Vec<String>) {
+    /// Announces the agents between this one and the server, if they have changed.
+    fn announce_path(&mut self, ingest: &Ingest, path: Vec<String>) {
         if self.path != path {
             ingest.announce_path(&path);
             self.path = path;
         }
     }
 
-    /// The agents between this one and the server have changed.
+    /// The server reports other agents between this one and the FeatBit server.
     pub(super) fn path_changed(&mut self, ingest: &Ingest, number: u64, path: Vec<String>) {
         if self.is_ring(&path) {
             self.ring = Some(number);
         } else {
-            self.follow_path(ingest, path);
+            self.announce_path(ingest, path);
         }
     }
 
-    /// Drops a connection on which a ring was found.
+    /// Drops a connection on which a ring was detected.
     fn leave_ring(&mut self, now_ms: u64, number: u64) {
         self.forget(number);
         self.metrics.ended(StreamEnd::Ring);
@@ -281,7 +282,8 @@ impl Upstream {
         self.follow.ended(now_ms, number, FailureKind::Refused);
     }
 
-    fn admit(&self, number: u64, connection: &mut Connection) -> io::Result<()> {
+    /// Makes a connection non-blocking, and registers it with the poller.
+    fn watch(&self, number: u64, connection: &mut Connection) -> io::Result<()> {
         connection.set_nonblocking()?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.registry.register(&mut SourceFd(&connection.descriptor()), self.tokens.of(number), interest)
@@ -297,7 +299,7 @@ impl Upstream {
     }
 
     fn read(&mut self, ingest: &mut Ingest, now_ms: u64, number: u64) {
-        // Out of the map while its messages are dealt with.
+        // Taken out of the map, since handling its messages borrows `self`.
         let Some(mut open) = self.connections.remove(&number) else { return };
         if let Err(ended) = open.connection.flush() {
             self.connections.insert(number, open);
@@ -317,7 +319,12 @@ impl Upstream {
                 heard = true;
                 self.metrics.received_bytes.add(read_bytes);
                 self.metrics.heard_unix_s.set(u64::try_from((self.wall_ms)() / 1000).unwrap_or(0));
-                self.follow.bytes_received(now_ms, number, read_bytes, open.connection.is_unfinished());
+                self.follow.bytes_received(
+                    now_ms,
+                    number,
+                    read_bytes,
+                    open.connection.has_incomplete_message(),
+                );
             }
             match next {
                 Next::Message(message) => {
@@ -359,13 +366,13 @@ impl Upstream {
     /// Removes a connection; dropping it closes its socket.
     fn forget(&mut self, number: u64) {
         if let Some(open) = self.connections.remove(&number) {
-            // Its end takes it out anyway.
+            // An error does not matter: closing the descriptor removes it from the poller too.
             let _ = self.registry.deregister(&mut SourceFd(&open.connection.descriptor()));
         }
         self.ready.remove(&number);
     }
 
-    /// Removes connections that were closed long enough ago.
+    /// Removes connections whose time for the closing handshake is over.
     fn remove_closed(&mut self, now_ms: u64) {
         let due = |open: &OpenConnection| open.closing_ms.is_some_and(|closing_ms| now_ms >= closing_ms);
         let over: Vec<_> =
@@ -378,7 +385,7 @@ impl Upstream {
 
 impl Source for Upstream {
     fn receive(&mut self, ingest: &mut Ingest) {
-        // One time for the whole turn: taking in a large dataset must not make the server look silent.
+        // One time for the whole turn: the server must not seem silent because loading a large dataset takes long.
         self.turn_ms = self.now_ms();
         let now_ms = self.turn_ms;
         while let Some(outcome) = self.dial_threads.outcome() {
@@ -398,7 +405,7 @@ impl Source for Upstream {
         let (now_ms, heard_ms) = (self.turn_ms, self.heard_wall_ms);
         let data = &mut ServedData { ingest, metrics: &self.metrics, source: &self.source, heard_ms };
         for action in self.follow.turn(now_ms, grace_due, data) {
-            self.act_on(ingest, now_ms, action);
+            self.execute(ingest, now_ms, action);
         }
         self.remove_closed(now_ms);
         self.publish_status(ingest);
@@ -421,7 +428,7 @@ impl Source for Upstream {
         match why {
             ResyncReason::Operator => {
                 self.follow.full_sync_requested();
-                self.resync = Some(ingest.following().asked());
+                self.requested_before_resync = Some(ingest.following().asked());
             }
             ResyncReason::UnknownSecret => self.follow.unknown_secret(),
         }
@@ -431,8 +438,7 @@ impl Source for Upstream {
         self.follow.foreign_data();
     }
 
-    /// The server is asked by the new key on another connection, which takes the place of the present one as soon as it
-    /// has received everything.
+    /// Opens another connection with the new key. It replaces the present one as soon as its full sync is in service.
     fn set_key(&mut self, key: &config::Secret) {
         self.opener = Arc::new(self.opener.with_key(key.clone()));
         self.follow.key_changed(self.now_ms());

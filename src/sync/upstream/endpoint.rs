@@ -1,6 +1,6 @@
-//! Where the server is asked for what.
+//! The server's URLs: for streaming and for registration.
 //!
-//! Must not show the key: it is part of the streaming request.
+//! Must not show the key, which is part of the streaming URL.
 
 use std::fmt;
 
@@ -11,13 +11,14 @@ use crate::protocol::from_relay::STREAM_TYPE;
 
 const REGISTER: &str = "/api/public/agent/register";
 
-/// What may stand in a query as it is: what a key of FeatBit consists of, and the rest that URLs leave alone.
+/// The characters that are percent-encoded in a query: all but the unreserved ones (RFC 3986). FeatBit's keys consist of
+/// unreserved characters.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A FeatBit server, and who asks it.
+/// A FeatBit server, and the credentials for it.
 #[derive(Clone)]
 pub(super) struct Endpoint {
-    /// Where it is.
+    /// The server's address.
     pub uri: AbsoluteUri,
     /// The relay proxy's key.
     pub key: Secret,
@@ -26,7 +27,7 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// The paths at which it may take registrations: below the prefix of its address, if it has one, and without.
+    /// The paths to try for a registration: with the path prefix of the address, if it has one, and without.
     pub fn register_paths(&self) -> Vec<String> {
         let prefix = self.uri.path();
         let mut paths = vec![format!("{prefix}{REGISTER}")];
@@ -49,7 +50,7 @@ impl Endpoint {
     /// The URL of the WebSocket. It contains the key.
     pub fn stream_url(&self) -> String {
         let token = utf8_percent_encode(self.key.expose(), UNRESERVED);
-        // Whether it is encrypted is settled before: here the scheme says nothing.
+        // Always `ws`: the connection is open already, with TLS if needed.
         format!("ws://{}{}/streaming?type={STREAM_TYPE}&token={token}", self.host(), self.uri.path())
     }
 }

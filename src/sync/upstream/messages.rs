@@ -156,7 +156,11 @@ impl Upstream {
                 ingest.confirm_removals(answered);
                 self.synced(UpstreamSync::Full);
                 // Another one may have been under way.
-                if self.resync.take_if(|asked| ingest.following().asked() > *asked).is_some() {
+                if self
+                    .requested_before_resync
+                    .take_if(|before| ingest.following().asked() > *before)
+                    .is_some()
+                {
                     self.log.resynced(changed.len());
                 }
                 self.metrics.full_left_out(left_out);

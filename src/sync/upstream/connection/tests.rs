@@ -95,11 +95,11 @@ fn bytes_of_a_message_that_is_not_complete_are_told_from_those_of_one_that_is() 
         assert_eq!(socket.read().unwrap(), Message::Pong("there?".into()));
     });
     assert_eq!(message(&mut connection), "first");
-    assert!(!connection.is_unfinished());
+    assert!(!connection.has_incomplete_message());
     connection.set_nonblocking().unwrap();
     told.send(()).unwrap();
     let begun = Instant::now();
-    while !connection.is_unfinished() {
+    while !connection.has_incomplete_message() {
         assert!(matches!(connection.next(), Next::Blocked));
         assert!(begun.elapsed() < SOON);
         thread::yield_now();
@@ -114,7 +114,7 @@ fn bytes_of_a_message_that_is_not_complete_are_told_from_those_of_one_that_is() 
         thread::yield_now();
     };
     assert_eq!(second, "second");
-    assert!(!connection.is_unfinished());
+    assert!(!connection.has_incomplete_message());
     server.join().unwrap();
 }
 

@@ -1,6 +1,6 @@
-//! Which environments and server secrets a dataset has.
+//! Which environments and server secrets a dataset contains.
 //!
-//! Must not keep a secret: only a hash that distinguishes it from others.
+//! Must not store a secret, only its hash.
 
 use std::collections::HashSet;
 use std::hash::BuildHasher;
@@ -11,8 +11,8 @@ use crate::model::dataset::Dataset;
 use crate::model::environment_id::EnvironmentId;
 use crate::model::secret::SecretKind;
 
-/// A server maps a connection to its environments when it is opened, one entry for each server secret: what came
-/// later is not pushed to it.
+/// The environments and server secrets of a dataset. A server maps a connection to environments when it is opened, one
+/// entry for each server secret. It pushes nothing of environments or secrets that were added later.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
     environments: HashSet<EnvironmentId>,
@@ -20,7 +20,7 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// That of a dataset.
+    /// The coverage of a dataset.
     pub fn of(dataset: &Dataset<'_>) -> Self {
         let mut coverage = Self::default();
         for environment in &dataset.environments {
@@ -36,18 +36,18 @@ impl Coverage {
         self.server_secrets.insert((environment, FixedState::default().hash_one(value)));
     }
 
-    /// Whether `other` has an environment or a server secret that this lacks.
+    /// Whether this one lacks an environment or a server secret of `other`.
     pub fn lacks(&self, other: &Coverage) -> bool {
         !other.environments.is_subset(&self.environments)
             || !other.server_secrets.is_subset(&self.server_secrets)
     }
 
-    /// The environments that have a server secret.
+    /// The environments that a server pushes: those with a server secret.
     pub fn pushed(&self) -> impl Iterator<Item = EnvironmentId> {
         self.server_secrets.iter().map(|(environment, _)| *environment)
     }
 
-    /// Whether the environment has a server secret: of others the server pushes nothing.
+    /// Whether a server pushes the environment, since it has a server secret.
     pub fn is_pushed(&self, environment: EnvironmentId) -> bool {
         self.server_secrets.iter().any(|(other, _)| *other == environment)
     }
@@ -55,7 +55,7 @@ impl Coverage {
 
 #[cfg(test)]
 impl Coverage {
-    /// That of environments with server secrets, for tests.
+    /// The coverage of these environments with these server secrets, for tests.
     pub fn with(entries: &[(EnvironmentId, &[&str])]) -> Self {
         let mut coverage = Self::default();
         for (environment, secrets) in entries {

@@ -1,7 +1,7 @@
-//! When to dial and when to register: one attempt at a time, after each failure later.
+//! When to dial and when to register: one attempt at a time, with a growing delay after each failure.
 //!
-//! A registration goes along with each dial until it is done. Where the server could not take it then, it is tried again
-//! while a session is open.
+//! Each dial also registers, until that has succeeded. If the connection opens but the registration fails, it is tried
+//! again alone while the session is open.
 
 use crate::client::random::Random;
 use crate::client::retry::Retry;
@@ -10,7 +10,7 @@ use super::action::{Action, FailureKind};
 use super::coverage::Coverage;
 use super::timing::Timing;
 
-/// How long after its own deadline a dial is given up that says nothing, in milliseconds.
+/// A dial without a result is given up this long after its own deadline, in milliseconds.
 const DIAL_SLACK_MS: u64 = 5_000;
 
 /// A dial under way.
@@ -18,11 +18,11 @@ const DIAL_SLACK_MS: u64 = 5_000;
 pub(super) struct Dial {
     pub number: u64,
     give_up_ms: u64,
-    /// What the data covered when it began; `None` if there was no data of this server.
+    /// The coverage of the data when it began; `None` if there was no data of this server.
     pub known: Option<Coverage>,
 }
 
-/// When to dial and when to register.
+/// Decides when to dial and when to register.
 #[derive(Debug)]
 pub(super) struct Dialling {
     dial: Option<Dial>,
@@ -34,7 +34,7 @@ pub(super) struct Dialling {
 }
 
 impl Dialling {
-    /// The first dial is due at once. No pause is longer than `retry_ms`.
+    /// The first dial is due at once. No delay is longer than `retry_ms`.
     pub fn new(retry_ms: u64) -> Self {
         Self {
             dial: None,
@@ -46,7 +46,7 @@ impl Dialling {
         }
     }
 
-    /// Whether a dial has begun and not ended.
+    /// Whether a dial has begun and has no result yet.
     pub fn is_under_way(&self) -> bool {
         self.dial.is_some()
     }
@@ -56,12 +56,12 @@ impl Dialling {
         self.last_number
     }
 
-    /// Attempts that failed since the last one that did not.
+    /// How many attempts have failed since the last success.
     pub fn failed_attempts(&self) -> u64 {
         self.failed_attempts
     }
 
-    /// Begins a dial if one is due; nothing else is under way. `known`: what the data covers.
+    /// Begins a dial, if one is due and none is under way. `known`: the coverage of the data.
     pub fn begin(&mut self, now_ms: u64, timing: &Timing, known: Option<Coverage>) -> Option<Action> {
         if self.dial.is_some() || now_ms < self.next_ms {
             return None;
@@ -70,44 +70,44 @@ impl Dialling {
         let number = self.last_number;
         let give_up_ms = now_ms + timing.dial_ms + DIAL_SLACK_MS;
         self.dial = Some(Dial { number, give_up_ms, known });
-        Some(Action::Dial { number, register: self.registration.begin_if_wanted() })
+        Some(Action::Dial { number, register: self.registration.begin_if_needed() })
     }
 
-    /// The dial of this number has ended; `None` if it had been given up.
+    /// Ends the dial with this number; `None` if it was given up before.
     pub fn finish(&mut self, number: u64) -> Option<Dial> {
         self.dial.take_if(|dial| dial.number == number)
     }
 
-    /// Gives up a dial that is long past its deadline.
+    /// Gives up a dial that has no result long after its deadline.
     pub fn time_out(&mut self, now_ms: u64, random: &mut Random) {
         if self.dial.take_if(|dial| now_ms >= dial.give_up_ms).is_some() {
             self.failed(now_ms, FailureKind::Failed, random);
         }
     }
 
-    /// A dial failed: the next one is put off.
+    /// A dial has failed: delays the next one.
     pub fn failed(&mut self, now_ms: u64, kind: FailureKind, random: &mut Random) {
         self.failed_attempts += 1;
-        self.put_off(now_ms, kind, random);
+        self.delay(now_ms, kind, random);
     }
 
-    /// A session ended before it had brought anything, which is how a server refuses a key.
-    pub fn ended_at_once(&mut self) {
+    /// A session has ended before its first answer. This is how a server refuses a key, so it counts as a failed attempt.
+    pub fn ended_unsynced(&mut self) {
         self.failed_attempts += 1;
     }
 
-    /// A session has brought its first answer.
+    /// A session has received its first answer.
     pub fn synced(&mut self) {
         self.failed_attempts = 0;
     }
 
-    /// A session has lasted: failures before it are forgotten.
-    pub fn lasted(&mut self) {
+    /// A session has proved stable: earlier failures are forgotten.
+    pub fn session_is_stable(&mut self) {
         self.retry.reset();
     }
 
-    /// Puts the next dial off.
-    pub fn put_off(&mut self, now_ms: u64, kind: FailureKind, random: &mut Random) {
+    /// Delays the next dial.
+    pub fn delay(&mut self, now_ms: u64, kind: FailureKind, random: &mut Random) {
         let random = random.draw();
         let delay_ms = match kind {
             FailureKind::Refused => {
@@ -119,52 +119,52 @@ impl Dialling {
         self.next_ms = now_ms + delay_ms;
     }
 
-    /// With another key nothing that went wrong before need go wrong again.
+    /// The key was replaced: forgets earlier failures and the registration, and makes a dial due now.
     pub fn start_over(&mut self, now_ms: u64) {
         self.registration.forget();
         self.retry.reset();
         self.next_ms = now_ms;
     }
 
-    /// The server took the registration.
+    /// The registration has succeeded.
     pub fn registered(&mut self) {
         self.registration.succeeded();
     }
 
-    /// The server did not take the registration.
+    /// The registration has failed.
     pub fn not_registered(&mut self, now_ms: u64, kind: FailureKind, random: &mut Random) {
         self.registration.failed(now_ms, kind, random);
     }
 
-    /// A session was refused: the registration may not be valid any more.
+    /// A session was refused: the registration may have become invalid.
     pub fn forget_registration(&mut self) {
         self.registration.forget();
     }
 
-    /// Registers on its own, if that is due. Only while a session is open: else the next dial does it.
+    /// Registers without a dial, if that is due and a session is open. Otherwise the next dial registers.
     pub fn register_alone(&mut self, now_ms: u64, has_session: bool) -> Option<Action> {
         if now_ms < self.register_alone_ms(has_session) {
             return None;
         }
-        self.registration.begin_if_wanted().then_some(Action::Register)
+        self.registration.begin_if_needed().then_some(Action::Register)
     }
 
     fn register_alone_ms(&self, has_session: bool) -> u64 {
         if has_session && self.dial.is_none() { self.registration.due_ms() } else { u64::MAX }
     }
 
-    /// When something is due here. `wanted`: another session is wanted.
-    pub fn deadline_ms(&self, wanted: bool, has_session: bool) -> u64 {
+    /// When something is due here. `needs_session`: whether another session is needed.
+    pub fn deadline_ms(&self, needs_session: bool, has_session: bool) -> u64 {
         let dial_ms = match &self.dial {
             Some(dial) => dial.give_up_ms,
-            None if wanted => self.next_ms,
+            None if needs_session => self.next_ms,
             None => u64::MAX,
         };
         dial_ms.min(self.register_alone_ms(has_session))
     }
 }
 
-/// Whether the agent is registered, and when to try again.
+/// Whether the agent is registered, and when to try the registration again.
 #[derive(Debug)]
 struct Registration {
     done: bool,
@@ -178,18 +178,18 @@ impl Registration {
         Self { done: false, under_way: false, next_ms: 0, retry: Retry::new(retry_ms) }
     }
 
-    fn is_wanted(&self) -> bool {
+    fn is_needed(&self) -> bool {
         !self.done && !self.under_way
     }
 
-    fn begin_if_wanted(&mut self) -> bool {
-        let wanted = self.is_wanted();
-        self.under_way |= wanted;
-        wanted
+    fn begin_if_needed(&mut self) -> bool {
+        let needed = self.is_needed();
+        self.under_way |= needed;
+        needed
     }
 
     fn due_ms(&self) -> u64 {
-        if self.is_wanted() { self.next_ms } else { u64::MAX }
+        if self.is_needed() { self.next_ms } else { u64::MAX }
     }
 
     fn succeeded(&mut self) {
@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_dial_at_a_time_and_what_comes_after_it_was_given_up_is_too_late() {
+    fn one_dial_at_a_time_and_a_result_after_it_was_given_up_is_too_late() {
         let (mut dialling, mut random) = (Dialling::new(60_000), Random::new(7));
         assert_eq!(dialling.begin(0, &TIMING, None), Some(Action::Dial { number: 1, register: true }));
         assert_eq!(dialling.begin(0, &TIMING, None), None);

@@ -1,4 +1,4 @@
-//! What a message of the server means: for the data, and for what is asked next.
+//! What a message of the server means for the data and for the next request.
 
 use crate::model::environment_id::EnvironmentId;
 use crate::protocol::to_relay::MessageKind;
@@ -9,57 +9,56 @@ use super::follower::Follower;
 use super::session::{Awaits, Confirms};
 use super::sessions::NewFull;
 
-/// A message, as far as it matters what is done with it.
+/// A received message, reduced to what the decision about it needs.
 #[derive(Clone, Copy, Debug)]
 pub enum Received<'a> {
-    /// All there is.
+    /// A full sync.
     Full {
         coverage: &'a Coverage,
-        /// Whether it would empty what is in service, which must be a mistake.
+        /// Whether it would empty the data in service, which must be a mistake.
         empty: bool,
-        /// Whether it says nothing of secrets that it lacks.
+        /// Whether secrets that it lacks may still exist.
         provisional: bool,
     },
-    /// What is newer than what was asked for. It names all environments that the server pushes on this session, whether
-    /// or not something of them is newer. `unknown_environment`: one of them is not in service.
+    /// The answer to a request for newer data. It lists all environments that the server pushes on this session, even those
+    /// without newer items. `unknown_environment`: one of them is not in service.
     Patch { environments: &'a [EnvironmentId], unknown_environment: bool },
-    /// Items that changed, of these environments.
+    /// Changed items of these environments.
     Change { environments: &'a [EnvironmentId], unknown_environment: bool },
-    /// All of this environment, unasked. `None` if nobody can tell which environment that is.
+    /// An unrequested full sync of one environment. `None`: it does not show which environment.
     Environment { environment: Option<EnvironmentId>, unknown_environment: bool },
-    /// What was sent before is certainly all there was when the full sync of this number was asked for.
+    /// The confirmation that everything was sent that existed when the full sync with this number was requested.
     Verified(u64),
-    /// It cannot be read; of this kind, as far as that can be seen.
+    /// A message that cannot be parsed, and its kind if that is visible.
     Unreadable(Option<MessageKind>),
-    /// It may say anything.
+    /// A message of an unknown kind, which may have changed anything.
     Unknown,
-    /// It says nothing about data.
+    /// A message that is not about data.
     Other,
 }
 
-/// What is to be done with a message.
+/// What the driver must do with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Instruction {
     /// Nothing.
     Ignore,
-    /// Nothing, and report it: it would empty what is in service.
+    /// Reject and log it: it would empty the data in service.
     Refuse,
-    /// Put it in service as it is, but for what was pushed since it was asked for, and say so by
-    /// [`Follower::full_in_service`]. `answered`: the number of the full sync that it answers for certain.
+    /// Replace the data in service by it, merged with the pushes remembered since it was requested; then call
+    /// [`Follower::full_in_service`]. `answered`: the number of the full sync that it answers with proof.
     ReplaceAll { answered: Option<u64> },
-    /// What is in service answers the full sync of this number for certain.
+    /// The data in service is a complete answer to the full sync with this number.
     ConfirmAll { answered: u64 },
-    /// What the full sync of this number lacks is gone for certain; what is unknown may exist.
+    /// Everything that the full sync with this number lacks was removed; unknown secrets may still exist.
     ConfirmRemovals { answered: u64 },
-    /// Merge its items, as far as their environments are in service. `remember`: and keep it for the full sync that is
-    /// under way.
+    /// Merge its items whose environments are in service. `remember`: also keep it for the full sync under way.
     Merge { remember: bool },
-    /// Keep it for the full sync that is under way, without which its items have no place.
+    /// Only keep it for the full sync under way, since there is no data yet to merge it into.
     Remember,
 }
 
 impl Follower {
-    /// A message came in on a session (also on one that is being closed).
+    /// A message was received on a session, which may be one that is being closed.
     pub fn message(&mut self, now_ms: u64, number: u64, received: Received<'_>) -> Instruction {
         match received {
             Received::Other => Instruction::Ignore,
@@ -107,7 +106,7 @@ impl Follower {
         if answers {
             let last_dial = self.dialling.last_number();
             if self.sessions.mapped(now_ms, number, environments, last_dial) {
-                self.schedule.wanted(now_ms, &mut self.random);
+                self.schedule.needed(now_ms, &mut self.random);
             }
         }
         let instruction = self.items(now_ms, unknown_environment);
@@ -122,9 +121,9 @@ impl Follower {
         if !self.loaded {
             return if under_way { Instruction::Remember } else { Instruction::Ignore };
         }
-        // A full sync that is under way may bring the environment; if it does not, that is seen then.
+        // A full sync under way may contain the environment. If it does not, that is found then.
         if unknown_environment && !under_way {
-            self.schedule.wanted(now_ms, &mut self.random);
+            self.schedule.needed(now_ms, &mut self.random);
         }
         Instruction::Merge { remember: under_way }
     }
@@ -137,36 +136,35 @@ impl Follower {
         empty: bool,
         provisional: bool,
     ) -> Instruction {
-        // One that comes late, on a session that is being closed: the next one brings the same.
+        // Too late, on a session that is being closed: the next full sync contains the same.
         let Some(session) = self.sessions.get(number) else { return Instruction::Ignore };
-        let asked = session.full_awaited();
-        session.answers_request = asked.is_some();
+        let requested = session.full_awaited();
+        session.answers_request = requested.is_some();
         session.confirms = Confirms::Nothing;
-        if session.known.is_none() || asked.is_some() && !session.is_synced() {
+        if session.known.is_none() || requested.is_some() && !session.is_synced() {
             session.known = Some(coverage.clone());
         }
-        // Whatever was asked for, this brings as much.
+        // A full sync answers every kind of request.
         session.awaits = None;
-        let would_undo_pushes = asked.is_some() && std::mem::take(&mut self.pushes_lost);
+        let would_undo_pushes = requested.is_some() && std::mem::take(&mut self.pushes_lost);
         if empty {
-            self.trouble(now_ms);
+            self.data_rejected(now_ms);
             return Instruction::Refuse;
         }
         if would_undo_pushes && self.loaded {
-            self.schedule.wanted(now_ms, &mut self.random);
+            self.schedule.needed(now_ms, &mut self.random);
             return Instruction::Ignore;
         }
-        Instruction::ReplaceAll { answered: asked.filter(|_| !provisional) }
+        Instruction::ReplaceAll { answered: requested.filter(|_| !provisional) }
     }
 
     fn verified(&mut self, number: u64, answered: u64) -> Instruction {
-        // What was not asked for on this session is meant for somebody else.
-        let asked = |last_full: u64| answered <= last_full;
-        match self.sessions.get(number).filter(|session| asked(session.last_full)) {
+        // A number that was not requested on this session is ignored.
+        match self.sessions.get(number).filter(|session| answered <= session.last_full) {
             Some(session) => match session.confirms {
                 Confirms::Everything => Instruction::ConfirmAll { answered },
                 Confirms::Removals => Instruction::ConfirmRemovals { answered },
-                // What is in service is not what was sent.
+                // The data in service is not what this session has sent.
                 Confirms::Nothing => Instruction::Ignore,
             },
             None => Instruction::Ignore,
@@ -174,7 +172,7 @@ impl Follower {
     }
 
     fn unreadable(&mut self, now_ms: u64, number: u64, kind: Option<MessageKind>) {
-        self.trouble(now_ms);
+        self.data_rejected(now_ms);
         let Some(session) = self.sessions.get(number) else { return };
         if matches!(kind, Some(MessageKind::Full) | None) {
             session.confirms = Confirms::Nothing;
@@ -183,7 +181,7 @@ impl Follower {
             (Some(Awaits::Full(_)), Some(MessageKind::Full))
             | (Some(Awaits::Since), Some(MessageKind::Full | MessageKind::Patch)) => session.awaits = None,
             (Some(_), None) => {
-                // Nobody can tell whether that was the answer, and so what a later one means.
+                // It may have been the awaited answer, so a later message might be taken for that by mistake.
                 self.actions.push_back(Action::Drop { number, why: DropReason::Unreadable });
                 self.ended(now_ms, number, FailureKind::Failed);
             }
@@ -191,27 +189,26 @@ impl Follower {
         }
     }
 
-    fn trouble(&mut self, now_ms: u64) {
-        self.trouble = true;
-        self.schedule.wanted(now_ms, &mut self.random);
+    fn data_rejected(&mut self, now_ms: u64) {
+        self.has_rejected_data = true;
+        self.schedule.needed(now_ms, &mut self.random);
     }
 
-    /// A full sync is in service. `unknown_environment`: what was pushed since it was asked for names an environment that
-    /// it lacks.
+    /// A full sync is in service. `unknown_environment`: it lacks an environment of a push since it was requested.
     pub fn full_in_service(&mut self, now_ms: u64, full: NewFull<'_>, unknown_environment: bool) {
         let number = full.number;
         let is_first = self.sessions.get(number).is_some_and(|session| !session.is_synced());
         self.loaded = true;
-        self.trouble = false;
+        self.has_rejected_data = false;
         if unknown_environment {
-            self.schedule.wanted(now_ms, &mut self.random);
+            self.schedule.needed(now_ms, &mut self.random);
         }
         self.schedule.in_service(now_ms, &mut self.random);
         self.synced(now_ms, number);
         self.sessions.full_in_service(now_ms, full, is_first, self.dialling.last_number());
     }
 
-    /// A session has had its answer: older ones are closed.
+    /// A session has received its first answer: closes older sessions.
     fn synced(&mut self, now_ms: u64, number: u64) {
         let Some(session) = self.sessions.get(number) else { return };
         if session.synced_ms.is_some() {
@@ -225,14 +222,14 @@ impl Follower {
         }
     }
 
-    /// Something of a push could not be read: a full sync may bring it in a form that can.
+    /// A part of a push could not be parsed: a full sync may contain it in a form that can.
     pub fn left_out(&mut self, now_ms: u64) {
         if !self.full_sync_under_way() {
-            self.schedule.wanted(now_ms, &mut self.random);
+            self.schedule.needed(now_ms, &mut self.random);
         }
     }
 
-    /// What was pushed while a full sync is under way could not be remembered: the full sync would undo some of it.
+    /// A push could not be remembered while a full sync is under way, so that the full sync would undo it.
     pub fn pushes_lost(&mut self) {
         self.pushes_lost = true;
     }

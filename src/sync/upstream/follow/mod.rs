@@ -1,18 +1,18 @@
-//! Follows a server: when to connect, what to ask, what to believe, when to give a connection up.
+//! Decides how to follow a server: when to connect, what to request, what to accept, when to drop a connection.
 //!
-//! Must not touch a socket, a clock or the data: times, random numbers and what came in are arguments, and what is to be
-//! done comes out as [`Action`]s. Never ends: whatever the server does, sooner or later there is another attempt.
+//! Pure: times, random numbers and received messages are arguments, and the results are [`Action`]s. Must not touch a socket,
+//! a clock or the data. Never gives up: whatever the server does, there is another attempt later.
 //!
-//! Three machines, each tested alone, and [`Follower`], which puts them together:
+//! Three state machines, each tested alone, and [`Follower`], which combines them:
 //!
 //! | Where | What it decides |
 //! |---|---|
 //! | `dialling` | when to dial and to register |
-//! | `full_sync_schedule` | when to ask for a full sync |
-//! | `sessions`, `session`, `uncovered` | which sessions are open, and whether another one is wanted |
-//! | `follower`, `messages` | puts them together; what a message means |
+//! | `full_sync_schedule` | when to request a full sync |
+//! | `sessions`, `session`, `uncovered` | which sessions are open, and whether another one is needed |
+//! | `follower`, `messages` | combines them; what a message means |
 //!
-//! A session is numbered as the dial that opened it.
+//! A session has the number of the dial that opened it.
 
 mod action;
 mod coverage;

@@ -1,6 +1,6 @@
-//! One session with the server: what was asked on it, when something last came in.
+//! One session with the server: its requests and its times.
 //!
-//! Must not decide what to do about it.
+//! Must not decide what to do about them.
 
 use std::collections::HashSet;
 
@@ -10,76 +10,75 @@ use super::action::DropReason;
 use super::coverage::Coverage;
 use super::timing::Timing;
 
-/// What was asked for and is not yet answered.
+/// The request that is not answered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Awaits {
-    /// A full sync; its number.
+    /// For a full sync; its number.
     Full(u64),
-    /// What is newer than what is in service.
+    /// For everything newer than the data in service.
     Since,
 }
 
-/// A message that is not complete.
+/// An incomplete message.
 #[derive(Debug)]
-struct Part {
+struct IncompleteMessage {
     began_ms: u64,
-    /// When it began, or enough of it had come in since this was last set.
+    /// When it began, or last made progress: when enough further bytes had been received.
     progress_ms: u64,
-    /// What has come in since.
+    /// How many bytes were received since then.
     bytes: u64,
 }
 
-/// What it confirms when the server says later that it has sent all there was.
+/// What the server's later confirmation, that it has sent everything, proves about the data in service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confirms {
-    /// Nothing: the last full sync was not taken in, or not on this session.
+    /// Nothing: the last full sync is not in service, or came on another session.
     Nothing,
-    /// That what the last full sync lacks is gone. A secret of it that could not be read may still exist.
+    /// That everything the last full sync lacks was removed. An unknown secret may still exist: one could not be parsed.
     Removals,
-    /// That there is nothing but what it brought.
+    /// That nothing exists but what the last full sync contains.
     Everything,
 }
 
-/// A session that is open.
+/// An open session.
 #[derive(Debug)]
 pub(super) struct Session {
     /// The number of the dial that opened it.
     pub number: u64,
     pub awaits: Option<Awaits>,
-    /// Whether the server, if it is an agent, is connected to its own server: so until it says otherwise.
+    /// If the server is an agent: whether that is connected to its own server. True until it reports otherwise.
     pub is_upstream_connected: bool,
-    /// When its first sync was answered.
+    /// When its first request was answered.
     pub synced_ms: Option<u64>,
-    /// The number of the last full sync that was asked for.
+    /// The number of the last full sync that was requested.
     pub last_full: u64,
-    /// Whether the last full sync that came was asked for.
+    /// Whether the last full sync that was received had been requested.
     pub answers_request: bool,
-    /// What the server may confirm of what is in service.
+    /// What a confirmation of the server would prove.
     pub confirms: Confirms,
-    /// What the server is known to push on it; `None` until its first full sync tells.
+    /// What the server is known to push on it; `None` before the first full sync.
     pub known: Option<Coverage>,
-    /// The environments that the server says it pushes on it.
+    /// The environments that the server pushes on it, as the server has listed them.
     pub mapped: Option<HashSet<EnvironmentId>>,
-    /// Whether that was asked.
-    pub mapping_asked: bool,
-    /// Whether a full sync that came on it was taken in: then what is in service is younger than the session.
+    /// Whether that list was requested.
+    pub mapping_requested: bool,
+    /// Whether a full sync of this session was put in service, so that the data is younger than the session.
     pub brought_full: bool,
-    /// Environments of which a push came on it.
+    /// The environments of which it has received a push.
     pub pushed: HashSet<EnvironmentId>,
-    /// Whether it has lasted long enough for failures before it not to count.
-    lasted: bool,
-    /// When something last came in.
+    /// Whether it has been open long enough for earlier failures to be forgotten.
+    is_stable: bool,
+    /// When something was last received.
     heard_ms: u64,
-    /// The message that has begun and is not complete.
-    part: Option<Part>,
-    asked_ms: u64,
-    /// When the answer was asked for, or a message last made progress. A message that begins is no progress: it may be
-    /// another one than the answer.
+    incomplete: Option<IncompleteMessage>,
+    requested_ms: u64,
+    /// When the last request was sent, or a message last made progress. The begin of a message is no progress, since it may
+    /// not be the answer.
     progress_ms: u64,
-    /// Whether an answer, or the end of a message, has been awaited for too long to say that data is up to date.
+    /// Whether an answer or the rest of a message is late, so that the data may be out of date.
     overdue: bool,
     next_ping_ms: u64,
-    /// The first ping since something came in.
+    /// When the first ping was sent after which nothing was received.
     unanswered_ping_ms: Option<u64>,
 }
 
@@ -95,13 +94,13 @@ impl Session {
             confirms: Confirms::Nothing,
             known,
             mapped: None,
-            mapping_asked: false,
+            mapping_requested: false,
             brought_full: false,
             pushed: HashSet::new(),
-            lasted: false,
+            is_stable: false,
             heard_ms: now_ms,
-            part: None,
-            asked_ms: now_ms,
+            incomplete: None,
+            requested_ms: now_ms,
             progress_ms: now_ms,
             overdue: false,
             next_ping_ms: now_ms + timing.ping_ms,
@@ -113,12 +112,12 @@ impl Session {
         self.synced_ms.is_some()
     }
 
-    /// Whether what it has brought is all that the server has, but for what is on its way.
+    /// Whether it has received everything that the server has, except for messages under way.
     pub fn is_up_to_date(&self) -> bool {
         self.is_synced() && self.is_upstream_connected && !self.overdue
     }
 
-    /// The number of the full sync that it waits for.
+    /// The number of the full sync that it has requested, until that is answered.
     pub fn full_awaited(&self) -> Option<u64> {
         match self.awaits {
             Some(Awaits::Full(number)) => Some(number),
@@ -126,42 +125,45 @@ impl Session {
         }
     }
 
-    pub fn asked(&mut self, awaits: Awaits, now_ms: u64) {
+    /// A request was sent.
+    pub fn request_sent(&mut self, awaits: Awaits, now_ms: u64) {
         if let Awaits::Full(number) = awaits {
             self.last_full = number;
         }
         self.awaits = Some(awaits);
-        self.asked_ms = now_ms;
+        self.requested_ms = now_ms;
         self.progress_ms = now_ms;
     }
 
-    /// Bytes came in; `unfinished` if the last are of a message that is not complete. `least` of them are progress.
-    pub fn heard(&mut self, bytes: u64, unfinished: bool, least: u64, now_ms: u64) {
+    /// Bytes were received. `incomplete`: the last of them belong to an incomplete message, which makes progress with every
+    /// `progress_bytes`.
+    pub fn bytes_received(&mut self, bytes: u64, incomplete: bool, progress_bytes: u64, now_ms: u64) {
         self.heard_ms = now_ms;
         self.unanswered_ping_ms = None;
-        if !unfinished {
-            self.part = None;
+        if !incomplete {
+            self.incomplete = None;
             return;
         }
-        let part = self.part.get_or_insert(Part { began_ms: now_ms, progress_ms: now_ms, bytes: 0 });
-        part.bytes = part.bytes.saturating_add(bytes);
-        if part.bytes >= least {
-            (part.bytes, part.progress_ms, self.progress_ms) = (0, now_ms, now_ms);
+        let begun = IncompleteMessage { began_ms: now_ms, progress_ms: now_ms, bytes: 0 };
+        let message = self.incomplete.get_or_insert(begun);
+        message.bytes = message.bytes.saturating_add(bytes);
+        if message.bytes >= progress_bytes {
+            (message.bytes, message.progress_ms, self.progress_ms) = (0, now_ms, now_ms);
         }
     }
 
-    /// Sees whether something has been awaited for too long.
-    pub fn see_overdue(&mut self, now_ms: u64, timing: &Timing) {
+    /// Updates whether an answer or the rest of a message is late.
+    pub fn update_overdue(&mut self, now_ms: u64, timing: &Timing) {
         self.overdue = now_ms >= self.overdue_ms(timing);
     }
 
     fn overdue_ms(&self, timing: &Timing) -> u64 {
-        let part_ms = self.part.as_ref().map(|part| part.began_ms);
-        let asked_ms = self.awaits.map(|_| self.asked_ms);
-        part_ms.into_iter().chain(asked_ms).min().map_or(u64::MAX, |since_ms| since_ms + timing.sync_ms)
+        let began_ms = self.incomplete.as_ref().map(|message| message.began_ms);
+        let requested_ms = self.awaits.map(|_| self.requested_ms);
+        began_ms.into_iter().chain(requested_ms).min().map_or(u64::MAX, |since_ms| since_ms + timing.sync_ms)
     }
 
-    /// Whether a ping is due; it then counts as sent.
+    /// Whether a ping is due. If so, it counts as sent.
     pub fn take_ping(&mut self, now_ms: u64, timing: &Timing) -> bool {
         let due = now_ms >= self.next_ping_ms;
         if due {
@@ -171,22 +173,22 @@ impl Session {
         due
     }
 
-    /// Whether it has just lasted long enough for failures before it not to count.
-    pub fn take_lasted(&mut self, now_ms: u64, timing: &Timing) -> bool {
-        let due = now_ms >= self.lasted_ms(timing);
-        self.lasted |= due;
+    /// Whether it has just been open long enough for earlier failures to be forgotten. True once.
+    pub fn take_stable(&mut self, now_ms: u64, timing: &Timing) -> bool {
+        let due = now_ms >= self.stable_ms(timing);
+        self.is_stable |= due;
         due
     }
 
-    fn lasted_ms(&self, timing: &Timing) -> u64 {
+    fn stable_ms(&self, timing: &Timing) -> u64 {
         match self.synced_ms {
-            Some(synced_ms) if !self.lasted => synced_ms + timing.retry_ms,
+            Some(synced_ms) if !self.is_stable => synced_ms + timing.retry_ms,
             _ => u64::MAX,
         }
     }
 
-    /// Why it has to be given up, if it has.
-    pub fn given_up(&self, now_ms: u64, timing: &Timing) -> Option<DropReason> {
+    /// Why it must be dropped, if it must.
+    pub fn drop_reason(&self, now_ms: u64, timing: &Timing) -> Option<DropReason> {
         if now_ms >= self.silent_ms(timing) {
             return Some(DropReason::Silent);
         }
@@ -196,8 +198,8 @@ impl Session {
         (now_ms >= self.unanswered_ms(timing)).then_some(DropReason::Unanswered)
     }
 
-    /// When it has been silent for too long. It was pinged meanwhile: an agent that was too busy to ping (with a large
-    /// dataset, say) cannot call the server silent.
+    /// When it counts as silent. Only after an unanswered ping: if the agent was too busy to send one, such as with a large
+    /// dataset, it cannot know that the server is silent.
     fn silent_ms(&self, timing: &Timing) -> u64 {
         let patience_ms = timing.silence_ms.saturating_sub(timing.ping_ms);
         match self.unanswered_ping_ms {
@@ -207,19 +209,19 @@ impl Session {
     }
 
     fn slow_ms(&self, timing: &Timing) -> u64 {
-        self.part.as_ref().map_or(u64::MAX, |part| part.progress_ms + timing.sync_ms)
+        self.incomplete.as_ref().map_or(u64::MAX, |message| message.progress_ms + timing.sync_ms)
     }
 
     fn unanswered_ms(&self, timing: &Timing) -> u64 {
-        // A message that is on its way has its own time limit.
-        let part_ms = self.part.as_ref().map_or(0, |part| part.progress_ms);
-        if self.awaits.is_some() { self.progress_ms.max(part_ms) + timing.sync_ms } else { u64::MAX }
+        // An incomplete message has its own time limit.
+        let message_ms = self.incomplete.as_ref().map_or(0, |message| message.progress_ms);
+        if self.awaits.is_some() { self.progress_ms.max(message_ms) + timing.sync_ms } else { u64::MAX }
     }
 
-    /// When one of these is due.
+    /// When the next of these times comes.
     pub fn deadline_ms(&self, timing: &Timing) -> u64 {
         let ends_ms = self.silent_ms(timing).min(self.unanswered_ms(timing)).min(self.slow_ms(timing));
         let overdue_ms = if self.overdue { u64::MAX } else { self.overdue_ms(timing) };
-        self.next_ping_ms.min(ends_ms).min(overdue_ms).min(self.lasted_ms(timing))
+        self.next_ping_ms.min(ends_ms).min(overdue_ms).min(self.stable_ms(timing))
     }
 }

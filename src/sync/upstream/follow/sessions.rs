@@ -1,9 +1,9 @@
-//! The open sessions: which one to use, when another one is wanted.
+//! The open sessions: which one to use, and when another one is needed.
 //!
-//! There is one session, or two for a while. A server maps a connection to its environments when it is opened, so when
-//! a full sync brings an environment or server secret that the server did not know of then, a second session is opened,
-//! synced, and the first one closed. Both are read meanwhile. The answer to a request for what is newer names the
-//! environments that a session is mapped to.
+//! Usually there is one session, for a while two. A server maps a connection to environments when it is opened. So when a
+//! full sync contains an environment or server secret that was added later, a second session is opened and synced, then
+//! the first one is closed; both are read meanwhile. The answer to a request for newer data lists the environments that a
+//! session is mapped to.
 
 use std::collections::HashSet;
 
@@ -20,42 +20,41 @@ use super::uncovered::Uncovered;
 pub(super) struct Sessions {
     /// Oldest first; at most two.
     open: Vec<Session>,
-    /// Sessions of lower numbers are not mapped to everything.
+    /// Sessions with lower numbers are not mapped to everything.
     covers_from: u64,
-    /// What is in service.
+    /// The coverage of the data in service.
     coverage: Coverage,
-    /// When a session may be replaced again that gets no pushes, or is not mapped to the environments that its
-    /// predecessor was not mapped to.
+    /// When a session may be replaced again that gets no pushes, or that lacks the same environments as its predecessor.
     next_replacement_ms: u64,
     replacement_pause_ms: u64,
     uncovered: Uncovered,
 }
 
-/// What time has brought.
+/// What is due on the sessions.
 #[derive(Debug, Default)]
-pub(super) struct Timed {
-    /// Those that have to be given up, and why.
-    pub given_up: Vec<(u64, DropReason)>,
-    /// Those on which a ping is due.
+pub(super) struct Due {
+    /// The sessions to drop, and why.
+    pub drops: Vec<(u64, DropReason)>,
+    /// The sessions on which to send a ping.
     pub pings: Vec<u64>,
-    /// One has lasted: failures before it do not count any more.
-    pub lasted: bool,
+    /// Whether one has been open long enough for earlier failures to be forgotten.
+    pub has_stable: bool,
 }
 
 /// A full sync that is in service.
 #[derive(Debug)]
 pub struct NewFull<'a> {
-    /// The session that it came on.
+    /// The session that received it.
     pub number: u64,
     pub coverage: Coverage,
-    /// The environments of which it brought something new.
+    /// The environments that it has changed.
     pub changed: &'a [EnvironmentId],
-    /// What a later message of the server may confirm of it.
+    /// What a later confirmation of the server would prove.
     pub confirms: Confirms,
 }
 
 impl Sessions {
-    /// None yet.
+    /// No sessions yet.
     pub fn new(timing: &Timing) -> Self {
         Self {
             open: Vec::new(),
@@ -79,22 +78,22 @@ impl Sessions {
         self.open.is_empty()
     }
 
-    /// What is in service.
+    /// The coverage of the data in service.
     pub fn coverage(&self) -> &Coverage {
         &self.coverage
     }
 
-    /// Whether another one is wanted: there is none, or none that is mapped to everything.
-    pub fn wants_another(&self) -> bool {
+    /// Whether another session is needed: there is none that is mapped to everything.
+    pub fn needs_another(&self) -> bool {
         self.open.len() < 2 && !self.open.iter().any(|session| session.number >= self.covers_from)
     }
 
-    /// Whether a full sync was asked for and not yet answered.
+    /// Whether a full sync was requested and is not answered yet.
     pub fn full_sync_under_way(&self) -> bool {
         self.open.iter().any(|session| session.full_awaited().is_some())
     }
 
-    /// The session on which data can be asked for, if one can now.
+    /// The session on which a request can be sent now, if there is one.
     pub fn free(&self) -> Option<u64> {
         let newest = self.open.last().filter(|session| session.awaits.is_none())?;
         (!self.full_sync_under_way()).then_some(newest.number)
@@ -109,13 +108,13 @@ impl Sessions {
         self.open.push(session);
     }
 
-    /// Takes one out, if it is there.
+    /// Removes a session, if it is there.
     pub fn remove(&mut self, number: u64) -> Option<Session> {
         let at = self.open.iter().position(|session| session.number == number)?;
         Some(self.open.remove(at))
     }
 
-    /// The oldest one, if it is older than this.
+    /// The oldest session, if it is older than this one.
     pub fn older_than(&self, number: u64) -> Option<u64> {
         self.open.first().map(|session| session.number).filter(|older| *older < number)
     }
@@ -125,25 +124,25 @@ impl Sessions {
         self.open.iter().map(|session| session.deadline_ms(timing)).min().unwrap_or(u64::MAX)
     }
 
-    /// Sees what time has brought.
-    pub fn time(&mut self, now_ms: u64, timing: &Timing) -> Timed {
-        let mut timed = Timed::default();
+    /// Returns what is due on the sessions.
+    pub fn check_times(&mut self, now_ms: u64, timing: &Timing) -> Due {
+        let mut due = Due::default();
         for session in &mut self.open {
-            if let Some(why) = session.given_up(now_ms, timing) {
-                timed.given_up.push((session.number, why));
+            if let Some(why) = session.drop_reason(now_ms, timing) {
+                due.drops.push((session.number, why));
             } else if session.take_ping(now_ms, timing) {
-                timed.pings.push(session.number);
+                due.pings.push(session.number);
             }
-            session.see_overdue(now_ms, timing);
-            timed.lasted |= session.take_lasted(now_ms, timing);
+            session.update_overdue(now_ms, timing);
+            due.has_stable |= session.take_stable(now_ms, timing);
         }
-        timed
+        due
     }
 
     // Which environments the server pushes.
 
-    /// The server pushes these environments on a session, and no others as long as it is open. True if a full sync has to
-    /// tell whether the others have left the scope.
+    /// The server has listed the environments that it pushes on a session; this does not change while the session is open.
+    /// Returns true if a full sync is needed to find out whether the other environments have left the scope.
     pub fn mapped(
         &mut self,
         now_ms: u64,
@@ -164,7 +163,7 @@ impl Sessions {
             self.replace_if_unmapped(now_ms, last_dial);
             return false;
         }
-        // What is in service is older than the session.
+        // Here the data in service is older than the session.
         self.uncovered.take_first_answer(number, self.covers_from)
             || unmapped != self.uncovered.environments
             || now_ms >= self.next_replacement_ms
@@ -178,8 +177,8 @@ impl Sessions {
         self.coverage.pushed().filter(|environment| !mapped.contains(environment)).collect()
     }
 
-    /// Has the newest session replaced if it is not mapped to everything that a full sync younger than it brought. If its
-    /// successor is not mapped to the same, the server has its reasons, and another one is tried more rarely.
+    /// Replaces the newest session if it is not mapped to all environments of a full sync younger than it. If its successor
+    /// lacks the same environments, the server has a reason for that, and further attempts are made more rarely.
     fn replace_if_unmapped(&mut self, now_ms: u64, last_dial: u64) {
         let unmapped = self.unmapped();
         if unmapped.is_empty() {
@@ -196,8 +195,8 @@ impl Sessions {
         self.replace(last_dial);
     }
 
-    /// Has another session opened that is mapped to all that is in service. A dial that is under way may have been mapped
-    /// before.
+    /// Requires another session, mapped to all environments in service. A dial under way does not count, since the server may
+    /// have mapped it already.
     pub fn replace(&mut self, last_dial: u64) {
         self.covers_from = last_dial + 1;
     }
@@ -240,9 +239,9 @@ mod tests {
 
     fn with_one(known: Option<Coverage>) -> Sessions {
         let mut sessions = Sessions::new(&TIMING);
-        assert!(sessions.wants_another());
+        assert!(sessions.needs_another());
         sessions.add(Session::new(1, known, 0, &TIMING));
-        assert!(!sessions.wants_another());
+        assert!(!sessions.needs_another());
         sessions
     }
 
@@ -251,14 +250,14 @@ mod tests {
     }
 
     #[test]
-    fn a_full_sync_that_brings_more_than_the_session_is_known_to_cover_wants_another() {
+    fn a_full_sync_with_more_than_the_session_covers_needs_another_session() {
         let mut sessions = with_one(Some(home()));
         sessions.full_in_service(0, full(1, home()), true, 1);
-        assert!(!sessions.wants_another());
+        assert!(!sessions.needs_another());
         sessions.full_in_service(0, full(1, both()), false, 1);
-        assert!(sessions.wants_another());
+        assert!(sessions.needs_another());
         sessions.add(Session::new(2, Some(both()), 0, &TIMING));
-        assert!(!sessions.wants_another());
+        assert!(!sessions.needs_another());
         assert_eq!(sessions.older_than(2), Some(1));
         assert!(sessions.remove(1).is_some() && sessions.remove(1).is_none());
     }
@@ -268,13 +267,13 @@ mod tests {
         let mut sessions = with_one(Some(both()));
         sessions.full_in_service(0, full(1, both()), true, 1);
         assert!(!sessions.mapped(0, 1, &[HOME, OTHER], 1));
-        assert!(!sessions.wants_another());
+        assert!(!sessions.needs_another());
         assert!(!sessions.mapped(0, 1, &[HOME], 1));
-        assert!(sessions.wants_another());
-        // Of one that has not brought a full sync, one tells first whether the environment is still there.
+        assert!(sessions.needs_another());
+        // The new session has no full sync yet: one is needed to find out whether the environment still exists.
         sessions.add(Session::new(2, Some(both()), 0, &TIMING));
         assert!(sessions.mapped(0, 2, &[HOME], 2));
-        assert!(!sessions.wants_another());
+        assert!(!sessions.needs_another());
     }
 
     #[test]
@@ -282,7 +281,7 @@ mod tests {
         use super::super::session::Awaits;
         let mut sessions = with_one(None);
         assert_eq!(sessions.free(), Some(1));
-        sessions.get(1).unwrap().asked(Awaits::Full(1), 0);
+        sessions.get(1).unwrap().request_sent(Awaits::Full(1), 0);
         assert!(sessions.full_sync_under_way());
         sessions.add(Session::new(2, None, 0, &TIMING));
         assert_eq!(sessions.free(), None, "a full sync is under way");

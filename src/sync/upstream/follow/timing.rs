@@ -1,33 +1,33 @@
-//! How long what may take, and how often it is done.
+//! Time limits and intervals.
 
-/// Between two things that are done rarely, if there are no full syncs by time, in milliseconds.
+/// The pause for rare attempts if there are no periodic full syncs, in milliseconds.
 const PAUSE_MS: u64 = 600_000;
 
-/// Spans of time, in milliseconds.
+/// Time limits and intervals, in milliseconds.
 #[derive(Clone, Debug)]
 pub struct Timing {
-    /// Between pings.
+    /// The interval of pings.
     pub ping_ms: u64,
-    /// Without a byte from the server, after which a connection is given up.
+    /// A connection is dropped after this time without a byte from the server.
     pub silence_ms: u64,
-    /// Without progress of an answer, after which a connection is given up.
+    /// A connection is dropped after this time without progress of an answer or message.
     pub sync_ms: u64,
-    /// Bytes of a message that has begun that have to come in within that time.
+    /// How many bytes of an incomplete message have to be received within `sync_ms`.
     pub sync_bytes: u64,
-    /// Between full syncs; 0 for none.
+    /// The interval of periodic full syncs; 0 for none.
     pub resync_ms: u64,
-    /// Between full syncs for secrets that are not in the data, or whose grace is due.
+    /// The pause between full syncs for unknown secrets, or for an ended grace period.
     pub unknown_secret_ms: u64,
     /// The longest delay between attempts.
     pub retry_ms: u64,
-    /// Between status reports.
+    /// The interval of status reports.
     pub status_ms: u64,
-    /// A dial's own deadline.
+    /// The longest time that a dial may take by its own deadlines.
     pub dial_ms: u64,
 }
 
 impl Timing {
-    /// How rarely is rare: the time between full syncs, or what is used in its place if there are none by time.
+    /// The pause for rare attempts: the interval of periodic full syncs, or a default if there are none.
     pub(super) fn pause_ms(&self) -> u64 {
         if self.resync_ms == 0 { PAUSE_MS } else { self.resync_ms }
     }

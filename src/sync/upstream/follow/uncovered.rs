@@ -1,28 +1,28 @@
-//! The environments for which a session was replaced, since the server does not push changes of them on it.
+//! The environments that the server did not push on a session, so that the session was replaced.
 
 use std::collections::HashSet;
 
 use crate::model::environment_id::EnvironmentId;
 
-/// Whether replacing a session once more may help. The server does not push an environment either because it was not
-/// there when the session was opened, which another session mends, or for reasons that the agent cannot know.
+/// Decides whether another session may help. A server does not push an environment because it was added after the session
+/// was opened, which another session corrects, or for a reason that the agent cannot know.
 #[derive(Debug, Default)]
 pub(super) struct Uncovered {
-    /// The environments for which a session was last replaced, as far as they have been in service, and
-    /// no session was mapped to them, ever since.
+    /// The environments for which a session was last replaced, and which since then have always been in service without a
+    /// session mapped to them.
     pub environments: HashSet<EnvironmentId>,
-    /// Connections that were opened for them.
+    /// How many sessions were opened for them.
     tries: u32,
-    /// Full syncs since the last one, which brought the environments although its successor is not mapped to them.
+    /// How many full syncs since the last try contained them although the new session is not mapped to them.
     fulls: u64,
-    /// Whether the successor has yet to say what it is mapped to.
+    /// Whether the new session has not listed its environments yet.
     awaits_answer: bool,
 }
 
 impl Uncovered {
-    /// Whether these call for another session. A full sync is in service that was asked for on the newest one. The
-    /// same environments may have been away for a moment, just as that one was opened, so that another is tried
-    /// when further full syncs bring them: two, then four and so on.
+    /// Whether to open another session for these environments, which a full sync of the newest session contains. They may
+    /// have been missing just when that session was opened, so the same environments are tried again, but only after two
+    /// further full syncs, then four, and so on.
     pub fn is_reason(&mut self, unmapped: &HashSet<EnvironmentId>) -> bool {
         if *unmapped != self.environments {
             self.tries = 0;
@@ -32,7 +32,7 @@ impl Uncovered {
         self.fulls >= 1 << self.tries.min(63)
     }
 
-    /// A session is replaced for these.
+    /// A session is being replaced for these environments.
     pub fn tried(&mut self, unmapped: HashSet<EnvironmentId>) {
         self.environments = unmapped;
         self.tries = self.tries.saturating_add(1);
@@ -40,13 +40,13 @@ impl Uncovered {
         self.awaits_answer = true;
     }
 
-    /// Whether this is the first answer of a session that was opened because of them.
+    /// Whether this is the first list from a session that was opened for them. True once.
     pub fn take_first_answer(&mut self, number: u64, cover_from: u64) -> bool {
         number >= cover_from && std::mem::take(&mut self.awaits_answer)
     }
 
-    /// Forgets the others: those that a session is mapped to, and those that a full sync does not bring any more. If one
-    /// comes back, that is a new reason.
+    /// Forgets all other environments: those that a session is mapped to, and those that a full sync lacks. If one of them
+    /// is uncovered again, that is a new reason for another session.
     pub fn keep_only(&mut self, wanted: impl Fn(EnvironmentId) -> bool) {
         self.environments.retain(|environment| wanted(*environment));
     }

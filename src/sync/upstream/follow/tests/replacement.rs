@@ -86,7 +86,7 @@ fn a_session_that_hears_no_pushes_is_replaced_but_not_often() {
     let forget = |bench: &mut Bench| {
         for number in 1..=2 {
             if let Some(session) = bench.follow.sessions.get(number) {
-                (session.mapped, session.mapping_asked) = (None, true);
+                (session.mapped, session.mapping_requested) = (None, true);
             }
         }
     };
