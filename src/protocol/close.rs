@@ -1,19 +1,19 @@
-//! Close codes as FeatBit's peers understand them.
+//! Close codes, and how FeatBit's peers react to them.
 //!
-//! Must not decide which one is sent.
+//! Must not decide which code is sent.
 //!
-//! | code | an SDK | FeatBit's agent | this agent, of its upstream |
+//! | code | an SDK | FeatBit's agent | this agent, if its upstream sends it |
 //! |---|---|---|---|
-//! | 4003 | stops for good (Java does not notice) | stops for good | connects again, more rarely |
-//! | 1000 | .NET, Java and Go stop for good: never sent to SDKs | stops for good | connects again |
-//! | any other | connects again | connects again | connects again |
+//! | 4003 | never reconnects (Java ignores it) | never reconnects | reconnects, less often |
+//! | 1000 | .NET, Java and Go never reconnect, so it is never sent to SDKs | never reconnects | reconnects |
+//! | any other | reconnects | reconnects | reconnects |
 
 pub use crate::wire::ws::close::CloseCode;
 
-/// What FeatBit's server gives as the reason of [`CloseCode::REFUSED`].
+/// The reason that FeatBit's server sends with [`CloseCode::REFUSED`].
 pub const REFUSED_REASON: &str = "invalid request, close by server";
 
 impl CloseCode {
-    /// FeatBit's own: the secret, token or key is refused. Sent only where that is certain, since SDKs never come back.
+    /// FeatBit's own code: the secret, token or key is invalid. Sent only if that is certain, because SDKs never reconnect.
     pub const REFUSED: Self = Self::new(4003);
 }

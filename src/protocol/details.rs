@@ -1,6 +1,6 @@
-//! What the status says beyond FeatBit's own form, for operators: under the one extra key `agent`.
+//! The part of the status that FeatBit's agent does not have, for operators: under the additional key `agent`.
 //!
-//! Must not hold a secret, a key, or what belongs to a user.
+//! Must not contain a secret, a key, or data of a user.
 
 use serde::Serialize;
 
@@ -18,50 +18,50 @@ pub struct Details<'a> {
     pub mode: &'a str,
     /// The upstream, if there is one.
     pub upstream: Option<Upstream<'a>>,
-    /// This process and the agents that it follows, the nearest first.
+    /// This process and the agents upstream of it, the nearest first.
     pub path: &'a [String],
     /// Every environment that is served, in the order of the data.
     pub environments: Vec<Environment<'a>>,
-    /// The agents that follow this one.
+    /// The downstream agents.
     pub children: Vec<Child>,
 }
 
-/// An agent that follows this one.
+/// A downstream agent.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Child {
-    /// Since when it is connected.
+    /// When it connected.
     pub connected_since: Moment,
-    /// The name it registered under, once it has reported it.
+    /// The name under which it registered; `None` until it has reported its status.
     pub agent_id: Option<String>,
     /// When it last reported its status.
     pub reported_at: Option<Moment>,
-    /// That report: FeatBit's status.
+    /// The reported status, in FeatBit's format.
     pub status: Option<serde_json::Value>,
 }
 
-/// The server that is followed.
+/// The upstream server.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Upstream<'a> {
     /// Its address, without credentials and query.
     pub address: &'a str,
-    /// Since when the present connection is open.
+    /// When the present connection was opened.
     pub connected_since: Option<Moment>,
-    /// Attempts to connect that failed since the last one that did not.
+    /// Failed attempts to connect since the last successful one.
     pub failed_attempts: u64,
     /// Connections opened after the first.
     pub reconnects: u64,
-    /// What went wrong last.
+    /// The last error.
     pub last_error: Option<LastError<'a>>,
 }
 
-/// What went wrong, and when.
+/// An error of the upstream connection.
 #[derive(Debug, Serialize)]
 pub struct LastError<'a> {
-    /// When it went wrong.
+    /// When it happened.
     pub at: Moment,
-    /// What went wrong, where, and what to do.
+    /// What failed, where, and what to do.
     pub message: &'a str,
 }
 
@@ -102,7 +102,7 @@ impl Serialize for Moment {
     }
 }
 
-/// FeatBit's status, an object, with the details added to it.
+/// FeatBit's status (a JSON object) with the details added.
 pub fn with_details(status: String, details: &Details<'_>) -> String {
     let Ok(details) = serde_json::to_string(details) else { return status };
     match status.strip_suffix('}') {

@@ -1,10 +1,10 @@
-//! A dump of a dataset, as offline mode and the bootstrap call take it.
+//! Writes a dump of a dataset, as offline mode and the bootstrap call accept it.
 //!
-//! Off the data path: the store writes its own, out of parts that it shares with other payloads.
+//! Must not be used on the data path: the store writes its own dumps, from parts that it shares with other payloads.
 
 use crate::model::dataset::{Dataset, EnvironmentDef};
 
-/// Writes the environments that have secrets; flags and segments as their source wrote them. Nothing is compiled.
+/// Writes the environments that have secrets, with the source's JSON of flags and segments. Nothing is compiled.
 pub fn write(dataset: &Dataset<'_>) -> Vec<u8> {
     let served = dataset.environments.iter().filter(|environment| !environment.secrets.is_empty());
     let items: Vec<String> = served.map(write_environment).collect();
@@ -12,7 +12,7 @@ pub fn write(dataset: &Dataset<'_>) -> Vec<u8> {
 }
 
 fn write_environment(environment: &EnvironmentDef<'_>) -> String {
-    // Texts, escaped: this cannot fail.
+    // Writing strings as JSON cannot fail.
     let text = |text: &str| serde_json::to_string(text).unwrap_or_default();
     let id = environment.id;
     let secrets = environment.secrets.iter().map(|secret| {

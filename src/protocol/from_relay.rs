@@ -1,8 +1,8 @@
-//! What a relay agent says to the server that it follows: FeatBit's messages, and what agents of this make add to them
-//! (FeatBit's server ignores it).
+//! Messages of a relay agent to its upstream: FeatBit's messages, and additions of this agent, which FeatBit's server
+//! ignores.
 //!
-//! Must not decide what is asked for, or who may ask. A few of these messages come in a minute, so a general parser
-//! reads them.
+//! Must not decide what is requested, or which agent may request it. Only a few of these messages arrive per minute, so a
+//! general JSON parser reads them.
 
 use std::fmt::Write;
 
@@ -17,19 +17,18 @@ use crate::wire::json;
 /// The `type` of a relay agent's stream; SDKs have `server` and `client`.
 pub const STREAM_TYPE: &str = "relay-proxy";
 
-/// A sign of life that is answered by a pong.
+/// A ping, which is answered with a pong.
 pub const PING: &str = r#"{"messageType":"ping","data":{}}"#;
 
-/// The longest message that FeatBit's server reads, in bytes, with some room to spare. It ignores longer ones and says
-/// nothing.
+/// The longest message that is sent, in bytes: somewhat less than FeatBit's server reads. It silently ignores longer ones.
 pub const MESSAGE_BYTES_MAX: usize = 8_000;
 
 /// A message of a relay agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromRelay {
-    /// To be answered with a pong.
+    /// A ping, which is answered with a pong.
     Ping,
-    /// To be answered with the same text.
+    /// An echo, which is answered with the same text.
     Echo,
     /// A request for data.
     DataSync(RelayRequest),
@@ -40,12 +39,12 @@ pub enum FromRelay {
         /// FeatBit's status, a JSON object.
         status: Value,
     },
-    /// Not understood, or not meant for this side.
+    /// A message that is not understood, or not one of a relay agent.
     Ignored,
 }
 
 impl FromRelay {
-    /// Reads a message.
+    /// Parses a message.
     pub fn parse(message: &[u8]) -> Self {
         let Ok(Envelope { message_type, data }) = serde_json::from_slice(message) else {
             return FromRelay::Ignored;
@@ -68,37 +67,37 @@ struct Envelope {
     data: Value,
 }
 
-/// `data-sync`: what a relay agent has, and asks for.
+/// `data-sync`: what a relay agent has, and what it requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RelayRequest {
-    /// What is newer than this is asked for, in Unix milliseconds. 0 asks for a full sync.
+    /// Requests items newer than this, in Unix milliseconds. 0 requests a full sync.
     pub timestamp_ms: i64,
     /// The same for each environment that it has.
     pub environments: Vec<(EnvironmentId, i64)>,
-    /// A digest of its environments and secrets, by which a patch is known to be enough. Agents of this make only.
+    /// A digest of its environments and secrets, which shows whether a patch is enough. Only this agent sends it.
     pub digest: Option<String>,
-    /// Asks for `rp-verified` with this number as soon as it is certain that nothing exists that the answer lacks: the
-    /// agent has seen an unknown secret. Agents of this make only.
+    /// Requests `rp-verified` with this number as soon as it is certain that the answer is complete: an SDK sent the agent an
+    /// unknown secret. Only this agent sends it.
     pub verify: Option<u64>,
 }
 
 impl RelayRequest {
-    /// Asks for a full sync.
+    /// Requests a full sync.
     pub fn full() -> Self {
         Self::default()
     }
 
-    /// Asks for a full sync, and to be told when it is certain that it lacks nothing.
+    /// Requests a full sync, and `rp-verified` when it is certain that the full sync is complete.
     pub fn verified_full(number: u64) -> Self {
         Self { verify: Some(number), ..Self::default() }
     }
 
-    /// Whether it asks for a full sync.
+    /// Whether it requests a full sync.
     pub fn is_full(&self) -> bool {
         self.timestamp_ms == 0
     }
 
-    /// The message.
+    /// Writes the message.
     pub fn write(&self) -> String {
         let mut text = format!(r#"{{"messageType":"data-sync","data":{{"timestamp":{}"#, self.timestamp_ms);
         // Writing to a string cannot fail.
@@ -153,18 +152,18 @@ struct EnvironmentData {
     timestamp: i64,
 }
 
-/// `rp-agent-status`, as it is sent.
+/// `rp-agent-status`: the status of a relay agent, ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusReport {
     /// The message.
     pub text: String,
-    /// Names of environments that had no room in it.
+    /// How many names of environments did not fit.
     pub left_out: usize,
 }
 
 impl StatusReport {
-    /// The report of a status, of at most [`MESSAGE_BYTES_MAX`]: names of environments that have no room are left out
-    /// and counted. `None` if there is no room for `agent_id`.
+    /// Writes a status in at most [`MESSAGE_BYTES_MAX`] bytes: names of environments that do not fit are left out and counted.
+    /// `None` if even `agent_id` does not fit.
     pub fn write(agent_id: &str, status: &Status<'_>) -> Option<Self> {
         let fits = |text: &String| text.len() <= MESSAGE_BYTES_MAX;
         let whole = write_status(agent_id, status);
@@ -176,7 +175,7 @@ impl StatusReport {
             let serves = format!("{},… ({} more)", names[..kept].join(","), names.len() - kept);
             write_status(agent_id, &Status { serves: serves.trim_start_matches(','), ..*status })
         };
-        // The most names that fit, found by halving: `fit` of them do, `too_many` do not.
+        // Bisection for the most names that fit: `fit` of them do, `too_many` do not.
         let (mut fit, mut too_many) = (0, names.len().min(MESSAGE_BYTES_MAX));
         while fit + 1 < too_many {
             let middle = fit.midpoint(too_many);
@@ -186,7 +185,7 @@ impl StatusReport {
     }
 }
 
-/// The message; the status in it is a text that holds JSON.
+/// Writes the message; the status in it is a string that contains JSON.
 fn write_status(agent_id: &str, status: &Status<'_>) -> String {
     format!(
         r#"{{"messageType":"rp-agent-status","data":{{"agentId":{},"status":{}}}}}"#,
@@ -208,12 +207,12 @@ struct StatusData {
     status: String,
 }
 
-/// The body of a registration over HTTP: the agent's name. The answer is the name that counts, as plain text.
+/// Writes the body of a registration over HTTP: the agent's name. The response is the name that is in effect, as plain text.
 pub fn write_registration(agent_id: &str) -> String {
     json::string(agent_id)
 }
 
-/// Reads the body of a registration; `None` if it is no JSON string, or a blank one.
+/// Parses the body of a registration; `None` if it is not a JSON string, or blank.
 pub fn parse_registration(body: &[u8]) -> Option<String> {
     serde_json::from_slice::<String>(body).ok().filter(|name| !name.trim().is_empty())
 }

@@ -1,7 +1,7 @@
-//! What an SDK says on a stream: `{"messageType": string, "data": any}`.
+//! Messages of an SDK on a stream: `{"messageType": string, "data": any}`.
 //!
-//! Must not decide who may send what: a message of a server SDK is parsed like one of a client SDK. A message that is
-//! not understood is ignored for a reason, and is no error: the connection stays open, as with FeatBit's server.
+//! Must not decide which SDK may send which message: messages of server and client SDKs are parsed alike. A message that is
+//! not understood is ignored, with a reason, and is no error: the connection stays open, as with FeatBit's server.
 
 use super::json::{Cursor, Kind, NotJson, RawText};
 use super::user::{self, UserFault};
@@ -10,26 +10,26 @@ use crate::model::user::User;
 /// A message, as far as the agent uses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromSdk {
-    /// To be answered with a pong.
+    /// A ping, which is answered with a pong.
     Ping,
-    /// To be answered with the same text.
+    /// An echo, which is answered with the same text.
     Echo,
     /// A request for flags.
     DataSync(SdkRequest),
     /// The status of a relay agent, which gets no answer.
     RelayStatus,
-    /// Nothing to do.
+    /// A message that is ignored.
     Ignored(IgnoreReason),
 }
 
 /// `data-sync`: a request for the flags that changed since a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SdkRequest {
-    /// The newest `updatedAt` that the SDK has, in Unix milliseconds; 0 asks for everything.
+    /// The newest version that the SDK has, in Unix milliseconds; 0 requests everything.
     pub timestamp_ms: i64,
-    /// The user to evaluate for. Only client SDKs send one; one that is not valid counts as none.
+    /// The user to evaluate for. Only client SDKs send one; an invalid one is ignored.
     pub user: Option<User>,
-    /// Whether there is no user because it has more custom properties than allowed.
+    /// Whether the user is ignored because it has more custom properties than allowed.
     pub user_is_too_large: bool,
 }
 
@@ -38,11 +38,11 @@ pub struct SdkRequest {
 pub enum IgnoreReason {
     /// It is not JSON.
     NotJson,
-    /// It is no object, or lacks a `messageType` that is a string, or `data`.
+    /// It is not an object with a string `messageType` and `data`.
     NoEnvelope,
     /// Its type is not one of those known.
     UnknownType,
-    /// It is a request for flags whose `data` is no object or whose `timestamp` is no number.
+    /// It is a request for flags without an object `data` that has a number `timestamp`.
     BadRequest,
 }
 
@@ -138,8 +138,8 @@ impl<'t> Envelope<'t> {
     }
 }
 
-/// A request for flags whose members stand as most SDKs write them: its `data` need not be skipped before it is read.
-/// Any other message is left to the general parser.
+/// Parses a request for flags whose members are in the order of most SDKs, so that its `data` need not be skipped before it
+/// is read. `None` for every other message, which the general parser reads.
 fn usual_data_sync(text: &str, properties_max: usize) -> Option<SdkRequest> {
     const START: &str = r#"{"messageType":"data-sync","data":"#;
     if !text.starts_with(START) {
@@ -151,7 +151,7 @@ fn usual_data_sync(text: &str, properties_max: usize) -> Option<SdkRequest> {
     Some(asked)
 }
 
-/// `data` of a request for flags. Names are compared as they are, those within the user in either case.
+/// Parses the `data` of a request for flags. Names are case-sensitive, except those within the user.
 fn data_sync(cursor: &mut Cursor<'_>, properties_max: usize) -> Result<SdkRequest, IgnoreReason> {
     if cursor.kind()? != Kind::Object {
         return Err(IgnoreReason::BadRequest);
@@ -161,7 +161,7 @@ fn data_sync(cursor: &mut Cursor<'_>, properties_max: usize) -> Result<SdkReques
     cursor.object(|cursor, name| {
         if name.is("timestamp") {
             timestamp_ms = if cursor.kind()? == Kind::Number {
-                // As .NET's `TryGetInt64`: what is no integer literal of 64 bits counts as 0.
+                // As .NET's `TryGetInt64`: anything but an integer literal of 64 bits is read as 0.
                 Some(cursor.number()?.parse().unwrap_or(0))
             } else {
                 cursor.skip()?;

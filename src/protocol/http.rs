@@ -1,4 +1,4 @@
-//! What FeatBit's HTTP endpoints share: types of bodies and the time stamp of a poll.
+//! What FeatBit's HTTP endpoints share: content types and the timestamp of a poll.
 //!
 //! Must not route or answer.
 
@@ -30,7 +30,7 @@ fn is_other_charset(parameter: &str) -> bool {
 pub struct BadTimestamp;
 
 impl BadTimestamp {
-    /// For the body of the answer.
+    /// The reason, for the body of the response.
     pub const fn reason(self) -> &'static str {
         "timestamp is not an integer"
     }

@@ -1,11 +1,11 @@
 //! Usage events: the body of `POST /api/public/insight/track`.
 //!
-//! Must not change, keep or judge events: SDKs differ in what they send, and events go on as they came. The body must be
-//! JSON; events are counted as far as they can be recognised.
+//! Must not change, store or reject single events: SDKs send different forms, and events are forwarded unmodified. The body
+//! must be JSON; events are counted as far as they are recognized.
 
 use super::json::{Cursor, Kind, NotJson, RawText};
 
-/// What a body holds.
+/// The number of events in a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Events: the objects of the array.
@@ -21,14 +21,14 @@ pub struct Counts {
 pub struct Fault;
 
 impl Fault {
-    /// For the body of the answer.
+    /// The reason, for the body of the response.
     pub const fn reason(self) -> &'static str {
         "the body is not JSON"
     }
 }
 
-/// Checks that `body` is JSON and counts its events. A body of any other shape than an array of events is fine, as it
-/// is to the original, and counts none.
+/// Checks that `body` is JSON and counts its events. A body that is no array of events is accepted, as by
+/// FeatBit's server, with a count of zero.
 pub fn check(body: &[u8]) -> Result<Counts, Fault> {
     let text = simdutf8::basic::from_utf8(body).map_err(|_| Fault)?;
     count(text).map_err(|NotJson| Fault)

@@ -1,8 +1,8 @@
 //! A cursor over JSON text, with the rules of .NET's reader.
 //!
-//! Must not build a tree, or copy without need: callers read the members they know and skip the rest; texts are
-//! borrowed until they are decoded. What it accepts is RFC 8259 to a depth of 64, as FeatBit's server does;
-//! what to do about duplicate names is up to the caller (the last one wins there).
+//! Must not build a tree, or copy without need: callers read the members they know and skip the rest, and strings are
+//! borrowed until they are decoded. Accepts RFC 8259 to a depth of 64, as FeatBit's server does. Callers decide about
+//! duplicate names (in FeatBit's server, the last one wins).
 //!
 //! No other parser does all of this: they build a tree, refuse duplicates, or lose the difference between `1e3` and
 //! `1000`.
@@ -12,7 +12,7 @@ use std::borrow::Cow;
 /// How deep objects and arrays may nest, as in `System.Text.Json`.
 const MAX_DEPTH: u32 = 64;
 
-/// The bytes of a string that mean something else than themselves: quote, backslash and control characters.
+/// The bytes with a special meaning in a string: quote, backslash and control characters.
 const ENDS_RUN: [bool; 256] = {
     let mut ends = [false; 256];
     let mut control = 0;
@@ -29,7 +29,7 @@ const ENDS_RUN: [bool; 256] = {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotJson;
 
-/// What kind of value comes next.
+/// The kind of the next value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Kind {
@@ -42,14 +42,14 @@ pub enum Kind {
     Null,
 }
 
-/// A string as it stands in the text, between its quotes.
+/// A string as written in the text, without its quotes and with its escapes.
 #[derive(Clone, Copy, Debug)]
 pub struct RawText<'t> {
     raw: &'t str,
     has_escapes: bool,
 }
 
-/// A place in a text.
+/// A position in a text.
 #[derive(Clone, Debug)]
 pub struct Cursor<'t> {
     text: &'t str,
@@ -58,23 +58,23 @@ pub struct Cursor<'t> {
 }
 
 impl<'t> Cursor<'t> {
-    /// At the start of `text`.
+    /// A cursor at the start of `text`.
     pub fn new(text: &'t str) -> Self {
         Self { text, at: 0, depth: 0 }
     }
 
-    /// At `at` in `text`, within an object that is all of it.
+    /// A cursor at the position `at` of `text`, which is one object.
     pub fn inside_object(text: &'t str, at: usize) -> Self {
         Self { text, at, depth: 1 }
     }
 
-    /// Takes the end of that object: nothing may follow.
+    /// Reads the end of that object. Only white space may follow.
     pub fn end_of_object(&mut self) -> Result<(), NotJson> {
         self.take(b'}')?;
         self.end()
     }
 
-    /// The kind of the value that comes next, judged by its first byte.
+    /// The kind of the next value, by its first byte.
     pub fn kind(&mut self) -> Result<Kind, NotJson> {
         match self.skip_blanks() {
             Some(b'{') => Ok(Kind::Object),
@@ -152,7 +152,7 @@ impl<'t> Cursor<'t> {
         Ok(RawText { raw, has_escapes })
     }
 
-    /// What follows a `\`. A surrogate that stands alone is an error only for who wants the string's value.
+    /// Skips what follows a `\`. A lone surrogate is an error only when the string is decoded.
     fn skip_escape(&mut self) -> Result<(), NotJson> {
         match self.byte() {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
@@ -168,7 +168,7 @@ impl<'t> Cursor<'t> {
         Ok(())
     }
 
-    /// Reads a number and gives it as it is written.
+    /// Reads a number and returns its text.
     pub fn number(&mut self) -> Result<&'t str, NotJson> {
         self.skip_blanks();
         let start = self.at;
@@ -199,7 +199,7 @@ impl<'t> Cursor<'t> {
         if self.at > start { Ok(()) } else { Err(NotJson) }
     }
 
-    /// Reads any value and gives its text, without blanks around it.
+    /// Reads any value and returns its text, without white space around it.
     pub fn skip(&mut self) -> Result<&'t str, NotJson> {
         let kind = self.kind()?;
         let start = self.at;
@@ -215,7 +215,7 @@ impl<'t> Cursor<'t> {
         self.text.get(start..self.at).ok_or(NotJson)
     }
 
-    /// Reads `null` if it comes next, and tells whether it did.
+    /// Reads `null` if it comes next. Returns whether it did.
     pub fn null(&mut self) -> Result<bool, NotJson> {
         let is_null = self.kind()? == Kind::Null;
         if is_null {
@@ -224,7 +224,7 @@ impl<'t> Cursor<'t> {
         Ok(is_null)
     }
 
-    /// Makes sure that nothing but blanks follows.
+    /// Checks that only white space follows.
     pub fn end(&mut self) -> Result<(), NotJson> {
         match self.skip_blanks() {
             None => Ok(()),
@@ -256,7 +256,7 @@ impl<'t> Cursor<'t> {
         found
     }
 
-    /// The next byte that is no blank.
+    /// The next byte that is not white space.
     fn skip_blanks(&mut self) -> Option<u8> {
         loop {
             match self.byte() {
@@ -272,7 +272,7 @@ impl<'t> Cursor<'t> {
 }
 
 impl<'t> RawText<'t> {
-    /// The string's value; `None` if it holds half of a surrogate pair, which no UTF-8 can express.
+    /// The string's value; `None` if it contains a lone surrogate, which UTF-8 cannot express.
     pub fn decode(self) -> Option<Cow<'t, str>> {
         if !self.has_escapes {
             return Some(Cow::Borrowed(self.raw));
@@ -294,7 +294,7 @@ impl<'t> RawText<'t> {
         if self.has_escapes { self.decode().is_some_and(|text| text == other) } else { self.raw == other }
     }
 
-    /// Whether the string's value is `other`, letters of ASCII in either case.
+    /// Whether the string's value is `other`, ignoring the case of ASCII letters.
     pub fn is_in_any_case(self, other: &str) -> bool {
         if self.has_escapes {
             self.decode().is_some_and(|text| text.eq_ignore_ascii_case(other))
@@ -304,7 +304,7 @@ impl<'t> RawText<'t> {
     }
 }
 
-/// The character that an escape stands for, and what follows it. `escape` begins after the `\`.
+/// The character of an escape, and the text after it. `escape` begins after the `\`.
 fn unescape(escape: &str) -> Option<(char, &str)> {
     let character = match escape.as_bytes().first()? {
         b'b' => '\u{8}',
@@ -318,7 +318,7 @@ fn unescape(escape: &str) -> Option<(char, &str)> {
     Some((character, escape.get(1..)?))
 }
 
-/// `u1234`, or `uD83D\uDE00` for a character that takes two units of UTF-16.
+/// Decodes `u1234`, or `uD83D\uDE00` for a character of two UTF-16 units.
 fn unescape_unicode(escape: &str) -> Option<(char, &str)> {
     let unit = |digits: &str| u32::from_str_radix(digits, 16).ok();
     let first = unit(escape.get(1..5)?)?;

@@ -1,23 +1,24 @@
-//! The only home of the texts of FeatBit's wire, in both directions.
+//! All message formats of FeatBit's protocol, in both directions.
 //!
-//! Must not look anything up, evaluate a flag, or know the time: it turns texts into values and values into texts.
-//! Nothing that a peer sends makes it panic, and no error of it shows a secret or a user.
+//! Must not look anything up, evaluate a flag, or know the time: it parses and writes texts. Nothing that a peer sends makes
+//! it panic, and none of its errors contains a secret or a user.
 //!
 //! | file | what |
 //! |---|---|
-//! | `from_sdk` | what an SDK says on a stream |
-//! | `to_sdk` | what a server says to an SDK |
-//! | `from_relay` | what a relay agent says to the server that it follows: requests for data, its status |
-//! | `to_relay` | what a server says to a relay agent: full syncs, patches, and what agents of this make add |
-//! | `relay_path` | the names of the agents between one and the source of truth |
-//! | `close` | close codes, and what SDKs make of them |
-//! | `token`, `secret` | what an SDK shows to be let in |
-//! | `sdk` | which SDKs need something of their own |
-//! | `user` | the user of a client SDK |
+//! | `from_sdk` | messages of an SDK on a stream |
+//! | `to_sdk` | messages of a server to an SDK |
+//! | `from_relay` | messages of a relay agent to its upstream: requests for data, its status |
+//! | `to_relay` | messages of a server to a relay agent: full syncs, patches, and additions of this agent |
+//! | `relay_path` | the names of the agents between an agent and the FeatBit server |
+//! | `close` | close codes, and how peers react to them |
+//! | `token`, `secret` | how an SDK authenticates |
+//! | `sdk` | which SDKs need special treatment |
+//! | `user` | the user that a client SDK sends |
 //! | `insight` | usage events |
 //! | `http` | what the HTTP endpoints share: content types, the timestamp of a poll |
-//! | `status`, `details` | the answers to the status call (FeatBit's part, and the part for operators) and to bootstrap |
-//! | `json` | reads JSON by the rules of .NET |
+//! | `status`, `details` | the answers to the status call (FeatBit's part, and the additional part for operators) and to bootstrap |
+//! | `dump` | writes a dump |
+//! | `json` | reads JSON with the rules of .NET |
 
 pub mod close;
 pub mod details;

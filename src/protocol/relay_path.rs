@@ -1,20 +1,20 @@
-//! The path of a chain of agents: the random names of the processes from one of them to the source of truth. It is in
-//! the answer to an agent's upgrade, and in `rp-path` when it changes. An agent that finds its own name on the path of
-//! what it follows would follow itself.
+//! The path of a chain of agents: the random names of the processes from one agent up to the FeatBit server. It is sent in
+//! the response to a relay agent's upgrade, and in `rp-path` when it changes. An agent that finds its own name in the path
+//! of its upstream would follow itself.
 //!
-//! Must not trust a name: names go on to the next agent, so whoever reads one checks it here.
+//! Must not trust a name: names are passed on to downstream agents, so every reader of a path checks it here.
 
-/// The header field of the answer to an agent's upgrade: the name of the answering process, then of what that follows,
-/// and so on, with commas between them.
+/// The header field of the response to a relay agent's upgrade: the name of the responding process, then that of its
+/// upstream, and so on, separated by commas.
 pub const PATH_FIELD: &str = "X-FeatBit-Relay-Path";
 
-/// Names on a path at most; a longer chain is a mistake.
+/// The most names on a path; a longer chain is a mistake.
 pub const PATH_MAX: usize = 16;
 
-/// Bytes of a name at most.
+/// The most bytes of a name.
 const NAME_BYTES_MAX: usize = 64;
 
-/// Whether these are names such as agents give themselves, at least one, and not too many.
+/// Whether `names` is a valid path: at least one name, not too many, and each in the format that agents use.
 pub fn is_path<T: AsRef<str>>(names: &[T]) -> bool {
     let plain = |name: &T| {
         let name = name.as_ref();
@@ -25,12 +25,12 @@ pub fn is_path<T: AsRef<str>>(names: &[T]) -> bool {
     (1..=PATH_MAX).contains(&names.len()) && names.iter().all(plain)
 }
 
-/// The value of [`PATH_FIELD`].
+/// Writes the value of [`PATH_FIELD`].
 pub fn write_path(names: &[String]) -> String {
     names.join(",")
 }
 
-/// Reads the value of [`PATH_FIELD`]. Empty if it holds anything but names, or too many.
+/// Parses the value of [`PATH_FIELD`]. Empty if it is not a valid path.
 pub fn parse_path(value: &str) -> Vec<String> {
     let names: Vec<String> = value.split(',').map(|name| name.trim().to_owned()).collect();
     if is_path(&names) { names } else { Vec::new() }

@@ -1,8 +1,8 @@
-//! Texts that property tests of this room begin with.
+//! Texts for property tests of this room.
 
 use proptest::prelude::*;
 
-/// JSON text, with blanks and escapes of all kinds.
+/// JSON text, with white space and escapes of all kinds.
 pub(super) fn some_json() -> impl Strategy<Value = String> {
     let string = prop_oneof![
         "[a-zé😀]{0,6}".prop_map(|text| format!("\"{text}\"")),
@@ -53,7 +53,7 @@ pub(super) fn damaged(text: impl Strategy<Value = String>) -> impl Strategy<Valu
     })
 }
 
-/// Users and what is nearly one; each name at most once, for the twin's sake.
+/// Users, and values that are nearly one. Each name occurs at most once, because the twin needs it.
 pub(super) fn some_user() -> impl Strategy<Value = String> {
     let value = prop::sample::select(vec![
         "\"k\"",

@@ -1,16 +1,16 @@
-//! Which SDK is at the other end, as far as that decides what it is sent.
+//! Which SDK is connected, as far as it needs special treatment.
 //!
-//! Must not grow into a list of all SDKs: most accept whatever FeatBit's server sends. The others give their names in
-//! `User-Agent`, or in a field that stands in for it. An SDK that gives no name, or another one, is treated like most.
+//! Must not grow into a list of all SDKs: most accept everything that FeatBit's server sends. The others are recognized by
+//! `User-Agent`, or by a field that replaces it. An SDK with no name, or an unknown one, is treated like most.
 
-/// An SDK that needs something of its own, or any other.
+/// An SDK that needs special treatment, or any other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sdk {
     /// `fb-java…`
     Java,
     /// `fb-go…`
     Go,
-    /// `fb-python…`, and whatever else begins with `fb-`.
+    /// `fb-python…`, and every other name that begins with `fb-`.
     Python,
     /// `featbit-ruby-server-sdk…`
     Ruby,
@@ -22,7 +22,7 @@ pub enum Sdk {
 }
 
 impl Sdk {
-    /// The SDK that the first of some `User-Agent`s names that names a known one, in any letter case.
+    /// The SDK of the first of `user_agents` that names a known one, in any letter case.
     pub fn of<'a>(user_agents: impl IntoIterator<Item = Option<&'a str>>) -> Self {
         let named = |agent: Option<&str>| Self::named(agent?);
         user_agents.into_iter().find_map(named).unwrap_or_default()
@@ -42,8 +42,8 @@ impl Sdk {
         NAMES.into_iter().find(|(name, _)| begins(name)).map(|(_, sdk)| sdk)
     }
 
-    /// Whether it ignores a close frame, and all that comes after it, until its own next ping fails. When TCP ends without
-    /// a close frame, it connects again at once.
+    /// Whether it ignores a close frame, and everything after it, until its own next ping fails. If TCP ends without a close
+    /// frame, it reconnects at once.
     pub fn waits_after_close(self) -> bool {
         match self {
             Sdk::Java => true,
@@ -75,9 +75,9 @@ mod tests {
         assert_eq!(Sdk::of([None]), Sdk::Other);
     }
 
-    /// What went wrong: where `User-Agent` is not an SDK's to set, it was one of the many.
+    /// Regression: where `User-Agent` is not an SDK's to set, it was one of the many.
     #[test]
-    fn the_first_field_that_names_a_known_sdk_counts() {
+    fn the_first_field_that_names_a_known_sdk_decides() {
         let (ruby, android) = (Some("featbit-ruby-server-sdk/1"), Some("FeatBit-Android-SDK/1"));
         assert_eq!(Sdk::of([Some("okhttp/4"), None, android]), Sdk::Android);
         assert_eq!(Sdk::of([None, ruby, android]), Sdk::Ruby);

@@ -1,6 +1,6 @@
-//! Environment secrets as SDKs present them.
+//! Environment secrets as SDKs send them.
 //!
-//! Must not know which secrets exist: the form is checked here, existence where the data is.
+//! Must not know which secrets exist: only the format is checked here. The `store` knows which are valid.
 
 use std::fmt;
 
@@ -17,8 +17,8 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 pub struct Secret([u8; SECRET_BYTES]);
 
 impl Secret {
-    /// Accepts any text of 44 visible ASCII characters whose last 22 encode a GUID that is not zero: FeatBit checks
-    /// nothing else. `None` for every other text.
+    /// Accepts a text of 44 visible ASCII characters whose last 22 encode a GUID other than zero, which is all that FeatBit
+    /// checks. `None` for every other text.
     pub fn parse(text: &str) -> Option<Self> {
         Self::from_bytes(*text.as_bytes().as_array()?)
     }
@@ -28,7 +28,7 @@ impl Secret {
         encoded_env_id(bytes).map(|_| Self(bytes))
     }
 
-    /// The secret of an environment with these 16 bytes as its first half.
+    /// A secret of an environment, with these 16 bytes as its first half.
     pub fn build(first_half: [u8; 16], environment: EnvironmentId) -> Self {
         let mut bytes = [0; SECRET_BYTES];
         let (first, second) = bytes.split_at_mut(HALF_CHARS);
@@ -39,18 +39,18 @@ impl Secret {
 
     /// The text. Never to be logged.
     pub fn as_str(&self) -> &str {
-        // Every way to make a secret lets in ASCII only.
+        // All constructors accept only ASCII.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// The environment that the secret says it opens.
+    /// The environment that the secret names in its second half.
     pub fn environment_id(&self) -> EnvironmentId {
-        // Every way to make a secret checks that its second half can be decoded.
+        // All constructors check that the second half can be decoded.
         self.0.last_chunk().and_then(decode_env_id).unwrap_or(EnvironmentId::from_bytes([0; 16]))
     }
 }
 
-/// Says nothing: secrets never appear in logs.
+/// Prints no part of the secret: secrets must not get into logs.
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")

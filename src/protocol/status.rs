@@ -8,7 +8,7 @@ use crate::wire::json;
 /// The state of the agent's upstream, by FeatBit's names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SyncState {
-    /// There is none: data comes from a file or a call.
+    /// No upstream: data comes from a file or a bootstrap call.
     #[default]
     None,
     /// No full sync has succeeded yet.
@@ -17,7 +17,7 @@ pub enum SyncState {
     Stable,
     /// The connection is lost, or a message could not be used.
     Interrupted,
-    /// Synchronisation has ended for good. FeatBit's agent says so; this one never stops trying.
+    /// Synchronization has ended and is not retried. Only FeatBit's agent reports it; this agent never stops trying.
     Stopped,
 }
 
@@ -25,17 +25,17 @@ impl SyncState {
     const ALL: [Self; 5] =
         [SyncState::None, SyncState::Starting, SyncState::Stable, SyncState::Interrupted, SyncState::Stopped];
 
-    /// Reads FeatBit's name for it.
+    /// Parses FeatBit's name of a state.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == name)
     }
 
-    /// Whether the data is all there is.
+    /// Whether the data is up to date.
     pub const fn is_current(self) -> bool {
         matches!(self, SyncState::None | SyncState::Stable)
     }
 
-    /// FeatBit's name for it.
+    /// FeatBit's name of the state.
     pub const fn as_str(self) -> &'static str {
         match self {
             SyncState::None => "None",
@@ -47,7 +47,7 @@ impl SyncState {
     }
 }
 
-/// The agent's status.
+/// The agent's status, in FeatBit's format.
 #[derive(Clone, Copy, Debug)]
 pub struct Status<'a> {
     /// `projectKey:envKey` of each environment served, joined by commas.
@@ -56,7 +56,7 @@ pub struct Status<'a> {
     pub data_version: i64,
     /// The state of the upstream.
     pub sync_state: SyncState,
-    /// The last synchronisation with the upstream, in Unix milliseconds.
+    /// The last synchronization with the upstream, in Unix milliseconds.
     pub last_synced_at_ms: Option<i64>,
     /// Now, in Unix milliseconds.
     pub reported_at_ms: i64,
@@ -79,7 +79,7 @@ impl Status<'_> {
     }
 }
 
-/// The answer to `POST /api/public/proxy/bootstrap`. `warnings`, which FeatBit's agent does not know, are left out where
+/// The answer to `POST /api/public/proxy/bootstrap`. `warnings`, which FeatBit's agent does not have, are left out if
 /// there are none.
 pub fn bootstrap_json(serves: &str, data_version: i64, warnings: &[String]) -> String {
     let warnings = match warnings {
@@ -92,8 +92,8 @@ pub fn bootstrap_json(serves: &str, data_version: i64, warnings: &[String]) -> S
     format!("{{\"serves\":{},\"dataVersion\":{data_version}{warnings}}}", json::string(serves))
 }
 
-/// A time in UTC with milliseconds, such as `2025-01-01T00:00:44.638Z`. Times beyond the calendar of four-digit
-/// years are shown as its end.
+/// A time in UTC with milliseconds, such as `2025-01-01T00:00:44.638Z`. Times outside the years 1 to
+/// 9999 are written as the first or last moment of these years.
 pub(super) fn iso_8601(ms: i64) -> String {
     const FIRST_MS: i64 = -62_135_596_800_000; // 0001-01-01T00:00:00.000Z
     const LAST_MS: i64 = 253_402_300_799_999; // 9999-12-31T23:59:59.999Z

@@ -1,15 +1,14 @@
-//! What a server says to a relay agent: FeatBit's messages, and what agents of this make add to them (FeatBit's agent
-//! ignores it).
+//! Messages of a server to a relay agent: FeatBit's messages, and additions of this agent, which FeatBit's agent ignores.
 //!
-//! Must not apply anything, and must not read a message twice: it comes out as what it brings. A message of an unknown
-//! kind is no error, since FeatBit's own agent ignores it.
+//! Must not apply the data, and must not parse a message twice. A message of an unknown kind is no error, because FeatBit's
+//! agent ignores it.
 //!
 //! | message | parsed as | written by |
 //! |---|---|---|
 //! | `data-sync`, `rp_full` | [`ToRelay::Full`] | [`FULL_START`], [`append_environment_start`] …, [`append_full_end`] |
 //! | `data-sync`, `rp_patch` | [`ToRelay::Patch`] | [`PATCH_START`], [`append_environment_start`] …, [`END`] |
 //! | `data-sync`, `patch` | [`ToRelay::Change`] | the frames of server SDKs, see [`super::to_sdk`] |
-//! | `data-sync`, `full` | [`ToRelay::Environment`] | nobody here: FeatBit 6 sends it |
+//! | `data-sync`, `full` | [`ToRelay::Environment`] | only FeatBit 6 sends it |
 //! | `rp-verified` | [`ToRelay::Verified`] | [`verified`] |
 //! | `rp-path` | [`ToRelay::Path`] | [`path`] |
 //! | `rp-state` | [`ToRelay::State`] | [`state`] |
@@ -29,41 +28,40 @@ use super::status::SyncState;
 /// A message, borrowed from its text.
 #[derive(Clone, Debug)]
 pub enum ToRelay<'a> {
-    /// `rp_full`, a full sync: everything the relay agent is to serve.
+    /// `rp_full`, a full sync: all data that the relay agent is to serve.
     Full {
-        /// Every environment with all it holds.
+        /// All environments with their secrets, flags and segments.
         dataset: Dataset<'a>,
-        /// The sender does not vouch that nothing else exists: it follows a server itself, and has not asked it since
-        /// this was asked for. Agents of this make only.
+        /// The dataset may be incomplete: the sender follows a server itself, and has not had a full sync from it since this
+        /// one was requested. Only this agent sends it.
         provisional: bool,
-        /// There is no environment, because none that the sender serves is in the relay agent's scope. Agents of this
-        /// make only.
+        /// The dataset is empty, because none of the sender's environments is in the relay agent's scope. Only this agent
+        /// sends it.
         out_of_scope: bool,
     },
-    /// `rp_patch`: what is newer than what was asked for, without secrets. Environments without news are in it too.
+    /// `rp_patch`: the items newer than the requested times, without secrets. It also lists environments without changes.
     Patch(Dataset<'a>),
     /// `patch`: flags and segments that have just changed.
     Change(Changes<'a>),
-    /// `full`, which FeatBit 6 sends unasked: all flags and segments of the environment that they name, without secrets.
-    /// No environment if there are none; several if they name several, which no server is known to do.
+    /// `full`, which FeatBit 6 sends without a request: all flags and segments of the environment that they name, without
+    /// secrets. No environment if there are no items; several if they name several, which no known server does.
     Environment(Dataset<'a>),
-    /// `rp-verified`: at the time of the full sync of this number, nothing existed that was not sent. Agents of this make
-    /// only.
+    /// `rp-verified`: the full sync of this number was complete when it was requested. Only this agent sends it.
     Verified(u64),
-    /// `rp-path`: the processes from the sender to the source of truth ([`super::relay_path`]). Agents of this make only.
+    /// `rp-path`: the processes from the sender to the FeatBit server ([`super::relay_path`]). Only this agent sends it.
     Path(Vec<String>),
-    /// `rp-state`: the state of the sender's own upstream; `None` for a state that this agent does not know. Agents of this
-    /// make only.
+    /// `rp-state`: the state of the sender's own upstream; `None` for an unknown state. Only this agent sends
+    /// it.
     State(Option<SyncState>),
     /// `pong`: the answer to a ping.
     Pong,
-    /// A `data-sync` of an unknown `eventType`, which is this.
+    /// A `data-sync` of this unknown `eventType`.
     UnknownSync(&'a str),
-    /// Anything else, by its `messageType`.
+    /// A message of this unknown `messageType`.
     Unknown(&'a str),
 }
 
-/// What a `data-sync` is.
+/// The kind of a `data-sync`, by its `eventType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageKind {
     /// `rp_full`.
@@ -76,12 +74,12 @@ pub enum MessageKind {
     Environment,
 }
 
-/// Why a message was refused whole.
+/// Why a whole message was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageError {
-    /// What it is, as far as that could be read.
+    /// Its kind, if that could be read.
     pub kind: Option<MessageKind>,
-    /// What is wrong with it, with the places.
+    /// The errors, with their paths.
     pub faults: DatasetError,
 }
 
@@ -102,11 +100,11 @@ impl std::error::Error for MessageError {}
 // Reading.
 
 impl<'a> ToRelay<'a> {
-    /// Reads a message. Costs what [`DatasetText::parse`] does.
+    /// Parses a message. Costs as much as [`DatasetText::parse`].
     ///
     /// # Errors
-    /// As [`DatasetText::parse`], with places that begin at the message; but of two flags or segments of one id the newer
-    /// counts, and a flag, segment or secret that cannot be read is left out
+    /// As [`DatasetText::parse`], with paths that begin at the message. But of two flags or segments with the same id the newer
+    /// is used, and a flag, segment or secret that cannot be read is left out
     /// ([`LeftOut`](crate::model::dataset::LeftOut)).
     pub fn parse(text: &'a mut DatasetText) -> Result<Self, MessageError> {
         let parsed = text.parsed()?;
@@ -155,7 +153,7 @@ impl<'a> ToRelay<'a> {
         message.map_err(|faults| MessageError { kind: Some(kind), faults })
     }
 
-    /// Messages that bring no data. `None` if it is no such message, or its `data` is not what it should be.
+    /// Parses messages without flags and segments. `None` for any other message, or if its `data` has the wrong form.
     fn parse_small(message_type: &str, data: Option<Fields<'_, 'a>>) -> Option<Self> {
         match message_type {
             "pong" => Some(ToRelay::Pong),
@@ -165,7 +163,7 @@ impl<'a> ToRelay<'a> {
             }
             "rp-path" => {
                 pick!(data? => path: "path");
-                // One more than there may be is enough to see that there are too many.
+                // One more than allowed is enough to detect that there are too many.
                 let names = path?.elements()?.take(PATH_MAX + 1);
                 let names: Vec<&str> = names.map(|name| name.as_str()).collect::<Option<_>>()?;
                 is_path(&names).then(|| ToRelay::Path(names.into_iter().map(str::to_owned).collect()))
@@ -182,12 +180,12 @@ impl<'a> ToRelay<'a> {
 fn fail<'a>(findings: Findings) -> Result<ToRelay<'a>, MessageError> {
     match findings.finish() {
         Err(faults) => Err(faults.into()),
-        // Only called after a fault; without one, the message says nothing.
+        // Only called after an error, so there is at least one.
         Ok(_) => Ok(ToRelay::Unknown("")),
     }
 }
 
-// Writing. Full syncs share the text of their items with others, so a message is written in pieces, in this order.
+// Writing. Full syncs share the text of their items with other payloads, so a message is written in pieces, in this order.
 
 /// Begins an `rp_full`, up to its first environment.
 pub const FULL_START: &str = r#"{"messageType":"data-sync","data":{"eventType":"rp_full","items":["#;
@@ -195,7 +193,7 @@ pub const FULL_START: &str = r#"{"messageType":"data-sync","data":{"eventType":"
 /// Begins an `rp_patch`, up to its first environment.
 pub const PATCH_START: &str = r#"{"messageType":"data-sync","data":{"eventType":"rp_patch","items":["#;
 
-/// Begins a dump, which is what an `rp_full` has as its `data`, up to its first environment.
+/// Begins a dump, which is also the `data` of an `rp_full`, up to its first environment.
 pub const DUMP_START: &str = r#"{"eventType":"rp_full","items":["#;
 
 /// Appends an environment up to its first flag.
@@ -225,10 +223,10 @@ pub fn append_environment_start<'s>(
     out.extend_from_slice(end);
 }
 
-/// What stands between the flags and the segments of an environment.
+/// Separates the flags of an environment from its segments.
 pub const SEGMENTS: &str = r#"],"segments":["#;
 
-/// Ends an environment; a comma stands between two of them.
+/// Ends an environment. Environments are separated by commas.
 pub const ENVIRONMENT_END: &str = "]}";
 
 /// Ends an `rp_patch`.
@@ -237,7 +235,7 @@ pub const END: &str = "]}}";
 /// Ends a dump.
 pub const DUMP_END: &str = "]}";
 
-/// Appends the end of an `rp_full`. See [`ToRelay::Full`] for the two.
+/// Appends the end of an `rp_full`. [`ToRelay::Full`] explains the two arguments.
 pub fn append_full_end(provisional: bool, out_of_scope: bool, out: &mut Vec<u8>) {
     out.push(b']');
     if out_of_scope {
@@ -249,17 +247,17 @@ pub fn append_full_end(provisional: bool, out_of_scope: bool, out: &mut Vec<u8>)
     out.extend_from_slice(b"}}");
 }
 
-/// `rp-verified`.
+/// Writes `rp-verified`.
 pub fn verified(number: u64) -> String {
     format!(r#"{{"messageType":"rp-verified","data":{{"verify":{number}}}}}"#)
 }
 
-/// `rp-path`.
+/// Writes `rp-path`.
 pub fn path(names: &[String]) -> String {
     serde_json::json!({ "messageType": "rp-path", "data": { "path": names } }).to_string()
 }
 
-/// `rp-state`.
+/// Writes `rp-state`.
 pub fn state(state: SyncState) -> String {
     format!(r#"{{"messageType":"rp-state","data":{{"state":"{}"}}}}"#, state.as_str())
 }

@@ -1,8 +1,8 @@
-//! What a server says to an SDK: `data-sync` with flags and segments, and pongs.
+//! Messages of a server to an SDK: `data-sync` with flags and segments, and pongs.
 //!
-//! Must not choose what is sent. Flags and segments are texts that were written before and are shared, so a message is
-//! written around them in pieces. Its length is known before, so that the header of its WebSocket frame comes first and
-//! nothing is moved.
+//! Must not choose what is sent. The texts of flags and segments are shared between messages, so a message is written around
+//! them in pieces. Its length is computed before, so that the header of the WebSocket frame can be written first and nothing
+//! has to be moved.
 //!
 //! | to | message |
 //! |---|---|
@@ -19,18 +19,18 @@ pub const SERVER_FULL: &str = r#"{"messageType":"data-sync","data":{"eventType":
 /// Begins a patch for server SDKs, up to its first flag.
 pub const SERVER_PATCH: &str = r#"{"messageType":"data-sync","data":{"eventType":"patch","featureFlags":["#;
 
-/// What stands between the flags and the segments.
+/// Separates the flags from the segments.
 pub const SEGMENTS: &str = r#"],"segments":["#;
 
 /// Ends a message to server SDKs.
 pub const SERVER_END: &str = "]}}";
 
-/// Bytes of a full payload for server SDKs whose items and the commas between them take `items` bytes.
+/// Bytes of a full payload for server SDKs, given the bytes of its items with the commas between them.
 pub const fn server_full_len(items: usize) -> usize {
     SERVER_FULL.len() + SEGMENTS.len() + SERVER_END.len() + items
 }
 
-/// The same of a patch.
+/// The same for a patch.
 pub const fn server_patch_len(items: usize) -> usize {
     SERVER_PATCH.len() + SEGMENTS.len() + SERVER_END.len() + items
 }
@@ -48,7 +48,7 @@ pub enum ItemText<'a> {
     Segment(&'a str),
 }
 
-/// The most that the frame of a patch with one item takes beside the item, in bytes.
+/// The most bytes that the frame of a patch with one item needs in addition to the item.
 pub const ITEM_PATCH_BYTES_MAX: usize = MAX_HEADER_BYTES + server_patch_len(0);
 
 /// Appends the frame of a patch for server SDKs that holds one item.

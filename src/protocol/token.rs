@@ -1,8 +1,9 @@
-//! The envelope in which an SDK sends its secret and its clock when it opens a stream.
+//! The token that an SDK sends to open a stream: its secret and the time of its clock.
 //!
-//! Must not decide whether the timestamp is too old or the secret exists: it knows no clock and no data.
+//! Must not decide whether the timestamp is too old or the secret is valid: it has no clock and no data.
 //!
-//! Digits are written as letters. Three of them say where in the secret the timestamp was put, two how long it is:
+//! Digits are written as letters. The first three give the position of the timestamp within the secret, the next two its
+//! length:
 //! `position(3) length(2) secret[..position] timestamp secret[position..]`.
 
 use super::secret::{SECRET_BYTES, Secret};
@@ -26,27 +27,27 @@ const NO_DIGIT: u8 = 0xFF;
 /// Position and length, in bytes.
 const HEADER_BYTES: usize = 5;
 
-/// What a token holds.
+/// The contents of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// The secret, well formed.
+    /// The secret, which has the right format.
     pub secret: Secret,
     /// The SDK's clock when it made the token, in Unix milliseconds.
     pub issued_at_ms: i64,
 }
 
-/// Why a text is no token.
+/// Why a text is not a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenFault {
-    /// It is too short for what it announces.
+    /// It is shorter than its length says.
     Short,
-    /// A digit is none of the ten letters.
+    /// A digit is not one of the ten letters.
     Digit,
     /// The position is beyond 255.
     Position,
     /// The timestamp is beyond 64 bits.
     Timestamp,
-    /// What is left is no secret.
+    /// The text without the timestamp is not a secret.
     Secret,
 }
 
@@ -63,10 +64,9 @@ impl TokenFault {
     }
 }
 
-/// Decodes a token as the evaluation server does; blank groups of digits count as 0.
+/// Decodes a token as the evaluation server does; a blank group of digits means 0.
 ///
-/// The server pads a secret that is too short with `=`, which never makes a well-formed one. So a shorter one is
-/// refused here.
+/// The server pads a secret that is too short with `=`, which never gives a valid one. So a shorter one is rejected here.
 pub fn decode(token: &str) -> Result<Token, TokenFault> {
     let (header, payload) = token.as_bytes().split_at_checked(HEADER_BYTES).ok_or(TokenFault::Short)?;
     let (position, length) = header.split_at(3);
@@ -90,7 +90,7 @@ pub fn decode(token: &str) -> Result<Token, TokenFault> {
     Ok(Token { secret, issued_at_ms })
 }
 
-/// The number that a group of letters stands for.
+/// The number that a group of letters encodes.
 fn number(letters: &[u8]) -> Result<i64, TokenFault> {
     let mut number = 0i64;
     for &letter in letters {
@@ -107,8 +107,8 @@ fn number(letters: &[u8]) -> Result<i64, TokenFault> {
     Ok(number)
 }
 
-/// Makes a token as SDKs do: for tests and tools. A position beyond the secret's end means its end, a negative time
-/// means 0.
+/// Makes a token as SDKs do, for tests and tools. A position beyond the secret's end means its end; a negative time means
+/// 0.
 pub fn encode(secret: &Secret, issued_at_ms: i64, position: usize) -> String {
     let secret = secret.as_str().trim_end_matches('=');
     let position = position.min(secret.len());

@@ -1,15 +1,15 @@
 //! The user that a client SDK sends: `{"keyId", "name", "customizedProperties": [{"name", "value"}]}`.
 //!
-//! Must not keep or show a user: it makes the packed form and forgets the text. As in the original, names of
-//! properties are compared in either case, unknown ones are ignored, the last of several wins, and nothing but a
-//! string (or null) counts as a string.
+//! Must not store or print a user: it only makes the packed form. As in FeatBit's server, names of properties are
+//! case-insensitive, unknown ones are ignored, the last of several with the same name wins, and only strings (or null) are
+//! accepted as strings.
 
 use std::borrow::Cow;
 
 use super::json::{Cursor, Kind, NotJson};
 use crate::model::user::User;
 
-/// Why a body holds no user to evaluate for; both are answered with 400.
+/// Why a body has no usable user. All are answered with 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UserFault {
     /// Not JSON, or not of the form of a user.
@@ -21,7 +21,7 @@ pub enum UserFault {
 }
 
 impl UserFault {
-    /// For the body of the answer.
+    /// The reason, for the body of the response.
     pub const fn reason(self) -> &'static str {
         match self {
             UserFault::Malformed => "the body is not a user",
@@ -37,7 +37,7 @@ impl From<NotJson> for UserFault {
     }
 }
 
-/// Parses the body of a client SDK's poll. Never keeps a user whose key is blank. Stops as soon as there are more than
+/// Parses the body of a client SDK's poll. A user with a blank key is an error. Stops as soon as there are more than
 /// `properties_max` custom properties.
 pub fn parse_http(body: &[u8], properties_max: usize) -> Result<User, UserFault> {
     let text = simdutf8::basic::from_utf8(body).map_err(|_| UserFault::Malformed)?;
@@ -47,7 +47,7 @@ pub fn parse_http(body: &[u8], properties_max: usize) -> Result<User, UserFault>
     draft.finish()
 }
 
-/// Reads the value that comes next, whatever it is: a user, or why it is none.
+/// Reads the next value, of any type: a user, or the reason why it is none.
 pub(super) fn read(
     cursor: &mut Cursor<'_>,
     properties_max: usize,
@@ -106,7 +106,7 @@ impl<'t> Draft<'t> {
     }
 }
 
-/// Null counts as no properties, and a null among the properties is skipped.
+/// Reads the custom properties. Null means none, and a null among them is skipped.
 fn properties<'t>(cursor: &mut Cursor<'t>, max: usize) -> Result<Vec<Property<'t>>, UserFault> {
     let mut properties = Vec::new();
     if cursor.null()? {

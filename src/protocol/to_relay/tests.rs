@@ -82,7 +82,7 @@ fn a_real_servers_patch_names_an_environment_once_for_each_server_secret() {
 }
 
 #[test]
-fn a_real_servers_push_is_one_item_word_for_word() {
+fn a_real_servers_push_is_one_unmodified_item() {
     for answer in answers("a flag changes at the server (published on Redis)") {
         let mut text = DatasetText::new(answer.clone().into_bytes());
         let ToRelay::Change(Changes { flags, segments, .. }) = ToRelay::parse(&mut text).unwrap() else {
@@ -137,7 +137,7 @@ fn an_unasked_full_is_all_of_the_environment_that_its_items_name() {
     for (flags, segments, expected) in [
         (json!([item(ENV, "a", 1), item(ENV, "b", 2)]), json!([item(ENV, "s", 1)]), vec![(ENV, 2, 1)]),
         (json!([]), json!([item(other, "s", 1)]), vec![(other, 0, 1)]),
-        // The newer of two counts, as everywhere in a server's messages.
+        // The newer of two is used, as everywhere in a server's messages.
         (json!([item(ENV, "a", 2), item(ENV, "a", 1)]), json!([]), vec![(ENV, 1, 0)]),
         (json!([item(ENV, "a", 1)]), json!([item(other, "s", 1)]), vec![(ENV, 1, 0), (other, 0, 1)]),
         (json!([]), json!([]), vec![]),
@@ -174,7 +174,7 @@ fn an_unasked_full_without_a_list_or_an_environment_is_broken() {
 }
 
 #[test]
-fn what_is_broken_is_told_with_its_place() {
+fn errors_are_reported_with_their_path() {
     for (text, path, part) in [
         ("", "line 1, column 1 (byte 0)", "empty"),
         ("[]", "the message", "an object"),
@@ -207,7 +207,7 @@ fn what_is_broken_is_told_with_its_place() {
 }
 
 #[test]
-fn a_full_that_says_nothing_of_secrets_is_no_word_that_there_are_none() {
+fn a_full_without_a_list_of_secrets_does_not_mean_that_there_are_none() {
     for secrets in [None, Some(json!(null))] {
         let mut full = dump();
         let item = full["items"][0].as_object_mut().unwrap();
@@ -216,7 +216,7 @@ fn a_full_that_says_nothing_of_secrets_is_no_word_that_there_are_none() {
         let error = error_of(message_of(full.clone()));
         assert_eq!((error.kind, error.faults.faults.len()), (Some(MessageKind::Full), 1), "{error}");
         assert_eq!(error.faults.faults[0].path, "data.items[0].secrets");
-        // What is newer never says anything of them, and who writes a dump may leave them out.
+        // A patch never has secrets, and a dump may leave them out.
         full["eventType"] = json!("rp_patch");
         assert!(ToRelay::parse(&mut DatasetText::new(message_of(full.clone()).into_bytes())).is_ok());
         full["eventType"] = json!("rp_full");
@@ -225,7 +225,7 @@ fn a_full_that_says_nothing_of_secrets_is_no_word_that_there_are_none() {
 }
 
 #[test]
-fn what_is_broken_is_told_with_its_kind_if_that_can_be_read() {
+fn errors_are_reported_with_the_kind_of_message_if_that_can_be_read() {
     for (event_type, kind) in
         [("rp_full", MessageKind::Full), ("rp_patch", MessageKind::Patch), ("patch", MessageKind::Change)]
     {
@@ -241,14 +241,14 @@ fn a_secret_is_never_repeated_in_a_fault() {
     broken["items"][0]["secrets"][0]["value"] = json!("a-secret-of-the-wrong-length");
     let mut text = DatasetText::new(message_of(broken).into_bytes());
     let ToRelay::Full { dataset, .. } = ToRelay::parse(&mut text).unwrap() else { panic!("no full") };
-    let told = dataset.left_out.to_string();
-    assert!(told.contains("data.items[0].secrets[0].value") && !told.contains("a-secret"), "{told}");
+    let listed = dataset.left_out.to_string();
+    assert!(listed.contains("data.items[0].secrets[0].value") && !listed.contains("a-secret"), "{listed}");
     assert!(dataset.environments[0].secrets.is_empty());
 }
 
-/// One that cannot be read kept every environment from syncing.
+/// Regression: one that could not be read kept every environment from syncing.
 #[test]
-fn a_flag_segment_or_secret_that_cannot_be_read_is_left_out_and_the_rest_counts() {
+fn a_flag_segment_or_secret_that_cannot_be_read_is_left_out_and_the_rest_is_used() {
     let home = EnvironmentId::parse(ENV);
     for (list, broken, name) in [
         ("featureFlags", json!(null), None),
@@ -296,7 +296,7 @@ fn a_flag_segment_or_secret_that_cannot_be_read_is_left_out_and_the_rest_counts(
 }
 
 #[test]
-fn of_many_faults_the_first_are_told_and_the_rest_counted() {
+fn of_many_errors_the_first_are_listed_and_the_rest_counted() {
     let mut data = dump();
     let flags = data["items"][0]["featureFlags"].as_array_mut().unwrap();
     flags.extend(vec![json!({}); 50]);
@@ -309,7 +309,7 @@ fn of_many_faults_the_first_are_told_and_the_rest_counted() {
 }
 
 #[test]
-fn of_two_items_of_one_id_the_newer_counts() {
+fn of_two_items_of_one_id_the_newer_is_used() {
     let mut twice = dump();
     let item = twice["items"][0].clone();
     twice["items"].as_array_mut().unwrap().push(item);

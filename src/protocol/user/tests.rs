@@ -112,7 +112,7 @@ fn no_more_properties_than_allowed_are_taken() {
     assert_eq!(parse(&with(4)), Err(UserFault::TooManyProperties));
     // What comes after them is not looked at any more.
     assert_eq!(parse(&format!("{}x", &with(4)[..with(4).len() - 2])), Err(UserFault::TooManyProperties));
-    // Of several lists the last counts, and each is bounded.
+    // Of several lists the last is used, and each is bounded.
     let twice = with(3).replace("}]}", r#"}],"customizedProperties":[{"name":"last"}]}"#);
     assert_eq!(parse(&twice).unwrap().properties().count(), 1);
 }

@@ -26,9 +26,9 @@ fn an_updated_at_after_2262_is_refused_with_its_place() {
     assert_eq!(warnings(&latest), (Vec::new(), 0));
 }
 
-/// What went wrong: each of these stopped the Go and Java SDKs for good.
+/// Regression: each of these stopped the Go and Java SDKs for good.
 #[test]
-fn an_updated_at_that_stops_sdks_is_taken_as_utc_and_told_with_what_is_served() {
+fn an_updated_at_that_stops_sdks_is_read_as_utc_and_reported_with_what_is_served() {
     let mut text = DatasetText::new(DATES.as_bytes().to_vec());
     let dataset = text.parse().unwrap();
     let flags = &dataset.environments[0].flags;
@@ -47,9 +47,9 @@ fn an_updated_at_that_stops_sdks_is_taken_as_utc_and_told_with_what_is_served() 
     assert_eq!(lines.len(), 3, "{lines:?}");
 }
 
-/// What went wrong: the agent served all this without a word.
+/// Regression: the agent served all this without a warning.
 #[test]
-fn what_stops_or_breaks_sdks_is_told_with_flag_place_and_sdks() {
+fn what_stops_or_breaks_sdks_is_reported_with_flag_path_and_sdks() {
     // The real Java SDK catches what goes wrong in it, but not what goes wrong where no share holds a user.
     const JAVA_DEFAULTS: &str = "Java SDK gives the application's default";
     let (lines, harms) = warnings(HARMFUL);
@@ -93,7 +93,7 @@ fn of_a_doubled_key_the_flag_that_is_left_out_is_named_once() {
 
 /// What went wrong: "eventType is missing" was all that was said of them.
 #[test]
-fn what_people_take_for_a_dump_is_told_for_what_it_is() {
+fn texts_that_people_take_for_dumps_are_recognized() {
     let data = serde_json::from_str::<serde_json::Value>(FROM_THE_WIRE).unwrap()["data"].to_string();
     let client = r#"{"messageType":"data-sync","data":{"eventType":"full","userKeyId":"u","featureFlags":[
         {"id":"a","variation":"true","variationType":"boolean"}]}}"#;

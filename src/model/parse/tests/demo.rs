@@ -75,7 +75,7 @@ fn every_sdk_can_read_it() {
             let segments = environment.segments.iter().map(|segment| (segment.id, segment.updated_at_ms));
             for (id, updated_at_ms) in flags.chain(segments) {
                 assert!(EnvironmentId::parse(id).is_some(), "{id}");
-                // In any order: who tries it out sets one to now.
+                // In any order: anybody who tries the demo sets one to the current time.
                 assert!(times.insert(updated_at_ms), "{id}: another item has its updatedAt");
             }
         }

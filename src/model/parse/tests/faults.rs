@@ -236,7 +236,7 @@ fn collects_the_first_faults_and_counts_the_rest() {
 }
 
 #[test]
-fn one_fault_does_not_bring_others_along() {
+fn one_error_does_not_cause_others() {
     // Two flags without id in one environment do not have the same id; an item that is no object keeps its
     // index.
     let mut dump = without("/items/0/featureFlags/0/id");

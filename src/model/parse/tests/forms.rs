@@ -9,7 +9,7 @@ fn flag_text(id: &str, extra: &str) -> String {
     format!(r#"{{"id":"{id}","envId":"{ENV}",{FLAG_TAIL}{extra}}}"#)
 }
 
-/// A dump that holds these texts as flags and segments, with blanks wherever JSON lets them stand.
+/// A dump with these texts as flags and segments, and white space wherever JSON allows it.
 fn around(flags: &[&str], segments: &[&str], blank: &str) -> String {
     let join = |texts: &[&str]| texts.join(&format!("{blank},{blank}"));
     format!(
@@ -21,7 +21,7 @@ fn around(flags: &[&str], segments: &[&str], blank: &str) -> String {
 }
 
 #[test]
-fn raw_is_the_text_word_for_word() {
+fn raw_is_the_unmodified_text() {
     let ids = [ID, OTHER_ENV, SEGMENT_ID];
     let first = flag_text(ids[0], r#" , "tags" : [ "}" , "]{", "\"}", "\\" ] "#);
     let second = flag_text(ids[1], ",\n\t\"x\":{\"a\":[{},[],{\"b\":null}],\"e\":1.0e+2},\r\n\"y\":{}");
@@ -90,7 +90,7 @@ fn a_byte_order_mark_is_passed_over() {
 }
 
 #[test]
-fn numbers_and_escapes_that_only_simd_json_refuses_pass_where_nobody_reads_them() {
+fn numbers_and_escapes_that_only_simd_json_refuses_are_accepted_in_unread_values() {
     for odd in [
         "123456789012345678901234567890",
         "1e999",

@@ -29,7 +29,7 @@ fn list(element: impl Strategy<Value = Value> + 'static) -> BoxedStrategy<Value>
     prop::collection::vec(element, 0..4).prop_map(Value::from).boxed()
 }
 
-/// An object whose properties are each there or not, beside some that nobody reads.
+/// An object in which each property may be missing, with some properties that are not read.
 fn object(
     required: Vec<(&'static str, BoxedStrategy<Value>)>,
     optional: Vec<(&'static str, BoxedStrategy<Value>)>,
@@ -180,7 +180,7 @@ fn number_ids(dump: &mut Value) {
     }
 }
 
-/// Writes JSON with blanks wherever they may stand and escapes wherever they may be used, as `dice` fall.
+/// Writes JSON with random white space and escapes, by `dice`.
 struct Writer<'d> {
     out: String,
     dice: std::iter::Cycle<std::slice::Iter<'d, u8>>,

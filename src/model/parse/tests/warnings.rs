@@ -291,7 +291,7 @@ fn tells_of_odd_rollouts() {
 }
 
 #[test]
-fn rollouts_of_another_length_serve_nobody_or_by_their_first_two() {
+fn shares_of_another_length_match_nobody_or_use_their_first_two_numbers() {
     let path = "items[0].featureFlags[0].fallthrough.variations";
     let read = |rollout: Option<Value>| {
         let share = json!({"id": "on", "rollout": rollout});
@@ -366,11 +366,11 @@ fn tells_of_names_that_mean_nothing() {
 }
 
 #[test]
-fn of_two_flags_of_one_key_the_one_that_is_left_out_is_told() {
+fn of_two_flags_of_one_key_the_one_that_is_left_out_is_reported() {
     let newest = "2025-03-02T00:00:00Z";
     for (updated_at, archived, left_out) in [
         (newest, false, "that one is left out"),
-        // As old as the first: the one of the greater id counts, whatever their order.
+        // As old as the first: the one with the greater id is served, whatever their order.
         ("2025-03-01T00:00:04.0782311Z", false, "SAME"),
         ("2025-02-01T00:00:00Z", false, "this one is left out"),
         (newest, true, "this one is left out"),
@@ -396,7 +396,7 @@ fn of_two_flags_of_one_key_the_one_that_is_left_out_is_told() {
 }
 
 #[test]
-fn a_variation_id_twice_is_told_however_many_there_are() {
+fn a_duplicate_variation_id_is_reported_however_many_there_are() {
     for count in [2, 40] {
         let mut variations: Vec<_> =
             (0..count).map(|index| json!({"id": format!("v{index}"), "value": ""})).collect();
@@ -413,7 +413,7 @@ fn a_variation_id_twice_is_told_however_many_there_are() {
 }
 
 #[test]
-fn a_null_that_the_rust_sdk_does_not_take_is_told() {
+fn a_null_that_the_rust_sdk_does_not_accept_is_reported() {
     for name in [
         "/isEnabled",
         "/isArchived",
