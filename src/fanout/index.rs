@@ -25,12 +25,13 @@ struct Entry {
 
 /// The position of a connection in the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct IndexPosition {
     /// Its environment.
     pub slot: EnvironmentSlot,
     /// Its kind of SDK.
     pub kind: SecretKind,
-    position: u32,
+    /// The index of its entry.
+    entry: u32,
 }
 
 #[derive(Debug, Default)]
@@ -65,32 +66,32 @@ fn column(kind: SecretKind) -> usize {
 
 impl Index {
     /// Adds a connection that has not requested data yet.
-    pub fn add(&mut self, slot: EnvironmentSlot, kind: SecretKind, key: Key) -> Place {
+    pub fn add(&mut self, slot: EnvironmentSlot, kind: SecretKind, key: Key) -> IndexPosition {
         let row = slot.0 as usize;
         if self.members.len() <= row {
             self.members.resize_with(row + 1, Default::default);
         }
         let members = &mut self.members[row][column(kind)];
         let entry = Entry { key, sequence: NOT_REQUESTED };
-        let position = match members.vacant.pop() {
-            Some(position) => {
-                members.entries[position as usize] = entry;
-                position
+        let at = match members.vacant.pop() {
+            Some(at) => {
+                members.entries[at as usize] = entry;
+                at
             }
             None => {
                 members.entries.push(entry);
                 (members.entries.len() - 1) as u32
             }
         };
-        Place { slot, kind, position }
+        IndexPosition { slot, kind, entry: at }
     }
 
     /// Removes a connection and frees its entry.
-    pub fn remove(&mut self, place: Place) {
-        if let Some(members) = self.members_mut(place.slot, place.kind) {
-            if let Some(entry) = members.entries.get_mut(place.position as usize) {
+    pub fn remove(&mut self, position: IndexPosition) {
+        if let Some(members) = self.members_mut(position.slot, position.kind) {
+            if let Some(entry) = members.entries.get_mut(position.entry as usize) {
                 entry.sequence = VACANT;
-                members.vacant.push(place.position);
+                members.vacant.push(position.entry);
             }
             if members.vacant.len() == members.entries.len() {
                 members.entries = Vec::new();
@@ -100,15 +101,15 @@ impl Index {
     }
 
     /// The sequence that a connection is up to date with; `None` if it has not requested data yet.
-    pub fn sequence(&self, place: Place) -> Option<u64> {
-        let entry = self.members(place.slot, place.kind)?.entries.get(place.position as usize)?;
+    pub fn sequence(&self, position: IndexPosition) -> Option<u64> {
+        let entry = self.members(position.slot, position.kind)?.entries.get(position.entry as usize)?;
         (entry.sequence < VACANT).then_some(entry.sequence)
     }
 
     /// Records the sequence that a connection is up to date with.
-    pub fn set_sequence(&mut self, place: Place, sequence: u64) {
-        if let Some(members) = self.members_mut(place.slot, place.kind)
-            && let Some(entry) = members.entries.get_mut(place.position as usize)
+    pub fn set_sequence(&mut self, position: IndexPosition, sequence: u64) {
+        if let Some(members) = self.members_mut(position.slot, position.kind)
+            && let Some(entry) = members.entries.get_mut(position.entry as usize)
         {
             entry.sequence = sequence;
         }
@@ -135,7 +136,7 @@ impl Index {
     pub fn next_slice(
         &mut self,
         sequence_of: impl Fn(EnvironmentSlot) -> u64,
-        slice: &mut Vec<(Key, Place, u64)>,
+        slice: &mut Vec<(Key, IndexPosition, u64)>,
     ) -> Option<(EnvironmentSlot, bool)> {
         slice.clear();
         let (slot, kind) = *self.walks.front()?;
@@ -147,8 +148,8 @@ impl Index {
             while at < members.entries.len() && slice.len() < WALK_SLICE && at - start < WALK_SLICE * 16 {
                 let entry = members.entries[at];
                 if entry.sequence < target {
-                    let place = Place { slot, kind, position: at as u32 };
-                    slice.push((entry.key, place, entry.sequence));
+                    let position = IndexPosition { slot, kind, entry: at as u32 };
+                    slice.push((entry.key, position, entry.sequence));
                 }
                 at += 1;
             }
@@ -220,8 +221,8 @@ mod tests {
         let mut slice = Vec::new();
         let mut seen = Vec::new();
         while index.next_slice(|_| target, &mut slice).is_some() {
-            for (key, place, _) in &slice {
-                index.set_sequence(*place, target);
+            for (key, position, _) in &slice {
+                index.set_sequence(*position, target);
                 seen.push(*key);
             }
         }
@@ -245,21 +246,21 @@ mod tests {
     #[test]
     fn a_change_during_a_walk_reaches_those_already_passed() {
         let mut index = Index::default();
-        let places: Vec<_> =
+        let positions: Vec<_> =
             (0..1000).map(|n| index.add(SLOT, SecretKind::Server, Key::from_u64(n))).collect();
-        for place in &places {
-            index.set_sequence(*place, 1);
+        for position in &positions {
+            index.set_sequence(*position, 1);
         }
         index.environment_changed(SLOT);
         let mut slice = Vec::new();
         index.next_slice(|_| 2, &mut slice).unwrap();
         assert_eq!(slice.len(), WALK_SLICE);
-        for (_, place, _) in &slice {
-            index.set_sequence(*place, 2);
+        for (_, position, _) in &slice {
+            index.set_sequence(*position, 2);
         }
         index.environment_changed(SLOT);
         walk_to_the_end(&mut index, 3);
-        assert!(places.iter().all(|place| index.sequence(*place) == Some(3)));
+        assert!(positions.iter().all(|position| index.sequence(*position) == Some(3)));
     }
 
     proptest! {
@@ -268,7 +269,7 @@ mod tests {
             steps in prop::collection::vec((0u8..4, any::<prop::sample::Index>()), 1..400)
         ) {
             let mut index = Index::default();
-            let mut twin: HashMap<Key, Place> = HashMap::new();
+            let mut twin: HashMap<Key, IndexPosition> = HashMap::new();
             let mut sequence = 1;
             let mut next = 0;
             let mut slice = Vec::new();
@@ -277,10 +278,10 @@ mod tests {
                     0 | 1 => {
                         let key = Key::from_u64(next);
                         next += 1;
-                        let place = index.add(SLOT, SecretKind::Client, key);
-                        index.set_sequence(place, sequence);
-                        prop_assert!(twin.values().all(|other| *other != place));
-                        twin.insert(key, place);
+                        let position = index.add(SLOT, SecretKind::Client, key);
+                        index.set_sequence(position, sequence);
+                        prop_assert!(twin.values().all(|other| *other != position));
+                        twin.insert(key, position);
                     }
                     2 if !twin.is_empty() => {
                         let mut keys: Vec<_> = twin.keys().copied().collect();
@@ -292,9 +293,9 @@ mod tests {
                         sequence += 1;
                         index.environment_changed(SLOT);
                         if let Some((_, _)) = index.next_slice(|_| sequence, &mut slice) {
-                            for (key, place, _) in &slice {
-                                prop_assert_eq!(twin.get(key), Some(place));
-                                index.set_sequence(*place, sequence);
+                            for (key, position, _) in &slice {
+                                prop_assert_eq!(twin.get(key), Some(position));
+                                index.set_sequence(*position, sequence);
                             }
                         }
                     }
@@ -302,8 +303,8 @@ mod tests {
                 prop_assert_eq!(index.count(SLOT, SecretKind::Client), twin.len());
             }
             walk_to_the_end(&mut index, sequence);
-            for place in twin.values() {
-                prop_assert_eq!(index.sequence(*place), Some(sequence));
+            for position in twin.values() {
+                prop_assert_eq!(index.sequence(*position), Some(sequence));
             }
             let mut keys: Vec<_> = index.keys(SLOT, SecretKind::Client).collect();
             keys.sort();

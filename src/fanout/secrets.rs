@@ -52,12 +52,12 @@ impl SecretTable {
 
     /// Counts one connection less.
     pub fn remove(&mut self, id: SecretId) {
-        let Some(place) = self.in_use.get_mut(id.0 as usize) else { return };
-        let Some(in_use) = place else { return };
+        let Some(entry) = self.in_use.get_mut(id.0 as usize) else { return };
+        let Some(in_use) = entry else { return };
         in_use.connections -= 1;
         if in_use.connections == 0 {
             self.ids.remove(&in_use.grant);
-            *place = None;
+            *entry = None;
             self.vacant.push(id.0);
         }
     }

@@ -63,7 +63,7 @@ pub struct UpstreamStatus {
 /// The upstream status and the requests for a full sync.
 #[derive(Debug, Default)]
 pub struct Following {
-    asked: AtomicU64,
+    requested: AtomicU64,
     reasons: AtomicU8,
     status: ArcSwap<UpstreamStatus>,
 }
@@ -77,12 +77,12 @@ impl Following {
     /// Numbers a full sync. The sync thread must call this before it sends the request, so that a secret that is first seen
     /// after this waits for a later full sync.
     pub fn begin_full(&self) -> u64 {
-        self.asked.fetch_add(1, Ordering::SeqCst) + 1
+        self.requested.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     /// How many full syncs have been requested.
-    pub fn asked(&self) -> u64 {
-        self.asked.load(Ordering::SeqCst)
+    pub fn requested_full_syncs(&self) -> u64 {
+        self.requested.load(Ordering::SeqCst)
     }
 
     /// Requests a full sync. True if no request for this reason was pending, so that the sync thread has to be woken.
@@ -130,9 +130,9 @@ mod tests {
     #[test]
     fn a_secret_first_seen_while_a_full_sync_is_under_way_waits_for_the_next() {
         let following = Following::new();
-        let before = following.asked();
+        let before = following.requested_full_syncs();
         let first = following.begin_full();
-        let meanwhile = following.asked();
+        let meanwhile = following.requested_full_syncs();
         assert!(first > before && first <= meanwhile);
         assert!(following.begin_full() > meanwhile);
     }

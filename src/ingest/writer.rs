@@ -89,7 +89,7 @@ impl Ingest {
             self.count(&change.snapshot);
             self.announce(&change, Instant::now(), None);
         }
-        let awaiting = self.writer.await_full_sync(now_ms, self.following.asked());
+        let awaiting = self.writer.await_full_sync(now_ms, self.following.requested_full_syncs());
         if awaiting.new > 0 {
             tracing::info!(
                 due = awaiting.new,

@@ -75,7 +75,7 @@ mod tests {
         assert_eq!(Sdk::of([None]), Sdk::Other);
     }
 
-    /// Regression: where `User-Agent` is not an SDK's to set, it was one of the many.
+    /// What went wrong: where `User-Agent` is not an SDK's to set, it was one of the many.
     #[test]
     fn the_first_field_that_names_a_known_sdk_decides() {
         let (ruby, android) = (Some("featbit-ruby-server-sdk/1"), Some("FeatBit-Android-SDK/1"));

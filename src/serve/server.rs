@@ -163,7 +163,7 @@ impl Service for Server {
         let parts = &mut self.parts;
         parts.meter.closed(session.info.counted_as, session.info.closed, ended);
         match session.state {
-            State::Stream(stream) => parts.broadcast.leave(stream.place, stream.secret),
+            State::Stream(stream) => parts.broadcast.leave(stream.position, stream.secret),
             State::Relay(downstream) => parts.relays.leave(&parts.shared, key, downstream.id),
             State::Head { .. }
             | State::Body(_)

@@ -246,7 +246,7 @@ fn a_secret_is_never_repeated_in_a_fault() {
     assert!(dataset.environments[0].secrets.is_empty());
 }
 
-/// Regression: one that could not be read kept every environment from syncing.
+/// What went wrong: one that could not be read kept every environment from syncing.
 #[test]
 fn a_flag_segment_or_secret_that_cannot_be_read_is_left_out_and_the_rest_is_used() {
     let home = EnvironmentId::parse(ENV);

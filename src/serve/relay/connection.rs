@@ -123,7 +123,7 @@ fn sync(cx: &mut Context<'_, '_>, downstream: &mut Downstream, request: &RelayRe
     let (shared, view) = (&cx.parts.shared, &cx.parts.view);
     if let Some(number) = request.verify {
         downstream.verify =
-            Some(PendingVerification { number, requested: shared.ingest.following().asked() });
+            Some(PendingVerification { number, requested: shared.ingest.following().requested_full_syncs() });
         if view.answered() != u64::MAX {
             shared.ingest.request_resync(ResyncReason::UnknownSecret);
         }

@@ -56,7 +56,7 @@ fn judge(cx: &mut Context<'_, '_>, secret: Secret, kind: SecretKind, sdk: Sdk) -
 
 /// Accepts a connection. It can ask for data from now on; after it has asked, it is sent every change.
 fn accept(cx: &mut Context<'_, '_>, grant: Grant, sdk: Sdk) -> State {
-    let (place, secret) = cx.parts.broadcast.join(grant, cx.link.key());
+    let (position, secret) = cx.parts.broadcast.join(grant, cx.link.key());
     cx.count_as(match grant.kind {
         SecretKind::Server => Connection::Server,
         SecretKind::Client => Connection::Client,
@@ -64,7 +64,7 @@ fn accept(cx: &mut Context<'_, '_>, grant: Grant, sdk: Sdk) -> State {
     cx.restart_idle_time();
     State::Stream(Stream {
         reader: Reader::new(),
-        place,
+        position,
         secret,
         sdk,
         pending_timestamp_ms: None,

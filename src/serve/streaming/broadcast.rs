@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::fanout::index::{Index, Place};
+use crate::fanout::index::{Index, IndexPosition};
 use crate::fanout::secrets::{Grant, SecretId, SecretTable};
 use crate::model::secret::SecretKind;
 use crate::net::slab::Key;
@@ -20,13 +20,13 @@ pub(crate) struct Broadcast {
     revoked: VecDeque<Key>,
     /// By environment slot: when the oldest change arrived that has not reached all connections yet.
     arrivals: Vec<Option<Instant>>,
-    slice: Vec<(Key, Place, u64)>,
+    slice: Vec<(Key, IndexPosition, u64)>,
 }
 
 /// The next connections to visit. Pass it to [`Broadcast::end_slice`] afterwards.
 #[derive(Debug)]
 pub(crate) struct Slice {
-    connections: Vec<(Key, Place, u64)>,
+    connections: Vec<(Key, IndexPosition, u64)>,
     slot: EnvironmentSlot,
     finished: bool,
 }
@@ -40,14 +40,14 @@ impl Slice {
 
 impl Broadcast {
     /// Adds an accepted connection. It is sent changes after it has asked for data.
-    pub fn join(&mut self, grant: Grant, key: Key) -> (Place, SecretId) {
-        let place = self.index.add(grant.slot, grant.kind, key);
-        (place, self.secrets.add(grant))
+    pub fn join(&mut self, grant: Grant, key: Key) -> (IndexPosition, SecretId) {
+        let position = self.index.add(grant.slot, grant.kind, key);
+        (position, self.secrets.add(grant))
     }
 
     /// Removes a connection that has ended.
-    pub fn leave(&mut self, place: Place, secret: SecretId) {
-        self.index.remove(place);
+    pub fn leave(&mut self, position: IndexPosition, secret: SecretId) {
+        self.index.remove(position);
         self.secrets.remove(secret);
     }
 
@@ -162,10 +162,10 @@ mod tests {
     #[test]
     fn connections_with_a_removed_secret_are_found() {
         let mut broadcast = Broadcast::default();
-        let (place, secret) = broadcast.join(grant(SecretKind::Server), Key::from_u64(9));
+        let (position, secret) = broadcast.join(grant(SecretKind::Server), Key::from_u64(9));
         broadcast.find_revoked(&Snapshot::empty());
         assert_eq!(broadcast.take_revoked(), Some(Key::from_u64(9)));
-        broadcast.leave(place, secret);
+        broadcast.leave(position, secret);
         broadcast.find_revoked(&Snapshot::empty());
         assert!(!broadcast.has_revoked());
     }

@@ -50,7 +50,7 @@ pub(crate) fn begin(cx: &mut Context<'_, '_>, state: State, reason: CloseReason)
 fn release(cx: &mut Context<'_, '_>, state: State) -> PeerAtClose {
     match state {
         State::Stream(stream) => {
-            cx.parts.broadcast.leave(stream.place, stream.secret);
+            cx.parts.broadcast.leave(stream.position, stream.secret);
             PeerAtClose { sdk: stream.sdk, bytes_to_skip: 0 }
         }
         State::Relay(relay) => {

@@ -60,7 +60,7 @@ fn answer(cx: &mut Context<'_, '_>, stream: &mut Stream, message: FromSdk) {
 
 /// Handles an SDK's request for data: all of it, or only what is newer than the SDK's timestamp.
 fn data_sync(cx: &mut Context<'_, '_>, stream: &mut Stream, request: SdkRequest) {
-    if stream.place.kind == SecretKind::Client {
+    if stream.position.kind == SecretKind::Client {
         // Flags cannot be evaluated without a valid user. FeatBit's server does not answer such a request either.
         let Some(user) = request.user else { return log_missing_user(cx, request.user_is_too_large) };
         stream.user = Some(user);

@@ -1,7 +1,7 @@
 //! The state of an SDK's WebSocket.
 
 use crate::eval::{Audience, NoVariation};
-use crate::fanout::index::Place;
+use crate::fanout::index::IndexPosition;
 use crate::fanout::secrets::SecretId;
 use crate::model::secret::SecretKind;
 use crate::model::user::User;
@@ -13,7 +13,7 @@ use crate::wire::ws::reader::Reader;
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub reader: Reader,
-    pub place: Place,
+    pub position: IndexPosition,
     pub secret: SecretId,
     pub sdk: Sdk,
     /// The timestamp of a request that cannot be answered before memory is free or the peer reads.

@@ -13,10 +13,10 @@ use super::stream::{Stream, audience};
 /// Answers a `data-sync`, or stores the request until there is memory for the answer.
 pub(crate) fn answer(cx: &mut Context<'_, '_>, stream: &mut Stream, timestamp_ms: i64) {
     let parts = &mut *cx.parts;
-    let Some(environment) = parts.view.environment(stream.place.slot) else { return };
+    let Some(environment) = parts.view.environment(stream.position.slot) else { return };
     environment.record_requested_version(timestamp_ms, parts.shared.wall_ms);
     match &stream.user {
-        None if stream.place.kind == SecretKind::Client => return,
+        None if stream.position.kind == SecretKind::Client => return,
         None => {
             let frames = parts.scratch.frames();
             let kind = environment.server_sync(timestamp_ms, PatchForm::of(stream.sdk), frames);
@@ -37,7 +37,7 @@ pub(crate) fn answer(cx: &mut Context<'_, '_>, stream: &mut Stream, timestamp_ms
             cx.link.send(Payload::private(frame::text_frame(text)));
         }
     }
-    parts.broadcast.index.set_sequence(stream.place, environment.sequence());
+    parts.broadcast.index.set_sequence(stream.position, environment.sequence());
 }
 
 /// Sends a change. A connection with unsent output is *behind*: it gets one patch with all changes when that output is
@@ -72,8 +72,8 @@ pub(crate) fn resume(cx: &mut Context<'_, '_>, stream: &mut Stream) {
 /// Sends the changes since the connection's publish sequence, and advances that to the present one.
 fn send_changes(cx: &mut Context<'_, '_>, stream: &mut Stream) {
     let parts = &mut *cx.parts;
-    let Some(from) = parts.broadcast.index.sequence(stream.place) else { return };
-    let Some(environment) = parts.view.environment(stream.place.slot) else { return };
+    let Some(from) = parts.broadcast.index.sequence(stream.position) else { return };
+    let Some(environment) = parts.view.environment(stream.position.slot) else { return };
     let to = environment.sequence();
     if from >= to {
         return;
@@ -106,7 +106,7 @@ fn send_changes(cx: &mut Context<'_, '_>, stream: &mut Stream) {
     if let Some(kind) = sent {
         parts.meter.delivered(kind);
     }
-    parts.broadcast.index.set_sequence(stream.place, to);
+    parts.broadcast.index.set_sequence(stream.position, to);
 }
 
 /// Adds a connection to those that wait for memory, unless it is on that list already.

@@ -102,7 +102,7 @@ pub(crate) fn judge(
 }
 
 fn judge_unknown(shared: &Shared, view: &Snapshot, secret: &Secret, now: Tick) -> Verdict {
-    let requested = shared.ingest.following().asked();
+    let requested = shared.ingest.following().requested_full_syncs();
     let mut unknown = shared.unknown_secrets.lock();
     match unknown.search(secret, requested, view.answered(), view.loaded(), now) {
         Search::Ended => Verdict::Refused(Refused::Unknown),

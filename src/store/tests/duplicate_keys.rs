@@ -148,7 +148,7 @@ fn dates_that_stop_some_sdks_are_served_in_a_format_that_all_accept() {
     }
 }
 
-/// Regression: of two equally new ones the last in the order was served, and a downstream agent has them in another
+/// What went wrong: of two equally new ones the last in the order was served, and a downstream agent has them in another
 /// order.
 #[test]
 fn which_of_equally_new_flags_is_served_does_not_depend_on_their_order() {

@@ -400,7 +400,7 @@ fn an_sdk_from_before_the_environment_existed_gets_a_full() {
     assert_eq!(since(&environment(&to.snapshot, 2), from), ["full /"]);
 }
 
-/// Regression: SDKs that accept a full only if it is newer than all they have ignored the empty one, were then sent
+/// What went wrong: SDKs that accept a full only if it is newer than all they have ignored the empty one, were then sent
 /// patches, and evaluated removed flags for ever.
 #[test]
 fn an_environment_that_was_emptied_is_filled_again_by_a_full() {
@@ -419,7 +419,7 @@ fn an_environment_that_was_emptied_is_filled_again_by_a_full() {
     assert_eq!(since(&environment(&to.snapshot, 1), from), ["patch new/"]);
 }
 
-/// Regression: the patch with the flag's new key left the old one in every SDK for ever.
+/// What went wrong: the patch with the flag's new key left the old one in every SDK for ever.
 #[test]
 fn a_flag_whose_key_changes_is_sent_in_a_full() {
     let mut writer = writer();

@@ -428,7 +428,7 @@ impl Source for Upstream {
         match why {
             ResyncReason::Operator => {
                 self.follow.full_sync_requested();
-                self.requested_before_resync = Some(ingest.following().asked());
+                self.requested_before_resync = Some(ingest.following().requested_full_syncs());
             }
             ResyncReason::UnknownSecret => self.follow.unknown_secret(),
         }

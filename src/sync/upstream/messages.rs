@@ -158,7 +158,7 @@ impl Upstream {
                 // Another one may have been under way.
                 if self
                     .requested_before_resync
-                    .take_if(|before| ingest.following().asked() > *before)
+                    .take_if(|before| ingest.following().requested_full_syncs() > *before)
                     .is_some()
                 {
                     self.log.resynced(changed.len());

@@ -26,7 +26,7 @@ fn an_updated_at_after_2262_is_refused_with_its_place() {
     assert_eq!(warnings(&latest), (Vec::new(), 0));
 }
 
-/// Regression: each of these stopped the Go and Java SDKs for good.
+/// What went wrong: each of these stopped the Go and Java SDKs for good.
 #[test]
 fn an_updated_at_that_stops_sdks_is_read_as_utc_and_reported_with_what_is_served() {
     let mut text = DatasetText::new(DATES.as_bytes().to_vec());
@@ -47,7 +47,7 @@ fn an_updated_at_that_stops_sdks_is_read_as_utc_and_reported_with_what_is_served
     assert_eq!(lines.len(), 3, "{lines:?}");
 }
 
-/// Regression: the agent served all this without a warning.
+/// What went wrong: the agent served all this without a warning.
 #[test]
 fn what_stops_or_breaks_sdks_is_reported_with_flag_path_and_sdks() {
     // The real Java SDK catches what goes wrong in it, but not what goes wrong where no share holds a user.
