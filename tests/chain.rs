@@ -383,7 +383,7 @@ fn an_interruption_at_the_top_is_seen_at_every_level_downstream() {
             Some(status(agent, key)).filter(|status| status["syncState"] == "Interrupted")
         });
         let error = status["agent"]["upstream"]["lastError"]["message"].as_str().unwrap().to_owned();
-        assert!(error.contains("is not in touch with what it follows"), "{error}");
+        assert!(error.contains("is not connected to what it follows"), "{error}");
     }
     server.start_listening();
     ready(&[&central, &edge, &lowest], "Healthy");

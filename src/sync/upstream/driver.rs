@@ -179,7 +179,7 @@ impl Upstream {
                 };
                 self.forget(number);
                 self.metrics.ended(how);
-                self.log.lost(ingest, text, (self.wall_ms)());
+                self.log.dropped(ingest, text, (self.wall_ms)());
             }
         }
     }

@@ -1,5 +1,4 @@
-//! The stream under the WebSocket: counts the bytes that come in, and until the connection is open no read or write goes
-//! on after the deadline.
+//! The stream below the WebSocket: counts the received bytes, and enforces a deadline while the connection is opened.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
@@ -10,32 +9,32 @@ use crate::client::Stream;
 #[derive(Debug)]
 pub(super) struct LimitedStream {
     stream: Stream,
-    /// `None` once it does not block.
+    /// When a read or write times out; `None` once the stream is non-blocking.
     deadline: Option<Instant>,
-    /// How long whatever comes next may take: the deadline moves on with each byte.
+    /// If set, each received byte moves the deadline to this time from now.
     patience: Option<Duration>,
-    /// Bytes read.
+    /// How many bytes were read.
     pub read_bytes: u64,
 }
 
 impl LimitedStream {
-    /// Blocking, until `deadline`.
+    /// A blocking stream whose reads and writes time out at `deadline`.
     pub fn new(stream: Stream, deadline: Instant) -> Self {
         Self { stream, deadline: Some(deadline), patience: None, read_bytes: 0 }
     }
 
-    /// Reads and writes block as long as something comes in at least every `patience`.
+    /// Lets reads and writes block while bytes come in at least every `patience`.
     pub fn set_patience(&mut self, patience: Duration) {
         self.patience = Some(patience);
         self.deadline = Some(Instant::now() + patience);
     }
 
-    /// Reads and writes block until `deadline`, or as long as something comes in from now on.
+    /// Sets when reads and writes time out. If a patience is set, the next bytes replace this deadline.
     pub fn set_deadline(&mut self, deadline: Instant) {
         self.deadline = Some(deadline);
     }
 
-    /// Reads and writes do not wait from now on.
+    /// Makes reads and writes non-blocking from now on.
     pub fn set_nonblocking(&mut self) -> io::Result<()> {
         (self.deadline, self.patience) = (None, None);
         self.stream.set_read_timeout(None)?;
@@ -43,14 +42,14 @@ impl LimitedStream {
         self.stream.set_nonblocking(true)
     }
 
-    /// The stream inside.
+    /// The underlying stream.
     pub fn stream(&self) -> &Stream {
         &self.stream
     }
 
-    /// Says that nothing more is sent.
+    /// Half-closes the connection.
     pub fn shutdown_write(&mut self) {
-        // It makes no difference to a server that is gone already.
+        // An error means that the connection has ended already.
         let _ = self.stream.shutdown_write();
     }
 

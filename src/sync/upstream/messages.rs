@@ -1,4 +1,4 @@
-//! What becomes of what the server says.
+//! Handles the messages of the server: loads, merges or rejects their data.
 
 use std::time::Instant;
 
@@ -20,16 +20,16 @@ use super::remembered_pushes::merge;
 use super::unreadable::keep_unreadable;
 
 impl Upstream {
-    /// A message came in on a connection.
+    /// Handles a message that was received on a connection.
     pub(super) fn receive_message(&mut self, ingest: &mut Ingest, now_ms: u64, number: u64, message: Bytes) {
         self.metrics.messages.add(1);
         let arrived = Instant::now();
         let mut text = DatasetText::new(message.clone());
         match ToRelay::parse(&mut text) {
             Ok(ToRelay::Full { dataset, provisional, out_of_scope }) => {
-                // Only an agent that has data can lose it: for one that has none, an empty answer may be a mistake.
-                let meant = out_of_scope && ingest.snapshot().loaded();
-                let terms = Terms { provisional, meant };
+                // Trusted only if this agent has data: to one without data, an empty answer may be a mistake.
+                let may_be_empty = out_of_scope && ingest.snapshot().loaded();
+                let terms = Terms { provisional, may_be_empty };
                 self.full_sync(ingest, now_ms, number, dataset, terms, arrived);
             }
             Ok(ToRelay::Patch(Dataset { environments, left_out, .. })) => {
@@ -71,30 +71,30 @@ impl Upstream {
                 }
             }
             Ok(ToRelay::Path(path)) => self.path_changed(ingest, number, path),
-            Ok(ToRelay::State(word)) => self.upstream_state(ingest, number, word),
+            Ok(ToRelay::State(state)) => self.upstream_state(ingest, number, state),
             Ok(ToRelay::Pong) => drop(self.follow.message(now_ms, number, Received::Other)),
-            Ok(ToRelay::Unknown(kind)) => self.pass_over(now_ms, number, "messageType", kind),
-            Ok(ToRelay::UnknownSync(kind)) => self.pass_over(now_ms, number, "eventType", kind),
-            Err(error) => self.refuse(ingest, now_ms, number, error),
+            Ok(ToRelay::Unknown(kind)) => self.ignore_unknown(now_ms, number, "messageType", kind),
+            Ok(ToRelay::UnknownSync(kind)) => self.ignore_unknown(now_ms, number, "eventType", kind),
+            Err(error) => self.reject(ingest, now_ms, number, error),
         }
     }
 
-    /// A message cannot be used.
-    fn refuse(&mut self, ingest: &Ingest, now_ms: u64, number: u64, error: MessageError) {
+    /// Rejects a message that cannot be parsed.
+    fn reject(&mut self, ingest: &Ingest, now_ms: u64, number: u64, error: MessageError) {
         self.metrics.unused(Unused::Faulty);
         ingest.rejected();
-        self.log.faulty(&error.faults.to_string(), (self.wall_ms)());
+        self.log.rejected(&error.faults.to_string(), (self.wall_ms)());
         self.follow.message(now_ms, number, Received::Unreadable(error.kind));
     }
 
-    /// The server says something that this agent does not know: it may change data, so that everything is asked for.
-    fn pass_over(&mut self, now_ms: u64, number: u64, field: &str, kind: &str) {
+    /// Ignores a message of an unknown kind. It may change data, so a full sync is requested.
+    fn ignore_unknown(&mut self, now_ms: u64, number: u64, field: &str, kind: &str) {
         self.metrics.unused(Unused::Unknown);
         self.log.unknown(field, kind);
         self.follow.message(now_ms, number, Received::Unknown);
     }
 
-    /// Reports what of a message could not be read; true if there is any.
+    /// Counts and logs the parts of a message that cannot be parsed. Returns whether there are any.
     fn report_left_out(&mut self, left_out: &LeftOut<'_>) -> bool {
         if left_out.is_empty() {
             return false;
@@ -117,8 +117,8 @@ impl Upstream {
     ) {
         let lost = self.report_left_out(&full.left_out);
         let left_out = full.left_out.count();
-        // A secret that cannot be read may be any secret that an SDK shows. If not even its value can be read, it may also
-        // be one that seems to be gone.
+        // A secret that cannot be parsed may be any unknown secret that an SDK sends. If not even its value can be parsed, it
+        // may also be one that seems to be removed.
         let certain = full.left_out.secrets.is_empty();
         let nameless = full.left_out.secrets.iter().any(|secret| secret.name.is_none());
         let provisional = terms.provisional || nameless;
@@ -134,17 +134,17 @@ impl Upstream {
         if lost {
             match held.parse() {
                 Ok(held) => keep_unreadable(held, &mut full),
-                Err(faults) => return self.refuse(ingest, now_ms, number, MessageError { kind, faults }),
+                Err(faults) => return self.reject(ingest, now_ms, number, MessageError { kind, faults }),
             }
             let LeftOut { flags, segments, faults, more, .. } = &full.left_out;
             if !has_items(&full) && flags.len() + segments.len() > 0 {
-                // Whatever it says, this agent does not understand it.
+                // None of its flags and segments can be parsed: this agent does not understand the server's format.
                 let faults = DatasetError { faults: faults.clone(), more: *more };
-                return self.refuse(ingest, now_ms, number, MessageError { kind, faults });
+                return self.reject(ingest, now_ms, number, MessageError { kind, faults });
             }
         }
         let coverage = Coverage::of(&full);
-        let lack = if terms.meant { None } else { lack_of(ingest.snapshot(), &full) };
+        let lack = if terms.may_be_empty { None } else { lack_of(ingest.snapshot(), &full) };
         let received = Received::Full { coverage: &coverage, empty: lack.is_some(), provisional };
         match self.follow.message(now_ms, number, received) {
             Instruction::ReplaceAll { answered } => {
@@ -155,7 +155,7 @@ impl Upstream {
                 let changed = ingest.load_full(&dataset, answered.filter(|_| certain), arrived);
                 ingest.confirm_removals(answered);
                 self.synced(UpstreamSync::Full);
-                // Another one may have been under way.
+                // A full sync that was under way before the operator's request does not count.
                 if self
                     .requested_before_resync
                     .take_if(|before| ingest.following().requested_full_syncs() > *before)
@@ -185,7 +185,7 @@ impl Upstream {
         }
     }
 
-    /// All of one environment came, unasked and without its secrets.
+    /// Loads an unrequested full sync of one environment, which has no secrets.
     fn whole_environment(
         &mut self,
         ingest: &mut Ingest,
@@ -211,7 +211,7 @@ impl Upstream {
                 if let Some(held) = held {
                     if let Err(faults) = load_environment(ingest, held, all, arrived) {
                         let kind = Some(MessageKind::Environment);
-                        return self.refuse(ingest, now_ms, number, MessageError { kind, faults });
+                        return self.reject(ingest, now_ms, number, MessageError { kind, faults });
                     }
                     self.synced(UpstreamSync::Environment);
                 }
@@ -260,23 +260,23 @@ impl Upstream {
     }
 }
 
-/// What the sender says about a full sync.
+/// How far a full sync can be trusted.
 #[derive(Clone, Copy, Debug)]
 struct Terms {
-    /// It does not vouch that what it leaves out does not exist.
+    /// Secrets that it lacks may still exist.
     provisional: bool,
-    /// If it empties what is in service, that is meant.
-    meant: bool,
+    /// It may empty the data in service: that is no mistake.
+    may_be_empty: bool,
 }
 
-/// Items of a message.
+/// The items of a message.
 struct Items<'a> {
     flags: Vec<FlagDef<'a>>,
     segments: Vec<SegmentDef<'a>>,
     arrived: Instant,
 }
 
-/// Puts all of one environment in service. What of it cannot be read stays as it is in service now.
+/// Replaces one environment. Items that cannot be parsed stay as they are in service.
 fn load_environment(
     ingest: &mut Ingest,
     environment: EnvironmentId,

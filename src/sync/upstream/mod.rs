@@ -1,20 +1,20 @@
-//! Follows a FeatBit server, or another agent: its connections, and what comes in on them.
+//! The source that follows an upstream server: a FeatBit server or another agent.
 //!
-//! Must not block: whatever may wait (a name to be looked up, a handshake) happens on a thread of its own. What to do
-//! is decided in [`follow`]; the rest does it.
+//! Must not block: name look-ups, handshakes and registrations run on other threads. [`follow`] decides what to do; the
+//! other files do it.
 //!
 //! | Where | What |
 //! |---|---|
-//! | `follow` | what to do when, full syncs included: pure |
-//! | `driver` | does it: connections, turns, what is due |
-//! | `opener`, `register`, `endpoint`, `reply` | how a connection is opened, and what it means if it is not |
-//! | `dial_threads` | the threads on which that happens |
+//! | `follow` | pure state machines: when to connect, when to request a full sync, what to do with a message |
+//! | `driver` | executes that: connections, turns, deadlines |
+//! | `opener`, `register`, `endpoint`, `reply` | opens connections and registers; explains other answers than expected |
+//! | `dial_threads` | the threads for that |
 //! | `connection`, `limited_stream` | an open connection |
-//! | `data_request` | since when everything newer is asked for |
-//! | `messages`, `plausible`, `remembered_pushes`, `unreadable` | what becomes of what the server says |
-//! | `pull` | everything once, for a dump |
-//! | `status` | publishes the status of the synchronization |
-//! | `log` | what is logged of it, and how often |
+//! | `data_request` | the request for everything newer than the data in service |
+//! | `messages`, `plausible`, `remembered_pushes`, `unreadable` | handles the messages of the server |
+//! | `pull` | one full sync, as a dump |
+//! | `status` | publishes the upstream status |
+//! | `log` | the log lines about the server, with their rate limits |
 
 mod connection;
 mod data_request;

@@ -1,7 +1,7 @@
-//! Opens a connection to the server up to the WebSocket handshake, and registers. Every step blocks, within a deadline:
-//! to be called on a thread of its own.
+//! Opens connections to the server, including the WebSocket handshake, and registers. Each step blocks until its deadline:
+//! call it on a separate thread.
 //!
-//! Must not decide when, or whether again.
+//! Must not decide when to open a connection, or whether to retry.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -24,18 +24,18 @@ pub struct Opener {
     dialer: Dialer,
     /// How long the server may take to answer on a connection.
     answer_time: Duration,
-    /// The longest message.
+    /// The most bytes of a message.
     pub(super) message_bytes_max: u64,
 }
 
-/// Why the server was not reached, or did not take the agent.
+/// Why the server was not reached, or did not accept the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ConnectError {
     /// What it means for the next attempt.
     pub kind: FailureKind,
     /// The label of the metric.
     pub reason: DialFault,
-    /// In words: what, where, what to do.
+    /// The description: what happened, where, and what to do.
     pub text: String,
 }
 
@@ -58,31 +58,31 @@ impl From<DialError> for ConnectError {
 }
 
 impl Opener {
-    /// For a server, as an agent of this name.
+    /// An opener for the server in `access`, for an agent with this name.
     pub fn new(access: Access, agent_id: String, dialer: Dialer) -> Self {
         let Access { streaming_uri, api_key, dial, message_bytes_max, .. } = access;
         let endpoint = Endpoint { uri: streaming_uri, key: api_key, agent_id };
         Self { endpoint, dialer, answer_time: dial.connect, message_bytes_max }
     }
 
-    /// The same with another key.
+    /// The same opener with another key.
     pub(super) fn with_key(&self, key: crate::config::Secret) -> Self {
         let endpoint = Endpoint { key, ..self.endpoint.clone() };
         Self { endpoint, ..self.clone() }
     }
 
-    /// How long a stream waits for a registration: a server that does not take this agent says so within it, and one that
-    /// hangs costs SDKs no more.
+    /// How long a dial waits for the registration. Short, so that a registration that hangs does not delay SDKs; a server that
+    /// refuses the agent answers within this time.
     pub(super) fn head_start(&self) -> Duration {
         self.answer_time / 10
     }
 
-    /// The longest that a dial takes, if every step takes as long as it may.
+    /// The longest time that a dial can take, if every step takes its maximum.
     pub(super) fn longest(&self) -> Duration {
         6 * self.answer_time
     }
 
-    /// Registers; returns the name that the server gave the agent.
+    /// Registers, and returns the name that the server has given the agent.
     pub(super) fn register(&self) -> Result<String, ConnectError> {
         let mut absent = String::new();
         for path in self.endpoint.register_paths() {
@@ -91,7 +91,7 @@ impl Opener {
                 Registration::Done(id) => return Ok(id),
                 Registration::Not(_, Meaning::Absent(text)) => absent = text,
                 Registration::Not(status, Meaning::Refused) => return Err(self.refused(status)),
-                // Whatever blocks this call may let a WebSocket through.
+                // Not refused: a gateway that blocks this call may still forward a WebSocket.
                 Registration::Not(_, Meaning::Blocked(text)) => {
                     return Err(self.failed(DialFault::Gateway, &text));
                 }
@@ -122,7 +122,7 @@ impl Opener {
 
     fn connect(&self) -> Result<LimitedStream, ConnectError> {
         let stream: Stream = self.dialer.connect(&self.endpoint.uri)?;
-        // Requests are small and alone; without it the second of two waits for the first to be acknowledged.
+        // Without this, Nagle's algorithm would delay the second of two small requests until the first is acknowledged.
         let _ = stream.socket().set_nodelay(true);
         Ok(LimitedStream::new(stream, Instant::now() + self.answer_time))
     }
@@ -135,7 +135,7 @@ impl Opener {
         let why = match status {
             401 => "does not know the ApiKey; copy the key of the relay proxy from FeatBit again",
             _ => {
-                "lets no more agents in: the licence's quota is used up, or the key is not allowed to; see FeatBit's \
+                "accepts no more agents: the licence's quota is used up, or the key is not allowed to; check FeatBit's \
                   licence and relay proxies"
             }
         };

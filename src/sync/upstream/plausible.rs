@@ -1,26 +1,26 @@
-//! Whether a full sync can be believed that leaves nothing, or lets nobody in.
+//! Rejects a full sync that would remove all flags and segments, or all secrets: that is most likely a mistake.
 
 use std::collections::HashSet;
 
 use crate::model::dataset::{Dataset, EnvironmentDef};
 use crate::store::Snapshot;
 
-/// Whether there is any flag or segment in it.
+/// Whether a full sync has any flag or segment.
 pub(super) fn has_items(full: &Dataset<'_>) -> bool {
     full.environments.iter().any(|one| !one.flags.is_empty() || !one.segments.is_empty())
 }
 
-/// What a full sync has none of, if that cannot be believed.
+/// What is missing in a full sync that is not plausible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Lack {
-    /// Secrets.
+    /// All secrets.
     Secrets,
-    /// Flags and segments.
+    /// All flags and segments.
     Items,
 }
 
-/// What a full sync lacks by mistake: a server that has lost its data, or is still reading it, sends such a thing. An agent
-/// without data would refuse every SDK for good because of it.
+/// What a full sync lacks by mistake, if anything. A server that has lost its data, or still loads it, sends such a full sync.
+/// If it were accepted, every SDK would be refused for good.
 pub(super) fn lack_of(held: &Snapshot, full: &Dataset<'_>) -> Option<Lack> {
     if would_lock(held, full) {
         return Some(Lack::Secrets);
@@ -28,8 +28,8 @@ pub(super) fn lack_of(held: &Snapshot, full: &Dataset<'_>) -> Option<Lack> {
     would_empty(held, full).then_some(Lack::Items)
 }
 
-/// Whether a full sync has no secret at all (the server accepts no agent without any), or names some of the environments in
-/// service and takes all secrets from them. A change to other environments is plausible.
+/// Whether a full sync has no secret at all (a server refuses agents without any), or removes all secrets of those environments
+/// in service that it contains. A change to quite different environments is plausible.
 fn would_lock(held: &Snapshot, full: &Dataset<'_>) -> bool {
     let open = |one: &&EnvironmentDef<'_>| !one.secrets.is_empty();
     if !full.environments.iter().any(|one| open(&one)) {
@@ -40,8 +40,8 @@ fn would_lock(held: &Snapshot, full: &Dataset<'_>) -> bool {
     named.peek().is_some() && !named.any(|one| open(&one))
 }
 
-/// Whether a full sync would leave environments that have flags or segments without any. A change to other environments,
-/// which have none yet, is plausible.
+/// Whether a full sync without flags and segments would replace environments that have some. A change to quite different
+/// environments, which have none yet, is plausible.
 fn would_empty(held: &Snapshot, full: &Dataset<'_>) -> bool {
     if has_items(full) {
         return false;
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_without_any_secret_is_no_data_whatever_is_held() {
+    fn a_full_sync_without_any_secret_is_rejected_whatever_is_in_service() {
         for held in [None, Some(&[][..]), Some(&[(1, true, true)][..]), Some(&[(1, true, false)][..])] {
             assert_eq!(lack(held, &[]), Some(Lack::Secrets), "{held:?}");
             assert_eq!(lack(held, &[(1, true, false), (2, false, false)]), Some(Lack::Secrets), "{held:?}");
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_that_takes_the_secrets_of_all_that_is_held_is_not_believed() {
+    fn a_full_sync_that_removes_all_secrets_in_service_is_rejected() {
         let held = Some(&[(1, true, true), (2, true, true)][..]);
         assert_eq!(lack(held, &[(1, true, false), (2, true, false), (3, true, true)]), Some(Lack::Secrets));
         assert_eq!(lack(held, &[(1, true, false), (3, true, true)]), Some(Lack::Secrets));
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_that_takes_all_flags_and_segments_is_not_believed() {
+    fn a_full_sync_that_removes_all_flags_and_segments_is_rejected() {
         let held = Some(&[(1, true, true)][..]);
         assert_eq!(lack(held, &[(1, false, true)]), Some(Lack::Items));
         assert_eq!(lack(held, &[(2, false, true)]), None);

@@ -1,6 +1,6 @@
-//! Everything that a server holds for a relay proxy, once: for sites without a way to it.
+//! Fetches one full sync from a server as a dump, for agents that cannot reach the server themselves.
 //!
-//! Must not register, and must not leave anything running.
+//! Must not register, and must not leave a connection or thread behind.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -17,19 +17,19 @@ use super::connection::{ConnectionEnd, Next};
 use super::follow::FailureKind;
 use super::opener::{ConnectError, Opener};
 
-/// What is wrong with a server that only pushes.
+/// The error if the server sends messages, but not the answer.
 const UNANSWERED: &str = "the server did not answer, whatever else it sent";
 
 /// Why there is no dump.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PullError {
-    /// The server does not let the key in.
+    /// The server refuses the key.
     Refused(String),
     /// The server cannot be reached, or did not answer.
     Unavailable(String),
-    /// What it answered cannot be served.
+    /// The answer cannot be served.
     Unusable(DatasetError),
-    /// It holds no environment for the key.
+    /// The server has no environment for the key.
     Empty,
 }
 
@@ -39,7 +39,7 @@ impl fmt::Display for PullError {
             PullError::Refused(text) | PullError::Unavailable(text) => f.write_str(text),
             PullError::Unusable(faults) => write!(f, "what the server sent cannot be served: {faults}"),
             PullError::Empty => f.write_str(
-                "the server holds no environment with a secret for this key; look at the scope of the relay proxy",
+                "the server has no environment with a secret for this key; check the scope of the relay proxy",
             ),
         }
     }
@@ -50,7 +50,7 @@ impl std::error::Error for PullError {}
 impl From<ConnectError> for PullError {
     fn from(failure: ConnectError) -> Self {
         match failure.kind {
-            // It is not the server that refuses.
+            // A gateway refuses, not the server.
             _ if failure.reason == DialFault::Gateway => PullError::Unavailable(failure.text),
             FailureKind::Refused => PullError::Refused(failure.text),
             FailureKind::Failed => PullError::Unavailable(failure.text),
@@ -58,8 +58,8 @@ impl From<ConnectError> for PullError {
     }
 }
 
-/// Asks for everything and returns it as a dump that offline mode takes. The answer has to begin within `patience`, and
-/// to go on at least as often; what else the server says is no part of it.
+/// Requests a full sync and returns it as a dump for offline mode. The answer has to begin within `patience`, and then bytes
+/// have to come in at least every `patience`. Other messages of the server are ignored.
 ///
 /// # Errors
 /// See [`PullError`].
@@ -98,12 +98,12 @@ pub fn pull(opener: &Opener, patience: Duration) -> Result<Vec<u8>, PullError> {
     }
 }
 
-/// The dump, if the message is one.
+/// The dump, if the message is a full sync.
 fn dump_of(message: &mut DatasetText) -> Result<Option<Vec<u8>>, PullError> {
     match ToRelay::parse(message) {
         Ok(ToRelay::Full { dataset, .. }) => {
             if !dataset.left_out.is_empty() {
-                // Nobody would miss in a dump what it does not hold.
+                // An error, not a shorter dump: nobody would notice what is missing in it.
                 let LeftOut { faults, more, .. } = dataset.left_out;
                 return Err(PullError::Unusable(DatasetError { faults, more }));
             }
@@ -140,7 +140,7 @@ mod tests {
     use crate::store::{Moment, Writer, WriterOptions};
 
     #[test]
-    fn the_dump_is_the_backup_that_an_agent_would_give() {
+    fn the_dump_equals_the_backup_of_an_agent() {
         let parts = include_str!("../../../tests/vectors/relay.json");
         let recorded: serde_json::Value = serde_json::from_str(parts).unwrap();
         let messages = recorded["streaming"].as_array().unwrap().iter().flat_map(|part| {

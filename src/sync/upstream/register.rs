@@ -1,7 +1,6 @@
-//! Tells the server that this agent is there: one HTTP call on a connection of its own.
+//! Registers the agent with the server: one HTTP call on a separate connection.
 //!
-//! Must not wait beyond its deadline, keep an answer longer than a name, or follow a redirect: the key goes to the
-//! server that it is for.
+//! Must not wait beyond its deadline, and must not follow a redirect: the key is for this server only.
 
 use std::io::{self, Read, Write};
 
@@ -11,25 +10,25 @@ use crate::protocol::from_relay::write_registration;
 use super::endpoint::Endpoint;
 use super::reply::{Asked, Meaning, Reply};
 
-/// The longest head of an answer.
+/// The most bytes of an answer's head.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// The longest body that is looked at.
+/// The most bytes of an answer's body.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// The longest name that the server may give the agent.
 const ID_CHARS_MAX: usize = 256;
 
-/// What the server answered.
+/// The result of a registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Registration {
-    /// It is registered under this name.
+    /// The agent is registered under this name.
     Done(String),
-    /// Not, and what that means; with the status.
+    /// The answer has another status than 200: the status, and what it means.
     Not(u16, Meaning),
-    /// It did not work; in words.
+    /// There was no usable answer; the description.
     Failed(String),
 }
 
-/// Registers at `path`, over a connection that is open.
+/// Registers at `path`, over an open connection.
 pub(super) fn register(stream: &mut (impl Read + Write), endpoint: &Endpoint, path: &str) -> Registration {
     match ask(stream, endpoint, path) {
         Ok(reply) if reply.status == 200 => judge(&reply),
@@ -59,7 +58,7 @@ fn ask(stream: &mut (impl Read + Write), endpoint: &Endpoint, path: &str) -> io:
     read_answer(stream)
 }
 
-/// The name in an answer of 200, unless that is a page of somebody else.
+/// The name in an answer with status 200, unless that is some other server's page.
 fn judge(reply: &Reply) -> Registration {
     let Reply { kind, body, .. } = reply;
     let plain = kind.is_empty() || kind.trim_start().to_ascii_lowercase().starts_with("text/plain");
@@ -69,7 +68,7 @@ fn judge(reply: &Reply) -> Registration {
         Registration::Done(id.to_owned())
     } else {
         Registration::Failed(format!(
-            "the answer holds no name of an agent (status 200{}): is this a FeatBit server?",
+            "the answer contains no name of an agent (status 200{}): is this a FeatBit server?",
             reply.who()
         ))
     }
@@ -89,7 +88,7 @@ fn read_answer(stream: &mut impl Read) -> io::Result<Reply> {
     let body = head.read_body(stream, BODY_BYTES_MAX);
     let body = match reply.status {
         200 => body?,
-        // The head alone tells who refused.
+        // For a refusal the head is enough.
         _ => body.unwrap_or_default(),
     };
     Ok(Reply { body, ..reply })
@@ -146,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_request_is_as_the_server_takes_it() {
+    fn the_request_has_the_form_that_the_server_expects() {
         let mut peer = Peer { answer: Vec::new(), at: 0, step: 1, asked: Vec::new() };
         register(&mut peer, &endpoint(), "/x/api/public/agent/register");
         let asked = String::from_utf8(peer.asked).unwrap();
@@ -205,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_has_failed_in_words() {
+    fn every_other_answer_is_a_failure_with_a_description() {
         for (answer, part) in [
             ("", "broke off"),
             ("\x16\x03\x01 what?\r\n\r\n", "no HTTP"),

@@ -1,6 +1,7 @@
-//! What is pushed while a full sync is under way: without it a full that was made before a push would take it back.
+//! The pushes received while a full sync is under way. They are merged into it, since a full sync that was created before a
+//! push would undo it.
 //!
-//! Must not decide what counts but by stamps: of an item in the full sync and one that was pushed, the newer.
+//! Must decide by stamps only: of an item in the full sync and a pushed one, the newer is used.
 
 use std::collections::HashMap;
 
@@ -14,7 +15,7 @@ use crate::model::stamp::Stamp;
 use crate::protocol::to_relay::ToRelay;
 use crate::store::{ItemKind, Removal};
 
-/// Messages with items, as they came in.
+/// Pushed messages, as they were received.
 #[derive(Debug)]
 pub(super) struct RememberedPushes {
     messages: Vec<Bytes>,
@@ -23,7 +24,7 @@ pub(super) struct RememberedPushes {
 }
 
 impl RememberedPushes {
-    /// Room for that much.
+    /// No messages; at most `bytes_max` can be remembered.
     pub fn new(bytes_max: u64) -> Self {
         Self { messages: Vec::new(), bytes: 0, bytes_max }
     }
@@ -34,25 +35,25 @@ impl RememberedPushes {
         self.bytes = 0;
     }
 
-    /// Remembers a message; false if there is no room for it.
+    /// Remembers a message. Returns false if it exceeds the limit; then no further one fits until [`Self::clear`].
     pub fn remember(&mut self, message: &[u8]) -> bool {
         self.bytes = self.bytes.saturating_add(message.len() as u64);
         let fits = self.bytes <= self.bytes_max;
         if fits {
-            // A copy: the slice would keep the whole buffer of the connection.
+            // A copy: a slice would keep the connection's whole buffer in memory.
             self.messages.push(Bytes::copy_from_slice(message));
         }
         fits
     }
 
-    /// The messages, to be read.
+    /// The messages, ready to be parsed.
     pub fn texts(&self) -> Vec<DatasetText> {
         self.messages.iter().map(|message| DatasetText::new(message.clone())).collect()
     }
 }
 
-/// Puts the items of these messages into a dataset, in the place of older ones. What `is_removed` says was removed before stays
-/// so. True if an item is of an environment that the dataset lacks.
+/// Merges the items of these messages into a dataset: newer ones replace older ones, and removed ones (`is_removed`) are left
+/// out. Returns whether an item belongs to an environment that the dataset lacks.
 pub(super) fn merge<'a>(
     messages: &'a mut [DatasetText],
     dataset: &mut Dataset<'a>,
@@ -67,7 +68,7 @@ pub(super) fn merge<'a>(
     let segment_is_there =
         |one: &SegmentDef<'_>| is_there(ItemKind::Segment, one.env_id, one.id, one.updated_at_ms);
     for message in messages {
-        // They were read before; what cannot be read of them was reported then.
+        // These messages were parsed before, and errors in them were reported then.
         match ToRelay::parse(message) {
             Ok(ToRelay::Patch(patch) | ToRelay::Environment(patch)) => {
                 for mut environment in patch.environments {
@@ -87,7 +88,7 @@ pub(super) fn merge<'a>(
     unknown_environment
 }
 
-/// Where items stand in a dataset, by place of their environment and by id.
+/// The index of each item in a dataset, by the index of its environment and by its id.
 #[derive(Default)]
 struct Merging<'a> {
     flags: HashMap<usize, HashMap<&'a str, usize>>,
@@ -131,7 +132,7 @@ fn places<'a, T>(items: &[T], id: impl Fn(&T) -> &'a str) -> HashMap<&'a str, us
     items.iter().enumerate().map(|(place, item)| (id(item), place)).collect()
 }
 
-/// Adds the item, or puts it in the place of one of its id that is older.
+/// Adds the item, or replaces the one with its id if that is older.
 fn newer<'a, T>(
     kept: &mut Vec<T>,
     places: &mut HashMap<&'a str, usize>,
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newer_of_a_full_and_a_push_counts() {
+    fn of_a_full_sync_and_a_push_the_newer_item_is_used() {
         let full = json!({"eventType": "rp_full", "items": [{
             "envId": HOME,
             "secrets": [],
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_removed_before_is_not_brought_back_by_an_old_push() {
+    fn an_old_push_does_not_restore_a_removed_item() {
         let lists = |flags: Vec<Value>| json!([{"envId": HOME, "secrets": [], "featureFlags": flags, "segments": []}]);
         let mut text = DatasetText::new(message(
             json!({"eventType": "rp_full", "items": lists(vec![flag(HOME, "a", 5, "full")])}),
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn an_environment_that_the_full_lacks_is_told() {
+    fn an_environment_that_the_full_sync_lacks_is_reported() {
         let full = json!({"eventType": "rp_full", "items": []});
         let push = json!({"eventType": "patch", "featureFlags": [], "segments": [flag(OTHER, "s", 1, "x")]});
         let mut text = DatasetText::new(message(full));
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_told_until_all_is_forgotten() {
+    fn after_a_message_that_does_not_fit_none_fits_until_a_clear() {
         let mut remembered = RememberedPushes::new(10);
         assert!(remembered.remember(b"12345"));
         assert!(remembered.remember(b"67890"));

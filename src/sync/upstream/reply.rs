@@ -1,13 +1,13 @@
-//! An answer over HTTP that is not what was asked for: who gave it, as far as that can be seen, and what to do about it.
+//! An HTTP answer other than the requested one: who sent it, as far as that is visible, and what to do about it.
 //!
-//! Must not show what may hold a key: of a place that the agent is sent to, neither query nor user; of a body, nothing.
+//! Must not log what may contain a key: the query and user of a redirect's target, and any part of a body.
 
 use std::fmt;
 
-/// The longest text of somebody else that is shown in a log line, in characters.
+/// The longest foreign text that is quoted in a log line, in characters.
 const SHOWN_CHARS_MAX: usize = 60;
 
-/// What was asked.
+/// What was requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     /// A registration at this path.
@@ -16,20 +16,20 @@ pub(super) enum Asked {
     Stream,
 }
 
-/// Who said no, and whether that can change by itself.
+/// What an answer means. The texts describe it and say what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// FeatBit's server knows better than to let this agent in.
+    /// FeatBit's server refuses the agent.
     Refused,
-    /// Something in front of the server does not let the agent through; in words.
+    /// Something in front of the server refuses the agent.
     Blocked(String),
-    /// There is nothing at this path; in words.
+    /// The path does not exist.
     Absent(String),
-    /// It did not work; in words.
+    /// Any other failure.
     Failed(String),
 }
 
-/// The answer, as far as it shows who gave it.
+/// The parts of an answer that show who sent it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reply {
     pub status: u16,
@@ -46,30 +46,30 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// What it means for what was asked.
+    /// What it means for the request.
     pub fn meaning(&self, asked: Asked, path: &str) -> Meaning {
         let (status, who) = (self.status, self.who());
         match status {
             300..=399 if !self.location.is_empty() => Meaning::Failed(format!(
-                "it sends the agent on to {} (status {status}{who}), where the agent does not go, since its key is for \
-                 the server alone: set StreamingUri to the server's own address",
+                "it redirects the agent to {} (status {status}{who}); the agent does not follow redirects, since its key \
+                 is for the server alone: set StreamingUri to the server's own address",
                 shown_place(&self.location)
             )),
             401 | 403 if self.is_featbits() => Meaning::Refused,
             401 | 403 if !self.authenticate.is_empty() => Meaning::Blocked(format!(
-                "something in front of the server asks for a login (status {status}, {}{who}), and the ApiKey was not looked \
-                 at: let the agent through there without one, by its address or by a client certificate \
+                "something in front of the server asks for a login (status {status}, {}{who}), and the ApiKey was not \
+                 checked: allow the agent there without a login, by its address or by a client certificate \
                  (Upstream__ClientCertificateFile)",
                 shown(self.authenticate.split([' ', ',']).next().unwrap_or_default())
             )),
             401 | 403 => Meaning::Blocked(format!(
                 "something in front of the server, such as a gateway or firewall, refuses the agent (status {status}{who}), \
-                 and neither ApiKey nor licence was looked at: have it let the agent through to /streaming and \
+                 and neither ApiKey nor licence was checked: configure it to let the agent through to /streaming and \
                  /api/public/agent/register"
             )),
             407 => Meaning::Blocked(format!(
-                "a proxy on the way asks for a login (status {status}{who}): name it, with user and password, in \
-                 Upstream__Proxy"
+                "a proxy on the way asks for a login (status {status}{who}): set Upstream__Proxy to its URL, with user and \
+                 password"
             )),
             502..=504 if !self.is_featbits() => Meaning::Failed(format!(
                 "the gateway in front of the server cannot reach it (status {status}{who})"
@@ -77,14 +77,15 @@ impl Reply {
             404 => Meaning::Absent(match asked {
                 Asked::Registration => format!("the server has nothing at {path} (404{who})"),
                 Asked::Stream => format!(
-                    "there is nothing at {path} (status {status}{who}): it has to be the address of FeatBit's evaluation \
-                     server, with the path under which a gateway passes it on"
+                    "there is nothing at {path} (status {status}{who}): StreamingUri has to be the address of FeatBit's \
+                     evaluation server, with the path under which a gateway forwards to it"
                 ),
             }),
             _ if asked == Asked::Stream && matches!(status, 200..=299 | 400 | 426) => {
                 Meaning::Failed(format!(
-                    "it answered the WebSocket handshake with status {status}{who}: it has to be FeatBit's evaluation server, and \
-                 a gateway in front of it has to speak HTTP/1.1 to it and pass Upgrade and Connection on"
+                    "it answered the WebSocket handshake with status {status}{who}: StreamingUri has to be the address of \
+                     FeatBit's evaluation server, and a gateway in front of it has to use HTTP/1.1 and forward Upgrade and \
+                     Connection"
                 ))
             }
             _ => Meaning::Failed(match asked {
@@ -94,8 +95,8 @@ impl Reply {
         }
     }
 
-    /// Whether FeatBit's server gave it, or an agent of this make: by its body, since gateways put their own name on what
-    /// they pass on. One without a body, and without a sign of anybody else, counts as theirs.
+    /// Whether a FeatBit server or a featbit-agent sent it. This is visible in the body only, since gateways replace the
+    /// `Server` field of forwarded answers. An answer without a body counts, unless a field shows another sender.
     fn is_featbits(&self) -> bool {
         let kind = self.kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match &*kind {
@@ -109,7 +110,7 @@ impl Reply {
         }
     }
 
-    /// Who gave it, and as what, if it is not FeatBit's.
+    /// The sender and content type, for a log line; empty if FeatBit's server sent it.
     pub fn who(&self) -> Who<'_> {
         Who(self)
     }
@@ -134,15 +135,16 @@ impl fmt::Display for Who<'_> {
     }
 }
 
-/// A text of somebody else, for a log line: quoted, without control characters, and not too long.
-pub(super) fn shown(word: &str) -> String {
-    match word.char_indices().nth(SHOWN_CHARS_MAX) {
-        Some((end, _)) => format!("{:?}…", &word[..end]),
-        None => format!("{word:?}"),
+/// A foreign text for a log line: quoted, without control characters, and cut if it is too long.
+pub(super) fn shown(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
     }
 }
 
-/// A place that the agent is redirected to. Its query may repeat the request's, which contains the key.
+/// The target of a redirect for a log line, without query and user: the query may repeat that of the request, which contains
+/// the key.
 fn shown_place(location: &str) -> String {
     let end = location.find(['?', '#']).unwrap_or(location.len());
     let place = &location[..end];
@@ -179,7 +181,7 @@ mod tests {
 
     /// What went wrong: nginx's basic authentication was reported as a wrong ApiKey, a firewall's page as a full licence.
     #[test]
-    fn only_featbits_own_refusal_is_one_of_the_key_or_the_licence() {
+    fn only_a_refusal_of_featbits_server_is_about_the_key_or_the_licence() {
         for status in [401, 403] {
             for own in [
                 reply(status, "application/problem+json; charset=utf-8", "Kestrel", b"{}"),
@@ -200,7 +202,7 @@ mod tests {
             ] {
                 let text = of_stream(&other);
                 assert!(text.starts_with("blocked: something in front of the server"), "{text}");
-                assert!(text.contains("neither ApiKey nor licence was looked at"), "{text}");
+                assert!(text.contains("neither ApiKey nor licence was checked"), "{text}");
                 assert!(other.server.is_empty() || text.contains(&other.server), "{text}");
             }
         }
@@ -210,11 +212,11 @@ mod tests {
         };
         let text = of_stream(&login);
         assert!(text.contains(r#"asks for a login (status 401, "Basic", Server: "nginx/1.22.1""#), "{text}");
-        assert!(text.contains("the ApiKey was not looked at"), "{text}");
+        assert!(text.contains("the ApiKey was not checked"), "{text}");
     }
 
     #[test]
-    fn what_else_a_gateway_answers_says_what_to_do() {
+    fn the_text_for_other_answers_of_a_gateway_says_what_to_do() {
         for (reply, part) in [
             (
                 reply(502, "text/html", "nginx", b"<html>"),
@@ -224,8 +226,8 @@ mod tests {
                 reply(404, "text/html", "nginx", b"<html>"),
                 r#"absent: there is nothing at /streaming (status 404, Server: "nginx""#,
             ),
-            (reply(400, "text/html", "nginx", b""), "pass Upgrade and Connection on"),
-            (reply(200, "text/html", "", b"<!doctype html>"), "has to be FeatBit's evaluation server"),
+            (reply(400, "text/html", "nginx", b""), "forward Upgrade and Connection"),
+            (reply(200, "text/html", "", b"<!doctype html>"), "the address of FeatBit's evaluation server"),
             (reply(407, "", "squid", b""), "blocked: a proxy on the way asks for a login"),
             (reply(500, "application/problem+json", "Kestrel", b"{}"), "handshake with status 500"),
         ] {
@@ -235,11 +237,11 @@ mod tests {
     }
 
     #[test]
-    fn where_the_agent_is_sent_is_told_without_what_may_be_secret() {
+    fn the_target_of_a_redirect_is_logged_without_what_may_be_secret() {
         let to =
             |location: &str| of_stream(&Reply { location: location.into(), ..reply(302, "", "nginx", b"") });
         let text = to("https://me:sesame@els.example/streaming?type=relay-proxy&token=rp-sesame");
-        assert!(text.contains(r#"on to "https://els.example/streaming" (status 302"#), "{text}");
+        assert!(text.contains(r#"to "https://els.example/streaming" (status 302"#), "{text}");
         assert!(to("/login#sesame").contains(r#""/login""#));
         for hostile in
             ["//sesame@x?token=sesame", "?sesame", "#sesame", "https://a@sesame@b/", "\u{1b}[31m\nx"]

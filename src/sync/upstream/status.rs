@@ -1,6 +1,6 @@
-//! Publishes the status of the synchronization: to the server, the downstream agents, operators and metrics.
+//! Publishes the upstream status: to the server, downstream agents, operators and metrics.
 //!
-//! Must not decide what that status is.
+//! Must not decide what the status is.
 
 use crate::ingest::Ingest;
 use crate::protocol::from_relay::StatusReport;
@@ -9,7 +9,7 @@ use crate::protocol::status::{Status, SyncState};
 use super::driver::{Published, Upstream};
 
 impl Upstream {
-    /// The server, an agent, says its own state. A state that nobody knows is ignored.
+    /// The server is an agent, and reports its own status. An unknown status is ignored.
     pub(super) fn upstream_state(&mut self, ingest: &Ingest, number: u64, state: Option<SyncState>) {
         let Some(state) = state else { return };
         self.follow.upstream_is_connected(number, state.is_current());
@@ -18,7 +18,7 @@ impl Upstream {
         }
     }
 
-    /// The report of the status, if there is room for one in a message.
+    /// The status report for the server; `None` if it would be too long.
     pub(super) fn report(&mut self, ingest: &Ingest) -> Option<String> {
         let snapshot = ingest.snapshot();
         let status = Status {
@@ -33,7 +33,7 @@ impl Upstream {
         report.map(|report| report.text)
     }
 
-    /// Publishes the status to operators and health checks, if it has changed.
+    /// Publishes the status for operators and health checks, if it has changed.
     pub(super) fn publish_status(&mut self, ingest: &Ingest) {
         let open = self.connections.values().filter(|open| open.closing_ms.is_none());
         let now = Published {

@@ -1,15 +1,16 @@
-//! What a full sync has but the agent cannot read stays in service as it is: the server did not say that it is gone.
+//! Keeps flags, segments and secrets in service that a full sync contains in a form the agent cannot parse: the server has
+//! not removed them.
 //!
-//! Must not keep what the server has removed. Where nobody can tell which flag, segment or secret is meant, all of its
-//! kind that are in service in that environment stay.
+//! Must not keep what the server has removed. But if an unreadable one has no readable name, all of its kind in that
+//! environment stay in service.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::model::dataset::{Dataset, Lost};
 
-/// Puts into `full` what is in service of what it left out.
+/// Adds to `full` the present versions (`held`) of what could not be parsed in it.
 pub(super) fn keep_unreadable<'a>(held: Dataset<'a>, full: &mut Dataset<'a>) {
-    // A secret opens one environment: one that was moved does not stay where it was.
+    // A secret opens only one environment: one that the server has moved to another must not stay in the old one.
     let secrets = full.environments.iter().flat_map(|one| &one.secrets);
     let listed: HashSet<&str> = secrets.map(|secret| secret.value).collect();
     for held in held.environments {
@@ -24,7 +25,8 @@ pub(super) fn keep_unreadable<'a>(held: Dataset<'a>, full: &mut Dataset<'a>) {
     }
 }
 
-/// Puts those of `held` that are `lost` where they stood, or all that are not there if one has no name.
+/// Inserts into `now` those of `held` that are `lost`, at their positions. If a lost one has no name, also appends all others
+/// that `now` lacks.
 fn keep_lost<'a, T>(now: &mut Vec<T>, held: Vec<T>, lost: &[Lost<'a>], name: impl Fn(&T) -> &'a str) {
     if lost.is_empty() {
         return;
@@ -65,20 +67,20 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_stays_in_its_place_and_what_is_gone_goes() {
+    fn unreadable_items_stay_in_their_place_and_removed_ones_go() {
         let held = ["a", "b", "c", "d", "e"];
         assert_eq!(stays(&["a", "e"], &held, &[]), ["a", "e"]);
         assert_eq!(stays(&["a", "e"], &held, &[lost(Some("c"), 1)]), ["a", "c", "e"]);
         let two = [lost(Some("a"), 0), lost(Some("e"), 2)];
         assert_eq!(stays(&["b", "c"], &held, &two), ["a", "b", "c", "e"]);
-        // Not held before, or said once more in a way that can be read.
+        // Not in service before, or contained a second time in a readable form.
         assert_eq!(stays(&["a", "b"], &held, &[lost(Some("x"), 1), lost(Some("a"), 2)]), ["a", "b"]);
-        // Said in vain twice.
+        // Unreadable twice.
         assert_eq!(stays(&["a"], &held, &[lost(Some("b"), 1), lost(Some("b"), 1)]), ["a", "b"]);
     }
 
     #[test]
-    fn where_it_cannot_be_told_what_is_meant_all_stay() {
+    fn if_an_unreadable_item_has_no_name_all_stay() {
         let lost = [lost(None, 0), lost(Some("d"), 1)];
         assert_eq!(stays(&["c", "new"], &["a", "b", "c", "d"], &lost), ["c", "d", "new", "a", "b"]);
     }
