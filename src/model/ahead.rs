@@ -38,7 +38,7 @@ pub fn find_ahead<'d>(
 }
 
 impl Dataset<'_> {
-    /// What [`find_ahead`] finds in all environments.
+    /// [`find_ahead`] for the items of all environments.
     pub fn find_ahead(&self, now_ms: i64) -> Option<Finding> {
         let flags = self.environments.iter().flat_map(|environment| &environment.flags);
         let segments = self.environments.iter().flat_map(|environment| &environment.segments);
@@ -64,7 +64,7 @@ mod tests {
     use crate::model::parse::DatasetText;
     use crate::model::timestamp::parse_iso8601_ms;
 
-    /// What is found at noon of the 2nd of January in a dump of segments with these times.
+    /// The finding at noon on 2 January for a dump of segments with these times.
     fn found(times: &[&str]) -> Option<(String, String)> {
         let id = "ad99d259-1f50-4ed9-a002-7c65e25487df";
         let segments = times.iter().enumerate().map(

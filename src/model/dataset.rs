@@ -5,12 +5,12 @@ use super::flag::FlagDef;
 use super::secret::SecretDef;
 use super::segment::SegmentDef;
 
-/// Everything a dump holds, borrowed from its text, grouped by the environment that each item itself names.
+/// The contents of a dump, borrowed from its text, grouped by the environment that each item itself names.
 #[derive(Clone, Debug, Default)]
 pub struct Dataset<'a> {
     /// The environments, in the order in which they first occur in the dump.
     pub environments: Vec<EnvironmentDef<'a>>,
-    /// Warnings: the dump can be served all the same.
+    /// Warnings. They do not keep the dump from being served.
     pub warnings: Vec<Finding>,
     /// The indexes of the warnings about things that stop or break SDKs.
     pub harmful: Vec<usize>,
@@ -41,7 +41,7 @@ pub struct EnvironmentDef<'a> {
 /// An error or a warning about a dump, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Where, such as `items[1].featureFlags[3].rules[0].conditions[2].op`. Empty if it is about the whole.
+    /// The path, such as `items[1].featureFlags[3].rules[0].conditions[2].op`. Empty if it is about the whole dump.
     pub path: String,
     /// What is wrong and what to do. It never contains a secret.
     pub message: String,

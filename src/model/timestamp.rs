@@ -1,7 +1,7 @@
 //! ISO 8601 timestamps of flags and segments, as Unix milliseconds.
 //!
-//! Must not look at any clock or time zone: a text without an offset is UTC. [`parse_iso8601_ms`] takes what
-//! .NET's System.Text.Json takes where FeatBit reads `updatedAt` (`JsonElement.GetDateTimeOffset`: the
+//! Must not look at any clock or time zone: a text without an offset is UTC. [`parse_iso8601_ms`] accepts what
+//! .NET's System.Text.Json accepts where FeatBit reads `updatedAt` (`JsonElement.GetDateTimeOffset`: the
 //! extended profile of ISO 8601-1:2019), so that the agent and FeatBit agree on the version of every item.
 
 /// 0001-01-01T00:00:00Z, the first moment that .NET can represent.
@@ -23,7 +23,7 @@ const DAY_MS: i64 = 86_400_000;
 /// Accepts `YYYY-MM-DD`, and `YYYY-MM-DDThh:mm` with optional `:ss`, then an optional fraction of 1 to 16
 /// digits, then `Z`, `±hh:mm`, `±hh` (offsets up to 14 hours) or nothing, which means UTC. `None` for
 /// everything else: white space, lower case `t` and `z`, leap seconds, `24:00`, years before 0001, moments that
-/// leave the years 0001 to 9999 once the offset is taken off.
+/// are outside the years 0001 to 9999 in UTC.
 pub fn parse_iso8601_ms(text: &str) -> Option<i64> {
     let (date, rest) = text.as_bytes().split_first_chunk::<10>()?;
     let day_ms = parse_date(date)? * DAY_MS;
@@ -73,7 +73,7 @@ pub fn is_safe_for_all_sdks(text: &str) -> bool {
 
 /// `ms` since the Unix epoch as `2025-01-01T00:00:00.123Z`, the form in which FeatBit's SDKs all read it.
 ///
-/// Years beyond 9999 or before 0001 come out with as many digits as they need; no text of theirs parses.
+/// Years beyond 9999 or before 0001 are written with as many digits as they need; such a text cannot be parsed.
 pub fn format_iso8601(ms: i64) -> String {
     let (year, month, day) = civil_from_days(ms.div_euclid(DAY_MS));
     let time = ms.rem_euclid(DAY_MS);
@@ -105,7 +105,7 @@ fn parse_date(date: &[u8; 10]) -> Option<i64> {
     (year >= 1 && (1..=days).contains(&day)).then(|| days_from_civil(year, month, day))
 }
 
-/// Seconds and milliseconds of what follows `hh:mm`, and the offset that follows them.
+/// The seconds and milliseconds after `hh:mm`, and the offset after them.
 fn parse_seconds(rest: &[u8]) -> Option<(i64, i64, &[u8])> {
     let [b':', tens, ones, rest @ ..] = rest else {
         return Some((0, 0, rest));
@@ -177,7 +177,7 @@ mod tests {
     use super::{LAST_MS, MAX_MS, MIN_MS, format_iso8601, is_safe_for_all_sdks, parse_iso8601_ms};
 
     #[test]
-    fn takes_every_form_that_dotnet_takes() {
+    fn accepts_every_form_that_dotnet_accepts() {
         for (text, ms) in [
             ("1970-01-01", 0),
             ("1970-01-02T00:00", 86_400_000),
@@ -271,7 +271,7 @@ mod tests {
             ("2026-01-01T00:00:00+02", false),
             ("2026-01-01T00:00:00-00:00", false),
             ("2026-01-01T00:00:00.1234567891Z", false),
-            // No moment at all.
+            // Not dates.
             ("", false),
             ("2026-02-30T00:00:00Z", false),
             ("2026-01-01T00:00:00+15:00", false),
@@ -357,7 +357,7 @@ mod tests {
         #[test]
         fn agrees_with_the_time_crate_near_the_grammar(text in near_timestamps()) {
             prop_assert_eq!(parse_iso8601_ms(&text), twin(&text), "{}", text);
-            // What is safe is RFC 3339 to the letter, and the same moment there.
+            // A safe text is valid RFC 3339, with the same moment.
             if is_safe_for_all_sdks(&text) {
                 let moment = OffsetDateTime::parse(&text, &Rfc3339).unwrap().unix_timestamp_nanos();
                 prop_assert_eq!(parse_iso8601_ms(&text).map(i128::from), Some(moment.div_euclid(1_000_000)));

@@ -28,7 +28,7 @@ impl ChangedNames {
         let mut names = Self::default();
         for slot in &change.environments {
             let Some(environment) = change.snapshot.environment(*slot) else { continue };
-            let mut changed = change.items_of(*slot).filter_map(written).peekable();
+            let mut changed = change.items_of(*slot).filter_map(name_of).peekable();
             if changed.peek().is_none() {
                 continue;
             }
@@ -60,7 +60,7 @@ impl fmt::Display for ChangedNames {
 }
 
 /// The name of a changed item for the log; `None` if the change is not logged.
-fn written(change: &ItemChange) -> Option<String> {
+fn name_of(change: &ItemChange) -> Option<String> {
     let (item, what) = match change {
         ItemChange::Added(item) => (item, " (new)"),
         ItemChange::Changed(item) => (item, ""),

@@ -1,4 +1,4 @@
-//! Reads a whole dump: its items, and what they hold, sorted into environments.
+//! Reads a whole dump: its flags, segments and secrets, grouped by environment.
 //!
 //! Must not trust the nesting: as in FeatBit, a flag, segment or secret belongs to the environment that it names itself. The
 //! enclosing item only decides for a secret that names none.
@@ -23,7 +23,7 @@ use super::text::Parsed;
 pub(super) enum Twice {
     /// The dump is refused: it must be a mistake.
     Fault,
-    /// For messages of a server, which may repeat items in any order: the one with the greater stamp counts. Items that
+    /// For messages of a server, which may repeat items in any order: the one with the greater stamp is used. Items that
     /// cannot be read are left out, so that the others are still updated.
     NewerCounts,
 }
@@ -108,7 +108,7 @@ fn read_items<'t, 'a>(findings: &mut Findings, dump: Value<'t, 'a>, root: &Path<
         return Vec::new();
     };
     pick!(fields => event_type: "eventType", items: "items");
-    // FeatBit wants a text here and does not look at it: `rp_full`, or `rp-full` as its documentation has it.
+    // FeatBit requires a string here and ignores its value: `rp_full`, or `rp-full` in its documentation.
     findings.required_text(event_type, root, "eventType");
     let elements = findings.required_list(items, root, "items");
     let mut items = Vec::with_capacity(elements.len());

@@ -1,6 +1,6 @@
-//! The environments of a dump while it is read, and what is checked between their items.
+//! The environments of a dump while it is read, and checks between their items.
 //!
-//! Must not read JSON: it gets flags, segments and secrets that are parsed.
+//! Must not read JSON: it gets parsed flags, segments and secrets.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -16,10 +16,10 @@ use crate::model::stamp::Stamp;
 
 pub(super) type Map<K, V> = HashMap<K, V, RandomState>;
 
-/// Where in the dump something is: the index of the item, and the index in its list.
+/// A position in the dump: the index of the item, and the index in its list.
 pub(super) type Position = (usize, usize);
 
-/// The flag that counts among those with the same key: its position and its rank.
+/// The flag that is served, of those with the same key: its position and its rank.
 pub(super) struct Counting<'a> {
     position: Position,
     rank: (bool, i64, &'a str),
@@ -39,7 +39,7 @@ pub(super) struct Seen<'a> {
     /// The index of the item that first names the environment.
     pub item: usize,
     pub flag_ids: Map<&'a str, Position>,
-    /// The flag that counts, by key.
+    /// The flag that is served, by key.
     pub flag_keys: Map<&'a str, Counting<'a>>,
     pub segment_ids: Map<&'a str, Position>,
 }

@@ -242,7 +242,7 @@ fn range(findings: &mut Findings, path: &Path<'_>, property: Property<'_, '_>) -
     match count {
         2 => range,
         0 | 1 => {
-            // Node indexes what is null, Go and Java what is too short.
+            // The Node SDK indexes a null, the Go and Java SDKs an array that is too short.
             let harm = match property {
                 Some(value) if !value.is_null() => "the Go and Java SDKs panic and throw in the application",
                 Some(_) => {

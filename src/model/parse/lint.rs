@@ -38,13 +38,13 @@ impl<'a> SegmentIndex<'a> {
 /// The owner of a condition.
 #[derive(Clone, Copy)]
 pub(super) enum Owner<'s, 'a> {
-    /// A flag of this environment; it can refer to segments.
+    /// A flag of this environment. It can refer to segments.
     Flag(&'s SegmentIndex<'a>, EnvironmentId),
-    /// A segment: it cannot.
+    /// A segment. It cannot refer to segments.
     Segment,
 }
 
-/// Ids of a flag's variations, for references to be looked up in.
+/// The ids of a flag's variations, to check references to them.
 pub(super) struct VariationIds<'v, 'a> {
     variations: &'v [Variation<'a>],
     many: Option<HashSet<&'a str, RandomState>>,
@@ -323,13 +323,12 @@ const ENDS_NODE: &str = "is not the text of a JSON array of segment ids, so the 
                          Node SDK ends, and the Java SDK gives the application's default, or stops for good if the \
                          application listens to changes; write it like \"[\\\"<id>\\\"]\"";
 
-/// Whether the Node SDK reads `text` as a list of segments, whatever the elements, or as none.
+/// Whether the Node SDK reads `text` as a list, of elements of any type, or as null.
 fn is_list_or_null(text: &str) -> bool {
     serde_json::from_str::<Option<Vec<serde::de::IgnoredAny>>>(text).is_ok()
 }
 
-/// Calls `each` with every element of the JSON array of strings that `text` is; false if it is something
-/// else.
+/// Calls `each` with every element of `text`, a JSON array of strings. False if it is anything else.
 fn each_string(text: &str, each: impl FnMut(&str)) -> bool {
     let mut parser = serde_json::Deserializer::from_str(text);
     Strings(each).deserialize(&mut parser).is_ok() && parser.end().is_ok()
@@ -462,7 +461,7 @@ fn gap(findings: &mut Findings, path: &Path<'_>, from: f64, to: f64) {
     }
 }
 
-/// Whether the shares as listed follow one another from 0 to 1: nearly every rollout there is.
+/// Whether the shares, as listed, follow one another from 0 to 1, as in nearly every rollout.
 fn is_partition(shares: &[RolloutVariation<'_>]) -> bool {
     let mut end = 0.0;
     for share in shares {

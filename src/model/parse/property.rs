@@ -28,8 +28,7 @@ pub(super) fn absence_of_a_list(property: Property<'_, '_>) -> &'static str {
     }
 }
 
-/// Seconds since the epoch below this are from before the year 5138, and as milliseconds would be before 1974: what is
-/// below was counted in seconds.
+/// A smaller number is taken for seconds: as seconds it is a date before the year 5138, as milliseconds one before 1974.
 const SECONDS_MAX: f64 = 1e11;
 
 /// The date that a number, or MongoDB's export of a date, means.

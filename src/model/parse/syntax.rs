@@ -58,24 +58,24 @@ fn place(bytes: &[u8], bom_bytes: usize, at: usize) -> String {
     format!("line {line}, column {column} (byte {})", before.len() + bom_bytes)
 }
 
-/// A copy of well-formed JSON, of the same length, in which simd-json can read what it refuses though JSON
-/// allows it and FeatBit takes it where it does not look: numbers beyond 64 bits (they become ±9e300, out of
-/// every range all the same) and escaped halves of surrogate pairs (they become U+FFFD).
-pub(super) fn mend(text: &str) -> Vec<u8> {
+/// A copy of well-formed JSON, of the same length, without what simd-json rejects although JSON allows it and FeatBit
+/// accepts it in values that it does not read: numbers beyond 64 bits become ±9e300, which is out of every range too, and
+/// escaped lone surrogates become U+FFFD.
+pub(super) fn repair(text: &str) -> Vec<u8> {
     let mut bytes = text.as_bytes().to_vec();
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
         at = match byte {
-            b'"' => mend_string(&mut bytes, at + 1),
-            b'-' | b'0'..=b'9' => mend_number(&mut bytes, at),
+            b'"' => repair_string(&mut bytes, at + 1),
+            b'-' | b'0'..=b'9' => repair_number(&mut bytes, at),
             _ => at + 1,
         };
     }
     bytes
 }
 
-/// Mends the string whose content starts at `at`; returns where it ends.
-fn mend_string(bytes: &mut [u8], mut at: usize) -> usize {
+/// Repairs the string whose content starts at `at`; returns its end.
+fn repair_string(bytes: &mut [u8], mut at: usize) -> usize {
     while let Some(byte) = bytes.get(at) {
         match byte {
             b'"' => return at + 1,
@@ -107,8 +107,8 @@ fn escaped_unit(bytes: &[u8], at: usize) -> Option<u16> {
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
-/// Mends the number that starts at `start`; returns where it ends.
-fn mend_number(bytes: &mut [u8], start: usize) -> usize {
+/// Repairs the number that starts at `start`; returns its end.
+fn repair_number(bytes: &mut [u8], start: usize) -> usize {
     let token = bytes.get_mut(start..).unwrap_or_default();
     let part = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
     let len = token.iter().take_while(part).count();
@@ -126,14 +126,14 @@ fn mend_number(bytes: &mut [u8], start: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{fault, mend, not_utf8};
+    use super::{fault, not_utf8, repair};
 
     fn message(text: &str) -> String {
         fault(text, 0).unwrap().to_string()
     }
 
     #[test]
-    fn points_at_the_place_of_the_fault() {
+    fn gives_the_position_of_the_error() {
         let broken = "the JSON is broken";
         assert!(message("").starts_with("line 1, column 1 (byte 0): the text is empty"));
         assert!(message(" \n ").starts_with("line 1, column 1 (byte 0): the text is empty"));
@@ -167,15 +167,15 @@ mod tests {
     }
 
     #[test]
-    fn mends_only_what_simd_json_cannot_read() {
-        for (text, mended) in [
+    fn repairs_only_what_simd_json_cannot_read() {
+        for (text, repaired) in [
             (r#"["\ud800", "\udc00\ud83d\ude00"]"#, r#"["\ufffd", "\ufffd\ud83d\ude00"]"#),
             (r#"["\\ud800", "\"\uD800\n"]"#, r#"["\\ud800", "\"\ufffd\n"]"#),
             (r#"{"1e999": 1e999, "a": -1e999}"#, r#"{"1e999": 9e300, "a": -9e300}"#),
             ("[123456789012345678901234567890]", "[9e300                         ]"),
             ("[1, -2.5, 1e-999, 0.1000000000000000000001]", "[1, -2.5, 1e-999, 0.1000000000000000000001]"),
         ] {
-            assert_eq!(String::from_utf8(mend(text)).unwrap(), mended);
+            assert_eq!(String::from_utf8(repair(text)).unwrap(), repaired);
         }
     }
 }

@@ -13,8 +13,8 @@ use super::tape::Value;
 #[derive(Default)]
 pub(super) struct Scratch {
     first: Vec<u8>,
-    /// Used only for JSON that only simd-json refuses.
-    mended: Vec<u8>,
+    /// Used only for valid JSON that simd-json rejects.
+    repaired: Vec<u8>,
 }
 
 /// A text and its tape.
@@ -33,7 +33,7 @@ impl<'a> Parsed<'a> {
         bom_bytes: usize,
         scratch: &'a mut Scratch,
     ) -> Result<Self, DatasetError> {
-        let Scratch { first, mended } = scratch;
+        let Scratch { first, repaired } = scratch;
         let error = match fill(text.as_bytes(), first) {
             Ok((base, tape)) => return Ok(Self { text, base, tape }),
             Err(error) => error,
@@ -41,10 +41,10 @@ impl<'a> Parsed<'a> {
         if let Some(fault) = syntax::fault(text, bom_bytes) {
             return Err(fault);
         }
-        // Well-formed, yet refused: numbers or escapes that simd-json does not take, or a limit of its own.
+        // Well-formed, but rejected: numbers or escapes that simd-json does not accept, or one of its limits.
         match error {
             ErrorType::DepthLimitExceeded | ErrorType::InputTooLarge => Err(syntax::limit(error)),
-            _ => match fill(&syntax::mend(text), mended) {
+            _ => match fill(&syntax::repair(text), repaired) {
                 Ok((base, tape)) => Ok(Self { text, base, tape }),
                 Err(error) => Err(syntax::limit(error)),
             },
@@ -56,8 +56,8 @@ impl<'a> Parsed<'a> {
         Value::new(&self.tape.0)
     }
 
-    /// The raw JSON of `object`, an object that is not empty. `next` is the element behind it in its array;
-    /// it saves looking for the end.
+    /// The raw JSON of `object`, which must not be empty. `next` is the next element of its array; with it, the end need not
+    /// be searched.
     pub(super) fn raw(&self, object: Value<'_, 'a>, next: Option<Value<'_, 'a>>) -> &'a str {
         let Some(start) = self.start(object) else {
             return "";
@@ -82,7 +82,7 @@ impl<'a> Parsed<'a> {
         self.last_before(comma, b'}').map(|brace| brace + 1)
     }
 
-    /// The last byte before `at` that is not blank, if it is `wanted`.
+    /// The position of the last byte before `at` that is not white space, if it is `wanted`.
     fn last_before(&self, at: usize, wanted: u8) -> Option<usize> {
         let before = self.text.as_bytes().get(..at)?;
         let found = before.iter().rposition(|byte| !matches!(byte, b' ' | b'\n' | b'\r' | b'\t'))?;

@@ -160,15 +160,15 @@ pub(super) fn upsert_one(
 
 /// The copy of a segment that is in effect: the newest, of several the first.
 fn resolved<'w>(worlds: &'w [World], id: &str) -> Option<(&'w Thing, u8)> {
-    let mut counts: Option<(&Thing, u8)> = None;
+    let mut in_effect: Option<(&Thing, u8)> = None;
     for world in worlds {
         for copy in world.segments.iter().filter(|segment| segment.id == id) {
-            if counts.is_none_or(|(counts, _)| counts.version_ms < copy.version_ms) {
-                counts = Some((copy, world.number));
+            if in_effect.is_none_or(|(in_effect, _)| in_effect.version_ms < copy.version_ms) {
+                in_effect = Some((copy, world.number));
             }
         }
     }
-    counts
+    in_effect
 }
 
 /// What a server SDK of `world` must hold.

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::definition::{Basis, Definition};
-use super::duplicate_keys::{find_duplicates, settle_duplicates};
-use super::edit::{Counts, Edit};
-use super::merge::{Incoming, Made, Plan, id_of};
+use super::duplicate_keys::{find_duplicates, serve_one_flag_per_key};
+use super::edit::{Edit, ListChanges};
+use super::merge::{Incoming, Plan, ToCompile, id_of};
 use super::records::Records;
 use super::resolution::{Resolution, Resolved};
 use super::tombstones::{Tombstone, Tombstones};
@@ -26,14 +26,14 @@ use crate::store::snapshot::{Secrets, Snapshot};
 use crate::store::table::Entry;
 
 /// What the writer needs to build a snapshot besides the previous one. It lives from publish to publish.
-pub(super) struct Workshop {
+pub(super) struct Workspace {
     pub compiler: Compiler,
     pub resolution: Resolution,
     pub records: Records,
     pub tombstones: Tombstones,
 }
 
-impl Workshop {
+impl Workspace {
     pub fn new(compiler: Compiler) -> Self {
         Self {
             compiler,
@@ -47,8 +47,8 @@ impl Workshop {
 /// One publish while it is built. `'d` is the lifetime of the new data.
 pub(super) struct Draft<'w, 'd> {
     /// The previous snapshot.
-    base: &'w Snapshot,
-    work: &'w mut Workshop,
+    previous: &'w Snapshot,
+    workspace: &'w mut Workspace,
     /// The new snapshot so far.
     pub next: Snapshot,
     pub report: Report,
@@ -72,11 +72,11 @@ struct Planned<'d, D> {
 }
 
 impl<'w, 'd> Draft<'w, 'd> {
-    pub fn new(base: &'w Snapshot, work: &'w mut Workshop, wall_ms: i64) -> Self {
+    pub fn new(previous: &'w Snapshot, workspace: &'w mut Workspace, wall_ms: i64) -> Self {
         Self {
-            base,
-            work,
-            next: Snapshot { sequence: base.sequence + 1, ..base.clone() },
+            previous,
+            workspace,
+            next: Snapshot { sequence: previous.sequence + 1, ..previous.clone() },
             report: Report::default(),
             items: Vec::new(),
             secrets_changed: false,
@@ -140,7 +140,7 @@ impl<'w, 'd> Draft<'w, 'd> {
     }
 
     fn create(&mut self, slot: EnvironmentSlot) {
-        let Some(record) = self.work.records.get(slot) else { return };
+        let Some(record) = self.workspace.records.get(slot) else { return };
         if self.next.environment(slot).is_some() {
             return;
         }
@@ -168,17 +168,17 @@ impl<'w, 'd> Draft<'w, 'd> {
             let order: Vec<_> = self.next.order.iter().copied().filter(|other| *other != slot).collect();
             self.set_order(&order);
         }
-        if let Some(record) = self.work.records.get_mut(slot) {
+        if let Some(record) = self.workspace.records.get_mut(slot) {
             record.close(removed.version_floor_ms(), removed.for_relays.highest_updated_at_ms);
         }
-        self.work.tombstones.clear_environment(slot);
+        self.workspace.tombstones.clear_environment(slot);
         self.edits.remove(&slot);
         self.unresolved = true;
         self.differs = true;
     }
 
-    /// Merges segments, plans flags, and assigns versions to all that changed. [`Self::settle`] merges the flags.
-    pub fn take_in(
+    /// Merges segments, plans flags, and assigns versions to all that changed. [`Self::complete_data`] merges the flags.
+    pub fn add_data(
         &mut self,
         slot: EnvironmentSlot,
         flags: Incoming<'d, FlagDef<'d>>,
@@ -198,11 +198,11 @@ impl<'w, 'd> Draft<'w, 'd> {
         let highest_ms = shared.for_relays.highest_updated_at_ms;
         let late = |dates: &[Date]| dates.iter().any(|date| date.ms <= highest_ms);
         if let Some(plan) = flag_plan {
-            edit.flags = counts(&plan, late(&dates[..flag_count]), report);
+            edit.flags = list_changes(&plan, late(&dates[..flag_count]), report);
             self.flags.push((slot, Planned { plan, versions }));
         }
         if let Some(plan) = segment_plan {
-            edit.segments = counts(&plan, late(&dates[flag_count..]), report);
+            edit.segments = list_changes(&plan, late(&dates[flag_count..]), report);
             self.unresolved = true;
             self.build(slot, Planned { plan, versions: segment_versions });
         }
@@ -210,14 +210,14 @@ impl<'w, 'd> Draft<'w, 'd> {
 
     /// Decides which copy of each segment is in effect, and merges the flags. `single`: only single segments changed, so
     /// that only those are resolved again.
-    pub fn settle(&mut self, single: bool) {
+    pub fn complete_data(&mut self, single: bool) {
         if std::mem::take(&mut self.unresolved) {
             match single {
                 true => self.resolve_changed(),
                 false => self.resolve_all(),
             }
             if !self.resolved.is_empty() {
-                let resolution = &self.work.resolution;
+                let resolution = &self.workspace.resolution;
                 let segment = |slot| resolution.get(slot).map(|data| Arc::clone(&data.segment));
                 self.next.segments =
                     self.next.segments.with(self.resolved.slots().map(|slot| (slot, segment(slot))));
@@ -226,9 +226,9 @@ impl<'w, 'd> Draft<'w, 'd> {
         }
         for (slot, planned) in std::mem::take(&mut self.flags) {
             let keys_differ = self.build(slot, planned);
-            let Self { work, next, edits, report, .. } = self;
+            let Self { workspace, next, edits, report, .. } = self;
             let sequence = next.sequence;
-            let Some(record) = work.records.get_mut(slot) else { continue };
+            let Some(record) = workspace.records.get_mut(slot) else { continue };
             let (Some(shared), Some(edit)) = (next.environment_mut(slot), edits.get_mut(&slot)) else {
                 continue;
             };
@@ -236,18 +236,19 @@ impl<'w, 'd> Draft<'w, 'd> {
                 record.duplicates = find_duplicates(&shared.flags);
             }
             if !record.duplicates.is_empty() {
-                settle_duplicates(Arc::make_mut(shared), record, edit, sequence, report);
+                serve_one_flag_per_key(Arc::make_mut(shared), record, edit, sequence, report);
             }
         }
     }
 
     fn resolve_all(&mut self) {
         let tables = self.next.in_order();
-        self.resolved = self.work.resolution.resolve(tables.iter().map(|environment| &environment.segments));
+        self.resolved =
+            self.workspace.resolution.resolve(tables.iter().map(|environment| &environment.segments));
     }
 
     fn resolve_changed(&mut self) {
-        let Workshop { records, resolution, .. } = &mut *self.work;
+        let Workspace { records, resolution, .. } = &mut *self.workspace;
         let environments = self.next.in_order();
         let changed = self.items.iter().filter_map(|item| item.change.segment());
         for changed in changed {
@@ -265,7 +266,7 @@ impl<'w, 'd> Draft<'w, 'd> {
         slot: EnvironmentSlot,
         incoming: Incoming<'d, D>,
     ) -> Option<Plan<'d, D>> {
-        let Workshop { records, tombstones, .. } = &mut *self.work;
+        let Workspace { records, tombstones, .. } = &mut *self.workspace;
         let shared = self.next.environment(slot)?;
         let tombstone = |id: &str| tombstones.get(slot, D::KIND, id);
         incoming.plan(D::table(shared), D::positions(records.get_mut(slot)?), tombstone)
@@ -274,8 +275,8 @@ impl<'w, 'd> Draft<'w, 'd> {
     /// Applies planned changes to the environment. Returns whether items were added, removed, moved or renamed.
     fn build<D: Definition>(&mut self, slot: EnvironmentSlot, planned: Planned<'_, D>) -> bool {
         self.record_removals(slot, &planned.plan);
-        let Self { work, next, edits, report, items, .. } = self;
-        let Workshop { compiler, resolution, records, tombstones } = &mut **work;
+        let Self { workspace, next, edits, report, items, .. } = self;
+        let Workspace { compiler, resolution, records, tombstones } = &mut **workspace;
         let sequence = next.sequence;
         let (Some(record), Some(edit)) = (records.get_mut(slot), edits.get_mut(&slot)) else { return false };
         let Some(shared) = next.environment_mut(slot) else { return false };
@@ -284,7 +285,7 @@ impl<'w, 'd> Draft<'w, 'd> {
         let mut versions = planned.versions.into_iter();
         let (mut is_renamed, mut renamed, mut reformatted) = (false, 0, Vec::new());
         let merged = planned.plan.build(D::table(shared), D::positions(record), |made| {
-            let Made { definition, old, is_reformatted } = made;
+            let ToCompile { definition, old, is_reformatted } = made;
             let text = Text {
                 id: id_of(definition, old),
                 raw: definition.raw().into(),
@@ -343,7 +344,7 @@ impl<'w, 'd> Draft<'w, 'd> {
         let Some(shared) = self.next.environment(slot) else { return };
         let mut record_removal = |id: &Arc<str>, updated_at_ms, item| {
             let tombstone = Tombstone { updated_at_ms, removed_at_ms: self.wall_ms };
-            self.work.tombstones.put(slot, D::KIND, id, tombstone);
+            self.workspace.tombstones.put(slot, D::KIND, id, tombstone);
             let removed = RemovedItem { kind: D::KIND, id: Arc::clone(id), updated_at_ms, item };
             self.items.push(ChangedItem { slot, change: ItemChange::Removed(removed) });
         };
@@ -353,17 +354,17 @@ impl<'w, 'd> Draft<'w, 'd> {
             let updated_at_ms = removed.remove(&*own.id).unwrap_or(own.updated_at_ms);
             record_removal(&own.id, updated_at_ms, Some(D::stored(&old.data)));
         }
-        let was_not_there = !removed.is_empty();
+        let removes_unknown = !removed.is_empty();
         removed
             .into_iter()
             .for_each(|(id, updated_at_ms)| record_removal(&Arc::from(id), updated_at_ms, None));
-        self.differs |= was_not_there;
+        self.differs |= removes_unknown;
     }
 
     /// Completes the snapshot. No change if it does not differ from the previous one.
     pub fn finish(mut self) -> (Option<Change>, Report) {
         self.raise_client_versions();
-        let environments = self.settle_edits();
+        let environments = self.write_histories();
         let Self { next, report, mut items, secrets_changed, differs, .. } = self;
         if !differs {
             return (None, report);
@@ -389,7 +390,7 @@ impl<'w, 'd> Draft<'w, 'd> {
 
     /// Writes the changes of each changed environment into its history. Returns the environments whose SDKs need an
     /// update.
-    fn settle_edits(&mut self) -> Vec<EnvironmentSlot> {
+    fn write_histories(&mut self) -> Vec<EnvironmentSlot> {
         let sequence = self.next.sequence;
         let mut environments = Vec::new();
         for (slot, mut edit) in std::mem::take(&mut self.edits) {
@@ -398,10 +399,10 @@ impl<'w, 'd> Draft<'w, 'd> {
                 continue;
             }
             let environment = Arc::make_mut(shared);
-            let affected = edit.settle(environment, sequence);
+            let affected = edit.write_history(environment, sequence);
             let highest_ms = environment.for_relays.highest_updated_at_ms;
             if affected.server || affected.client {
-                let before = self.base.environment(slot);
+                let before = self.previous.environment(slot);
                 if before.is_some_and(|before| before.cache.full_frame.get().is_some()) {
                     // SDKs asked for the previous full payload, so they will ask for this one. Built here, no reactor has to.
                     environment.full_frame();
@@ -415,12 +416,12 @@ impl<'w, 'd> Draft<'w, 'd> {
     }
 }
 
-/// Counts the changes of a plan, and adds them to the report.
-fn counts<D: Definition>(plan: &Plan<'_, D>, late: bool, report: &mut Report) -> Counts {
+/// ListChanges the changes of a plan, and adds them to the report.
+fn list_changes<D: Definition>(plan: &Plan<'_, D>, late: bool, report: &mut Report) -> ListChanges {
     report.added += plan.added;
     report.changed += plan.changed;
     report.removed += plan.removed.len();
-    Counts {
+    ListChanges {
         differs: plan.differs(),
         removed: plan.removed.len(),
         served_removed: plan.served_removed,

@@ -37,7 +37,7 @@ pub(super) fn find_duplicates(flags: &Table<FlagData>) -> Duplicates {
 
 /// Serves one flag of each key: the newest that is not archived; of equally new ones, the one with the greater id. So all
 /// agents choose the same flag, whatever the order of their items.
-pub(super) fn settle_duplicates(
+pub(super) fn serve_one_flag_per_key(
     environment: &mut Environment,
     record: &Record,
     edit: &mut Edit,
@@ -51,13 +51,13 @@ pub(super) fn settle_duplicates(
         let rank = |entry: &Entry<FlagData>| {
             (!entry.data.flag.is_archived(), entry.source().updated_at_ms, Arc::clone(&entry.source().id))
         };
-        let Some(counts) = group.iter().max_by_key(|(_, entry)| rank(entry)).map(|(at, _)| *at) else {
+        let Some(to_serve) = group.iter().max_by_key(|(_, entry)| rank(entry)).map(|(at, _)| *at) else {
             continue;
         };
         for (at, entry) in group {
-            if at == counts && !entry.is_served() {
+            if at == to_serve && !entry.is_served() {
                 replaced.push((at, raised(entry, edit.versions.next_version(), sequence)));
-            } else if at != counts && entry.is_served() {
+            } else if at != to_serve && entry.is_served() {
                 replaced.push((at, Entry { served: Served::Nothing, ..entry.clone() }));
                 let path = format!("{}/{}", environment.label(), entry.data.flag.key());
                 let message = format!(

@@ -17,7 +17,7 @@ use crate::store::table::{Entry, Table};
 
 /// How the flags, or the segments, changed.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Counts {
+pub(super) struct ListChanges {
     /// Whether anything was added, changed or removed.
     pub differs: bool,
     /// How many were removed.
@@ -34,8 +34,8 @@ pub(super) struct Counts {
 pub(super) struct Edit {
     /// Whether the environment was not in service before.
     pub created: bool,
-    pub flags: Counts,
-    pub segments: Counts,
+    pub flags: ListChanges,
+    pub segments: ListChanges,
     /// The new versions of changed segments, by slot.
     pub segment_versions: HashMap<u32, i64>,
     /// Assigns versions.
@@ -63,8 +63,8 @@ impl Edit {
         let served = environment.flags.served() + environment.segments.served();
         Self {
             created: false,
-            flags: Counts::default(),
-            segments: Counts::default(),
+            flags: ListChanges::default(),
+            segments: ListChanges::default(),
             segment_versions: HashMap::new(),
             versions: Versions::higher_than(before_ms, wall_ms),
             before_ms,
@@ -110,12 +110,12 @@ impl Edit {
     }
 
     /// Writes the changes into the environment's history, and returns which SDKs they affect.
-    pub fn settle(&mut self, environment: &mut Environment, sequence: u64) -> Affected {
-        let comes_back = self.created && self.before_ms != i64::MIN;
+    pub fn write_history(&mut self, environment: &mut Environment, sequence: u64) -> Affected {
+        let is_restored = self.created && self.before_ms != i64::MIN;
         // Python, Java and Go SDKs may still hold the items from before the environment was emptied: only a full removes
         // them.
         let refilled = self.was_empty && (self.flags.differs || self.segments.differs);
-        let flags_removed = self.flags.served_removed > 0 || comes_back;
+        let flags_removed = self.flags.served_removed > 0 || is_restored;
         let removed = flags_removed || refilled || self.segments.served_removed > 0;
         self.raise_for_removal(environment, removed, flags_removed, sequence);
         let (flags, segments) = (environment.flags.newest, environment.segments.newest);
@@ -150,8 +150,8 @@ impl Edit {
 
         let changed_for_relays = self.created || self.flags.differs || self.segments.differs;
         if changed_for_relays {
-            let removed = self.created || self.either(|counts| counts.removed > 0 || counts.goes_back);
-            let late = self.either(|counts| counts.late);
+            let removed = self.created || self.either(|changes| changes.removed > 0 || changes.goes_back);
+            let late = self.either(|changes| changes.late);
             let newest_ms = flags.updated_at_ms.max(segments.updated_at_ms);
             environment.for_relays = environment.for_relays.after(sequence, removed, late, newest_ms);
         }
@@ -165,7 +165,7 @@ impl Edit {
         affected
     }
 
-    fn either(&self, is: impl Fn(&Counts) -> bool) -> bool {
+    fn either(&self, is: impl Fn(&ListChanges) -> bool) -> bool {
         is(&self.flags) || is(&self.segments)
     }
 

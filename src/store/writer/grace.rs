@@ -15,15 +15,15 @@ use crate::store::snapshot::Secrets;
 /// Secrets and environments in their grace period: in service, but no longer listed.
 #[derive(Default)]
 pub(super) struct Grace {
-    secrets: HashMap<Secret, Ends>,
+    secrets: HashMap<Secret, GraceEnd>,
     /// Secrets whose type changed: until when they are also valid for SDKs of the former type.
-    kinds: HashMap<Secret, Ends>,
-    environments: HashMap<EnvironmentSlot, Ends>,
+    kinds: HashMap<Secret, GraceEnd>,
+    environments: HashMap<EnvironmentSlot, GraceEnd>,
 }
 
 /// When a grace period ends.
 #[derive(Clone, Copy)]
-struct Ends {
+struct GraceEnd {
     until_ms: i64,
     /// The number of full syncs requested by the time `until_ms` had passed; `None` before that, and outside agent mode.
     asked: Option<u64>,
@@ -37,7 +37,7 @@ pub(super) struct Now {
     pub answered: Option<u64>,
 }
 
-impl Ends {
+impl GraceEnd {
     fn at(until_ms: i64) -> Self {
         Self { until_ms, asked: None }
     }
@@ -64,9 +64,9 @@ pub struct AwaitingSync {
     pub new: usize,
 }
 
-/// Secrets whose grace period has begun: for each, the environment that it gave access to.
+/// Secrets whose grace period begins with the new dataset: for each, the environment that it gave access to.
 #[derive(Debug, Default)]
-pub(super) struct Begun {
+pub(super) struct BegunGraces {
     /// Secrets that are no longer listed.
     pub unlisted: Vec<EnvironmentSlot>,
     /// Secrets that are listed with another type.
@@ -76,19 +76,19 @@ pub(super) struct Begun {
 impl Grace {
     /// Adds to the secrets of a new dataset (`listed`) the access that `old` gave and the dataset does not. Returns the
     /// secrets whose grace period begins by that.
-    pub fn carry(&mut self, listed: &mut Secrets, old: &Secrets, until_ms: i64) -> Begun {
-        let mut begun = Begun::default();
+    pub fn carry_over(&mut self, listed: &mut Secrets, old: &Secrets, until_ms: i64) -> BegunGraces {
+        let mut begun = BegunGraces::default();
         for (secret, before) in old {
             let Some(now) = listed.get_mut(secret) else {
                 self.secrets.entry(*secret).or_insert_with(|| {
                     begun.unlisted.push(before.slot);
-                    Ends::at(until_ms)
+                    GraceEnd::at(until_ms)
                 });
                 listed.insert(*secret, *before);
                 continue;
             };
             // A secret that is listed again with another type has used up a part of its grace period.
-            let ends = self.secrets.remove(secret).unwrap_or(Ends::at(until_ms));
+            let ends = self.secrets.remove(secret).unwrap_or(GraceEnd::at(until_ms));
             if now.kind == before.kind {
                 now.former = before.former;
             } else {
@@ -100,7 +100,7 @@ impl Grace {
         begun
     }
 
-    /// Ends the grace period of an environment, because the dataset lists it.
+    /// GraceEnd the grace period of an environment, because the dataset lists it.
     pub fn listed(&mut self, slot: EnvironmentSlot) {
         self.environments.remove(&slot);
     }
@@ -110,7 +110,7 @@ impl Grace {
         match self.environments.entry(slot) {
             Entry::Occupied(_) => false,
             Entry::Vacant(entry) => {
-                entry.insert(Ends::at(until_ms));
+                entry.insert(GraceEnd::at(until_ms));
                 true
             }
         }
@@ -184,15 +184,15 @@ impl Grace {
 
     /// Restores the grace period of a secret that is not listed.
     pub fn restore_secret(&mut self, secret: Secret, until_ms: i64) {
-        self.secrets.insert(secret, Ends::at(until_ms));
+        self.secrets.insert(secret, GraceEnd::at(until_ms));
     }
 
     /// Restores until when a secret is valid for SDKs of its former type.
     pub fn restore_type(&mut self, secret: Secret, until_ms: i64) {
-        self.kinds.insert(secret, Ends::at(until_ms));
+        self.kinds.insert(secret, GraceEnd::at(until_ms));
     }
 
-    fn all(&self) -> impl Iterator<Item = &Ends> {
+    fn all(&self) -> impl Iterator<Item = &GraceEnd> {
         self.secrets.values().chain(self.kinds.values()).chain(self.environments.values())
     }
 }

@@ -64,7 +64,7 @@ pub(super) struct Plan<'d, D> {
 }
 
 /// A definition that is to be compiled.
-pub(super) struct Made<'p, D: Definition> {
+pub(super) struct ToCompile<'p, D: Definition> {
     pub definition: &'p D,
     /// The item that it replaces.
     pub old: Option<&'p Entry<D::Item>>,
@@ -152,7 +152,7 @@ impl<'d, D: Definition> Plan<'d, D> {
         self,
         table: &Table<D::Item>,
         positions: &Positions,
-        mut make: impl FnMut(Made<'_, D>) -> Entry<D::Item>,
+        mut make: impl FnMut(ToCompile<'_, D>) -> Entry<D::Item>,
     ) -> Merged<D::Item> {
         let mut replaced = Vec::new();
         let mut entries = Vec::new();
@@ -168,7 +168,7 @@ impl<'d, D: Definition> Plan<'d, D> {
             };
             let Some(definition) = self.incoming.get(index) else { continue };
             let old = at.and_then(|at| table.get(at));
-            let entry = make(Made { definition, old, is_reformatted });
+            let entry = make(ToCompile { definition, old, is_reformatted });
             match at {
                 Some(at) if !is_whole => replaced.push((at, entry)),
                 _ => entries.push(entry),

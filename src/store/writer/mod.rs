@@ -19,7 +19,7 @@ mod version;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use draft::{Draft, Workshop};
+use draft::{Draft, Workspace};
 pub use grace::AwaitingSync;
 use grace::{Grace, Now};
 use merge::Incoming;
@@ -80,7 +80,7 @@ pub struct Removal<'a> {
 /// The single writer.
 pub struct Writer {
     options: WriterOptions,
-    work: Workshop,
+    workspace: Workspace,
     current: Arc<Snapshot>,
     /// Old snapshots and changes that reactors may still read.
     old: Vec<Arc<Snapshot>>,
@@ -99,7 +99,7 @@ impl Writer {
     pub fn new(options: WriterOptions) -> Self {
         Self {
             options,
-            work: Workshop::new(Compiler::new(options.regex_limits)),
+            workspace: Workspace::new(Compiler::new(options.regex_limits)),
             current: Snapshot::empty(),
             old: Vec::new(),
             published: Vec::new(),
@@ -143,7 +143,7 @@ impl Writer {
             return None;
         }
         self.answered = number;
-        let mut draft = Draft::new(&self.current, &mut self.work, i64::MIN);
+        let mut draft = Draft::new(&self.current, &mut self.workspace, i64::MIN);
         draft.set_answered(number);
         let finished = draft.finish();
         self.publish(finished).change
@@ -154,9 +154,10 @@ impl Writer {
     pub fn replace(&mut self, dataset: &Dataset<'_>, now: Moment) -> Published {
         self.begin();
         let due = self.now(now);
-        let Self { options, work, current, grace, answered, .. } = self;
-        let slots: Vec<_> = dataset.environments.iter().map(|def| work.records.slot_of(def.id)).collect();
-        let mut draft = Draft::new(current, work, now.wall_ms);
+        let Self { options, workspace, current, grace, answered, .. } = self;
+        let slots: Vec<_> =
+            dataset.environments.iter().map(|def| workspace.records.slot_of(def.id)).collect();
+        let mut draft = Draft::new(current, workspace, now.wall_ms);
         draft.set_loaded();
         draft.set_answered(if options.follows { *answered } else { u64::MAX });
 
@@ -166,7 +167,7 @@ impl Writer {
             list(*slot, def, &mut draft, &mut secrets);
             grace.listed(*slot);
         }
-        let begun = grace.carry(&mut secrets, &current.secrets, until_ms);
+        let begun = grace.carry_over(&mut secrets, &current.secrets, until_ms);
         draft.report.secrets_removed = ending(current, &begun.unlisted);
         draft.report.secrets_retyped = ending(current, &begun.retyped);
         draft.report.grace_ms = options.revocation_grace_ms;
@@ -185,9 +186,9 @@ impl Writer {
         grace.expire_environments(due).into_iter().for_each(|slot| draft.remove(slot));
 
         for (slot, def) in slots.iter().zip(&dataset.environments) {
-            draft.take_in(*slot, Incoming::All(&def.flags), Incoming::All(&def.segments));
+            draft.add_data(*slot, Incoming::All(&def.flags), Incoming::All(&def.segments));
         }
-        draft.settle(false);
+        draft.complete_data(false);
         let finished = draft.finish();
         self.publish(finished)
     }
@@ -209,14 +210,14 @@ impl Writer {
     ) -> Published {
         self.begin();
         let due = self.now(now);
-        let Self { work, current, grace, .. } = self;
+        let Self { workspace, current, grace, .. } = self;
         let mut groups = Groups::default();
-        flags.iter().for_each(|flag| groups.of(work.records.slot_of(flag.env_id)).flags.push(flag));
+        flags.iter().for_each(|flag| groups.of(workspace.records.slot_of(flag.env_id)).flags.push(flag));
         for segment in segments {
-            groups.of(work.records.slot_of(segment.env_id)).segments.push(segment);
+            groups.of(workspace.records.slot_of(segment.env_id)).segments.push(segment);
         }
         for removal in removals {
-            let group = groups.of(work.records.slot_of(removal.env_id));
+            let group = groups.of(workspace.records.slot_of(removal.env_id));
             let list = match removal.kind {
                 ItemKind::Flag => &mut group.removed_flags,
                 ItemKind::Segment => &mut group.removed_segments,
@@ -224,22 +225,22 @@ impl Writer {
             list.push((removal.id, removal.updated_at_ms));
         }
 
-        let mut draft = Draft::new(current, work, now.wall_ms);
+        let mut draft = Draft::new(current, workspace, now.wall_ms);
         let has_expired = expire(grace, &mut draft, due);
         for (slot, group) in &groups.groups {
             let flags = Incoming::Some { items: &group.flags, removed: &group.removed_flags };
             let segments = Incoming::Some { items: &group.segments, removed: &group.removed_segments };
-            draft.take_in(*slot, flags, segments);
+            draft.add_data(*slot, flags, segments);
         }
-        draft.settle(!has_expired);
+        draft.complete_data(!has_expired);
         let finished = draft.finish();
         self.publish(finished)
     }
 
     /// Whether this state of an item, or a newer one, was removed, and the item is not in service.
     pub fn is_removed(&self, item: &Removal<'_>) -> bool {
-        let tombstone = |slot| self.work.tombstones.get(slot, item.kind, item.id);
-        let removed_ms = self.work.records.find(item.env_id).and_then(tombstone);
+        let tombstone = |slot| self.workspace.tombstones.get(slot, item.kind, item.id);
+        let removed_ms = self.workspace.records.find(item.env_id).and_then(tombstone);
         removed_ms.is_some_and(|removed_ms| removed_ms >= item.updated_at_ms)
     }
 
@@ -248,27 +249,27 @@ impl Writer {
     pub fn replace_items(&mut self, def: &EnvironmentDef<'_>, now: Moment) -> Published {
         self.begin();
         let due = self.now(now);
-        let Self { work, current, grace, .. } = self;
-        let slot = work.records.slot_of(def.id);
-        let mut draft = Draft::new(current, work, now.wall_ms);
+        let Self { workspace, current, grace, .. } = self;
+        let slot = workspace.records.slot_of(def.id);
+        let mut draft = Draft::new(current, workspace, now.wall_ms);
         expire(grace, &mut draft, due);
-        draft.take_in(slot, Incoming::All(&def.flags), Incoming::All(&def.segments));
-        draft.settle(false);
+        draft.add_data(slot, Incoming::All(&def.flags), Incoming::All(&def.segments));
+        draft.complete_data(false);
         let finished = draft.finish();
         self.publish(finished)
     }
 
-    /// Ends the grace periods that are over. To be called at [`Self::next_expiry_ms`], and when a full sync was answered.
+    /// GraceEnd the grace periods that are over. To be called at [`Self::next_expiry_ms`], and when a full sync was answered.
     /// Returns the change, if there was any.
     pub fn expire(&mut self, now: Moment) -> Option<Arc<Change>> {
         self.sweep();
         let due = self.now(now);
-        let Self { work, current, grace, .. } = self;
-        let mut draft = Draft::new(current, work, now.wall_ms);
+        let Self { workspace, current, grace, .. } = self;
+        let mut draft = Draft::new(current, workspace, now.wall_ms);
         if !expire(grace, &mut draft, due) {
             return None;
         }
-        draft.settle(false);
+        draft.complete_data(false);
         let finished = draft.finish();
         self.publish(finished).change
     }
@@ -284,7 +285,7 @@ impl Writer {
 
     /// How many resources compiled regular expressions use.
     pub fn pattern_usage(&self) -> &Arc<PatternUsage> {
-        self.work.compiler.pattern_usage()
+        self.workspace.compiler.pattern_usage()
     }
 
     /// When the next grace period is due, by [`Moment::steady_ms`]; not of those that wait for a full sync.
@@ -310,7 +311,7 @@ impl Writer {
     /// Frees unused data before new data is compiled, so that it does not count against the limits of regular expressions.
     fn begin(&mut self) {
         self.sweep();
-        self.work.compiler.begin_change();
+        self.workspace.compiler.begin_change();
     }
 
     /// Puts a finished draft in service, if it changed anything.

@@ -30,7 +30,7 @@ impl Writer {
     /// Everything that must survive a restart. Items are shared with the snapshot in service, not copied.
     pub fn state(&self, now: Moment) -> State {
         let snapshot = &self.current;
-        let records = &self.work.records;
+        let records = &self.workspace.records;
         let id_of = |slot: EnvironmentSlot| records.get(slot).map(|record| record.id);
         let environments = records.all().map(|(slot, record)| match snapshot.environment(slot) {
             Some(environment) => self.environment_state(environment, now),
@@ -64,7 +64,7 @@ impl Writer {
     }
 
     fn environment_state(&self, environment: &Environment, now: Moment) -> EnvironmentState {
-        let tombstones = self.work.tombstones.of(environment.slot).into_iter();
+        let tombstones = self.workspace.tombstones.of(environment.slot).into_iter();
         let tombstones = tombstones.map(|(kind, id, Tombstone { updated_at_ms, removed_at_ms })| {
             TombstoneState { kind, id, updated_at_ms, removed_at_ms }
         });
@@ -101,7 +101,7 @@ impl Writer {
         if !state.loaded && state.environments.is_empty() {
             return Ok(writer);
         }
-        writer.work.compiler.begin_change();
+        writer.workspace.compiler.begin_change();
         let mut snapshot = Snapshot {
             sequence: SEQUENCE,
             membership: SEQUENCE,
@@ -114,12 +114,13 @@ impl Writer {
             let restored = writer.restore_environment(environment, now)?;
             restored.into_iter().for_each(|restored| snapshot.put(Arc::new(restored)));
         }
-        let order: Vec<_> = state.order.iter().filter_map(|id| writer.work.records.find(*id)).collect();
+        let order: Vec<_> = state.order.iter().filter_map(|id| writer.workspace.records.find(*id)).collect();
         snapshot.set_order(&order);
         snapshot.secrets = Arc::new(writer.restore_secrets(&state.secrets, now));
         let tables = snapshot.in_order();
-        let resolved = writer.work.resolution.resolve(tables.iter().map(|environment| &environment.segments));
-        let segment = |slot| writer.work.resolution.get(slot).map(|data| Arc::clone(&data.segment));
+        let resolved =
+            writer.workspace.resolution.resolve(tables.iter().map(|environment| &environment.segments));
+        let segment = |slot| writer.workspace.resolution.get(slot).map(|data| Arc::clone(&data.segment));
         snapshot.segments = snapshot.segments.with(resolved.slots().map(|slot| (slot, segment(slot))));
         writer.current = Arc::new(snapshot);
         Ok(writer)
@@ -130,9 +131,9 @@ impl Writer {
         state: &EnvironmentState,
         now: Moment,
     ) -> Result<Option<Environment>, DatasetError> {
-        let slot = self.work.records.slot_of(state.id);
+        let slot = self.workspace.records.slot_of(state.id);
         let Some(contents) = &state.contents else {
-            if let Some(record) = self.work.records.get_mut(slot) {
+            if let Some(record) = self.workspace.records.get_mut(slot) {
                 record.close(state.highest_version_ms, state.highest_updated_at_ms);
             }
             return Ok(None);
@@ -163,7 +164,7 @@ impl Writer {
         }
         let (flags, flag_positions) = table_of(flags);
         let (segments, segment_positions) = table_of(segments);
-        if let Some(record) = self.work.records.get_mut(slot) {
+        if let Some(record) = self.workspace.records.get_mut(slot) {
             record.duplicates = find_duplicates(&flags);
             (record.flags, record.segments) = (flag_positions, segment_positions);
         }
@@ -171,7 +172,7 @@ impl Writer {
         for tombstone in &contents.tombstones {
             let TombstoneState { kind, id, updated_at_ms, removed_at_ms } = tombstone;
             let tombstone = Tombstone { updated_at_ms: *updated_at_ms, removed_at_ms: *removed_at_ms };
-            self.work.tombstones.put(slot, *kind, id, tombstone);
+            self.workspace.tombstones.put(slot, *kind, id, tombstone);
         }
         if let Some(grace_ms) = contents.grace_ms {
             self.grace.unlisted(slot, now.steady_ms.saturating_add(grace_ms));
@@ -187,7 +188,7 @@ impl Writer {
         };
         // Findings were reported when the item first arrived.
         let mut findings: Vec<Finding> = Vec::new();
-        let data = Arc::new(definition.compile(text, &mut self.work.compiler, &mut findings));
+        let data = Arc::new(definition.compile(text, &mut self.workspace.compiler, &mut findings));
         Entry {
             data,
             sequence: SEQUENCE,
@@ -200,7 +201,7 @@ impl Writer {
 
     fn restore_secrets(&mut self, states: &[SecretState], now: Moment) -> Secrets {
         let mut secrets = Secrets::default();
-        let slot_of = |id: EnvironmentId| self.work.records.find(id);
+        let slot_of = |id: EnvironmentId| self.workspace.records.find(id);
         for state in states {
             let Some(slot) = slot_of(state.environment) else { continue };
             let ends = |grace_ms: i64| now.steady_ms.saturating_add(grace_ms);

@@ -9,7 +9,7 @@ const HARMFUL: &str = include_str!("../../../../tests/cases/hurts-sdks.json");
 const DOUBLED_KEY: &str = include_str!("../../../../tests/cases/doubled-key.json");
 const FROM_THE_WIRE: &str = include_str!("../../../../tests/cases/saved-from-the-wire.json");
 
-/// The warnings of a dump; of those, how many tell of harm.
+/// The warnings of a dump, and how many of them are about harm to SDKs.
 fn warnings(dump: &str) -> (Vec<String>, usize) {
     let mut text = DatasetText::new(dump.as_bytes().to_vec());
     let dataset = text.parse().unwrap();
@@ -50,7 +50,7 @@ fn an_updated_at_that_stops_sdks_is_read_as_utc_and_reported_with_what_is_served
 /// What went wrong: the agent served all this without a warning.
 #[test]
 fn what_stops_or_breaks_sdks_is_reported_with_flag_path_and_sdks() {
-    // The real Java SDK catches what goes wrong in it, but not what goes wrong where no share holds a user.
+    // The real Java SDK catches its own errors, but not the one for a user that no share contains.
     const JAVA_DEFAULTS: &str = "Java SDK gives the application's default";
     let (lines, harms) = warnings(HARMFUL);
     for (place, flag, sdks) in [
@@ -91,7 +91,7 @@ fn of_a_doubled_key_the_flag_that_is_left_out_is_named_once() {
     );
 }
 
-/// What went wrong: "eventType is missing" was all that was said of them.
+/// What went wrong: the only message was "eventType is missing".
 #[test]
 fn texts_that_people_take_for_dumps_are_recognized() {
     let data = serde_json::from_str::<serde_json::Value>(FROM_THE_WIRE).unwrap()["data"].to_string();
@@ -116,7 +116,7 @@ fn texts_that_people_take_for_dumps_are_recognized() {
             r#"{"messageType":"data-sync","data":{"eventType":"rp_full","items":[]}}"#,
             "Keep what is in \"data\"",
         ),
-        (r#"{"messageType":"data-sync","data":{"eventType":"rp_patch","items":[]}}"#, "with what changed"),
+        (r#"{"messageType":"data-sync","data":{"eventType":"rp_patch","items":[]}}"#, "with changes only"),
         (r#"{"messageType":"ping","data":{}}"#, "a message between FeatBit and an SDK"),
         (r#"{"messageType":"ping","data":5}"#, "a message between FeatBit and an SDK"),
     ] {
@@ -178,7 +178,7 @@ fn a_single_flag_or_segment_tells_what_harms_sdks_and_nothing_else() {
     let dump: serde_json::Value = serde_json::from_str(HARMFUL).unwrap();
     let environment = &dump["items"][0];
     let mut flag = environment["featureFlags"][0].clone();
-    // A reference to a segment that is not known here is no harm.
+    // A reference to an unknown segment does no harm.
     flag["rules"] = serde_json::json!([{"name": "r", "conditions": [{"property": "User is in segment", "op": "",
         "value": "[\"elsewhere\"]"}], "variations": [{"id": "gone", "rollout": [0, 1]}]}]);
     let harms = harms_of_flag(&flag.to_string());

@@ -1,4 +1,4 @@
-//! `examples/demo.json`, which the README sends newcomers to, has to stay what it promises to be.
+//! `examples/demo.json`, which the README recommends to new users, must keep what the README promises.
 
 use std::collections::BTreeSet;
 
@@ -82,7 +82,7 @@ fn every_sdk_can_read_it() {
     });
 }
 
-/// fb-python-sdk 1.2.1 logs `KeyError: 'cat'` for each archived flag that it is given.
+/// fb-python-sdk 1.2.1 logs `KeyError: 'cat'` for each archived flag that it gets.
 #[test]
 fn the_environment_that_the_readme_tries_has_no_archived_flag() {
     with_demo(|demo| {

@@ -1,4 +1,4 @@
-//! What is refused, with the exact place.
+//! Dumps that are rejected, with the exact path of the error.
 
 use serde_json::{Value, json};
 
@@ -48,7 +48,7 @@ const REQUIRED: [&str; 16] = [
     "/items/0/segments/0/id",
     "/items/0/segments/0/envId",
     "/items/0/segments/0/updatedAt",
-    // Not a property, but null is no object.
+    // Not a property: null instead of an object.
     "/items/0/segments/0",
 ];
 
@@ -66,7 +66,7 @@ fn refuses_missing_and_null_required_properties() {
     }
 }
 
-/// Every property that the server reads, with the type that it takes.
+/// Every property that the server reads, with the type that it expects.
 const READ: [(&str, char); 49] = [
     ("/eventType", 's'),
     ("/items", 'a'),

@@ -1,4 +1,4 @@
-//! Forms of one and the same dump: escapes, duplicates, blanks, byte order mark; and what `raw` is of each.
+//! Different texts of the same dump (escapes, duplicates, white space, byte order mark), and the `raw` of each.
 
 use super::{ENV, ID, OTHER_ENV, SECRET, SEGMENT_ID, dump, error_of};
 use crate::model::parse::{DatasetText, with_flag, with_segment};
@@ -84,7 +84,7 @@ fn a_byte_order_mark_is_passed_over() {
     let mut text = DatasetText::new(format!("\u{feff}{plain}").into_bytes());
     assert_eq!(text.len(), plain.len());
     assert_eq!(text.parse().unwrap().warnings, []);
-    // Nothing of the dataset borrows the mark, and a text can be read again.
+    // The dataset does not borrow the mark, and a text can be parsed again.
     assert!(text.parse().unwrap().environments[0].flags[0].raw.starts_with('{'));
     assert_eq!(error_of(format!("\u{feff}\u{feff}{plain}")).faults[0].path, "line 1, column 1 (byte 3)");
 }

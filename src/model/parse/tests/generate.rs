@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{ENV, OTHER_ENV, OTHER_SECRET, SECRET};
 
-/// Texts that try a scanner: braces, quotes, escapes, more than one block of SIMD.
+/// Texts that are difficult for a scanner: braces, quotes, escapes, more than one block of SIMD.
 fn texts() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => "[a-z]{0,8}",
@@ -54,7 +54,7 @@ fn object(
         .boxed()
 }
 
-/// What the server does not read.
+/// Properties that the server does not read.
 fn foreign() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -253,7 +253,7 @@ impl Writer<'_> {
     }
 }
 
-/// `value` as JSON text, laid out as `dice` fall.
+/// `value` as JSON text in a random format, by `dice`.
 pub fn written(value: &Value, dice: &[u8]) -> String {
     let mut writer = Writer { out: String::new(), dice: dice.iter().cycle() };
     writer.value(value);

@@ -102,7 +102,7 @@ fn value_of(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
-/// Holds the dataset against the value that its text was written from.
+/// Compares the dataset with the value that its text was written from.
 fn same_dataset(dataset: &Dataset<'_>, dump: &Value) {
     let mut order = Vec::new();
     let mut named = |id: &Value| {
@@ -152,8 +152,7 @@ fn same_dataset(dataset: &Dataset<'_>, dump: &Value) {
     }
 }
 
-/// Whatever `bytes` are: they are refused with a fault, or what came out is JSON in the eyes of `serde_json`
-/// too.
+/// Any `bytes` are either rejected with an error, or `serde_json` accepts them as JSON too.
 fn read_anything(bytes: Vec<u8>) {
     let whole = serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok();
     let mut text = DatasetText::new(bytes);

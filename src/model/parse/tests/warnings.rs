@@ -1,4 +1,4 @@
-//! What is tolerated, and what is said about it.
+//! Dumps that are accepted with warnings, and the texts of these.
 
 use std::collections::BTreeSet;
 
@@ -247,7 +247,7 @@ fn tells_of_references_to_variations_that_are_not_there() {
         assert!(null.iter().any(|(_, says)| says.contains("names no variation")), "{null:?}");
         assert!(null.iter().any(|(_, says)| says.contains("Rust SDK discards")), "{null:?}");
     }
-    // Many variations are looked up in another way.
+    // Many variations are looked up by a hash instead.
     let many = (0..40).map(|index| json!({"id": format!("v{index}"), "value": ""}));
     let many = many.chain([json!({"id": "on", "value": "1"}), json!({"id": "off", "value": "0"})]);
     let mut dump = flag_with("/variations", many.collect());
