@@ -31,8 +31,8 @@ pub struct RelayAccess {
 impl Keys {
     /// The access that a key gives a downstream agent; `None` if the key is not valid. Compares every key, so that the time
     /// taken does not reveal which one matched.
-    pub(crate) fn relay(&self, shown: &str) -> Option<&RelayAccess> {
-        let matches = |access: &RelayAccess| access.key.matches(shown.as_bytes());
+    pub(crate) fn relay(&self, key: &str) -> Option<&RelayAccess> {
+        let matches = |access: &RelayAccess| access.key.matches(key.as_bytes());
         self.relays.iter().fold(None, |found, access| if matches(access) { Some(access) } else { found })
     }
 }

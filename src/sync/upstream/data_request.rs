@@ -70,7 +70,7 @@ mod tests {
     /// Long after all items in service.
     const HEARD_MS: i64 = 1_000_000_000;
 
-    fn held(environments: usize, second: u8) -> Writer {
+    fn writer_with(environments: usize, second: u8) -> Writer {
         let items: Vec<String> = (0..environments)
             .map(|number| {
                 let id = format!("84e8a446-59bc-49f5-bd3a-{number:012}");
@@ -88,8 +88,8 @@ mod tests {
         writer
     }
 
-    fn text(held: &Snapshot, source: &str, heard_ms: i64) -> Option<String> {
-        since(held, source, heard_ms).map(|request| request.write())
+    fn text(data: &Snapshot, source: &str, heard_ms: i64) -> Option<String> {
+        since(data, source, heard_ms).map(|request| request.write())
     }
 
     #[test]
@@ -100,28 +100,28 @@ mod tests {
             r#"{"envId":"84e8a446-59bc-49f5-bd3a-000000000000","timestamp":25000},"#,
             r#"{"envId":"84e8a446-59bc-49f5-bd3a-000000000001","timestamp":0}]}}"#
         );
-        assert_eq!(text(held(2, 30).current(), "", HEARD_MS).as_deref(), Some(expected));
+        assert_eq!(text(writer_with(2, 30).current(), "", HEARD_MS).as_deref(), Some(expected));
     }
 
     #[test]
     fn an_item_from_the_future_does_not_hide_later_changes() {
         let heard_ms = 5_000 + CLOCK_SLACK_MS;
-        let request = text(held(2, 30).current(), "", heard_ms).unwrap();
+        let request = text(writer_with(2, 30).current(), "", heard_ms).unwrap();
         assert!(request.contains(r#""timestamp":5000,"#), "{request}");
         assert!(request.contains(r#"000000","timestamp":5000}"#), "{request}");
         assert!(!request.contains("25000"), "{request}");
-        assert_eq!(text(held(2, 30).current(), "", 0), None, "nothing was received yet: a full sync");
+        assert_eq!(text(writer_with(2, 30).current(), "", 0), None, "nothing was received yet: a full sync");
     }
 
     #[test]
     fn a_request_that_the_server_would_drop_or_take_for_a_full_sync_is_not_made() {
         assert_eq!(text(&Snapshot::empty(), "", HEARD_MS), None);
-        assert_eq!(text(held(1, 5).current(), "", HEARD_MS), None);
-        let fits = text(held(100, 30).current(), "", HEARD_MS).unwrap();
+        assert_eq!(text(writer_with(1, 5).current(), "", HEARD_MS), None);
+        let fits = text(writer_with(100, 30).current(), "", HEARD_MS).unwrap();
         assert!(fits.len() < 8_000);
         let longest = (100..200).find_map(|count| {
-            let one_more = text(held(count + 1, 30).current(), "", HEARD_MS);
-            if one_more.is_none() { text(held(count, 30).current(), "", HEARD_MS) } else { None }
+            let one_more = text(writer_with(count + 1, 30).current(), "", HEARD_MS);
+            if one_more.is_none() { text(writer_with(count, 30).current(), "", HEARD_MS) } else { None }
         });
         assert!((7_900..=8_000).contains(&longest.unwrap().len()));
     }

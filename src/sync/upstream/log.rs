@@ -16,7 +16,7 @@ use super::connection::ConnectionEnd;
 use super::follow::FailureKind;
 use super::opener::ConnectError;
 use super::plausible::Lack;
-use super::reply::shown;
+use super::reply::quoted;
 
 /// The problem with a ring of agents, and what to do.
 pub(super) const FOLLOWS_ITSELF: &str = "it follows this agent, directly or over others, so this agent would follow itself; set StreamingUri to another one";
@@ -239,14 +239,14 @@ impl UpstreamLog {
 
     /// A message of an unknown kind, which is the value of this field. Logged once for each kind.
     pub fn unknown(&mut self, field: &str, kind: &str) {
-        if self.unknown.len() == UNKNOWN_MAX || !self.unknown.insert((field.to_owned(), shown(kind))) {
+        if self.unknown.len() == UNKNOWN_MAX || !self.unknown.insert((field.to_owned(), quoted(kind))) {
             return;
         }
         tracing::warn!(
             server = self.server,
             "the server sends a message that this agent does not know ({field} {}): it is ignored, and the agent requests a \
              full sync instead. Look for a newer version of the agent. This is logged once for each kind",
-            shown(kind)
+            quoted(kind)
         );
     }
 

@@ -115,14 +115,14 @@ impl Upstream {
         terms: Terms,
         arrived: Instant,
     ) {
-        let lost = self.report_left_out(&full.left_out);
+        let is_incomplete = self.report_left_out(&full.left_out);
         let left_out = full.left_out.count();
         // A secret that cannot be parsed may be any unknown secret that an SDK sends. If not even its value can be parsed, it
         // may also be one that seems to be removed.
-        let certain = full.left_out.secrets.is_empty();
-        let nameless = full.left_out.secrets.iter().any(|secret| secret.name.is_none());
-        let provisional = terms.provisional || nameless;
-        let mut held = match lost {
+        let all_secrets_readable = full.left_out.secrets.is_empty();
+        let has_nameless_secret = full.left_out.secrets.iter().any(|secret| secret.name.is_none());
+        let provisional = terms.provisional || has_nameless_secret;
+        let mut in_service = match is_incomplete {
             true => {
                 let concerned =
                     ingest.snapshot().backup_of(|environment| full.left_out.concerns(environment));
@@ -131,9 +131,9 @@ impl Upstream {
             false => DatasetText::new(Vec::new()),
         };
         let (mut full, kind) = (full, Some(MessageKind::Full));
-        if lost {
-            match held.parse() {
-                Ok(held) => keep_unreadable(held, &mut full),
+        if is_incomplete {
+            match in_service.parse() {
+                Ok(in_service) => keep_unreadable(in_service, &mut full),
                 Err(faults) => return self.reject(ingest, now_ms, number, MessageError { kind, faults }),
             }
             let LeftOut { flags, segments, faults, more, .. } = &full.left_out;
@@ -152,7 +152,7 @@ impl Upstream {
                 let mut dataset = full;
                 let unknown_environment =
                     merge(&mut remembered, &mut dataset, |item| ingest.is_removed(item));
-                let changed = ingest.load_full(&dataset, answered.filter(|_| certain), arrived);
+                let changed = ingest.load_full(&dataset, answered.filter(|_| all_secrets_readable), arrived);
                 ingest.confirm_removals(answered);
                 self.synced(UpstreamSync::Full);
                 // A full sync that was under way before the operator's request does not count.
@@ -165,7 +165,7 @@ impl Upstream {
                 }
                 self.metrics.full_left_out(left_out);
                 self.source = self.path.first().cloned().unwrap_or_default();
-                let confirms = match (certain, nameless) {
+                let confirms = match (all_secrets_readable, has_nameless_secret) {
                     (true, _) => Confirms::Everything,
                     (_, false) => Confirms::Removals,
                     _ => Confirms::Nothing,
@@ -195,7 +195,7 @@ impl Upstream {
         arrived: Instant,
         message: &[u8],
     ) {
-        let lost = self.report_left_out(&all.left_out);
+        let is_incomplete = self.report_left_out(&all.left_out);
         let environment = match &all.environments[..] {
             [one] => Some(one.id),
             _ => None,
@@ -204,12 +204,12 @@ impl Upstream {
             self.metrics.unused(Unused::Empty);
             self.log.environment_unclear(all.environments.len(), (self.wall_ms)());
         }
-        let held = environment.filter(|id| ingest.snapshot().holds(*id));
-        let received = Received::Environment { environment, unknown_environment: held.is_none() };
+        let in_service = environment.filter(|id| ingest.snapshot().holds(*id));
+        let received = Received::Environment { environment, unknown_environment: in_service.is_none() };
         let remember = match self.follow.message(now_ms, number, received) {
             Instruction::Merge { remember } => {
-                if let Some(held) = held {
-                    if let Err(faults) = load_environment(ingest, held, all, arrived) {
+                if let Some(id) = in_service {
+                    if let Err(faults) = load_environment(ingest, id, all, arrived) {
                         let kind = Some(MessageKind::Environment);
                         return self.reject(ingest, now_ms, number, MessageError { kind, faults });
                     }
@@ -223,7 +223,7 @@ impl Upstream {
         if remember && !self.remembered_pushes.remember(message) {
             self.follow.pushes_lost();
         }
-        if lost {
+        if is_incomplete {
             self.follow.left_out(now_ms);
         }
     }
@@ -287,9 +287,9 @@ fn load_environment(
         all.environments.iter().for_each(|one| ingest.load_environment(one, arrived));
         return Ok(());
     }
-    let mut held = DatasetText::new(ingest.snapshot().backup_of(|one| one == environment).to_vec());
+    let mut in_service = DatasetText::new(ingest.snapshot().backup_of(|one| one == environment).to_vec());
     let mut all = all;
-    keep_unreadable(held.parse()?, &mut all);
+    keep_unreadable(in_service.parse()?, &mut all);
     all.environments.iter().for_each(|one| ingest.load_environment(one, arrived));
     Ok(())
 }

@@ -21,33 +21,36 @@ pub(super) enum Lack {
 
 /// What a full sync lacks by mistake, if anything. A server that has lost its data, or still loads it, sends such a full sync.
 /// If it were accepted, every SDK would be refused for good.
-pub(super) fn lack_of(held: &Snapshot, full: &Dataset<'_>) -> Option<Lack> {
-    if would_lock(held, full) {
+pub(super) fn lack_of(in_service: &Snapshot, full: &Dataset<'_>) -> Option<Lack> {
+    if would_lock(in_service, full) {
         return Some(Lack::Secrets);
     }
-    would_empty(held, full).then_some(Lack::Items)
+    would_empty(in_service, full).then_some(Lack::Items)
 }
 
 /// Whether a full sync has no secret at all (a server refuses agents without any), or removes all secrets of those environments
 /// in service that it contains. A change to quite different environments is plausible.
-fn would_lock(held: &Snapshot, full: &Dataset<'_>) -> bool {
+fn would_lock(in_service: &Snapshot, full: &Dataset<'_>) -> bool {
     let open = |one: &&EnvironmentDef<'_>| !one.secrets.is_empty();
     if !full.environments.iter().any(|one| open(&one)) {
         return true;
     }
-    let had: HashSet<_> = held.environments().filter(|one| one.has_secrets()).map(|one| one.id()).collect();
+    let had: HashSet<_> =
+        in_service.environments().filter(|one| one.has_secrets()).map(|one| one.id()).collect();
     let mut named = full.environments.iter().filter(|one| had.contains(&one.id)).peekable();
     named.peek().is_some() && !named.any(|one| open(&one))
 }
 
 /// Whether a full sync without flags and segments would replace environments that have some. A change to quite different
 /// environments, which have none yet, is plausible.
-fn would_empty(held: &Snapshot, full: &Dataset<'_>) -> bool {
+fn would_empty(in_service: &Snapshot, full: &Dataset<'_>) -> bool {
     if has_items(full) {
         return false;
     }
-    let mut filled = held.environments().filter(|one| one.flag_count() + one.segment_count() > 0);
-    filled.any(|held| full.environments.is_empty() || full.environments.iter().any(|one| one.id == held.id()))
+    let mut filled = in_service.environments().filter(|one| one.flag_count() + one.segment_count() > 0);
+    filled.any(|environment| {
+        full.environments.is_empty() || full.environments.iter().any(|one| one.id == environment.id())
+    })
 }
 
 #[cfg(test)]
@@ -77,38 +80,45 @@ mod tests {
         DatasetText::new(format!(r#"{{"eventType":"rp_full","items":[{}]}}"#, items.join(",")).into_bytes())
     }
 
-    fn lack(held: Option<&[Environment]>, full: &[Environment]) -> Option<Lack> {
+    fn lack(in_service: Option<&[Environment]>, full: &[Environment]) -> Option<Lack> {
         let mut writer = Writer::new(WriterOptions::default());
-        if let Some(held) = held {
-            writer.replace(&dump(held).parse().unwrap(), Moment::default());
+        if let Some(in_service) = in_service {
+            writer.replace(&dump(in_service).parse().unwrap(), Moment::default());
         }
         lack_of(writer.current(), &dump(full).parse().unwrap())
     }
 
     #[test]
     fn a_full_sync_without_any_secret_is_rejected_whatever_is_in_service() {
-        for held in [None, Some(&[][..]), Some(&[(1, true, true)][..]), Some(&[(1, true, false)][..])] {
-            assert_eq!(lack(held, &[]), Some(Lack::Secrets), "{held:?}");
-            assert_eq!(lack(held, &[(1, true, false), (2, false, false)]), Some(Lack::Secrets), "{held:?}");
+        for in_service in [None, Some(&[][..]), Some(&[(1, true, true)][..]), Some(&[(1, true, false)][..])] {
+            assert_eq!(lack(in_service, &[]), Some(Lack::Secrets), "{in_service:?}");
+            assert_eq!(
+                lack(in_service, &[(1, true, false), (2, false, false)]),
+                Some(Lack::Secrets),
+                "{in_service:?}"
+            );
         }
         assert_eq!(lack(None, &[(1, false, true)]), None);
     }
 
     #[test]
     fn a_full_sync_that_removes_all_secrets_in_service_is_rejected() {
-        let held = Some(&[(1, true, true), (2, true, true)][..]);
-        assert_eq!(lack(held, &[(1, true, false), (2, true, false), (3, true, true)]), Some(Lack::Secrets));
-        assert_eq!(lack(held, &[(1, true, false), (3, true, true)]), Some(Lack::Secrets));
+        let in_service = Some(&[(1, true, true), (2, true, true)][..]);
+        assert_eq!(
+            lack(in_service, &[(1, true, false), (2, true, false), (3, true, true)]),
+            Some(Lack::Secrets)
+        );
+        assert_eq!(lack(in_service, &[(1, true, false), (3, true, true)]), Some(Lack::Secrets));
         // The last secret of one environment, and another scope.
-        assert_eq!(lack(held, &[(1, true, false), (2, true, true)]), None);
-        assert_eq!(lack(held, &[(3, true, true)]), None);
+        assert_eq!(lack(in_service, &[(1, true, false), (2, true, true)]), None);
+        assert_eq!(lack(in_service, &[(3, true, true)]), None);
         assert_eq!(lack(Some(&[(1, true, false)]), &[(1, true, false), (3, true, true)]), None);
     }
 
     #[test]
     fn a_full_sync_that_removes_all_flags_and_segments_is_rejected() {
-        let held = Some(&[(1, true, true)][..]);
-        assert_eq!(lack(held, &[(1, false, true)]), Some(Lack::Items));
-        assert_eq!(lack(held, &[(2, false, true)]), None);
+        let in_service = Some(&[(1, true, true)][..]);
+        assert_eq!(lack(in_service, &[(1, false, true)]), Some(Lack::Items));
+        assert_eq!(lack(in_service, &[(2, false, true)]), None);
     }
 }

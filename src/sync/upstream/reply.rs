@@ -53,14 +53,14 @@ impl Reply {
             300..=399 if !self.location.is_empty() => Meaning::Failed(format!(
                 "it redirects the agent to {} (status {status}{who}); the agent does not follow redirects, since its key \
                  is for the server alone: set StreamingUri to the server's own address",
-                shown_place(&self.location)
+                redirect_target(&self.location)
             )),
             401 | 403 if self.is_featbits() => Meaning::Refused,
             401 | 403 if !self.authenticate.is_empty() => Meaning::Blocked(format!(
                 "something in front of the server asks for a login (status {status}, {}{who}), and the ApiKey was not \
                  checked: allow the agent there without a login, by its address or by a client certificate \
                  (Upstream__ClientCertificateFile)",
-                shown(self.authenticate.split([' ', ',']).next().unwrap_or_default())
+                quoted(self.authenticate.split([' ', ',']).next().unwrap_or_default())
             )),
             401 | 403 => Meaning::Blocked(format!(
                 "something in front of the server, such as a gateway or firewall, refuses the agent (status {status}{who}), \
@@ -126,17 +126,17 @@ impl fmt::Display for Who<'_> {
             return Ok(());
         }
         if !reply.server.is_empty() {
-            write!(f, ", Server: {}", shown(&reply.server))?;
+            write!(f, ", Server: {}", quoted(&reply.server))?;
         }
         match reply.kind.split(';').next().map(str::trim).filter(|kind| !kind.is_empty()) {
-            Some(kind) => write!(f, ", {}", shown(kind)),
+            Some(kind) => write!(f, ", {}", quoted(kind)),
             None => Ok(()),
         }
     }
 }
 
 /// A foreign text for a log line: quoted, without control characters, and cut if it is too long.
-pub(super) fn shown(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
         None => format!("{text:?}"),
@@ -145,14 +145,14 @@ pub(super) fn shown(text: &str) -> String {
 
 /// The target of a redirect for a log line, without query and user: the query may repeat that of the request, which contains
 /// the key.
-fn shown_place(location: &str) -> String {
+fn redirect_target(location: &str) -> String {
     let end = location.find(['?', '#']).unwrap_or(location.len());
     let place = &location[..end];
     let start = place.find("//").map_or(0, |at| at + 2);
     let authority = place[start..].find('/').map_or(place.len(), |at| start + at);
     match place[start..authority].rfind('@') {
-        Some(at) => shown(&format!("{}{}", &place[..start], &place[start + at + 1..])),
-        None => shown(place),
+        Some(at) => quoted(&format!("{}{}", &place[..start], &place[start + at + 1..])),
+        None => quoted(place),
     }
 }
 

@@ -8,33 +8,36 @@ use std::collections::{HashMap, HashSet};
 
 use crate::model::dataset::{Dataset, Lost};
 
-/// Adds to `full` the present versions (`held`) of what could not be parsed in it.
-pub(super) fn keep_unreadable<'a>(held: Dataset<'a>, full: &mut Dataset<'a>) {
+/// Adds to `full` the present versions (`in_service`) of what could not be parsed in it.
+pub(super) fn keep_unreadable<'a>(in_service: Dataset<'a>, full: &mut Dataset<'a>) {
     // A secret opens only one environment: one that the server has moved to another must not stay in the old one.
     let secrets = full.environments.iter().flat_map(|one| &one.secrets);
     let listed: HashSet<&str> = secrets.map(|secret| secret.value).collect();
-    for held in held.environments {
-        let Some(now) = full.environments.iter_mut().find(|one| one.id == held.id) else { continue };
+    for environment in in_service.environments {
+        let Some(now) = full.environments.iter_mut().find(|one| one.id == environment.id) else { continue };
         let of = |lost: &[Lost<'a>]| -> Vec<Lost<'a>> {
-            lost.iter().filter(|lost| lost.env_id == Some(held.id)).cloned().collect()
+            lost.iter().filter(|lost| lost.env_id == Some(environment.id)).cloned().collect()
         };
-        let unlisted = held.secrets.into_iter().filter(|secret| !listed.contains(secret.value)).collect();
+        let unlisted =
+            environment.secrets.into_iter().filter(|secret| !listed.contains(secret.value)).collect();
         keep_lost(&mut now.secrets, unlisted, &of(&full.left_out.secrets), |secret| secret.value);
-        keep_lost(&mut now.flags, held.flags, &of(&full.left_out.flags), |flag| flag.id);
-        keep_lost(&mut now.segments, held.segments, &of(&full.left_out.segments), |segment| segment.id);
+        keep_lost(&mut now.flags, environment.flags, &of(&full.left_out.flags), |flag| flag.id);
+        keep_lost(&mut now.segments, environment.segments, &of(&full.left_out.segments), |segment| {
+            segment.id
+        });
     }
 }
 
-/// Inserts into `now` those of `held` that are `lost`, at their positions. If a lost one has no name, also appends all others
-/// that `now` lacks.
-fn keep_lost<'a, T>(now: &mut Vec<T>, held: Vec<T>, lost: &[Lost<'a>], name: impl Fn(&T) -> &'a str) {
+/// Inserts into `now` those of `in_service` that are `lost`, at their positions. If a lost one has no name, also appends all
+/// others that `now` lacks.
+fn keep_lost<'a, T>(now: &mut Vec<T>, in_service: Vec<T>, lost: &[Lost<'a>], name: impl Fn(&T) -> &'a str) {
     if lost.is_empty() {
         return;
     }
     let there: HashSet<&str> = now.iter().map(&name).collect();
-    let held = held.into_iter().filter(|one| !there.contains(name(one)));
+    let in_service = in_service.into_iter().filter(|one| !there.contains(name(one)));
     let mut missing: HashMap<&str, (usize, T)> =
-        held.enumerate().map(|(place, one)| (name(&one), (place, one))).collect();
+        in_service.enumerate().map(|(place, one)| (name(&one), (place, one))).collect();
     let mut before = std::mem::take(now).into_iter();
     let mut taken = 0;
     for lost in lost {
@@ -60,23 +63,23 @@ mod tests {
         Lost { env_id: None, name, at }
     }
 
-    fn stays(now: &[&'static str], held: &[&'static str], lost: &[Lost<'static>]) -> Vec<&'static str> {
+    fn stays(now: &[&'static str], in_service: &[&'static str], lost: &[Lost<'static>]) -> Vec<&'static str> {
         let mut now = now.to_vec();
-        keep_lost(&mut now, held.to_vec(), lost, |one| one);
+        keep_lost(&mut now, in_service.to_vec(), lost, |one| one);
         now
     }
 
     #[test]
     fn unreadable_items_stay_in_their_place_and_removed_ones_go() {
-        let held = ["a", "b", "c", "d", "e"];
-        assert_eq!(stays(&["a", "e"], &held, &[]), ["a", "e"]);
-        assert_eq!(stays(&["a", "e"], &held, &[lost(Some("c"), 1)]), ["a", "c", "e"]);
+        let in_service = ["a", "b", "c", "d", "e"];
+        assert_eq!(stays(&["a", "e"], &in_service, &[]), ["a", "e"]);
+        assert_eq!(stays(&["a", "e"], &in_service, &[lost(Some("c"), 1)]), ["a", "c", "e"]);
         let two = [lost(Some("a"), 0), lost(Some("e"), 2)];
-        assert_eq!(stays(&["b", "c"], &held, &two), ["a", "b", "c", "e"]);
+        assert_eq!(stays(&["b", "c"], &in_service, &two), ["a", "b", "c", "e"]);
         // Not in service before, or contained a second time in a readable form.
-        assert_eq!(stays(&["a", "b"], &held, &[lost(Some("x"), 1), lost(Some("a"), 2)]), ["a", "b"]);
+        assert_eq!(stays(&["a", "b"], &in_service, &[lost(Some("x"), 1), lost(Some("a"), 2)]), ["a", "b"]);
         // Unreadable twice.
-        assert_eq!(stays(&["a"], &held, &[lost(Some("b"), 1), lost(Some("b"), 1)]), ["a", "b"]);
+        assert_eq!(stays(&["a"], &in_service, &[lost(Some("b"), 1), lost(Some("b"), 1)]), ["a", "b"]);
     }
 
     #[test]
