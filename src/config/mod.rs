@@ -16,6 +16,7 @@ mod file;
 pub mod files;
 mod json;
 pub mod key_files;
+mod limits;
 pub mod listen;
 pub mod names;
 mod origins;
@@ -33,12 +34,13 @@ pub mod value;
 
 pub use definition::{Definition, Key, Kind, Section};
 pub use error::{Origin, RejectedSettings, SettingError};
+pub use limits::Limits;
 pub use listen::{Listen, ListenAddress, Scheme};
 pub use origins::Origins;
 pub use settings::{
     Access, CertificateFiles, ClientCertificate, Cors, DataFile, Dial, Effective, Events, KeyFiles,
-    KeyPairFiles, Limits, Log, LogFormat, Mode, Polling, ProxyChoice, RelayKey, Secret, Settings, Streaming,
-    Tls, Upstream,
+    KeyPairFiles, Log, LogFormat, Mode, Polling, ProxyChoice, RelayKey, Secret, Settings, Streaming, Tls,
+    Upstream,
 };
 pub use source::Inputs;
 pub use table::DEFINITIONS;

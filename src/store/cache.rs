@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 
-use super::outgoing_item::PatchForm;
+use super::patch_form::PatchForm;
 use crate::payload::Payload;
 
 /// Payloads that are built on first use. Cloned with an environment whose items stay the same, else empty.

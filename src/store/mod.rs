@@ -9,7 +9,8 @@
 //! | `snapshot`, `environment`, `cache` | what reactors read; secrets; backup; payloads that are built once |
 //! | `server_sdk`, `client_sdk` | what an SDK gets: answers, pushes, polls |
 //! | `relay` | what downstream agents get |
-//! | `outgoing_item`, `ring` | the text of an item in a message, and how patches are cut; the latest changes, encoded |
+//! | `patch_form` | how a patch is cut into messages: Java, Go and Python SDKs need one item a message |
+//! | `outgoing_item`, `ring` | the text of an item in a message; the latest changes, encoded |
 //! | `table`, `item`, `served`, `same_json` | items in chunks that snapshots share; the text that SDKs get of an item |
 //! | `change`, `names` | what a publish changed; the names of it for the log |
 //! | `state` | everything that must survive a restart |
@@ -22,6 +23,7 @@ mod environment;
 mod item;
 mod names;
 mod outgoing_item;
+mod patch_form;
 mod relay;
 mod ring;
 mod same_json;
@@ -39,7 +41,7 @@ pub use client_sdk::SyncOutcome;
 pub use environment::{Environment, EnvironmentSlot, ListedSecret};
 pub use item::{ItemKind, StoredItem};
 pub use names::ChangedNames;
-pub use outgoing_item::PatchForm;
+pub use patch_form::PatchForm;
 pub use relay::{NeedsFull, Scope};
 pub use server_sdk::{Poll, SyncKind};
 pub use snapshot::{SecretEntry, Snapshot};

@@ -17,12 +17,12 @@ use tracing::level_filters::LevelFilter;
 use super::definition::{Definition, Key, Kind};
 use super::error::{RejectedSettings, SettingError};
 use super::files;
+use super::limits::Limits;
 use super::listen::Listen;
 use super::origins::{Origins, parse_origins};
 use super::raw::Raw;
 use super::settings::{
-    Access, Cors, DataFile, Effective, Events, KeyFiles, Limits, Log, LogFormat, Mode, Polling, Settings,
-    Streaming,
+    Access, Cors, DataFile, Effective, Events, KeyFiles, Log, LogFormat, Mode, Polling, Settings, Streaming,
 };
 use super::source::{self, Inputs};
 use super::table::DEFINITIONS;

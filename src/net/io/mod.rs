@@ -1,15 +1,15 @@
 //! The connections of one reactor: reading, writing, closing. Sockets are behind a trait, so that a simulation can replace
 //! them.
 //!
-//! `receive` reads, `send` writes and closes; [`secure`] is TLS of one connection, `unseal` reads through it. `limits`
+//! `receive` reads, `send` writes and closes; [`secure`] is TLS of one connection, `unseal` reads through it. `slow_peers`
 //! ends connections that take too much time or memory, which `memory` counts.
 
 mod connection;
-mod limits;
 mod memory;
 mod receive;
 pub mod secure;
 mod send;
+mod slow_peers;
 mod unseal;
 
 use std::collections::VecDeque;

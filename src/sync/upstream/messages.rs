@@ -67,7 +67,11 @@ impl Upstream {
                 match self.follow.message(now_ms, number, Received::Verified(full)) {
                     Instruction::ConfirmAll { answered } => ingest.confirm(answered),
                     Instruction::ConfirmRemovals { answered } => ingest.confirm_removals(Some(answered)),
-                    _ => {}
+                    Instruction::Ignore
+                    | Instruction::Refuse
+                    | Instruction::ReplaceAll { .. }
+                    | Instruction::Merge { .. }
+                    | Instruction::Remember => {}
                 }
             }
             Ok(ToRelay::Path(path)) => self.path_changed(ingest, number, path),
@@ -181,7 +185,11 @@ impl Upstream {
                 ingest.rejected();
                 self.log.empty(ingest, lack.unwrap_or(Lack::Items), (self.wall_ms)());
             }
-            _ => self.metrics.unused(Unused::Overtaken),
+            Instruction::Ignore
+            | Instruction::ConfirmAll { .. }
+            | Instruction::ConfirmRemovals { .. }
+            | Instruction::Merge { .. }
+            | Instruction::Remember => self.metrics.unused(Unused::Overtaken),
         }
     }
 
@@ -218,7 +226,11 @@ impl Upstream {
                 remember
             }
             Instruction::Remember => true,
-            _ => false,
+            Instruction::Ignore
+            | Instruction::Refuse
+            | Instruction::ReplaceAll { .. }
+            | Instruction::ConfirmAll { .. }
+            | Instruction::ConfirmRemovals { .. } => false,
         };
         if remember && !self.remembered_pushes.remember(message) {
             self.follow.pushes_lost();
@@ -247,7 +259,11 @@ impl Upstream {
                 self.synced(kind);
                 remember
             }
-            _ => false,
+            Instruction::Ignore
+            | Instruction::Refuse
+            | Instruction::ReplaceAll { .. }
+            | Instruction::ConfirmAll { .. }
+            | Instruction::ConfirmRemovals { .. } => false,
         };
         if remember && !self.remembered_pushes.remember(message) {
             self.follow.pushes_lost();

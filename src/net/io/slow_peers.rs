@@ -1,5 +1,5 @@
-//! Enforces the limits of time and memory, independent of the service: deadlines, stalled output, and which connections
-//! are ended when memory is short.
+//! Gives up connections whose peers are too slow: deadlines that pass, output that stalls, and, when memory is short, the
+//! connections that would hold the most for the longest.
 
 use super::super::service::{Ended, Phase, Service};
 use super::super::slab::Key;
