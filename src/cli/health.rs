@@ -18,6 +18,8 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// The longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
+const NO_URL: &str = "this is not an http:// or https:// URL";
+
 const PATH: &str = "/health/readiness";
 
 /// Answers 0 if the agent says that it is ready.
@@ -70,7 +72,10 @@ fn ask(url: &str, timeout: Duration) -> Result<(u16, String), String> {
         Ok((head.status, head.read_body(&mut stream, ANSWER_BYTES_MAX)?))
     };
     match exchange() {
-        Ok((status, body)) => Ok((status, one_line(&String::from_utf8_lossy(&body)))),
+        Ok((status, body)) => match String::from_utf8(body) {
+            Ok(body) => Ok((status, one_line(&body))),
+            Err(_) => Err("the answer is not text. Check that the agent is what listens there".into()),
+        },
         Err(error) => Err(failed(&error, timeout)),
     }
 }
@@ -90,23 +95,31 @@ struct Asked<'a> {
 impl<'a> Asked<'a> {
     fn parse(url: &'a str) -> Result<Self, String> {
         let (encrypted, rest) = match url.split_once("://") {
-            Some(("http", rest)) => (false, rest),
-            Some(("https", rest)) => (true, rest),
-            _ => return Err("this is no URL of http or https".into()),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, rest),
+            _ => return Err(NO_URL.into()),
         };
+        // Fragments are for the client alone.
+        let rest = rest.split_once('#').map_or(rest, |(before, _)| before);
         let (authority, target) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        // The health check needs no user, so a user and password in the URL are not sent.
+        let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
         let colon = authority.rfind(':').filter(|colon| *colon > authority.rfind(']').unwrap_or(0));
         let (host, port) = match colon {
             Some(colon) => {
                 let port = &authority[colon + 1..];
-                (&authority[..colon], port.parse().map_err(|_| format!("{port:?} is no port"))?)
+                (
+                    &authority[..colon],
+                    port.parse().map_err(|_| format!("{port:?} is not a port number (1 to 65535)"))?,
+                )
             }
             None => (authority, if encrypted { 443 } else { 80 }),
         };
         let is_sendable = |text: &str| !text.contains(|c: char| c.is_control() || c.is_whitespace());
         if host.is_empty() || !is_sendable(rest) {
-            return Err("this is no URL of http or https".into());
+            return Err(NO_URL.into());
         }
+        let target = if target.is_empty() { PATH } else { target };
         Ok(Self { encrypted, authority, host, port, target })
     }
 }
@@ -117,7 +130,9 @@ fn not_connected(error: &DialError) -> String {
             "{}. Check that the agent runs, and that this is one of its Urls; --url names another",
             error.problem
         ),
-        _ => format!("{} ({})", error.problem, error.step.as_str()),
+        Step::Resolve => format!("{}. Check the name of the host in --url", error.problem),
+        Step::Tls => format!("{}. Check whether --url should begin with http://", error.problem),
+        Step::Proxy => error.problem.to_string(),
     }
 }
 
@@ -212,6 +227,24 @@ mod tests {
             ),
         ] {
             assert_eq!(own_urls(&parse(urls).unwrap().0), expected, "{urls}");
+        }
+    }
+
+    /// What went wrong: a user in the URL was taken for the host, a fragment was sent, and `HTTP://` was refused.
+    #[test]
+    fn a_url_is_read_as_other_programs_read_it() {
+        for (url, encrypted, authority, host, port, target) in [
+            ("http://a:1/b?c", false, "a:1", "a", 1, "/b?c"),
+            ("HTTPS://a/b", true, "a", "a", 443, "/b"),
+            ("http://user:p@ss@[::1]:2/b#c", false, "[::1]:2", "[::1]", 2, "/b"),
+            ("http://a/b@c", false, "a", "a", 80, "/b@c"),
+        ] {
+            let asked = Asked::parse(url).unwrap();
+            assert_eq!((asked.encrypted, asked.authority, asked.host), (encrypted, authority, host), "{url}");
+            assert_eq!((asked.port, asked.target), (port, target), "{url}");
+        }
+        for url in ["ftp://a", "a", "http://", "http://u@", "http://a b/", "http://a:x", "http://a:65536"] {
+            assert!(Asked::parse(url).is_err(), "{url}");
         }
     }
 

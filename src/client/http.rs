@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use crate::wire::http1::chunked::Chunked;
 
 /// How many header fields an answer may have.
-const FIELDS_MAX: usize = 100;
+const FIELDS_MAX: usize = 200;
 /// How many bytes are read at once.
 const PORTION_BYTES: usize = 4096;
 
@@ -72,6 +72,23 @@ impl Head {
         self.rest.len()
     }
 
+    /// The value of `Content-Length`; `None` if there is none.
+    ///
+    /// # Errors
+    /// `InvalidData` if it is not a number, or given twice with different values: nobody knows then where the body ends
+    /// (RFC 9112 section 6.3).
+    fn content_length(&self) -> io::Result<Option<usize>> {
+        let mut length = None;
+        for (_, value) in self.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-length")) {
+            let given = value.trim().parse().map_err(|_| invalid("its Content-Length is not a number"))?;
+            if length.is_some_and(|length| length != given) {
+                return Err(invalid("it has two different values of Content-Length"));
+            }
+            length = Some(given);
+        }
+        Ok(length)
+    }
+
     /// Reads the body to its end: that of its chunks, of its `Content-Length`, or of the connection.
     ///
     /// # Errors
@@ -80,7 +97,7 @@ impl Head {
         let chunked = self
             .field("transfer-encoding")
             .is_some_and(|coding| coding.to_ascii_lowercase().contains("chunked"));
-        let length = self.field("content-length").and_then(|length| length.trim().parse::<usize>().ok());
+        let length = self.content_length()?;
         let (mut bytes, mut decoder, mut body) = (self.rest, Chunked::new(), Vec::new());
         loop {
             if chunked {
@@ -147,7 +164,7 @@ pub fn parse_head(mut bytes: &[u8]) -> io::Result<Option<Head>> {
         let head_bytes = match response.parse(bytes) {
             Ok(httparse::Status::Complete(head_bytes)) => head_bytes,
             Ok(httparse::Status::Partial) => return Ok(None),
-            Err(error) => return Err(invalid(&format!("it is no HTTP answer: {error}"))),
+            Err(error) => return Err(invalid(&format!("it is not an HTTP response: {error}"))),
         };
         let status = response.code.unwrap_or(0);
         let rest = &bytes[head_bytes..];
@@ -249,6 +266,25 @@ mod tests {
             assert!(error.to_string().contains(&format!("within {bytes_max} bytes")), "{error}");
         }
         assert!(read_head(&mut text.as_bytes(), text.len()).is_ok());
+    }
+
+    /// What went wrong: of two lengths the first was believed, and one that is no number was ignored.
+    #[test]
+    fn a_body_whose_length_is_unclear_is_refused() {
+        for (lengths, expected) in [
+            ("Content-Length: 3\r\n", Some("abc")),
+            ("Content-Length: 3\r\ncontent-length: 3\r\n", Some("abc")),
+            ("", Some("abcdef")),
+            ("Content-Length: 3\r\nContent-Length: 4\r\n", None),
+            ("Content-Length: x\r\n", None),
+            ("Content-Length: -1\r\n", None),
+            ("Content-Length: \r\n", None),
+        ] {
+            let text = format!("HTTP/1.1 200 OK\r\n{lengths}\r\nabcdef");
+            let mut stream = text.as_bytes();
+            let body = read_head(&mut stream, 1000).unwrap().read_body(&mut stream, 1000);
+            assert_eq!(body.ok().as_deref(), expected.map(str::as_bytes), "{lengths:?}");
+        }
     }
 
     #[test]
