@@ -51,7 +51,7 @@ pub(super) fn pull(inputs: &Inputs<'_>, out: &Path) -> u8 {
     complain(&format!("{} ({} bytes):", out.display(), dump.len()));
     if out != Path::new("-") && fs::metadata(out).is_ok_and(|metadata| metadata.uid() == 0) {
         complain(
-            "  root alone can read it, since it holds secrets. If the agent runs as another user, as in the example \
+            "  only root can read it, because it contains secrets. If the agent runs as another user, as in the example \
              unit for systemd, let a group read it: chgrp GROUP FILE, chmod 640 FILE, SupplementaryGroups=GROUP",
         );
     }
@@ -79,7 +79,7 @@ fn to_file(dump: &[u8], path: &Path) -> io::Result<()> {
     };
     if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
         return Err(io::Error::other(
-            "there is something that is no file; --out - writes to standard output",
+            "it exists and is not a regular file; --out - writes to standard output",
         ));
     }
     let beside = beside(&path)?;

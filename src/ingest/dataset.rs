@@ -81,7 +81,7 @@ impl Ingest {
                 let meanwhile = if self.writer.current().loaded() {
                     "the data in service stays"
                 } else {
-                    "there is no data yet: SDKs wait, and are asked to come back"
+                    "there is no data yet: SDKs wait, and are then asked to reconnect"
                 };
                 tracing::error!(
                     source = source.as_str(),

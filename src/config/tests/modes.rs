@@ -49,7 +49,7 @@ fn agent_mode_starts_with_its_three_settings_alone() {
         loaded.warnings.iter().map(SettingError::to_string).collect::<Vec<_>>(),
         [
             "EventUri: is not set, and this version forwards no usage events anyway: it counts and drops them. Set \
-             ForwardEvents=false to confirm that."
+             ForwardEvents=false to turn this warning off."
         ]
     );
     let said = [&environment[..], &[("ForwardEvents", "true")]].concat();
@@ -191,7 +191,7 @@ fn offline_mode_tells_once_what_will_not_work() {
         warnings(&offline(&[])),
         [
             "EventUri: is not set, and this version forwards no usage events anyway: it counts and drops them. Set \
-             ForwardEvents=false to confirm that.",
+             ForwardEvents=false to turn this warning off.",
             "ApiKey: is not set, so the management calls (bootstrap, backup, status) answer 401. Set it if you need \
              them.",
         ]

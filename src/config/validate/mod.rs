@@ -215,7 +215,7 @@ impl Check<'_> {
             self.raw.warnings.push(SettingError::missing(
                 "EventUri",
                 "this version does not forward usage events yet: it counts and drops them",
-                "Set ForwardEvents=false to confirm that",
+                "Set ForwardEvents=false to turn this warning off",
             ));
             return Events::Forward(uri);
         }
@@ -232,7 +232,7 @@ impl Check<'_> {
             self.raw.warn_missing(SettingError::missing(
                 "EventUri",
                 "is not set, and this version forwards no usage events anyway: it counts and drops them",
-                "Set ForwardEvents=false to confirm that",
+                "Set ForwardEvents=false to turn this warning off",
             ));
         }
         Events::Drop

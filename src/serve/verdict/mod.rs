@@ -120,7 +120,7 @@ pub(crate) fn undecided(view: &Snapshot) -> (Refusal, &'static str) {
     if view.loaded() {
         (Refusal::Unverified, "the data lacks this secret, which may be newer than the data; try again")
     } else {
-        (Refusal::NotLoaded, "there is no data yet to judge the secret by; try again")
+        (Refusal::NotLoaded, "no data is loaded yet, so the secret cannot be checked; try again")
     }
 }
 

@@ -116,7 +116,7 @@ impl UpstreamLog {
         };
         let (all_the_same, served) = match follows {
             true => ("It follows the server all the same; it", effect_on_sdks(ingest)),
-            false => ("The server can be followed without that. It", ""),
+            false => ("Following the server does not require it. The agent", ""),
         };
         tracing::warn!(
             others_like_it = others,

@@ -36,7 +36,7 @@ pub(super) fn register(stream: &mut (impl Read + Write), endpoint: &Endpoint, pa
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
             Registration::Failed("the server did not answer in time".into())
         }
-        Err(error) => Registration::Failed(format!("the server's answer broke off ({error})")),
+        Err(error) => Registration::Failed(format!("the server's answer cannot be read ({error})")),
     }
 }
 
@@ -68,7 +68,7 @@ fn judge(reply: &Reply) -> Registration {
         Registration::Done(id.to_owned())
     } else {
         Registration::Failed(format!(
-            "the answer contains no name of an agent (status 200{}): is this a FeatBit server?",
+            "the answer contains no name of an agent (status 200{}). Check that StreamingUri is a FeatBit server",
             reply.who()
         ))
     }
@@ -206,9 +206,9 @@ mod tests {
     #[test]
     fn every_other_answer_is_a_failure_with_a_description() {
         for (answer, part) in [
-            ("", "broke off"),
-            ("\x16\x03\x01 what?\r\n\r\n", "no HTTP"),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\nage", "broke off"),
+            ("", "cannot be read"),
+            ("\x16\x03\x01 what?\r\n\r\n", "not an HTTP response"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\nage", "cannot be read"),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz", "malformed"),
             ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "no name"),
             ("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\n<p>!", "no name"),
