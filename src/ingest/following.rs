@@ -25,22 +25,6 @@ pub enum ResyncReason {
     Operator = 2,
 }
 
-/// A set of reasons.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ResyncReasons(u8);
-
-impl ResyncReasons {
-    /// Whether the set has this reason.
-    pub fn has(self, reason: ResyncReason) -> bool {
-        self.0 & reason as u8 != 0
-    }
-
-    /// Whether the set is empty.
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-}
-
 /// The upstream status, for operators and health checks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamStatus {
@@ -90,17 +74,7 @@ impl Following {
         self.reasons.fetch_or(reason as u8, Ordering::SeqCst) & reason as u8 == 0
     }
 
-    /// Removes and returns the reasons. To be called before the full sync for them begins.
-    pub fn take_resync_reasons(&self) -> ResyncReasons {
-        ResyncReasons(self.reasons.swap(0, Ordering::SeqCst))
-    }
-
-    /// The reasons, without removing them.
-    pub fn resync_reasons(&self) -> ResyncReasons {
-        ResyncReasons(self.reasons.load(Ordering::SeqCst))
-    }
-
-    /// Removes one reason. Returns whether it was set.
+    /// Removes a reason. Returns whether it was set. To be called before the full sync for it begins.
     pub fn take_resync_reason(&self, reason: ResyncReason) -> bool {
         self.reasons.fetch_and(!(reason as u8), Ordering::SeqCst) & reason as u8 != 0
     }
@@ -147,9 +121,12 @@ mod tests {
             following.take_resync_reason(ResyncReason::Operator)
                 && !following.take_resync_reason(ResyncReason::Operator)
         );
-        let reasons = following.take_resync_reasons();
-        assert!(reasons.has(ResyncReason::UnknownSecret) && !reasons.has(ResyncReason::Operator));
-        assert!(following.take_resync_reasons().is_empty());
+        // The other reason stays until it is taken itself.
+        assert!(!following.request_resync(ResyncReason::UnknownSecret));
+        assert!(
+            following.take_resync_reason(ResyncReason::UnknownSecret)
+                && !following.take_resync_reason(ResyncReason::UnknownSecret)
+        );
         assert!(following.request_resync(ResyncReason::UnknownSecret));
     }
 }

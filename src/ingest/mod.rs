@@ -20,7 +20,7 @@ mod report;
 mod upstream;
 mod writer;
 
-pub use following::{Following, ResyncReason, ResyncReasons, UpstreamStatus};
+pub use following::{Following, ResyncReason, UpstreamStatus};
 pub use handle::{Handle, Job, Jobs, Submission};
 pub use offload::Offload;
 pub use report::Loaded;
