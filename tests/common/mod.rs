@@ -3,7 +3,8 @@
 //!
 //! [`agent`] runs the binary, [`waiting`] waits for what it does in its own time, [`http`] and [`ws`] speak to it byte by byte, [`dataset`] writes dumps, [`certificates`]
 //! makes certificates, [`sdk`] drives real SDKs, [`browser`] the tabs of a real browser, [`server`] stands in for
-//! FeatBit's evaluation server, [`frontend`] runs a real proxy in front of an agent. Nothing waits by sleeping: [`wait_until`] looks at a condition until a deadline.
+//! FeatBit's evaluation server, [`frontend`] runs a real proxy in front of an agent, [`redis`] real
+//! Redis servers. Nothing waits by sleeping: [`wait_until`] looks at a condition until a deadline.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(clippy::expect_used, reason = "a test that cannot go on shall fail")]
@@ -19,6 +20,7 @@ pub mod http;
 pub mod memory;
 pub mod proxy;
 pub mod raw;
+pub mod redis;
 pub mod rng;
 pub mod sdk;
 pub mod server;
