@@ -43,9 +43,38 @@ pub struct Edition {
     pub instance: String,
 }
 
+impl Edition {
+    /// A new edition, which is higher than all that began at `highest_ms` or earlier, even if that lies in the future because
+    /// a clock was wrong.
+    pub fn after(highest_ms: i64, now_ms: i64, instance: &str) -> Self {
+        Self { opened_at_ms: later_than(highest_ms, now_ms), instance: instance.to_owned() }
+    }
+}
+
+/// Which list of environments and secrets is newer, within an edition: the greater stamp. The list has no date of its own,
+/// so the agent that gets a new list from its source stamps it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ListStamp {
+    /// When the list was changed, in Unix milliseconds. 0 before the first one.
+    pub changed_at_ms: i64,
+    /// The instance that stamped it.
+    pub instance: String,
+}
+
+impl ListStamp {
+    /// The stamp of a list that replaces the one with this stamp.
+    pub fn next(&self, now_ms: i64, instance: &str) -> Self {
+        Self { changed_at_ms: later_than(self.changed_at_ms, now_ms), instance: instance.to_owned() }
+    }
+}
+
+fn later_than(before_ms: i64, now_ms: i64) -> i64 {
+    before_ms.saturating_add(1).max(now_ms)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Edition, Stamp};
+    use super::{Edition, ListStamp, Stamp};
 
     #[test]
     fn a_newer_date_wins_then_a_removal_then_the_greater_bytes() {
@@ -67,5 +96,17 @@ mod tests {
         let edition = |opened_at_ms, instance: &str| Edition { opened_at_ms, instance: instance.to_owned() };
         let ascending = [Edition::default(), edition(1, "b"), edition(2, "a"), edition(2, "b")];
         assert!(ascending.is_sorted_by(|one, next| one < next));
+    }
+
+    /// An agent whose clock was a year ahead must not win for a year.
+    #[test]
+    fn a_clock_in_the_future_does_not_make_later_editions_lose() {
+        let future = Edition::after(0, 1_000_000, "z");
+        let next = Edition::after(future.opened_at_ms, 5, "a");
+        assert!(next > future);
+        assert_eq!(Edition::after(next.opened_at_ms, 2_000_000, "a").opened_at_ms, 2_000_000);
+        let list = ListStamp::default().next(9, "b");
+        assert_eq!(list, ListStamp { changed_at_ms: 9, instance: "b".to_owned() });
+        assert!(list.next(1, "a") > list);
     }
 }

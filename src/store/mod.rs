@@ -13,18 +13,20 @@
 //! | `outgoing_item`, `ring` | the text of an item in a message; the latest changes, encoded |
 //! | `table`, `item`, `served`, `same_json` | items in chunks that snapshots share; the text that SDKs get of an item |
 //! | `change`, `names` | what a publish changed; the names of it for the log |
-//! | `state` | everything that must survive a restart |
+//! | `state`, `delta`, `replay` | everything that must survive a restart; what a publish changes in it; put together again |
 //! | `writer/` | the single writer. `draft`: the next snapshot, while it is built; `merge`: merges new data into a table; `definition`: the differences between flags and segments; `edit`: what a change means for SDKs; `version`: the versions that they are sent; `grace`: grace periods of secrets and environments; `tombstones`: removed items; `records`: what it knows of each environment; `resolution`: segments that environments share; `duplicate_keys`: flags with the same key; `restore`: its state, extracted and restored |
 
 mod cache;
 mod change;
 mod client_sdk;
+mod delta;
 mod environment;
 mod item;
 mod names;
 mod outgoing_item;
 mod patch_form;
 mod relay;
+mod replay;
 mod ring;
 mod same_json;
 mod served;
@@ -38,14 +40,17 @@ mod writer;
 
 pub use change::{Change, ChangedItem, EndingSecrets, ItemChange, NotNewer, Published, RemovedItem, Report};
 pub use client_sdk::SyncOutcome;
+pub use delta::{ContentsDelta, ContentsPatch, Delta, EnvironmentDelta};
 pub use environment::{Environment, EnvironmentSlot, ListedSecret};
 pub use item::{ItemKind, StoredItem};
 pub use names::ChangedNames;
 pub use patch_form::PatchForm;
 pub use relay::{NeedsFull, Scope};
+pub use replay::Replay;
 pub use server_sdk::{Poll, SyncKind};
 pub use snapshot::{SecretEntry, Snapshot};
 pub use state::{
-    Contents, EnvironmentState, FormerUse, ItemJson, ItemState, SecretState, State, TombstoneState,
+    Access, Contents, EnvironmentState, FormerUse, Head, ItemJson, ItemState, Removals, SecretState, State,
+    TombstoneState, Versions,
 };
 pub use writer::{AwaitingSync, Moment, Removal, Writer, WriterOptions};

@@ -10,7 +10,7 @@ use super::environment::ListedSecret;
 use super::item::{ItemKind, StoredItem};
 use crate::model::environment_id::EnvironmentId;
 use crate::model::secret::SecretKind;
-use crate::model::stamp::Edition;
+use crate::model::stamp::{Edition, ListStamp};
 use crate::protocol::secret::Secret;
 
 /// The state of a writer, as far as SDKs, relay agents and the next change depend on it. Times are Unix milliseconds, except
@@ -21,18 +21,41 @@ use crate::protocol::secret::Secret;
 /// are due do not end.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct State {
+    /// What concerns the whole dataset.
+    pub head: Head,
+    /// All environments that ever were in service, oldest first.
+    pub environments: Vec<EnvironmentState>,
+    /// The environments of the dataset, and who has access to them.
+    pub access: Access,
+}
+
+/// What concerns the whole dataset.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Head {
     /// The edition of the dataset.
     pub edition: Edition,
+    /// When the latest edition that was ever seen began, whether or not it was used.
+    pub highest_edition_ms: i64,
+    /// The stamp of the list of environments and secrets.
+    pub list: ListStamp,
+    /// The digest of the data file that was loaded last, so that a restart does not load it again as new.
+    pub data_file: Option<Box<str>>,
     /// Whether a dataset has been loaded.
     pub loaded: bool,
     /// The highest `updatedAt` ever in service.
     pub data_version: i64,
-    /// All environments that ever were in service, oldest first.
-    pub environments: Vec<EnvironmentState>,
+}
+
+/// The environments of the dataset, and the secrets that give access to them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
     /// The environments of the dataset, in its order.
     pub order: Vec<EnvironmentId>,
     /// The valid secrets, in ascending order.
     pub secrets: Vec<SecretState>,
+    /// Environments that the dataset no longer has: the rest of their grace periods in milliseconds, in the order of their
+    /// ids.
+    pub leaving: Vec<(EnvironmentId, i64)>,
 }
 
 /// An environment.
@@ -40,14 +63,32 @@ pub struct State {
 pub struct EnvironmentState {
     /// Its id.
     pub id: EnvironmentId,
-    /// The highest version that any SDK was sent.
-    pub highest_version_ms: i64,
-    /// The highest version that an SDK has asked with, if it is higher than all that were sent.
-    pub requested_version_ms: i64,
-    /// The highest `updatedAt` that ever was in service.
-    pub highest_updated_at_ms: i64,
+    /// The versions that were used in it.
+    pub versions: Versions,
     /// Its contents; `None` if it is out of service (it may come back).
     pub contents: Option<Contents>,
+}
+
+/// The highest versions of an environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Versions {
+    /// The highest version that any SDK was sent.
+    pub highest_ms: i64,
+    /// The highest version that an SDK has asked with, if it is higher than all that were sent.
+    pub requested_ms: i64,
+    /// The highest `updatedAt` that ever was in service.
+    pub highest_updated_at_ms: i64,
+}
+
+/// What was sent with the last removals of an environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removals {
+    /// The version with which server SDKs were sent the last removal.
+    pub server_version_ms: i64,
+    /// The same for client SDKs.
+    pub client_version_ms: i64,
+    /// Downstream agents that ask for changes since this time, or an earlier one, need a full sync.
+    pub relay_watermark_ms: i64,
 }
 
 /// The contents of an environment in service.
@@ -59,21 +100,17 @@ pub struct Contents {
     pub flags: Vec<ItemState>,
     /// Its segments, in order.
     pub segments: Vec<ItemState>,
-    /// The version with which server SDKs were sent the last removal.
-    pub server_removal_version_ms: i64,
-    /// The same for client SDKs.
-    pub client_removal_version_ms: i64,
-    /// Downstream agents that ask for changes since this time, or an earlier one, need a full sync.
-    pub relay_watermark_ms: i64,
+    /// What was sent with the last removals.
+    pub removals: Removals,
     /// Removed items, by kind and id.
     pub tombstones: Vec<TombstoneState>,
-    /// The rest of its grace period in milliseconds, if the dataset no longer has it.
-    pub grace_ms: Option<i64>,
 }
 
 /// A flag or segment.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ItemState {
+    /// Its id.
+    pub id: Arc<str>,
     /// The source's JSON, unmodified.
     pub json: ItemJson,
     /// The version that server SDKs are sent.
@@ -151,6 +188,13 @@ pub struct FormerUse {
     pub grace_ms: i64,
 }
 
+/// Prints no secret.
+impl std::fmt::Debug for SecretState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SecretState({} {}, {:?})", self.kind.as_str(), self.environment, self.grace_ms)
+    }
+}
+
 /// Prints counts only: secrets and items must not get into logs.
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -160,7 +204,7 @@ impl std::fmt::Debug for State {
             f,
             "State({} environments, {items} items, {} secrets)",
             self.environments.len(),
-            self.secrets.len()
+            self.access.secrets.len()
         )
     }
 }

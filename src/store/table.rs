@@ -4,7 +4,7 @@
 //! chunk. So a patch to one flag of ten thousand copies one chunk of references, and a slow connection that still reads an
 //! old full payload keeps only the changed chunks in memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use super::item::{Item, Served, Text};
@@ -437,4 +437,51 @@ impl<T: Item> Table<T> {
             })
             .filter(move |(_, entry)| found(entry))
     }
+
+    /// What differs from `old`, an earlier table of the same environment. Costs only as much as the chunks that differ.
+    pub fn difference<'a>(&'a self, old: &'a Self) -> Difference<'a, T> {
+        let same = |(one, other): &(&Arc<Chunk<T>>, &Arc<Chunk<T>>)| Arc::ptr_eq(one, other);
+        let before = self.chunks.iter().zip(old.chunks.iter()).take_while(same).count();
+        let (new, old) = (&self.chunks[before..], &old.chunks[before..]);
+        let behind = new.iter().rev().zip(old.iter().rev()).take_while(same).count();
+        let entries = |chunks: &'a [Arc<Chunk<T>>]| {
+            chunks[..chunks.len() - behind].iter().flat_map(|chunk| chunk.entries.iter())
+        };
+        let ids: HashMap<&str, &Entry<T>> = entries(old).map(|entry| (&*entry.source().id, entry)).collect();
+        let mut put = Vec::new();
+        let mut added = 0;
+        let mut kept: HashSet<&str> = HashSet::with_capacity(ids.len());
+        let mut kept_in_order = Vec::with_capacity(ids.len());
+        for entry in entries(new) {
+            let id = &*entry.source().id;
+            match ids.get(id) {
+                // What was there before comes before what is new.
+                Some(_) if added > 0 => return Difference::Order,
+                Some(old) => {
+                    kept.insert(id);
+                    kept_in_order.push(id);
+                    if !entry.is(old) {
+                        put.push(entry);
+                    }
+                }
+                None => {
+                    added += 1;
+                    put.push(entry);
+                }
+            }
+        }
+        let stays = entries(old).map(|entry| &*entry.source().id).filter(|id| kept.contains(id));
+        match stays.eq(kept_in_order) && (added == 0 || behind == 0) {
+            true => Difference::Entries(put),
+            false => Difference::Order,
+        }
+    }
+}
+
+/// How a table differs from an earlier one.
+pub(super) enum Difference<'a, T> {
+    /// Besides removed entries: those that replace the one with their id, or are new at the end.
+    Entries(Vec<&'a Entry<T>>),
+    /// The entries that stayed are in another order, or new ones are not at the end.
+    Order,
 }

@@ -9,7 +9,7 @@ use crate::model::stamp::Edition;
 use crate::payload::Payload;
 use crate::protocol::from_relay::RelayRequest;
 use crate::store::PatchForm::{Batch, OnePerItem};
-use crate::store::{ItemJson, Moment, Published, Scope, Snapshot, State, Writer, WriterOptions};
+use crate::store::{ItemJson, Moment, Published, Replay, Scope, Snapshot, State, Writer, WriterOptions};
 
 const GRACE_MS: i64 = 100;
 
@@ -166,6 +166,47 @@ impl Source {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
+    /// The twin of a journal: the state of the writer itself.
+    #[test]
+    fn the_changes_of_all_publishes_replayed_give_the_state(
+        steps in prop::collection::vec(step(), 0..20),
+        whole_at in prop::option::of(0..20usize),
+    ) {
+        let mut writer = Writer::new(options());
+        let mut replay = Replay::default();
+        let worlds = vec![world(1, vec![], vec![]), world(2, vec![], vec![])];
+        let mut source = Source { worlds, tombstones: Tombstones::new(), now: Moment::default() };
+        for (at, step) in std::iter::once(&Step::Load(Vec::new())).chain(&steps).enumerate() {
+            let before = writer.current().clone();
+            let expired = if let Step::Expire(later_ms) = step {
+                source.now.wall_ms += 1;
+                source.now.steady_ms += later_ms;
+                writer.expire(source.now)
+            } else {
+                let published = source.step(step, &mut [&mut writer]);
+                published.into_iter().flatten().find_map(|published| published.change)
+            };
+            if let Some(change) = expired {
+                replay.apply(writer.delta(&before, &change, source.now));
+            }
+            if whole_at == Some(at) {
+                replay.apply(writer.whole(source.now));
+            }
+        }
+        // What an SDK asked with, and the time that passed, are in the state of the next publish only.
+        let written = |state: State| {
+            let mut state = state;
+            state.environments.iter_mut().for_each(|one| one.versions.requested_ms = 0);
+            state.access.leaving.iter_mut().for_each(|(_, left_ms)| *left_ms = 0);
+            for secret in &mut state.access.secrets {
+                secret.grace_ms = secret.grace_ms.map(|_| 0);
+                secret.former.iter_mut().for_each(|former| former.grace_ms = 0);
+            }
+            state
+        };
+        prop_assert_eq!(written(replay.finish()), written(writer.state(source.now)));
+    }
+
     #[test]
     fn out_and_in_again_gives_the_same_service_and_the_same_next_changes(
         before in prop::collection::vec(step(), 0..10),
@@ -178,7 +219,7 @@ proptest! {
         for step in &before {
             source.step(step, &mut [&mut writer]);
         }
-        writer.set_edition(Edition { opened_at_ms: 7, instance: "one".to_owned() });
+        writer.history_mut().edition = Edition { opened_at_ms: 7, instance: "one".to_owned() };
         let state = writer.state(source.now);
         // Another process: its monotonic clock starts at another value.
         let mut restored = Writer::restore(options(), &reread(&state), source.now).unwrap();

@@ -177,9 +177,14 @@ impl Grace {
         Some(self.kinds.get(secret)?.left_ms(now_ms))
     }
 
-    /// The rest of an environment's grace period, if it is in one.
-    pub fn left_of_environment_ms(&self, slot: EnvironmentSlot, now_ms: i64) -> Option<i64> {
-        Some(self.environments.get(&slot)?.left_ms(now_ms))
+    /// The rest of the grace period of each environment that is in one, in no particular order.
+    pub fn left_of_environments_ms(&self, now_ms: i64) -> Vec<(EnvironmentSlot, i64)> {
+        self.environments.iter().map(|(slot, ends)| (*slot, ends.left_ms(now_ms))).collect()
+    }
+
+    /// Whether no grace period runs.
+    pub fn is_empty(&self) -> bool {
+        self.all().next().is_none()
     }
 
     /// Restores the grace period of a secret that is not listed.

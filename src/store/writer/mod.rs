@@ -5,6 +5,7 @@
 //! reference to a large one.
 
 mod definition;
+mod delta;
 mod draft;
 mod duplicate_keys;
 mod edit;
@@ -28,6 +29,7 @@ use super::change::{Change, EndingSecrets, Published, Report};
 use super::environment::{EnvironmentSlot, ListedSecret};
 use super::item::ItemKind;
 use super::snapshot::{SecretEntry, Secrets, Snapshot};
+use super::state::Head;
 use crate::eval::{Compiler, PatternUsage, RegexLimits};
 use crate::model::dataset::{Dataset, EnvironmentDef, Finding};
 use crate::model::environment_id::EnvironmentId;
@@ -86,7 +88,8 @@ pub struct Writer {
     old: Vec<Arc<Snapshot>>,
     published: Vec<Arc<Change>>,
     grace: Grace,
-    edition: Edition,
+    /// The edition and the like. What the snapshot has too (`loaded`, `data_version`) is not kept up to date here.
+    history: Head,
     /// The number of the full sync that the data of the next publish answers.
     answered: u64,
     /// The number of the full sync that certainly lacks what it lacks. It ends grace periods, but does not make unknown
@@ -104,7 +107,7 @@ impl Writer {
             old: Vec::new(),
             published: Vec::new(),
             grace: Grace::default(),
-            edition: Edition::default(),
+            history: Head::default(),
             answered: 0,
             proved: 0,
         }
@@ -117,12 +120,12 @@ impl Writer {
 
     /// The edition of the dataset that is in service.
     pub fn edition(&self) -> &Edition {
-        &self.edition
+        &self.history.edition
     }
 
-    /// The next dataset given to [`Self::replace`] begins this edition.
-    pub fn set_edition(&mut self, edition: Edition) {
-        self.edition = edition;
+    /// The edition and what else concerns the whole dataset. The next dataset that is loaded belongs to it.
+    pub fn history_mut(&mut self) -> &mut Head {
+        &mut self.history
     }
 
     /// The next dataset given to [`Self::replace`] is the answer to the full sync of this number.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::model::environment_id::EnvironmentId;
 use crate::store::environment::EnvironmentSlot;
+use crate::store::state::Versions;
 use crate::store::table::Positions;
 
 /// The ids of flags that share a key, or did before the current publish; one list per key.
@@ -35,6 +36,15 @@ impl Record {
             duplicates: Duplicates::new(),
             highest_version_ms: i64::MIN,
             highest_updated_at_ms: i64::MIN,
+        }
+    }
+
+    /// The highest versions of an environment that is out of service.
+    pub fn versions(&self) -> Versions {
+        Versions {
+            highest_ms: self.highest_version_ms,
+            requested_ms: i64::MIN,
+            highest_updated_at_ms: self.highest_updated_at_ms,
         }
     }
 

@@ -15,11 +15,12 @@ use crate::model::flag::FlagDef;
 use crate::model::parse::{DatasetError, with_flag, with_segment};
 use crate::model::segment::SegmentDef;
 use crate::store::environment::{Environment, EnvironmentSlot, RelayChanges, SdkChanges};
-use crate::store::item::{Item, ItemKind, Served, StoredItem, Text};
+use crate::store::item::{Item, ItemKind, Served, Text};
 use crate::store::ring::Ring;
 use crate::store::snapshot::{SecretEntry, Secrets, Snapshot};
 use crate::store::state::{
-    Contents, EnvironmentState, FormerUse, ItemJson, ItemState, SecretState, State, TombstoneState,
+    Access, Contents, EnvironmentState, FormerUse, Head, ItemJson, ItemState, Removals, SecretState, State,
+    TombstoneState, Versions,
 };
 use crate::store::table::{Entry, Positions, Table};
 
@@ -29,19 +30,32 @@ const SEQUENCE: u64 = 1;
 impl Writer {
     /// Everything that must survive a restart. Items are shared with the snapshot in service, not copied.
     pub fn state(&self, now: Moment) -> State {
+        let records = &self.workspace.records;
+        let environments = records.all().map(|(slot, record)| match self.current.environment(slot) {
+            Some(environment) => EnvironmentState {
+                id: environment.id,
+                versions: versions_of(environment),
+                contents: Some(self.contents(environment)),
+            },
+            None => EnvironmentState { id: record.id, versions: record.versions(), contents: None },
+        });
+        State { head: self.head(), environments: environments.collect(), access: self.access(now) }
+    }
+
+    /// What concerns the whole dataset.
+    pub fn head(&self) -> Head {
+        Head {
+            loaded: self.current.loaded(),
+            data_version: self.current.data_version(),
+            ..self.history.clone()
+        }
+    }
+
+    /// The environments of the dataset, and who has access to them.
+    pub fn access(&self, now: Moment) -> Access {
         let snapshot = &self.current;
         let records = &self.workspace.records;
         let id_of = |slot: EnvironmentSlot| records.get(slot).map(|record| record.id);
-        let environments = records.all().map(|(slot, record)| match snapshot.environment(slot) {
-            Some(environment) => self.environment_state(environment, now),
-            None => EnvironmentState {
-                id: record.id,
-                highest_version_ms: record.highest_version_ms,
-                requested_version_ms: i64::MIN,
-                highest_updated_at_ms: record.highest_updated_at_ms,
-                contents: None,
-            },
-        });
         let secret = |(value, entry): (_, &SecretEntry)| {
             let former = entry.former.and_then(|(kind, slot)| {
                 let grace_ms = self.grace.left_of_type_ms(value, now.steady_ms).unwrap_or(0);
@@ -53,39 +67,25 @@ impl Writer {
         };
         let mut secrets: Vec<_> = snapshot.secrets.iter().filter_map(secret).collect();
         secrets.sort_unstable_by(|one, other| one.value.as_str().cmp(other.value.as_str()));
-        State {
-            edition: self.edition.clone(),
-            loaded: snapshot.loaded(),
-            data_version: snapshot.data_version(),
-            environments: environments.collect(),
-            order: snapshot.environments().map(|environment| environment.id()).collect(),
-            secrets,
-        }
+        let leaving = self.grace.left_of_environments_ms(now.steady_ms);
+        let mut leaving: Vec<_> =
+            leaving.into_iter().filter_map(|(slot, left_ms)| Some((id_of(slot)?, left_ms))).collect();
+        leaving.sort_unstable();
+        let order = snapshot.environments().map(|environment| environment.id()).collect();
+        Access { order, secrets, leaving }
     }
 
-    fn environment_state(&self, environment: &Environment, now: Moment) -> EnvironmentState {
+    pub(super) fn contents(&self, environment: &Environment) -> Contents {
         let tombstones = self.workspace.tombstones.of(environment.slot).into_iter();
         let tombstones = tombstones.map(|(kind, id, Tombstone { updated_at_ms, removed_at_ms })| {
             TombstoneState { kind, id, updated_at_ms, removed_at_ms }
         });
-        let flags = environment.flags.entries();
-        let segments = environment.segments.entries();
-        let contents = Contents {
+        Contents {
             secrets: Arc::clone(&environment.secrets),
-            flags: flags.map(|flag| item_state(FlagDef::stored(&flag.data), flag)).collect(),
-            segments: segments.map(|one| item_state(SegmentDef::stored(&one.data), one)).collect(),
-            server_removal_version_ms: environment.server.removed_version_ms,
-            client_removal_version_ms: environment.client.removed_version_ms,
-            relay_watermark_ms: environment.for_relays.watermark_ms,
+            flags: environment.flags.entries().map(item_state::<FlagDef<'_>>).collect(),
+            segments: environment.segments.entries().map(item_state::<SegmentDef<'_>>).collect(),
+            removals: removals_of(environment),
             tombstones: tombstones.collect(),
-            grace_ms: self.grace.left_of_environment_ms(environment.slot, now.steady_ms),
-        };
-        EnvironmentState {
-            id: environment.id,
-            highest_version_ms: environment.highest_version_ms,
-            requested_version_ms: environment.requested_version_ms.load(Ordering::Relaxed),
-            highest_updated_at_ms: environment.for_relays.highest_updated_at_ms,
-            contents: Some(contents),
         }
     }
 
@@ -97,26 +97,32 @@ impl Writer {
     /// If the JSON of a flag or segment cannot be read.
     pub fn restore(options: WriterOptions, state: &State, now: Moment) -> Result<Self, DatasetError> {
         let mut writer = Self::new(options);
-        writer.edition = state.edition.clone();
-        if !state.loaded && state.environments.is_empty() {
+        writer.history = state.head.clone();
+        if !state.head.loaded && state.environments.is_empty() {
             return Ok(writer);
         }
         writer.workspace.compiler.begin_change();
         let mut snapshot = Snapshot {
             sequence: SEQUENCE,
             membership: SEQUENCE,
-            data_version: state.data_version,
-            loaded: state.loaded,
-            answered: if state.loaded && !options.follows { u64::MAX } else { 0 },
+            data_version: state.head.data_version,
+            loaded: state.head.loaded,
+            answered: if state.head.loaded && !options.follows { u64::MAX } else { 0 },
             ..(*writer.current).clone()
         };
         for environment in &state.environments {
-            let restored = writer.restore_environment(environment, now)?;
+            let restored = writer.restore_environment(environment)?;
             restored.into_iter().for_each(|restored| snapshot.put(Arc::new(restored)));
         }
-        let order: Vec<_> = state.order.iter().filter_map(|id| writer.workspace.records.find(*id)).collect();
+        for (id, left_ms) in &state.access.leaving {
+            if let Some(slot) = writer.workspace.records.find(*id) {
+                writer.grace.unlisted(slot, now.steady_ms.saturating_add(*left_ms));
+            }
+        }
+        let order: Vec<_> =
+            state.access.order.iter().filter_map(|id| writer.workspace.records.find(*id)).collect();
         snapshot.set_order(&order);
-        snapshot.secrets = Arc::new(writer.restore_secrets(&state.secrets, now));
+        snapshot.secrets = Arc::new(writer.restore_secrets(&state.access.secrets, now));
         let tables = snapshot.in_order();
         let resolved =
             writer.workspace.resolution.resolve(tables.iter().map(|environment| &environment.segments));
@@ -126,31 +132,28 @@ impl Writer {
         Ok(writer)
     }
 
-    fn restore_environment(
-        &mut self,
-        state: &EnvironmentState,
-        now: Moment,
-    ) -> Result<Option<Environment>, DatasetError> {
+    fn restore_environment(&mut self, state: &EnvironmentState) -> Result<Option<Environment>, DatasetError> {
+        let Versions { highest_ms, requested_ms, highest_updated_at_ms } = state.versions;
         let slot = self.workspace.records.slot_of(state.id);
         let Some(contents) = &state.contents else {
             if let Some(record) = self.workspace.records.get_mut(slot) {
-                record.close(state.highest_version_ms, state.highest_updated_at_ms);
+                record.close(highest_ms, highest_updated_at_ms);
             }
             return Ok(None);
         };
         let mut environment = Environment::empty(slot, state.id);
         environment.set_secrets(&contents.secrets);
-        environment.highest_version_ms = state.highest_version_ms;
-        environment.requested_version_ms = Arc::new(AtomicI64::new(state.requested_version_ms));
+        environment.highest_version_ms = highest_ms;
+        environment.requested_version_ms = Arc::new(AtomicI64::new(requested_ms));
         let sdk_changes =
             |removed_version_ms| SdkChanges { changed: SEQUENCE, removed: SEQUENCE, removed_version_ms };
-        environment.server = sdk_changes(contents.server_removal_version_ms);
-        environment.client = sdk_changes(contents.client_removal_version_ms);
+        environment.server = sdk_changes(contents.removals.server_version_ms);
+        environment.client = sdk_changes(contents.removals.client_version_ms);
         environment.for_relays = RelayChanges {
             changed: SEQUENCE,
             removed: SEQUENCE,
-            highest_updated_at_ms: state.highest_updated_at_ms,
-            watermark_ms: contents.relay_watermark_ms,
+            highest_updated_at_ms,
+            watermark_ms: contents.removals.relay_watermark_ms,
         };
         environment.ring = Ring::starting_at(SEQUENCE);
 
@@ -173,9 +176,6 @@ impl Writer {
             let TombstoneState { kind, id, updated_at_ms, removed_at_ms } = tombstone;
             let tombstone = Tombstone { updated_at_ms: *updated_at_ms, removed_at_ms: *removed_at_ms };
             self.workspace.tombstones.put(slot, *kind, id, tombstone);
-        }
-        if let Some(grace_ms) = contents.grace_ms {
-            self.grace.unlisted(slot, now.steady_ms.saturating_add(grace_ms));
         }
         Ok(Some(environment))
     }
@@ -218,12 +218,29 @@ impl Writer {
     }
 }
 
-fn item_state<T: Item>(item: StoredItem, entry: &Entry<T>) -> ItemState {
+pub(super) fn item_state<D: Definition>(entry: &Entry<D::Item>) -> ItemState {
     ItemState {
-        json: ItemJson::Stored(item),
+        id: Arc::clone(&entry.source().id),
+        json: ItemJson::Stored(D::stored(&entry.data)),
         version_ms: entry.version_ms,
         client_version_ms: entry.client_version_ms,
         is_served: entry.is_served(),
+    }
+}
+
+pub(super) fn versions_of(environment: &Environment) -> Versions {
+    Versions {
+        highest_ms: environment.highest_version_ms,
+        requested_ms: environment.requested_version_ms.load(Ordering::Relaxed),
+        highest_updated_at_ms: environment.for_relays.highest_updated_at_ms,
+    }
+}
+
+pub(super) fn removals_of(environment: &Environment) -> Removals {
+    Removals {
+        server_version_ms: environment.server.removed_version_ms,
+        client_version_ms: environment.client.removed_version_ms,
+        relay_watermark_ms: environment.for_relays.watermark_ms,
     }
 }
 
