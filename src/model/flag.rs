@@ -24,6 +24,8 @@ pub struct FlagDef<'a> {
     pub suits_all_sdks: bool,
     /// Whether `updatedAt` has digits below the millisecond. Most SDKs truncate them, Python rounds.
     pub has_microseconds: bool,
+    /// The version with which another agent of the cluster has sent it to SDKs, in Unix milliseconds; `i64::MIN` for none.
+    pub told_ms: i64,
     /// An archived flag has no variation.
     pub is_archived: bool,
     /// A disabled flag serves `disabled_variation_id`.

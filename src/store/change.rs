@@ -128,6 +128,9 @@ pub struct Report {
     pub secrets_retyped: EndingSecrets,
     /// How long these secrets stay valid, in milliseconds.
     pub grace_ms: i64,
+    /// Whether an item went back to an older state, or a removal was undone. Stamps alone would have had another result, so
+    /// this needs another edition.
+    pub defies_stamps: bool,
     /// How many flags and segments are new.
     pub added: usize,
     /// How many flags and segments have new content.

@@ -22,6 +22,7 @@ fn def() -> FlagDef<'static> {
         updated_at_ms: -5,
         suits_all_sdks: true,
         has_microseconds: false,
+        told_ms: i64::MIN,
         is_archived: false,
         is_enabled: true,
         disabled_variation_id: "off",

@@ -1,6 +1,7 @@
 //! Tests of the room as a whole.
 
 mod client_sdk;
+mod cluster;
 mod duplicate_keys;
 mod grace;
 mod merging;

@@ -33,6 +33,8 @@ pub(super) trait Definition {
     fn suits_all_sdks(&self) -> bool;
     /// Whether `updatedAt` has digits below the millisecond.
     fn has_microseconds(&self) -> bool;
+    /// The version with which another agent of the cluster has sent it to SDKs; `i64::MIN` for none.
+    fn told_ms(&self) -> i64;
     fn compile(&self, text: Text, compiler: &mut Compiler, findings: &mut Vec<Finding>) -> Self::Item;
 
     /// The stamp by which it is merged.
@@ -94,6 +96,10 @@ impl Definition for FlagDef<'_> {
 
     fn has_microseconds(&self) -> bool {
         self.has_microseconds
+    }
+
+    fn told_ms(&self) -> i64 {
+        self.told_ms
     }
 
     fn compile(&self, text: Text, compiler: &mut Compiler, findings: &mut Vec<Finding>) -> FlagData {
@@ -160,6 +166,10 @@ impl Definition for SegmentDef<'_> {
 
     fn has_microseconds(&self) -> bool {
         self.has_microseconds
+    }
+
+    fn told_ms(&self) -> i64 {
+        self.told_ms
     }
 
     fn compile(&self, text: Text, compiler: &mut Compiler, findings: &mut Vec<Finding>) -> SegmentData {

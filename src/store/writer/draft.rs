@@ -9,13 +9,14 @@ use std::sync::Arc;
 use super::definition::{Basis, Definition};
 use super::duplicate_keys::{find_duplicates, serve_one_flag_per_key};
 use super::edit::{Edit, ListChanges};
-use super::merge::{Incoming, Plan, ToCompile, id_of};
+use super::merge::{self, Incoming, Plan, ToCompile, id_of};
 use super::records::Records;
 use super::resolution::{Resolution, Resolved};
 use super::tombstones::{Tombstone, Tombstones};
 use super::version::Date;
 use crate::eval::Compiler;
 use crate::model::dataset::Finding;
+use crate::model::environment_id::EnvironmentId;
 use crate::model::flag::FlagDef;
 use crate::model::segment::SegmentDef;
 use crate::store::cache::Cache;
@@ -87,6 +88,16 @@ impl<'w, 'd> Draft<'w, 'd> {
             flags: Vec::new(),
             wall_ms,
         }
+    }
+
+    /// The snapshot in service before this publish.
+    pub fn previous(&self) -> &'w Snapshot {
+        self.previous
+    }
+
+    /// The slot of an environment; a new environment gets a new one.
+    pub fn slot_of(&mut self, id: EnvironmentId) -> EnvironmentSlot {
+        self.workspace.records.slot_of(id)
     }
 
     /// The environments in service.
@@ -268,8 +279,12 @@ impl<'w, 'd> Draft<'w, 'd> {
     ) -> Option<Plan<'d, D>> {
         let Workspace { records, tombstones, .. } = &mut *self.workspace;
         let shared = self.next.environment(slot)?;
-        let tombstone = |id: &str| tombstones.get(slot, D::KIND, id);
-        incoming.plan(D::table(shared), D::positions(records.get_mut(slot)?), tombstone)
+        let basis = merge::Basis {
+            environment: shared.id,
+            tombstone: |id: &str| tombstones.get(slot, D::KIND, id),
+            positions: D::positions(records.get_mut(slot)?),
+        };
+        incoming.plan(D::table(shared), basis)
     }
 
     /// Applies planned changes to the environment. Returns whether items were added, removed, moved or renamed.
@@ -328,6 +343,10 @@ impl<'w, 'd> Draft<'w, 'd> {
         edit.flags.served_removed += renamed;
         let environment = Arc::make_mut(shared);
         *D::table_mut(environment) = merged.table;
+        let newest = D::table(environment).newest;
+        let newest_ms = newest.version_ms.max(newest.client_version_ms);
+        // Higher than before only if another agent's version was taken over: others are recorded with the history.
+        environment.highest_version_ms = environment.highest_version_ms.max(newest_ms);
         environment.cache = Cache::default();
         self.differs = true;
         match merged.positions {
@@ -421,6 +440,7 @@ fn list_changes<D: Definition>(plan: &Plan<'_, D>, late: bool, report: &mut Repo
     report.added += plan.added;
     report.changed += plan.changed;
     report.removed += plan.removed.len();
+    report.defies_stamps |= plan.defies_stamps;
     ListChanges {
         differs: plan.differs(),
         removed: plan.removed.len(),

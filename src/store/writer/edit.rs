@@ -85,7 +85,7 @@ impl Edit {
             return self.versions.assign(dates);
         }
         dates.iter().for_each(|date| self.versions.record_sent_date(*date));
-        dates.iter().map(|date| date.ms).collect()
+        dates.iter().map(|date| date.version_ms()).collect()
     }
 
     /// Raises the client version of flags that use a segment for which another copy is now in effect.

@@ -4,15 +4,19 @@
 //! removed or the same, and ignores definitions that are too old. It first makes a plan, so that the caller can assign
 //! versions to all items that changed together, and then builds the table from it.
 //!
-//! A whole list replaces the table, even where the table has newer items. Single items and removals are merged by their
-//! stamps ([`Stamp`]): the same set of them gives the same table in any order, and when repeated.
+//! A whole list replaces the table, even where the table has newer items, except what another agent of the cluster has
+//! changed since the list was asked for ([`Meanwhile`]). Single items and removals are merged by their stamps ([`Stamp`]): the
+//! same set of them gives the same table in any order, and when repeated.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::definition::Definition;
+use super::edit::raised;
 use super::version::Date;
+use crate::model::environment_id::EnvironmentId;
 use crate::model::stamp::Stamp;
+use crate::store::item::{Item, ItemKind};
 use crate::store::table::{Entry, Position, Positions, Table};
 
 /// The next table, and how it differs.
@@ -25,13 +29,46 @@ pub(super) struct Merged<T> {
 /// New data for the flags, or the segments, of one environment.
 pub(super) enum Incoming<'d, D> {
     /// All items: the table is to have exactly these, in this order.
-    All(&'d [D]),
+    All {
+        items: &'d [D],
+        /// What was changed since the list was asked for: there the newer state wins.
+        meanwhile: &'d Meanwhile,
+    },
     /// Single items, to be merged into the table.
     Some {
         items: &'d [&'d D],
         /// The ids of items that were removed, each with the `updatedAt` of the removal's stamp.
         removed: &'d [(&'d str, i64)],
     },
+}
+
+/// The items that another agent of the cluster has changed or removed since a full sync was asked for.
+#[derive(Debug, Default)]
+pub struct Meanwhile(HashSet<(EnvironmentId, ItemKind, Box<str>)>);
+
+impl Meanwhile {
+    /// None.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an item.
+    pub fn add(&mut self, environment: EnvironmentId, kind: ItemKind, id: &str) {
+        self.0.insert((environment, kind, id.into()));
+    }
+
+    fn has(&self, environment: EnvironmentId, kind: ItemKind, id: &str) -> bool {
+        !self.0.is_empty() && self.0.contains(&(environment, kind, Box::from(id)))
+    }
+}
+
+/// What merging has to know of the environment besides its table.
+#[derive(Clone, Copy)]
+pub(super) struct Basis<'a, F> {
+    pub environment: EnvironmentId,
+    /// `updatedAt` of the removal of an item that was removed before.
+    pub tombstone: F,
+    pub positions: &'a Positions,
 }
 
 /// How one item of the table is made.
@@ -43,6 +80,9 @@ enum Step {
     /// The definition of this index has the same content as the item at the position, in another format: its JSON text
     /// replaces the old one.
     Reformat(usize, Position),
+    /// The item at the position stays, but another agent has sent it to SDKs with this higher version. Not told to SDKs that
+    /// are connected, since they have its content.
+    Raise(Position, i64),
 }
 
 /// The planned changes of a table.
@@ -59,6 +99,8 @@ pub(super) struct Plan<'d, D> {
     pub served_removed: usize,
     /// Whether an item replaces one, or undoes a removal, that is as new or newer.
     pub goes_back: bool,
+    /// Whether stamps alone would have had another result.
+    pub defies_stamps: bool,
     /// The removals that are in effect from now on, whether or not there was such an item.
     pub tombstones: Vec<(&'d str, i64)>,
 }
@@ -83,22 +125,20 @@ impl<D> Copy for Incoming<'_, D> {}
 impl<'d, D: Definition> Incoming<'d, D> {
     fn get(self, index: usize) -> Option<&'d D> {
         match self {
-            Incoming::All(definitions) => definitions.get(index),
+            Incoming::All { items, .. } => items.get(index),
             Incoming::Some { items, .. } => items.get(index).copied(),
         }
     }
 
-    /// Plans how this data changes the table. `None` if nothing differs, not even the order. `tombstone` gives the
-    /// `updatedAt` of the removal of an item that was removed before.
+    /// Plans how this data changes the table. `None` if nothing differs, not even the order.
     pub fn plan(
         self,
         table: &Table<D::Item>,
-        positions: &Positions,
-        tombstone: impl Fn(&str) -> Option<i64>,
+        basis: Basis<'_, impl Fn(&str) -> Option<i64>>,
     ) -> Option<Plan<'d, D>> {
         match self {
-            Incoming::All(definitions) => replace(table, positions, definitions, tombstone),
-            Incoming::Some { .. } => merge(table, positions, self, tombstone),
+            Incoming::All { items, meanwhile } => replace(table, basis, items, meanwhile),
+            Incoming::Some { .. } => merge(table, basis, self),
         }
     }
 }
@@ -113,6 +153,7 @@ impl<'d, D: Definition> Plan<'d, D> {
             removed: Vec::new(),
             served_removed: 0,
             goes_back: false,
+            defies_stamps: false,
             tombstones: Vec::new(),
         }
     }
@@ -127,6 +168,7 @@ impl<'d, D: Definition> Plan<'d, D> {
             Some((_, old)) => {
                 self.changed += 1;
                 self.goes_back |= definition.updated_at_ms() <= old.source().updated_at_ms;
+                self.defies_stamps |= definition.stamp() < old.source().stamp();
             }
             None => self.added += 1,
         }
@@ -142,9 +184,13 @@ impl<'d, D: Definition> Plan<'d, D> {
     pub fn dates(&self) -> impl Iterator<Item = Date> {
         let made = self.steps.iter().filter_map(|step| match step {
             Step::Make(index, _) => self.incoming.get(*index),
-            Step::Keep(_) | Step::Reformat(..) => None,
+            Step::Keep(_) | Step::Reformat(..) | Step::Raise(..) => None,
         });
-        made.map(|made| Date { ms: made.updated_at_ms(), has_microseconds: made.has_microseconds() })
+        made.map(|made| Date {
+            ms: made.updated_at_ms(),
+            has_microseconds: made.has_microseconds(),
+            told_ms: made.told_ms(),
+        })
     }
 
     /// Builds the planned table. `make` compiles each new or changed item.
@@ -156,11 +202,15 @@ impl<'d, D: Definition> Plan<'d, D> {
     ) -> Merged<D::Item> {
         let mut replaced = Vec::new();
         let mut entries = Vec::new();
-        let is_whole = matches!(self.incoming, Incoming::All(_));
+        let is_whole = matches!(self.incoming, Incoming::All { .. });
         for step in &self.steps {
             let (index, at, is_reformatted) = match step {
                 Step::Keep(at) => {
                     entries.extend(table.get(*at).cloned());
+                    continue;
+                }
+                Step::Raise(at, version_ms) => {
+                    replaced.extend(table.get(*at).map(|old| (*at, raised_quietly(old, *version_ms))));
                     continue;
                 }
                 Step::Make(index, at) => (*index, *at, false),
@@ -192,23 +242,25 @@ impl<'d, D: Definition> Plan<'d, D> {
     }
 }
 
-/// Plans a table with exactly `definitions`, in their order. An item in service with the same content stays as it is.
+/// Plans a table with exactly `definitions`, in their order. An item in service with the same content stays as it is. Of
+/// what was changed meanwhile, the newer state wins.
 fn replace<'d, D: Definition>(
     table: &Table<D::Item>,
-    positions: &Positions,
+    basis: Basis<'_, impl Fn(&str) -> Option<i64>>,
     definitions: &'d [D],
-    tombstone: impl Fn(&str) -> Option<i64>,
+    meanwhile: &'d Meanwhile,
 ) -> Option<Plan<'d, D>> {
     let is =
         |(old, new): (&Entry<D::Item>, &D)| *old.source().id == *new.id() && *old.source().raw == *new.raw();
     if table.len() == definitions.len() && table.entries().zip(definitions).all(is) {
         return None;
     }
-    let mut plan = Plan::new(Incoming::All(definitions));
+    let changed_meanwhile = |id: &str| meanwhile.has(basis.environment, D::KIND, id);
+    let mut plan = Plan::new(Incoming::All { items: definitions, meanwhile });
     plan.steps.reserve_exact(definitions.len());
     let mut kept = 0;
     for (index, definition) in definitions.iter().enumerate() {
-        let at = positions.get(definition.id()).copied();
+        let at = basis.positions.get(definition.id()).copied();
         let old = at.and_then(|at| Some((at, table.get(at)?)));
         kept += usize::from(old.is_some());
         match old {
@@ -217,9 +269,19 @@ fn replace<'d, D: Definition>(
             {
                 plan.steps.push(Step::Keep(at));
             }
+            Some((at, newer))
+                if newer.source().stamp() > definition.stamp() && changed_meanwhile(definition.id()) =>
+            {
+                plan.steps.push(Step::Keep(at));
+            }
             old => {
-                let removed_ms = if old.is_none() { tombstone(definition.id()) } else { None };
-                plan.goes_back |= removed_ms.is_some_and(|ms| Stamp::removal(ms) >= definition.stamp());
+                let removed_ms = if old.is_none() { (basis.tombstone)(definition.id()) } else { None };
+                let is_removed = removed_ms.is_some_and(|ms| Stamp::removal(ms) >= definition.stamp());
+                if is_removed && changed_meanwhile(definition.id()) {
+                    continue;
+                }
+                plan.goes_back |= is_removed;
+                plan.defies_stamps |= is_removed;
                 plan.make(index, definition, old);
             }
         }
@@ -227,7 +289,12 @@ fn replace<'d, D: Definition>(
     if kept < table.len() {
         let listed: HashSet<&str> = definitions.iter().map(Definition::id).collect();
         let old = table.all_positions().zip(table.entries());
-        old.filter(|(_, old)| !listed.contains(&*old.source().id)).for_each(|(at, old)| plan.remove(at, old));
+        for (at, old) in old.filter(|(_, old)| !listed.contains(&*old.source().id)) {
+            match changed_meanwhile(&old.source().id) {
+                true => plan.steps.push(Step::Keep(at)),
+                false => plan.remove(at, old),
+            }
+        }
     }
     let in_order = || {
         let places = plan.steps.iter().zip(table.all_positions());
@@ -239,10 +306,10 @@ fn replace<'d, D: Definition>(
 /// Plans the merge of single items and removals: of each item, the greatest stamp wins.
 fn merge<'d, D: Definition>(
     table: &Table<D::Item>,
-    positions: &Positions,
+    basis: Basis<'_, impl Fn(&str) -> Option<i64>>,
     incoming: Incoming<'d, D>,
-    tombstone: impl Fn(&str) -> Option<i64>,
 ) -> Option<Plan<'d, D>> {
+    let Basis { positions, tombstone, .. } = basis;
     let Incoming::Some { items, removed } = incoming else { return None };
     let mut newest: HashMap<&str, usize> = HashMap::with_capacity(items.len());
     for (index, definition) in items.iter().enumerate() {
@@ -269,7 +336,13 @@ fn merge<'d, D: Definition>(
             continue;
         }
         match place(id) {
-            Some((_, old)) if old.source().stamp() >= stamp => {}
+            Some((at, old)) if old.source().stamp() == stamp => {
+                let told_ms = definition.told_ms();
+                if told_ms > old.version_ms && old.is_served() {
+                    plan.steps.push(Step::Raise(at, told_ms));
+                }
+            }
+            Some((_, old)) if old.source().stamp() > stamp => {}
             Some((at, old)) if old.source().has_content_of(definition.raw(), definition.updated_at_ms()) => {
                 plan.steps.push(Step::Reformat(index, at));
             }
@@ -293,6 +366,16 @@ fn merge<'d, D: Definition>(
         plan.tombstones.push((*id, updated_at_ms));
     }
     (!plan.steps.is_empty() || !plan.tombstones.is_empty()).then_some(plan)
+}
+
+/// The item with a higher version, as SDKs get it from now on if they ask for it.
+fn raised_quietly<T: Item>(old: &Entry<T>, version_ms: i64) -> Entry<T> {
+    let raised = raised(old, version_ms, old.sequence);
+    let client_version_ms = match old.client_version_ms {
+        i64::MIN => i64::MIN,
+        before_ms => before_ms.max(version_ms),
+    };
+    Entry { client_sequence: old.client_sequence, client_version_ms, ..raised }
 }
 
 /// The id of an item, shared with its predecessor if there is one.

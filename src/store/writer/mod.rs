@@ -4,12 +4,15 @@
 //! what only it needs (compiler, positions, grace periods) and frees old snapshots, so that no reactor ever drops the last
 //! reference to a large one.
 
+mod cluster;
 mod definition;
 mod delta;
 mod draft;
 mod duplicate_keys;
 mod edit;
 mod grace;
+mod groups;
+mod list;
 mod merge;
 mod records;
 mod resolution;
@@ -17,26 +20,27 @@ mod restore;
 mod tombstones;
 mod version;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+pub use cluster::{ClusterData, ClusterList};
 use draft::{Draft, Workspace};
 pub use grace::AwaitingSync;
 use grace::{Grace, Now};
+use groups::Groups;
+use list::List;
 use merge::Incoming;
+pub use merge::Meanwhile;
 
-use super::change::{Change, EndingSecrets, Published, Report};
-use super::environment::{EnvironmentSlot, ListedSecret};
+use super::change::{Change, Published, Report};
 use super::item::ItemKind;
-use super::snapshot::{SecretEntry, Secrets, Snapshot};
+use super::snapshot::Snapshot;
 use super::state::Head;
 use crate::eval::{Compiler, PatternUsage, RegexLimits};
-use crate::model::dataset::{Dataset, EnvironmentDef, Finding};
+use crate::model::dataset::{Dataset, EnvironmentDef};
 use crate::model::environment_id::EnvironmentId;
 use crate::model::flag::FlagDef;
 use crate::model::segment::SegmentDef;
 use crate::model::stamp::Edition;
-use crate::protocol::secret::Secret;
 
 /// How the writer treats new data.
 #[derive(Clone, Copy, Debug)]
@@ -155,6 +159,22 @@ impl Writer {
     /// Replaces everything by a dataset. It is compared with the data in service: items with the same content stay as
     /// they are, whatever their format; removed environments and secrets stay until their grace period from `now` ends.
     pub fn replace(&mut self, dataset: &Dataset<'_>, now: Moment) -> Published {
+        self.replace_unless(dataset, &Meanwhile::new(), now)
+    }
+
+    /// The same for a full sync from upstream, except that of the items that were changed `meanwhile`, since the full sync
+    /// was asked for, the newer state stays.
+    pub fn replace_unless(&mut self, dataset: &Dataset<'_>, meanwhile: &Meanwhile, now: Moment) -> Published {
+        self.replace_all(dataset, meanwhile, None, now)
+    }
+
+    fn replace_all(
+        &mut self,
+        dataset: &Dataset<'_>,
+        meanwhile: &Meanwhile,
+        cluster: Option<&ClusterList<'_>>,
+        now: Moment,
+    ) -> Published {
         self.begin();
         let due = self.now(now);
         let Self { options, workspace, current, grace, answered, .. } = self;
@@ -163,33 +183,12 @@ impl Writer {
         let mut draft = Draft::new(current, workspace, now.wall_ms);
         draft.set_loaded();
         draft.set_answered(if options.follows { *answered } else { u64::MAX });
-
-        let until_ms = now.steady_ms.saturating_add(options.revocation_grace_ms);
-        let mut secrets = Secrets::default();
+        let list = List { slots: &slots, environments: &dataset.environments, cluster };
+        list.apply(&mut draft, grace, options, due);
         for (slot, def) in slots.iter().zip(&dataset.environments) {
-            list(*slot, def, &mut draft, &mut secrets);
-            grace.listed(*slot);
-        }
-        let begun = grace.carry_over(&mut secrets, &current.secrets, until_ms);
-        draft.report.secrets_removed = ending(current, &begun.unlisted);
-        draft.report.secrets_retyped = ending(current, &begun.retyped);
-        draft.report.grace_ms = options.revocation_grace_ms;
-        grace.expire_secrets(&mut secrets, due);
-        draft.set_secrets(secrets);
-        let listed: HashSet<_> = slots.iter().copied().collect();
-        for slot in draft.slots() {
-            if !listed.contains(&slot)
-                && grace.unlisted(slot, until_ms)
-                && let Some(unlisted) = current.environment(slot)
-            {
-                draft.report.removed += unlisted.flag_count() + unlisted.segment_count();
-            }
-        }
-        draft.set_order(&slots);
-        grace.expire_environments(due).into_iter().for_each(|slot| draft.remove(slot));
-
-        for (slot, def) in slots.iter().zip(&dataset.environments) {
-            draft.add_data(*slot, Incoming::All(&def.flags), Incoming::All(&def.segments));
+            let flags = Incoming::All { items: &def.flags, meanwhile };
+            let segments = Incoming::All { items: &def.segments, meanwhile };
+            draft.add_data(*slot, flags, segments);
         }
         draft.complete_data(false);
         let finished = draft.finish();
@@ -214,27 +213,10 @@ impl Writer {
         self.begin();
         let due = self.now(now);
         let Self { workspace, current, grace, .. } = self;
-        let mut groups = Groups::default();
-        flags.iter().for_each(|flag| groups.of(workspace.records.slot_of(flag.env_id)).flags.push(flag));
-        for segment in segments {
-            groups.of(workspace.records.slot_of(segment.env_id)).segments.push(segment);
-        }
-        for removal in removals {
-            let group = groups.of(workspace.records.slot_of(removal.env_id));
-            let list = match removal.kind {
-                ItemKind::Flag => &mut group.removed_flags,
-                ItemKind::Segment => &mut group.removed_segments,
-            };
-            list.push((removal.id, removal.updated_at_ms));
-        }
-
+        let groups = Groups::of_items(&mut workspace.records, flags, segments, removals);
         let mut draft = Draft::new(current, workspace, now.wall_ms);
         let has_expired = expire(grace, &mut draft, due);
-        for (slot, group) in &groups.groups {
-            let flags = Incoming::Some { items: &group.flags, removed: &group.removed_flags };
-            let segments = Incoming::Some { items: &group.segments, removed: &group.removed_segments };
-            draft.add_data(*slot, flags, segments);
-        }
+        groups.add_to(&mut draft);
         draft.complete_data(!has_expired);
         let finished = draft.finish();
         self.publish(finished)
@@ -256,7 +238,9 @@ impl Writer {
         let slot = workspace.records.slot_of(def.id);
         let mut draft = Draft::new(current, workspace, now.wall_ms);
         expire(grace, &mut draft, due);
-        draft.add_data(slot, Incoming::All(&def.flags), Incoming::All(&def.segments));
+        let none = Meanwhile::new();
+        let flags = Incoming::All { items: &def.flags, meanwhile: &none };
+        draft.add_data(slot, flags, Incoming::All { items: &def.segments, meanwhile: &none });
         draft.complete_data(false);
         let finished = draft.finish();
         self.publish(finished)
@@ -329,55 +313,6 @@ impl Writer {
         self.sweep();
         Published { change, report }
     }
-}
-
-/// New data by environment, in the order in which the environments first appear in it.
-#[derive(Default)]
-struct Groups<'d> {
-    groups: Vec<(EnvironmentSlot, Group<'d>)>,
-    places: HashMap<EnvironmentSlot, usize>,
-}
-
-#[derive(Default)]
-struct Group<'d> {
-    flags: Vec<&'d FlagDef<'d>>,
-    segments: Vec<&'d SegmentDef<'d>>,
-    removed_flags: Vec<(&'d str, i64)>,
-    removed_segments: Vec<(&'d str, i64)>,
-}
-
-impl<'d> Groups<'d> {
-    fn of(&mut self, slot: EnvironmentSlot) -> &mut Group<'d> {
-        let at = *self.places.entry(slot).or_insert(self.groups.len());
-        if at == self.groups.len() {
-            self.groups.push((slot, Group::default()));
-        }
-        &mut self.groups[at].1
-    }
-}
-
-/// Adds an environment of the dataset, without its items, to `draft`.
-fn list(slot: EnvironmentSlot, def: &EnvironmentDef<'_>, draft: &mut Draft<'_, '_>, secrets: &mut Secrets) {
-    let mut listed = Vec::with_capacity(def.secrets.len());
-    for secret in &def.secrets {
-        let Some(value) = Secret::parse(secret.value) else {
-            let path = format!("{}:{}.secrets", secret.project_key, secret.env_key);
-            let message = "not a secret of 44 characters".to_owned();
-            draft.report.findings.push(Finding { path, message });
-            continue;
-        };
-        secrets.entry(value).or_insert(SecretEntry { kind: secret.kind, slot, former: None });
-        let (project_key, env_key) = (secret.project_key.into(), secret.env_key.into());
-        listed.push(ListedSecret { kind: secret.kind, project_key, env_key, value });
-    }
-    draft.list(slot, &listed);
-}
-
-/// The secrets whose grace period has begun, with the labels of their environments before the change.
-fn ending(before: &Snapshot, slots: &[EnvironmentSlot]) -> EndingSecrets {
-    let labels = slots.iter().filter_map(|slot| before.environment(*slot));
-    let labels: BTreeSet<_> = labels.map(|environment| Arc::clone(&environment.label)).collect();
-    EndingSecrets { secrets: slots.len(), environments: labels.into_iter().collect() }
 }
 
 /// Takes secrets and environments out of service whose grace period is over. Returns whether there were any.

@@ -1,0 +1,140 @@
+//! Data of other agents of the cluster: merged by stamps, with the versions that they have sent it with.
+
+use super::support::*;
+use crate::model::dataset::EnvironmentDef;
+use crate::model::parse::DatasetText;
+use crate::model::stamp::Edition;
+use crate::store::PatchForm::OnePerItem;
+use crate::store::{
+    ClusterData, ClusterList, ItemKind, Meanwhile, Published, Removal, TombstoneState, Writer,
+};
+
+/// Merges flags of the first environment, sent by another agent with these versions.
+fn merge(writer: &mut Writer, flags: &[(Thing, i64)]) -> Published {
+    let things: Vec<_> = flags.iter().map(|(flag, _)| flag.clone()).collect();
+    let patch = World { secrets: vec![], ..world(1, things, vec![]) };
+    let mut text = DatasetText::new(dump_json(&[patch]).into_bytes());
+    let mut dataset = text.parse().unwrap();
+    let def = &mut dataset.environments[0];
+    for (def, (_, told_ms)) in def.flags.iter_mut().zip(flags) {
+        def.told_ms = *told_ms;
+    }
+    writer.merge_cluster(&ClusterData { flags: &def.flags, ..ClusterData::default() }, at(0))
+}
+
+fn list(worlds: &[World], use_list: impl FnOnce(ClusterList<'_>)) {
+    let mut text = DatasetText::new(dump_json(worlds).into_bytes());
+    let dataset = text.parse().unwrap();
+    let environments = dataset.environments.iter();
+    let environments = environments
+        .map(|one| EnvironmentDef {
+            id: one.id,
+            secrets: one.secrets.clone(),
+            flags: Vec::new(),
+            segments: Vec::new(),
+        })
+        .collect();
+    use_list(ClusterList { environments, leaving_secrets: Vec::new(), leaving: Vec::new() });
+}
+
+/// What went wrong: an SDK that had an item with the version of one agent asked the other one, which had sent it with a lower
+/// version, and missed the change between the two.
+#[test]
+fn an_sdk_that_changes_to_another_agent_misses_no_change_between_their_versions() {
+    let mut writer = writer();
+    load(&mut writer, &[world(1, vec![thing("a", 10, "A"), thing("b", 20, "B")], vec![])]);
+    let sequence = writer.current().sequence();
+    // The other agent got `a` late, and had to send it with the version 25.
+    let published = merge(&mut writer, &[(thing("a", 10, "A"), 25)]);
+    let change = published.change.unwrap();
+    assert!(change.environments.is_empty() && !change.secrets_changed, "connected SDKs have its content");
+    let home = environment(writer.current(), 1);
+    assert_eq!(since(&home, sequence), Vec::<String>::new());
+    assert_eq!(sync(&home, 20, OnePerItem), ["patch a/"]);
+    assert_eq!(sync(&home, 25, OnePerItem), ["patch /"]);
+    // An SDK of the other agent has 25 and must get this one, whose own date is lower.
+    upsert_at(&mut writer, 1, &[thing("c", 23, "C")], &[], 30);
+    assert_eq!(sync(&environment(writer.current(), 1), 25, OnePerItem), ["patch c/"]);
+    // Once more is no change.
+    assert!(merge(&mut writer, &[(thing("a", 10, "A"), 25)]).change.is_none());
+    assert!(merge(&mut writer, &[(thing("a", 10, "A"), 7)]).change.is_none());
+}
+
+#[test]
+fn a_new_item_goes_out_with_the_version_that_the_other_agent_has_sent() {
+    let mut writer = writer();
+    load(&mut writer, &[world(1, vec![thing("a", 10, "A")], vec![])]);
+    merge(&mut writer, &[(thing("late", 5, "L"), 40)]).change.unwrap();
+    let home = environment(writer.current(), 1);
+    assert_eq!(sync(&home, 39, OnePerItem), ["patch late/"]);
+    assert_eq!(sync(&home, 40, OnePerItem), ["patch /"]);
+}
+
+#[test]
+fn a_full_sync_does_not_undo_what_another_agent_changed_since_it_was_asked_for() {
+    let mut writer = writer();
+    let old = vec![thing("changed", 10, "old"), thing("gone", 10, "G"), thing("stays", 10, "S")];
+    load(&mut writer, &[world(1, old.clone(), vec![])]);
+    let id = world(1, vec![], vec![]).id();
+    merge(&mut writer, &[(thing("changed", 20, "new"), 20), (thing("added", 15, "N"), 15)]);
+    let gone = Removal { env_id: id, kind: ItemKind::Flag, id: "gone", updated_at_ms: 10 };
+    writer.merge_cluster(&ClusterData { removals: &[gone], ..ClusterData::default() }, at(0));
+    let mut meanwhile = Meanwhile::new();
+    for flag in ["changed", "added", "gone"] {
+        meanwhile.add(id, ItemKind::Flag, flag);
+    }
+    let mut text = DatasetText::new(dump_json(&[world(1, old.clone(), vec![])]).into_bytes());
+    let published = writer.replace_unless(&text.parse().unwrap(), &meanwhile, at(0));
+    assert!(!published.report.defies_stamps);
+    let held = |writer: &Writer| sync(&environment(writer.current(), 1), 0, OnePerItem);
+    assert_eq!(held(&writer), ["full changed stays added/"]);
+    // The next one was asked for later, so the server itself went back.
+    let mut text = DatasetText::new(dump_json(&[world(1, old, vec![])]).into_bytes());
+    let published = writer.replace_unless(&text.parse().unwrap(), &Meanwhile::new(), at(0));
+    assert!(published.report.defies_stamps);
+    assert_eq!(held(&writer), ["full changed gone stays/"]);
+}
+
+#[test]
+fn a_list_brings_environments_and_secrets_and_begins_graces() {
+    let mut writer = writer();
+    let worlds = [world(1, vec![thing("a", 1, "A")], vec![]), world(2, vec![], vec![])];
+    list(&worlds, |list| {
+        writer.merge_cluster(&ClusterData { list: Some(list), ..ClusterData::default() }, at(0));
+    });
+    assert!(writer.current().loaded());
+    assert_eq!(writer.current().secret_count(), 4);
+    assert_eq!(environment(writer.current(), 1).flag_count(), 0, "items come by themselves");
+    list(&worlds[..1], |list| {
+        writer.merge_cluster(&ClusterData { list: Some(list), ..ClusterData::default() }, at(10));
+    });
+    assert!(writer.current().secret(&secret(2, 2)).is_some(), "in its grace period");
+    assert_eq!(writer.next_expiry_ms(), Some(110));
+    writer.expire(at(110)).unwrap();
+    assert!(writer.current().secret(&secret(2, 2)).is_none());
+}
+
+#[test]
+fn a_higher_edition_replaces_everything_even_newer_items_and_removals() {
+    let mut writer = writer();
+    load(&mut writer, &[world(1, vec![thing("a", 50, "new"), thing("b", 50, "B")], vec![])]);
+    let removed =
+        Removal { env_id: world(1, vec![], vec![]).id(), kind: ItemKind::Flag, id: "c", updated_at_ms: 50 };
+    writer.merge(&[], &[], &[removed], at(0));
+    let worlds = [world(1, vec![thing("a", 10, "old"), thing("c", 10, "C")], vec![])];
+    let tombstone =
+        TombstoneState { kind: ItemKind::Flag, id: "d".into(), updated_at_ms: 7, removed_at_ms: 3 };
+    list(&worlds, |list| {
+        let mut text = DatasetText::new(dump_json(&worlds).into_bytes());
+        let tombstones = [(removed.env_id, tombstone.clone())];
+        writer.history_mut().edition = Edition::after(0, 5, "other");
+        writer.adopt(&text.parse().unwrap(), &list, &tombstones, at(0));
+    });
+    assert_eq!(sync(&environment(writer.current(), 1), 0, OnePerItem), ["full a c/"]);
+    let state = writer.state(at(0));
+    assert_eq!(state.environments[0].contents.as_ref().unwrap().tombstones, [tombstone]);
+    assert_eq!(state.head.edition.instance, "other");
+    // `b`, which is in no removal of this edition, may come with an old date.
+    merge(&mut writer, &[(thing("b", 1, "B"), 1), (thing("d", 7, "D"), 7)]);
+    assert_eq!(sync(&environment(writer.current(), 1), 0, OnePerItem), ["full a c b/"]);
+}

@@ -1,0 +1,119 @@
+//! Data that other agents of the cluster have stored.
+//!
+//! Must not know where they store it. Within an edition, items and removals are merged by their stamps, so all agents that
+//! get the same ones hold the same; the list of environments and secrets replaces the own one, and the caller knows which of
+//! the two is newer. A higher edition replaces everything.
+
+use super::draft::Draft;
+use super::grace::Grace;
+use super::groups::Groups;
+use super::list::List;
+use super::tombstones::{Tombstone, Tombstones};
+use super::{Meanwhile, Moment, Removal, Writer};
+use crate::model::dataset::{Dataset, EnvironmentDef};
+use crate::model::environment_id::EnvironmentId;
+use crate::model::flag::FlagDef;
+use crate::model::segment::SegmentDef;
+use crate::store::change::Published;
+use crate::store::snapshot::{SecretEntry, Secrets};
+use crate::store::state::{SecretState, TombstoneState};
+
+/// The list of environments and secrets of another agent.
+#[derive(Debug)]
+pub struct ClusterList<'d> {
+    /// The environments with their secrets, in order. Items in them are ignored.
+    pub environments: Vec<EnvironmentDef<'d>>,
+    /// Secrets in their grace period, with what is left of it.
+    pub leaving_secrets: Vec<SecretState>,
+    /// Environments in their grace period, with what is left of it in milliseconds.
+    pub leaving: Vec<(EnvironmentId, i64)>,
+}
+
+/// What another agent has stored, of the edition in service.
+#[derive(Debug, Default)]
+pub struct ClusterData<'d> {
+    /// The list of environments and secrets, if it is newer than the own one.
+    pub list: Option<ClusterList<'d>>,
+    /// Flags.
+    pub flags: &'d [FlagDef<'d>],
+    /// Segments.
+    pub segments: &'d [SegmentDef<'d>],
+    /// Removed items.
+    pub removals: &'d [Removal<'d>],
+}
+
+impl ClusterList<'_> {
+    /// Takes over the grace periods of secrets and environments that this agent does not know, as after a restart.
+    pub(super) fn take_over_graces(
+        &self,
+        draft: &mut Draft<'_, '_>,
+        grace: &mut Grace,
+        secrets: &mut Secrets,
+        now_ms: i64,
+    ) {
+        for (id, left_ms) in self.leaving.iter().filter(|(_, left_ms)| *left_ms > 0) {
+            let slot = draft.slot_of(*id);
+            if draft.next.environment(slot).is_none() {
+                draft.list(slot, &[]);
+                grace.unlisted(slot, now_ms.saturating_add(*left_ms));
+            }
+        }
+        for state in &self.leaving_secrets {
+            let Some(left_ms) = state.grace_ms.filter(|left_ms| *left_ms > 0) else { continue };
+            let slot = draft.slot_of(state.environment);
+            if secrets.contains_key(&state.value) || draft.next.environment(slot).is_none() {
+                continue;
+            }
+            secrets.insert(state.value, SecretEntry { kind: state.kind, slot, former: None });
+            grace.restore_secret(state.value, now_ms.saturating_add(left_ms));
+        }
+    }
+}
+
+impl Writer {
+    /// Merges what another agent has stored of the edition in service.
+    pub fn merge_cluster(&mut self, data: &ClusterData<'_>, now: Moment) -> Published {
+        self.begin();
+        let due = self.now(now);
+        let Self { options, workspace, current, grace, .. } = self;
+        let environments = data.list.as_ref().map_or(&[][..], |list| &list.environments);
+        let slots: Vec<_> = environments.iter().map(|def| workspace.records.slot_of(def.id)).collect();
+        let groups = Groups::of_items(&mut workspace.records, data.flags, data.segments, data.removals);
+        let mut draft = Draft::new(current, workspace, now.wall_ms);
+        if let Some(cluster) = &data.list {
+            draft.set_loaded();
+            if !options.follows {
+                draft.set_answered(u64::MAX);
+            }
+            let list = List { slots: &slots, environments, cluster: Some(cluster) };
+            list.apply(&mut draft, grace, options, due);
+        }
+        groups.add_to(&mut draft);
+        draft.complete_data(data.list.is_none());
+        let finished = draft.finish();
+        self.publish(finished)
+    }
+
+    /// Replaces everything by the data of a higher edition. `dataset` has the environments of `list`, with their items;
+    /// `tombstones` replace those known so far. Where a server is followed, unknown secrets are undecided until a full sync.
+    pub fn adopt(
+        &mut self,
+        dataset: &Dataset<'_>,
+        list: &ClusterList<'_>,
+        tombstones: &[(EnvironmentId, TombstoneState)],
+        now: Moment,
+    ) -> Published {
+        self.workspace.tombstones = Tombstones::default();
+        // A full sync proved what it did for other data.
+        self.answered = 0;
+        let published = self.replace_all(dataset, &Meanwhile::new(), Some(list), now);
+        self.workspace.tombstones = Tombstones::default();
+        for (environment, state) in tombstones {
+            let slot = self.workspace.records.slot_of(*environment);
+            let tombstone =
+                Tombstone { updated_at_ms: state.updated_at_ms, removed_at_ms: state.removed_at_ms };
+            self.workspace.tombstones.put(slot, state.kind, &state.id, tombstone);
+        }
+        published
+    }
+}

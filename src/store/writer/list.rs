@@ -1,0 +1,79 @@
+//! The list of environments and their secrets, as a dataset has it.
+//!
+//! Must not touch items. What the new list lacks stays in service until its grace period ends.
+
+use std::collections::{BTreeSet, HashSet};
+
+use super::WriterOptions;
+use super::cluster::ClusterList;
+use super::draft::Draft;
+use super::grace::{Grace, Now};
+use crate::model::dataset::{EnvironmentDef, Finding};
+use crate::protocol::secret::Secret;
+use crate::store::change::EndingSecrets;
+use crate::store::environment::{EnvironmentSlot, ListedSecret};
+use crate::store::snapshot::{SecretEntry, Secrets, Snapshot};
+
+/// The new list. `slots` are those of `environments`.
+pub(super) struct List<'l, 'd> {
+    pub slots: &'l [EnvironmentSlot],
+    pub environments: &'l [EnvironmentDef<'d>],
+    /// What another agent of the cluster knows of grace periods.
+    pub cluster: Option<&'l ClusterList<'d>>,
+}
+
+impl List<'_, '_> {
+    /// Replaces the list in `draft`. Grace periods begin and end with it.
+    pub fn apply(&self, draft: &mut Draft<'_, '_>, grace: &mut Grace, options: &WriterOptions, due: Now) {
+        let until_ms = due.now_ms.saturating_add(options.revocation_grace_ms);
+        let mut secrets = Secrets::default();
+        for (slot, def) in self.slots.iter().zip(self.environments) {
+            list(*slot, def, draft, &mut secrets);
+            grace.listed(*slot);
+        }
+        let begun = grace.carry_over(&mut secrets, &draft.previous().secrets, until_ms);
+        draft.report.secrets_removed = ending(draft.previous(), &begun.unlisted);
+        draft.report.secrets_retyped = ending(draft.previous(), &begun.retyped);
+        draft.report.grace_ms = options.revocation_grace_ms;
+        if let Some(cluster) = self.cluster {
+            cluster.take_over_graces(draft, grace, &mut secrets, due.now_ms);
+        }
+        grace.expire_secrets(&mut secrets, due);
+        draft.set_secrets(secrets);
+        let listed: HashSet<_> = self.slots.iter().copied().collect();
+        for slot in draft.slots() {
+            if !listed.contains(&slot)
+                && grace.unlisted(slot, until_ms)
+                && let Some(unlisted) = draft.previous().environment(slot)
+            {
+                draft.report.removed += unlisted.flag_count() + unlisted.segment_count();
+            }
+        }
+        draft.set_order(self.slots);
+        grace.expire_environments(due).into_iter().for_each(|slot| draft.remove(slot));
+    }
+}
+
+/// Adds an environment of the dataset, without its items, to `draft`.
+fn list(slot: EnvironmentSlot, def: &EnvironmentDef<'_>, draft: &mut Draft<'_, '_>, secrets: &mut Secrets) {
+    let mut listed = Vec::with_capacity(def.secrets.len());
+    for secret in &def.secrets {
+        let Some(value) = Secret::parse(secret.value) else {
+            let path = format!("{}:{}.secrets", secret.project_key, secret.env_key);
+            let message = "not a secret of 44 characters".to_owned();
+            draft.report.findings.push(Finding { path, message });
+            continue;
+        };
+        secrets.entry(value).or_insert(SecretEntry { kind: secret.kind, slot, former: None });
+        let (project_key, env_key) = (secret.project_key.into(), secret.env_key.into());
+        listed.push(ListedSecret { kind: secret.kind, project_key, env_key, value });
+    }
+    draft.list(slot, &listed);
+}
+
+/// The secrets whose grace period has begun, with the labels of their environments before the change.
+fn ending(before: &Snapshot, slots: &[EnvironmentSlot]) -> EndingSecrets {
+    let labels = slots.iter().filter_map(|slot| before.environment(*slot));
+    let labels: BTreeSet<_> = labels.map(|environment| environment.label().clone()).collect();
+    EndingSecrets { secrets: slots.len(), environments: labels.into_iter().collect() }
+}
