@@ -15,6 +15,7 @@
 mod dataset;
 mod following;
 mod handle;
+pub mod journal;
 mod offload;
 mod report;
 mod upstream;

@@ -22,7 +22,7 @@ pub struct Delta {
 }
 
 /// The change of one environment.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct EnvironmentDelta {
     /// Its id.
     pub id: EnvironmentId,
@@ -33,7 +33,7 @@ pub struct EnvironmentDelta {
 }
 
 /// How the contents of an environment changed.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum ContentsDelta {
     /// It is out of service.
     Gone,
@@ -44,7 +44,7 @@ pub enum ContentsDelta {
 }
 
 /// The changed parts of an environment.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct ContentsPatch {
     /// The secrets that the dataset lists for it, if they changed.
     pub secrets: Option<Arc<[ListedSecret]>>,

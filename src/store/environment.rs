@@ -20,7 +20,7 @@ use crate::protocol::to_sdk::server_full_len;
 pub struct EnvironmentSlot(pub u32);
 
 /// A secret as the dataset lists it. Never to be logged.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedSecret {
     /// Which SDKs it is for.
     pub kind: SecretKind,

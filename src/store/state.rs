@@ -59,7 +59,7 @@ pub struct Access {
 }
 
 /// An environment.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvironmentState {
     /// Its id.
     pub id: EnvironmentId,
@@ -92,7 +92,7 @@ pub struct Removals {
 }
 
 /// The contents of an environment in service.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contents {
     /// The secrets that the dataset lists for it.
     pub secrets: Arc<[ListedSecret]>,
@@ -107,7 +107,7 @@ pub struct Contents {
 }
 
 /// A flag or segment.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ItemState {
     /// Its id.
     pub id: Arc<str>,
@@ -141,6 +141,13 @@ impl Deref for ItemJson {
     }
 }
 
+/// Prints the length only: items must not get into logs.
+impl std::fmt::Debug for ItemJson {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ItemJson({} bytes)", self.len())
+    }
+}
+
 impl PartialEq for ItemJson {
     fn eq(&self, other: &Self) -> bool {
         **self == **other
@@ -163,7 +170,7 @@ pub struct TombstoneState {
 }
 
 /// A valid secret. Never to be logged.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretState {
     /// The secret itself.
     pub value: Secret,
@@ -186,13 +193,6 @@ pub struct FormerUse {
     pub environment: EnvironmentId,
     /// How much longer it does so, in milliseconds.
     pub grace_ms: i64,
-}
-
-/// Prints no secret.
-impl std::fmt::Debug for SecretState {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SecretState({} {}, {:?})", self.kind.as_str(), self.environment, self.grace_ms)
-    }
 }
 
 /// Prints counts only: secrets and items must not get into logs.
