@@ -20,6 +20,8 @@ pub enum Reply {
     Invalid(String),
     /// The content is larger than allowed. With the reason, for the client.
     TooLarge(String),
+    /// The content is in service, but a restart may lose it. With the reason, for the client.
+    NotSaved(String),
 }
 
 /// A full sync for a downstream agent, built by another thread.

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::handle::Submission;
+use super::keeper::{Answer, Origin};
 use super::report::{LOGGED_MAX, Loaded, report_findings, report_loaded, report_not_newer, warn_of_dataset};
 use super::writer::Ingest;
-use crate::fanout::mailbox::{InService, Mail, Reply};
+use crate::fanout::mailbox::{Mail, Reply};
 use crate::model::parse::{DatasetError, DatasetText};
+use crate::model::stamp::Edition;
 use crate::payload::Payload;
 use crate::protocol::status;
 use crate::store::Change;
@@ -36,33 +38,47 @@ impl Ingest {
             Ok((loaded, change)) => {
                 let text = status::bootstrap_json(&loaded.serves, loaded.data_version, &loaded.harms);
                 let done = Reply::Done(Payload::private(text.into_bytes()));
-                match change {
-                    // The last reactor to serve from the new data sends the answer.
-                    Some(change) => {
-                        let answer = std::sync::Mutex::new(Some((answer, done)));
-                        let in_service = InService::new(move || {
-                            let taken = answer.lock().ok().and_then(|mut answer| answer.take());
-                            if let Some((answer, done)) = taken {
-                                answer(done);
-                            }
-                        });
-                        self.announce(&change, arrived, Some(in_service));
-                    }
-                    None => answer(done),
-                }
+                self.put_in_service(change, arrived, Some(Answer::new(done, answer)));
             }
             Err(error) => answer(Reply::Invalid(error.to_string())),
         }
     }
 
-    /// Loads the content of the data file at `path`, which is named in the log.
-    pub fn load_file(&mut self, bytes: Vec<u8>, path: &Path) -> Result<Loaded, DatasetError> {
+    /// Loads the content of the data file at `path`, which is named in the log. At the start, a file that was loaded before
+    /// the restart is no new data.
+    pub fn load_file(&mut self, bytes: Vec<u8>, path: &Path) -> Result<(), DatasetError> {
         let arrived = Instant::now();
-        let (loaded, change) = self.load(bytes, Source::File, Some(path), arrived)?;
-        if let Some(change) = change {
-            self.announce(&change, arrived, None);
+        let digest: Box<str> = digest_of(&bytes).into();
+        let was_loaded = std::mem::take(&mut self.restored_file);
+        if was_loaded.as_ref() == Some(&digest) {
+            tracing::info!(
+                source = Source::File.as_str(),
+                path = path.display().to_string(),
+                "the data file is the one that was loaded before the restart, so the saved data, which may be newer, stays"
+            );
+            return Ok(());
         }
-        Ok(loaded)
+        let is_first = !self.writer.current().loaded();
+        let (_, change) = self.load(bytes, Source::File, Some(path), arrived)?;
+        self.writer.history_mut().data_file = Some(digest.clone());
+        if is_first && self.in_cluster {
+            // The cluster may have loaded this file before, and newer data after it.
+            self.writer.history_mut().edition = Edition::default();
+            self.undecided_file = Some(digest);
+        }
+        self.put_in_service(change, arrived, None);
+        Ok(())
+    }
+
+    /// Announces a loaded dataset and has it kept; also if nothing in it is new, since it begins an edition.
+    fn put_in_service(&mut self, change: Option<Arc<Change>>, arrived: Instant, answer: Option<Arc<Answer>>) {
+        match change {
+            Some(change) => self.announce(&change, arrived, Origin::Own, answer),
+            None => {
+                let snapshot = self.writer.current().clone();
+                self.keep(&snapshot, None, Origin::Own, answer.as_ref());
+            }
+        }
     }
 
     /// Parses a dataset and gives it to the writer. Returns the change, which the caller has to announce.
@@ -92,6 +108,7 @@ impl Ingest {
             }
         };
         let before = self.writer.current().clone();
+        self.open_edition();
         let published = self.writer.replace(&dataset, self.now());
         let now_ms = (self.wall_ms)();
         self.following.update(|status| status.last_synced_ms = Some(now_ms));
@@ -108,4 +125,10 @@ impl Ingest {
         report_findings(&published);
         Ok((loaded, published.change))
     }
+}
+
+/// What identifies the content of a data file.
+fn digest_of(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -7,6 +7,7 @@
 //! | `dataset` | datasets that replace all data: bootstrap calls, the data file |
 //! | `upstream` | data from the upstream server |
 //! | `writer` | publishes and announces changes; grace periods; metrics |
+//! | `keeper`, `journal/` | what keeps every change beyond this process; the contents of the backup file |
 //! | `report` | the log lines about new data |
 //! | `handle` | how reactors send jobs to the writer |
 //! | `following` | the upstream status and requests for a full sync, shared by the sync thread and the reactors |
@@ -16,6 +17,7 @@ mod dataset;
 mod following;
 mod handle;
 pub mod journal;
+mod keeper;
 mod offload;
 mod report;
 mod upstream;
@@ -23,6 +25,7 @@ mod writer;
 
 pub use following::{Following, ResyncReason, UpstreamStatus};
 pub use handle::{Handle, Job, Jobs, Submission};
+pub use keeper::{Answer, Keeper, Kept, Origin};
 pub use offload::Offload;
 pub use report::Loaded;
 pub use writer::Ingest;

@@ -13,6 +13,7 @@ use crate::model::segment::SegmentDef;
 use crate::store::{Published, Removal, Snapshot};
 use crate::telemetry::metrics::Source;
 
+use super::keeper::Origin;
 use super::report::{
     names_of, report_findings, warn_of_future_dates, warn_of_harm, warn_of_harm_in, warn_of_older,
 };
@@ -42,7 +43,8 @@ impl Ingest {
         }
         let first = !self.snapshot().loaded();
         let before = self.snapshot().clone();
-        let published = self.writer.replace(dataset, self.now());
+        let published = self.writer.replace_unless(dataset, &self.meanwhile, self.now());
+        self.begin_edition_if_it_defies_stamps(&published);
         self.synced();
         self.metrics.loaded(u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX));
         let changed = self.publish(&published, arrived);
@@ -73,6 +75,7 @@ impl Ingest {
     pub fn load_environment(&mut self, environment: &EnvironmentDef<'_>, arrived: Instant) {
         let before = self.snapshot().clone();
         let published = self.writer.replace_items(environment, self.now());
+        self.begin_edition_if_it_defies_stamps(&published);
         self.synced();
         let changed = self.publish(&published, arrived);
         let (snapshot, report) = (self.snapshot(), &published.report);
@@ -124,13 +127,20 @@ impl Ingest {
     /// Confirms that the data in service is the complete answer to the full sync of this number.
     pub fn confirm(&mut self, number: u64) {
         if let Some(change) = self.writer.confirm(number) {
-            self.announce(&change, Instant::now(), None);
+            self.announce(&change, Instant::now(), Origin::Own, None);
         }
     }
 
     /// Counts a message of the server whose data was rejected.
     pub fn rejected(&self) {
         self.metrics.rejected(Source::Upstream);
+    }
+
+    /// The server went back to older data: other agents of the cluster, which merge by stamps, must take it as a whole.
+    fn begin_edition_if_it_defies_stamps(&mut self, published: &Published) {
+        if published.report.defies_stamps {
+            self.open_edition();
+        }
     }
 
     fn synced(&self) {
@@ -140,7 +150,7 @@ impl Ingest {
 
     fn publish(&mut self, published: &Published, arrived: Instant) -> Vec<EnvironmentId> {
         let Some(change) = &published.change else { return Vec::new() };
-        self.announce(change, arrived, None);
+        self.announce(change, arrived, Origin::Own, None);
         self.count(&change.snapshot);
         report_findings(published);
         let environments = change.environments.iter().filter_map(|slot| change.snapshot.environment(*slot));

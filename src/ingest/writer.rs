@@ -9,10 +9,13 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 use crate::fanout::mailbox::{InService, Mail, Mailbox};
-use crate::store::{Change, Moment, Snapshot, Writer, WriterOptions};
+use crate::model::parse::DatasetError;
+use crate::model::stamp::Edition;
+use crate::store::{Change, Meanwhile, Moment, Snapshot, State, Writer, WriterOptions};
 use crate::telemetry::metrics::{Metrics, WriterMetrics};
 
 use super::following::{Following, UpstreamStatus};
+use super::keeper::{Answer, Keepers, Origin};
 
 /// The single writer.
 pub struct Ingest {
@@ -23,6 +26,17 @@ pub struct Ingest {
     pub(super) metrics: Arc<WriterMetrics>,
     started: Instant,
     pub(super) wall_ms: fn() -> i64,
+    /// The random name of this process.
+    pub(super) instance: String,
+    pub(super) keepers: Keepers,
+    /// What other agents of the cluster have changed since a full sync was requested.
+    pub(super) meanwhile: Meanwhile,
+    /// The data file that was loaded at the start, while it is not known whether the cluster has loaded it before.
+    pub(super) undecided_file: Option<Box<str>>,
+    /// The data file that the restored data has loaded.
+    pub(super) restored_file: Option<Box<str>>,
+    /// Whether this agent belongs to a cluster.
+    pub(super) in_cluster: bool,
 }
 
 impl Ingest {
@@ -37,8 +51,62 @@ impl Ingest {
     ) -> Self {
         let writer = Writer::new(options);
         current.store(writer.current().clone());
-        let metrics = metrics.writer();
-        Self { writer, reactors, current, following, metrics, started: Instant::now(), wall_ms }
+        Self {
+            writer,
+            reactors,
+            current,
+            following,
+            metrics: metrics.writer(),
+            started: Instant::now(),
+            wall_ms,
+            instance: String::new(),
+            keepers: Keepers::default(),
+            meanwhile: Meanwhile::new(),
+            undecided_file: None,
+            restored_file: None,
+            in_cluster: false,
+        }
+    }
+
+    /// Sets the name of this process, by which two editions of the same millisecond differ.
+    pub fn set_instance(&mut self, instance: &str) {
+        instance.clone_into(&mut self.instance);
+    }
+
+    /// Joins a cluster: what other agents have is newer than a data file that they have loaded before.
+    pub fn join_cluster(&mut self) {
+        self.in_cluster = true;
+    }
+
+    /// Continues with a saved state, before there is any other data.
+    ///
+    /// # Errors
+    /// If an item of it cannot be read.
+    pub fn restore(&mut self, options: WriterOptions, state: &State) -> Result<(), DatasetError> {
+        self.writer = Writer::restore(options, state, self.now())?;
+        self.restored_file.clone_from(&state.head.data_file);
+        let snapshot = self.writer.current().clone();
+        let environments = snapshot.environments().map(|environment| environment.slot()).collect();
+        let change =
+            Change { snapshot: snapshot.clone(), environments, secrets_changed: true, items: Vec::new() };
+        self.announce_to_reactors(&Arc::new(change), Instant::now(), None);
+        self.count(&snapshot);
+        Ok(())
+    }
+
+    /// The dataset that comes next begins a new edition, which is higher than any seen so far.
+    pub(super) fn open_edition(&mut self) {
+        let now_ms = (self.wall_ms)();
+        let history = self.writer.history_mut();
+        let highest_ms = history.highest_edition_ms.max(history.edition.opened_at_ms);
+        history.edition = Edition::after(highest_ms, now_ms, &self.instance);
+        history.highest_edition_ms = history.edition.opened_at_ms;
+        self.undecided_file = None;
+    }
+
+    /// A full sync is requested: from now on, changes by other agents of the cluster are newer than what it brings.
+    pub fn full_sync_requested(&mut self) {
+        self.meanwhile = Meanwhile::new();
     }
 
     /// Milliseconds since the start, by a monotonic clock: for grace periods.
@@ -87,7 +155,7 @@ impl Ingest {
         if let Some(change) = self.writer.expire(self.now()) {
             tracing::info!("the grace period of revoked secrets is over; their connections are closed");
             self.count(&change.snapshot);
-            self.announce(&change, Instant::now(), None);
+            self.announce(&change, Instant::now(), Origin::Own, None);
         }
         let awaiting = self.writer.await_full_sync(now_ms, self.following.requested_full_syncs());
         if awaiting.new > 0 {
@@ -115,9 +183,22 @@ impl Ingest {
         self.metrics.regex_given_up.set(usage.given_up());
     }
 
-    /// Sends a change to every reactor. The last reference to `in_service` is dropped when every reactor serves the new
-    /// snapshot.
+    /// Sends a change to every reactor, and to all that keep changes. The last reference to `answer` is dropped when every
+    /// reactor serves the new snapshot and the change is durable.
     pub(super) fn announce(
+        &mut self,
+        change: &Arc<Change>,
+        arrived: Instant,
+        origin: Origin,
+        answer: Option<Arc<Answer>>,
+    ) {
+        let before = self.current.load_full();
+        let waiting = answer.clone();
+        self.announce_to_reactors(change, arrived, waiting.map(|waiting| InService::new(|| drop(waiting))));
+        self.keep(&before, Some(change), origin, answer.as_ref());
+    }
+
+    fn announce_to_reactors(
         &mut self,
         change: &Arc<Change>,
         arrived: Instant,

@@ -204,6 +204,11 @@ impl Environment {
         server_full_len(self.flags.encoded_bytes() + self.segments.encoded_bytes())
     }
 
+    /// The secrets that the dataset lists for it. Never to be logged.
+    pub fn listed_secrets(&self) -> &[ListedSecret] {
+        &self.secrets
+    }
+
     /// Whether the dataset lists a secret for it.
     pub fn has_secrets(&self) -> bool {
         !self.secrets.is_empty()

@@ -43,6 +43,7 @@ pub fn run(
         sources.iter_mut().for_each(|source| source.receive(&mut ingest));
         let grace_due = ingest.expire();
         sources.iter_mut().for_each(|source| source.act(&mut ingest, grace_due));
+        ingest.tend_keepers();
         if let Some(first_turn_done) = first_turn_done.take() {
             first_turn_done();
         }
@@ -81,7 +82,9 @@ fn time_left(ingest: &Ingest, sources: &[Box<dyn Source>], next_sweep: Instant) 
         let left_ms = u64::try_from(expiry_ms - ingest.now_ms()).unwrap_or(0);
         Duration::from_millis(left_ms + 1)
     });
-    sources.iter().map(|source| source.wait()).chain(expiry).min().map_or(sweep, |wait| wait.min(sweep))
+    let answers = ingest.next_keeper_timeout().map(|until| until.saturating_duration_since(Instant::now()));
+    let others = expiry.into_iter().chain(answers);
+    sources.iter().map(|source| source.wait()).chain(others).min().map_or(sweep, |wait| wait.min(sweep))
 }
 
 #[cfg(test)]

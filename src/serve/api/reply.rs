@@ -24,6 +24,8 @@ pub(crate) fn received(cx: &mut Context<'_, '_>, state: State, reply: Reply) -> 
                 Reply::Done(body) => Answer::json(200, body),
                 Reply::Invalid(reason) => Answer::error(400, &reason),
                 Reply::TooLarge(reason) => Answer::error(413, &reason),
+                // RFC 4918, section 11.5: the server cannot store what it needs to.
+                Reply::NotSaved(reason) => Answer::error(507, &reason),
             };
             answer_parked(cx, &parked.exchange, late)
         }

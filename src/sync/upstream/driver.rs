@@ -147,6 +147,7 @@ impl Upstream {
             Action::Request { number, request } => {
                 if request.is_full() {
                     self.remembered_pushes.clear();
+                    ingest.full_sync_requested();
                 }
                 self.send(ingest, now_ms, number, request.write());
             }
