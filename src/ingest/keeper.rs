@@ -9,9 +9,7 @@ use parking_lot::Mutex;
 
 use crate::fanout::mailbox::Reply;
 use crate::model::stamp::Edition;
-use crate::store::{Access, Change, Delta, Snapshot, TombstoneState};
-
-use super::writer::Ingest;
+use crate::store::{Delta, TombstoneState};
 
 /// Something that keeps every change. Only the sync thread calls it, and no call may block.
 pub trait Keeper: Send {
@@ -94,13 +92,14 @@ impl std::fmt::Debug for Answer {
 /// The keepers, and what they were given last.
 #[derive(Default)]
 pub(super) struct Keepers {
-    all: Vec<Box<dyn Keeper>>,
-    edition: Edition,
+    pub all: Vec<Box<dyn Keeper>>,
+    pub edition: Edition,
     /// A hash of the list of environments and secrets.
-    list: u64,
+    pub list: u64,
     /// Answers that wait until a change is durable, and until when.
-    waiting: Vec<(Instant, Weak<Answer>)>,
-    wait: Duration,
+    pub waiting: Vec<(Instant, Weak<Answer>)>,
+    /// How long they wait.
+    pub wait: Duration,
 }
 
 impl Keepers {
@@ -113,98 +112,6 @@ impl Keepers {
     pub fn next_timeout(&self) -> Option<Instant> {
         self.waiting.iter().map(|(until, _)| *until).min()
     }
-}
-
-impl Ingest {
-    /// Adds a keeper. Answers wait for it at most `wait`.
-    pub fn add_keeper(&mut self, keeper: Box<dyn Keeper>, wait: Duration) {
-        self.keepers.wait = wait;
-        self.keepers.all.push(keeper);
-    }
-
-    /// Gives the change that was published in place of `before` to all keepers; `None` if only the edition changed.
-    pub(super) fn keep(
-        &mut self,
-        before: &Snapshot,
-        change: Option<&Change>,
-        origin: Origin,
-        answer: Option<&Arc<Answer>>,
-    ) {
-        if self.keepers.is_empty() {
-            return;
-        }
-        let now = self.now();
-        let mut delta = match change {
-            _ if self.keepers.edition != *self.writer.edition() => self.writer.whole(now),
-            Some(change) => self.writer.delta(before, change, now),
-            None => self.writer.head_delta(),
-        };
-        self.keepers.edition = self.writer.edition().clone();
-        if let Some(access) = &delta.access {
-            let list = hash_of(self.writer.current(), access);
-            if list != self.keepers.list && origin == Origin::Own {
-                let history = self.writer.history_mut();
-                history.list = history.list.next(now.wall_ms, &self.instance);
-                delta.head.list = history.list.clone();
-            }
-            self.keepers.list = list;
-        }
-        if let Some(answer) = answer {
-            self.keepers.waiting.push((Instant::now() + self.keepers.wait, Arc::downgrade(answer)));
-        }
-        let delta = Arc::new(delta);
-        let kept = Kept { delta: &delta, origin, at_ms: now.wall_ms, answer };
-        self.keepers.all.iter_mut().for_each(|keeper| keeper.keep(&kept));
-    }
-
-    /// Gives the whole state to the keepers that want it, and fails answers that have waited too long.
-    pub fn tend_keepers(&mut self) {
-        let (now, at) = (self.now(), Instant::now());
-        let mut whole = None;
-        for keeper in &mut self.keepers.all {
-            if keeper.wants_whole() {
-                let whole = whole.get_or_insert_with(|| Arc::new(self.writer.whole(now)));
-                keeper.keep_whole(whole, now.wall_ms);
-            }
-        }
-        let wait = self.keepers.wait;
-        self.keepers.waiting.retain(|(until, answer)| match answer.upgrade() {
-            Some(answer) if *until <= at => {
-                answer.fail(&format!("the disk has not confirmed it within {} s", wait.as_secs()));
-                false
-            }
-            Some(_) => true,
-            None => false,
-        });
-    }
-
-    /// Has the keepers write what they still have, within this time for each.
-    pub fn stop_keepers(&mut self, within: Duration) {
-        self.keepers.all.iter_mut().for_each(|keeper| keeper.stop(within));
-    }
-
-    /// When to call [`Self::tend_keepers`] next, if no keeper wakes the thread.
-    pub fn next_keeper_timeout(&self) -> Option<Instant> {
-        self.keepers.next_timeout()
-    }
-}
-
-/// What decides whether the list of environments and secrets is another one. What is left of grace periods is not in it.
-fn hash_of(snapshot: &Snapshot, access: &Access) -> u64 {
-    use std::hash::{BuildHasher, Hash, Hasher};
-    let mut hasher = foldhash::quality::FixedState::default().build_hasher();
-    access.order.hash(&mut hasher);
-    for secret in &access.secrets {
-        let former = secret.former.as_ref().map(|former| (former.kind, former.environment));
-        (secret.value, secret.kind, secret.environment, secret.grace_ms.is_some(), former).hash(&mut hasher);
-    }
-    access.leaving.iter().for_each(|(environment, _)| environment.hash(&mut hasher));
-    for environment in snapshot.environments() {
-        for secret in environment.listed_secrets() {
-            (&secret.project_key, &secret.env_key, secret.value, secret.kind).hash(&mut hasher);
-        }
-    }
-    hasher.finish()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! | `dataset` | datasets that replace all data: bootstrap calls, the data file |
 //! | `upstream` | data from the upstream server |
 //! | `writer` | publishes and announces changes; grace periods; metrics |
-//! | `keeper`, `journal/` | what keeps every change beyond this process; the contents of the backup file |
+//! | `keeper`, `keeping`, `journal/` | what keeps every change beyond this process; the contents of the backup file |
 //! | `report` | the log lines about new data |
 //! | `handle` | how reactors send jobs to the writer |
 //! | `following` | the upstream status and requests for a full sync, shared by the sync thread and the reactors |
@@ -18,6 +18,7 @@ mod following;
 mod handle;
 pub mod journal;
 mod keeper;
+mod keeping;
 mod offload;
 mod report;
 mod upstream;

@@ -5,70 +5,15 @@
 //! the two is newer. A higher edition replaces everything.
 
 use super::draft::Draft;
-use super::grace::Grace;
 use super::groups::Groups;
+use super::incoming::{ClusterData, ClusterList};
 use super::list::List;
 use super::tombstones::{Tombstone, Tombstones};
-use super::{Meanwhile, Moment, Removal, Writer};
-use crate::model::dataset::{Dataset, EnvironmentDef};
+use super::{Meanwhile, Moment, Writer};
+use crate::model::dataset::Dataset;
 use crate::model::environment_id::EnvironmentId;
-use crate::model::flag::FlagDef;
-use crate::model::segment::SegmentDef;
 use crate::store::change::Published;
-use crate::store::snapshot::{SecretEntry, Secrets};
-use crate::store::state::{SecretState, TombstoneState};
-
-/// The list of environments and secrets of another agent.
-#[derive(Debug)]
-pub struct ClusterList<'d> {
-    /// The environments with their secrets, in order. Items in them are ignored.
-    pub environments: Vec<EnvironmentDef<'d>>,
-    /// Secrets in their grace period, with what is left of it.
-    pub leaving_secrets: Vec<SecretState>,
-    /// Environments in their grace period, with what is left of it in milliseconds.
-    pub leaving: Vec<(EnvironmentId, i64)>,
-}
-
-/// What another agent has stored, of the edition in service.
-#[derive(Debug, Default)]
-pub struct ClusterData<'d> {
-    /// The list of environments and secrets, if it is newer than the own one.
-    pub list: Option<ClusterList<'d>>,
-    /// Flags.
-    pub flags: &'d [FlagDef<'d>],
-    /// Segments.
-    pub segments: &'d [SegmentDef<'d>],
-    /// Removed items.
-    pub removals: &'d [Removal<'d>],
-}
-
-impl ClusterList<'_> {
-    /// Takes over the grace periods of secrets and environments that this agent does not know, as after a restart.
-    pub(super) fn take_over_graces(
-        &self,
-        draft: &mut Draft<'_, '_>,
-        grace: &mut Grace,
-        secrets: &mut Secrets,
-        now_ms: i64,
-    ) {
-        for (id, left_ms) in self.leaving.iter().filter(|(_, left_ms)| *left_ms > 0) {
-            let slot = draft.slot_of(*id);
-            if draft.next.environment(slot).is_none() {
-                draft.list(slot, &[]);
-                grace.unlisted(slot, now_ms.saturating_add(*left_ms));
-            }
-        }
-        for state in &self.leaving_secrets {
-            let Some(left_ms) = state.grace_ms.filter(|left_ms| *left_ms > 0) else { continue };
-            let slot = draft.slot_of(state.environment);
-            if secrets.contains_key(&state.value) || draft.next.environment(slot).is_none() {
-                continue;
-            }
-            secrets.insert(state.value, SecretEntry { kind: state.kind, slot, former: None });
-            grace.restore_secret(state.value, now_ms.saturating_add(left_ms));
-        }
-    }
-}
+use crate::store::state::TombstoneState;
 
 impl Writer {
     /// Merges what another agent has stored of the edition in service.
@@ -86,7 +31,7 @@ impl Writer {
                 draft.set_answered(u64::MAX);
             }
             let list = List { slots: &slots, environments, cluster: Some(cluster) };
-            list.apply(&mut draft, grace, options, due);
+            list.apply(&mut draft, grace, options.revocation_grace_ms, due);
         }
         groups.add_to(&mut draft);
         draft.complete_data(data.list.is_none());

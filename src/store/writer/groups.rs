@@ -4,8 +4,8 @@
 
 use std::collections::HashMap;
 
-use super::Removal;
 use super::draft::Draft;
+use super::incoming::Removal;
 use super::merge::Incoming;
 use super::records::Records;
 use crate::model::flag::FlagDef;

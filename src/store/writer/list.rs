@@ -4,10 +4,9 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::WriterOptions;
-use super::cluster::ClusterList;
 use super::draft::Draft;
 use super::grace::{Grace, Now};
+use super::incoming::ClusterList;
 use crate::model::dataset::{EnvironmentDef, Finding};
 use crate::protocol::secret::Secret;
 use crate::store::change::EndingSecrets;
@@ -23,9 +22,9 @@ pub(super) struct List<'l, 'd> {
 }
 
 impl List<'_, '_> {
-    /// Replaces the list in `draft`. Grace periods begin and end with it.
-    pub fn apply(&self, draft: &mut Draft<'_, '_>, grace: &mut Grace, options: &WriterOptions, due: Now) {
-        let until_ms = due.now_ms.saturating_add(options.revocation_grace_ms);
+    /// Replaces the list in `draft`. Grace periods begin, with this length in milliseconds, and end with it.
+    pub fn apply(&self, draft: &mut Draft<'_, '_>, grace: &mut Grace, grace_ms: i64, due: Now) {
+        let until_ms = due.now_ms.saturating_add(grace_ms);
         let mut secrets = Secrets::default();
         for (slot, def) in self.slots.iter().zip(self.environments) {
             list(*slot, def, draft, &mut secrets);
@@ -34,9 +33,9 @@ impl List<'_, '_> {
         let begun = grace.carry_over(&mut secrets, &draft.previous().secrets, until_ms);
         draft.report.secrets_removed = ending(draft.previous(), &begun.unlisted);
         draft.report.secrets_retyped = ending(draft.previous(), &begun.retyped);
-        draft.report.grace_ms = options.revocation_grace_ms;
+        draft.report.grace_ms = grace_ms;
         if let Some(cluster) = self.cluster {
-            cluster.take_over_graces(draft, grace, &mut secrets, due.now_ms);
+            take_over_graces(cluster, draft, grace, &mut secrets, due.now_ms);
         }
         grace.expire_secrets(&mut secrets, due);
         draft.set_secrets(secrets);
@@ -51,6 +50,32 @@ impl List<'_, '_> {
         }
         draft.set_order(self.slots);
         grace.expire_environments(due).into_iter().for_each(|slot| draft.remove(slot));
+    }
+}
+
+/// Takes over the grace periods of secrets and environments that this agent does not know, as after a restart.
+fn take_over_graces(
+    list: &ClusterList<'_>,
+    draft: &mut Draft<'_, '_>,
+    grace: &mut Grace,
+    secrets: &mut Secrets,
+    now_ms: i64,
+) {
+    for (id, left_ms) in list.leaving.iter().filter(|(_, left_ms)| *left_ms > 0) {
+        let slot = draft.slot_of(*id);
+        if draft.next.environment(slot).is_none() {
+            draft.list(slot, &[]);
+            grace.unlisted(slot, now_ms.saturating_add(*left_ms));
+        }
+    }
+    for state in &list.leaving_secrets {
+        let Some(left_ms) = state.grace_ms.filter(|left_ms| *left_ms > 0) else { continue };
+        let slot = draft.slot_of(state.environment);
+        if secrets.contains_key(&state.value) || draft.next.environment(slot).is_none() {
+            continue;
+        }
+        secrets.insert(state.value, SecretEntry { kind: state.kind, slot, former: None });
+        grace.restore_secret(state.value, now_ms.saturating_add(left_ms));
     }
 }
 

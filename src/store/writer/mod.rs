@@ -12,6 +12,7 @@ mod duplicate_keys;
 mod edit;
 mod grace;
 mod groups;
+mod incoming;
 mod list;
 mod merge;
 mod records;
@@ -22,22 +23,20 @@ mod version;
 
 use std::sync::Arc;
 
-pub use cluster::{ClusterData, ClusterList};
 use draft::{Draft, Workspace};
 pub use grace::AwaitingSync;
 use grace::{Grace, Now};
 use groups::Groups;
+pub use incoming::{ClusterData, ClusterList, Removal};
 use list::List;
 use merge::Incoming;
 pub use merge::Meanwhile;
 
 use super::change::{Change, Published, Report};
-use super::item::ItemKind;
 use super::snapshot::Snapshot;
 use super::state::Head;
 use crate::eval::{Compiler, PatternUsage, RegexLimits};
 use crate::model::dataset::{Dataset, EnvironmentDef};
-use crate::model::environment_id::EnvironmentId;
 use crate::model::flag::FlagDef;
 use crate::model::segment::SegmentDef;
 use crate::model::stamp::Edition;
@@ -68,19 +67,6 @@ pub struct Moment {
     pub steady_ms: i64,
     /// Unix milliseconds of the wall clock: for versions.
     pub wall_ms: i64,
-}
-
-/// A flag or segment that was removed at its source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Removal<'a> {
-    /// The environment that it was in.
-    pub env_id: EnvironmentId,
-    /// Flag or segment.
-    pub kind: ItemKind,
-    /// Its id.
-    pub id: &'a str,
-    /// `updatedAt` of the removed state of the item, in Unix milliseconds.
-    pub updated_at_ms: i64,
 }
 
 /// The single writer.
@@ -184,7 +170,7 @@ impl Writer {
         draft.set_loaded();
         draft.set_answered(if options.follows { *answered } else { u64::MAX });
         let list = List { slots: &slots, environments: &dataset.environments, cluster };
-        list.apply(&mut draft, grace, options, due);
+        list.apply(&mut draft, grace, options.revocation_grace_ms, due);
         for (slot, def) in slots.iter().zip(&dataset.environments) {
             let flags = Incoming::All { items: &def.flags, meanwhile };
             let segments = Incoming::All { items: &def.segments, meanwhile };
