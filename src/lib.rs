@@ -13,6 +13,7 @@ pub mod ingest;
 pub mod model;
 pub mod net;
 pub mod payload;
+pub mod persist;
 pub mod protocol;
 pub mod serve;
 pub mod store;

@@ -1,0 +1,5 @@
+//! What outlives the process.
+//!
+//! Must not know flags: it stores records whose meaning is the caller's.
+
+pub mod redis;
