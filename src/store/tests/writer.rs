@@ -266,7 +266,7 @@ fn a_secret_whose_type_is_swapped_opens_to_both_until_the_grace_ends() {
     assert_eq!(opens_to(&change.snapshot), (true, true));
     let report = published.report;
     assert_eq!((report.secrets_retyped.secrets, report.grace_ms), (1, 100));
-    assert_eq!(*report.secrets_retyped.environments, ["project:env-1".into()]);
+    assert!(report.secrets_retyped.environments.iter().map(|name| &**name).eq(["project:env-1"]));
     assert_eq!(report.secrets_removed, EndingSecrets::default());
     // Reported once; other data prolongs nothing.
     let mut other = with_secret_of(SecretKind::Client);
@@ -318,7 +318,8 @@ fn a_dump_without_its_environments_is_reported_with_all_that_it_removes() {
     let report = load_at(&mut writer, &[], 0).report;
     assert_eq!((report.added, report.changed, report.removed), (0, 0, 4));
     assert_eq!((report.secrets_removed.secrets, report.grace_ms), (4, 100));
-    assert_eq!(*report.secrets_removed.environments, ["project:env-1".into(), "project:env-2".into()]);
+    let removed = report.secrets_removed.environments.iter().map(|name| &**name);
+    assert!(removed.eq(["project:env-1", "project:env-2"]));
     // The same data again is not reported.
     let report = load_at(&mut writer, &[], 50).report;
     assert_eq!((report.removed, report.secrets_removed), (0, EndingSecrets::default()));
