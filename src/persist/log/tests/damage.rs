@@ -1,0 +1,126 @@
+//! Files that were cut or changed: exactly a prefix of whole groups comes back, never anything else.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Checks what is read of a file of which everything before `untouched` is as it was written.
+fn check(file: &[u8], groups: &[Bodies], ends: &[usize], untouched: usize) -> End {
+    let reader = Reader::new(file, Some(&IDENTITY));
+    let read = bodies_of(reader.groups());
+    assert!(read.len() <= groups.len() && read == groups[..read.len()], "not a prefix");
+    let whole = ends.iter().filter(|&&end| end <= untouched).count();
+    if untouched >= 64 {
+        assert!(read.len() >= whole, "{} of {whole} whole groups", read.len());
+    }
+    reader.end
+}
+
+fn sample() -> Vec<Bodies> {
+    (1..=8).map(|seed| group(seed, usize::from(seed % 3) + 1)).collect()
+}
+
+#[test]
+fn a_cut_at_any_byte_leaves_the_groups_before_it() {
+    let (file, ends) = log_of(&sample(), 3);
+    for cut in 0..=file.len() {
+        let end = check(&file[..cut], &sample(), &ends, cut);
+        let expected_clean = cut >= *ends.last().unwrap() || cut == 64 || ends.contains(&cut);
+        match end {
+            End::Clean => assert!(cut >= 64),
+            End::Torn { .. } => assert!(!expected_clean, "{cut}"),
+            End::Empty => assert_eq!(cut, 0),
+            End::HeaderBroken => assert!((1..64).contains(&cut)),
+            other => panic!("{cut}: {other:?}"),
+        }
+        assert_eq!(end == End::Clean && cut > 64, expected_clean && cut > 64, "{cut}: {end:?}");
+    }
+}
+
+#[test]
+fn a_change_of_any_byte_leaves_the_groups_before_it() {
+    let (file, ends) = log_of(&sample(), 3);
+    // The third and the sixth group were followed by a sync.
+    let synced = ends[5];
+    for at in 0..file.len() {
+        for change in [0x01, 0x80, 0xff] {
+            let mut changed = file.clone();
+            changed[at] ^= change;
+            let end = check(&changed, &sample(), &ends, at);
+            match end {
+                End::HeaderBroken => assert!(at < 64),
+                End::Damaged { at: from } => assert!(at < synced && from as usize <= at, "{at}"),
+                End::Torn { at: from } => assert!(at >= synced && from as usize <= at, "{at}"),
+                other => panic!("{at}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn zeros_in_the_place_of_a_synced_record_are_damage() {
+    let (file, ends) = log_of(&sample(), 1);
+    let mut changed = file.clone();
+    changed[ends[2]..ends[3]].fill(0);
+    assert_eq!(Reader::new(&changed, None).end, End::Damaged { at: ends[2] as u64 });
+}
+
+#[test]
+fn what_lies_far_behind_the_end_is_damage() {
+    let (mut file, ends) = log_of(&sample(), 100);
+    file.truncate(ends[7]);
+    file.resize(file.len() + (64 << 20), 0);
+    *file.last_mut().unwrap() = 1;
+    assert_eq!(Reader::new(&file, None).end, End::Torn { at: ends[7] as u64 });
+    file.extend([0, 1]);
+    assert_eq!(Reader::new(&file, None).end, End::Damaged { at: ends[7] as u64 });
+}
+
+/// What went wrong elsewhere: a record that a body contained, or that an older file had left on the disk, was taken for
+/// one of the log.
+#[test]
+fn a_record_of_another_file_was_taken_for_one_of_this() {
+    let (other, ends) = log_of(&[group(1, 1), group(2, 1)], 1);
+    let (mut file, own_ends) = log_of(&[group(1, 1)], 1);
+    file.truncate(own_ends[0]);
+    file.extend(&other[ends[0]..ends[1]]);
+    let reader = Reader::new(&file, Some(&IDENTITY));
+    assert_eq!(reader.end, End::Torn { at: own_ends[0] as u64 });
+    assert_eq!(reader.groups, 1);
+}
+
+fn any_group() -> impl Strategy<Value = Bodies> {
+    prop::collection::vec((any::<u8>(), prop::collection::vec(any::<u8>(), 0..200)), 1..6)
+}
+
+proptest! {
+    #[test]
+    fn random_groups_with_random_damage_come_back_as_a_prefix(
+        groups in prop::collection::vec(any_group(), 1..20),
+        sync_every in 1usize..5,
+        places in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        cut in any::<Option<prop::sample::Index>>(),
+    ) {
+        let (mut file, ends) = log_of(&groups, sync_every);
+        let mut untouched = file.len();
+        for (place, byte) in places {
+            let at = place.index(file.len());
+            file[at] = byte;
+            untouched = untouched.min(at);
+        }
+        if let Some(cut) = cut {
+            file.truncate(cut.index(file.len() + 1));
+            untouched = untouched.min(file.len());
+        }
+        check(&file, &groups, &ends, untouched);
+    }
+
+    #[test]
+    fn any_bytes_behind_a_header_are_read_without_a_panic(rest in prop::collection::vec(any::<u8>(), 0..500)) {
+        let (mut file, _) = log_of(&[], 1);
+        file.truncate(64);
+        file.extend(rest);
+        let reader = Reader::new(&file, None);
+        prop_assert_eq!(reader.groups().count() as u64, reader.groups);
+    }
+}
