@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::disk::{Disk, DiskFile};
+use super::names::with_suffix;
 
 /// Attempts to lock a file that others may be replacing.
 const ATTEMPTS: usize = 10;
@@ -52,11 +53,4 @@ impl Lock {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
-}
-
-/// `path` with `suffix` behind its name.
-pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }

@@ -45,6 +45,7 @@ mod disk;
 mod error;
 mod format;
 mod lock;
+mod names;
 mod open;
 mod read;
 mod write;

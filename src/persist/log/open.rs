@@ -8,18 +8,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use time::OffsetDateTime;
-use time::macros::format_description;
-
 use super::disk::{Contents, Disk, DiskFile};
 use super::error::OpenError;
 use super::format::Identity;
-use super::lock::{Lock, with_suffix};
+use super::lock::Lock;
+use super::names::{folder_of, set_aside, with_suffix};
 use super::read::{End, Groups, Reader};
 use super::write::{LogFile, LogLimits, OpenLog};
-
-/// Files that were set aside within one second.
-const NAMES_A_SECOND: u32 = 100;
 
 /// A log to write, and what it held.
 #[derive(Debug)]
@@ -30,8 +25,6 @@ pub struct Opened {
     pub recovered: Recovered,
     /// A file that cannot be used was set aside under this name.
     pub set_aside: Option<SetAside>,
-    /// Why the log cannot be written at present. [`OpenLog::replace`] is the way on when the cause is gone.
-    pub trouble: Option<io::Error>,
 }
 
 /// A file that was set aside.
@@ -111,7 +104,7 @@ pub fn inspect(disk: &dyn Disk, path: &Path) -> Result<Recovered, OpenError> {
 ///
 /// # Errors
 /// If the settings or the installation must be changed. A disk that cannot be written at present is no error: what it
-/// holds is returned, with [`Opened::trouble`].
+/// holds is returned, and [`OpenLog::trouble`] says why.
 pub fn open(
     disk: Arc<dyn Disk>,
     path: &Path,
@@ -132,6 +125,7 @@ pub fn open(
         file: None,
         other: name_aside(recovered.end),
         first_group_end: 0,
+        trouble: None,
     };
     let mut set_aside = None;
     if trouble.is_none() {
@@ -143,7 +137,8 @@ pub fn open(
         log.other = "other";
     }
     report(&log, &recovered, set_aside.as_ref());
-    Ok(Opened { log, recovered, set_aside, trouble })
+    log.trouble = trouble;
+    Ok(Opened { log, recovered, set_aside })
 }
 
 /// The path of the file itself, behind symbolic links: a new file must replace the file and not the link.
@@ -161,14 +156,6 @@ fn regular_file(path: &Path) -> Result<PathBuf, OpenError> {
         Ok(target) if target.is_file() => Ok(target),
         Ok(_) => not_a_file("a link to something that is not a regular file"),
         Err(_) => not_a_file("a symbolic link that leads nowhere"),
-    }
-}
-
-/// The folder of a file.
-pub(super) fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
     }
 }
 
@@ -247,21 +234,6 @@ fn name_aside(end: End) -> &'static str {
         End::Clean | End::Torn { .. } | End::Empty => "other",
         _ => "damaged",
     }
-}
-
-/// Gives the file at `path` another name, which is free: `<name>.<why>-<UTC time>`.
-pub(super) fn set_aside(disk: &dyn Disk, path: &Path, why: &str) -> io::Result<PathBuf> {
-    let form = format_description!("[year][month][day]T[hour][minute][second]Z");
-    let now = OffsetDateTime::now_utc().format(form).map_err(io::Error::other)?;
-    for number in 1..=NAMES_A_SECOND {
-        let more = if number == 1 { String::new() } else { format!("-{number}") };
-        let aside = with_suffix(path, &format!(".{why}-{now}{more}"));
-        match disk.rename_to_free(path, &aside) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            other => return other.map(|()| aside),
-        }
-    }
-    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 fn report(log: &OpenLog, recovered: &Recovered, set_aside: Option<&SetAside>) {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use super::disk::{Disk, DiskFile, FileId};
 use super::format::{self, ALIGNMENT, FILE_HEADER, Identity, LAST, RECORD_HEADER, SYNCED};
-use super::lock::{Lock, with_suffix};
-use super::open;
+use super::lock::Lock;
+use super::names;
 use super::read::UNSYNCED_BYTES_MAX;
 
 /// Records are collected up to this size before they are written.
@@ -66,6 +66,8 @@ pub struct OpenLog {
     pub(super) other: &'static str,
     /// The offset behind the first group; 0 if there is none.
     pub(super) first_group_end: u64,
+    /// Why it could not be written when it was opened.
+    pub(super) trouble: Option<io::Error>,
 }
 
 impl OpenLog {
@@ -82,6 +84,11 @@ impl OpenLog {
     /// Whether it can be appended to. If not, [`OpenLog::replace`] is the way on.
     pub fn is_trusted(&self) -> bool {
         self.file.is_some()
+    }
+
+    /// Why it could not be written when it was opened. [`OpenLog::replace`] is the way on when the cause is gone.
+    pub fn trouble(&self) -> Option<&io::Error> {
+        self.trouble.as_ref()
     }
 
     /// The bytes of the header and all records.
@@ -133,11 +140,11 @@ impl OpenLog {
     pub fn replace(&mut self, group: WriteGroup<'_>) -> io::Result<Written> {
         self.file = None;
         self.lock.ensure(&*self.disk)?;
-        let new = with_suffix(&self.path, ".new");
+        let new = names::with_suffix(&self.path, ".new");
         let result = self.write_new(&new, group).and_then(|(file, written)| {
             self.take_place(&new, &file)?;
             self.first_group_end = if written.records > 0 { file.end } else { 0 };
-            self.file = Some(file);
+            (self.file, self.trouble) = (Some(file), None);
             Ok(written)
         });
         if result.is_err() {
@@ -159,7 +166,7 @@ impl OpenLog {
         let id = file.file.id()?;
         let at_path = self.disk.id(&self.path)?;
         if at_path.is_some() && at_path != self.own {
-            let aside = open::set_aside(&*self.disk, &self.path, self.other)?;
+            let aside = names::set_aside(&*self.disk, &self.path, self.other)?;
             tracing::warn!(
                 file = self.path.display().to_string(),
                 "another file in the place of the {} was set aside as {}",
@@ -169,7 +176,7 @@ impl OpenLog {
         }
         self.disk.rename(new, &self.path)?;
         self.own = Some(id);
-        self.disk.sync_folder(open::folder_of(&self.path))
+        self.disk.sync_folder(names::folder_of(&self.path))
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn open_at(disk: Arc<dyn Disk>, path: &Path) -> Result<Opened, OpenEr
 
 pub(super) fn opened(disk: &SimulatedDisk) -> Opened {
     let opened = open_at(disk.shared(), &path()).unwrap();
-    assert!(opened.trouble.is_none(), "{:?}", opened.trouble);
+    assert!(opened.log.trouble().is_none(), "{:?}", opened.log.trouble());
     opened
 }
 
