@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crossbeam::channel::{Receiver, bounded};
 use featbit_agent::model::stamp::Edition;
 use featbit_agent::persist::redis::{
-    Command, Data, Dial, Event, Failure, Options, Record, RedisStatus, Register, State, Worker,
+    Command, Data, Dial, Event, Failure, Listen, Options, Record, RedisStatus, Register, State, Worker,
 };
 use parking_lot::Mutex;
 
@@ -39,24 +40,70 @@ impl Plain {
 
 impl Dial for Plain {
     fn connect(&self) -> Result<Box<dyn redis::ConnectionLike + Send>, Failure> {
-        self.open().map(|connection| Box::new(connection) as _).map_err(|error| self.explain(&error))
+        self.open().map(|connection| Box::new(connection) as _).map_err(|error| self.explain(&error, "HELLO"))
     }
 
-    fn subscribe(&self) -> Result<redis::Connection, Failure> {
-        self.open().map_err(|error| self.explain(&error))
+    fn listen(&self, channel: &str) -> Result<Box<dyn Listen>, Failure> {
+        let subscribed = self.open().and_then(|mut connection| {
+            connection.send_packed_command(&redis::cmd("SUBSCRIBE").arg(channel).get_packed_command())?;
+            connection.recv_response()?.extract_error()?;
+            Ok(connection)
+        });
+        let connection = subscribed.map_err(|error| explain(&error, "SUBSCRIBE"))?;
+        Ok(Box::new(Channel::new(connection)))
     }
 
     fn address(&self) -> String {
         self.address.clone()
     }
 
-    fn explain(&self, error: &redis::RedisError) -> Failure {
-        let text = error.to_string();
-        let kinds = ["NOPERM", "READONLY", "WRONGPASS", "LOADING"];
-        let of_server = kinds.into_iter().find(|kind| error.code() == Some(kind) || text.contains(kind));
-        let kind = of_server.unwrap_or(if error.is_io_error() { "io" } else { "other" });
-        Failure { kind, refused: matches!(kind, "NOPERM" | "READONLY" | "WRONGPASS"), text }
+    fn explain(&self, error: &redis::RedisError, what: &str) -> Failure {
+        explain(error, what)
     }
+}
+
+/// What is published, read by a thread of its own: the crate unsubscribes when its `PubSub` is dropped.
+struct Channel {
+    messages: Receiver<Result<Vec<u8>, Failure>>,
+}
+
+impl Channel {
+    fn new(mut connection: redis::Connection) -> Self {
+        let (sender, messages) = bounded(0);
+        std::thread::spawn(move || {
+            let mut channel = connection.as_pubsub();
+            let mut heard = channel.set_read_timeout(Some(Duration::from_millis(50))).map(|()| None);
+            while heard.is_ok() {
+                heard = match channel.get_message() {
+                    Ok(message) => Ok(Some(message.get_payload_bytes().to_vec())),
+                    Err(error) if error.is_timeout() => Ok(None),
+                    Err(error) => Err(error),
+                };
+                // An empty message asks whether anybody still listens.
+                let message = heard.clone().map(Option::unwrap_or_default);
+                if sender.send(message.map_err(|error| explain(&error, "SUBSCRIBE"))).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { messages }
+    }
+}
+
+impl Listen for Channel {
+    fn next(&mut self, wait: Duration) -> Result<Option<Vec<u8>>, Failure> {
+        let message = self.messages.recv_timeout(wait).unwrap_or_else(|_| Ok(Vec::new()))?;
+        Ok(Some(message).filter(|message| !message.is_empty()))
+    }
+}
+
+fn explain(error: &redis::RedisError, what: &str) -> Failure {
+    let text = format!("{what}: {error}");
+    let kinds = ["NOPERM", "READONLY", "WRONGPASS", "LOADING", "OOM"];
+    let of_server = kinds.into_iter().find(|kind| error.code() == Some(kind) || text.contains(kind));
+    let kind = of_server.unwrap_or(if error.is_io_error() { "io" } else { "other" });
+    let refused = matches!(kind, "NOPERM" | "READONLY" | "WRONGPASS");
+    Failure { kind, refused, usable: matches!(kind, "NOPERM" | "OOM"), text }
 }
 
 /// All that an agent has.
@@ -296,8 +343,9 @@ pub fn stored(url: &str, prefix: &str) -> BTreeMap<Box<str>, Record> {
 /// What is in Redis, and how many records have a place in the index.
 fn stored_and_indexed(url: &str, prefix: &str) -> (BTreeMap<Box<str>, Record>, usize) {
     let mut connection = Plain::new(url).open().expect("Redis answers");
-    let mut both = redis::pipe();
-    both.atomic().cmd("HGETALL").arg(format!("{prefix}items")).cmd("ZCARD").arg(format!("{prefix}index"));
+    let script = "return {redis.call('HGETALL', KEYS[1]), redis.call('ZCARD', KEYS[2])}";
+    let mut both = redis::cmd("EVAL");
+    both.arg(script).arg(2).arg(format!("{prefix}items")).arg(format!("{prefix}index"));
     let (values, indexed): (Vec<(String, Vec<u8>)>, usize) = both.query(&mut connection).expect("an answer");
     let parsed = values.iter().map(|(field, value)| Record::parse(field, value).expect("a record"));
     (parsed.map(|record| (record.field.clone(), record)).collect(), indexed)

@@ -93,6 +93,28 @@ fn a_format_of_the_future_is_refused_and_left_alone() {
 }
 
 #[test]
+fn a_redis_whose_memory_is_used_up_is_still_read() {
+    let Some(redis) = redis("a_redis_whose_memory_is_used_up_is_still_read") else { return };
+    let agents = ["a", "b"].map(|name| Agent::start(&redis.url(), name, Content::default()));
+    agents.iter().for_each(Agent::wait_ready);
+    agents[0].write(records(500, 1));
+    wait_converged(&redis.url(), PREFIX, &agents.each_ref());
+    redis.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+    let before = stored(&redis.url(), PREFIX);
+    agents[0].write(records(3, 2));
+    agents[0].wait_state(State::Refused("OOM"));
+    agents[0].write(vec![record("e:f:while refused", 1, "own")]);
+    assert_eq!(stored(&redis.url(), PREFIX), before);
+    redis.cli(&["CONFIG", "SET", "maxmemory", "0"]);
+    agents[1].write(vec![record("e:f:other", 1, "of the other")]);
+    agents[0].wait_body("e:f:other", "of the other");
+    agents[0].wait_state(State::Connected);
+    agents[1].wait_body("e:f:while refused", "own");
+    wait_converged(&redis.url(), PREFIX, &agents.each_ref());
+    assert_eq!(agents[0].status().counters.reconnects, 0);
+}
+
+#[test]
 fn a_read_only_replica_is_read_and_refuses_own_data() {
     let Some(master) = redis("a_read_only_replica_is_read_and_refuses_own_data") else { return };
     let replica = Builder::new().replica_of(&master).start();

@@ -26,18 +26,12 @@ const STAGED_MS: u64 = 3_600_000;
 /// Why a call was not carried out.
 #[derive(Debug)]
 pub(super) enum Problem {
-    /// The connection or Redis.
-    Redis(RedisError),
+    /// The connection or Redis, in answer to this command or script.
+    Redis(&'static str, RedisError),
     /// A newer agent has written a format that this one does not know.
     Format(String),
     /// The worker is being stopped.
     Stopped,
-}
-
-impl From<RedisError> for Problem {
-    fn from(error: RedisError) -> Self {
-        Self::Redis(error)
-    }
 }
 
 /// What came of a call for an edition.
@@ -87,9 +81,10 @@ impl Calls<'_> {
         if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
             answer = self.query(&command("EVAL", &script.text));
         }
-        let mut reply = Reply::new(answer?)?;
-        match reply.text()?.as_str() {
-            "done" => Ok(Outcome::Done(parse(reply)?)),
+        let problem = |error| Problem::Redis(script.name, error);
+        let mut reply = answer.and_then(Reply::new).map_err(problem)?;
+        match reply.text().map_err(problem)?.as_str() {
+            "done" => Ok(Outcome::Done(parse(reply).map_err(problem)?)),
             "empty" => Ok(Outcome::Empty),
             "lower" => Ok(Outcome::Lower),
             "equal" => Ok(Outcome::Equal),
@@ -97,8 +92,8 @@ impl Calls<'_> {
             "moved" => Ok(Outcome::Moved),
             "lost" => Ok(Outcome::Lost),
             "listed" => Ok(Outcome::Listed),
-            "format" => Err(Problem::Format(reply.text()?)),
-            _ => Err(unexpected("an unknown outcome of a script").into()),
+            "format" => Err(Problem::Format(reply.text().map_err(problem)?)),
+            _ => Err(problem(unexpected("an unknown outcome of a script"))),
         }
     }
 
@@ -241,7 +236,7 @@ impl Calls<'_> {
     }
 
     /// One step of a search for the fields of an environment. Returns where to go on (0 at the end), and fields.
-    pub fn search(&mut self, environment: &str, cursor: u64) -> redis::RedisResult<(u64, Vec<Box<str>>)> {
+    pub fn search(&mut self, environment: &str, cursor: u64) -> Result<(u64, Vec<Box<str>>), Problem> {
         let mut pattern = String::new();
         for character in environment.chars() {
             if matches!(character, '*' | '?' | '[' | ']' | '\\' | '^') {
@@ -252,11 +247,14 @@ impl Calls<'_> {
         pattern.push_str(":*");
         let mut command = cmd("ZSCAN");
         command.arg(&self.keys.index).arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SEARCH);
-        let mut reply = Reply::new(self.query(&command)?)?;
-        let cursor = reply.number()?;
-        let found = reply.list()?.into_iter().step_by(2);
-        let fields = found.filter_map(|field| String::from_utf8(bytes(field).ok()?).ok());
-        Ok((cursor, fields.map(Into::into).collect()))
+        let parse = |mut reply: Reply| {
+            let cursor = reply.number()?;
+            let found = reply.list()?.into_iter().step_by(2);
+            let fields = found.filter_map(|field| String::from_utf8(bytes(field).ok()?).ok());
+            Ok((cursor, fields.map(Into::into).collect()))
+        };
+        let answer = self.query(&command).and_then(Reply::new).and_then(parse);
+        answer.map_err(|error| Problem::Redis("ZSCAN", error))
     }
 }
 

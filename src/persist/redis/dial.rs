@@ -3,6 +3,7 @@
 //! Must not know hosts, passwords or TLS.
 
 use std::fmt;
+use std::time::Duration;
 
 use redis::ConnectionLike;
 
@@ -10,12 +11,18 @@ use redis::ConnectionLike;
 pub trait Dial: Send + Sync {
     /// A connection for commands. It has time-outs, so that no command waits for ever.
     fn connect(&self) -> Result<Box<dyn ConnectionLike + Send>, Failure>;
-    /// A connection to a node for announcements.
-    fn subscribe(&self) -> Result<redis::Connection, Failure>;
+    /// A connection that hears what is published on a channel. Returns when the server has confirmed it.
+    fn listen(&self, channel: &str) -> Result<Box<dyn Listen>, Failure>;
     /// Where Redis is, for log lines and the status; without a password.
     fn address(&self) -> String;
-    /// What an error means.
-    fn explain(&self, error: &redis::RedisError) -> Failure;
+    /// What an error in the answer to `what`, a command or script, means.
+    fn explain(&self, error: &redis::RedisError, what: &str) -> Failure;
+}
+
+/// A connection that hears what is published. It notices by itself that the server is gone.
+pub trait Listen {
+    /// The next message; `None` if none comes within `wait`.
+    fn next(&mut self, wait: Duration) -> Result<Option<Vec<u8>>, Failure>;
 }
 
 /// Why Redis could not be used.
@@ -25,6 +32,8 @@ pub struct Failure {
     pub kind: &'static str,
     /// Whether it lasts until an operator changes something. Retries are slower then.
     pub refused: bool,
+    /// Whether the connection still works: only this command was refused, and others may not be.
+    pub usable: bool,
     /// What happened and what to do, without secrets.
     pub text: String,
 }

@@ -8,8 +8,10 @@
 
 mod backoff;
 mod calls;
+mod commands;
 pub mod dial;
 pub mod event;
+mod listening;
 pub mod mailbox;
 mod mirror;
 mod reading;
@@ -19,12 +21,11 @@ pub mod scripts;
 mod session;
 mod shared;
 pub mod status;
-mod subscriber;
 pub mod text;
 pub mod worker;
 mod writing;
 
-pub use dial::{Dial, Failure};
+pub use dial::{Dial, Failure, Listen};
 pub use event::{Data, Event};
 pub use mailbox::Command;
 pub use record::{Record, Register};

@@ -6,6 +6,8 @@
 /// One script, with what all of them share before it.
 #[derive(Debug)]
 pub(super) struct Script {
+    /// Its name, for errors.
+    pub name: &'static str,
     /// The whole text.
     pub text: String,
     /// What Redis calls it: the SHA-1 of the text.
@@ -13,10 +15,10 @@ pub(super) struct Script {
 }
 
 impl Script {
-    fn new(own: &str) -> Self {
+    fn new(name: &'static str, own: &str) -> Self {
         let text = format!("{}{own}", include_str!("lua/common.lua"));
         let sha = redis::Script::new(&text).get_hash().to_owned();
-        Self { text, sha }
+        Self { name, text, sha }
     }
 }
 
@@ -35,13 +37,16 @@ pub(super) struct Scripts {
 impl Scripts {
     pub fn new() -> Self {
         Self {
-            read: Script::new(include_str!("lua/read.lua")),
-            values: Script::new(include_str!("lua/values.lua")),
-            write: Script::new(include_str!("lua/write.lua")),
-            stage: Script::new(include_str!("lua/stage.lua")),
-            open: Script::new(include_str!("lua/open.lua")),
-            forget: Script::new(include_str!("lua/forget.lua")),
-            remove_environment: Script::new(include_str!("lua/remove_environment.lua")),
+            read: Script::new("the script read", include_str!("lua/read.lua")),
+            values: Script::new("the script values", include_str!("lua/values.lua")),
+            write: Script::new("the script write", include_str!("lua/write.lua")),
+            stage: Script::new("the script stage", include_str!("lua/stage.lua")),
+            open: Script::new("the script open", include_str!("lua/open.lua")),
+            forget: Script::new("the script forget", include_str!("lua/forget.lua")),
+            remove_environment: Script::new(
+                "the script remove_environment",
+                include_str!("lua/remove_environment.lua"),
+            ),
         }
     }
 }

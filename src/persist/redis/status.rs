@@ -22,7 +22,8 @@ pub enum State {
     Connected,
     /// The connection was lost or could not be opened; it is tried again.
     Away,
-    /// Redis refuses, for this reason, until an operator changes something. It is tried again, more slowly.
+    /// Redis refuses, for this reason: the connection, or own changes while those of others are still read. It is tried
+    /// again, more slowly.
     Refused(&'static str),
 }
 
@@ -37,7 +38,7 @@ pub struct RedisStatus {
     pub address: String,
     /// The last error, with its time in Unix milliseconds. It stays when everything works again.
     pub error: Option<(i64, String)>,
-    /// Why changes of other agents are only polled for; `None` if they are announced, or while not connected.
+    /// Why changes of other agents are only polled for; `None` if they are announced, or before that was tried.
     pub polling: Option<String>,
     /// The edition in Redis, as far as it was read.
     pub edition: Option<Edition>,
@@ -130,9 +131,9 @@ impl SharedStatus {
     pub fn failed(&self, failure: &Failure) -> bool {
         self.counting.errors.fetch_add(1, Relaxed);
         self.change(|status| {
-            status.state = if failure.refused { State::Refused(failure.kind) } else { State::Away };
+            status.state =
+                if failure.refused || failure.usable { State::Refused(failure.kind) } else { State::Away };
             status.error = Some((now_ms(), failure.text.clone()));
-            status.polling = None;
         })
     }
 }
