@@ -307,9 +307,19 @@ fn health_ends_with_1_without_an_answer() {
 }
 
 #[test]
-fn check_validates_certificate_files_and_proxies() {
+fn check_validates_files_and_proxies() {
     let output = agent(
-        &["check", "--api-key", "rp-key", "--agent-id", "a", "--upstream-ca-file", "/nowhere/ca.pem"],
+        &[
+            "check",
+            "--api-key",
+            "rp-key",
+            "--agent-id",
+            "a",
+            "--upstream-ca-file",
+            "/nowhere/ca.pem",
+            "--backup-file",
+            "/nowhere/backup",
+        ],
         &[
             ("StreamingUri", "wss://els.example"),
             ("ForwardEvents", "false"),
@@ -318,8 +328,12 @@ fn check_validates_certificate_files_and_proxies() {
     );
     assert_eq!(code(&output), 78);
     let text = stderr(&output);
-    for part in ["2 errors in the settings", "Upstream__CaFile: cannot read /nowhere/ca.pem", "https_proxy: "]
-    {
+    for part in [
+        "3 errors in the settings",
+        "Upstream__CaFile: cannot read /nowhere/ca.pem",
+        "BackupFile: files cannot be created in the folder /nowhere",
+        "https_proxy: ",
+    ] {
         assert!(text.contains(part), "{text}");
     }
     assert!(!text.contains("secret"), "{text}");

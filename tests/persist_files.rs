@@ -1,13 +1,18 @@
-//! Logs on a real disk, in processes of their own: limits of the system.
+//! Logs on a real disk, in processes of their own: limits of the system, and `kill -9` at any time.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on shall fail")]
 
-use std::io::ErrorKind;
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
 
-use featbit_agent::persist::log::{Identity, LogKind, LogLimits, Opened, RealDisk, open};
+use featbit_agent::persist::journal::{Journal, Options, Records};
+
+use featbit_agent::persist::log::{End, Identity, LogKind, LogLimits, Opened, RealDisk, Recovered, open};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The variable that tells a process of this program that it is the one under test, with the path of its log.
@@ -59,4 +64,98 @@ fn a_limit_of_file_sizes_ended_the_process() {
     log.replace(&mut |out| out(1, &body)).unwrap();
     log.append(&mut |out| out(2, &body)).unwrap();
     log.sync().unwrap();
+}
+
+/// The kind of a record that replaces all before it.
+const WHOLE: u8 = 1;
+
+/// A group: one entry, or all entries below a number, a record each.
+struct Entries {
+    kind: u8,
+    numbers: std::ops::Range<u32>,
+}
+
+impl Records for Entries {
+    fn write(&self, out: &mut dyn FnMut(u8, &[u8])) {
+        for (at, number) in self.numbers.clone().enumerate() {
+            out(if at == 0 { self.kind } else { 0 }, &[number.to_le_bytes(); 20].concat());
+        }
+    }
+}
+
+fn entries_of(recovered: &Recovered) -> Vec<u32> {
+    let mut entries = Vec::new();
+    for record in recovered.groups().flatten() {
+        if record.kind == WHOLE {
+            entries.clear();
+        }
+        entries.push(u32::from_le_bytes(*record.body.first_chunk().expect("a number")));
+    }
+    entries
+}
+
+/// Appends entries until it is killed, and tells on standard error which are durable.
+fn append_for_ever(path: &Path) {
+    let Opened { log, recovered, .. } = open_log(path);
+    let mut next = entries_of(&recovered).len() as u32;
+    let is_asked = Arc::new(AtomicBool::new(false));
+    let asked = is_asked.clone();
+    let options = Options { compact_factor: 2, compact_bytes_min: 20_000, ..Options::default() };
+    let journal = Journal::start(log, options, Box::new(move || asked.store(true, SeqCst))).unwrap();
+    loop {
+        let number = next;
+        let done = Box::new(move |result: Result<(), String>| {
+            assert_eq!(result, Ok(()));
+            eprintln!("{number}");
+        });
+        journal.append(Box::new(Entries { kind: 0, numbers: next..next + 1 }), Some(done));
+        next += 1;
+        if is_asked.swap(false, SeqCst) {
+            journal.replace(Box::new(Entries { kind: WHOLE, numbers: 0..next }), None);
+        }
+        while journal.status().queued > 100 {
+            thread::yield_now();
+        }
+    }
+}
+
+/// What could go wrong: a process that is killed loses what it has said to be durable, or leaves a file that cannot be
+/// used.
+#[test]
+fn a_killed_process_lost_what_it_had_acknowledged() {
+    if let Some(path) = own_log() {
+        return append_for_ever(&path);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("backup");
+    for round in 0..8u32 {
+        let mut process = process("a_killed_process_lost_what_it_had_acknowledged", &path);
+        let mut child = process.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("a process");
+        let mut lines =
+            BufReader::new(child.stderr.take().expect("its standard error")).lines().map_while(Result::ok);
+        // Anything but the number of an entry is what a failing test prints.
+        let number = |line: String| line.parse::<u32>().unwrap_or_else(|_| panic!("{line}"));
+        let mut last = number(lines.next().expect("an entry"));
+        let until = last + 1 + round * round * 97 % 701;
+        while last < until {
+            last = number(lines.next().expect("an entry"));
+        }
+        thread::sleep(Duration::from_micros(u64::from(round) * 331));
+        child.kill().expect("it still runs");
+        child.wait().expect("it ends");
+        last = lines.map(number).last().unwrap_or(last);
+        let Opened { recovered, set_aside, .. } = open_log(&path);
+        assert!(
+            matches!(recovered.end, End::Clean | End::Torn { .. }) && set_aside.is_none(),
+            "{:?}",
+            recovered.end
+        );
+        let found = entries_of(&recovered);
+        assert_eq!(found, (0..found.len() as u32).collect::<Vec<_>>(), "round {round}");
+        assert!(
+            found.len() > last as usize,
+            "round {round}: {} entries, {last} was acknowledged",
+            found.len()
+        );
+    }
 }

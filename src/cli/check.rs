@@ -9,7 +9,8 @@ use super::exit;
 use super::output::{Answer, complain, refuse};
 use crate::app::{regex_limits, wall_ms};
 use crate::client::{Dialer, ProxyEnvironment};
-use crate::config::{self, Events, Inputs, Key, RejectedSettings, files};
+use crate::config::{self, Events, Inputs, Key, RejectedSettings, SettingError, files};
+use crate::persist::log::check_place;
 use crate::tls::certificates::Certificates;
 
 /// Prints the settings and the result of checking the files that they name.
@@ -40,6 +41,9 @@ fn judge(inputs: &Inputs<'_>, answer: &mut Answer) -> u8 {
         errors.extend(more);
         None
     });
+    if let Some(error) = settings.backup.file.as_deref().and_then(|file| check_place(file).err()) {
+        errors.push(SettingError::missing(Key::BackupFile.definition().name, error.to_string(), ""));
+    }
     answer.say("Settings:");
     for line in settings.describe() {
         answer.say(&format!("  {line}"));

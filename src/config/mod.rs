@@ -38,7 +38,7 @@ pub use limits::Limits;
 pub use listen::{Listen, ListenAddress, Scheme};
 pub use origins::Origins;
 pub use settings::{
-    Access, CertificateFiles, ClientCertificate, Cors, DataFile, Dial, Effective, Events, KeyFiles,
+    Access, Backup, CertificateFiles, ClientCertificate, Cors, DataFile, Dial, Effective, Events, KeyFiles,
     KeyPairFiles, Log, LogFormat, Mode, Polling, ProxyChoice, RelayKey, Secret, Settings, Streaming, Tls,
     Upstream,
 };

@@ -29,6 +29,8 @@ pub struct Settings {
     pub key_files: KeyFiles,
     /// The dump to serve and to watch.
     pub data_file: Option<DataFile>,
+    /// What outlives the process.
+    pub backup: Backup,
     /// What happens to usage events.
     pub events: Events,
     /// How connections to servers are opened.
@@ -248,6 +250,19 @@ pub struct DataFile {
     pub path: PathBuf,
     /// How often it is checked for changes.
     pub poll: Duration,
+}
+
+/// The backup file, and what it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// Where the file is; `None` means that there is none.
+    pub file: Option<PathBuf>,
+    /// The file is written anew when it is this many times as large as its data.
+    pub compact_factor: u64,
+    /// How many days removals are remembered.
+    pub tombstone_days: u64,
+    /// How long a bootstrap call waits for the disk.
+    pub wait: Duration,
 }
 
 /// Files of keys, which the agent reads again when they change.

@@ -67,6 +67,24 @@ pub const DEFINITIONS: &[Definition] = &[
             "How often the data file is checked for changes. A change is loaded when two checks in a row find the \
              same content.",
         ),
+    define(Key::BackupFile, "BackupFile", Kind::Path, "", Section::Data).common().default_note("no backup").help(
+        "A file that the agent keeps up to date with its data, and from which it starts if there is nothing newer, such \
+             as when the server cannot be reached. The folder must exist and be writable. Only one agent may use the \
+             file, which is readable by its owner only, because it contains the secrets of all environments. A file \
+             that is damaged or belongs to another ApiKey is renamed and kept.",
+    ),
+    define(Key::BackupCompactFactor, "Backup__CompactFactor", count(2, 100), "4", Section::Data).help(
+        "The backup file is written anew when it is this many times as large as the data in it. A smaller factor saves \
+             space, a larger one writes less. For a moment both files exist.",
+    ),
+    define(Key::BackupTombstoneDays, "Backup__TombstoneDays", count(1, 3650), "30", Section::Data).help(
+        "How many days a removal is remembered, so that a removed flag does not come back from an agent or a backup \
+             that was away for that long.",
+    ),
+    define(Key::BackupWaitSeconds, "Backup__WaitSeconds", seconds(100, false), "10", Section::Data).help(
+        "How long a bootstrap call waits until its data is in the backup file. After that it is answered with an \
+             error, although the data is in service.",
+    ),
     define(Key::AgentId, "AgentId", Kind::Text, "", Section::Data)
         .common()
         .needed("auto mode")

@@ -76,6 +76,8 @@ fn the_defaults_are_the_documented_ones() {
         settings.data_file,
         Some(DataFile { path: "data.json".into(), poll: Duration::from_millis(500) })
     );
+    let backup = Backup { file: None, compact_factor: 4, tombstone_days: 30, wait: Duration::from_secs(10) };
+    assert_eq!(settings.backup, backup);
     assert_eq!(settings.events, Events::Drop);
     let dial = Dial {
         ca_file: None,
@@ -122,6 +124,26 @@ fn the_defaults_are_the_documented_ones() {
         regex_steps: 100_000,
     };
     assert_eq!(settings.limits, expected);
+}
+
+#[test]
+fn a_backup_file_and_its_settings_are_read() {
+    let settings = settings(&[
+        ("BackupFile", "/var/lib/featbit-agent/backup"),
+        ("Backup:CompactFactor", "2"),
+        ("backup__tombstonedays", "3650"),
+        ("Backup__WaitSeconds", "500ms"),
+    ]);
+    let file = Some("/var/lib/featbit-agent/backup".into());
+    let wait = Duration::from_millis(500);
+    assert_eq!(settings.backup, Backup { file, compact_factor: 2, tombstone_days: 3650, wait });
+}
+
+/// What could go wrong: the data file of an operator is renamed, because it is no backup.
+#[test]
+fn a_data_file_was_taken_for_the_backup_file() {
+    let error = error("BackupFile", ".//data.json");
+    assert!(error.contains("the same file as DataFile"), "{error}");
 }
 
 #[test]

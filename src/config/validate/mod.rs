@@ -9,8 +9,9 @@ mod keys;
 mod listen;
 mod upstream;
 
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use tracing::level_filters::LevelFilter;
 
@@ -22,7 +23,8 @@ use super::listen::Listen;
 use super::origins::{Origins, parse_origins};
 use super::raw::Raw;
 use super::settings::{
-    Access, Cors, DataFile, Effective, Events, KeyFiles, Log, LogFormat, Mode, Polling, Settings, Streaming,
+    Access, Backup, Cors, DataFile, Effective, Events, KeyFiles, Log, LogFormat, Mode, Polling, Settings,
+    Streaming,
 };
 use super::source::{self, Inputs};
 use super::table::DEFINITIONS;
@@ -102,6 +104,7 @@ impl Check<'_> {
         let api_key = self.api_key();
         let relay_keys = self.relay_keys(api_key.as_ref());
         let data_file = self.data_file();
+        let backup = self.backup(data_file.as_ref());
         let event_uri = self.uri(Key::EventUri);
         let streaming_uri = self.uri(Key::StreamingUri);
         let dial = self.dial();
@@ -127,6 +130,7 @@ impl Check<'_> {
                 relay_keys: self.text(Key::RelayKeysFile).map(PathBuf::from),
             },
             data_file,
+            backup,
             events,
             dial,
             listen: addresses(listen),
@@ -247,6 +251,22 @@ impl Check<'_> {
         Some(DataFile { path, poll })
     }
 
+    fn backup(&mut self, data_file: Option<&DataFile>) -> Backup {
+        let file = self.text(Key::BackupFile).map(PathBuf::from);
+        let is_data_file = |file: &PathBuf| data_file.is_some_and(|data| same_path(file, &data.path));
+        if file.as_ref().is_some_and(is_data_file) {
+            let origin = self.raw.origin(Key::BackupFile);
+            let problem = "is the same file as DataFile, which the agent only reads";
+            self.raw.errors.push(SettingError::at("BackupFile", origin, problem, "Choose another path"));
+        }
+        Backup {
+            file,
+            compact_factor: self.count(Key::BackupCompactFactor) as u64,
+            tombstone_days: self.count(Key::BackupTombstoneDays) as u64,
+            wait: self.duration(Key::BackupWaitSeconds),
+        }
+    }
+
     /// Warns that `DataFileStamp` has no effect any more.
     fn stamp(&mut self) {
         let is_on = self.flag(Key::DataFileStamp);
@@ -322,6 +342,15 @@ impl Check<'_> {
         };
         DEFINITIONS.iter().map(line).collect()
     }
+}
+
+/// Whether two paths are the same as written. Whether links lead to the same file is another question.
+fn same_path(one: &Path, other: &Path) -> bool {
+    let parts = |path: &Path| -> Vec<OsString> {
+        let parts = path.components().filter(|part| *part != Component::CurDir);
+        parts.map(|part| part.as_os_str().to_owned()).collect()
+    };
+    parts(one) == parts(other)
 }
 
 /// `text` with the unit of the number at its start, if it has none: `10 (more words)` is `10 s (more words)`.

@@ -59,6 +59,6 @@ pub use disk::{Contents, Disk, DiskFile, RealDisk};
 pub use error::OpenError;
 pub use format::{Identity, LogKind};
 pub use lock::Lock;
-pub use open::{Opened, Recovered, SetAside, inspect, open};
+pub use open::{Opened, Recovered, SetAside, check_place, inspect, open};
 pub use read::{End, Group, Groups, Reader, Record};
 pub use write::{LogLimits, OpenLog, WriteGroup, Written};

@@ -8,6 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::Access;
+
 use super::disk::{Contents, Disk, DiskFile};
 use super::error::OpenError;
 use super::format::Identity;
@@ -95,6 +97,17 @@ pub fn inspect(disk: &dyn Disk, path: &Path) -> Result<Recovered, OpenError> {
     let file =
         disk.open(path, true).map_err(failed)?.ok_or(io::ErrorKind::NotFound.into()).map_err(failed)?;
     Ok(Recovered::read(file.contents().map_err(failed)?, None))
+}
+
+/// Checks that there can be a log at `path`, without changing anything: for tools.
+///
+/// # Errors
+/// If the setting or the installation must be changed.
+pub fn check_place(path: &Path) -> Result<(), OpenError> {
+    let path = regular_file(path)?;
+    let folder = folder_of(&path);
+    rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|error| OpenError::Folder { folder: folder.to_owned(), error: error.into() })
 }
 
 /// Opens or creates the log at `path` to write it. Only one process at a time can.

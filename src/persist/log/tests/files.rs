@@ -212,6 +212,9 @@ fn what_is_not_a_file_in_a_folder_is_refused() {
     assert!(error.to_string().contains("is a folder"), "{error}");
     let error = open_at(disk(), &folder.0.path().join("missing/backup")).unwrap_err();
     assert!(matches!(error, OpenError::Folder { .. }));
+    let error = check_place(&folder.0.path().join("missing/backup")).unwrap_err();
+    assert!(error.to_string().contains("Create it"), "{error}");
+    check_place(&folder.path()).unwrap();
     symlink("nowhere", folder.path()).unwrap();
     assert!(folder.open().unwrap_err().to_string().contains("leads nowhere"));
 }
