@@ -53,6 +53,19 @@ pub enum Key {
     UpstreamResyncSeconds,
     UpstreamUnknownSecretResyncSeconds,
     UpstreamStatusSeconds,
+    RedisConnectionString,
+    RedisPassword,
+    RedisPasswordFile,
+    RedisSentinelUser,
+    RedisSentinelPassword,
+    RedisSentinelPasswordFile,
+    RedisSentinelTls,
+    RedisCaFile,
+    RedisClientCertificateFile,
+    RedisClientKeyFile,
+    RedisKeyPrefix,
+    RedisTimeoutSeconds,
+    RedisPollSeconds,
     LimitsConnections,
     LimitsVerdictWait,
     LimitsHeadSeconds,
@@ -135,6 +148,8 @@ pub enum Kind {
     Uri(&'static [&'static str]),
     /// The URL of a proxy, or `none`.
     Proxy,
+    /// Addresses of Redis servers, with options.
+    Redis,
     /// Addresses to listen on, separated by `;`.
     Urls,
     /// The path of a URL.
@@ -219,6 +234,7 @@ impl Kind {
             Kind::Path => "path of a file".into(),
             Kind::Uri(schemes) => format!("absolute URI ({})", schemes.join(", ")),
             Kind::Proxy => "URL of a proxy (http), or `none`".into(),
+            Kind::Redis => "connection string (`host:port,option=value`), or URL (redis, rediss)".into(),
             Kind::Urls => "URLs, separated by `;`".into(),
             Kind::UrlPath => "path of a URL".into(),
             Kind::Origins => "`*`, or origins separated by commas".into(),
@@ -248,6 +264,7 @@ impl Kind {
             Kind::Path => "FILE",
             Kind::Uri(_) => "URI",
             Kind::Proxy => "URL",
+            Kind::Redis => "ADDRESSES",
             Kind::Urls => "URLS",
             Kind::UrlPath => "PATH",
             Kind::Origins => "ORIGINS",
@@ -286,6 +303,8 @@ pub enum Section {
     Events,
     /// Connections that the agent opens.
     Upstream,
+    /// Redis, which agents share.
+    Redis,
     /// Bounds of time and memory.
     Limits,
     /// Logs, metrics, shutdown.
@@ -294,13 +313,14 @@ pub enum Section {
 
 impl Section {
     /// All of them in the order of the docs.
-    pub const ALL: [Section; 8] = [
+    pub const ALL: [Section; 9] = [
         Section::Data,
         Section::Listening,
         Section::Tls,
         Section::Sdks,
         Section::Events,
         Section::Upstream,
+        Section::Redis,
         Section::Limits,
         Section::Operation,
     ];
@@ -314,6 +334,7 @@ impl Section {
             Section::Sdks => "SDK connections",
             Section::Events => "Usage events",
             Section::Upstream => "Connections to servers",
+            Section::Redis => "Redis",
             Section::Limits => "Limits",
             Section::Operation => "Operation",
         }

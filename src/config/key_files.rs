@@ -1,4 +1,4 @@
-//! The content of `ApiKey__File` and `RelayKeys__File`.
+//! The content of `ApiKey__File`, `RelayKeys__File` and files of passwords.
 //!
 //! Must not show a key or a part of one: an error describes what is around it.
 
@@ -30,6 +30,18 @@ pub fn relay_keys(content: &[u8], api_key: Option<&Secret>) -> Result<Vec<RelayK
     relay_keys::parse(&text, api_key)
 }
 
+/// The password in the content of a file, which may contain anything but line breaks.
+///
+/// # Errors
+/// What is wrong with the content.
+pub fn password(content: &[u8]) -> Result<Secret, InvalidValue> {
+    let text = text(content)?;
+    match text.contains(['\n', '\r', '\0']) {
+        true => Err(invalid("contains several lines, but must be one password", "Keep only the password")),
+        false => Ok(Secret::new(text)),
+    }
+}
+
 /// The text of a file, without a byte order mark and white space around it.
 fn text(content: &[u8]) -> Result<String, InvalidValue> {
     if UTF16_BOMS.iter().any(|bom| content.starts_with(bom)) {
@@ -37,10 +49,10 @@ fn text(content: &[u8]) -> Result<String, InvalidValue> {
     }
     let content = content.strip_prefix(BOM).unwrap_or(content);
     let Ok(text) = std::str::from_utf8(content) else {
-        return Err(invalid("the file is not UTF-8", "Save it as UTF-8, with the key alone"));
+        return Err(invalid("the file is not UTF-8", "Save it as UTF-8, with nothing else in it"));
     };
     match text.trim() {
-        "" => Err(invalid("the file is empty", "Write the key into it")),
+        "" => Err(invalid("the file is empty", "Write the key or the password into it")),
         text => Ok(text.to_owned()),
     }
 }

@@ -21,6 +21,7 @@ pub mod listen;
 pub mod names;
 mod origins;
 mod raw;
+pub mod redis;
 mod relay_keys;
 pub mod settings;
 pub mod source;
@@ -37,6 +38,7 @@ pub use error::{Origin, RejectedSettings, SettingError};
 pub use limits::Limits;
 pub use listen::{Listen, ListenAddress, Scheme};
 pub use origins::Origins;
+pub use redis::Redis;
 pub use settings::{
     Access, Backup, CertificateFiles, ClientCertificate, Cors, DataFile, Dial, Effective, Events, KeyFiles,
     KeyPairFiles, Log, LogFormat, Mode, Polling, ProxyChoice, RelayKey, Secret, Settings, Streaming, Tls,

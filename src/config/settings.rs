@@ -14,6 +14,7 @@ use super::error::Origin;
 use super::limits::Limits;
 use super::listen::Listen;
 use super::origins::Origins;
+use super::redis::Redis;
 use super::uri::AbsoluteUri;
 
 /// All settings, checked.
@@ -35,6 +36,8 @@ pub struct Settings {
     pub events: Events,
     /// How connections to servers are opened.
     pub dial: Dial,
+    /// The Redis that agents share; `None` means that there is none.
+    pub redis: Option<Redis>,
     /// Where to listen; never empty.
     pub listen: Vec<Listen>,
     /// TLS of the `https` addresses; `None` if there is none.

@@ -10,14 +10,18 @@ const NAME_CHARS_MAX: usize = 64;
 
 /// The setting whose name is most similar to `name`, regardless of case and separators.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    nearest_of(name, names()).or_else(|| shortened(name))
+}
+
+/// The one of these names that is most similar to `name`, regardless of case and separators.
+pub(super) fn nearest_of(name: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     let wanted = squeeze(name);
     let allowed = (wanted.chars().count() / 4).clamp(1, 3);
-    names()
+    known
         .map(|known| (distance(&wanted, &squeeze(known)), known))
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
-        .or_else(|| shortened(name))
 }
 
 /// The shortest setting of the same section whose name becomes `name` if letters are left out (`Tls__CertFile`,

@@ -321,6 +321,81 @@ pub const DEFINITIONS: &[Definition] = &[
         .help(
             "How often the agent reports its status to the FeatBit server, in addition to each change of it.",
         ),
+    define(Key::RedisConnectionString, "Redis__ConnectionString", Kind::Redis, "", Section::Redis)
+        .default_note("no Redis")
+        .help(
+            "The Redis that this agent shares with other agents, so that all of them have the same data, and one that \
+             starts gets it at once. In the form of StackExchange.Redis, such as \
+             `redis.example:6379,user=agent,ssl=true`, or as a URL, `rediss://agent@redis.example:6379/0`. Several \
+             addresses, separated by commas, are the nodes of a Redis Cluster, or a master and its replicas; the agent \
+             finds out which. With `serviceName` (in a URL `?serviceName=…`) they are Sentinels, which know the master. \
+             Options: `password`, `user`, `ssl`, `sslHost` (the name that certificates must be for), `defaultDatabase`, \
+             `serviceName`, `connectTimeout`. Without a port it is 6379, with `ssl=true` 6380, for Sentinels 26379; in \
+             a URL without Sentinels always 6379. In a URL, user and password are percent-encoded. Unix sockets are not \
+             supported.",
+        ),
+    define(Key::RedisPassword, "Redis__Password", Kind::Secret, "", Section::Redis).help(
+            "The password for Redis. It overrides the one in Redis__ConnectionString, and may contain any character. A \
+             command line is visible to every user of the machine: prefer the environment or Redis__Password__File.",
+        ),
+    define(Key::RedisPasswordFile, "Redis__Password__File", Kind::Path, "", Section::Redis).help(
+            "A file that contains only Redis__Password, such as a container secret. A byte order mark, and spaces and \
+             line breaks around the password, are ignored. It is read again for every new connection.",
+        ),
+    define(Key::RedisSentinelUser, "Redis__SentinelUser", Kind::Text, "", Section::Redis)
+        .default_note("the default user")
+        .help("The user for the Sentinels. The user and password of Redis are not sent to them."),
+    define(Key::RedisSentinelPassword, "Redis__SentinelPassword", Kind::Secret, "", Section::Redis)
+        .default_note("no login")
+        .help("The password for the Sentinels. The user and password of Redis are not sent to them."),
+    define(Key::RedisSentinelPasswordFile, "Redis__SentinelPassword__File", Kind::Path, "", Section::Redis)
+        .help(
+            "A file that contains only Redis__SentinelPassword. It is read again for every new connection.",
+        ),
+    define(Key::RedisSentinelTls, "Redis__SentinelTls", Kind::Flag, "", Section::Redis)
+        .default_note("as for Redis itself")
+        .help("Whether the Sentinels are reached by TLS."),
+    define(Key::RedisCaFile, "Redis__CaFile", Kind::Path, "", Section::Redis).help(
+            "Certificates (PEM) that are trusted in addition to those of the system when the agent connects to Redis \
+             and Sentinels by TLS: for a private certificate authority. It is read again for every new connection.",
+        ),
+    define(
+        Key::RedisClientCertificateFile,
+        "Redis__ClientCertificateFile",
+        Kind::Path,
+        "",
+        Section::Redis,
+    )
+    .needed("Redis__ClientKeyFile")
+    .help(
+            "The client certificate (PEM, with its intermediate certificates) that the agent presents to Redis and \
+             Sentinels that ask for one. It is read again for every new connection.",
+        ),
+    define(Key::RedisClientKeyFile, "Redis__ClientKeyFile", Kind::Path, "", Section::Redis)
+        .needed("Redis__ClientCertificateFile")
+        .help("The private key (PEM, not encrypted) of Redis__ClientCertificateFile."),
+    define(Key::RedisKeyPrefix, "Redis__KeyPrefix", Kind::Text, "", Section::Redis)
+        .default_note("a fingerprint of the ApiKey")
+        .needed("Redis__ConnectionString without an ApiKey")
+        .help(
+            "What every key and channel of the agent in Redis begins with. Agents with the same prefix share their \
+             data; by default (`featbit-agent:{…}:` with a fingerprint of the ApiKey) these are the agents with the same \
+             ApiKey at their start. Set it to keep the data when \
+             the ApiKey changes, and to the same value on all agents. Its keys change together, so all of them must lie \
+             in one slot of a Redis Cluster: `{featbit-agent}:` is added to a prefix without a hash tag (`shop:` \
+             becomes `shop:{featbit-agent}:`).",
+        ),
+    define(Key::RedisTimeoutSeconds, "Redis__TimeoutSeconds", seconds(10, false), "5", Section::Redis)
+        .help(
+            "How long opening a connection to Redis may take, from the name lookup to the login, and how long Redis may \
+             then be silent before it has answered a command. If it is not set, `connectTimeout` in \
+             Redis__ConnectionString counts. No SDK and no change of a flag waits for Redis.",
+        ),
+    define(Key::RedisPollSeconds, "Redis__PollSeconds", seconds(100, false), "10", Section::Redis)
+        .help(
+            "How often the agent compares its data with Redis, in addition to the announcements of other agents, which \
+             may get lost.",
+        ),
     define(Key::LimitsConnections, "Limits__Connections", count(0, 10_000_000), "0", Section::Limits)
         .default_note("what the descriptor limit allows")
         .help(

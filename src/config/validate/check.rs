@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::config::definition::{Key, Kind};
 use crate::config::error::SettingError;
 use crate::config::raw::Raw;
+use crate::config::redis::connection_string;
 use crate::config::uri::{AbsoluteUri, masked_to_the_last_at, masked_uri, parse_uri};
 use crate::config::value::{self, InvalidValue};
 
@@ -90,6 +91,7 @@ pub(super) fn shown(kind: Kind, text: &str) -> String {
         Kind::Secret => "****".to_string(),
         Kind::Uri(_) => masked_uri(text),
         Kind::Proxy => masked_to_the_last_at(text),
+        Kind::Redis => connection_string::masked(text),
         Kind::Urls => text.split(';').map(masked_uri).collect::<Vec<_>>().join(";"),
         _ => text.to_string(),
     };

@@ -20,7 +20,7 @@ impl Check<'_> {
     }
 
     /// A certificate and its key: both or neither.
-    fn pair(&mut self, certificate: Key, key: Key) -> Option<KeyPairFiles> {
+    pub(super) fn pair(&mut self, certificate: Key, key: Key) -> Option<KeyPairFiles> {
         match (self.text(certificate), self.text(key)) {
             (Some(certificate), Some(key)) => {
                 Some(KeyPairFiles { certificate: certificate.into(), key: key.into() })

@@ -39,9 +39,9 @@ impl Check<'_> {
 
     /// The content of the file that the setting `file` names, which replaces the setting `text`. `Some(None)` without such
     /// a file; `None` means that an error was reported.
-    fn content_instead_of(&mut self, file: Key, text: Key) -> Option<Option<Vec<u8>>> {
+    pub(super) fn content_instead_of(&mut self, file: Key, text: Key) -> Option<Option<Vec<u8>>> {
         let Some(path) = self.text(file) else { return Some(None) };
-        let remedy = "Name a readable file that contains only the key";
+        let remedy = "Name a readable file that contains nothing else";
         let problem = match (self.read)(Path::new(&path)) {
             _ if self.is_given(text) => {
                 invalid(format!("is given together with {}", text.definition().name), "Keep one of the two")

@@ -1,12 +1,13 @@
 //! Turns the given values into [`Settings`]: checks every value and collects every error.
 //!
 //! Must not stop at the first error, nor show the value of a secret. `check` parses the common kinds of values; `keys`,
-//! `dial`, `listen` and `upstream` check the settings of one subject each.
+//! `dial`, `listen`, `redis` and `upstream` check the settings of one subject each.
 
 mod check;
 mod dial;
 mod keys;
 mod listen;
+mod redis;
 mod upstream;
 
 use std::ffi::OsString;
@@ -108,6 +109,7 @@ impl Check<'_> {
         let event_uri = self.uri(Key::EventUri);
         let streaming_uri = self.uri(Key::StreamingUri);
         let dial = self.dial();
+        let redis = self.redis(api_key.as_ref());
         let mut listen = self.listen().unwrap_or_default();
         let mut metrics = self.metrics(&listen);
         let tls = self.tls([&mut listen, metrics.as_deref_mut().unwrap_or_default()]);
@@ -133,6 +135,7 @@ impl Check<'_> {
             backup,
             events,
             dial,
+            redis,
             listen: addresses(listen),
             tls,
             backlog: self.count(Key::ListenBacklog) as u32,
