@@ -1,13 +1,14 @@
 //! Opens a connection by the settings: with or without TLS, directly or through a proxy.
 
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
-use crate::config::{AbsoluteUri, Dial, SettingError};
+use crate::config::{AbsoluteUri, Dial, KeyPairFiles, ProxyChoice, SettingError};
 use crate::tls::client::without_verification;
 use crate::tls::explain;
 
@@ -15,7 +16,7 @@ use super::connect::{self, Resolver, authority, scheme_and_port};
 use super::error::{DialError, Step};
 use super::proxy::{Proxies, Proxy, ProxyEnvironment};
 use super::stream::{Stream, limit_time};
-use super::trust::TrustFiles;
+use super::trust::{REDIS, TrustFiles, UPSTREAM};
 use super::tunnel;
 
 /// Opens connections to servers.
@@ -34,7 +35,7 @@ impl Dialer {
     /// All errors in the proxies and in the files that the settings name.
     pub fn new(settings: Dial, environment: &ProxyEnvironment) -> Result<Self, Vec<SettingError>> {
         let proxies = Proxies::new(&settings.proxy, environment);
-        let trust = TrustFiles::new(&settings);
+        let trust = TrustFiles::new(&settings, UPSTREAM);
         match (proxies, trust) {
             (Ok(proxies), Ok(trust)) => Ok(Self {
                 settings: Arc::new(settings),
@@ -108,6 +109,61 @@ impl Dialer {
             remedy: String::new(),
         })?;
         Ok(stream)
+    }
+}
+
+/// Opens connections to Redis: by the same means, without a proxy.
+#[derive(Clone, Debug)]
+pub struct RedisDialer {
+    trust: Arc<TrustFiles>,
+    resolver: Resolver,
+}
+
+impl RedisDialer {
+    /// A dialer with these certificates.
+    ///
+    /// # Errors
+    /// All errors in the files.
+    pub fn new(
+        ca_file: Option<PathBuf>,
+        client_certificate: Option<KeyPairFiles>,
+    ) -> Result<Self, Vec<SettingError>> {
+        let settings =
+            Dial { ca_file, client_certificate, proxy: ProxyChoice::Never, connect: Duration::ZERO };
+        Ok(Self { trust: Arc::new(TrustFiles::new(&settings, REDIS)?), resolver: Resolver::default() })
+    }
+
+    /// Opens a connection before the deadline. With `tls_name` it is encrypted, and the server's certificate must be for
+    /// that name.
+    ///
+    /// # Errors
+    /// Which step failed, where, why, and what to do.
+    pub fn connect(
+        &self,
+        host: &str,
+        port: u16,
+        tls_name: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Stream, DialError> {
+        let target = authority(host, port);
+        let handshake =
+            match tls_name {
+                Some(name) => {
+                    let configuration = self.trust.configuration().map_err(|(problem, remedy)| {
+                        DialError { step: Step::Tls, peer: target.clone(), problem, remedy }
+                    })?;
+                    Some(begin_tls(name, &target, configuration)?)
+                }
+                None => None,
+            };
+        let addresses = self.resolver.resolve(host, port, deadline)?;
+        let mut socket = connect::connect(&target, &addresses, deadline)?;
+        let Some(mut connection) = handshake else { return Ok(Stream::plain(socket)) };
+        tls_handshake(&mut connection, &mut socket, deadline).map_err(|error| DialError {
+            remedy: error.remedy.replace(explain::SECTION, REDIS.section),
+            ..tls_error(&target, error)
+        })?;
+        Ok(Stream::tls(connection, socket))
     }
 }
 

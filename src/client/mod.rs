@@ -1,4 +1,4 @@
-//! Connections that the agent opens: to the upstream FeatBit server, and to the receiver of usage events. Also a small
+//! Connections that the agent opens: to the upstream FeatBit server, to the receiver of usage events, and to Redis. Also a small
 //! HTTP client for them, and the back-off between attempts.
 //!
 //! Must not know what is sent on a connection, nor wait without a deadline. Must not show a password.
@@ -34,7 +34,7 @@ mod stream;
 mod trust;
 mod tunnel;
 
-pub use dialer::{Dialer, connect_unverified};
+pub use dialer::{Dialer, RedisDialer, connect_unverified};
 pub use error::{DialError, Step};
 pub use proxy::{Proxies, Proxy, ProxyEnvironment};
 pub use stream::{BeforeDeadline, Stream};

@@ -12,26 +12,57 @@ use rustls::sign::CertifiedKey;
 
 use crate::config::{Dial, Key, SettingError};
 use crate::tls::client::{Trust, configuration};
+use crate::tls::explain;
 use crate::tls::pem::{self, KeyPairNames, KeyPairText};
 use crate::tls::validity::Validity;
 
 /// After this time the system's certificates are read again.
 const SYSTEM_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 
-fn ca_name() -> &'static str {
-    Key::UpstreamCaFile.definition().name
+/// Which settings name the files, and what is spoken on the connections.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Purpose {
+    ca: Key,
+    certificate: Key,
+    key: Key,
+    /// Whether HTTP is spoken, which TLS then tells the server.
+    is_http: bool,
+    /// What the names of these settings begin with.
+    pub section: &'static str,
 }
 
-fn pair_names() -> KeyPairNames<'static> {
-    KeyPairNames {
-        certificate: Key::UpstreamClientCertificateFile.definition().name,
-        key: Key::UpstreamClientKeyFile.definition().name,
+/// Connections to a FeatBit server.
+pub(super) const UPSTREAM: Purpose = Purpose {
+    ca: Key::UpstreamCaFile,
+    certificate: Key::UpstreamClientCertificateFile,
+    key: Key::UpstreamClientKeyFile,
+    is_http: true,
+    section: explain::SECTION,
+};
+
+/// Connections to Redis.
+pub(super) const REDIS: Purpose = Purpose {
+    ca: Key::RedisCaFile,
+    certificate: Key::RedisClientCertificateFile,
+    key: Key::RedisClientKeyFile,
+    is_http: false,
+    section: "Redis__",
+};
+
+impl Purpose {
+    fn ca_name(self) -> &'static str {
+        self.ca.definition().name
+    }
+
+    fn pair_names(self) -> KeyPairNames<'static> {
+        KeyPairNames { certificate: self.certificate.definition().name, key: self.key.definition().name }
     }
 }
 
 /// The files, and the TLS configuration last built from them.
 pub(super) struct TrustFiles {
     settings: Dial,
+    purpose: Purpose,
     state: Mutex<State>,
 }
 
@@ -83,8 +114,8 @@ fn now_s() -> i64 {
 
 impl TrustFiles {
     /// Reads the files, and checks that they can be used.
-    pub fn new(settings: &Dial) -> Result<Self, Vec<SettingError>> {
-        let files = Self { settings: settings.clone(), state: Mutex::default() };
+    pub fn new(settings: &Dial, purpose: Purpose) -> Result<Self, Vec<SettingError>> {
+        let files = Self { settings: settings.clone(), purpose, state: Mutex::default() };
         let texts = files.read()?;
         files.parse(&texts)?;
         Ok(files)
@@ -115,7 +146,7 @@ impl TrustFiles {
                     state.warn(problem);
                     return Ok(configuration);
                 }
-                match build(authorities, identity.clone()) {
+                match build(authorities, identity.clone(), self.purpose) {
                     Ok(configuration) => {
                         if state.current.is_some() {
                             tracing::info!("certificates for connections to servers were read again");
@@ -182,9 +213,10 @@ impl TrustFiles {
     }
 
     fn read(&self) -> Result<Texts, Vec<SettingError>> {
-        let ca = self.settings.ca_file.as_ref().map(|path| pem::read(ca_name(), path)).transpose();
+        let ca =
+            self.settings.ca_file.as_ref().map(|path| pem::read(self.purpose.ca_name(), path)).transpose();
         let identity = self.settings.client_certificate.as_ref();
-        let identity = identity.map(|files| KeyPairText::read(pair_names(), files)).transpose();
+        let identity = identity.map(|files| KeyPairText::read(self.purpose.pair_names(), files)).transpose();
         match (ca, identity) {
             (Ok(ca), Ok(identity)) => Ok(Texts { ca, identity }),
             (ca, identity) => Err(ca.err().into_iter().chain(identity.err().into_iter().flatten()).collect()),
@@ -201,7 +233,7 @@ impl TrustFiles {
             .identity
             .as_ref()
             .zip(files)
-            .map(|(text, files)| text.parse(pair_names(), files))
+            .map(|(text, files)| text.parse(self.purpose.pair_names(), files))
             .transpose();
         match (authorities, identity) {
             (Ok(authorities), Ok(identity)) => Ok((authorities, identity)),
@@ -215,12 +247,12 @@ impl TrustFiles {
         let Some((path, text)) = self.settings.ca_file.as_ref().zip(texts.ca.as_ref()) else {
             return Ok(Vec::new());
         };
-        let certificates = pem::certificates(ca_name(), path, text)?;
+        let certificates = pem::certificates(self.purpose.ca_name(), path, text)?;
         let mut trust = Trust::none();
         for (index, certificate) in certificates.iter().enumerate() {
             if !trust.add(certificate.clone()) {
                 return Err(SettingError::missing(
-                    ca_name(),
+                    self.purpose.ca_name(),
                     format!("certificate {} in {} is malformed", index + 1, path.display()),
                     "Remove it, or copy it again",
                 ));
@@ -233,6 +265,7 @@ impl TrustFiles {
 fn build(
     authorities: Vec<CertificateDer<'static>>,
     identity: Option<CertifiedKey>,
+    purpose: Purpose,
 ) -> Result<Arc<ClientConfig>, (String, String)> {
     let mut trust = Trust::none();
     trust.add_system();
@@ -243,12 +276,16 @@ fn build(
         let why = trust.errors().first().map_or(String::new(), |error| format!(" ({error})"));
         return Err((
             format!("no certificate authority is trusted on this machine{why}"),
-            "Install the system's certificates (the package ca-certificates), or set Upstream__CaFile to a file with \
-             certificates"
-                .into(),
+            format!(
+                "Install the system's certificates (the package ca-certificates), or set {} to a file with certificates",
+                purpose.ca_name()
+            ),
         ));
     }
-    let configuration = configuration(trust, identity)
+    let mut configuration = configuration(trust, identity)
         .map_err(|error| (format!("TLS cannot be set up ({error})"), String::new()))?;
+    if !purpose.is_http {
+        configuration.alpn_protocols.clear();
+    }
     Ok(Arc::new(configuration))
 }

@@ -3,7 +3,8 @@
 //! Must not show a key or a part of one: an error describes what is around it.
 
 use super::relay_keys;
-use super::settings::{RelayKey, Secret};
+use super::secret::Secret;
+use super::settings::RelayKey;
 use super::value::{InvalidValue, invalid};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";

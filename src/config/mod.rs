@@ -23,6 +23,7 @@ mod origins;
 mod raw;
 pub mod redis;
 mod relay_keys;
+mod secret;
 pub mod settings;
 pub mod source;
 mod suggest;
@@ -39,10 +40,10 @@ pub use limits::Limits;
 pub use listen::{Listen, ListenAddress, Scheme};
 pub use origins::Origins;
 pub use redis::Redis;
+pub use secret::{KeyPairFiles, Secret};
 pub use settings::{
     Access, Backup, CertificateFiles, ClientCertificate, Cors, DataFile, Dial, Effective, Events, KeyFiles,
-    KeyPairFiles, Log, LogFormat, Mode, Polling, ProxyChoice, RelayKey, Secret, Settings, Streaming, Tls,
-    Upstream,
+    Log, LogFormat, Mode, Polling, ProxyChoice, RelayKey, Settings, Streaming, Tls, Upstream,
 };
 pub use source::Inputs;
 pub use table::DEFINITIONS;

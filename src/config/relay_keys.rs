@@ -2,7 +2,8 @@
 //!
 //! Must not show a key or a part of one.
 
-use super::settings::{RelayKey, Secret};
+use super::secret::Secret;
+use super::settings::RelayKey;
 use super::value::{InvalidValue, invalid};
 
 /// Characters that a key must have at least: whoever guesses a key can read every secret of its environments.

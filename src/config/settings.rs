@@ -2,12 +2,10 @@
 //!
 //! Must not parse or check anything: `validate` does that, and nothing else creates them.
 
-use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use subtle::ConstantTimeEq;
 use tracing::level_filters::LevelFilter;
 
 use super::error::Origin;
@@ -15,6 +13,7 @@ use super::limits::Limits;
 use super::listen::Listen;
 use super::origins::Origins;
 use super::redis::Redis;
+use super::secret::{KeyPairFiles, Secret};
 use super::uri::AbsoluteUri;
 
 /// All settings, checked.
@@ -189,15 +188,6 @@ pub struct Dial {
     pub connect: Duration,
 }
 
-/// A certificate and its private key, both PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyPairFiles {
-    /// The certificate and its intermediate certificates.
-    pub certificate: PathBuf,
-    /// The private key, not encrypted.
-    pub key: PathBuf,
-}
-
 /// TLS on the addresses that SDKs and operators connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
@@ -336,46 +326,4 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
-}
-
-/// A secret text, which is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Hides `text`.
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// Whether `given` is this secret. The time depends on the lengths only, not on where the two differ.
-    pub fn matches(&self, given: &[u8]) -> bool {
-        self.0.as_bytes().ct_eq(given).into()
-    }
-
-    /// The secret itself, to be sent to its server only.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("****")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_secret_is_never_shown_and_matches_itself_only() {
-        let secret = Secret::new("rp-0123".into());
-        assert_eq!(format!("{secret:?}"), "****");
-        assert!(secret.matches(b"rp-0123"));
-        for other in [&b"rp-0124"[..], b"rp-012", b"rp-01234", b""] {
-            assert!(!secret.matches(other));
-        }
-    }
 }

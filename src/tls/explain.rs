@@ -20,6 +20,9 @@ fn explained(problem: impl Into<String>, remedy: &'static str) -> Explained {
     Explained { problem: problem.into(), remedy }
 }
 
+/// What the names of settings in these descriptions begin with. Other connections have settings that are named alike.
+pub const SECTION: &str = "Upstream__";
+
 const CLIENT_CERTIFICATE: &str = "Check Upstream__ClientCertificateFile: the server must trust who issued it";
 const NO_TLS: &str = "Check the scheme and the port: this may be a port without TLS (`ws`, `http`)";
 const VERSIONS: &str = "The agent supports TLS 1.2 and 1.3 with AES-GCM or ChaCha20 and ephemeral keys: the server must support one of them";

@@ -23,8 +23,8 @@ const LAYERS: &[(u8, &[&str])] = &[
     (6, &["serve", "sync"]),
     (5, &["ingest"]),
     (4, &["fanout", "insights"]),
-    (3, &["store"]),
-    (2, &["eval", "protocol", "persist", "client"]),
+    (3, &["store", "persist"]),
+    (2, &["eval", "protocol", "client"]),
     (1, &["model", "wire", "net", "tls"]),
     (0, &["config", "telemetry", "payload"]),
 ];

@@ -7,16 +7,19 @@
 
 pub mod connection_string;
 mod hosts;
+mod options;
 pub mod prefix;
 #[cfg(test)]
 mod tests;
 mod url;
 
+pub use options::ConnectionString;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::settings::{KeyPairFiles, Secret};
+use super::secret::{KeyPairFiles, Secret};
 
 /// The Redis servers that agents share, and how they are used.
 #[derive(Clone, Debug, PartialEq, Eq)]

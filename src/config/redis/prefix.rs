@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::config::settings::Secret;
+use crate::config::secret::Secret;
 use crate::config::value::{InvalidValue, invalid};
 
 /// What is hashed before the ApiKey, so that the result is of no use elsewhere.

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::connection_string::{ConnectionString, masked, parse};
+use super::connection_string::{masked, parse};
+use super::options::ConnectionString;
 use super::prefix;
 use crate::config::Settings;
-use crate::config::settings::Secret;
+use crate::config::secret::Secret;
 
 fn parsed(text: &str) -> ConnectionString {
     parse(text).unwrap_or_else(|errors| panic!("{text}: {errors:?}"))

@@ -4,7 +4,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::connection_string::{ConnectionString, Found, PORT};
+use super::options::{ConnectionString, Found, PORT};
 use crate::config::value::{InvalidValue, invalid};
 
 const FORM: &str = "Write redis://user:password@host:port,host:port/database, with rediss:// for TLS";

@@ -5,7 +5,8 @@
 use super::check::Check;
 use crate::config::definition::Key;
 use crate::config::error::SettingError;
-use crate::config::settings::{Dial, KeyPairFiles, ProxyChoice};
+use crate::config::secret::KeyPairFiles;
+use crate::config::settings::{Dial, ProxyChoice};
 use crate::config::uri::AbsoluteUri;
 use crate::config::value::{InvalidValue, invalid};
 

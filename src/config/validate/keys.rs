@@ -6,7 +6,8 @@ use std::path::Path;
 
 use super::check::Check;
 use crate::config::definition::Key;
-use crate::config::settings::{RelayKey, Secret};
+use crate::config::secret::Secret;
+use crate::config::settings::RelayKey;
 use crate::config::value::invalid;
 use crate::config::{key_files, relay_keys};
 

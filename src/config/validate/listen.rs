@@ -9,7 +9,8 @@ use crate::config::definition::{Key, Kind};
 use crate::config::error::{Origin, SettingError};
 use crate::config::listen::{self, Listen, Scheme};
 use crate::config::raw::Given;
-use crate::config::settings::{CertificateFiles, ClientCertificate, KeyPairFiles, Tls};
+use crate::config::secret::KeyPairFiles;
+use crate::config::settings::{CertificateFiles, ClientCertificate, Tls};
 use crate::config::value::{InvalidValue, invalid};
 
 /// An address to listen on, and its own certificate if it has one.

@@ -8,9 +8,8 @@ use super::check::Check;
 use crate::config::definition::Key;
 use crate::config::error::SettingError;
 use crate::config::key_files;
-use crate::config::redis::connection_string::{self, ConnectionString};
-use crate::config::redis::{Login, Redis, prefix};
-use crate::config::settings::Secret;
+use crate::config::redis::{ConnectionString, Login, Redis, connection_string, prefix};
+use crate::config::secret::Secret;
 use crate::config::value;
 
 /// The settings that have no effect without `Redis__ConnectionString`.

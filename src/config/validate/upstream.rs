@@ -5,7 +5,8 @@
 use super::check::Check;
 use crate::config::definition::Key;
 use crate::config::error::SettingError;
-use crate::config::settings::{Access, Mode, Secret, Upstream};
+use crate::config::secret::Secret;
+use crate::config::settings::{Access, Mode, Upstream};
 use crate::config::uri::AbsoluteUri;
 
 impl Check<'_> {

@@ -4,11 +4,13 @@
 //! describes the keys and their values.
 //!
 //! [`worker`] owns the threads; [`mailbox`] is what waits for them, [`event`] what they tell. `session`, `reading` and
-//! `writing` are one connection and what is done with it; `calls` runs the scripts in `lua/`.
+//! `writing` are one connection and what is done with it; `calls` runs the scripts in `lua/`. [`connect`]
+//! opens connections by the settings.
 
 mod backoff;
 mod calls;
 mod commands;
+pub mod connect;
 pub mod dial;
 pub mod event;
 mod listening;

@@ -152,6 +152,12 @@ impl Builder {
             .line("cluster-config-file nodes.conf")
     }
 
+    /// The password of a Sentinel, and with which it logs in to others.
+    pub fn sentinel_password(mut self, password: &str) -> Self {
+        self.password = Some(password.into());
+        self.line(&format!("requirepass {password}")).line(&format!("sentinel sentinel-pass {password}"))
+    }
+
     pub(super) fn sentinel(mut self) -> Self {
         self.sentinel = true;
         self
