@@ -27,6 +27,8 @@ pub(super) struct Commands<'a> {
     /// The kinds of errors that were logged since everything worked.
     logged: Vec<&'static str>,
     connections: u64,
+    /// When everything was read and compared over this connection; `None` before that.
+    settled_since: Option<Instant>,
     unannounced_logged: bool,
     random: fn() -> u64,
 }
@@ -42,6 +44,7 @@ impl<'a> Commands<'a> {
             away_since: None,
             logged: Vec::new(),
             connections: 0,
+            settled_since: None,
             unannounced_logged: false,
             random: || 0,
         }
@@ -60,6 +63,10 @@ impl<'a> Commands<'a> {
                 Err(failure) => failure,
             };
             self.shared.mailbox.set_connected(false);
+            let lasted = self.settled_since.take().map(|since| since.elapsed());
+            if lasted.is_some_and(|lasted| lasted >= self.shared.options.retry_last) {
+                self.backoff.reset();
+            }
             let pause = self.backoff.failed(failure.refused, random());
             self.away_since.get_or_insert_with(Instant::now);
             let note = "Redis cannot be used; this agent goes on with what it has";
@@ -93,7 +100,10 @@ impl<'a> Commands<'a> {
         // What was sent before is part of the answer to the question that follows.
         shared.mailbox.set_connected(true);
         session.catch_up(true)?;
-        self.works()?;
+        if self.connections > 0 {
+            shared.status.counting.reconnects.fetch_add(1, Relaxed);
+        }
+        self.connections += 1;
         session.ask_whole()?;
         let mut poll_at = Instant::now() + shared.options.poll;
         let mut refusal = None;
@@ -108,6 +118,9 @@ impl<'a> Commands<'a> {
                 Next::Compare => session.ask_whole()?,
                 Next::Poll if Instant::now() >= poll_at => {
                     session.catch_up(false)?;
+                    if refusal.is_none() {
+                        self.settle()?;
+                    }
                     poll_at = Instant::now() + shared.options.poll;
                 }
                 Next::Poll => session.ask_whole()?,
@@ -138,19 +151,26 @@ impl<'a> Commands<'a> {
                 let note = "Redis refuses this agent's changes; those of other agents still come";
                 self.failed(&failure, note, pause)
             }
-            Ok(()) if is_whole && refusal.take().is_some() => {
-                tracing::info!(
-                    redis = self.shared.status.get().address,
-                    "Redis takes this agent's changes again"
-                );
-                self.connected()
+            Ok(()) if is_whole => {
+                if refusal.take().is_some() {
+                    tracing::info!(
+                        redis = self.shared.status.get().address,
+                        "Redis takes this agent's changes again"
+                    );
+                    self.connected()?;
+                }
+                self.settle()
             }
             other => other,
         }
     }
 
-    /// Everything in Redis was read.
-    fn works(&mut self) -> Result<(), Problem> {
+    /// Everything in Redis was read, and own data was compared with it: only now it is sure that all of that works.
+    fn settle(&mut self) -> Result<(), Problem> {
+        if self.settled_since.is_some() {
+            return Ok(());
+        }
+        self.settled_since = Some(Instant::now());
         let address = self.shared.status.get().address;
         match self.away_since.take() {
             Some(since) => {
@@ -159,11 +179,6 @@ impl<'a> Commands<'a> {
             }
             None => tracing::info!(redis = address, "connected to Redis"),
         }
-        self.backoff.reset();
-        if self.connections > 0 {
-            self.shared.status.counting.reconnects.fetch_add(1, Relaxed);
-        }
-        self.connections += 1;
         self.connected()
     }
 

@@ -56,9 +56,17 @@ impl<'a> Listening<'a> {
     fn listen(&mut self) -> Result<(), Failure> {
         let mut channel: Box<dyn Listen> = self.dial.listen(&self.shared.keys.changes)?;
         self.subscribed();
+        let since = Instant::now();
         while !self.shared.mailbox.is_stopping() {
-            if let Some(message) = channel.next(WAIT)? {
-                self.hand_on(&message);
+            match channel.next(WAIT) {
+                Ok(Some(message)) => self.hand_on(&message),
+                Ok(None) => {}
+                Err(failure) => {
+                    if since.elapsed() >= self.shared.options.retry_last {
+                        self.backoff.reset();
+                    }
+                    return Err(failure);
+                }
             }
         }
         Ok(())
@@ -75,7 +83,6 @@ impl<'a> Listening<'a> {
 
     /// Announcements come now. What came before is found by one look.
     fn subscribed(&mut self) {
-        self.backoff.reset();
         self.lost = false;
         if self.logged.take().is_some() {
             tracing::info!(

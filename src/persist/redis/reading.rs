@@ -77,7 +77,6 @@ impl Session<'_> {
             self.ask_whole()?;
             return Ok(Pass::Complete);
         };
-        self.known.own.clone_from(&edition);
         let same = position.as_ref().is_some_and(|position| {
             position.is_in(&page.meta.epoch, &edition) && page.meta.sequence >= position.sequence
         });
@@ -137,6 +136,8 @@ impl Session<'_> {
         edition: Edition,
     ) -> Result<Pass, Problem> {
         let all = seen.is_some();
+        // Not before it has got everything: what it has must be written if Redis loses the rest.
+        self.known.own.clone_from(&edition);
         let forgotten = before.as_ref().is_none_or(|before| before.forgotten != meta.forgotten);
         if let Some(seen) = seen {
             let lost = !forgotten && !self.known.mirror.is_within(&seen);

@@ -40,7 +40,7 @@ impl Record {
     }
 
     /// The value of its field.
-    pub(super) fn value(&self) -> Vec<u8> {
+    pub fn value(&self) -> Vec<u8> {
         let mut value = Vec::with_capacity(HEAD_BYTES + self.body.len());
         Head::of(self).append(&mut value);
         value.extend_from_slice(&self.body);

@@ -177,7 +177,8 @@ pub(super) struct Written {
     pub files_sequence: u64,
     /// Whether the others could be told.
     pub announced: bool,
-    /// For each record: `0` not stored, since Redis has it or a newer one; `1` stored; `2` only versions were raised.
+    /// For each record: `0` not stored, since Redis has a newer one; `1` stored; `2` only versions were raised; `3` Redis
+    /// had the same.
     pub marks: Vec<u8>,
 }
 
@@ -220,6 +221,7 @@ impl Forgotten {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn text(text: &str) -> Value {
         Value::BulkString(text.as_bytes().to_vec())
@@ -231,6 +233,34 @@ mod tests {
         values.push(Value::Array(["8000000000000002:b", "{}", r#"["x"]"#].map(text).to_vec()));
         values.extend([Value::Nil, Value::Array(heads)]);
         values
+    }
+
+    /// Any reply of few parts, some of them as the scripts give them.
+    fn value() -> impl Strategy<Value = Value> {
+        let text = prop_oneof!["[0-9]{1,3}", Just("8000000000000001:a".to_owned()), ".{0,20}"];
+        let leaf = prop_oneof![
+            Just(Value::Nil),
+            Just(Value::Okay),
+            any::<i64>().prop_map(Value::Int),
+            any::<bool>().prop_map(Value::Boolean),
+            text.prop_map(|text| Value::BulkString(text.into_bytes())),
+            proptest::collection::vec(any::<u8>(), 0..80).prop_map(Value::BulkString),
+        ];
+        leaf.prop_recursive(3, 40, 14, |inner| proptest::collection::vec(inner, 0..14).prop_map(Value::Array))
+    }
+
+    proptest! {
+        #[test]
+        fn no_reply_makes_an_agent_panic(values in proptest::collection::vec(value(), 0..14)) {
+            let reply = || Reply::new(Value::Array(values.clone())).unwrap();
+            let _ = Written::parse(reply());
+            let _ = Forgotten::parse(reply());
+            let _ = reply().values();
+            if let Ok(page) = Page::parse(reply()) {
+                prop_assert!(values.len() >= 12);
+                prop_assert!(page.heads.len() * 3 <= 40);
+            }
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Position {
 /// What this agent knows; it outlives connections.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// The highest edition that this agent had or was given.
+    /// The edition that this agent has, as far as it has said so or was given it.
     pub own: Edition,
     /// `None` before everything was read.
     pub position: Option<Position>,

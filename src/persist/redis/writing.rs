@@ -57,12 +57,13 @@ impl Session<'_> {
         }
     }
 
-    /// Whether data of this edition is not older than everything known.
+    /// Whether data of this edition is wanted: Redis has no higher one. If so, the agent has this one now.
     fn is_current(&mut self, edition: &Edition) -> bool {
-        if *edition > self.known.own {
+        let is_current = self.known.position.as_ref().is_none_or(|position| position.edition <= *edition);
+        if is_current {
             self.known.own.clone_from(edition);
         }
-        *edition == self.known.own
+        is_current
     }
 
     /// Merges into the current edition. The register comes last, so that an environment is complete when it is listed.
@@ -110,6 +111,11 @@ impl Session<'_> {
             match mark {
                 b'1' => self.known.mirror.insert(&record.field, Head::of(record)),
                 b'2' => self.known.mirror.raise(&record.field, &Head::of(record)),
+                b'3' => {
+                    // It need not be read when it is announced.
+                    self.known.mirror.insert(&record.field, Head::of(record));
+                    continue;
+                }
                 _ => continue,
             }
             stored += 1;

@@ -41,7 +41,7 @@ for at = 9 + digests, #ARGV, 2 do
   local value = merged(old, new)
   -- An item without a place in the index was never announced: it gets one.
   if value == old and redis.call('ZSCORE', KEYS[3], field) then
-    marks[#marks + 1] = '0'
+    marks[#marks + 1] = old == new and '3' or '0'
   else
     redis.call('HSET', KEYS[2], field, value)
     redis.call('ZADD', KEYS[3], next_sequence(), field)
