@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use crate::config::{RejectedSettings, SettingError};
+use crate::persist::log::OpenError;
 
 /// Why the agent could not start.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub enum StartError {
     },
     /// Files that the settings name cannot be used.
     Settings(Vec<SettingError>),
+    /// The backup file cannot be used.
+    BackupFile(OpenError),
 }
 
 impl StartError {
@@ -29,6 +32,8 @@ impl StartError {
         match self {
             StartError::System { .. } => 71,
             StartError::Settings(_) => 78,
+            // What the file holds is not lost: it needs another setting or another process to end.
+            StartError::BackupFile(_) => 78,
         }
     }
 }
@@ -37,6 +42,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::System { what, source } => write!(f, "{what}: {source}"),
+            StartError::BackupFile(error) => write!(f, "BackupFile: {error}"),
             StartError::Settings(errors) => {
                 RejectedSettings { errors: errors.clone(), warnings: Vec::new() }.fmt(f)
             }
@@ -49,6 +55,7 @@ impl std::error::Error for StartError {
         match self {
             StartError::System { source, .. } => Some(source),
             StartError::Settings(_) => None,
+            StartError::BackupFile(error) => Some(error),
         }
     }
 }

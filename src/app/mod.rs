@@ -6,6 +6,7 @@
 //! server, which may block), `encode` (heavy encoding for reactors), `certificates` (with TLS), `keys` (with key files),
 //! `log`, `signals`, and the main thread, which waits for the others.
 
+mod backup;
 mod certificates;
 mod clock;
 mod error;
@@ -132,6 +133,7 @@ impl Agent {
         let mut poller =
             Poller::new().map_err(|error| StartError::new("a poller cannot be opened", error))?;
         let instance = random_name();
+        let backup = backup::open(settings, poller.waker())?;
         let sources = source::of(settings, &mut poller, &following, &metrics, &instance)?;
         let (sender, queue) = bounded(JOBS);
         let jobs = Jobs::new(sender, Some(poller.waker()));
@@ -145,7 +147,7 @@ impl Agent {
             on_hangup.add(what, move || requester.request_resync(ResyncReason::Operator));
         }
         let keys = keys::of(settings.api_key.clone(), &settings.relay_keys);
-        let options = Options::new(settings, keys, instance);
+        let options = Options::new(settings, keys, instance.clone());
         let shared = Shared::new(options, handle.clone(), metrics.clone(), wall_ms);
         let sdks = Allowance::new(connections_max);
         let operators = Allowance::new(METRICS_CONNECTIONS_MAX);
@@ -197,22 +199,21 @@ impl Agent {
         let receivers =
             keys::Receivers { swap: shared.keys.clone(), reactors: mailboxes.clone(), jobs: jobs.clone() };
         keys::watch(settings, &metrics, receivers, on_hangup)?;
-        let ingest = Ingest::new(
-            WriterOptions {
-                revocation_grace_ms: i64::try_from(settings.revocation_grace.as_millis()).unwrap_or(i64::MAX),
-                follows: matches!(settings.mode, Mode::Agent(_)),
-                regex_limits: regex_limits(&settings.limits),
-            },
-            mailboxes.clone(),
-            current.clone(),
-            following,
-            &metrics,
-            wall_ms,
-        );
+        let writer_options = WriterOptions {
+            revocation_grace_ms: i64::try_from(settings.revocation_grace.as_millis()).unwrap_or(i64::MAX),
+            follows: matches!(settings.mode, Mode::Agent(_)),
+            regex_limits: regex_limits(&settings.limits),
+        };
+        let mut ingest =
+            Ingest::new(writer_options, mailboxes.clone(), current.clone(), following, &metrics, wall_ms);
+        ingest.set_instance(&instance);
         let (loaded, first_load) = bounded(1);
         let sync = thread::Builder::new()
             .name("sync".into())
             .spawn(move || {
+                if let Some(backup) = backup {
+                    backup.restore(writer_options, &mut ingest);
+                }
                 // The data would never be updated again. A supervisor starts the agent again.
                 if let Err(error) = sync::run(ingest, sources, poller, &queue, || drop(loaded)) {
                     tracing::error!("the sync thread failed, so the agent exits: {error}");

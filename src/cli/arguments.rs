@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
+use super::backup::Action;
 use super::output::Answer;
 use super::{exit, help};
 use crate::config::{DEFINITIONS, Definition, Key, Kind};
@@ -27,6 +28,7 @@ pub(super) enum Command {
     Check,
     Health { url: Option<String> },
     Pull { out: PathBuf },
+    Backup { file: PathBuf, action: Action },
 }
 
 /// Help, the version, or an error in the command line.
@@ -56,10 +58,26 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Ask
         Some(("pull", inner)) => {
             (Command::Pull { out: inner.get_one("out").cloned().unwrap_or_default() }, inner)
         }
+        Some(("backup", inner)) => (backup_command(inner), inner),
         Some((_, inner)) => (Command::Run, inner),
         None => (Command::Run, &matches),
     };
     Ok(Asked { command, command_line: given(matches), config_file: matches.get_one("config").cloned() })
+}
+
+fn backup_command(matches: &ArgMatches) -> Command {
+    let path =
+        |matches: &ArgMatches, name: &str| matches.get_one::<PathBuf>(name).cloned().unwrap_or_default();
+    let (action, matches) = match matches.subcommand() {
+        Some(("export", inner)) => {
+            let canonical = inner.get_flag("canonical");
+            (Action::Export { out: path(inner, "out"), canonical }, inner)
+        }
+        Some(("verify", inner)) => (Action::Verify, inner),
+        Some((_, inner)) => (Action::Show, inner),
+        None => (Action::Show, matches),
+    };
+    Command::Backup { file: path(matches, "file"), action }
 }
 
 fn given(matches: &ArgMatches) -> Vec<(Key, String)> {
@@ -98,6 +116,52 @@ pub(super) fn command() -> clap::Command {
                 .about("Request a full sync from a FeatBit server once, and write the dump that offline mode reads")
                 .arg(pull_out())
                 .args(options(&PULL)),
+        )
+        .subcommand(backup())
+}
+
+fn backup() -> clap::Command {
+    let file = || {
+        Arg::new("file")
+            .value_name("FILE")
+            .required(true)
+            .value_parser(value_parser!(PathBuf))
+            .help("The backup file; an agent may be writing it")
+    };
+    clap::Command::new("backup")
+        .about("Look into a backup file (BackupFile), also while an agent writes it")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            clap::Command::new("show")
+                .about("Describe what it holds; no secret is shown")
+                .arg(file())
+                .args(options(&[])),
+        )
+        .subcommand(
+            clap::Command::new("export")
+                .about("Write its data as a dump that offline mode and the bootstrap call accept")
+                .arg(file())
+                .arg(
+                    Arg::new("out")
+                        .long("out")
+                        .value_name("FILE")
+                        .default_value("-")
+                        .value_parser(value_parser!(PathBuf))
+                        .help("Where to write the dump, which contains secrets; - is standard output"),
+                )
+                .arg(
+                    Arg::new("canonical").long("canonical").action(ArgAction::SetTrue).help(
+                        "In the form by which two agents are compared: sorted, without blanks, equal for equal data",
+                    ),
+                )
+                .args(options(&[])),
+        )
+        .subcommand(
+            clap::Command::new("verify")
+                .about("Exit with 0 if the agent can use it, with 65 if it is damaged, with 66 if it cannot be read")
+                .arg(file())
+                .args(options(&[])),
         )
 }
 

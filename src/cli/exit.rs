@@ -8,13 +8,16 @@ pub const OK: u8 = 0;
 pub const UNHEALTHY: u8 = 1;
 /// The command line is wrong (EX_USAGE).
 pub const USAGE: u8 = 64;
-/// `check`: the data file cannot be served; `pull`: the server's data cannot be used (EX_DATAERR).
+/// `check`: the data file cannot be served; `pull`: the server's data cannot be used; `backup`: the file is damaged
+/// (EX_DATAERR).
 pub const DATA: u8 = 65;
+/// `backup`: the file cannot be read, or is no backup file (EX_NOINPUT).
+pub const NO_INPUT: u8 = 66;
 /// `pull`: the server cannot be reached, or did not answer (EX_UNAVAILABLE).
 pub const UNAVAILABLE: u8 = 69;
 /// The system refuses a thread, an address or a signal handler (EX_OSERR).
 pub const SYSTEM: u8 = 71;
-/// `pull`: the dump cannot be written (EX_CANTCREAT).
+/// `pull`, `backup export`: the dump cannot be written (EX_CANTCREAT).
 pub const CANNOT_WRITE: u8 = 73;
 /// Standard output cannot be written, so the output is lost (EX_IOERR).
 pub const OUTPUT: u8 = 74;

@@ -5,6 +5,7 @@
 //! `arguments` is generated from the table of settings; each command is a file of its own.
 
 mod arguments;
+mod backup;
 mod check;
 mod dataset;
 pub mod exit;
@@ -12,6 +13,7 @@ mod health;
 mod help;
 mod output;
 mod pull;
+mod write_dump;
 
 use std::process::ExitCode;
 
@@ -35,6 +37,7 @@ pub fn main() -> ExitCode {
         Command::Check => check::check(&inputs),
         Command::Health { url } => health::health(&inputs, url),
         Command::Pull { out } => pull::pull(&inputs, &out),
+        Command::Backup { file, action } => backup::backup(&file, &action),
     })
 }
 

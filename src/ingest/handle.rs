@@ -128,9 +128,10 @@ impl Handle {
         }
     }
 
-    /// Has a dump of `snapshot` built by another thread; it comes by mail. False if too many tasks wait.
-    pub fn backup(&self, snapshot: Arc<Snapshot>, mailbox: Mailbox, key: Key) -> bool {
-        self.offload.queue(Task::Backup { snapshot, mailbox, key })
+    /// Has a dump of `snapshot` built by another thread, in its canonical form or not; it comes by mail. False if too many
+    /// tasks wait.
+    pub fn backup(&self, snapshot: Arc<Snapshot>, canonical: bool, mailbox: Mailbox, key: Key) -> bool {
+        self.offload.queue(Task::Backup { snapshot, canonical, mailbox, key })
     }
 
     /// Has a full sync for a relay agent built by another thread; it comes by mail. False if too many tasks wait.

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::fanout::mailbox::Reply;
+use crate::model::environment_id::EnvironmentId;
 use crate::model::stamp::Edition;
-use crate::store::{Delta, TombstoneState};
+use crate::store::{Delta, Snapshot, TombstoneState};
 
 /// Something that keeps every change. Only the sync thread calls it, and no call may block.
 pub trait Keeper: Send {
@@ -22,10 +23,10 @@ pub trait Keeper: Send {
     }
 
     /// Begins anew with the whole state, which replaces everything that it was given before.
-    fn keep_whole(&mut self, whole: &Arc<Delta>, at_ms: i64);
+    fn keep_whole(&mut self, whole: &Arc<Delta>, snapshot: &Snapshot, at_ms: i64);
 
     /// Removals that no agent or SDK needs any more.
-    fn forget(&mut self, _edition: &Edition, _removals: &[(String, TombstoneState)]) {}
+    fn forget(&mut self, _edition: &Edition, _removals: &[(EnvironmentId, TombstoneState)]) {}
 
     /// Writes what it still has, within this time.
     fn stop(&mut self, _within: Duration) {}
@@ -36,6 +37,8 @@ pub trait Keeper: Send {
 pub struct Kept<'a> {
     /// What changed in the state.
     pub delta: &'a Arc<Delta>,
+    /// What is in service since then.
+    pub snapshot: &'a Snapshot,
     /// Where it comes from.
     pub origin: Origin,
     /// When it was published, in Unix milliseconds.

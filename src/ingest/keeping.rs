@@ -48,7 +48,8 @@ impl Ingest {
             self.keepers.waiting.push((Instant::now() + self.keepers.wait, Arc::downgrade(answer)));
         }
         let delta = Arc::new(delta);
-        let kept = Kept { delta: &delta, origin, at_ms: now.wall_ms, answer };
+        let snapshot = self.writer.current();
+        let kept = Kept { delta: &delta, snapshot, origin, at_ms: now.wall_ms, answer };
         self.keepers.all.iter_mut().for_each(|keeper| keeper.keep(&kept));
     }
 
@@ -59,7 +60,7 @@ impl Ingest {
         for keeper in &mut self.keepers.all {
             if keeper.wants_whole() {
                 let whole = whole.get_or_insert_with(|| Arc::new(self.writer.whole(now)));
-                keeper.keep_whole(whole, now.wall_ms);
+                keeper.keep_whole(whole, self.writer.current(), now.wall_ms);
             }
         }
         let wait = self.keepers.wait;

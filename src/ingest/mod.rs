@@ -5,7 +5,7 @@
 //! | Where | What |
 //! |---|---|
 //! | `dataset` | datasets that replace all data: bootstrap calls, the data file |
-//! | `upstream` | data from the upstream server |
+//! | `upstream`, `cluster` | data from the upstream server; data of other agents of the cluster |
 //! | `writer` | publishes and announces changes; grace periods; metrics |
 //! | `keeper`, `keeping`, `journal/` | what keeps every change beyond this process; the contents of the backup file |
 //! | `report` | the log lines about new data |
@@ -13,6 +13,7 @@
 //! | `following` | the upstream status and requests for a full sync, shared by the sync thread and the reactors |
 //! | `offload` | a thread for encoding that would block a reactor for too long |
 
+mod cluster;
 mod dataset;
 mod following;
 mod handle;
@@ -24,6 +25,7 @@ mod report;
 mod upstream;
 mod writer;
 
+pub use cluster::{ClusterEdition, ClusterItems};
 pub use following::{Following, ResyncReason, UpstreamStatus};
 pub use handle::{Handle, Job, Jobs, Submission};
 pub use keeper::{Answer, Keeper, Kept, Origin};

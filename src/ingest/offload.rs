@@ -11,6 +11,7 @@ use crossbeam::channel::{Sender, bounded};
 use crate::fanout::mailbox::{Mail, Mailbox, RelayFull, Reply};
 use crate::net::slab::Key;
 use crate::payload::Payload;
+use crate::protocol::dump;
 use crate::store::{Environment, Scope, Snapshot};
 
 /// Most tasks that may wait.
@@ -19,7 +20,7 @@ const QUEUE: usize = 64;
 #[derive(Debug)]
 pub(super) enum Task {
     Compress(Arc<Environment>),
-    Backup { snapshot: Arc<Snapshot>, mailbox: Mailbox, key: Key },
+    Backup { snapshot: Arc<Snapshot>, canonical: bool, mailbox: Mailbox, key: Key },
     Relay { snapshot: Arc<Snapshot>, scope: Scope, certain: bool, mailbox: Mailbox, key: Key },
 }
 
@@ -74,8 +75,13 @@ impl Offload {
 fn run(task: Task, fulls: &mut Fulls) {
     match task {
         Task::Compress(environment) => environment.build_gzip(),
-        Task::Backup { snapshot, mailbox, key } => {
-            let reply = Reply::Done(snapshot.backup());
+        Task::Backup { snapshot, canonical, mailbox, key } => {
+            let dump = snapshot.backup();
+            let reply = match canonical.then(|| dump::canonical(dump.to_vec())) {
+                None => Reply::Done(dump),
+                Some(Ok(canonical)) => Reply::Done(Payload::private(canonical)),
+                Some(Err(error)) => Reply::Invalid(error.to_string()),
+            };
             mailbox.post(Mail::Reply { key, reply });
         }
         Task::Relay { snapshot, scope, certain, mailbox, key } => {

@@ -37,6 +37,8 @@ pub struct Ingest {
     pub(super) restored_file: Option<Box<str>>,
     /// Whether this agent belongs to a cluster.
     pub(super) in_cluster: bool,
+    /// Whether a full sync from the server is needed.
+    pub(super) wants_full_sync: bool,
 }
 
 impl Ingest {
@@ -65,6 +67,7 @@ impl Ingest {
             undecided_file: None,
             restored_file: None,
             in_cluster: false,
+            wants_full_sync: false,
         }
     }
 

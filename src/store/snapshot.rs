@@ -3,10 +3,12 @@
 //! Must not change once published; reading it takes no lock. The writer builds the next snapshot, which shares everything
 //! that did not change, and frees old ones.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::environment::{Environment, EnvironmentSlot};
+use super::item::{Item, ItemKind};
+use super::table::Table;
 use crate::eval::Segments;
 use crate::model::environment_id::EnvironmentId;
 use crate::model::secret::{SecretDef, SecretKind};
@@ -111,6 +113,28 @@ impl Snapshot {
     /// The environments of the dataset, in its order.
     pub fn environments(&self) -> impl Iterator<Item = &Arc<Environment>> {
         self.order.iter().filter_map(|slot| self.environment(*slot))
+    }
+
+    /// The places of these items among all of their kind in an environment, as far as they are in service. Looks at every
+    /// item.
+    pub fn places_of<'i>(
+        &self,
+        environment: EnvironmentId,
+        kind: ItemKind,
+        ids: impl Iterator<Item = &'i str>,
+    ) -> HashMap<&'i str, usize> {
+        fn places<'i, T: Item>(table: &Table<T>, wanted: &HashSet<&'i str>) -> HashMap<&'i str, usize> {
+            let entries = table.entries().enumerate();
+            let found = entries.filter_map(|(place, entry)| Some((*wanted.get(&*entry.source().id)?, place)));
+            found.collect()
+        }
+        let wanted: HashSet<&str> = ids.collect();
+        let slot = self.listed.get(&environment);
+        match (slot.and_then(|slot| self.environment(*slot)), kind) {
+            (Some(environment), ItemKind::Flag) => places(&environment.flags, &wanted),
+            (Some(environment), ItemKind::Segment) => places(&environment.segments, &wanted),
+            (None, _) => HashMap::new(),
+        }
     }
 
     /// Whether the dataset has this environment.

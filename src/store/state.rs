@@ -130,6 +130,16 @@ pub enum ItemJson {
     Read(Arc<str>),
 }
 
+impl ItemJson {
+    /// `updatedAt` in Unix milliseconds, as the item in service has it; `None` if it was read from storage.
+    pub fn updated_at_ms(&self) -> Option<i64> {
+        match self {
+            ItemJson::Stored(item) => Some(item.stamp().updated_at_ms),
+            ItemJson::Read(_) => None,
+        }
+    }
+}
+
 impl Deref for ItemJson {
     type Target = str;
 

@@ -6,12 +6,13 @@
 //! | Where | What |
 //! |---|---|
 //! | `source` | the trait of all sources of data |
-//! | `file`, `upstream` | the sources: a watched file, an upstream FeatBit server |
+//! | `file`, `upstream`, `redis` | the sources: a watched file, an upstream FeatBit server, the Redis of a cluster of agents |
 //! | `run` | the thread's loop: jobs, sources, waiting |
 //! | `poller` | waits for sockets and for the waker |
 
 pub mod file;
 mod poller;
+pub mod redis;
 mod run;
 mod source;
 pub mod upstream;

@@ -11,6 +11,9 @@ use crate::telemetry::memory::GiveBack;
 use super::poller::Poller;
 use super::source::Source;
 
+/// How long the end of the agent waits for each keeper of changes.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
+
 /// How often unused memory is given back.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -33,6 +36,7 @@ pub fn run(
     loop {
         if !handle_jobs(jobs, &mut ingest, &mut sources) {
             sources.iter_mut().for_each(|source| source.stop());
+            ingest.stop_keepers(STOP_WITHIN);
             return Ok(());
         }
         for why in [ResyncReason::Operator, ResyncReason::UnknownSecret] {
@@ -41,6 +45,9 @@ pub fn run(
             }
         }
         sources.iter_mut().for_each(|source| source.receive(&mut ingest));
+        if ingest.take_wants_full_sync() {
+            sources.iter_mut().for_each(|source| source.submitted());
+        }
         let grace_due = ingest.expire();
         sources.iter_mut().for_each(|source| source.act(&mut ingest, grace_due));
         ingest.tend_keepers();

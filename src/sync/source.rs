@@ -31,7 +31,7 @@ pub trait Source: Send {
     /// An operator or an SDK's unknown secret requests a full sync.
     fn refresh(&mut self, ingest: &Ingest, why: ResyncReason);
 
-    /// A management call has loaded data, so the data in service is not only from this source.
+    /// A management call or another agent of the cluster has brought data, so the data in service is not only from this source.
     fn submitted(&mut self) {}
 
     /// The key for the server was replaced.

@@ -8,10 +8,12 @@
 //! | `read` | a state from the records of a file |
 //! | `keeper` | gives every change to the thread that writes the file |
 
+mod keeper;
 mod read;
 mod records;
 #[cfg(test)]
 mod tests;
 
+pub use keeper::{JournalKeeper, WantsWhole};
 pub use read::{ReadError, Recovery};
 pub use records::write;

@@ -31,6 +31,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use super::log::OpenLog;
 pub use group::{Done, NeedsWhole, Records};
 pub use options::Options;
@@ -42,7 +44,7 @@ use worker::Worker;
 #[derive(Debug)]
 pub struct Journal {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Journal {
@@ -54,7 +56,7 @@ impl Journal {
         let shared = Arc::new(Shared::new(options));
         let worker = Worker::new(log, options, needs_whole, shared.clone());
         let thread = thread::Builder::new().name("journal".into()).spawn(move || worker.run())?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
     /// Queues a group. Never waits.
@@ -74,9 +76,9 @@ impl Journal {
 
     /// Writes and syncs what is queued, and ends the thread. Waits at most `within`; then what is queued is given up, and
     /// a write that hangs is left to end with the process.
-    pub fn stop(mut self, within: Duration) {
+    pub fn stop(&self, within: Duration) {
         if self.shared.stop(Instant::now() + within)
-            && let Some(thread) = self.thread.take()
+            && let Some(thread) = self.thread.lock().take()
         {
             let _ = thread.join();
         }

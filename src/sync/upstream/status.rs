@@ -18,13 +18,21 @@ impl Upstream {
         }
     }
 
+    /// The status. With data from before a restart, or from other agents, the agent serves as when the server is away.
+    fn state(&self, ingest: &Ingest) -> SyncState {
+        match self.follow.state() {
+            SyncState::Starting if ingest.snapshot().loaded() => SyncState::Interrupted,
+            state => state,
+        }
+    }
+
     /// The status report for the server; `None` if it would be too long.
     pub(super) fn report(&mut self, ingest: &Ingest) -> Option<String> {
         let snapshot = ingest.snapshot();
         let status = Status {
             serves: &snapshot.serves(),
             data_version: snapshot.data_version(),
-            sync_state: self.follow.state(),
+            sync_state: self.state(ingest),
             last_synced_at_ms: ingest.following().status().last_synced_ms,
             reported_at_ms: (self.wall_ms)(),
         };
@@ -37,7 +45,7 @@ impl Upstream {
     pub(super) fn publish_status(&mut self, ingest: &Ingest) {
         let open = self.connections.values().filter(|open| open.closing_ms.is_none());
         let now = Published {
-            state: self.follow.state(),
+            state: self.state(ingest),
             connected_since_ms: open.map(|open| open.opened_wall_ms).max(),
             failed_attempts: self.follow.failed_attempts(),
             opened: self.metrics.opened.get(),

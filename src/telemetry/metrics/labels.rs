@@ -264,6 +264,8 @@ labels! {
         Bootstrap => "bootstrap",
         /// The upstream.
         Upstream => "upstream",
+        /// Another agent of the cluster.
+        Cluster => "cluster",
     }
 }
 

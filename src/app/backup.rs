@@ -1,0 +1,135 @@
+//! The backup file: opened at the start, restored on the sync thread, written by a thread of its own.
+//!
+//! Must not let a broken file keep the agent from starting: it is set aside, and the agent starts without it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use mio::Waker;
+use sha2::{Digest, Sha256};
+
+use crate::config::{Backup, Settings};
+use crate::ingest::Ingest;
+use crate::ingest::journal::{JournalKeeper, Recovery, WantsWhole};
+use crate::persist::journal::{Journal, Options};
+use crate::persist::log::{self, Identity, LogKind, LogLimits, RealDisk, Recovered};
+use crate::store::WriterOptions;
+
+use super::clock::wall_ms;
+use super::error::StartError;
+
+/// The opened backup file. Its thread runs already; nothing was restored yet.
+pub(super) struct BackupFile {
+    path: PathBuf,
+    recovered: Recovered,
+    journal: Arc<Journal>,
+    wants_whole: WantsWhole,
+    /// Whether the file can be continued.
+    continues: bool,
+    settings: Backup,
+}
+
+/// Opens the backup file, if the settings name one.
+///
+/// # Errors
+/// If another agent uses the file, if a newer version has written it, or if the path cannot be used.
+pub(super) fn open(settings: &Settings, waker: Arc<Waker>) -> Result<Option<BackupFile>, StartError> {
+    let Some(path) = &settings.backup.file else { return Ok(None) };
+    let identity = Identity { kind: LogKind::Journal, fingerprint: fingerprint(settings) };
+    let disk = Arc::new(RealDisk::new());
+    let opened = log::open(disk, path, identity, LogLimits::default()).map_err(StartError::BackupFile)?;
+    let wants_whole = WantsWhole::default();
+    let asks = Arc::clone(&wants_whole);
+    let needs_whole = move || ask(&asks, &waker);
+    let options = Options {
+        compact_factor: settings.backup.compact_factor,
+        done_within: settings.backup.wait,
+        ..Options::default()
+    };
+    let continues = opened.recovered.end.is_usable() && opened.log.is_trusted();
+    let journal = Journal::start(opened.log, options, Box::new(needs_whole))
+        .map_err(|error| StartError::new("a thread cannot be started", error))?;
+    Ok(Some(BackupFile {
+        path: path.clone(),
+        recovered: opened.recovered,
+        journal: Arc::new(journal),
+        wants_whole,
+        continues,
+        settings: settings.backup.clone(),
+    }))
+}
+
+fn ask(wants_whole: &AtomicBool, waker: &Waker) {
+    wants_whole.store(true, Ordering::Release);
+    // If this fails, the sync thread looks within seconds.
+    let _ = waker.wake();
+}
+
+/// What tells the files of different keys apart.
+fn fingerprint(settings: &Settings) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update(b"featbit-agent backup file of ");
+    hasher.update(settings.api_key.as_ref().map_or("", |key| key.expose()).as_bytes());
+    hasher.finalize().into()
+}
+
+impl BackupFile {
+    /// The journal, for the status and metrics.
+    #[expect(dead_code, reason = "the status shows it soon")]
+    pub fn journal(&self) -> Arc<Journal> {
+        Arc::clone(&self.journal)
+    }
+
+    /// Restores the data of the file, and has every further change written to it. To be called before there is other data.
+    pub fn restore(self, options: WriterOptions, ingest: &mut Ingest) {
+        let began = Instant::now();
+        let mut recovery = Recovery::default();
+        let mut error = None;
+        for group in self.recovered.groups() {
+            if let Err(unreadable) = recovery.apply(group.map(|record| (record.kind, record.body))) {
+                error = Some(unreadable.to_string());
+                break;
+            }
+        }
+        let groups = recovery.groups();
+        let state = recovery.finish(wall_ms());
+        if groups > 0
+            && let Err(unreadable) = ingest.restore(options, &state)
+        {
+            error = Some(unreadable.to_string());
+        }
+        if let Some(error) = &error {
+            set_aside(&self.path, error);
+        }
+        let is_restored = ingest.snapshot().loaded();
+        if is_restored {
+            tracing::info!(
+                file = self.path.display().to_string(),
+                serves = ingest.snapshot().serves(),
+                data_version = ingest.snapshot().data_version(),
+                changes = groups.saturating_sub(1),
+                bytes = self.recovered.bytes,
+                took_ms = began.elapsed().as_millis() as u64,
+                "data restored from the backup file"
+            );
+        }
+        let has_begun = groups > 0 && self.continues && error.is_none();
+        let keeper = JournalKeeper::new(self.journal, self.wants_whole, has_begun);
+        ingest.add_keeper(Box::new(keeper), self.settings.wait);
+    }
+}
+
+/// Gives the file a second name, since a new one will replace it although it was not read to its end.
+fn set_aside(path: &Path, error: &str) {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".unreadable-{}", wall_ms()));
+    let linked = std::fs::hard_link(path, &name);
+    tracing::error!(
+        file = path.display().to_string(),
+        kept_as = linked.is_ok().then(|| Path::new(&name).display().to_string()),
+        "the backup file was not read to its end ({error}), although it is not damaged: a newer version may have written \
+         it. What comes before that is used; a new file replaces this one"
+    );
+}

@@ -1,0 +1,167 @@
+//! Data of other agents of the cluster.
+//!
+//! Must not know where they keep it. Which of two editions, lists or items is newer is decided here and in the writer; all
+//! agents decide alike.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::model::dataset::Dataset;
+use crate::model::environment_id::EnvironmentId;
+use crate::model::flag::FlagDef;
+use crate::model::segment::SegmentDef;
+use crate::model::stamp::{Edition, ListStamp};
+use crate::store::{ClusterData, ClusterList, Delta, ItemKind, Published, Removal, TombstoneState};
+use crate::telemetry::metrics::Source;
+
+use super::keeper::Origin;
+use super::report::report_findings;
+use super::writer::Ingest;
+
+/// Data of the edition in service.
+#[derive(Debug, Default)]
+pub struct ClusterItems<'d> {
+    /// The list of environments and secrets, with its stamp.
+    pub list: Option<(ListStamp, ClusterList<'d>)>,
+    /// Flags, with the versions that other agents have sent them with.
+    pub flags: Vec<FlagDef<'d>>,
+    /// Segments.
+    pub segments: Vec<SegmentDef<'d>>,
+    /// Removed items.
+    pub removals: Vec<Removal<'d>>,
+}
+
+/// All data of a higher edition.
+#[derive(Debug)]
+pub struct ClusterEdition<'d> {
+    /// The edition.
+    pub edition: Edition,
+    /// The stamp of `list`.
+    pub stamp: ListStamp,
+    /// The list of environments and secrets.
+    pub list: ClusterList<'d>,
+    /// The same environments with their items.
+    pub dataset: Dataset<'d>,
+    /// Removed items.
+    pub tombstones: Vec<(EnvironmentId, TombstoneState)>,
+}
+
+impl Ingest {
+    /// The edition of the data in service.
+    pub fn edition(&self) -> &Edition {
+        self.writer.edition()
+    }
+
+    /// The whole state, for the cluster to compare with.
+    pub fn whole(&self) -> Delta {
+        self.writer.whole(self.now())
+    }
+
+    /// Other agents have an edition that began then: the next one of this agent is above it.
+    pub fn saw_edition(&mut self, edition: &Edition) {
+        let highest_ms = &mut self.writer.history_mut().highest_edition_ms;
+        *highest_ms = (*highest_ms).max(edition.opened_at_ms);
+    }
+
+    /// Decides whether the data file that was loaded at the start is new: not if the cluster has loaded it before. A new one
+    /// begins an edition. Returns whether it did.
+    pub fn decide_data_file(&mut self, loaded_before: &[String]) -> bool {
+        let Some(digest) = self.undecided_file.take() else { return false };
+        if loaded_before.iter().any(|loaded| **loaded == *digest) {
+            tracing::info!(
+                source = Source::File.as_str(),
+                "the cluster has loaded this data file before, so its data, which may be newer, is used"
+            );
+            return false;
+        }
+        self.open_edition();
+        let snapshot = self.writer.current().clone();
+        self.keep(&snapshot, None, Origin::Own, None);
+        true
+    }
+
+    /// Whether it is not known yet if the data file of the start is new.
+    pub fn has_undecided_file(&self) -> bool {
+        self.undecided_file.is_some()
+    }
+
+    /// Merges data of the edition in service. A list that is not newer than the own one is ignored.
+    pub fn merge_cluster(&mut self, items: ClusterItems<'_>, arrived: Instant) {
+        let ClusterItems { list, flags, segments, removals } = items;
+        flags.iter().for_each(|flag| self.meanwhile.add(flag.env_id, ItemKind::Flag, flag.id));
+        segments.iter().for_each(|one| self.meanwhile.add(one.env_id, ItemKind::Segment, one.id));
+        removals.iter().for_each(|removal| self.meanwhile.add(removal.env_id, removal.kind, removal.id));
+        let list = list.filter(|(stamp, _)| *stamp > self.writer.history_mut().list);
+        let has_list = list.is_some();
+        let list = list.map(|(stamp, list)| {
+            self.writer.history_mut().list = stamp;
+            list
+        });
+        let data = ClusterData { list, flags: &flags, segments: &segments, removals: &removals };
+        let published = self.writer.merge_cluster(&data, self.now());
+        if published.report.added > 0 {
+            // The server may have removed it while this agent was away; only a full sync tells.
+            self.wants_full_sync = true;
+        }
+        if has_list || published.change.is_some() {
+            self.log_cluster(&published, arrived, if has_list { "" } else { "changes of another agent" });
+        }
+        self.publish_cluster(&published, arrived);
+    }
+
+    /// Replaces all data by that of a higher edition.
+    pub fn adopt_cluster(&mut self, data: ClusterEdition<'_>, arrived: Instant) {
+        let history = self.writer.history_mut();
+        history.highest_edition_ms = history.highest_edition_ms.max(data.edition.opened_at_ms);
+        history.edition = data.edition;
+        history.list = data.stamp;
+        self.undecided_file = None;
+        let published = self.writer.adopt(&data.dataset, &data.list, &data.tombstones, self.now());
+        self.wants_full_sync = true;
+        self.log_cluster(&published, arrived, "");
+        if published.change.is_none() {
+            let snapshot = self.writer.current().clone();
+            self.keep(&snapshot, None, Origin::Cluster, None);
+        }
+        self.publish_cluster(&published, arrived);
+    }
+
+    /// Whether a full sync from the server is needed, since data of other agents was taken over. Asked once in each turn.
+    pub fn take_wants_full_sync(&mut self) -> bool {
+        std::mem::take(&mut self.wants_full_sync)
+    }
+
+    fn log_cluster(&self, published: &Published, arrived: Instant, changes: &str) {
+        let (snapshot, report) = (self.writer.current(), &published.report);
+        if changes.is_empty() {
+            tracing::info!(
+                source = Source::Cluster.as_str(),
+                serves = snapshot.serves(),
+                data_version = snapshot.data_version(),
+                added = report.added,
+                changed = report.changed,
+                removed = report.removed,
+                took_ms = arrived.elapsed().as_millis() as u64,
+                "data loaded from the cluster"
+            );
+        } else {
+            tracing::debug!(
+                source = Source::Cluster.as_str(),
+                added = report.added,
+                changed = report.changed,
+                removed = report.removed,
+                "{changes}"
+            );
+        }
+    }
+
+    fn publish_cluster(&mut self, published: &Published, arrived: Instant) {
+        let now_ms = (self.wall_ms)();
+        self.following.update(|status| status.last_synced_ms = Some(now_ms));
+        let Some(change) = &published.change else { return };
+        let change = Arc::clone(change);
+        self.announce(&change, arrived, Origin::Cluster, None);
+        self.count(&change.snapshot);
+        report_findings(published);
+    }
+}

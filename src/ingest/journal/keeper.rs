@@ -1,0 +1,91 @@
+//! Gives every change to the thread that writes the backup file.
+//!
+//! Must not block. The file begins with a whole state: until it has one, changes are not written, since the whole will
+//! contain them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::records;
+use crate::ingest::keeper::{Answer, Keeper, Kept};
+use crate::persist::journal::{Done, Journal, Records};
+use crate::store::{Delta, Snapshot};
+
+/// A change on its way to the file.
+struct Group {
+    delta: Arc<Delta>,
+    at_ms: i64,
+}
+
+impl Records for Group {
+    fn write(&self, out: &mut dyn FnMut(u8, &[u8])) {
+        records::write(&self.delta, self.at_ms, out);
+    }
+}
+
+/// Whether the journal asks for a whole state. Set on its thread, taken on the sync thread.
+pub type WantsWhole = Arc<AtomicBool>;
+
+/// Keeps every change in the backup file.
+pub struct JournalKeeper {
+    /// `None` after the end.
+    journal: Option<Arc<Journal>>,
+    wants_whole: WantsWhole,
+    /// Whether the file begins with a whole state.
+    has_begun: bool,
+    /// Answers that wait for it.
+    waiting: Vec<Arc<Answer>>,
+}
+
+impl JournalKeeper {
+    /// A keeper that gives changes to `journal`, which sets `wants_whole`. `has_begun`: the file begins with the state that
+    /// was restored from it.
+    pub fn new(journal: Arc<Journal>, wants_whole: WantsWhole, has_begun: bool) -> Self {
+        Self { journal: Some(journal), wants_whole, has_begun, waiting: Vec::new() }
+    }
+}
+
+impl Keeper for JournalKeeper {
+    fn keep(&mut self, change: &Kept<'_>) {
+        if !self.has_begun {
+            self.waiting.extend(change.answer.cloned());
+            self.wants_whole.store(true, Ordering::Release);
+            return;
+        }
+        let group = Group { delta: Arc::clone(change.delta), at_ms: change.at_ms };
+        if let Some(journal) = &self.journal {
+            journal.append(Box::new(group), done(change.answer.cloned().into_iter().collect()));
+        }
+    }
+
+    fn wants_whole(&mut self) -> bool {
+        self.wants_whole.swap(false, Ordering::AcqRel)
+    }
+
+    fn keep_whole(&mut self, whole: &Arc<Delta>, _snapshot: &Snapshot, at_ms: i64) {
+        self.has_begun = true;
+        let group = Group { delta: Arc::clone(whole), at_ms };
+        if let Some(journal) = &self.journal {
+            journal.replace(Box::new(group), done(std::mem::take(&mut self.waiting)));
+        }
+    }
+
+    fn stop(&mut self, within: Duration) {
+        if let Some(journal) = self.journal.take() {
+            journal.stop(within);
+        }
+    }
+}
+
+/// Lets go of the answers when the group is durable, and fails them if it will not be.
+fn done(answers: Vec<Arc<Answer>>) -> Option<Done> {
+    if answers.is_empty() {
+        return None;
+    }
+    Some(Box::new(move |result| {
+        if let Err(reason) = result {
+            answers.iter().for_each(|answer| answer.fail(&reason));
+        }
+    }))
+}

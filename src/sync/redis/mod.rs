@@ -1,0 +1,21 @@
+//! The cluster's Redis as a source of data, and as what keeps every change for the other agents.
+//!
+//! Must not talk to Redis: the worker of `persist` does, on threads of its own. This only turns flags into records and back,
+//! on the sync thread.
+//!
+//! | Where | What |
+//! |---|---|
+//! | `source` | what the worker tells, merged into the data |
+//! | `keeper` | changes of this agent, for the worker |
+//! | `records` | flags, segments and removals as records |
+//! | `register` | the list of environments, secrets and grace periods as one text |
+//! | `texts` | records as a message that the parser reads |
+
+mod keeper;
+mod records;
+mod register;
+mod source;
+mod texts;
+
+pub use keeper::RedisKeeper;
+pub use source::RedisSource;

@@ -1,0 +1,219 @@
+//! What the worker tells, merged into the data.
+//!
+//! Must not block: the worker waits for this thread, never the other way round.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::keeper;
+use super::register::{Register, stamp_of};
+use super::texts::{self, Sorted};
+use crate::ingest::{ClusterEdition, ClusterItems, Ingest, ResyncReason};
+use crate::model::dataset::{Dataset, EnvironmentDef, LeftOut};
+use crate::model::parse::DatasetText;
+use crate::model::stamp::Edition;
+use crate::persist::redis::{self, Data, Event, Record, Worker};
+use crate::protocol::to_relay::ToRelay;
+use crate::store::{ClusterList, Removal};
+use crate::sync::source::Source;
+
+/// The worker wakes the thread; this is only how often the thread looks by itself.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// The cluster's Redis as a source of data.
+pub struct RedisSource {
+    worker: Arc<Worker>,
+    wall_ms: fn() -> i64,
+    /// The records of a higher edition, until it is complete.
+    coming: Option<(Edition, Vec<Record>)>,
+    /// What could not be read, as it was last logged.
+    logged: Option<String>,
+}
+
+impl RedisSource {
+    /// A source of what `worker` reads.
+    pub fn new(worker: Arc<Worker>, wall_ms: fn() -> i64) -> Self {
+        Self { worker, wall_ms, coming: None, logged: None }
+    }
+
+    fn data(&mut self, ingest: &mut Ingest, data: Data) {
+        ingest.saw_edition(&data.edition);
+        if data.first {
+            self.coming = None;
+        }
+        let is_higher = data.edition > *ingest.edition();
+        if data.edition < *ingest.edition() {
+            return;
+        }
+        if is_higher {
+            let (edition, records) = self.coming.get_or_insert_with(|| (data.edition.clone(), Vec::new()));
+            if *edition != data.edition {
+                // The events of another edition were lost: the worker will send a whole one.
+                return;
+            }
+            records.extend(data.records);
+            if !data.last {
+                return;
+            }
+            // A data file of the start that the cluster does not know is newer than what the cluster has.
+            if ingest.decide_data_file(&data.digests) {
+                self.coming = None;
+                return;
+            }
+            if let Some((edition, records)) = self.coming.take() {
+                self.adopt(ingest, edition, data.register, &records);
+            }
+            return;
+        }
+        if data.last && data.whole && ingest.decide_data_file(&data.digests) {
+            return;
+        }
+        self.merge(ingest, data.register, &data.records);
+    }
+
+    fn merge(&mut self, ingest: &mut Ingest, register: Option<redis::Register>, records: &[Record]) {
+        let arrived = Instant::now();
+        let sorted = Sorted::of(records);
+        let mut text = DatasetText::new(sorted.patch());
+        let mut dataset = match ToRelay::parse(&mut text) {
+            Ok(ToRelay::Patch(dataset)) => dataset,
+            Ok(_) => Dataset::default(),
+            Err(error) => return self.unreadable(&error.to_string()),
+        };
+        sorted.set_told(&mut dataset);
+        self.report(&sorted, &dataset.left_out);
+        let parsed = register.as_ref().and_then(|register| self.register(register));
+        let mut list_text = DatasetText::new(parsed.as_ref().map_or(Vec::new(), texts::list));
+        let list = match (&register, &parsed) {
+            (Some(register), Some(parsed)) => match environments(&mut list_text) {
+                Ok(environments) => {
+                    let list = cluster_list(environments, parsed, (self.wall_ms)());
+                    Some((stamp_of(register), list))
+                }
+                Err(error) => return self.unreadable(&error),
+            },
+            _ => None,
+        };
+        let (mut flags, mut segments) = (Vec::new(), Vec::new());
+        for environment in dataset.environments {
+            flags.extend(environment.flags);
+            segments.extend(environment.segments);
+        }
+        let removals = sorted.removals.iter().map(|(environment, removal)| Removal {
+            env_id: *environment,
+            kind: removal.kind,
+            id: &removal.id,
+            updated_at_ms: removal.updated_at_ms,
+        });
+        ingest.merge_cluster(ClusterItems { list, flags, segments, removals: removals.collect() }, arrived);
+    }
+
+    fn adopt(
+        &mut self,
+        ingest: &mut Ingest,
+        edition: Edition,
+        register: Option<redis::Register>,
+        records: &[Record],
+    ) {
+        let arrived = Instant::now();
+        let Some(register) = register else {
+            return self.unreadable("an edition came without its list of environments");
+        };
+        let Some(parsed) = self.register(&register) else { return };
+        let sorted = Sorted::of(records);
+        let mut text = DatasetText::new(sorted.full(&parsed));
+        let mut dataset = match full(&mut text) {
+            Ok(dataset) => dataset,
+            Err(error) => return self.unreadable(&error),
+        };
+        sorted.set_told(&mut dataset);
+        self.report(&sorted, &dataset.left_out);
+        let list = cluster_list(Vec::new(), &parsed, (self.wall_ms)());
+        let stamp = stamp_of(&register);
+        let tombstones = sorted.removals.clone();
+        ingest.adopt_cluster(ClusterEdition { edition, stamp, list, dataset, tombstones }, arrived);
+    }
+
+    fn register(&mut self, register: &redis::Register) -> Option<Register> {
+        if register.stamp.0 == 0 && register.body.is_empty() {
+            return None;
+        }
+        match Register::parse(&register.body) {
+            Ok(register) => Some(register),
+            Err(place) => {
+                self.unreadable(&format!("the list of environments is not what an agent writes ({place})"));
+                None
+            }
+        }
+    }
+
+    /// Logs what could not be read, once.
+    fn report(&mut self, sorted: &Sorted<'_>, left_out: &LeftOut<'_>) {
+        match (left_out.is_empty(), sorted.unreadable) {
+            (true, 0) => {}
+            (true, count) => self.unreadable(&format!("{count} records were not written by an agent")),
+            (false, _) => self.unreadable(&left_out.to_string()),
+        }
+    }
+
+    fn unreadable(&mut self, what: &str) {
+        if self.logged.as_deref() != Some(what) {
+            tracing::error!(
+                redis = self.worker.status().address,
+                "data in Redis cannot be read and is left out; the last good data stays: {what}. If another program writes \
+                 these keys, give the agents a Redis__KeyPrefix of their own"
+            );
+            self.logged = Some(what.to_owned());
+        }
+    }
+}
+
+impl Source for RedisSource {
+    fn receive(&mut self, ingest: &mut Ingest) {
+        while let Ok(event) = self.worker.events().try_recv() {
+            match event {
+                Event::Status(_) => {}
+                Event::Data(data) => self.data(ingest, data),
+                Event::NeedWhole => {
+                    // Redis has nothing newer, so it does not know the file.
+                    ingest.decide_data_file(&[]);
+                    if ingest.snapshot().loaded() {
+                        let whole = ingest.whole();
+                        self.worker.send(keeper::whole(&whole, ingest.snapshot(), (self.wall_ms)()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn wait(&self) -> Duration {
+        LOOK_EVERY
+    }
+
+    /// Redis is compared with by itself.
+    fn refresh(&mut self, _ingest: &Ingest, _why: ResyncReason) {}
+}
+
+fn full(text: &mut DatasetText) -> Result<Dataset<'_>, String> {
+    match ToRelay::parse(text) {
+        Ok(ToRelay::Full { dataset, .. }) => Ok(dataset),
+        Ok(_) => Err("the list of environments cannot be read".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn environments(text: &mut DatasetText) -> Result<Vec<EnvironmentDef<'_>>, String> {
+    full(text).map(|dataset| dataset.environments)
+}
+
+fn cluster_list<'d>(
+    environments: Vec<EnvironmentDef<'d>>,
+    register: &Register,
+    now_ms: i64,
+) -> ClusterList<'d> {
+    ClusterList {
+        environments,
+        leaving_secrets: register.leaving_secrets(now_ms),
+        leaving: register.leaving(now_ms),
+    }
+}
