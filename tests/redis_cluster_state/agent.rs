@@ -8,102 +8,27 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, bounded};
+use featbit_agent::config::Settings;
 use featbit_agent::model::stamp::Edition;
+use featbit_agent::persist::redis::connect::Connector;
 use featbit_agent::persist::redis::{
-    Command, Data, Dial, Event, Failure, Listen, Options, Record, RedisStatus, Register, State, Worker,
+    Command, Data, Event, Options, Record, RedisStatus, Register, State, Worker,
 };
 use parking_lot::Mutex;
 
 use crate::common::{SOON, wait_until};
 
-/// Connections without anything around them.
-#[derive(Debug)]
-pub struct Plain {
-    client: redis::Client,
-    address: String,
-}
-
-impl Plain {
-    pub fn new(url: &str) -> Self {
-        let client = redis::Client::open(url).expect("a URL");
-        Self { client, address: "127.0.0.1".to_owned() }
-    }
-
-    fn open(&self) -> redis::RedisResult<redis::Connection> {
-        let connection = self.client.get_connection_with_timeout(Duration::from_secs(2))?;
-        connection.set_read_timeout(Some(Duration::from_secs(2)))?;
-        connection.set_write_timeout(Some(Duration::from_secs(2)))?;
-        Ok(connection)
-    }
-}
-
-impl Dial for Plain {
-    fn connect(&self) -> Result<Box<dyn redis::ConnectionLike + Send>, Failure> {
-        self.open().map(|connection| Box::new(connection) as _).map_err(|error| self.explain(&error, "HELLO"))
-    }
-
-    fn listen(&self, channel: &str) -> Result<Box<dyn Listen>, Failure> {
-        let subscribed = self.open().and_then(|mut connection| {
-            connection.send_packed_command(&redis::cmd("SUBSCRIBE").arg(channel).get_packed_command())?;
-            connection.recv_response()?.extract_error()?;
-            Ok(connection)
-        });
-        let connection = subscribed.map_err(|error| explain(&error, "SUBSCRIBE"))?;
-        Ok(Box::new(Channel::new(connection)))
-    }
-
-    fn address(&self) -> String {
-        self.address.clone()
-    }
-
-    fn explain(&self, error: &redis::RedisError, what: &str) -> Failure {
-        explain(error, what)
-    }
-}
-
-/// What is published, read by a thread of its own: the crate unsubscribes when its `PubSub` is dropped.
-struct Channel {
-    messages: Receiver<Result<Vec<u8>, Failure>>,
-}
-
-impl Channel {
-    fn new(mut connection: redis::Connection) -> Self {
-        let (sender, messages) = bounded(0);
-        std::thread::spawn(move || {
-            let mut channel = connection.as_pubsub();
-            let mut heard = channel.set_read_timeout(Some(Duration::from_millis(50))).map(|()| None);
-            while heard.is_ok() {
-                heard = match channel.get_message() {
-                    Ok(message) => Ok(Some(message.get_payload_bytes().to_vec())),
-                    Err(error) if error.is_timeout() => Ok(None),
-                    Err(error) => Err(error),
-                };
-                // An empty message asks whether anybody still listens.
-                let message = heard.clone().map(Option::unwrap_or_default);
-                if sender.send(message.map_err(|error| explain(&error, "SUBSCRIBE"))).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { messages }
-    }
-}
-
-impl Listen for Channel {
-    fn next(&mut self, wait: Duration) -> Result<Option<Vec<u8>>, Failure> {
-        let message = self.messages.recv_timeout(wait).unwrap_or_else(|_| Ok(Vec::new()))?;
-        Ok(Some(message).filter(|message| !message.is_empty()))
-    }
-}
-
-fn explain(error: &redis::RedisError, what: &str) -> Failure {
-    let text = format!("{what}: {error}");
-    let kinds = ["NOPERM", "READONLY", "WRONGPASS", "LOADING", "OOM"];
-    let of_server = kinds.into_iter().find(|kind| error.code() == Some(kind) || text.contains(kind));
-    let kind = of_server.unwrap_or(if error.is_io_error() { "io" } else { "other" });
-    let refused = matches!(kind, "NOPERM" | "READONLY" | "WRONGPASS");
-    Failure { kind, refused, usable: matches!(kind, "NOPERM" | "OOM"), text }
+/// Connections as the agent opens them.
+fn connector(url: &str) -> Connector {
+    let pairs = [
+        ("Mode", "offline"),
+        ("DataFile", "data.json"),
+        ("Redis__ConnectionString", url),
+        ("Redis__KeyPrefix", "test:{t}:"),
+        ("Redis__TimeoutSeconds", "2"),
+    ];
+    let settings = Settings::from_pairs(&pairs).unwrap_or_else(|errors| panic!("{errors}"));
+    Connector::new(&settings.redis.expect("there is a connection string")).expect("no files to read")
 }
 
 /// All that an agent has.
@@ -196,7 +121,7 @@ impl Agent {
     }
 
     pub fn start_with(url: &str, options: Options, content: Content) -> Self {
-        let worker = Worker::start(Arc::new(Plain::new(url)), options, Box::new(|| ())).expect("threads");
+        let worker = Worker::start(Arc::new(connector(url)), options, Box::new(|| ())).expect("threads");
         let mut agent = Self {
             worker: Arc::new(worker),
             content: Arc::new(Mutex::new(content)),
@@ -342,7 +267,7 @@ pub fn stored(url: &str, prefix: &str) -> BTreeMap<Box<str>, Record> {
 
 /// What is in Redis, and how many records have a place in the index.
 fn stored_and_indexed(url: &str, prefix: &str) -> (BTreeMap<Box<str>, Record>, usize) {
-    let mut connection = Plain::new(url).open().expect("Redis answers");
+    let mut connection = connector(url).connect().expect("Redis answers");
     let script = "return {redis.call('HGETALL', KEYS[1]), redis.call('ZCARD', KEYS[2])}";
     let mut both = redis::cmd("EVAL");
     both.arg(script).arg(2).arg(format!("{prefix}items")).arg(format!("{prefix}index"));

@@ -70,7 +70,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// Its name in metrics.
+    /// Its name in metrics and in the status: the code of Redis where it has one.
     pub fn as_str(self) -> &'static str {
         match self {
             ErrorKind::Unreachable => "unreachable",
@@ -79,23 +79,23 @@ impl ErrorKind {
             ErrorKind::Tls => "tls",
             ErrorKind::NeedsTls => "needs-tls",
             ErrorKind::NotRedis => "not-redis",
-            ErrorKind::WrongPassword => "wrong-password",
-            ErrorKind::PasswordNeeded => "password-needed",
+            ErrorKind::WrongPassword => "WRONGPASS",
+            ErrorKind::PasswordNeeded => "NOAUTH",
             ErrorKind::PasswordNotNeeded => "password-not-needed",
-            ErrorKind::NotPermitted => "not-permitted",
+            ErrorKind::NotPermitted => "NOPERM",
             ErrorKind::Database => "database",
-            ErrorKind::ReadOnly => "read-only",
-            ErrorKind::MasterDown => "master-down",
-            ErrorKind::Loading => "loading",
-            ErrorKind::Moved => "moved",
-            ErrorKind::ClusterDown => "cluster-down",
-            ErrorKind::CrossSlot => "cross-slot",
-            ErrorKind::CannotPersist => "cannot-persist",
-            ErrorKind::TooFewReplicas => "too-few-replicas",
-            ErrorKind::OutOfMemory => "out-of-memory",
+            ErrorKind::ReadOnly => "READONLY",
+            ErrorKind::MasterDown => "MASTERDOWN",
+            ErrorKind::Loading => "LOADING",
+            ErrorKind::Moved => "MOVED",
+            ErrorKind::ClusterDown => "CLUSTERDOWN",
+            ErrorKind::CrossSlot => "CROSSSLOT",
+            ErrorKind::CannotPersist => "MISCONF",
+            ErrorKind::TooFewReplicas => "NOREPLICAS",
+            ErrorKind::OutOfMemory => "OOM",
             ErrorKind::TooManyClients => "too-many-clients",
-            ErrorKind::Busy => "busy",
-            ErrorKind::NoScript => "no-script",
+            ErrorKind::Busy => "BUSY",
+            ErrorKind::NoScript => "NOSCRIPT",
             ErrorKind::NoSentinel => "no-sentinel",
             ErrorKind::UnknownService => "unknown-service",
             ErrorKind::Sentinel => "sentinel",
@@ -116,6 +116,25 @@ impl ErrorKind {
                 | ErrorKind::NoScript
                 | ErrorKind::Loading
                 | ErrorKind::Other
+        )
+    }
+
+    /// Whether it lasts until an operator changes something. What a fail-over or free memory ends is not of this kind.
+    pub fn is_refusal(self) -> bool {
+        matches!(
+            self,
+            ErrorKind::Tls
+                | ErrorKind::NeedsTls
+                | ErrorKind::NotRedis
+                | ErrorKind::WrongPassword
+                | ErrorKind::PasswordNeeded
+                | ErrorKind::PasswordNotNeeded
+                | ErrorKind::NotPermitted
+                | ErrorKind::Database
+                | ErrorKind::ReadOnly
+                | ErrorKind::CrossSlot
+                | ErrorKind::UnknownService
+                | ErrorKind::Sentinel
         )
     }
 
@@ -271,7 +290,7 @@ fn known_answer(known: Option<ServerErrorKind>, code: &str, details: &str) -> (E
         Some(ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::TryAgain) => (
             ErrorKind::Moved,
             "It is a node of a Redis Cluster that does not have the agent's keys: the agent looks for the one that has \
-             them. If it does not find it, the user needs the commands HELLO and EXISTS",
+             them. If it does not find it, the user needs the commands HELLO and HLEN",
         ),
         Some(ServerErrorKind::ClusterDown) => {
             (ErrorKind::ClusterDown, "Check the cluster: redis-cli --cluster check HOST:PORT")

@@ -29,6 +29,7 @@
 mod connection;
 mod error;
 mod exchange;
+mod for_worker;
 mod listener;
 mod server;
 
@@ -60,6 +61,12 @@ pub struct Connector {
     first: Arc<AtomicUsize>,
 }
 
+/// A connection that is ready, and whether its server takes writes.
+enum Found {
+    Master(Connection),
+    Replica(Connection),
+}
+
 impl Connector {
     /// Reads the files of certificates, and checks them. Opens no connection.
     ///
@@ -81,7 +88,8 @@ impl Connector {
         }
     }
 
-    /// Opens a connection to the server that takes writes. Takes no longer than `Redis__TimeoutSeconds`.
+    /// Opens a connection to the server that takes writes. If there are only replicas, to one of them: it can be read, and
+    /// answers writes with READONLY. Takes no longer than `Redis__TimeoutSeconds`.
     ///
     /// # Errors
     /// Where, why, and what to do. If several addresses failed, all that was found out.
@@ -89,7 +97,7 @@ impl Connector {
         let end = Instant::now() + self.settings.timeout;
         let hosts = &self.settings.hosts;
         let first = self.first.load(Ordering::Relaxed) % hosts.len().max(1);
-        let mut errors = Vec::new();
+        let (mut errors, mut replica) = (Vec::new(), None);
         for place in 0..hosts.len() {
             let index = (first + place) % hosts.len();
             let Some(host) = hosts.get(index) else { continue };
@@ -97,15 +105,18 @@ impl Connector {
             let left = end.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(hosts.len() - place).unwrap_or(u32::MAX);
             match self.connect_by(host, Instant::now() + share) {
-                Ok(mut connection) => {
+                Ok(Found::Master(connection)) => {
                     self.first.store(index, Ordering::Relaxed);
-                    connection.set_timeout(self.settings.timeout);
-                    return Ok(connection);
+                    return Ok(self.for_commands(connection));
                 }
+                Ok(Found::Replica(connection)) => replica = replica.or(Some(connection)),
                 Err(error) => errors.push(error),
             }
         }
-        Err(self.joined(errors))
+        match replica {
+            Some(connection) => Ok(self.for_commands(connection)),
+            None => Err(self.joined(errors)),
+        }
     }
 
     /// Opens a connection for a channel. Takes no longer than `Redis__TimeoutSeconds`. In a cluster every node passes on
@@ -119,11 +130,20 @@ impl Connector {
     }
 
     /// Connects to a server, or to the one that this Sentinel names.
-    fn connect_by(&self, host: &Host, deadline: Instant) -> Result<Connection, RedisError> {
+    fn connect_by(&self, host: &Host, deadline: Instant) -> Result<Found, RedisError> {
         match &self.settings.service {
             Some(service) => {
                 let master = self.master_by(host, service, deadline)?;
-                self.connect_to(&master, deadline).map_err(|error| RedisError {
+                let found = match self.connect_to(&master, deadline) {
+                    Ok(Found::Replica(connection)) => Err(RedisError::new(
+                        ErrorKind::ReadOnly,
+                        &connection.address,
+                        "it is a replica",
+                        "A fail-over is under way, or the Sentinels have lost the others: the agent tries again",
+                    )),
+                    found => found,
+                };
+                found.map_err(|error| RedisError {
                     text: format!("{} (the Sentinel {host} named this server)", error.text),
                     ..error
                 })
@@ -132,7 +152,7 @@ impl Connector {
         }
     }
 
-    fn connect_to(&self, host: &Host, deadline: Instant) -> Result<Connection, RedisError> {
+    fn connect_to(&self, host: &Host, deadline: Instant) -> Result<Found, RedisError> {
         let mut host = host.clone();
         let (mut connection, nature) = self.open(&host, deadline)?;
         if nature.is_sentinel {
@@ -158,19 +178,17 @@ impl Connector {
                 (connection, _) = self.open(&owner, deadline)?;
                 host = owner;
             }
-            server::make_ready(&mut connection, self.settings.database)?;
-            return Ok(connection);
-        }
-        if nature.is_replica {
-            return Err(RedisError::new(
-                ErrorKind::ReadOnly,
-                &connection.address,
-                "it is a replica, which takes no writes",
-                "Name the master in Redis__ConnectionString, or all servers, or the Sentinels with serviceName",
-            ));
         }
         server::make_ready(&mut connection, self.settings.database)?;
-        Ok(connection)
+        Ok(match nature.is_replica && !nature.is_cluster {
+            true => Found::Replica(connection),
+            false => Found::Master(connection),
+        })
+    }
+
+    fn for_commands(&self, mut connection: Connection) -> Connection {
+        connection.set_timeout(self.settings.timeout);
+        connection
     }
 
     fn access(&self) -> Access<'_> {
@@ -191,15 +209,15 @@ impl Connector {
     /// The node of a cluster that has the keys, if it is another one than `asked`: the answer to any command with one of them
     /// names it. Who may not use the command finds out by another one later.
     fn owner(&self, connection: &mut Connection, asked: &Host) -> Result<Option<Host>, RedisError> {
-        let Err(error) = cmd("EXISTS").arg(&self.settings.key_prefix).query::<Value>(connection) else {
+        let Err(error) = cmd("HLEN").arg(&self.settings.key_prefix).query::<Value>(connection) else {
             return Ok(None);
         };
         let owner = error.redirect_node().and_then(|(address, _)| redirected(address, asked));
-        let error = RedisError::of(&error, "EXISTS", &connection.address);
+        let error = RedisError::of(&error, "HLEN", &connection.address);
         match (error.kind, owner) {
             (ErrorKind::Moved, Some(owner)) => Ok(Some(owner)),
             // While the slot is being moved, this node still decides; or nothing is known.
-            (ErrorKind::Moved | ErrorKind::NotPermitted, _) => Ok(None),
+            (ErrorKind::Moved | ErrorKind::NotPermitted | ErrorKind::Other, _) => Ok(None),
             _ => Err(error),
         }
     }
