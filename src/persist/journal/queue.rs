@@ -292,33 +292,31 @@ impl Queue {
         }
         self.dropped += items.len() as u64;
         for item in items {
-            let Some(done) = item.done else { continue };
-            if self.waiting.len() < options.queue_max {
-                self.waiting.push(Waiting { done, until: item.at + options.done_within });
-            } else {
-                refused.push(done);
+            match item.waiting(options) {
+                Some(waiting) if self.waiting.len() < options.queue_max => self.waiting.push(waiting),
+                refusal => refused.extend(refusal.map(|waiting| waiting.done)),
             }
         }
         refused
     }
 
-    /// Takes back what could not be written.
+    /// Takes back what could not be written. A whole that was queued meanwhile contains all of it; what was queued or dropped
+    /// after that whole is not its concern.
     fn give_back(&mut self, items: Vec<Item>, whole: Option<Whole>, options: &Options) -> Calls {
-        let since =
-            items.first().map(|item| item.at).into_iter().chain(whole.as_ref().map(|whole| whole.at)).min();
-        // A whole that was queued meanwhile contains it all.
-        let next = self.whole.take();
-        let later = if next.is_some() { mem::take(&mut self.groups) } else { VecDeque::new() };
+        let first = items.first().map(|item| item.at);
+        let since = first.into_iter().chain(whole.as_ref().map(|whole| whole.at)).min();
+        let waiting = whole.map(|whole| whole.waiting).unwrap_or_default();
+        if let Some(next) = &mut self.whole {
+            next.at = since.map_or(next.at, |since| since.min(next.at));
+            next.waiting.extend(waiting);
+            self.dropped += items.len() as u64;
+            next.waiting.extend(items.into_iter().filter_map(|item| item.waiting(options)));
+            return Vec::new();
+        }
+        self.lost_since = self.lost_since.into_iter().chain(since).min();
+        self.waiting.extend(waiting);
         let mut refused = self.lose(items, options);
         refused.extend(self.lose_groups(options));
-        self.waiting.extend(whole.map(|whole| whole.waiting).unwrap_or_default());
-        self.lost_since = self.lost_since.into_iter().chain(since).min();
-        if let Some(mut next) = next {
-            next.at = next.at.min(self.lost_since.take().unwrap_or(next.at));
-            next.waiting.append(&mut self.waiting);
-            self.whole = Some(next);
-            self.groups = later;
-        }
         refused
     }
 
@@ -339,6 +337,13 @@ impl Queue {
     }
 }
 
+impl Item {
+    /// Whoever waits for it, if it is not written itself.
+    fn waiting(self, options: &Options) -> Option<Waiting> {
+        self.done.map(|done| Waiting { done, until: self.at + options.done_within })
+    }
+}
+
 impl Whole {
     /// Those who wait for it.
     pub(super) fn into_dones(self) -> impl Iterator<Item = Done> {
@@ -352,3 +357,6 @@ pub(super) fn fail_all(dones: Calls, why: &str) {
         done(Err(why.to_owned()));
     }
 }
+
+#[cfg(test)]
+mod tests;
