@@ -1,16 +1,19 @@
-//! Logs on a real disk, in processes of their own: limits of the system, and `kill -9` at any time.
+//! Logs on a real disk, in processes of their own: limits of the system, and `kill -9` at any time; and a folder
+//! that goes and comes back.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on shall fail")]
 
+use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use featbit_agent::persist::journal::{Journal, Options, Records};
+use featbit_agent::persist::journal::{Done, Journal, Options, Records};
 
 use featbit_agent::persist::log::{End, Identity, LogKind, LogLimits, Opened, RealDisk, Recovered, open};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -94,6 +97,52 @@ fn entries_of(recovered: &Recovered) -> Vec<u32> {
     entries
 }
 
+fn entries(kind: u8, numbers: std::ops::Range<u32>) -> Box<dyn Records> {
+    Box::new(Entries { kind, numbers })
+}
+
+#[test]
+fn a_folder_that_was_removed_and_comes_back_gets_all_the_data() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("state");
+    fs::create_dir(&folder).unwrap();
+    let path = folder.join("backup");
+    let (ask, asked) = channel();
+    let needs_whole = Box::new(move || {
+        let _ = ask.send(());
+    });
+    let options = Options {
+        retry_min: Duration::from_millis(1),
+        retry_max: Duration::from_millis(20),
+        done_within: Duration::from_secs(600),
+        ..Options::default()
+    };
+    let journal = Journal::start(open_log(&path).log, options, needs_whole).unwrap();
+    let (tell, told) = channel();
+    let done = || -> Option<Done> {
+        let tell = tell.clone();
+        Some(Box::new(move |result| {
+            let _ = tell.send(result);
+        }))
+    };
+    let patience = Duration::from_secs(20);
+    journal.append(entries(0, 0..1), done());
+    assert_eq!(told.recv_timeout(patience), Ok(Ok(())));
+    fs::remove_dir_all(&folder).unwrap();
+    journal.append(entries(0, 1..2), done());
+    asked.recv_timeout(patience).expect("a question");
+    journal.replace(entries(WHOLE, 0..2), None);
+    asked.recv_timeout(patience).expect("another question, since there is no folder");
+    assert!(journal.status().stale_since_ms.is_some() && told.try_recv().is_err());
+    fs::create_dir(&folder).unwrap();
+    journal.replace(entries(WHOLE, 0..2), None);
+    assert_eq!(told.recv_timeout(patience), Ok(Ok(())));
+    assert_eq!(journal.status().stale_since_ms, None);
+    journal.append(entries(0, 2..3), None);
+    journal.stop(patience);
+    assert_eq!(entries_of(&open_log(&path).recovered), [0, 1, 2]);
+}
+
 /// Appends entries until it is killed, and tells on standard error which are durable.
 fn append_for_ever(path: &Path) {
     let Opened { log, recovered, .. } = open_log(path);
@@ -108,10 +157,10 @@ fn append_for_ever(path: &Path) {
             assert_eq!(result, Ok(()));
             eprintln!("{number}");
         });
-        journal.append(Box::new(Entries { kind: 0, numbers: next..next + 1 }), Some(done));
+        journal.append(entries(0, next..next + 1), Some(done));
         next += 1;
         if is_asked.swap(false, SeqCst) {
-            journal.replace(Box::new(Entries { kind: WHOLE, numbers: 0..next }), None);
+            journal.replace(entries(WHOLE, 0..next), None);
         }
         while journal.status().queued > 100 {
             thread::yield_now();

@@ -69,9 +69,10 @@ pub const DEFINITIONS: &[Definition] = &[
         ),
     define(Key::BackupFile, "BackupFile", Kind::Path, "", Section::Data).common().default_note("no backup").help(
         "A file that the agent keeps up to date with its data, and from which it starts if there is nothing newer, such \
-             as when the server cannot be reached. The folder must exist and be writable. Only one agent may use the \
-             file, which is readable by its owner only, because it contains the secrets of all environments. A file \
-             that is damaged or belongs to another ApiKey is renamed and kept.",
+             as when the server cannot be reached. The folder must exist and be writable. Each agent needs a file of its \
+             own, and no other program may change that while the agent runs. It is readable by its owner only, because \
+             it contains the secrets of all environments. A file that is damaged or belongs to another ApiKey is renamed \
+             and kept.",
     ),
     define(Key::BackupCompactFactor, "Backup__CompactFactor", count(2, 100), "4", Section::Data).help(
         "The backup file is written anew when it is this many times as large as the data in it. A smaller factor saves \

@@ -48,7 +48,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Starts the thread. A log that is not trusted gets a whole first.
+    /// Starts the thread. A log that is not trusted gets a whole first. One that holds nothing yet
+    /// ([`OpenLog::first_group_bytes`] is 0) should begin with a whole, too: the caller knows whether there is data.
     ///
     /// # Errors
     /// If there can be no more threads.

@@ -240,7 +240,7 @@ impl DiskFile for RealFile {
             return Ok(Contents { unreadable, ..Contents::from(Vec::new()) });
         }
         // SAFETY: the memory changes only if the file does. Agents lock the file and write only behind what a reader has
-        // found valid; that nobody else writes to it or cuts it is a promise of the operator (docs/operations.md).
+        // found valid; that no other program writes to it or cuts it is the operator's promise, as the help of BackupFile says.
         let map = unsafe { MmapOptions::new().len(readable).map(&self.0)? };
         Ok(Contents { bytes: Memory::Map(Arc::new(map)), unreadable })
     }

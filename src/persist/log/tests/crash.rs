@@ -108,7 +108,9 @@ fn crash_at(steps: &[Step], at: u64, seed: u64) -> bool {
     again.log.append(&mut write(&group(9, 1))).unwrap();
     again.log.sync().unwrap();
     drop(again);
-    let read_again = bodies_of(opened(&disk).recovered.groups());
+    let last = opened(&disk).recovered;
+    assert_eq!(last.end, End::Clean, "operation {at}, seed {seed}");
+    let read_again = bodies_of(last.groups());
     assert_eq!(read_again, [read, vec![group(9, 1)]].concat());
     ran.is_err()
 }

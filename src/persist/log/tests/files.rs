@@ -108,6 +108,29 @@ fn a_torn_tail_is_cut_and_the_log_goes_on() {
     assert_eq!(folder.names(), ["backup", "backup.lock"]);
 }
 
+/// What could go wrong: a valid record behind a torn one gets back in line when the torn one is written anew.
+#[test]
+fn a_record_behind_a_torn_one_came_back() {
+    let folder = Folder::new();
+    let mut log = folder.open().unwrap().log;
+    let body = |content: u8| vec![(content, vec![content; 16])];
+    for content in 1..=3 {
+        log.append(&mut write(&body(content))).unwrap();
+    }
+    drop(log);
+    folder.change(|bytes| {
+        let first = Reader::new(bytes, None).first_group_end as usize;
+        bytes[first + 30] ^= 1;
+    });
+    let mut opened = folder.open().unwrap();
+    assert!(matches!(opened.recovered.end, End::Torn { .. }));
+    opened.log.append(&mut write(&body(4))).unwrap();
+    opened.log.sync().unwrap();
+    drop(opened);
+    let again = folder.open().unwrap().recovered;
+    assert_eq!((bodies_of(again.groups()), again.end), (vec![body(1), body(4)], End::Clean));
+}
+
 #[test]
 fn a_damaged_file_is_set_aside_and_what_is_valid_of_it_is_returned() {
     for round in 0..3 {
