@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -140,6 +141,7 @@ fn a_folder_that_was_removed_and_comes_back_gets_all_the_data() {
     assert_eq!(journal.status().stale_since_ms, None);
     journal.append(entries(0, 2..3), None);
     journal.stop(patience);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(entries_of(&open_log(&path).recovered), [0, 1, 2]);
 }
 

@@ -25,12 +25,14 @@ pub(crate) enum Op {
     Allocate,
     Truncate,
     Sync,
+    Read,
 }
 
 /// How an operation fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// With this error, and without an effect; a sync loses what it should have made durable.
+    /// With this error, and without an effect; a sync loses what it should have made durable, and only the first half of a
+    /// file can be read.
     Error(io::ErrorKind),
     /// A write writes this many bytes only.
     Short(usize),
@@ -366,6 +368,14 @@ impl DiskFile for SimulatedFile {
     }
 
     fn contents(&self) -> io::Result<Contents> {
-        Ok(Contents::from(self.disk.0.lock().inodes[self.inode].cached.clone()))
+        let failed = self.disk.begin(Op::Read).err();
+        let cached = self.disk.0.lock().inodes[self.inode].cached.clone();
+        let mut bytes = self.disk.end(cached)?;
+        if failed.is_some() {
+            bytes.truncate(bytes.len() / 2);
+        }
+        let mut contents = Contents::from(bytes);
+        contents.unreadable = failed.map(Arc::new);
+        Ok(contents)
     }
 }

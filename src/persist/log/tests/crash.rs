@@ -194,6 +194,26 @@ fn a_file_that_someone_else_put_there_is_set_aside() {
     assert_eq!(disk.content(Path::new(&aside)).unwrap(), b"not ours");
 }
 
+/// What could go wrong: a bad sector of the disk under the map ends the process at every start, or looks like a torn tail,
+/// and the file is cut there.
+#[test]
+fn what_the_disk_cannot_read_is_damage() {
+    let disk = SimulatedDisk::default();
+    let mut log = opened(&disk).log;
+    for seed in 0..10 {
+        log.append(&mut write(&group(seed, 10))).unwrap();
+    }
+    log.sync().unwrap();
+    drop(log);
+    let before = disk.content(&path()).unwrap();
+    disk.plan(|_, op| (op == Op::Read).then_some(Fault::Error(io::ErrorKind::InvalidData)));
+    let opened = opened(&disk);
+    assert!(matches!(opened.recovered.end, End::Damaged { .. }));
+    let read = bodies_of(opened.recovered.groups());
+    assert!(!read.is_empty() && (0..read.len()).all(|seed| read[seed] == group(seed as u8, 10)));
+    assert_eq!(disk.content(&opened.set_aside.unwrap().path).unwrap(), before);
+}
+
 #[test]
 fn a_record_that_is_too_long_is_refused() {
     let disk = SimulatedDisk::default();
