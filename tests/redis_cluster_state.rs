@@ -6,6 +6,8 @@
 
 #[path = "redis_cluster_state/agent.rs"]
 mod agent;
+#[path = "redis_cluster_state/chaos.rs"]
+mod chaos;
 mod common;
 #[path = "redis_cluster_state/losses.rs"]
 mod losses;
@@ -13,6 +15,8 @@ mod losses;
 mod merging;
 #[path = "redis_cluster_state/refusals.rs"]
 mod refusals;
+#[path = "redis_cluster_state/topologies.rs"]
+mod topologies;
 
 use std::time::{Duration, Instant};
 

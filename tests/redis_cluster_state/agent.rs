@@ -24,7 +24,7 @@ fn connector(url: &str) -> Connector {
         ("Mode", "offline"),
         ("DataFile", "data.json"),
         ("Redis__ConnectionString", url),
-        ("Redis__KeyPrefix", "test:{t}:"),
+        ("Redis__KeyPrefix", PREFIX),
         ("Redis__TimeoutSeconds", "2"),
     ];
     let settings = Settings::from_pairs(&pairs).unwrap_or_else(|errors| panic!("{errors}"));
@@ -262,18 +262,18 @@ pub fn record(field: &str, stamp_ms: i64, body: &str) -> Record {
 
 /// What is in Redis.
 pub fn stored(url: &str, prefix: &str) -> BTreeMap<Box<str>, Record> {
-    stored_and_indexed(url, prefix).0
+    stored_and_indexed(url, prefix).expect("Redis answers").0
 }
 
-/// What is in Redis, and how many records have a place in the index.
-fn stored_and_indexed(url: &str, prefix: &str) -> (BTreeMap<Box<str>, Record>, usize) {
-    let mut connection = connector(url).connect().expect("Redis answers");
+/// What is in Redis, and how many records have a place in the index; `None` if it does not answer.
+fn stored_and_indexed(url: &str, prefix: &str) -> Option<(BTreeMap<Box<str>, Record>, usize)> {
+    let mut connection = connector(url).connect().ok()?;
     let script = "return {redis.call('HGETALL', KEYS[1]), redis.call('ZCARD', KEYS[2])}";
     let mut both = redis::cmd("EVAL");
     both.arg(script).arg(2).arg(format!("{prefix}items")).arg(format!("{prefix}index"));
-    let (values, indexed): (Vec<(String, Vec<u8>)>, usize) = both.query(&mut connection).expect("an answer");
+    let (values, indexed): (Vec<(String, Vec<u8>)>, usize) = both.query(&mut connection).ok()?;
     let parsed = values.iter().map(|(field, value)| Record::parse(field, value).expect("a record"));
-    (parsed.map(|record| (record.field.clone(), record)).collect(), indexed)
+    Some((parsed.map(|record| (record.field.clone(), record)).collect(), indexed))
 }
 
 /// Waits until all agents and Redis have the same, and returns it.
@@ -281,7 +281,7 @@ pub fn wait_converged(url: &str, prefix: &str, agents: &[&Agent]) -> Content {
     let mut seen = String::new();
     let same = crate::common::poll_until(SOON, || {
         let contents: Vec<_> = agents.iter().map(|agent| agent.content()).collect();
-        let (stored, indexed) = stored_and_indexed(url, prefix);
+        let (stored, indexed) = stored_and_indexed(url, prefix)?;
         let first = contents.first()?;
         let same = contents.iter().all(|content| content == first) && stored == first.records;
         let same = same && indexed == stored.len();
