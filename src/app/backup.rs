@@ -16,6 +16,7 @@ use crate::ingest::journal::{JournalKeeper, Recovery, WantsWhole};
 use crate::persist::journal::{Journal, Options};
 use crate::persist::log::{self, Identity, LogKind, LogLimits, RealDisk, Recovered};
 use crate::store::WriterOptions;
+use crate::telemetry::metrics::{BackupNumbers, Metrics, Reader};
 
 use super::clock::wall_ms;
 use super::error::StartError;
@@ -76,9 +77,21 @@ fn fingerprint(settings: &Settings) -> [u8; 32] {
 }
 
 impl BackupFile {
-    /// The journal, for the status and metrics.
-    #[expect(dead_code, reason = "the status shows it soon")]
-    pub fn journal(&self) -> Arc<Journal> {
+    /// Shows the file in the metrics. Returns its journal, for the status.
+    pub fn show(&self, metrics: &Metrics) -> Arc<Journal> {
+        let journal = Arc::clone(&self.journal);
+        metrics.show_backup(Reader::new(move || {
+            let status = journal.status();
+            BackupNumbers {
+                file_bytes: status.file_bytes,
+                records: status.records_written,
+                written_bytes: status.bytes_written,
+                syncs: status.syncs,
+                compactions: status.compactions,
+                failures: status.failures,
+                stale: status.stale_since_ms.is_some(),
+            }
+        }));
         Arc::clone(&self.journal)
     }
 

@@ -30,7 +30,7 @@ use crate::fanout::mailbox::{Mail, Mailbox};
 use crate::ingest::{Following, Handle, Ingest, Job, Jobs, Offload, ResyncReason};
 use crate::net::io::Limits;
 use crate::net::reactor::{Allowance, Reactor, ReactorOptions};
-use crate::serve::{ListenerRole, Options, PLAIN_REFUSAL, Server, Shared};
+use crate::serve::{ListenerRole, Options, PLAIN_REFUSAL, Persistence, Server, Shared};
 use crate::store::{Snapshot, WriterOptions};
 use crate::sync::{self, Poller};
 use crate::telemetry::log;
@@ -149,6 +149,8 @@ impl Agent {
         let keys = keys::of(settings.api_key.clone(), &settings.relay_keys);
         let options = Options::new(settings, keys, instance.clone());
         let shared = Shared::new(options, handle.clone(), metrics.clone(), wall_ms);
+        let journal = backup.as_ref().map(|backup| backup.show(&metrics));
+        shared.set_persistence(Persistence { backup: journal, redis: None });
         let sdks = Allowance::new(connections_max);
         let operators = Allowance::new(METRICS_CONNECTIONS_MAX);
         let mut mailboxes = Vec::new();

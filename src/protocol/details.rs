@@ -18,6 +18,12 @@ pub struct Details<'a> {
     pub mode: &'a str,
     /// The upstream, if there is one.
     pub upstream: Option<Upstream<'a>>,
+    /// The backup file, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<Backup>,
+    /// The cluster's Redis, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis: Option<Redis>,
     /// This process and the agents upstream of it, the nearest first.
     pub path: &'a [String],
     /// Every environment that is served, in the order of the data.
@@ -63,6 +69,49 @@ pub struct LastError<'a> {
     pub at: Moment,
     /// What failed, where, and what to do.
     pub message: &'a str,
+}
+
+/// The backup file.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Backup {
+    /// Its bytes in use.
+    pub bytes: u64,
+    /// Whether it does not hold the newest data, because of an error or a disk that hangs.
+    pub is_stale: bool,
+    /// Since when.
+    pub stale_since: Option<Moment>,
+    /// The present error.
+    pub error: Option<String>,
+}
+
+/// The cluster's Redis.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Redis {
+    /// Where it is, without credentials.
+    pub address: String,
+    /// `connecting`, `connected`, `away`, or `refused` with the reason.
+    pub state: String,
+    /// Since when.
+    pub since: Moment,
+    /// The last change of the cluster that was read.
+    pub sequence: u64,
+    /// Changes that were announced and not yet read.
+    pub lag: u64,
+    /// Why changes of other agents are only polled for, if they are.
+    pub polling: Option<String>,
+    /// The last error.
+    pub last_error: Option<OwnedError>,
+}
+
+/// An error that happened.
+#[derive(Debug, Serialize)]
+pub struct OwnedError {
+    /// When it happened.
+    pub at: Moment,
+    /// What failed, where, and what to do.
+    pub message: String,
 }
 
 /// One environment.
@@ -128,6 +177,8 @@ mod tests {
                 reconnects: 3,
                 last_error: Some(LastError { at: Moment(1), message: "no \"way\"" }),
             }),
+            backup: None,
+            redis: None,
             path: &["ab".into(), "cd".into()],
             children: vec![Child {
                 connected_since: Moment(2),

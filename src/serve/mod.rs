@@ -12,7 +12,7 @@
 //! Between socket events, `driver` reads the mailbox and does the remaining work. A handler gets a `Context`: the
 //! connection, and the parts that the server owns (`context`). No part knows another one: `streaming/broadcast`,
 //! `verdict/pending`, `pressure` (memory), `relay/relays`, `drain`, `metrics`. What all reactors share is in `shared`, the
-//! settings in `options`, every rate limit for log lines in `log_limits`.
+//! settings in `options`, how the backup file and Redis are in `persistence`, every rate limit for log lines in `log_limits`.
 
 mod api;
 mod budgets;
@@ -24,6 +24,7 @@ mod keys;
 mod log_limits;
 mod metrics;
 mod options;
+mod persistence;
 mod pressure;
 mod refusals;
 mod relay;
@@ -40,6 +41,7 @@ pub use http::foreign::PLAIN_REFUSAL;
 pub use http::routes::ListenerRole;
 pub use keys::{KeySwap, Keys, RelayAccess};
 pub use options::Options;
+pub use persistence::Persistence;
 pub use server::Server;
 pub use session::Session;
 pub use shared::Shared;

@@ -1,7 +1,7 @@
 //! What all reactors share: settings, keys, the handle to the ingest thread, and limits for the whole process.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -12,6 +12,7 @@ use super::budgets::{BodyBudget, Bootstraps};
 use super::keys::KeySwap;
 use super::log_limits::LogLimits;
 use super::options::Options;
+use super::persistence::Persistence;
 use super::relay::registry::Registry;
 use super::verdict::unknown_secrets::UnknownSecrets;
 
@@ -28,6 +29,8 @@ pub struct Shared {
     pub wall_ms: fn() -> i64,
     /// The current keys of operators and downstream agents.
     pub keys: KeySwap,
+    /// Set before the first connection is accepted, where there is any.
+    persistence: OnceLock<Persistence>,
     pub(crate) downstream: Registry,
     /// Locked only for a secret that the data lacks, while a server is followed.
     pub(crate) unknown_secrets: Mutex<UnknownSecrets>,
@@ -58,12 +61,22 @@ impl Shared {
             metrics,
             wall_ms,
             keys,
+            persistence: OnceLock::new(),
             downstream: Registry::default(),
             unknown_secrets: Mutex::default(),
             log_limits: LogLimits::default(),
             shutting_down: AtomicBool::new(false),
             accepting: AtomicUsize::new(0),
         })
+    }
+
+    /// Sets what keeps the data beyond this process. The first call counts.
+    pub fn set_persistence(&self, persistence: Persistence) {
+        let _ = self.persistence.set(persistence);
+    }
+
+    pub(crate) fn persistence(&self) -> Option<&Persistence> {
+        self.persistence.get()
     }
 
     /// Makes the readiness check fail from now on. New connections are still served.

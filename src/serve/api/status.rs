@@ -7,6 +7,7 @@ use crate::protocol::details::{
 use crate::serve::context::{Context, Parts};
 use crate::serve::http::exchange::{Answer, Exchange};
 use crate::serve::http::upload;
+use crate::serve::persistence::Persistence;
 use crate::serve::session::State;
 use crate::wire::http1::head::Head;
 
@@ -56,6 +57,8 @@ pub(crate) fn status(parts: &Parts, code: u16) -> Answer {
                 .as_ref()
                 .map(|(at, message)| LastError { at: Moment(*at), message }),
         }),
+        backup: shared.persistence().and_then(Persistence::backup),
+        redis: shared.persistence().and_then(Persistence::redis),
         path: parts.relays.path(),
         environments: environments.collect(),
         children: downstream.collect(),

@@ -8,6 +8,7 @@ mod cell;
 pub mod labels;
 mod numbers;
 mod page;
+mod persistence;
 mod reactor;
 mod scrape;
 mod tls;
@@ -28,6 +29,7 @@ pub use labels::{
 };
 use numbers::Numbers;
 pub use numbers::{ENVIRONMENTS_MAX, KeyMetrics, WriterMetrics};
+pub use persistence::{BackupNumbers, Reader, RedisNumbers};
 pub use reactor::{EnvironmentConnections, ReactorMetrics};
 pub use tls::TlsMetrics;
 pub use upstream::UpstreamMetrics;
@@ -52,6 +54,8 @@ impl Metrics {
             tls: Arc::default(),
             keys: OnceLock::new(),
             upstream: OnceLock::new(),
+            backup: OnceLock::new(),
+            redis: OnceLock::new(),
             last_change_us: AtomicU64::new(0),
             started_unix_s: since_epoch.as_secs_f64(),
         });
@@ -87,6 +91,18 @@ impl Metrics {
     /// The numbers of the server that is followed. Shown from the first call on.
     pub fn upstream(&self) -> Arc<UpstreamMetrics> {
         self.numbers.upstream.get_or_init(Arc::default).clone()
+    }
+
+    /// The backup file is shown from now on, with the numbers that `reader` gives at each scrape.
+    pub fn show_backup(&self, reader: Reader<BackupNumbers>) {
+        // There is one backup file: a second call changes nothing.
+        let _ = self.numbers.backup.set(reader);
+    }
+
+    /// Redis is shown from now on, with the numbers that `reader` gives at each scrape.
+    pub fn show_redis(&self, reader: Reader<RedisNumbers>) {
+        // There is one Redis: a second call changes nothing.
+        let _ = self.numbers.redis.set(reader);
     }
 
     /// A change reached the last connection of the last reactor, this long after its arrival. Any thread may call it.

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::cell::{Counter, Gauge, Histogram};
 use super::labels::{Reload, Source};
 use super::page::Page;
+use super::persistence::{BackupNumbers, Reader, RedisNumbers};
 use super::reactor::ReactorMetrics;
 use super::tls::TlsMetrics;
 use super::upstream::UpstreamMetrics;
@@ -26,6 +27,10 @@ pub(super) struct Numbers {
     pub keys: OnceLock<Arc<KeyMetrics>>,
     /// Only where a server is followed.
     pub upstream: OnceLock<Arc<UpstreamMetrics>>,
+    /// Only where there is a backup file.
+    pub backup: OnceLock<Reader<BackupNumbers>>,
+    /// Only where there is a Redis.
+    pub redis: OnceLock<Reader<RedisNumbers>>,
     /// How long the last change took to reach its last connection.
     pub last_change_us: AtomicU64,
     pub started_unix_s: f64,

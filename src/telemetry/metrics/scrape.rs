@@ -41,6 +41,12 @@ impl Collector for Own {
         if let Some(upstream) = self.0.upstream.get() {
             upstream.encode(page)?;
         }
+        if let Some(backup) = self.0.backup.get() {
+            backup.read().encode(page)?;
+        }
+        if let Some(redis) = self.0.redis.get() {
+            redis.read().encode(page)?;
+        }
         let dropped = crate::telemetry::log::lines_dropped();
         page.counter(
             "log_lines_dropped",
