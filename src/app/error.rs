@@ -20,6 +20,8 @@ pub enum StartError {
     Settings(Vec<SettingError>),
     /// The backup file cannot be used.
     BackupFile(OpenError),
+    /// Files of the Redis settings cannot be used.
+    Redis(String),
 }
 
 impl StartError {
@@ -33,7 +35,7 @@ impl StartError {
             StartError::System { .. } => 71,
             StartError::Settings(_) => 78,
             // What the file holds is not lost: it needs another setting or another process to end.
-            StartError::BackupFile(_) => 78,
+            StartError::BackupFile(_) | StartError::Redis(_) => 78,
         }
     }
 }
@@ -43,6 +45,7 @@ impl fmt::Display for StartError {
         match self {
             StartError::System { what, source } => write!(f, "{what}: {source}"),
             StartError::BackupFile(error) => write!(f, "BackupFile: {error}"),
+            StartError::Redis(error) => f.write_str(error),
             StartError::Settings(errors) => {
                 RejectedSettings { errors: errors.clone(), warnings: Vec::new() }.fmt(f)
             }
@@ -54,7 +57,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             StartError::System { source, .. } => Some(source),
-            StartError::Settings(_) => None,
+            StartError::Settings(_) | StartError::Redis(_) => None,
             StartError::BackupFile(error) => Some(error),
         }
     }

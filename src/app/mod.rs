@@ -9,6 +9,7 @@
 mod backup;
 mod certificates;
 mod clock;
+mod cluster;
 mod error;
 mod keys;
 pub mod limits;
@@ -32,6 +33,7 @@ use crate::net::io::Limits;
 use crate::net::reactor::{Allowance, Reactor, ReactorOptions};
 use crate::serve::{ListenerRole, Options, PLAIN_REFUSAL, Persistence, Server, Shared};
 use crate::store::{Snapshot, WriterOptions};
+use crate::sync::redis::{RedisKeeper, RedisSource};
 use crate::sync::{self, Poller};
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
@@ -134,7 +136,11 @@ impl Agent {
             Poller::new().map_err(|error| StartError::new("a poller cannot be opened", error))?;
         let instance = random_name();
         let backup = backup::open(settings, poller.waker())?;
-        let sources = source::of(settings, &mut poller, &following, &metrics, &instance)?;
+        let redis = cluster::start(settings, &instance, poller.waker(), &metrics)?;
+        let mut sources = source::of(settings, &mut poller, &following, &metrics, &instance)?;
+        if let Some(redis) = &redis {
+            sources.push(Box::new(RedisSource::new(Arc::clone(redis), wall_ms)));
+        }
         let (sender, queue) = bounded(JOBS);
         let jobs = Jobs::new(sender, Some(poller.waker()));
         let handle = Handle::new(jobs.clone(), offload, current.clone(), following.clone());
@@ -150,7 +156,7 @@ impl Agent {
         let options = Options::new(settings, keys, instance.clone());
         let shared = Shared::new(options, handle.clone(), metrics.clone(), wall_ms);
         let journal = backup.as_ref().map(|backup| backup.show(&metrics));
-        shared.set_persistence(Persistence { backup: journal, redis: None });
+        shared.set_persistence(Persistence { backup: journal, redis: redis.clone() });
         let sdks = Allowance::new(connections_max);
         let operators = Allowance::new(METRICS_CONNECTIONS_MAX);
         let mut mailboxes = Vec::new();
@@ -209,12 +215,16 @@ impl Agent {
         let mut ingest =
             Ingest::new(writer_options, mailboxes.clone(), current.clone(), following, &metrics, wall_ms);
         ingest.set_instance(&instance);
+        let wait = settings.backup.wait;
         let (loaded, first_load) = bounded(1);
         let sync = thread::Builder::new()
             .name("sync".into())
             .spawn(move || {
                 if let Some(backup) = backup {
                     backup.restore(writer_options, &mut ingest);
+                }
+                if let Some(redis) = redis {
+                    ingest.join_cluster(Box::new(RedisKeeper::new(redis)), wait);
                 }
                 // The data would never be updated again. A supervisor starts the agent again.
                 if let Err(error) = sync::run(ingest, sources, poller, &queue, || drop(loaded)) {

@@ -4,7 +4,7 @@
 //! Must not serve a connection, nor wait for a reactor.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
@@ -15,7 +15,7 @@ use crate::store::{Change, Meanwhile, Moment, Snapshot, State, Writer, WriterOpt
 use crate::telemetry::metrics::{Metrics, WriterMetrics};
 
 use super::following::{Following, UpstreamStatus};
-use super::keeper::{Answer, Keepers, Origin};
+use super::keeper::{Answer, Keeper, Keepers, Origin};
 
 /// The single writer.
 pub struct Ingest {
@@ -76,9 +76,11 @@ impl Ingest {
         instance.clone_into(&mut self.instance);
     }
 
-    /// Joins a cluster: what other agents have is newer than a data file that they have loaded before.
-    pub fn join_cluster(&mut self) {
+    /// Joins a cluster, whose agents get every change from `keeper`. What they have is newer than a data file that they have
+    /// loaded before.
+    pub fn join_cluster(&mut self, keeper: Box<dyn Keeper>, wait: Duration) {
         self.in_cluster = true;
+        self.add_keeper(keeper, wait);
     }
 
     /// Continues with a saved state, before there is any other data.

@@ -26,6 +26,8 @@ pub struct FlagDef<'a> {
     pub has_microseconds: bool,
     /// The version with which another agent of the cluster has sent it to SDKs, in Unix milliseconds; `i64::MIN` for none.
     pub told_ms: i64,
+    /// The same for client SDKs.
+    pub client_told_ms: i64,
     /// An archived flag has no variation.
     pub is_archived: bool,
     /// A disabled flag serves `disabled_variation_id`.

@@ -23,6 +23,7 @@ fn def() -> FlagDef<'static> {
         suits_all_sdks: true,
         has_microseconds: false,
         told_ms: i64::MIN,
+        client_told_ms: i64::MIN,
         is_archived: false,
         is_enabled: true,
         disabled_variation_id: "off",

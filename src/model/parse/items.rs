@@ -67,6 +67,7 @@ pub(super) fn flag<'a>(
         suits_all_sdks: suits_all_sdks(updated_at, pending),
         has_microseconds: has_microseconds(updated_at),
         told_ms: i64::MIN,
+        client_told_ms: i64::MIN,
         is_archived,
         is_enabled,
         disabled_variation_id,

@@ -137,7 +137,7 @@ impl<'a> Commands<'a> {
         command: Command,
         refusal: &mut Option<Refusal>,
     ) -> Result<(), Problem> {
-        let is_whole = matches!(command, Command::Whole { .. });
+        let is_whole = matches!(command, Command::Whole { .. } | Command::Nothing);
         match session.execute(command) {
             Err(Problem::Redis(what, error)) => {
                 let failure = self.dial.explain(&error, what);

@@ -38,6 +38,8 @@ pub enum Command {
         /// All data files that were loaded.
         digests: Vec<String>,
     },
+    /// The other answer to `NeedWhole`: this agent has no data yet.
+    Nothing,
     /// Removes removals that nobody needs any more, given as field and stamp, if they are still the same. May be lost:
     /// to be repeated from time to time.
     Forget {
@@ -65,14 +67,14 @@ impl Command {
                     records(changed) + register.as_ref().map_or(0, |register| register.body.len())
                 }
                 // There is at most one.
-                Self::Whole { .. } => 0,
+                Self::Whole { .. } | Self::Nothing => 0,
                 Self::Forget { tombstones, .. } => tombstones.iter().map(|(field, _)| 32 + field.len()).sum(),
                 Self::RemoveEnvironment { environment, .. } => environment.len(),
             }
     }
 
     fn is_data(&self) -> bool {
-        matches!(self, Self::Write { .. } | Self::Whole { .. })
+        matches!(self, Self::Write { .. } | Self::Whole { .. } | Self::Nothing)
     }
 }
 

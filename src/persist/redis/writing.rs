@@ -41,6 +41,11 @@ impl Session<'_> {
                     return Ok(());
                 }
                 let digests: Vec<_> = digest.into_iter().collect();
+                // Most of what another agent's change caused here is in Redis already.
+                let records = self.lacking(&edition, records);
+                if records.is_empty() && register.is_none() && digests.is_empty() {
+                    return Ok(());
+                }
                 match self.write(&edition, register.as_ref(), &records, &digests)? {
                     Then::Open => self.ask_whole(),
                     Then::Next | Then::Drop => Ok(()),
@@ -50,11 +55,30 @@ impl Session<'_> {
                 self.asked = false;
                 self.write_whole(&edition, &register, records, &digests)
             }
+            Command::Nothing => {
+                self.asked = false;
+                Ok(())
+            }
             Command::Forget { edition, tombstones } => self.forget(&edition, &tombstones),
             Command::RemoveEnvironment { edition, environment } => {
                 self.remove_environment(&edition, &environment)
             }
         }
+    }
+
+    fn has_read(&self, edition: &Edition) -> bool {
+        self.known.position.as_ref().is_some_and(|position| position.edition == *edition)
+    }
+
+    /// The records that Redis lacks or has older, as far as is known.
+    fn lacking(&self, edition: &Edition, mut records: Vec<Record>) -> Vec<Record> {
+        if self.has_read(edition) {
+            records.retain(|record| {
+                let known = self.known.mirror.get(&record.field);
+                !known.is_some_and(|known| known.covers(&Head::of(record)))
+            });
+        }
+        records
     }
 
     /// Whether data of this edition is wanted: Redis has no higher one. If so, the agent has this one now.
@@ -152,13 +176,8 @@ impl Session<'_> {
             if !self.is_current(edition) {
                 return Ok(());
             }
-            let is_there = self.known.position.as_ref().is_some_and(|position| position.edition == *edition);
-            if is_there {
-                let lacking = |record: &&Record| {
-                    let known = self.known.mirror.get(&record.field);
-                    !known.is_some_and(|known| known.covers(&Head::of(record)))
-                };
-                let lacking: Vec<Record> = records.iter().filter(lacking).cloned().collect();
+            if self.has_read(edition) {
+                let lacking = self.lacking(edition, records.clone());
                 match self.write(edition, Some(register), &lacking, digests)? {
                     Then::Next | Then::Drop => return Ok(()),
                     Then::Open => self.forget_all(),

@@ -17,7 +17,7 @@ fn merge(writer: &mut Writer, flags: &[(Thing, i64)]) -> Published {
     let mut dataset = text.parse().unwrap();
     let def = &mut dataset.environments[0];
     for (def, (_, told_ms)) in def.flags.iter_mut().zip(flags) {
-        def.told_ms = *told_ms;
+        (def.told_ms, def.client_told_ms) = (*told_ms, *told_ms);
     }
     writer.merge_cluster(&ClusterData { flags: &def.flags, ..ClusterData::default() }, at(0))
 }

@@ -35,6 +35,10 @@ pub(super) trait Definition {
     fn has_microseconds(&self) -> bool;
     /// The version with which another agent of the cluster has sent it to SDKs; `i64::MIN` for none.
     fn told_ms(&self) -> i64;
+    /// The same for client SDKs, which are not sent segments.
+    fn client_told_ms(&self) -> i64 {
+        i64::MIN
+    }
     fn compile(&self, text: Text, compiler: &mut Compiler, findings: &mut Vec<Finding>) -> Self::Item;
 
     /// The stamp by which it is merged.
@@ -100,6 +104,10 @@ impl Definition for FlagDef<'_> {
 
     fn told_ms(&self) -> i64 {
         self.told_ms
+    }
+
+    fn client_told_ms(&self) -> i64 {
+        self.client_told_ms
     }
 
     fn compile(&self, text: Text, compiler: &mut Compiler, findings: &mut Vec<Finding>) -> FlagData {

@@ -80,9 +80,9 @@ enum Step {
     /// The definition of this index has the same content as the item at the position, in another format: its JSON text
     /// replaces the old one.
     Reformat(usize, Position),
-    /// The item at the position stays, but another agent has sent it to SDKs with this higher version. Not told to SDKs that
-    /// are connected, since they have its content.
-    Raise(Position, i64),
+    /// The item at the position stays, but another agent has sent it to server SDKs, or to client SDKs, with this higher
+    /// version. Not told to SDKs that are connected, since they have its content.
+    Raise(Position, i64, i64),
 }
 
 /// The planned changes of a table.
@@ -209,8 +209,9 @@ impl<'d, D: Definition> Plan<'d, D> {
                     entries.extend(table.get(*at).cloned());
                     continue;
                 }
-                Step::Raise(at, version_ms) => {
-                    replaced.extend(table.get(*at).map(|old| (*at, raised_quietly(old, *version_ms))));
+                Step::Raise(at, told_ms, client_told_ms) => {
+                    let raised = |old| raised_quietly(old, *told_ms, *client_told_ms);
+                    replaced.extend(table.get(*at).map(|old| (*at, raised(old))));
                     continue;
                 }
                 Step::Make(index, at) => (*index, *at, false),
@@ -337,9 +338,10 @@ fn merge<'d, D: Definition>(
         }
         match place(id) {
             Some((at, old)) if old.source().stamp() == stamp => {
-                let told_ms = definition.told_ms();
-                if told_ms > old.version_ms && old.is_served() {
-                    plan.steps.push(Step::Raise(at, told_ms));
+                let (told_ms, client_told_ms) = (definition.told_ms(), definition.client_told_ms());
+                let is_higher = told_ms > old.version_ms || client_told_ms > old.client_version_ms;
+                if is_higher && old.is_served() {
+                    plan.steps.push(Step::Raise(at, told_ms, client_told_ms));
                 }
             }
             Some((_, old)) if old.source().stamp() > stamp => {}
@@ -368,12 +370,16 @@ fn merge<'d, D: Definition>(
     (!plan.steps.is_empty() || !plan.tombstones.is_empty()).then_some(plan)
 }
 
-/// The item with a higher version, as SDKs get it from now on if they ask for it.
-fn raised_quietly<T: Item>(old: &Entry<T>, version_ms: i64) -> Entry<T> {
-    let raised = raised(old, version_ms, old.sequence);
+/// The item with higher versions, as SDKs get it from now on if they ask for it.
+fn raised_quietly<T: Item>(old: &Entry<T>, told_ms: i64, client_told_ms: i64) -> Entry<T> {
+    let raised = match told_ms > old.version_ms {
+        true => raised(old, told_ms, old.sequence),
+        false => old.clone(),
+    };
     let client_version_ms = match old.client_version_ms {
+        // A segment.
         i64::MIN => i64::MIN,
-        before_ms => before_ms.max(version_ms),
+        before_ms => before_ms.max(client_told_ms),
     };
     Entry { client_sequence: old.client_sequence, client_version_ms, ..raised }
 }

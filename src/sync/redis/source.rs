@@ -12,7 +12,7 @@ use crate::ingest::{ClusterEdition, ClusterItems, Ingest, ResyncReason};
 use crate::model::dataset::{Dataset, EnvironmentDef, LeftOut};
 use crate::model::parse::DatasetText;
 use crate::model::stamp::Edition;
-use crate::persist::redis::{self, Data, Event, Record, Worker};
+use crate::persist::redis::{self, Command, Data, Event, Record, Worker};
 use crate::protocol::to_relay::ToRelay;
 use crate::store::{ClusterList, Removal};
 use crate::sync::source::Source;
@@ -177,10 +177,11 @@ impl Source for RedisSource {
                 Event::NeedWhole => {
                     // Redis has nothing newer, so it does not know the file.
                     ingest.decide_data_file(&[]);
-                    if ingest.snapshot().loaded() {
-                        let whole = ingest.whole();
-                        self.worker.send(keeper::whole(&whole, ingest.snapshot(), (self.wall_ms)()));
-                    }
+                    self.worker.send(if ingest.snapshot().loaded() {
+                        keeper::whole(&ingest.whole(), ingest.snapshot(), (self.wall_ms)())
+                    } else {
+                        Command::Nothing
+                    });
                 }
             }
         }

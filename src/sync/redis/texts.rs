@@ -25,7 +25,7 @@ pub(super) struct Sorted<'r> {
     /// Removed items.
     pub removals: Vec<(EnvironmentId, TombstoneState)>,
     /// The versions with which items were sent to SDKs.
-    told: HashMap<(EnvironmentId, ItemKind, &'r str), i64>,
+    told: HashMap<(EnvironmentId, ItemKind, &'r str), (i64, i64)>,
     /// Records that no agent has written.
     pub unreadable: usize,
 }
@@ -62,7 +62,7 @@ impl<'r> Sorted<'r> {
         serde_json::from_str::<IgnoredAny>(body).ok()?;
         let list = usize::from(kind == ItemKind::Segment);
         self.items.entry(environment).or_default()[list].push((record.place, record));
-        self.told.insert((environment, kind, id), record.version_ms.max(record.client_version_ms));
+        self.told.insert((environment, kind, id), (record.version_ms, record.client_version_ms));
         Some(())
     }
 
@@ -101,16 +101,16 @@ impl<'r> Sorted<'r> {
     pub fn set_told(&self, dataset: &mut Dataset<'_>) {
         for environment in &mut dataset.environments {
             for flag in &mut environment.flags {
-                flag.told_ms = self.told_ms(flag.env_id, ItemKind::Flag, flag.id);
+                (flag.told_ms, flag.client_told_ms) = self.told(flag.env_id, ItemKind::Flag, flag.id);
             }
             for segment in &mut environment.segments {
-                segment.told_ms = self.told_ms(segment.env_id, ItemKind::Segment, segment.id);
+                segment.told_ms = self.told(segment.env_id, ItemKind::Segment, segment.id).0;
             }
         }
     }
 
-    fn told_ms(&self, environment: EnvironmentId, kind: ItemKind, id: &str) -> i64 {
-        self.told.get(&(environment, kind, id)).copied().unwrap_or(i64::MIN)
+    fn told(&self, environment: EnvironmentId, kind: ItemKind, id: &str) -> (i64, i64) {
+        self.told.get(&(environment, kind, id)).copied().unwrap_or((i64::MIN, i64::MIN))
     }
 }
 
