@@ -58,8 +58,6 @@ pub(super) struct Timing {
     pub(super) retry_at: Instant,
     /// From when on a whole may be asked for.
     pub(super) ask_at: Instant,
-    /// Whether a whole was tried since the stop began.
-    pub(super) tried_to_stop: bool,
 }
 
 /// The queue, and what callers may ask about it.
@@ -91,6 +89,8 @@ struct Queue {
     failing_since: Option<Instant>,
     error: Option<String>,
     stopping: bool,
+    /// A whole was begun since then: the last attempt, whatever the delay.
+    tried_to_stop: bool,
     ended: bool,
 }
 
@@ -214,10 +214,6 @@ impl Shared {
         self.changed.notify_one();
     }
 
-    pub(super) fn is_stopping(&self) -> bool {
-        self.queue.lock().stopping
-    }
-
     /// Lets the thread write what is queued. Returns whether it has ended by `until`; if not, what is queued is given up.
     pub(super) fn stop(&self, until: Instant) -> bool {
         self.begin_stop();
@@ -252,9 +248,10 @@ impl Queue {
             return Some(Work::Expire(expired));
         }
         let may_replace =
-            timing.is_trusted || now >= timing.retry_at || (self.stopping && !timing.tried_to_stop);
+            timing.is_trusted || now >= timing.retry_at || (self.stopping && !self.tried_to_stop);
         if may_replace && let Some(whole) = self.whole.take() {
             self.in_flight = Some(whole.at);
+            self.tried_to_stop = self.stopping;
             return Some(Work::Replace(whole));
         }
         if timing.is_trusted && self.whole.is_none() && !self.groups.is_empty() {

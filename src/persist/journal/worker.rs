@@ -34,7 +34,7 @@ impl Worker {
         let now = Instant::now();
         let mut worker = Self {
             back_off: BackOff::new(options.retry_min, options.retry_max),
-            timing: Timing { is_trusted: true, retry_at: now, ask_at: now, tried_to_stop: false },
+            timing: Timing { is_trusted: true, retry_at: now, ask_at: now },
             asked_to_compact: false,
             started: now,
             slow: RateLimit::new(SLOW_REPORT_MS),
@@ -157,8 +157,7 @@ impl Worker {
     /// Nothing is written before a delay is over.
     fn delay(&mut self, now: Instant) {
         let at = now + self.back_off.failed();
-        let tried_to_stop = self.shared.is_stopping();
-        self.timing = Timing { is_trusted: false, retry_at: at, ask_at: at, tried_to_stop };
+        self.timing = Timing { is_trusted: false, retry_at: at, ask_at: at };
     }
 
     fn publish_sizes(&self) {

@@ -106,8 +106,7 @@ impl World {
     }
 
     fn take(&mut self) {
-        let timing =
-            Timing { is_trusted: self.is_trusted, retry_at: self.at, ask_at: self.at, tried_to_stop: false };
+        let timing = Timing { is_trusted: self.is_trusted, retry_at: self.at, ask_at: self.at };
         self.work = self.shared.queue.lock().work(timing, self.at);
     }
 
@@ -194,6 +193,27 @@ fn a_whole_answered_for_what_came_after_it() {
     assert_eq!(world.durable, 1);
     world.settle();
     assert_eq!((world.durable, world.asked), (3, 1));
+}
+
+/// What went wrong: a write that had begun before the stop failed after it, and the whole that was queued behind it was
+/// given up without an attempt.
+#[test]
+fn a_failure_during_a_stop_took_the_last_attempt_away() {
+    let mut world = World::new(10);
+    for step in [Step::Append { waits: true }, Step::Take, Step::Replace { waits: true }] {
+        world.step(step);
+    }
+    world.shared.begin_stop();
+    world.step(Step::Finish { succeeds: false });
+    let later = world.at + Duration::from_secs(60);
+    let timing = Timing { is_trusted: false, retry_at: later, ask_at: later };
+    let first = world.shared.queue.lock().work(timing, world.at);
+    let Some(Work::Replace(whole)) = first else { panic!("no attempt") };
+    world.shared.failed(Vec::new(), Some(whole), "test".into(), world.at);
+    let Some(Work::Stop(waiting)) = world.shared.queue.lock().work(timing, world.at) else {
+        panic!("no end")
+    };
+    assert_eq!(waiting.len(), 2);
 }
 
 #[test]
