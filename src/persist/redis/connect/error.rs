@@ -39,6 +39,8 @@ pub enum ErrorKind {
     ReadOnly,
     /// The server is a replica that has lost its master.
     MasterDown,
+    /// The Sentinels name a server that is no master: a fail-over is under way.
+    NoMaster,
     /// The server has just started and loads its data.
     Loading,
     /// The node of a cluster does not have this slot.
@@ -86,6 +88,7 @@ impl ErrorKind {
             ErrorKind::Database => "database",
             ErrorKind::ReadOnly => "READONLY",
             ErrorKind::MasterDown => "MASTERDOWN",
+            ErrorKind::NoMaster => "no-master",
             ErrorKind::Loading => "LOADING",
             ErrorKind::Moved => "MOVED",
             ErrorKind::ClusterDown => "CLUSTERDOWN",
@@ -114,7 +117,6 @@ impl ErrorKind {
                 | ErrorKind::OutOfMemory
                 | ErrorKind::Busy
                 | ErrorKind::NoScript
-                | ErrorKind::Loading
                 | ErrorKind::Other
         )
     }
@@ -241,7 +243,7 @@ impl From<DialError> for RedisError {
             Step::Tls => ErrorKind::Tls,
         };
         let remedy = match error.problem.contains("TLS handshake") {
-            true => "Check the port: this may be one without TLS",
+            true => "Check the port: this may be one without TLS; for Sentinels see Redis__SentinelTls",
             false => &error.remedy,
         };
         // Said there for a server of FeatBit.

@@ -20,13 +20,13 @@ pub(super) enum Limit {
 }
 
 impl Limit {
-    /// The longest that the next read or write may take; `None` if the time is over.
-    fn left(self) -> Option<Duration> {
+    /// The longest that the next read or write may take.
+    fn left(self) -> io::Result<Duration> {
         let left = match self {
             Limit::Until(deadline) => deadline.saturating_duration_since(Instant::now()),
             Limit::Silence(silence) => silence,
         };
-        (!left.is_zero()).then_some(left)
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
     }
 }
 
@@ -56,8 +56,8 @@ impl Exchange {
                 io::Error::new(io::ErrorKind::NotConnected, "the connection has failed before").into()
             );
         }
-        let sent =
-            self.limited().and_then(|()| self.stream.write_all(bytes)).and_then(|()| self.stream.flush());
+        let limited = self.limit.left().and_then(|left| self.stream.set_write_timeout(Some(left)));
+        let sent = limited.and_then(|()| self.stream.write_all(bytes)).and_then(|()| self.stream.flush());
         sent.map_err(|error| {
             self.is_open = false;
             timed_out(error).into()
@@ -86,10 +86,6 @@ impl Exchange {
     fn parse(&mut self) -> redis::RedisResult<Value> {
         let Self { stream, parser, limit, first, .. } = self;
         parser.parse_value(Input { stream, limit: *limit, first })
-    }
-
-    fn limited(&self) -> io::Result<()> {
-        limit_time(&self.stream, self.limit)
     }
 
     /// What to make of an error of the first answer: plain text on a port with TLS gets an alert of TLS, or just an end.
@@ -124,7 +120,7 @@ struct Input<'a> {
 impl Read for Input<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            limit_time(self.stream, self.limit)?;
+            self.stream.set_read_timeout(Some(self.limit.left()?))?;
             match self.stream.read(buffer) {
                 Ok(count) => {
                     if count > 0 && self.first.is_none() {
@@ -137,12 +133,6 @@ impl Read for Input<'_> {
             }
         }
     }
-}
-
-fn limit_time(stream: &Stream, limit: Limit) -> io::Result<()> {
-    let left = limit.left().ok_or(io::ErrorKind::TimedOut)?;
-    stream.set_read_timeout(Some(left))?;
-    stream.set_write_timeout(Some(left))
 }
 
 /// A blocking socket reports its time-out as `WouldBlock`: turns that into `TimedOut`.

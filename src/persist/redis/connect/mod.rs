@@ -41,7 +41,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use redis::{Value, cmd};
+use redis::{ServerErrorKind, Value, cmd};
 
 use server::{Access, Nature};
 
@@ -136,7 +136,7 @@ impl Connector {
                 let master = self.master_by(host, service, deadline)?;
                 let found = match self.connect_to(&master, deadline) {
                     Ok(Found::Replica(connection)) => Err(RedisError::new(
-                        ErrorKind::ReadOnly,
+                        ErrorKind::NoMaster,
                         &connection.address,
                         "it is a replica",
                         "A fail-over is under way, or the Sentinels have lost the others: the agent tries again",
@@ -212,7 +212,10 @@ impl Connector {
         let Err(error) = cmd("HLEN").arg(&self.settings.key_prefix).query::<Value>(connection) else {
             return Ok(None);
         };
-        let owner = error.redirect_node().and_then(|(address, _)| redirected(address, asked));
+        // ASK is for one command only, while a slot is being moved.
+        let is_moved = error.kind() == redis::ErrorKind::Server(ServerErrorKind::Moved);
+        let owner = error.redirect_node().filter(|_| is_moved);
+        let owner = owner.and_then(|(address, _)| redirected(address, asked));
         let error = RedisError::of(&error, "HLEN", &connection.address);
         match (error.kind, owner) {
             (ErrorKind::Moved, Some(owner)) => Ok(Some(owner)),
