@@ -1,8 +1,8 @@
 //! Redis loses data or connections: the agents that hold data fill it again.
 
-use featbit_agent::persist::redis::State;
+use featbit_agent::persist::redis::{Options, State};
 
-use crate::agent::{Agent, Content, PREFIX, record, stored, wait_converged};
+use crate::agent::{Agent, Content, PREFIX, options, record, stored, wait_converged};
 use crate::common::redis::{Builder, Redis, installed};
 use crate::common::{SOON, wait_until};
 use crate::{records, redis};
@@ -126,4 +126,27 @@ fn records_of_others_are_left_alone_and_counted() {
     agents[1].wait_body("e:f:1", "{\"1\":10}");
     assert_eq!(stored(&redis.url(), PREFIX).len(), 1500);
     wait_converged(&redis.url(), PREFIX, &agents.each_ref());
+}
+
+/// What went wrong: another agent had filled an emptied Redis before this one noticed. It read that, and never wrote what
+/// was missing there.
+#[test]
+fn an_agent_did_not_write_what_a_redis_filled_by_another_one_lacked() {
+    let Some(redis) = redis("an_agent_did_not_write_what_a_redis_filled_by_another_one_lacked") else {
+        return;
+    };
+    let other_prefix = PREFIX.replace("test", "other");
+    let other_options = Options { key_prefix: other_prefix.clone(), ..options("other") };
+    let other = Agent::start_with(&redis.url(), other_options, Content::default());
+    other.write(vec![record("e:f:theirs", 1, "theirs")]);
+    other.wait_status("its record is written", |status| status.records == 1);
+    drop(other);
+    let agents = two(&redis);
+    let asked = agents[0].asked.load(std::sync::atomic::Ordering::Relaxed);
+    let script = "for _, key in ipairs({'meta', 'items', 'index'}) do redis.call('RENAME', ARGV[1] .. key, ARGV[2] .. key) end";
+    redis.cli(&["EVAL", script, "0", &other_prefix, PREFIX]);
+    agents[0].write(vec![record("e:f:new", 1, "new")]);
+    let content = wait_converged(&redis.url(), PREFIX, &agents.each_ref());
+    assert_eq!(content.records.len(), 1502);
+    assert!(agents[0].asked.load(std::sync::atomic::Ordering::Relaxed) > asked);
 }

@@ -51,9 +51,9 @@ impl Mirror {
         self.heads.remove(&self.hash.hash_one(field));
     }
 
-    /// Whether `other` has every field of this one.
-    pub fn is_within(&self, other: &Self) -> bool {
-        self.heads.keys().all(|field| other.heads.contains_key(field))
+    /// How many fields of this one `other` lacks.
+    pub fn missing_in(&self, other: &Self) -> u64 {
+        self.heads.keys().map(|field| u64::from(!other.heads.contains_key(field))).sum()
     }
 }
 
@@ -76,15 +76,15 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_field_is_noticed() {
+    fn missing_fields_are_counted() {
         let mut mirror = Mirror::default();
         mirror.insert("a", HEAD);
         let mut other = mirror.emptied();
-        assert!(!mirror.is_within(&other));
+        assert_eq!(mirror.missing_in(&other), 1);
         other.insert("a", HEAD);
         other.insert("b", HEAD);
-        assert!(mirror.is_within(&other));
+        assert_eq!(mirror.missing_in(&other), 0);
         other.remove("a");
-        assert!(!mirror.is_within(&other));
+        assert_eq!(mirror.missing_in(&other), 1);
     }
 }

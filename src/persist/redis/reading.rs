@@ -33,6 +33,8 @@ struct Parts {
     whole: bool,
     first: bool,
     waiting: Option<Vec<Record>>,
+    /// Whether Redis has gone back: a record there is not as new as it was.
+    lost: bool,
 }
 
 impl Session<'_> {
@@ -87,7 +89,7 @@ impl Session<'_> {
                 return Ok(Pass::Again);
             }
         }
-        let parts = Parts { edition, whole: !same, first: true, waiting: None };
+        let parts = Parts { edition, whole: !same, first: true, waiting: None, lost: false };
         self.read_pages(page, start, position, parts)
     }
 
@@ -123,7 +125,7 @@ impl Session<'_> {
             }
         }
         self.finish_parts(&mut parts, register, digests)?;
-        self.finish(page.meta, page.count, position, seen, parts.edition)
+        self.finish(page.meta, page.count, position, seen, parts)
     }
 
     /// Sets the new position, and finds out whether something is missing.
@@ -133,18 +135,21 @@ impl Session<'_> {
         count: u64,
         before: Option<Position>,
         seen: Option<Mirror>,
-        edition: Edition,
+        parts: Parts,
     ) -> Result<Pass, Problem> {
         let all = seen.is_some();
+        // Other data of the edition that this agent has: some of the agent's may not be there.
+        let mut lost = parts.lost || parts.whole && parts.edition == self.known.own;
         // Not before it has got everything: what it has must be written if Redis loses the rest.
-        self.known.own.clone_from(&edition);
-        let forgotten = before.as_ref().is_none_or(|before| before.forgotten != meta.forgotten);
+        self.known.own.clone_from(&parts.edition);
         if let Some(seen) = seen {
-            let lost = !forgotten && !self.known.mirror.is_within(&seen);
+            let forgotten =
+                before.as_ref().map_or(0, |before| meta.forgotten.saturating_sub(before.forgotten));
+            lost |= self.known.mirror.missing_in(&seen) > forgotten;
             self.known.mirror = seen;
-            if lost {
-                self.ask_whole()?;
-            }
+        }
+        if lost {
+            self.ask_whole()?;
         }
         let surplus = count.cast_signed().saturating_sub(self.known.mirror.len() as i64);
         let expected = before.as_ref().map_or(0, |before| before.surplus);
@@ -153,7 +158,7 @@ impl Session<'_> {
         let forgotten = meta.forgotten != reflected;
         self.known.position = Some(Position {
             epoch: meta.epoch,
-            edition,
+            edition: parts.edition,
             sequence: meta.sequence,
             register_sequence: meta.register_sequence,
             files_sequence: meta.files_sequence,
@@ -173,7 +178,9 @@ impl Session<'_> {
         let mut wanted: Vec<&Found> = Vec::new();
         let mut bytes = 0;
         for found in &page.heads {
-            if self.known.mirror.get(&found.field) == Some(&found.head) {
+            let known = self.known.mirror.get(&found.field);
+            parts.lost |= known.is_some_and(|known| !found.head.covers(known));
+            if known == Some(&found.head) {
                 if let Some(seen) = seen {
                     seen.insert(&found.field, found.head);
                 }
