@@ -215,6 +215,8 @@ impl Agent {
         let mut ingest =
             Ingest::new(writer_options, mailboxes.clone(), current.clone(), following, &metrics, wall_ms);
         ingest.set_instance(&instance);
+        let days = i64::try_from(settings.backup.tombstone_days).unwrap_or(i64::MAX);
+        ingest.set_removal_age(days.saturating_mul(24 * 60 * 60 * 1000));
         let wait = settings.backup.wait;
         let (loaded, first_load) = bounded(1);
         let sync = thread::Builder::new()

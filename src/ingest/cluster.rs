@@ -29,6 +29,8 @@ pub struct ClusterItems<'d> {
     pub segments: Vec<SegmentDef<'d>>,
     /// Removed items.
     pub removals: Vec<Removal<'d>>,
+    /// Whether it is part of all that the cluster has, and may be old: not a change that was just announced.
+    pub is_catch_up: bool,
 }
 
 /// All data of a higher edition.
@@ -87,10 +89,12 @@ impl Ingest {
 
     /// Merges data of the edition in service. A list that is not newer than the own one is ignored.
     pub fn merge_cluster(&mut self, items: ClusterItems<'_>, arrived: Instant) {
-        let ClusterItems { list, flags, segments, removals } = items;
-        flags.iter().for_each(|flag| self.meanwhile.add(flag.env_id, ItemKind::Flag, flag.id));
-        segments.iter().for_each(|one| self.meanwhile.add(one.env_id, ItemKind::Segment, one.id));
-        removals.iter().for_each(|removal| self.meanwhile.add(removal.env_id, removal.kind, removal.id));
+        let ClusterItems { list, flags, segments, removals, is_catch_up } = items;
+        if self.writer.follows() {
+            flags.iter().for_each(|flag| self.meanwhile.add(flag.env_id, ItemKind::Flag, flag.id));
+            segments.iter().for_each(|one| self.meanwhile.add(one.env_id, ItemKind::Segment, one.id));
+            removals.iter().for_each(|removal| self.meanwhile.add(removal.env_id, removal.kind, removal.id));
+        }
         let list = list.filter(|(stamp, _)| *stamp > self.writer.history_mut().list);
         let has_list = list.is_some();
         let list = list.map(|(stamp, list)| {
@@ -99,8 +103,8 @@ impl Ingest {
         });
         let data = ClusterData { list, flags: &flags, segments: &segments, removals: &removals };
         let published = self.writer.merge_cluster(&data, self.now());
-        if published.report.added > 0 {
-            // The server may have removed it while this agent was away; only a full sync tells.
+        if is_catch_up && published.report.added > 0 {
+            // The server may have removed it while no agent was there to see that; only a full sync tells.
             self.wants_full_sync = true;
         }
         if has_list || published.change.is_some() {

@@ -10,11 +10,35 @@ use crate::store::{Access, Change, Snapshot};
 use super::keeper::{Answer, Keeper, Kept, Origin};
 use super::writer::Ingest;
 
+/// How often old removals are looked for.
+const FORGET_EVERY_MS: i64 = 60 * 60 * 1000;
+
 impl Ingest {
     /// Adds a keeper. Answers wait for it at most `wait`.
     pub fn add_keeper(&mut self, keeper: Box<dyn Keeper>, wait: Duration) {
         self.keepers.wait = wait;
         self.keepers.all.push(keeper);
+        self.keepers.edition = self.writer.edition().clone();
+        self.keepers.list = hash_of(self.writer.current(), &self.writer.access(self.now()));
+    }
+
+    /// Removals are forgotten at this age, in milliseconds.
+    pub fn set_removal_age(&mut self, age_ms: i64) {
+        self.removal_age_ms = age_ms;
+    }
+
+    /// Forgets removals that are old enough, about once an hour.
+    pub(super) fn forget_old_removals(&mut self) {
+        let now_ms = (self.wall_ms)();
+        if now_ms < self.next_forgetting_ms {
+            return;
+        }
+        self.next_forgetting_ms = now_ms.saturating_add(FORGET_EVERY_MS);
+        let forgotten = self.writer.forget_removals(now_ms.saturating_sub(self.removal_age_ms));
+        if !forgotten.is_empty() {
+            let edition = self.writer.edition().clone();
+            self.keepers.all.iter_mut().for_each(|keeper| keeper.forget(&edition, &forgotten));
+        }
     }
 
     /// Gives the change that was published in place of `before` to all keepers; `None` if only the edition changed.

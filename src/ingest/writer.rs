@@ -39,6 +39,10 @@ pub struct Ingest {
     pub(super) in_cluster: bool,
     /// Whether a full sync from the server is needed.
     pub(super) wants_full_sync: bool,
+    /// Removals are forgotten at this age.
+    pub(super) removal_age_ms: i64,
+    /// When to look for old removals next.
+    pub(super) next_forgetting_ms: i64,
 }
 
 impl Ingest {
@@ -68,6 +72,8 @@ impl Ingest {
             restored_file: None,
             in_cluster: false,
             wants_full_sync: false,
+            removal_age_ms: i64::MAX,
+            next_forgetting_ms: i64::MIN,
         }
     }
 
@@ -176,6 +182,7 @@ impl Ingest {
     /// Frees snapshots that no reactor uses any more.
     pub fn sweep(&mut self) {
         self.writer.sweep();
+        self.forget_old_removals();
         self.count_patterns();
     }
 

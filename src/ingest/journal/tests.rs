@@ -247,3 +247,59 @@ fn grace_periods_go_on_while_the_agent_is_down_whatever_its_clock_says() {
     assert_eq!(left(9_999), (Some(0), 0));
     assert_eq!(left(5), (Some(60), 50));
 }
+
+/// With `WRITE_SEED` set it writes the seed anew.
+#[test]
+fn the_seed_of_the_fuzz_target_is_a_state() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds/state/whole");
+    let contents = Contents {
+        secrets: [ListedSecret {
+            kind: SecretKind::Server,
+            project_key: "p".into(),
+            env_key: "e".into(),
+            value: secret(1),
+        }]
+        .into(),
+        flags: vec![ItemState {
+            id: "a".into(),
+            json: ItemJson::Read(
+                r#"{"id":"a","envId":"01010101-0101-0101-0101-010101010101","key":"k","variationType":"string","variations":[{"id":"v","value":"x"}],"targetUsers":[],"rules":[],"isEnabled":true,"disabledVariationId":"v","fallthrough":{"variations":[{"id":"v","rollout":[0,1]}]},"updatedAt":"2025-01-01T00:00:00Z"}"#
+                    .into(),
+            ),
+            version_ms: 5,
+            client_version_ms: 5,
+            is_served: true,
+        }],
+        segments: vec![],
+        removals: Removals { server_version_ms: 1, client_version_ms: 2, relay_watermark_ms: 3 },
+        tombstones: vec![],
+    };
+    let versions = Versions { highest_ms: 5, requested_ms: 6, highest_updated_at_ms: 5 };
+    let access = Access { order: vec![id(1)], secrets: vec![], leaving: vec![(id(1), 9)] };
+    let state = State {
+        head: Head { loaded: true, ..Head::default() },
+        environments: vec![EnvironmentState { id: id(1), versions, contents: Some(contents) }],
+        access,
+    };
+    let records = records(&Delta::from(state.clone()), 0);
+    if std::env::var_os("WRITE_SEED").is_some() {
+        let mut seed = Vec::new();
+        for (index, (kind, body)) in records.iter().enumerate() {
+            let last = u8::from(index + 1 == records.len());
+            seed.extend([*kind, last]);
+            seed.extend((body.len() as u16).to_le_bytes());
+            seed.extend(body);
+        }
+        std::fs::write(path, seed).unwrap();
+    }
+    let mut rest = &std::fs::read(path).unwrap()[..];
+    let mut group = Vec::new();
+    while let [kind, _, first, second, after @ ..] = rest {
+        let (body, next) = after.split_at(usize::from(u16::from_le_bytes([*first, *second])));
+        group.push((*kind, body.to_vec()));
+        rest = next;
+    }
+    let mut recovery = Recovery::default();
+    apply(&mut recovery, &group).unwrap();
+    assert_eq!(recovery.finish(0), state);
+}

@@ -31,12 +31,14 @@ pub use incoming::{ClusterData, ClusterList, Removal};
 use list::List;
 use merge::Incoming;
 pub use merge::Meanwhile;
+use tombstones::Tombstone;
 
 use super::change::{Change, Published, Report};
 use super::snapshot::Snapshot;
-use super::state::Head;
+use super::state::{Head, TombstoneState};
 use crate::eval::{Compiler, PatternUsage, RegexLimits};
 use crate::model::dataset::{Dataset, EnvironmentDef};
+use crate::model::environment_id::EnvironmentId;
 use crate::model::flag::FlagDef;
 use crate::model::segment::SegmentDef;
 use crate::model::stamp::Edition;
@@ -254,6 +256,22 @@ impl Writer {
             true => self.grace.await_full_sync(now_ms, asked),
             false => AwaitingSync::default(),
         }
+    }
+
+    /// Forgets removals that were recorded before this time, in Unix milliseconds, and returns them.
+    pub fn forget_removals(&mut self, before_ms: i64) -> Vec<(EnvironmentId, TombstoneState)> {
+        let Workspace { tombstones, records, .. } = &mut self.workspace;
+        let dropped = tombstones.drop_older_than(before_ms).into_iter();
+        let states = dropped.filter_map(|(slot, kind, id, tombstone)| {
+            let Tombstone { updated_at_ms, removed_at_ms } = tombstone;
+            Some((records.get(slot)?.id, TombstoneState { kind, id, updated_at_ms, removed_at_ms }))
+        });
+        states.collect()
+    }
+
+    /// Whether a server is followed.
+    pub fn follows(&self) -> bool {
+        self.options.follows
     }
 
     /// How many resources compiled regular expressions use.

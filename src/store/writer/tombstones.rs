@@ -65,6 +65,20 @@ impl Tombstones {
         }
     }
 
+    /// Drops the tombstones that were recorded before this time, in Unix milliseconds, and returns them.
+    pub fn drop_older_than(
+        &mut self,
+        before_ms: i64,
+    ) -> Vec<(EnvironmentSlot, ItemKind, Arc<str>, Tombstone)> {
+        let mut dropped = Vec::new();
+        for ((slot, kind), list) in &mut self.lists {
+            let old = list.extract_if(|_, one| one.removed_at_ms < before_ms);
+            dropped.extend(old.map(|(id, one)| (*slot, *kind, id, one)));
+        }
+        self.count -= dropped.len();
+        dropped
+    }
+
     /// The tombstones of one environment, ordered by kind and id.
     pub fn of(&self, slot: EnvironmentSlot) -> Vec<(ItemKind, Arc<str>, Tombstone)> {
         let mut all = Vec::new();
@@ -117,6 +131,18 @@ mod tests {
         assert_eq!((tombstones.of(SLOT).len(), tombstones.count), (1, 1));
         tombstones.clear(SLOT, ItemKind::Flag, "a");
         assert_eq!((tombstones.get(SLOT, ItemKind::Flag, "a"), tombstones.count), (None, 0));
+    }
+
+    #[test]
+    fn tombstones_are_dropped_by_age_and_said_once() {
+        let mut tombstones = Tombstones::default();
+        (0..10).for_each(|number| put(&mut tombstones, number, number as i64));
+        let mut dropped: Vec<_> =
+            tombstones.drop_older_than(4).into_iter().map(|(.., id, _)| id.to_string()).collect();
+        dropped.sort();
+        assert_eq!(dropped, ["0", "1", "2", "3"]);
+        assert_eq!((tombstones.of(SLOT).len(), tombstones.count), (6, 6));
+        assert!(tombstones.drop_older_than(4).is_empty());
     }
 
     #[test]

@@ -18,4 +18,6 @@ mod source;
 mod texts;
 
 pub use keeper::RedisKeeper;
+pub use register::Register;
 pub use source::RedisSource;
+pub use texts::Sorted;

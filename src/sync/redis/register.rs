@@ -13,18 +13,18 @@ use crate::protocol::secret::Secret;
 use crate::store::{Delta, SecretState, Snapshot};
 
 /// The text of a register.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Register {
+pub struct Register {
     /// The environments, in order.
-    pub environments: Vec<Environment>,
+    pub(super) environments: Vec<Environment>,
     /// Secrets in their grace period.
-    pub leaving_secrets: Vec<LeavingSecret>,
+    pub(super) leaving_secrets: Vec<LeavingSecret>,
     /// Environments in their grace period.
-    pub leaving: Vec<Leaving>,
+    pub(super) leaving: Vec<Leaving>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Environment {
     pub env_id: String,
@@ -32,7 +32,7 @@ pub(super) struct Environment {
     pub secrets: Vec<ListedSecret>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ListedSecret {
     pub r#type: String,
@@ -41,7 +41,7 @@ pub(super) struct ListedSecret {
     pub value: String,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct LeavingSecret {
     pub value: String,
@@ -51,7 +51,7 @@ pub(super) struct LeavingSecret {
     pub until: i64,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Leaving {
     pub env_id: String,
@@ -105,6 +105,13 @@ fn listed(secret: &crate::store::ListedSecret) -> ListedSecret {
 pub(super) fn stamp_of(register: &redis::Register) -> ListStamp {
     let (changed_at_ms, instance) = register.stamp.clone();
     ListStamp { changed_at_ms, instance }
+}
+
+/// Prints counts only: it holds secrets.
+impl std::fmt::Debug for Register {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Register({} environments)", self.environments.len())
+    }
 }
 
 impl Register {

@@ -68,10 +68,16 @@ impl RedisSource {
         if data.last && data.whole && ingest.decide_data_file(&data.digests) {
             return;
         }
-        self.merge(ingest, data.register, &data.records);
+        self.merge(ingest, data.register, &data.records, data.whole);
     }
 
-    fn merge(&mut self, ingest: &mut Ingest, register: Option<redis::Register>, records: &[Record]) {
+    fn merge(
+        &mut self,
+        ingest: &mut Ingest,
+        register: Option<redis::Register>,
+        records: &[Record],
+        is_catch_up: bool,
+    ) {
         let arrived = Instant::now();
         let sorted = Sorted::of(records);
         let mut text = DatasetText::new(sorted.patch());
@@ -105,7 +111,8 @@ impl RedisSource {
             id: &removal.id,
             updated_at_ms: removal.updated_at_ms,
         });
-        ingest.merge_cluster(ClusterItems { list, flags, segments, removals: removals.collect() }, arrived);
+        let removals = removals.collect();
+        ingest.merge_cluster(ClusterItems { list, flags, segments, removals, is_catch_up }, arrived);
     }
 
     fn adopt(

@@ -19,15 +19,15 @@ use crate::protocol::to_relay::{
 use crate::store::{ItemKind, TombstoneState};
 
 /// Records by environment and kind, in the order of their places.
-#[derive(Default)]
-pub(super) struct Sorted<'r> {
+#[derive(Debug, Default)]
+pub struct Sorted<'r> {
     items: BTreeMap<EnvironmentId, [Vec<(u32, &'r Record)>; 2]>,
     /// Removed items.
-    pub removals: Vec<(EnvironmentId, TombstoneState)>,
+    pub(super) removals: Vec<(EnvironmentId, TombstoneState)>,
     /// The versions with which items were sent to SDKs.
     told: HashMap<(EnvironmentId, ItemKind, &'r str), (i64, i64)>,
     /// Records that no agent has written.
-    pub unreadable: usize,
+    pub(super) unreadable: usize,
 }
 
 impl<'r> Sorted<'r> {
