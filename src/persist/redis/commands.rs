@@ -88,7 +88,8 @@ impl<'a> Commands<'a> {
         let calls = Calls { connection, keys: &shared.keys, scripts: &shared.scripts, commands };
         let unannounced_logged = self.unannounced_logged;
         let mut known = std::mem::take(&mut self.known);
-        let mut session = Session { calls, shared, known: &mut known, asked: false, unannounced_logged };
+        let mut session =
+            Session { calls, shared, known: &mut known, asked: false, ask_again: false, unannounced_logged };
         let result = self.drive(&mut session);
         self.unannounced_logged = session.unannounced_logged;
         self.known = known;
@@ -104,7 +105,9 @@ impl<'a> Commands<'a> {
             shared.status.counting.reconnects.fetch_add(1, Relaxed);
         }
         self.connections += 1;
-        session.ask_whole()?;
+        if !session.asked {
+            session.ask_whole()?;
+        }
         let mut poll_at = Instant::now() + shared.options.poll;
         let mut refusal = None;
         loop {

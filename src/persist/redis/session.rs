@@ -50,17 +50,21 @@ pub(super) struct Session<'a> {
     pub known: &'a mut Known,
     /// Whether the agent was asked for everything and has not answered.
     pub asked: bool,
+    /// Whether it is to be asked again after that: Redis has lost something since, which the answer may lack.
+    pub ask_again: bool,
     /// Whether it was logged that changes cannot be announced.
     pub unannounced_logged: bool,
 }
 
 impl Session<'_> {
-    /// Asks the agent for everything that it has, unless that was done.
+    /// Asks the agent for everything that it has: now, or after the answer that is on its way.
     pub fn ask_whole(&mut self) -> Result<(), Problem> {
-        if !std::mem::replace(&mut self.asked, true) {
-            self.shared.emit(Event::NeedWhole)?;
+        if self.asked {
+            self.ask_again = true;
+            return Ok(());
         }
-        Ok(())
+        self.asked = true;
+        self.shared.emit(Event::NeedWhole)
     }
 
     /// Redis has no data, or data of a lower edition: nothing of it is known any more.

@@ -53,7 +53,8 @@ impl Session<'_> {
             }
             Command::Whole { edition, register, records, digests } => {
                 self.asked = false;
-                self.write_whole(&edition, &register, records, &digests)
+                self.write_whole(&edition, &register, records, &digests)?;
+                if std::mem::take(&mut self.ask_again) { self.ask_whole() } else { Ok(()) }
             }
             Command::Nothing => {
                 self.asked = false;
@@ -180,7 +181,11 @@ impl Session<'_> {
                 let lacking = self.lacking(edition, records.clone());
                 match self.write(edition, Some(register), &lacking, digests)? {
                     Then::Next | Then::Drop => return Ok(()),
-                    Then::Open => self.forget_all(),
+                    Then::Open => {
+                        // Redis was emptied after the agent had said what it has, and it may have got more since.
+                        self.ask_again = true;
+                        self.forget_all();
+                    }
                 }
             } else if self.open(edition, register, &records, digests)? {
                 return Ok(());
