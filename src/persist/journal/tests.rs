@@ -113,11 +113,14 @@ impl Gate {
     }
 }
 
+/// The number of a group, and how its writing ended.
+type Outcome = (u32, Result<(), String>);
+
 struct Fixture {
     disk: SimulatedDisk,
     journal: Journal,
     asked: Receiver<()>,
-    results: (Sender<(u32, Result<(), String>)>, Receiver<(u32, Result<(), String>)>),
+    results: (Sender<Outcome>, Receiver<Outcome>),
 }
 
 impl Fixture {

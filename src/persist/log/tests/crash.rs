@@ -118,10 +118,7 @@ fn crash_at(steps: &[Step], at: u64, seed: u64) -> bool {
 #[test]
 fn a_crash_at_any_operation_loses_nothing_that_was_synced() {
     let mut operations = 0;
-    while (0..12)
-        .map(|seed| crash_at(&scenario(), operations, seed + 100 * operations))
-        .all(|reached| reached)
-    {
+    while (0..12).all(|seed| crash_at(&scenario(), operations, seed + 100 * operations)) {
         operations += 1;
     }
     assert!(operations > 30, "{operations}");

@@ -33,7 +33,9 @@ pub(super) fn opened(disk: &SimulatedDisk) -> Opened {
     opened
 }
 
-pub(super) fn write<'a>(bodies: &'a Bodies) -> impl FnMut(&mut dyn FnMut(u8, &[u8])) + 'a {
+type Out<'a> = &'a mut dyn FnMut(u8, &[u8]);
+
+pub(super) fn write(bodies: &Bodies) -> impl FnMut(Out<'_>) {
     move |out| bodies.iter().for_each(|(kind, body)| out(*kind, body))
 }
 
