@@ -24,6 +24,7 @@ pub struct Builder {
     args: Vec<String>,
     env: Vec<(String, String)>,
     data: Option<Dataset>,
+    folders: Vec<String>,
     descriptors: Option<u32>,
 }
 
@@ -47,7 +48,7 @@ impl Builder {
 
     /// An agent with nothing set but its address.
     pub fn bare() -> Self {
-        Self { args: Vec::new(), env: Vec::new(), data: None, descriptors: None }
+        Self { args: Vec::new(), env: Vec::new(), data: None, folders: Vec::new(), descriptors: None }
             .env("ASPNETCORE_URLS", "http://127.0.0.1:0")
     }
 
@@ -75,6 +76,12 @@ impl Builder {
         self
     }
 
+    /// Makes a folder in its directory.
+    pub fn folder(mut self, name: &str) -> Self {
+        self.folders.push(name.into());
+        self
+    }
+
     /// Lets it have so many descriptors at most.
     pub fn descriptors(mut self, count: u32) -> Self {
         self.descriptors = Some(count);
@@ -84,6 +91,9 @@ impl Builder {
     /// Starts the agent and waits until it answers.
     pub fn start(mut self) -> Agent {
         let dir = tempfile::tempdir().expect("a temporary directory");
+        for folder in &self.folders {
+            std::fs::create_dir(dir.path().join(folder)).expect("a folder in the temporary directory");
+        }
         if let Some(data) = self.data.take() {
             let path = dir.path().join("data.json");
             write_atomically(&path, &data.to_text());
@@ -215,6 +225,18 @@ impl Agent {
         self.wait_for_end()
     }
 
+    /// Sets a variable of its environment from its next start on.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.env.retain(|(have, _)| have != name);
+        self.env.push((name.into(), value.into()));
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("the agent runs");
+    }
+
     /// Sends it a SIGHUP.
     pub fn hang_up(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
@@ -235,6 +257,17 @@ impl Agent {
 
     /// Starts it again, on the same port and with the same settings.
     pub fn start_again(&mut self) {
+        self.spawn_again();
+        self.wait_for_start();
+    }
+
+    /// Starts it again, and waits until it has ended by itself.
+    pub fn start_in_vain(&mut self) -> ExitStatus {
+        self.spawn_again();
+        self.wait_for_end()
+    }
+
+    fn spawn_again(&mut self) {
         assert!(matches!(self.child.try_wait(), Ok(Some(_))), "it still runs");
         for (name, value) in &mut self.env {
             if name == "ASPNETCORE_URLS" {
@@ -243,7 +276,6 @@ impl Agent {
         }
         self.log.lock().expect("no reader of the log panics").clear();
         self.child = spawn(&self.args, &self.env, self.descriptors, self.dir.path(), &self.log);
-        self.wait_for_start();
     }
 
     fn wait_for_start(&mut self) {

@@ -1,15 +1,17 @@
 //! What the end-to-end tests share. Must not use the library: it sees the agent as SDKs and operators do, through its
 //! binary, its sockets and its files.
 //!
-//! [`agent`] runs the binary, [`waiting`] waits for what it does in its own time, [`http`] and [`ws`] speak to it byte by byte, [`dataset`] writes dumps, [`certificates`]
-//! makes certificates, [`sdk`] drives real SDKs, [`browser`] the tabs of a real browser, [`server`] stands in for
-//! FeatBit's evaluation server, [`frontend`] runs a real proxy in front of an agent, [`redis`] real
-//! Redis servers. Nothing waits by sleeping: [`wait_until`] looks at a condition until a deadline.
+//! [`agent`] runs the binary, [`backup`] looks into its backup file and spoils its disk, [`waiting`] waits for what it does
+//! in its own time, [`http`] and [`ws`] speak to it byte by byte, [`dataset`] writes dumps, [`certificates`] makes
+//! certificates, [`sdk`] drives real SDKs, [`browser`] the tabs of a real browser, [`server`] stands in for FeatBit's
+//! evaluation server, [`frontend`] runs a real proxy in front of an agent, [`redis`] real Redis servers. Nothing waits by
+//! sleeping: [`wait_until`] looks at a condition until a deadline.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(clippy::expect_used, reason = "a test that cannot go on shall fail")]
 
 pub mod agent;
+pub mod backup;
 pub mod browser;
 pub mod certificates;
 pub mod dataset;
