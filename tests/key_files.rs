@@ -231,3 +231,35 @@ fn a_new_key_that_the_server_does_not_know_removes_no_data() {
     set(&server, &two_flags(1), "a", "v0", 2000);
     sdk.wait_variation("a", "v0");
 }
+
+/// What went wrong: the backup file kept the fingerprint of the key with which the agent was started, so the restart after a
+/// rotation took it for the file of another agent.
+#[test]
+fn a_backup_file_is_served_after_its_key_was_replaced() {
+    let file = KeyFile::with(OLD);
+    let folder = tempfile::tempdir().unwrap();
+    let backup = folder.path().join("backup");
+    let mut agent = Builder::offline()
+        .env("ApiKey", "")
+        .env("ApiKey__File", file.name())
+        .env("BackupFile", backup.to_str().unwrap())
+        .start();
+    let bootstrap = |agent: &Agent, key| {
+        let json = Dataset::of([two_flags(1)]).to_json();
+        agent.post("/api/public/proxy/bootstrap", &[("Authorization", key)], &json).expect(200);
+    };
+    bootstrap(&agent, OLD);
+    let fingerprint = || std::fs::read(&backup).unwrap()[16..48].to_vec();
+    let old = fingerprint();
+    file.put(NEW);
+    agent.hang_up();
+    wait_until("the new key", SOON, || (status_of(&agent, NEW) == 200).then_some(()));
+    wait_until("a file of the new key", SOON, || (fingerprint() != old).then_some(()));
+    agent.kill();
+    agent.start_again();
+    agent.wait_line("data restored from the backup file");
+    let names: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.iter().all(|name| !name.to_string_lossy().contains("other-key")), "{names:?}");
+    assert_eq!(status_of(&agent, NEW), 200);
+}

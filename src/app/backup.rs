@@ -8,11 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use mio::Waker;
-use sha2::{Digest, Sha256};
 
 use crate::config::{Backup, Settings};
 use crate::ingest::Ingest;
-use crate::ingest::journal::{JournalKeeper, Recovery, WantsWhole};
+use crate::ingest::journal::{JournalKeeper, Recovery, WantsWhole, fingerprint};
 use crate::persist::journal::{Journal, Options};
 use crate::persist::log::{self, Identity, LogKind, LogLimits, RealDisk, Recovered};
 use crate::store::WriterOptions;
@@ -38,7 +37,8 @@ pub(super) struct BackupFile {
 /// If another agent uses the file, if a newer version has written it, or if the path cannot be used.
 pub(super) fn open(settings: &Settings, waker: Arc<Waker>) -> Result<Option<BackupFile>, StartError> {
     let Some(path) = &settings.backup.file else { return Ok(None) };
-    let identity = Identity { kind: LogKind::Journal, fingerprint: fingerprint(settings) };
+    let api_key = settings.api_key.as_ref().map_or("", |key| key.expose());
+    let identity = Identity { kind: LogKind::Journal, fingerprint: fingerprint(api_key) };
     let disk = Arc::new(RealDisk::new());
     let opened = log::open(disk, path, identity, LogLimits::default()).map_err(StartError::BackupFile)?;
     let wants_whole = WantsWhole::default();
@@ -66,14 +66,6 @@ fn ask(wants_whole: &AtomicBool, waker: &Waker) {
     wants_whole.store(true, Ordering::Release);
     // If this fails, the sync thread looks within seconds.
     let _ = waker.wake();
-}
-
-/// What tells the files of different keys apart.
-fn fingerprint(settings: &Settings) -> [u8; 32] {
-    let mut hasher = Sha256::new();
-    hasher.update(b"featbit-agent backup file of ");
-    hasher.update(settings.api_key.as_ref().map_or("", |key| key.expose()).as_bytes());
-    hasher.finalize().into()
 }
 
 impl BackupFile {

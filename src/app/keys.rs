@@ -65,7 +65,7 @@ pub(super) fn watch(
             if let Some(keys) = news.keys {
                 receivers.swap.put(keys, &receivers.reactors);
             }
-            if let Some(key) = news.server_key {
+            if let Some(key) = news.own_key {
                 receivers.jobs.send(Job::Key(key));
             }
             let wait = watched.next(Instant::now()).map_or(POLL, |wait| wait.min(POLL));
@@ -85,8 +85,8 @@ pub(super) fn watch(
 struct News {
     /// The keys that are valid from now on.
     keys: Option<Keys>,
-    /// The key that is sent to the server from now on.
-    server_key: Option<Secret>,
+    /// The `ApiKey` from now on, for the connection to the server and for the backup file.
+    own_key: Option<Secret>,
 }
 
 /// The keys in use, and the last known state of their files.
@@ -180,8 +180,8 @@ impl Watched {
             let leaving = self.leaving.iter().map(|(key, _)| key.clone());
             of(self.api_key.clone(), &self.relay_keys.iter().cloned().chain(leaving).collect::<Vec<_>>())
         });
-        let server_key = self.api_key.clone().filter(|_| new_api_key && self.follows);
-        News { keys, server_key }
+        let own_key = self.api_key.clone().filter(|_| new_api_key);
+        News { keys, own_key }
     }
 
     /// Checks the file of the ApiKey. Returns whether the key has changed.
@@ -331,11 +331,11 @@ mod tests {
         assert!(look(&mut watched, "rp-", FIRST, false, now).keys.is_none());
         assert!(look(&mut watched, "rp-2", FIRST, false, now).keys.is_none());
         let news = look(&mut watched, "rp-2", FIRST, false, now);
-        assert!(news.server_key.as_ref().is_some_and(|key| key.expose() == "rp-2"));
-        assert!(news.keys.is_some_and(|keys| keys.api_key == news.server_key));
+        assert!(news.own_key.as_ref().is_some_and(|key| key.expose() == "rp-2"));
+        assert!(news.keys.is_some_and(|keys| keys.api_key == news.own_key));
         assert!(look(&mut watched, "rp-2", FIRST, false, now).keys.is_none());
         // The operator asks only after writing the file.
-        assert!(look(&mut watched, "rp-3", FIRST, true, now).server_key.is_some());
+        assert!(look(&mut watched, "rp-3", FIRST, true, now).own_key.is_some());
     }
 
     #[test]
@@ -348,7 +348,7 @@ mod tests {
         assert_eq!(watched.next(now), None);
         let news = look(&mut watched, "rp-1", SECOND, true, now);
         assert_eq!(open(&news), Some(vec![SECOND, FIRST]));
-        assert!(news.server_key.is_none());
+        assert!(news.own_key.is_none());
         assert!(look(&mut watched, "rp-1", SECOND, false, now + Duration::from_secs(59)).keys.is_none());
         let news = look(&mut watched, "rp-1", SECOND, false, now + Duration::from_secs(60));
         assert_eq!((open(&news), watched.next(now)), (Some(vec![SECOND]), None));
@@ -361,6 +361,6 @@ mod tests {
             assert!(look(&mut watched, api, relays, true, now).keys.is_none(), "{api} {relays}");
         }
         let gone = watched.look(|_| Err(io::ErrorKind::NotFound.into()), true, now);
-        assert!(gone.keys.is_none() && gone.server_key.is_none());
+        assert!(gone.keys.is_none() && gone.own_key.is_none());
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::config::Secret;
 use crate::fanout::mailbox::Reply;
 use crate::model::environment_id::EnvironmentId;
 use crate::model::stamp::Edition;
@@ -27,6 +28,9 @@ pub trait Keeper: Send {
 
     /// Removals that no agent or SDK needs any more.
     fn forget(&mut self, _edition: &Edition, _removals: &[(EnvironmentId, TombstoneState)]) {}
+
+    /// The `ApiKey` was replaced.
+    fn set_key(&mut self, _key: &Secret) {}
 
     /// Writes what it still has, within this time.
     fn stop(&mut self, _within: Duration) {}

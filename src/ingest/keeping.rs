@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::config::Secret;
 use crate::store::{Access, Change, Snapshot};
 
 use super::keeper::{Answer, Keeper, Kept, Origin};
@@ -96,6 +97,11 @@ impl Ingest {
             Some(_) => true,
             None => false,
         });
+    }
+
+    /// The `ApiKey` was replaced.
+    pub fn set_key(&mut self, key: &Secret) {
+        self.keepers.all.iter_mut().for_each(|keeper| keeper.set_key(key));
     }
 
     /// Has the keepers write what they still have, within this time for each.

@@ -75,7 +75,10 @@ fn handle_jobs(jobs: &Receiver<Job>, ingest: &mut Ingest, sources: &mut [Box<dyn
             }
             // Only wakes the thread: the request itself is in `Following`.
             Ok(Job::Resync) => {}
-            Ok(Job::Key(key)) => sources.iter_mut().for_each(|source| source.set_key(&key)),
+            Ok(Job::Key(key)) => {
+                ingest.set_key(&key);
+                sources.iter_mut().for_each(|source| source.set_key(&key));
+            }
             Ok(Job::Stop) | Err(TryRecvError::Disconnected) => return false,
             Err(TryRecvError::Empty) => return true,
         }

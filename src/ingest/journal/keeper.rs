@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use super::records;
+use crate::config::Secret;
 use crate::ingest::keeper::{Answer, Keeper, Kept};
 use crate::persist::journal::{Done, Journal, Records};
 use crate::store::{Delta, Snapshot};
@@ -71,11 +74,27 @@ impl Keeper for JournalKeeper {
         }
     }
 
+    /// A restart with the new key must find its own file, not that of another key.
+    fn set_key(&mut self, key: &Secret) {
+        if let Some(journal) = &self.journal {
+            journal.set_fingerprint(fingerprint(key.expose()));
+            self.wants_whole.store(true, Ordering::Release);
+        }
+    }
+
     fn stop(&mut self, within: Duration) {
         if let Some(journal) = self.journal.take() {
             journal.stop(within);
         }
     }
+}
+
+/// What tells the files of different keys apart.
+pub fn fingerprint(api_key: &str) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update(b"featbit-agent backup file of ");
+    hasher.update(api_key.as_bytes());
+    hasher.finalize().into()
 }
 
 /// Lets go of the answers when the group is durable, and fails them if it will not be.

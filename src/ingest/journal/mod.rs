@@ -14,6 +14,6 @@ mod records;
 #[cfg(test)]
 mod tests;
 
-pub use keeper::{JournalKeeper, WantsWhole};
+pub use keeper::{JournalKeeper, WantsWhole, fingerprint};
 pub use read::{ReadError, Recovery};
 pub use records::write;

@@ -70,6 +70,11 @@ impl Journal {
         self.shared.replace(whole, done, Instant::now());
     }
 
+    /// Every file that [`Self::replace`] begins from now on has this fingerprint. The present one keeps its own.
+    pub fn set_fingerprint(&self, fingerprint: [u8; 32]) {
+        self.shared.set_fingerprint(fingerprint);
+    }
+
     /// What the journal has done, and how it is. Cheap; takes a short lock.
     pub fn status(&self) -> Status {
         self.shared.status(Instant::now())

@@ -66,6 +66,8 @@ pub(super) struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
     ended: Condvar,
+    /// Whose file the next one is to be, if that has changed.
+    fingerprint: Mutex<Option<[u8; 32]>>,
     pub(super) counters: Counters,
 }
 
@@ -101,8 +103,17 @@ impl Shared {
             queue: Mutex::default(),
             changed: Condvar::new(),
             ended: Condvar::new(),
+            fingerprint: Mutex::default(),
             counters: Counters::default(),
         }
+    }
+
+    pub(super) fn set_fingerprint(&self, fingerprint: [u8; 32]) {
+        *self.fingerprint.lock() = Some(fingerprint);
+    }
+
+    pub(super) fn take_fingerprint(&self) -> Option<[u8; 32]> {
+        self.fingerprint.lock().take()
     }
 
     pub(super) fn append(&self, group: Box<dyn Records>, done: Option<Done>, now: Instant) {

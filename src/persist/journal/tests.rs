@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::persist::log::simulated::{Fault, Op, SimulatedDisk};
-use crate::persist::log::{Identity, LogKind, LogLimits, Opened, open};
+use crate::persist::log::{Identity, LogKind, LogLimits, Opened, inspect, open};
 
 const IDENTITY: Identity = Identity { kind: LogKind::Journal, fingerprint: [1; 32] };
 const WHOLE: u8 = 1;
@@ -194,6 +194,17 @@ fn everything_that_waits_shares_one_sync() {
     (0..500).for_each(|number| assert_eq!(fixture.result(), (number, Ok(()))));
     wait_for("the second sync", || fixture.journal.status().syncs == 2);
     assert_eq!(entries_on(&fixture.stop()), (0..500).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_new_fingerprint_is_in_the_next_file() {
+    let fixture = Fixture::new(options());
+    let other = [99; 32];
+    fixture.journal.set_fingerprint(other);
+    fixture.journal.replace(whole(1), fixture.done(1));
+    fixture.succeeds();
+    let disk = fixture.stop();
+    assert_eq!(inspect(&*disk.shared(), &path()).unwrap().fingerprint, other);
 }
 
 #[test]

@@ -94,6 +94,9 @@ impl Worker {
     fn replace(&mut self, whole: Whole) {
         let begun = Instant::now();
         self.asked_to_compact = false;
+        if let Some(fingerprint) = self.shared.take_fingerprint() {
+            self.log.set_fingerprint(fingerprint);
+        }
         match self.log.replace(&mut |out| whole.group.write(out)) {
             Ok(written) => {
                 self.shared.counters.compactions.fetch_add(1, Relaxed);

@@ -81,6 +81,11 @@ impl OpenLog {
         &self.identity
     }
 
+    /// The next file is another one's: the present one is not changed.
+    pub fn set_fingerprint(&mut self, fingerprint: [u8; 32]) {
+        self.identity.fingerprint = fingerprint;
+    }
+
     /// Whether it can be appended to. If not, [`OpenLog::replace`] is the way on.
     pub fn is_trusted(&self) -> bool {
         self.file.is_some()
