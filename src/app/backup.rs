@@ -2,6 +2,7 @@
 //!
 //! Must not let a broken file keep the agent from starting: it is set aside, and the agent starts without it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -105,7 +106,9 @@ impl BackupFile {
         {
             error = Some(unreadable.to_string());
         }
-        if let Some(error) = &error {
+        if let Some(error) = &error
+            && self.recovered.end.is_usable()
+        {
             set_aside(&self.path, error);
         }
         let is_restored = ingest.snapshot().loaded();
@@ -121,19 +124,26 @@ impl BackupFile {
             );
         }
         let has_begun = groups > 0 && self.continues && error.is_none();
+        if is_restored && !has_begun {
+            // The data must outlive this process even if nothing changes any more.
+            self.wants_whole.store(true, Ordering::Release);
+        }
         let keeper = JournalKeeper::new(self.journal, self.wants_whole, has_begun);
         ingest.add_keeper(Box::new(keeper), self.settings.wait);
     }
 }
 
-/// Gives the file a second name, since a new one will replace it although it was not read to its end.
+/// Keeps the file under a second name, since a new one will replace it although it was not read to its end.
 fn set_aside(path: &Path, error: &str) {
+    // A new file replaces the file and not a link to it.
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".unreadable-{}", wall_ms()));
-    let linked = std::fs::hard_link(path, &name);
+    // Not every file system has links.
+    let kept = fs::hard_link(&path, &name).or_else(|_| fs::copy(&path, &name).map(drop));
     tracing::error!(
         file = path.display().to_string(),
-        kept_as = linked.is_ok().then(|| Path::new(&name).display().to_string()),
+        kept_as = kept.is_ok().then(|| Path::new(&name).display().to_string()),
         "the backup file was not read to its end ({error}), although it is not damaged: a newer version may have written \
          it. What comes before that is used; a new file replaces this one"
     );
