@@ -11,7 +11,7 @@ use crate::app::wall_ms;
 use crate::eval::RegexLimits;
 use crate::ingest::journal::Recovery;
 use crate::model::timestamp::format_iso8601;
-use crate::persist::log::{End, RealDisk, Recovered, inspect};
+use crate::persist::log::{End, LogKind, RealDisk, Recovered, inspect};
 use crate::protocol::dump;
 use crate::store::{Moment, State, Writer, WriterOptions};
 
@@ -28,7 +28,7 @@ pub(super) enum Action {
 
 /// Looks into the file.
 pub(super) fn backup(file: &Path, action: &Action) -> u8 {
-    let recovered = match inspect(&RealDisk::new(), file) {
+    let recovered = match inspect(&RealDisk::new(), file, LogKind::Journal) {
         Ok(recovered) => recovered,
         Err(error) => {
             complain(&format!("featbit-agent: {error}"));

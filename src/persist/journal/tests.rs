@@ -204,7 +204,7 @@ fn a_new_fingerprint_is_in_the_next_file() {
     fixture.journal.replace(whole(1), fixture.done(1));
     fixture.succeeds();
     let disk = fixture.stop();
-    assert_eq!(inspect(&*disk.shared(), &path()).unwrap().fingerprint, other);
+    assert_eq!(inspect(&*disk.shared(), &path(), LogKind::Journal).unwrap().fingerprint, other);
 }
 
 #[test]

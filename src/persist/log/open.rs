@@ -12,7 +12,7 @@ use rustix::fs::Access;
 
 use super::disk::{Contents, Disk, DiskFile};
 use super::error::OpenError;
-use super::format::Identity;
+use super::format::{FileHeader, Identity, LogKind, read_file_header};
 use super::lock::Lock;
 use super::names::{folder_of, set_aside, with_suffix};
 use super::read::{End, Groups, Reader};
@@ -56,8 +56,8 @@ pub struct Recovered {
 }
 
 impl Recovered {
-    fn read(contents: Contents, expected: Option<&Identity>) -> Self {
-        let reader = Reader::new(&contents, expected);
+    fn read(contents: Contents, expected: &Identity) -> Self {
+        let reader = Reader::new(&contents, Some(expected));
         let end = match reader.end {
             // What the disk cannot read is damage.
             End::Clean | End::Torn { .. } if contents.unreadable.is_some() => {
@@ -87,16 +87,21 @@ impl Recovered {
     }
 }
 
-/// Reads a log without locking or changing it, whosever it is: for tools.
+/// Reads a log of this kind without locking or changing it, whosever it is: for tools.
 ///
 /// # Errors
 /// If it cannot be read. What is wrong with its content is no error: see [`Recovered::end`].
-pub fn inspect(disk: &dyn Disk, path: &Path) -> Result<Recovered, OpenError> {
+pub fn inspect(disk: &dyn Disk, path: &Path, kind: LogKind) -> Result<Recovered, OpenError> {
     let failed = |error| OpenError::Io { path: path.to_owned(), error };
     let path = &regular_file(path)?;
     let file =
         disk.open(path, true).map_err(failed)?.ok_or(io::ErrorKind::NotFound.into()).map_err(failed)?;
-    Ok(Recovered::read(file.contents().map_err(failed)?, None))
+    let contents = file.contents().map_err(failed)?;
+    let fingerprint = match read_file_header(&contents) {
+        FileHeader::Valid { fingerprint, .. } => fingerprint,
+        FileHeader::Future { .. } | FileHeader::Broken => [0; 32],
+    };
+    Ok(Recovered::read(contents, &Identity { kind, fingerprint }))
 }
 
 /// Checks that there can be a log at `path`, without changing anything: for tools.
@@ -207,7 +212,7 @@ fn read(
         Some(file) => file.contents().map_err(failed)?,
         None => Contents::from(Vec::new()),
     };
-    let recovered = Recovered::read(contents, Some(identity));
+    let recovered = Recovered::read(contents, identity);
     match recovered.end {
         End::FutureVersion { version } => Err(OpenError::FutureVersion { path: path.to_owned(), version }),
         End::OtherKind => Err(OpenError::OtherKind { path: path.to_owned(), wanted: identity.kind.as_str() }),

@@ -172,7 +172,7 @@ fn a_file_of_another_key_is_set_aside_and_not_read() {
     assert_eq!(opened.recovered.groups().count(), 0);
     let aside = opened.set_aside.unwrap().path;
     assert!(aside.to_string_lossy().contains("backup.other-key-"));
-    assert_eq!(inspect(&RealDisk::new(), &aside).unwrap().groups, 1);
+    assert_eq!(inspect(&RealDisk::new(), &aside, LogKind::Journal).unwrap().groups, 1);
 }
 
 #[test]
@@ -250,5 +250,5 @@ fn a_file_that_grows_reserves_space_in_advance() {
     log.append(&mut write(&group(1, 1))).unwrap();
     let metadata = fs::metadata(folder.path()).unwrap();
     assert!(metadata.len() > log.bytes() + 200_000, "{metadata:?}");
-    assert_eq!(inspect(&RealDisk::new(), &folder.path()).unwrap().end, End::Clean);
+    assert_eq!(inspect(&RealDisk::new(), &folder.path(), LogKind::Journal).unwrap().end, End::Clean);
 }
