@@ -138,3 +138,22 @@ fn a_higher_edition_replaces_everything_even_newer_items_and_removals() {
     merge(&mut writer, &[(thing("b", 1, "B"), 1), (thing("d", 7, "D"), 7)]);
     assert_eq!(sync(&environment(writer.current(), 1), 0, OnePerItem), ["full a c b/"]);
 }
+
+/// What went wrong: items of an environment that no list has stayed for ever.
+#[test]
+fn items_of_an_environment_that_is_never_listed_go_after_the_grace_period() {
+    let mut writer = writer();
+    load(&mut writer, &[world(2, vec![], vec![])]);
+    merge(&mut writer, &[(thing("a", 1, "A"), 1)]);
+    let all = |writer: &Writer| writer.current().environments.iter().flatten().count();
+    assert_eq!(all(&writer), 2);
+    writer.expire(at(100)).unwrap();
+    assert_eq!(all(&writer), 1);
+    // Listed in time, it stays with what came before its list.
+    merge(&mut writer, &[(thing("a", 1, "A"), 1)]);
+    list(&[world(2, vec![], vec![]), world(1, vec![], vec![])], |list| {
+        writer.merge_cluster(&ClusterData { list: Some(list), ..ClusterData::default() }, at(0));
+    });
+    assert!(writer.expire(at(1_000)).is_none());
+    assert_eq!(environment(writer.current(), 1).flag_count(), 1);
+}

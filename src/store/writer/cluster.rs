@@ -34,6 +34,11 @@ impl Writer {
             list.apply(&mut draft, grace, options.revocation_grace_ms, due);
         }
         groups.add_to(&mut draft);
+        // Its list may come later. If none comes, it is what an agent has left behind.
+        let until_ms = now.steady_ms.saturating_add(options.revocation_grace_ms);
+        for slot in groups.slots().filter(|slot| !draft.next.order.contains(slot)) {
+            grace.unlisted(slot, until_ms);
+        }
         draft.complete_data(data.list.is_none());
         let finished = draft.finish();
         self.publish(finished)

@@ -60,6 +60,11 @@ impl<'d> Groups<'d> {
         &mut self.groups[at].1
     }
 
+    /// The environments.
+    pub fn slots(&self) -> impl Iterator<Item = EnvironmentSlot> {
+        self.groups.iter().map(|(slot, _)| *slot)
+    }
+
     /// Merges the data into `draft`, by stamps.
     pub fn add_to(&'d self, draft: &mut Draft<'_, 'd>) {
         for (slot, group) in &self.groups {

@@ -24,7 +24,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 pub struct RedisSource {
     worker: Arc<Worker>,
     wall_ms: fn() -> i64,
-    /// The records of a higher edition, until it is complete.
+    /// The edition of the events that come, and their records, until the last one. Items come before the list that has their
+    /// environment.
     coming: Option<(Edition, Vec<Record>)>,
     /// What could not be read, as it was last logged.
     logged: Option<String>,
@@ -39,36 +40,31 @@ impl RedisSource {
     fn data(&mut self, ingest: &mut Ingest, data: Data) {
         ingest.saw_edition(&data.edition);
         if data.first {
-            self.coming = None;
+            self.coming = Some((data.edition.clone(), Vec::new()));
         }
-        let is_higher = data.edition > *ingest.edition();
-        if data.edition < *ingest.edition() {
+        // Without a beginning, or of another edition than it, the rest means nothing: the worker begins anew.
+        let Some((edition, records)) = &mut self.coming else { return };
+        if *edition != data.edition {
+            return self.coming = None;
+        }
+        records.extend(data.records);
+        if !data.last {
             return;
         }
-        if is_higher {
-            let (edition, records) = self.coming.get_or_insert_with(|| (data.edition.clone(), Vec::new()));
-            if *edition != data.edition {
-                // The events of another edition were lost: the worker will send a whole one.
-                return;
-            }
-            records.extend(data.records);
-            if !data.last {
-                return;
-            }
-            // A data file of the start that the cluster does not know is newer than what the cluster has.
-            if ingest.decide_data_file(&data.digests) {
-                self.coming = None;
-                return;
-            }
-            if let Some((edition, records)) = self.coming.take() {
-                self.adopt(ingest, edition, data.register, &records);
-            }
+        let Some((edition, records)) = self.coming.take() else { return };
+        // What was on its way while this agent began a higher edition counts no more.
+        if edition < *ingest.edition() {
             return;
         }
-        if data.last && data.whole && ingest.decide_data_file(&data.digests) {
+        // A data file of the start that the cluster does not know is newer than what the cluster has.
+        if data.whole && ingest.decide_data_file(&data.digests) {
             return;
         }
-        self.merge(ingest, data.register, &data.records, data.whole);
+        if edition > *ingest.edition() {
+            self.adopt(ingest, edition, data.register, &records);
+        } else {
+            self.merge(ingest, data.register, &records, data.whole);
+        }
     }
 
     fn merge(
