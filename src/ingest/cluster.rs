@@ -68,7 +68,7 @@ impl Ingest {
     /// Decides whether the data file that was loaded at the start is new: not if the cluster has loaded it before. A new one
     /// begins an edition. Returns whether it did.
     pub fn decide_data_file(&mut self, loaded_before: &[String]) -> bool {
-        let Some(digest) = self.undecided_file.take() else { return false };
+        let Some(digest) = self.membership.undecided_file.take() else { return false };
         if loaded_before.iter().any(|loaded| **loaded == *digest) {
             tracing::info!(
                 source = Source::File.as_str(),
@@ -82,18 +82,17 @@ impl Ingest {
         true
     }
 
-    /// Whether it is not known yet if the data file of the start is new.
-    pub fn has_undecided_file(&self) -> bool {
-        self.undecided_file.is_some()
-    }
-
     /// Merges data of the edition in service. A list that is not newer than the own one is ignored.
     pub fn merge_cluster(&mut self, items: ClusterItems<'_>, arrived: Instant) {
         let ClusterItems { list, flags, segments, removals, is_catch_up } = items;
         if self.writer.follows() {
-            flags.iter().for_each(|flag| self.meanwhile.add(flag.env_id, ItemKind::Flag, flag.id));
-            segments.iter().for_each(|one| self.meanwhile.add(one.env_id, ItemKind::Segment, one.id));
-            removals.iter().for_each(|removal| self.meanwhile.add(removal.env_id, removal.kind, removal.id));
+            flags.iter().for_each(|flag| self.membership.meanwhile.add(flag.env_id, ItemKind::Flag, flag.id));
+            segments
+                .iter()
+                .for_each(|one| self.membership.meanwhile.add(one.env_id, ItemKind::Segment, one.id));
+            removals
+                .iter()
+                .for_each(|removal| self.membership.meanwhile.add(removal.env_id, removal.kind, removal.id));
         }
         let list = list.filter(|(stamp, _)| *stamp > self.writer.history_mut().list);
         let has_list = list.is_some();
@@ -105,7 +104,7 @@ impl Ingest {
         let published = self.writer.merge_cluster(&data, self.now());
         if is_catch_up && published.report.added > 0 {
             // The server may have removed it while no agent was there to see that; only a full sync tells.
-            self.wants_full_sync = true;
+            self.membership.wants_full_sync = true;
         }
         if has_list || published.change.is_some() {
             self.log_cluster(&published, arrived, if has_list { "" } else { "changes of another agent" });
@@ -119,9 +118,9 @@ impl Ingest {
         history.highest_edition_ms = history.highest_edition_ms.max(data.edition.opened_at_ms);
         history.edition = data.edition;
         history.list = data.stamp;
-        self.undecided_file = None;
+        self.membership.undecided_file = None;
         let published = self.writer.adopt(&data.dataset, &data.list, &data.tombstones, self.now());
-        self.wants_full_sync = true;
+        self.membership.wants_full_sync = true;
         self.log_cluster(&published, arrived, "");
         if published.change.is_none() {
             let snapshot = self.writer.current().clone();
@@ -132,7 +131,7 @@ impl Ingest {
 
     /// Whether a full sync from the server is needed, since data of other agents was taken over. Asked once in each turn.
     pub fn take_wants_full_sync(&mut self) -> bool {
-        std::mem::take(&mut self.wants_full_sync)
+        std::mem::take(&mut self.membership.wants_full_sync)
     }
 
     fn log_cluster(&self, published: &Published, arrived: Instant, changes: &str) {

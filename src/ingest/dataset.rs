@@ -61,10 +61,10 @@ impl Ingest {
         let is_first = !self.writer.current().loaded();
         let (_, change) = self.load(bytes, Source::File, Some(path), arrived)?;
         self.writer.history_mut().data_file = Some(digest.clone());
-        if is_first && self.in_cluster {
+        if is_first && self.membership.is_member {
             // The cluster may have loaded this file before, and newer data after it.
             self.writer.history_mut().edition = Edition::default();
-            self.undecided_file = Some(digest);
+            self.membership.undecided_file = Some(digest);
         }
         self.put_in_service(change, arrived, None);
         Ok(())

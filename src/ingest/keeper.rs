@@ -107,6 +107,10 @@ pub(super) struct Keepers {
     pub waiting: Vec<(Instant, Weak<Answer>)>,
     /// How long they wait.
     pub wait: Duration,
+    /// Removals are forgotten at this age; `None` means never.
+    pub removal_age_ms: Option<i64>,
+    /// When to look for old removals next, in Unix milliseconds.
+    pub next_forgetting_ms: i64,
 }
 
 impl Keepers {

@@ -25,17 +25,18 @@ impl Ingest {
 
     /// Removals are forgotten at this age, in milliseconds.
     pub fn set_removal_age(&mut self, age_ms: i64) {
-        self.removal_age_ms = age_ms;
+        self.keepers.removal_age_ms = Some(age_ms);
     }
 
     /// Forgets removals that are old enough, about once an hour.
     pub(super) fn forget_old_removals(&mut self) {
         let now_ms = (self.wall_ms)();
-        if now_ms < self.next_forgetting_ms {
+        let Some(age_ms) = self.keepers.removal_age_ms else { return };
+        if now_ms < self.keepers.next_forgetting_ms {
             return;
         }
-        self.next_forgetting_ms = now_ms.saturating_add(FORGET_EVERY_MS);
-        let forgotten = self.writer.forget_removals(now_ms.saturating_sub(self.removal_age_ms));
+        self.keepers.next_forgetting_ms = now_ms.saturating_add(FORGET_EVERY_MS);
+        let forgotten = self.writer.forget_removals(now_ms.saturating_sub(age_ms));
         if !forgotten.is_empty() {
             let edition = self.writer.edition().clone();
             self.keepers.all.iter_mut().for_each(|keeper| keeper.forget(&edition, &forgotten));

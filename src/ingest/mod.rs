@@ -5,7 +5,7 @@
 //! | Where | What |
 //! |---|---|
 //! | `dataset` | datasets that replace all data: bootstrap calls, the data file |
-//! | `upstream`, `cluster` | data from the upstream server; data of other agents of the cluster |
+//! | `upstream`, `cluster`, `membership` | data from the upstream server; data of other agents of the cluster, and what has to be remembered of it |
 //! | `writer` | publishes and announces changes; grace periods; metrics |
 //! | `keeper`, `keeping`, `journal/` | what keeps every change beyond this process; the contents of the backup file |
 //! | `report` | the log lines about new data |
@@ -20,6 +20,7 @@ mod handle;
 pub mod journal;
 mod keeper;
 mod keeping;
+mod membership;
 mod offload;
 mod report;
 mod upstream;

@@ -43,7 +43,7 @@ impl Ingest {
         }
         let first = !self.snapshot().loaded();
         let before = self.snapshot().clone();
-        let published = self.writer.replace_unless(dataset, &self.meanwhile, self.now());
+        let published = self.writer.replace_unless(dataset, &self.membership.meanwhile, self.now());
         self.begin_edition_if_it_defies_stamps(&published);
         self.synced();
         self.metrics.loaded(u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX));

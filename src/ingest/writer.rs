@@ -16,6 +16,7 @@ use crate::telemetry::metrics::{Metrics, WriterMetrics};
 
 use super::following::{Following, UpstreamStatus};
 use super::keeper::{Answer, Keeper, Keepers, Origin};
+use super::membership::Membership;
 
 /// The single writer.
 pub struct Ingest {
@@ -29,20 +30,9 @@ pub struct Ingest {
     /// The random name of this process.
     pub(super) instance: String,
     pub(super) keepers: Keepers,
-    /// What other agents of the cluster have changed since a full sync was requested.
-    pub(super) meanwhile: Meanwhile,
-    /// The data file that was loaded at the start, while it is not known whether the cluster has loaded it before.
-    pub(super) undecided_file: Option<Box<str>>,
+    pub(super) membership: Membership,
     /// The data file that the restored data has loaded.
     pub(super) restored_file: Option<Box<str>>,
-    /// Whether this agent belongs to a cluster.
-    pub(super) in_cluster: bool,
-    /// Whether a full sync from the server is needed.
-    pub(super) wants_full_sync: bool,
-    /// Removals are forgotten at this age.
-    pub(super) removal_age_ms: i64,
-    /// When to look for old removals next.
-    pub(super) next_forgetting_ms: i64,
 }
 
 impl Ingest {
@@ -67,13 +57,8 @@ impl Ingest {
             wall_ms,
             instance: String::new(),
             keepers: Keepers::default(),
-            meanwhile: Meanwhile::new(),
-            undecided_file: None,
+            membership: Membership::default(),
             restored_file: None,
-            in_cluster: false,
-            wants_full_sync: false,
-            removal_age_ms: i64::MAX,
-            next_forgetting_ms: i64::MIN,
         }
     }
 
@@ -85,7 +70,7 @@ impl Ingest {
     /// Joins a cluster, whose agents get every change from `keeper`. What they have is newer than a data file that they have
     /// loaded before.
     pub fn join_cluster(&mut self, keeper: Box<dyn Keeper>, wait: Duration) {
-        self.in_cluster = true;
+        self.membership.is_member = true;
         self.add_keeper(keeper, wait);
     }
 
@@ -112,12 +97,12 @@ impl Ingest {
         let highest_ms = history.highest_edition_ms.max(history.edition.opened_at_ms);
         history.edition = Edition::after(highest_ms, now_ms, &self.instance);
         history.highest_edition_ms = history.edition.opened_at_ms;
-        self.undecided_file = None;
+        self.membership.undecided_file = None;
     }
 
     /// A full sync is requested: from now on, changes by other agents of the cluster are newer than what it brings.
     pub fn full_sync_requested(&mut self) {
-        self.meanwhile = Meanwhile::new();
+        self.membership.meanwhile = Meanwhile::new();
     }
 
     /// Milliseconds since the start, by a monotonic clock: for grace periods.

@@ -1,0 +1,19 @@
+//! What this agent has to remember as a member of a cluster.
+//!
+//! Must not decide anything: `cluster`, `dataset` and `upstream` do.
+
+use crate::store::Meanwhile;
+
+/// What this agent has to remember as a member of a cluster.
+#[derive(Debug, Default)]
+pub(super) struct Membership {
+    /// Whether it belongs to a cluster.
+    pub is_member: bool,
+    /// What other agents have changed since a full sync was requested.
+    pub meanwhile: Meanwhile,
+    /// The digest of the data file that was loaded at the start, while it is not known whether the cluster has loaded it
+    /// before.
+    pub undecided_file: Option<Box<str>>,
+    /// Whether a full sync from the server is needed, since data of other agents was taken over.
+    pub wants_full_sync: bool,
+}
