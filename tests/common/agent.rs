@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::dataset::{Dataset, write_atomically};
-use super::{SOON, http, poll_until, wait_until};
+use super::{SOON, http, poll_until, reaper, wait_until};
 
 /// The management key of every test that sets one.
 pub const API_KEY: &str = "rp-0123456789abcdefghijABCDEFGHIJ0123456789";
@@ -137,6 +137,7 @@ fn spawn(
         .stderr(Stdio::piped())
         .spawn()
         .expect("the agent's binary can be started");
+    reaper::watch(&child);
     collect(child.stdout.take().expect("standard output is piped"), log);
     collect(child.stderr.take().expect("standard error is piped"), log);
     child
@@ -247,6 +248,7 @@ impl Agent {
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        reaper::forget(&self.child);
     }
 
     /// Waits until it has ended by itself.
@@ -269,6 +271,7 @@ impl Agent {
 
     fn spawn_again(&mut self) {
         assert!(matches!(self.child.try_wait(), Ok(Some(_))), "it still runs");
+        reaper::forget(&self.child);
         for (name, value) in &mut self.env {
             if name == "ASPNETCORE_URLS" {
                 *value = format!("http://127.0.0.1:{}", self.port);

@@ -22,6 +22,7 @@ pub mod http;
 pub mod memory;
 pub mod proxy;
 pub mod raw;
+pub mod reaper;
 pub mod redis;
 pub mod rng;
 pub mod sdk;
