@@ -3,26 +3,33 @@
 //! Must not let a broken file keep the agent from starting: it is set aside, and the agent starts without it.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use crossbeam::channel::{Receiver, after, bounded, never};
 use mio::Waker;
 
 use crate::config::{Backup, Settings};
 use crate::ingest::Ingest;
 use crate::ingest::journal::{JournalKeeper, Recovery, WantsWhole, fingerprint};
 use crate::persist::journal::{Journal, Options};
-use crate::persist::log::{self, Identity, LogKind, LogLimits, RealDisk, Recovered};
+use crate::persist::log::{self, Identity, LogKind, LogLimits, Opened, RealDisk, Recovered};
 use crate::store::WriterOptions;
 use crate::telemetry::metrics::{BackupNumbers, Metrics, Reader};
 
 use super::clock::wall_ms;
 use super::error::StartError;
 
+/// A disk that has not answered at the start for this long is reported.
+const SLOW: Duration = Duration::from_secs(5);
+
 /// The opened backup file. Its thread runs already; nothing was restored yet.
 pub(super) struct BackupFile {
+    /// The file itself, behind links to it.
     path: PathBuf,
     recovered: Recovered,
     journal: Arc<Journal>,
@@ -32,35 +39,73 @@ pub(super) struct BackupFile {
     settings: Backup,
 }
 
-/// Opens the backup file, if the settings name one.
+/// How opening the backup file has ended.
+pub(super) enum Opening {
+    /// It is open; `None` if the settings name no file.
+    Done(Option<Box<Opened>>),
+    /// This signal came before.
+    Signal(i32),
+}
+
+/// Opens the backup file, if the settings name one, unless a signal comes while the disk hangs.
 ///
 /// # Errors
 /// If another agent uses the file, if a newer version has written it, or if the path cannot be used.
-pub(super) fn open(settings: &Settings, waker: Arc<Waker>) -> Result<Option<BackupFile>, StartError> {
-    let Some(path) = &settings.backup.file else { return Ok(None) };
+pub(super) fn open(settings: &Settings, signals: &Receiver<i32>) -> Result<Opening, StartError> {
+    let Some(path) = settings.backup.file.clone() else { return Ok(Opening::Done(None)) };
+    let file = path.display().to_string();
     let api_key = settings.api_key.as_ref().map_or("", |key| key.expose());
     let identity = Identity { kind: LogKind::Journal, fingerprint: fingerprint(api_key) };
-    let disk = Arc::new(RealDisk::new());
-    let opened = log::open(disk, path, identity, LogLimits::default()).map_err(StartError::BackupFile)?;
-    let wants_whole = WantsWhole::default();
-    let asks = Arc::clone(&wants_whole);
-    let needs_whole = move || ask(&asks, &waker);
-    let options = Options {
-        compact_factor: settings.backup.compact_factor,
-        done_within: settings.backup.wait,
-        ..Options::default()
+    let (done, opened) = bounded(1);
+    let open = move || {
+        // If nobody waits for it any more, the process ends.
+        let _ = done.send(log::open(Arc::new(RealDisk::new()), &path, identity, LogLimits::default()));
     };
-    let continues = opened.recovered.end.is_usable() && opened.log.is_trusted();
-    let journal = Journal::start(opened.log, options, Box::new(needs_whole))
-        .map_err(|error| StartError::new("a thread cannot be started", error))?;
-    Ok(Some(BackupFile {
-        path: path.clone(),
-        recovered: opened.recovered,
-        journal: Arc::new(journal),
-        wants_whole,
-        continues,
-        settings: settings.backup.clone(),
-    }))
+    let started = thread::Builder::new().name("backup".into()).spawn(open);
+    started.map_err(|error| StartError::new("a thread cannot be started", error))?;
+    let mut slow = after(SLOW);
+    loop {
+        crossbeam::select! {
+            recv(opened) -> opened => {
+                let ended = |_| StartError::new("the backup file was not opened", io::ErrorKind::Other.into());
+                return opened.map_err(ended)?.map(|opened| Opening::Done(Some(Box::new(opened)))).map_err(StartError::BackupFile);
+            }
+            recv(signals) -> signal => return Ok(Opening::Signal(signal.unwrap_or_default())),
+            recv(slow) -> _ => {
+                slow = never();
+                tracing::warn!(file, "the disk does not answer; the agent starts when it has read its backup file. Check the disk");
+            }
+        }
+    }
+}
+
+impl BackupFile {
+    /// Starts the thread that writes the file, which wakes the sync thread by `waker`.
+    ///
+    /// # Errors
+    /// If there can be no more threads.
+    pub fn start(opened: Opened, settings: &Backup, waker: Arc<Waker>) -> Result<Self, StartError> {
+        let wants_whole = WantsWhole::default();
+        let asks = Arc::clone(&wants_whole);
+        let needs_whole = move || ask(&asks, &waker);
+        let options = Options {
+            compact_factor: settings.compact_factor,
+            done_within: settings.wait,
+            ..Options::default()
+        };
+        let path = opened.log.path().to_owned();
+        let continues = opened.recovered.end.is_usable() && opened.log.is_trusted();
+        let journal = Journal::start(opened.log, options, Box::new(needs_whole))
+            .map_err(|error| StartError::new("a thread cannot be started", error))?;
+        Ok(Self {
+            path,
+            recovered: opened.recovered,
+            journal: Arc::new(journal),
+            wants_whole,
+            continues,
+            settings: settings.clone(),
+        })
+    }
 }
 
 fn ask(wants_whole: &AtomicBool, waker: &Waker) {
@@ -135,12 +180,10 @@ impl BackupFile {
 
 /// Keeps the file under a second name, since a new one will replace it although it was not read to its end.
 fn set_aside(path: &Path, error: &str) {
-    // A new file replaces the file and not a link to it.
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".unreadable-{}", wall_ms()));
     // Not every file system has links.
-    let kept = fs::hard_link(&path, &name).or_else(|_| fs::copy(&path, &name).map(drop));
+    let kept = fs::hard_link(path, &name).or_else(|_| fs::copy(path, &name).map(drop));
     tracing::error!(
         file = path.display().to_string(),
         kept_as = kept.is_ok().then(|| Path::new(&name).display().to_string()),

@@ -4,7 +4,7 @@
 //!
 //! Threads: one per reactor, `sync` (the single writer and its sources), `dial` (temporary: opens connections to the
 //! server, which may block), `encode` (heavy encoding for reactors), `certificates` (with TLS), `keys` (with key files),
-//! `log`, `signals`, and the main thread, which waits for the others.
+//! `backup` (temporary: opens the backup file), `journal` (writes it), `log`, `signals`, and the main thread, which waits for the others.
 
 mod backup;
 mod certificates;
@@ -31,6 +31,7 @@ use crate::fanout::mailbox::{Mail, Mailbox};
 use crate::ingest::{Following, Handle, Ingest, Job, Jobs, Offload, ResyncReason};
 use crate::net::io::Limits;
 use crate::net::reactor::{Allowance, Reactor, ReactorOptions};
+use crate::persist::log::Opened;
 use crate::serve::{ListenerRole, Options, PLAIN_REFUSAL, Persistence, Server, Shared};
 use crate::store::{Snapshot, WriterOptions};
 use crate::sync::redis::{RedisKeeper, RedisSource};
@@ -38,6 +39,7 @@ use crate::sync::{self, Poller};
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
 
+use backup::{BackupFile, Opening};
 pub(crate) use clock::wall_ms;
 pub use error::StartError;
 use listeners::{ListenerUse, Listening};
@@ -72,7 +74,14 @@ pub(crate) fn regex_limits(limits: &config::Limits) -> RegexLimits {
 pub fn run(settings: Settings) -> Result<(), StartError> {
     let on_hangup = OnHangup::default();
     let signals = signals::catch(on_hangup.clone())?;
-    let agent = Agent::start(&settings, &on_hangup)?;
+    let backup = match backup::open(&settings, &signals)? {
+        Opening::Done(opened) => opened,
+        Opening::Signal(signal) => {
+            tracing::info!(signal = name_of(signal), "stopped while the backup file was being opened");
+            return Ok(());
+        }
+    };
+    let agent = Agent::start(&settings, &on_hangup, backup)?;
     // Loading the data file may take long, or hang with its file system: a signal must not wait for it.
     let asked = crossbeam::select! {
         recv(agent.first_load) -> _ => {
@@ -119,7 +128,11 @@ struct Agent {
 }
 
 impl Agent {
-    fn start(settings: &Settings, on_hangup: &OnHangup) -> Result<Self, StartError> {
+    fn start(
+        settings: &Settings,
+        on_hangup: &OnHangup,
+        backup: Option<Box<Opened>>,
+    ) -> Result<Self, StartError> {
         let metrics = Metrics::new();
         let certificates = certificates::load(settings, &metrics)?;
         let descriptors = limits::raise_descriptor_limit();
@@ -135,7 +148,8 @@ impl Agent {
         let mut poller =
             Poller::new().map_err(|error| StartError::new("a poller cannot be opened", error))?;
         let instance = random_name();
-        let backup = backup::open(settings, poller.waker())?;
+        let backup =
+            backup.map(|opened| BackupFile::start(*opened, &settings.backup, poller.waker())).transpose()?;
         let redis = cluster::start(settings, &instance, poller.waker(), &metrics)?;
         let mut sources = source::of(settings, &mut poller, &following, &metrics, &instance)?;
         if let Some(redis) = &redis {
