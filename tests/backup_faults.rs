@@ -9,13 +9,13 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use common::agent::{Agent, Builder};
+use common::agent::{API_KEY, Agent, Builder};
 use common::backup::{Fault, FaultyDisk, expect_valid, plain, plain_of};
 use common::dataset::{Dataset, Environment, Kind, serve, touch};
 use common::following::{set, two_flags, with_short_retries};
 use common::server::Server;
 use common::watcher::Watcher;
-use common::{SOON, wait_until};
+use common::{SOON, http, raw, wait_until};
 
 /// What an operator reads of a backup file that lacks something.
 const STALE: &str = "Healthy\nbackup file: stale\n";
@@ -262,7 +262,7 @@ fn a_file_that_is_deleted_under_a_running_agent_is_written_anew() {
 fn on_a_hanging_disk(disk: &FaultyDisk) -> (Server, Agent, Watcher, Environment) {
     let environment = two_flags(1);
     let server = Server::start(&Dataset::of([environment.clone()]));
-    let agent = disk.under(with_short_retries(&server).backup().env("Backup__WaitSeconds", "1")).start();
+    let agent = disk.under(with_short_retries(&server).backup()).start();
     agent.wait_stable();
     server.wait_synced();
     agent.wait_written();
@@ -323,9 +323,15 @@ fn an_agent_ends_although_its_disk_hangs() {
     set(&server, &environment, "a", "v1", 1000);
     sdk.wait_variation("a", "v1");
     wait_until("a sync hangs", SOON, || (disk.met() > 0).then_some(()));
+    // A call that waits for the disk does not hold it up either.
+    let mut call = http::Connection::open(agent.port()).unwrap();
+    let body = dataset(1).to_text();
+    let headers = [("Authorization", API_KEY), ("Content-Type", "application/json")];
+    let head = raw::head("POST", raw::BOOTSTRAP, &headers, Some(body.len()));
+    call.send(&[head.as_bytes(), body.as_bytes()].concat()).unwrap();
+    agent.wait_line(r#"data loaded source="bootstrap""#);
     agent.terminate();
-    let code = sdk.expect_close(SOON);
-    assert!(matches!(code, Some(1001 | 1012) | None), "{code:?}");
+    sdk.take_until_end();
     let status = agent.wait_for_end();
     assert!(status.success(), "{status}");
     disk.end(Fault::Hang);
@@ -334,6 +340,32 @@ fn an_agent_ends_although_its_disk_hangs() {
     agent.start_again();
     assert!(agent.readiness().0 == 200);
     assert_eq!(sdk.come_back(&agent, &environment.secret(Kind::Server)), "patch");
+}
+
+/// What went wrong: the agent did not end by SIGTERM while it waited for the disk of its backup file at its start.
+#[test]
+fn a_disk_that_hangs_at_the_start_kept_the_agent_from_ending() {
+    let disk = FaultyDisk::new();
+    let mut agent = disk.under(Builder::saving()).start();
+    agent.bootstrap(&dataset(1));
+    agent.kill();
+    disk.begin(Fault::Hang);
+    agent.spawn_again();
+    wait_until("a sync hangs", SOON, || (disk.met() > 0).then_some(()));
+    agent.terminate();
+    let status = agent.wait_for_end();
+    assert!(status.success(), "{status}");
+    agent.wait_line("stopped");
+    // An agent that may wait starts when the disk goes on.
+    let met = disk.met();
+    agent.spawn_again();
+    wait_until("a sync hangs", SOON, || (disk.met() > met).then_some(()));
+    agent.wait_line("the disk does not answer");
+    disk.end(Fault::Hang);
+    wait_until("the agent answers", SOON, || {
+        http::get(agent.port(), "/health/readiness", &[]).ok().filter(|answer| answer.status == 200)
+    });
+    assert_eq!(plain_of(&agent.canonical()), plain(&dataset(1).environments));
 }
 
 #[test]

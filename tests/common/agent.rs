@@ -269,7 +269,8 @@ impl Agent {
         self.wait_for_end()
     }
 
-    fn spawn_again(&mut self) {
+    /// Starts it again, without waiting until it answers.
+    pub fn spawn_again(&mut self) {
         assert!(matches!(self.child.try_wait(), Ok(Some(_))), "it still runs");
         reaper::forget(&self.child);
         for (name, value) in &mut self.env {
