@@ -74,12 +74,14 @@ impl Ingest {
         self.add_keeper(keeper, wait);
     }
 
-    /// Continues with a saved state, before there is any other data.
+    /// Continues with a saved state, before there is any other data. Unknown secrets are undecided until the sources have
+    /// started ([`Self::sources_started`]).
     ///
     /// # Errors
     /// If an item of it cannot be read.
     pub fn restore(&mut self, options: WriterOptions, state: &State) -> Result<(), DatasetError> {
         self.writer = Writer::restore(options, state, self.now())?;
+        self.writer.leave_undecided();
         self.restored_file.clone_from(&state.head.data_file);
         let snapshot = self.writer.current().clone();
         let environments = snapshot.environments().map(|environment| environment.slot()).collect();
@@ -88,6 +90,14 @@ impl Ingest {
         self.announce_to_reactors(&Arc::new(change), Instant::now(), None);
         self.count(&snapshot);
         Ok(())
+    }
+
+    /// Every source has had the chance to load what is newer than the saved state: a data file, say. Where no server is
+    /// followed, secrets that the data lacks are unknown from now on.
+    pub fn sources_started(&mut self) {
+        if let Some(change) = self.writer.decide() {
+            self.announce_to_reactors(&change, Instant::now(), None);
+        }
     }
 
     /// The dataset that comes next begins a new edition, which is higher than any seen so far.

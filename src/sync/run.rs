@@ -33,6 +33,7 @@ pub fn run(
     let mut memory = GiveBack::default();
     let mut next_sweep = Instant::now() + SWEEP_EVERY;
     sources.iter_mut().for_each(|source| source.start(&mut ingest));
+    ingest.sources_started();
     loop {
         if !handle_jobs(jobs, &mut ingest, &mut sources) {
             sources.iter_mut().for_each(|source| source.stop());

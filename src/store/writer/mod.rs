@@ -144,6 +144,23 @@ impl Writer {
         self.publish(finished).change
     }
 
+    /// Leaves secrets that the restored data lacks undecided until [`Self::decide`]: newer data may be about to come.
+    pub fn leave_undecided(&mut self) {
+        Arc::make_mut(&mut self.current).answered = 0;
+    }
+
+    /// Where no server is followed: no newer data is about to come, so secrets that the data in service lacks are unknown.
+    /// Returns the change, if that was not known before.
+    pub fn decide(&mut self) -> Option<Arc<Change>> {
+        if self.options.follows || !self.current.loaded() {
+            return None;
+        }
+        let mut draft = Draft::new(&self.current, &mut self.workspace, i64::MIN);
+        draft.set_answered(u64::MAX);
+        let finished = draft.finish();
+        self.publish(finished).change
+    }
+
     /// Replaces everything by a dataset. It is compared with the data in service: items with the same content stay as
     /// they are, whatever their format; removed environments and secrets stay until their grace period from `now` ends.
     pub fn replace(&mut self, dataset: &Dataset<'_>, now: Moment) -> Published {
