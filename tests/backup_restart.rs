@@ -442,6 +442,35 @@ fn a_data_file_beats_the_backup_only_when_it_has_changed() {
     serves(&agent, &oldest);
 }
 
+/// What went wrong: an SDK with a new secret was refused for good by the data of the backup, while the data file that has
+/// the secret was being loaded.
+#[test]
+fn a_secret_of_the_data_file_was_refused_while_that_was_loaded() {
+    let before = Dataset::of([two_flags(1)]);
+    let mut agent = Builder::saving().data_file(&before).start();
+    agent.wait_written();
+    agent.kill();
+    // So large that it takes a while.
+    let mut after = before;
+    for number in 0..3000 {
+        let mut flag = boolean_flag(&format!("flag-{number}"));
+        flag["description"] = json!("x".repeat(1000));
+        after.environments[0].add_flag(flag);
+    }
+    let new = after.environments[0].add_secret(Kind::Server, 3);
+    agent.write_data(&after);
+    agent.spawn_again();
+    wait_until("the agent listens", SOON, || http::get(agent.port(), "/health/liveness", &[]).ok());
+    assert_eq!(Watcher::asking(&agent, &new).refusal(), None);
+    // One that neither has is refused all the same.
+    let unknown = common::dataset::secret_text(&two_flags(1).id, Kind::Server, 9);
+    assert_eq!(agent.wait_refused(&unknown), Some(4003));
+    std::fs::remove_file(agent.data_file()).unwrap();
+    agent.kill_and_start_again();
+    assert_eq!(Watcher::asking(&agent, &new).refusal(), None);
+    assert_eq!(agent.wait_refused(&unknown), Some(4003));
+}
+
 #[test]
 fn deleted_flags_and_a_rollback_stay_after_a_kill() {
     let mut newer = Dataset::of([three_flags()]);
