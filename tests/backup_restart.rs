@@ -13,8 +13,9 @@ use common::agent::{API_KEY, Agent, Builder};
 use common::backup::{expect_valid, export, plain, plain_of, tool_says};
 use common::dataset::{Dataset, Environment, Kind, START_MS, boolean_flag, iso, segment, touch, user};
 use common::following::{set, set_without_push, two_flags, with_short_retries};
-use common::raw::BOOTSTRAP;
+use common::raw::{BOOTSTRAP, SERVER_POLL};
 use common::rng::Rng;
+use common::sdk::{Fleet, Mode};
 use common::server::Server;
 use common::strict::StrictSdk;
 use common::watcher::Watcher;
@@ -296,6 +297,96 @@ fn sdks_that_come_back_after_a_kill_get_what_they_lack_while_the_server_is_away(
     pending.expect_full();
     assert_eq!(stranger.expect_close(SOON), Some(4003));
     assert_eq!(agent.status()["syncState"], "Stable");
+}
+
+#[test]
+fn polls_after_a_kill_get_what_is_newer_and_nothing_else() {
+    let environment = two_flags(1);
+    let mut agent = Builder::saving().start();
+    agent.bootstrap(&Dataset::of([environment.clone()]));
+    let mut newer = environment.clone();
+    touch(newer.flag_mut("a"), 1000);
+    agent.bootstrap(&Dataset::of([newer]));
+    agent.kill_and_start_again();
+    let secret = environment.secret(Kind::Server);
+    let poll = |since_ms: i64| {
+        let answer = agent.get(&format!("{SERVER_POLL}?timestamp={since_ms}"), &[("Authorization", &secret)]);
+        answer.expect(200).body
+    };
+    assert_eq!(poll(START_MS + 1000), b"");
+    let patch: Value = serde_json::from_slice(&poll(START_MS)).unwrap();
+    assert_eq!(patch["data"]["eventType"], "patch");
+    let flags = patch["data"]["featureFlags"].as_array().unwrap();
+    assert_eq!(flags.iter().map(|flag| &flag["key"]).collect::<Vec<_>>(), ["a"]);
+}
+
+#[test]
+fn real_sdks_are_served_by_a_killed_agent_while_its_server_is_away() {
+    let environment = two_flags(1);
+    let server = Server::start(&Dataset::of([environment.clone()]));
+    let mut agent = with_short_retries(&server).backup().start();
+    agent.wait_stable();
+    server.wait_synced();
+    let ann = user("ann", &[]);
+    // A client SDK that polls ends at the first poll that fails.
+    let start = |test: &str, agent: &Agent| {
+        let mut fleet = Fleet::launch(test, |_, mode| mode == Mode::Streaming);
+        fleet.each("start", |sdk| {
+            sdk.start(agent, &environment, &ann);
+            sdk.wait_ready();
+        });
+        fleet
+    };
+    let mut fleet = start("a kill while the server is away", &agent);
+    if fleet.is_empty() {
+        return;
+    }
+    set(&server, &environment, "a", "v1", 1000);
+    fleet.each("a change", |sdk| sdk.wait_value("a", &ann, "boolean", &json!(false)));
+    agent.wait_written();
+    agent.kill();
+    server.crash();
+    fleet.each("the connection is gone", |sdk| {
+        sdk.wait_state(json!({ "connected": false }));
+    });
+    agent.start_again();
+    // New ones get all of it; those that come back still have it.
+    let mut late = start("started while the server is away", &agent);
+    for fleet in [&mut late, &mut fleet] {
+        fleet.each("what was before", |sdk| {
+            sdk.wait_value("a", &ann, "boolean", &json!(false));
+            sdk.wait_value("b", &ann, "boolean", &json!(true));
+        });
+    }
+    server.start_listening();
+    agent.wait_stable();
+    set(&server, &environment, "b", "v1", 2000);
+    for fleet in [&mut late, &mut fleet] {
+        fleet.each("a change after it", |sdk| sdk.wait_value("b", &ann, "boolean", &json!(false)));
+    }
+}
+
+#[test]
+fn an_environment_that_is_leaving_is_served_after_a_kill_until_its_grace_is_over() {
+    let both = Dataset::of([two_flags(1), two_flags(2)]);
+    let mut agent = Builder::saving().env("RevocationGraceSeconds", "600").start();
+    agent.bootstrap(&both);
+    let secret = two_flags(2).secret(Kind::Server);
+    let mut sdk = Watcher::server(&agent, &secret);
+    agent.bootstrap(&Dataset::of([two_flags(1)]));
+    agent.kill_and_start_again();
+    assert_eq!(sdk.come_back(&agent, &secret), "patch");
+    sdk.expect_nothing_new();
+    let mut new = Watcher::server(&agent, &secret);
+    assert_eq!(new.flags, sdk.flags);
+    // It comes back as it was, and nobody hears of it.
+    agent.bootstrap(&both);
+    agent.kill_and_start_again();
+    for sdk in [&mut sdk, &mut new] {
+        assert_eq!(sdk.come_back(&agent, &secret), "patch");
+        sdk.expect_nothing_new();
+    }
+    assert_eq!(plain_of(&agent.canonical()), plain(&both.environments));
 }
 
 #[test]
