@@ -3,10 +3,12 @@
 use super::support::*;
 use crate::model::dataset::EnvironmentDef;
 use crate::model::parse::DatasetText;
+use crate::model::secret::SecretKind;
 use crate::model::stamp::Edition;
 use crate::store::PatchForm::OnePerItem;
 use crate::store::{
-    ClusterData, ClusterList, ItemKind, Meanwhile, Published, Removal, TombstoneState, Writer,
+    ClusterData, ClusterList, ItemKind, Meanwhile, Published, Removal, SecretState, TombstoneState, Writer,
+    WriterOptions,
 };
 
 /// Merges flags of the first environment, sent by another agent with these versions.
@@ -112,6 +114,44 @@ fn a_list_brings_environments_and_secrets_and_begins_graces() {
     assert_eq!(writer.next_expiry_ms(), Some(110));
     writer.expire(at(110)).unwrap();
     assert!(writer.current().secret(&secret(2, 2)).is_none());
+}
+
+/// What went wrong: an agent that could not reach its server served a revoked secret for ever, although another agent had seen
+/// confirmed that it was removed.
+#[test]
+fn a_removal_that_another_agent_has_seen_confirmed_needs_no_full_sync() {
+    let options = WriterOptions { revocation_grace_ms: 100, follows: true, ..WriterOptions::default() };
+    let mut writer = Writer::new(options);
+    let worlds = [world(1, vec![], vec![]), world(2, vec![], vec![])];
+    let leaving = [(SecretKind::Server, 2), (SecretKind::Client, 102)].map(|(kind, number)| SecretState {
+        value: secret(number, 2),
+        kind,
+        environment: worlds[1].id(),
+        grace_ms: Some(50),
+        former: None,
+    });
+    // Whether the second environment and its secrets are served, and when to look again.
+    let mut take = |worlds: &[World], leaves: bool, now_ms| {
+        list(worlds, |mut list| {
+            if leaves {
+                list.leaving_secrets = leaving.to_vec();
+                list.leaving = vec![(leaving[0].environment, 50)];
+            }
+            writer.merge_cluster(&ClusterData { list: Some(list), ..ClusterData::default() }, at(now_ms));
+        });
+        writer.await_full_sync(now_ms, 1);
+        writer.expire(at(now_ms));
+        let served = leaving.iter().filter(|one| writer.current().secret(&one.value).is_some()).count();
+        (served, writer.current().environments.iter().flatten().count(), writer.next_expiry_ms())
+    };
+    assert_eq!(take(&worlds, false, 0), (2, 2, None));
+    assert_eq!(take(&worlds[..1], true, 10), (2, 2, Some(110)));
+    assert_eq!(take(&worlds[..1], true, 200), (2, 2, None), "nobody has seen it confirmed");
+    assert_eq!(take(&worlds[..1], false, 201), (0, 1, None));
+    // Of one that this agent has heard of just now, its own time counts.
+    assert_eq!(take(&worlds, false, 300), (2, 2, None));
+    assert_eq!(take(&worlds[..1], false, 310), (2, 2, Some(410)));
+    assert_eq!(take(&worlds[..1], false, 410), (0, 1, None));
 }
 
 #[test]

@@ -3,7 +3,8 @@
 //! Must not read a clock. SDKs never reconnect after a 4003, so one mistaken dump must not disconnect all of them. A secret
 //! or environment that disappears from the dataset stays in service until its grace period ends; if it is listed again
 //! before, no SDK notices. In agent mode, time alone ends no grace period: when it is due, a full sync must be requested
-//! after that, be confirmed as complete, and still lack the secret or environment.
+//! after that, be confirmed as complete, and still lack the secret or environment. In a cluster one agent's full sync
+//! confirms it for all.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -27,6 +28,9 @@ struct GraceEnd {
     until_ms: i64,
     /// The number of full syncs requested by the time `until_ms` had passed; `None` before that, and outside agent mode.
     asked: Option<u64>,
+    /// Whether another agent of the cluster has seen the removal confirmed: it needs no full sync of this agent, which may
+    /// not reach its server.
+    confirmed: bool,
 }
 
 /// What decides whether a grace period is over.
@@ -39,7 +43,7 @@ pub(super) struct Now {
 
 impl GraceEnd {
     fn at(until_ms: i64) -> Self {
-        Self { until_ms, asked: None }
+        Self { until_ms, asked: None, confirmed: false }
     }
 
     fn left_ms(&self, now_ms: i64) -> i64 {
@@ -49,6 +53,7 @@ impl GraceEnd {
     fn is_over(&self, now: Now) -> bool {
         match now.answered {
             None => self.until_ms <= now.now_ms,
+            Some(_) if self.confirmed => self.until_ms <= now.now_ms,
             // Anything that this full sync lists is no longer in a grace period.
             Some(answered) => self.asked.is_some_and(|asked| answered > asked),
         }
@@ -148,6 +153,9 @@ impl Grace {
         let Self { secrets, kinds, environments } = self;
         let all = secrets.values_mut().chain(kinds.values_mut()).chain(environments.values_mut());
         for ends in all {
+            if ends.confirmed {
+                continue;
+            }
             if ends.asked.is_none() && ends.until_ms <= now_ms {
                 ends.asked = Some(asked);
                 awaiting.new += 1;
@@ -157,6 +165,18 @@ impl Grace {
         awaiting
     }
 
+    /// The list of another agent of the cluster is taken over. What it neither lists nor has in a grace period of its own is
+    /// confirmed to be removed, and so is every former type.
+    pub fn confirm_but(
+        &mut self,
+        secrets: impl Fn(&Secret) -> bool,
+        environments: impl Fn(EnvironmentSlot) -> bool,
+    ) {
+        self.secrets.iter_mut().for_each(|(secret, ends)| ends.confirmed = !secrets(secret));
+        self.kinds.values_mut().for_each(|ends| ends.confirmed = true);
+        self.environments.iter_mut().for_each(|(slot, ends)| ends.confirmed = !environments(*slot));
+    }
+
     /// Whether any grace period is over.
     pub fn is_over(&self, now: Now) -> bool {
         self.all().any(|ends| ends.is_over(now))
@@ -164,7 +184,7 @@ impl Grace {
 
     /// When the next grace period is due, of those that do not wait for a full sync yet.
     pub fn next_ms(&self) -> Option<i64> {
-        self.all().filter(|ends| ends.asked.is_none()).map(|ends| ends.until_ms).min()
+        self.all().filter(|ends| ends.confirmed || ends.asked.is_none()).map(|ends| ends.until_ms).min()
     }
 
     /// The rest of a secret's grace period at `now_ms`, if it is in one.

@@ -37,8 +37,6 @@ impl List<'_, '_> {
         if let Some(cluster) = self.cluster {
             take_over_graces(cluster, draft, grace, &mut secrets, due.now_ms);
         }
-        grace.expire_secrets(&mut secrets, due);
-        draft.set_secrets(secrets);
         let listed: HashSet<_> = self.slots.iter().copied().collect();
         for slot in draft.slots() {
             if !listed.contains(&slot)
@@ -49,6 +47,11 @@ impl List<'_, '_> {
             }
         }
         draft.set_order(self.slots);
+        if let Some(cluster) = self.cluster {
+            confirm(cluster, draft, grace);
+        }
+        grace.expire_secrets(&mut secrets, due);
+        draft.set_secrets(secrets);
         grace.expire_environments(due).into_iter().for_each(|slot| draft.remove(slot));
     }
 }
@@ -77,6 +80,13 @@ fn take_over_graces(
         secrets.insert(state.value, SecretEntry { kind: state.kind, slot, former: None });
         grace.restore_secret(state.value, now_ms.saturating_add(left_ms));
     }
+}
+
+/// What another agent has neither listed nor in a grace period was removed for good.
+fn confirm(list: &ClusterList<'_>, draft: &mut Draft<'_, '_>, grace: &mut Grace) {
+    let secrets: HashSet<_> = list.leaving_secrets.iter().map(|state| state.value).collect();
+    let environments: HashSet<_> = list.leaving.iter().map(|(id, _)| draft.slot_of(*id)).collect();
+    grace.confirm_but(|secret| secrets.contains(secret), |slot| environments.contains(&slot));
 }
 
 /// Adds an environment of the dataset, without its items, to `draft`.
