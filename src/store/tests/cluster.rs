@@ -7,8 +7,8 @@ use crate::model::secret::SecretKind;
 use crate::model::stamp::Edition;
 use crate::store::PatchForm::OnePerItem;
 use crate::store::{
-    ClusterData, ClusterList, ItemKind, Meanwhile, Published, Removal, SecretState, TombstoneState, Writer,
-    WriterOptions,
+    ClusterData, ClusterList, ItemKind, Meanwhile, Moment, Published, Removal, SecretState, TombstoneState,
+    Writer, WriterOptions,
 };
 
 /// Merges flags of the first environment, sent by another agent with these versions.
@@ -196,4 +196,40 @@ fn items_of_an_environment_that_is_never_listed_go_after_the_grace_period() {
     });
     assert!(writer.expire(at(1_000)).is_none());
     assert_eq!(environment(writer.current(), 1).flag_count(), 1);
+}
+
+/// What went wrong: an SDK had a flag of another agent, which was removed while it was away. It came to an agent that had
+/// started since, and was not told.
+#[test]
+fn a_removal_of_an_item_that_this_agent_never_had_is_told_to_sdks_of_other_agents() {
+    let worlds = [world(1, vec![thing("a", 10, "A")], vec![])];
+    let told = |writer: &Writer| {
+        let home = environment(writer.current(), 1);
+        let highest_ms = home.highest_version_ms;
+        (sync(&home, 20, OnePerItem), sync(&home, highest_ms, OnePerItem), highest_ms > 20)
+    };
+    let expected = (vec!["full a/".to_owned()], vec!["patch /".to_owned()], true);
+    let now = Moment { steady_ms: 0, wall_ms: 1_000 };
+    let mut writer = writer();
+    load(&mut writer, &worlds);
+    let sequence = writer.current().sequence();
+    let gone = Removal { env_id: worlds[0].id(), kind: ItemKind::Flag, id: "gone", updated_at_ms: 20 };
+    let data = ClusterData { removals: &[gone], ..ClusterData::default() };
+    assert!(writer.merge_cluster(&data, now).change.unwrap().environments.is_empty());
+    assert_eq!(since(&environment(writer.current(), 1), sequence), Vec::<String>::new());
+    assert_eq!(told(&writer), expected);
+    assert!(writer.merge_cluster(&data, now).change.is_none());
+    // In a higher edition.
+    let state =
+        TombstoneState { kind: ItemKind::Flag, id: "gone".into(), updated_at_ms: 20, removed_at_ms: 3 };
+    let mut writer = super::support::writer();
+    for edition in 1..3 {
+        list(&worlds, |list| {
+            let mut text = DatasetText::new(dump_json(&worlds).into_bytes());
+            writer.history_mut().edition = Edition::after(edition, 5, "other");
+            writer.adopt(&text.parse().unwrap(), &list, &[(worlds[0].id(), state.clone())], now);
+        });
+        assert_eq!(told(&writer), (expected.0.clone(), expected.1.clone(), true));
+        assert_eq!(environment(writer.current(), 1).highest_version_ms, 1_000, "raised once");
+    }
 }

@@ -3,6 +3,7 @@
 mod client_sdk;
 mod cluster;
 mod duplicate_keys;
+mod exchange;
 mod grace;
 mod merging;
 mod relay;

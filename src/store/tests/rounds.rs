@@ -83,7 +83,7 @@ impl Kind {
 
 /// One SDK of environment 1. What it has outlives its connections.
 #[derive(Clone, Debug)]
-struct Model {
+pub(super) struct Model {
     kind: Kind,
     polls: bool,
     sdk: Sdk,
@@ -94,7 +94,7 @@ struct Model {
 const USER: &str = "u1";
 
 impl Model {
-    fn all(snapshot: &Snapshot) -> Vec<Self> {
+    pub fn all(snapshot: &Snapshot) -> Vec<Self> {
         let kinds = KINDS.into_iter().flat_map(|kind| [(kind, false), (kind, true)]);
         let kinds = kinds.filter(|(kind, polls)| !polls || kind.can_poll());
         let mut models: Vec<_> =
@@ -104,7 +104,7 @@ impl Model {
     }
 
     /// Connects, or polls, with the version that it has.
-    fn ask(&mut self, snapshot: &Snapshot) {
+    pub fn ask(&mut self, snapshot: &Snapshot) {
         let environment = environment(snapshot, 1);
         let timestamp_ms = self.sdk.version_ms();
         environment.record_requested_version(timestamp_ms, || i64::MAX);
@@ -122,7 +122,7 @@ impl Model {
     }
 
     /// Gets the changes since its last update.
-    fn follow(&mut self, snapshot: &Snapshot) {
+    pub fn follow(&mut self, snapshot: &Snapshot) {
         if self.polls {
             return self.ask(snapshot);
         }
@@ -174,9 +174,6 @@ impl Model {
         if self.kind.is_choosy() && emptied {
             return;
         }
-        let mut fresh = Self { sdk: Sdk::default(), ..self.clone() };
-        fresh.ask(snapshot);
-        assert_eq!(said(&self.sdk), said(&fresh.sdk), "{:?}", self.kind);
         if !self.kind.is_client() {
             let read = |text: String| serde_json::from_str::<Value>(&text).unwrap();
             let flags = world
@@ -190,7 +187,19 @@ impl Model {
             let source = Sdk { items: flags.chain(segments).collect() };
             assert_eq!(said(&self.sdk), said(&source), "{:?}", self.kind);
         }
-        // Who has everything is sent nothing.
+        self.check_against(snapshot);
+        self.check_sent_nothing(snapshot);
+    }
+
+    /// It has what a new SDK would get.
+    pub fn check_against(&self, snapshot: &Snapshot) {
+        let mut fresh = Self { sdk: Sdk::default(), ..self.clone() };
+        fresh.ask(snapshot);
+        assert_eq!(said(&self.sdk), said(&fresh.sdk), "{:?}", self.kind);
+    }
+
+    /// Who has everything is sent nothing.
+    pub fn check_sent_nothing(&self, snapshot: &Snapshot) {
         if !self.sdk.items.is_empty() {
             let mut again = self.clone();
             let timestamp_ms = again.sdk.version_ms();

@@ -4,7 +4,9 @@
 //! get the same ones hold the same; the list of environments and secrets replaces the own one, and the caller knows which of
 //! the two is newer. A higher edition replaces everything.
 
-use super::draft::Draft;
+use std::collections::HashSet;
+
+use super::draft::{Draft, Workspace};
 use super::groups::Groups;
 use super::incoming::{ClusterData, ClusterList};
 use super::list::List;
@@ -13,6 +15,8 @@ use super::{Meanwhile, Moment, Writer};
 use crate::model::dataset::Dataset;
 use crate::model::environment_id::EnvironmentId;
 use crate::store::change::Published;
+use crate::store::environment::EnvironmentSlot;
+use crate::store::item::ItemKind;
 use crate::store::state::TombstoneState;
 
 impl Writer {
@@ -53,10 +57,11 @@ impl Writer {
         tombstones: &[(EnvironmentId, TombstoneState)],
         now: Moment,
     ) -> Published {
+        let elsewhere = self.removed_elsewhere(tombstones);
         self.workspace.tombstones = Tombstones::default();
         // A full sync proved what it did for other data.
         self.answered = 0;
-        let published = self.replace_all(dataset, &Meanwhile::new(), Some(list), now);
+        let published = self.replace_all(dataset, &Meanwhile::new(), Some((list, &elsewhere)), now);
         self.workspace.tombstones = Tombstones::default();
         for (environment, state) in tombstones {
             let slot = self.workspace.records.slot_of(*environment);
@@ -65,5 +70,29 @@ impl Writer {
             self.workspace.tombstones.put(slot, state.kind, &state.id, tombstone);
         }
         published
+    }
+
+    /// The environments in which items were removed that this agent neither has nor knows as removed.
+    fn removed_elsewhere(
+        &mut self,
+        tombstones: &[(EnvironmentId, TombstoneState)],
+    ) -> HashSet<EnvironmentSlot> {
+        let Workspace { records, tombstones: known, .. } = &mut self.workspace;
+        let mut elsewhere = HashSet::new();
+        for (environment, state) in tombstones {
+            let slot = records.slot_of(*environment);
+            let is_known = known.get(slot, state.kind, &state.id).is_some_and(|ms| ms >= state.updated_at_ms);
+            let is_held = || {
+                let record = records.get(slot);
+                record.is_some_and(|record| match state.kind {
+                    ItemKind::Flag => record.flags.contains_key(&state.id),
+                    ItemKind::Segment => record.segments.contains_key(&state.id),
+                })
+            };
+            if !is_known && !is_held() {
+                elsewhere.insert(slot);
+            }
+        }
+        elsewhere
     }
 }

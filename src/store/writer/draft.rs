@@ -219,6 +219,13 @@ impl<'w, 'd> Draft<'w, 'd> {
         }
     }
 
+    /// Items of an environment of this publish were removed that this agent did not have.
+    pub fn removed_elsewhere(&mut self, slot: EnvironmentSlot) {
+        if let Some(edit) = self.edits.get_mut(&slot) {
+            edit.removed_elsewhere = true;
+        }
+    }
+
     /// Decides which copy of each segment is in effect, and merges the flags. `single`: only single segments changed, so
     /// that only those are resolved again.
     pub fn complete_data(&mut self, single: bool) {
@@ -378,7 +385,10 @@ impl<'w, 'd> Draft<'w, 'd> {
         removed
             .into_iter()
             .for_each(|(id, updated_at_ms)| record_removal(&Arc::from(id), updated_at_ms, None));
-        self.differs |= removes_unknown;
+        if removes_unknown {
+            self.removed_elsewhere(slot);
+            self.differs = true;
+        }
     }
 
     /// Completes the snapshot. No change if it does not differ from the previous one.

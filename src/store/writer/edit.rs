@@ -38,6 +38,9 @@ pub(super) struct Edit {
     pub segments: ListChanges,
     /// The new versions of changed segments, by slot.
     pub segment_versions: HashMap<u32, i64>,
+    /// Whether an item was removed that this agent did not have: SDKs of another agent of the cluster may still have it, and
+    /// come to this one.
+    pub removed_elsewhere: bool,
     /// Assigns versions.
     pub versions: Versions,
     /// The highest version sent before this publish.
@@ -66,6 +69,7 @@ impl Edit {
             flags: ListChanges::default(),
             segments: ListChanges::default(),
             segment_versions: HashMap::new(),
+            removed_elsewhere: false,
             versions: Versions::higher_than(before_ms, wall_ms),
             before_ms,
             was_empty: environment.server.removed > 0 && served == 0,
@@ -75,7 +79,7 @@ impl Edit {
     /// Whether anything changed that SDKs or relay agents may need.
     pub fn differs(&self, environment: &Environment, sequence: u64) -> bool {
         let is_raised = || environment.flags.newest.client_sequence == sequence;
-        self.created || self.flags.differs || self.segments.differs || is_raised()
+        self.created || self.flags.differs || self.segments.differs || self.removed_elsewhere || is_raised()
     }
 
     /// The versions of changed items, given their own `updatedAt`s. In a new environment all keep their own, because
@@ -162,7 +166,28 @@ impl Edit {
                 (false, false) => environment.ring.with(sequence, push_of(environment, sequence - 1)),
             };
         }
+        if self.removed_elsewhere {
+            self.note_removal_elsewhere(environment);
+        }
         affected
+    }
+
+    /// Whoever asks with an older version than now gets a full, and is not told more by a push: SDKs that are connected never
+    /// had the item from this agent.
+    fn note_removal_elsewhere(&mut self, environment: &mut Environment) {
+        let version_ms = self.versions.next_version();
+        // The full must be newer than what any SDK has.
+        if let Some(flags) = raise_newest_quietly(&environment.flags, version_ms) {
+            environment.flags = flags;
+        } else if let Some(segments) = raise_newest_quietly(&environment.segments, version_ms) {
+            environment.segments = segments;
+        }
+        environment.highest_version_ms = self.versions.highest_ms();
+        environment.server.removed_version_ms = version_ms;
+        environment.client.removed_version_ms = version_ms;
+        let relays = &mut environment.for_relays;
+        relays.watermark_ms = relays.watermark_ms.max(relays.highest_updated_at_ms);
+        environment.cache = Cache::default();
     }
 
     fn either(&self, is: impl Fn(&ListChanges) -> bool) -> bool {
@@ -229,6 +254,28 @@ fn raise_newest<T: Item>(
         raised.client_version_ms = entry.client_version_ms;
     }
     Some(table.with(vec![(at, raised)], Vec::new()))
+}
+
+/// The same for both kinds of SDK, without telling those that are connected.
+fn raise_newest_quietly<T: Item>(table: &Table<T>, version_ms: i64) -> Option<Table<T>> {
+    let newest_ms = table.newest.version_ms;
+    let is_newest = |entry: &Entry<T>| entry.is_served() && entry.version_ms == newest_ms;
+    let (at, entry) = table.find(|chunk| chunk.newest.version_ms == newest_ms, is_newest).next()?;
+    Some(table.with(vec![(at, raised_quietly(entry, version_ms, version_ms))], Vec::new()))
+}
+
+/// The item with higher versions, as SDKs get it from now on if they ask for it.
+pub(super) fn raised_quietly<T: Item>(old: &Entry<T>, told_ms: i64, client_told_ms: i64) -> Entry<T> {
+    let raised = match told_ms > old.version_ms {
+        true => raised(old, told_ms, old.sequence),
+        false => old.clone(),
+    };
+    let client_version_ms = match old.client_version_ms {
+        // A segment.
+        i64::MIN => i64::MIN,
+        before_ms => before_ms.max(client_told_ms),
+    };
+    Entry { client_sequence: old.client_sequence, client_version_ms, ..raised }
 }
 
 /// The item as SDKs get it from the publish `sequence` on, with the version `version_ms`.

@@ -12,11 +12,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::definition::Definition;
-use super::edit::raised;
+use super::edit::raised_quietly;
 use super::version::Date;
 use crate::model::environment_id::EnvironmentId;
 use crate::model::stamp::Stamp;
-use crate::store::item::{Item, ItemKind};
+use crate::store::item::ItemKind;
 use crate::store::table::{Entry, Position, Positions, Table};
 
 /// The next table, and how it differs.
@@ -368,20 +368,6 @@ fn merge<'d, D: Definition>(
         plan.tombstones.push((*id, updated_at_ms));
     }
     (!plan.steps.is_empty() || !plan.tombstones.is_empty()).then_some(plan)
-}
-
-/// The item with higher versions, as SDKs get it from now on if they ask for it.
-fn raised_quietly<T: Item>(old: &Entry<T>, told_ms: i64, client_told_ms: i64) -> Entry<T> {
-    let raised = match told_ms > old.version_ms {
-        true => raised(old, told_ms, old.sequence),
-        false => old.clone(),
-    };
-    let client_version_ms = match old.client_version_ms {
-        // A segment.
-        i64::MIN => i64::MIN,
-        before_ms => before_ms.max(client_told_ms),
-    };
-    Entry { client_sequence: old.client_sequence, client_version_ms, ..raised }
 }
 
 /// The id of an item, shared with its predecessor if there is one.

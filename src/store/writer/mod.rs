@@ -21,6 +21,7 @@ mod restore;
 mod tombstones;
 mod version;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use draft::{Draft, Workspace};
@@ -34,6 +35,7 @@ pub use merge::Meanwhile;
 use tombstones::Tombstone;
 
 use super::change::{Change, Published, Report};
+use super::environment::EnvironmentSlot;
 use super::snapshot::Snapshot;
 use super::state::{Head, TombstoneState};
 use crate::eval::{Compiler, PatternUsage, RegexLimits};
@@ -177,7 +179,7 @@ impl Writer {
         &mut self,
         dataset: &Dataset<'_>,
         meanwhile: &Meanwhile,
-        cluster: Option<&ClusterList<'_>>,
+        cluster: Option<(&ClusterList<'_>, &HashSet<EnvironmentSlot>)>,
         now: Moment,
     ) -> Published {
         self.begin();
@@ -188,6 +190,7 @@ impl Writer {
         let mut draft = Draft::new(current, workspace, now.wall_ms);
         draft.set_loaded();
         draft.set_answered(if options.follows { *answered } else { u64::MAX });
+        let (cluster, elsewhere) = cluster.unzip();
         let list = List { slots: &slots, environments: &dataset.environments, cluster };
         list.apply(&mut draft, grace, options.revocation_grace_ms, due);
         for (slot, def) in slots.iter().zip(&dataset.environments) {
@@ -195,6 +198,7 @@ impl Writer {
             let segments = Incoming::All { items: &def.segments, meanwhile };
             draft.add_data(*slot, flags, segments);
         }
+        elsewhere.into_iter().flatten().for_each(|slot| draft.removed_elsewhere(*slot));
         draft.complete_data(false);
         let finished = draft.finish();
         self.publish(finished)
