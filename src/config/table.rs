@@ -79,12 +79,13 @@ pub const DEFINITIONS: &[Definition] = &[
              space, a larger one writes less. For a moment both files exist.",
     ),
     define(Key::BackupTombstoneDays, "Backup__TombstoneDays", count(1, 3650), "30", Section::Data).help(
-        "How many days a removal is remembered, so that a removed flag does not come back from an agent or a backup \
-             that was away for that long.",
+        "How many days a removed flag or segment is remembered, in memory, in the backup file and in Redis, so that it \
+             does not come back from an agent or a file that was away for that long. At most 65,536 are remembered. Set \
+             it to the same value on all agents of a cluster.",
     ),
     define(Key::BackupWaitSeconds, "Backup__WaitSeconds", seconds(100, false), "10", Section::Data).help(
-        "How long a bootstrap call waits until its data is in the backup file. After that it is answered with an \
-             error, although the data is in service.",
+        "How long a bootstrap call waits until its data is in the backup file. After that it is answered with 507, \
+             although the data is in service. It does not wait for Redis.",
     ),
     define(Key::AgentId, "AgentId", Kind::Text, "", Section::Data)
         .common()
