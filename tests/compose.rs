@@ -99,3 +99,42 @@ fn a_mode_that_does_not_exist_ends_the_start_with_78() {
     assert_eq!(code, Some(78), "{printed}");
     assert!(printed.contains("manuel") && !printed.contains("rp-secret-of-mine"), "{printed}");
 }
+
+/// The variables of both agents in the example, with the value that they have without a variable of the shell.
+fn example_variables() -> Vec<(String, String)> {
+    let text = include_str!("../examples/compose-cluster.yml");
+    let (_, block) =
+        text.split_once("x-environment: &environment\n").expect("the example has common variables");
+    let lines = block.lines().take_while(|line| line.starts_with("  "));
+    let pairs = lines.map(|line| line.trim().split_once(": ").expect("a variable and its value"));
+    let value = |value: &str| match value.strip_prefix("${").and_then(|value| value.split_once(":-")) {
+        Some((_, default)) => default.trim_end_matches('}').to_owned(),
+        None => value.trim_matches('"').to_owned(),
+    };
+    pairs.map(|(name, text)| (name.to_owned(), value(text))).collect()
+}
+
+#[test]
+fn the_example_with_redis_has_settings_that_the_agent_accepts() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let key = dir.path().join("api-key");
+    std::fs::write(&key, "rp-secret-of-mine\n").expect("the key can be written");
+    let own = |name: &str| dir.path().join(name).display().to_string();
+    let variables = example_variables();
+    assert!(variables.iter().any(|(name, _)| name == "Redis__ConnectionString"), "{variables:?}");
+    let variables: Vec<(String, String)> = variables
+        .into_iter()
+        .map(|(name, value)| match name.as_str() {
+            "ApiKey__File" => (name, own("api-key")),
+            "BackupFile" => (name, own("backup.fb")),
+            _ => (name, value),
+        })
+        .collect();
+    let pairs: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let (code, printed) = run_to_end(&["check"], &pairs, SOON);
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(!printed.contains("Warning"), "{printed}");
+    for (name, _) in pairs.iter().filter(|(name, value)| !value.is_empty() && *name != "ASPNETCORE_URLS") {
+        assert!(printed.contains(name), "{name} is not among the settings: {printed}");
+    }
+}
