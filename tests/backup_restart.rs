@@ -141,6 +141,8 @@ fn kill_during_patches(rounds: usize, seed: u64) {
         any_moment(&mut rng);
         let bootstrapped = (round % 3 == 2).then(|| {
             server.crash();
+            // What has arrived already is taken in before.
+            agent.wait_readiness(200, "Degraded");
             agent.bootstrap(&dataset(round as i64));
             plain(&dataset(round as i64).environments)
         });
