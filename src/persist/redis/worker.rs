@@ -95,6 +95,11 @@ impl Worker {
         self.shared.status.get()
     }
 
+    /// Counts records whose bodies are not what an agent writes.
+    pub fn count_unreadable(&self, records: usize) {
+        self.shared.status.counting.unreadable.fetch_add(records as u64, Relaxed);
+    }
+
     /// Ends the threads: changes that wait are still written for half of the time. Returns `false` if a thread did not end
     /// in time, since Redis keeps it busy: it is left behind.
     pub fn stop(&self, within: Duration) -> bool {

@@ -150,8 +150,9 @@ impl RedisSource {
         }
     }
 
-    /// Logs what could not be read, once.
+    /// Counts what could not be read, and logs it once.
     fn report(&mut self, sorted: &Sorted<'_>, left_out: &LeftOut<'_>) {
+        self.worker.count_unreadable(sorted.unreadable + left_out.count());
         match (left_out.is_empty(), sorted.unreadable) {
             (true, 0) => {}
             (true, count) => self.unreadable(&format!("{count} records were not written by an agent")),
