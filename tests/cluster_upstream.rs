@@ -57,10 +57,8 @@ impl Mixed {
     /// A new server SDK with this secret is served by all agents.
     fn accept(&self, secret: &str) -> Vec<Watcher> {
         let serves = |agent: &&Agent| {
-            wait_until("a secret is accepted", SOON, || {
-                let mut sdk = Watcher::asking(agent, secret);
-                (sdk.try_take()? == "full").then_some(sdk)
-            })
+            // An agent without a server refuses what has not come to it yet.
+            wait_until("a secret is accepted", SOON, || Watcher::asking(agent, secret).if_served())
         };
         self.agents().iter().map(serves).collect()
     }
