@@ -297,6 +297,7 @@ proptest! {
                         }
                         *at = (*at + 1) % WRITERS;
                         sdk.ask(writers[*at].current());
+                        sdk.check_against(writers[*at].current());
                     }
                 }
                 Step::Later(ms) => cluster.wall_ms += ms,
