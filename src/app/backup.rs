@@ -139,7 +139,9 @@ impl BackupFile {
         let mut recovery = Recovery::default();
         let mut error = None;
         for group in self.recovered.groups() {
-            if let Err(unreadable) = recovery.apply(group.map(|record| (record.kind, record.body))) {
+            if let Err(unreadable) =
+                recovery.apply(group.map(|record| (record.kind, self.recovered.share(record.body))))
+            {
                 error = Some(unreadable.to_string());
                 break;
             }
@@ -147,7 +149,7 @@ impl BackupFile {
         let groups = recovery.groups();
         let state = recovery.finish(wall_ms());
         if groups > 0
-            && let Err(unreadable) = ingest.restore(options, &state)
+            && let Err(unreadable) = ingest.restore(options, state)
         {
             error = Some(unreadable.to_string());
         }

@@ -55,7 +55,9 @@ fn read(recovered: &Recovered) -> Read {
     let mut recovery = Recovery::default();
     let mut error = None;
     for group in recovered.groups() {
-        if let Err(unreadable) = recovery.apply(group.map(|record| (record.kind, record.body))) {
+        if let Err(unreadable) =
+            recovery.apply(group.map(|record| (record.kind, recovered.share(record.body))))
+        {
             error = Some(unreadable.to_string());
             break;
         }
@@ -68,7 +70,7 @@ fn read(recovered: &Recovered) -> Read {
 fn restore(read: &Read) -> Result<Writer, String> {
     let now = Moment { steady_ms: 0, wall_ms: wall_ms() };
     let options = WriterOptions { regex_limits: RegexLimits::default(), ..WriterOptions::default() };
-    Writer::restore(options, &read.state, now).map_err(|error| error.to_string())
+    Writer::restore(options, read.state.clone(), now).map_err(|error| error.to_string())
 }
 
 /// How the file ends, in a sentence, and whether an agent could go on with it.

@@ -79,10 +79,11 @@ impl Ingest {
     ///
     /// # Errors
     /// If an item of it cannot be read.
-    pub fn restore(&mut self, options: WriterOptions, state: &State) -> Result<(), DatasetError> {
+    pub fn restore(&mut self, options: WriterOptions, state: State) -> Result<(), DatasetError> {
+        let data_file = state.head.data_file.clone();
         self.writer = Writer::restore(options, state, self.now())?;
         self.writer.leave_undecided();
-        self.restored_file.clone_from(&state.head.data_file);
+        self.restored_file = data_file;
         let snapshot = self.writer.current().clone();
         let environments = snapshot.environments().map(|environment| environment.slot()).collect();
         let change =

@@ -6,6 +6,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::environment::ListedSecret;
 use super::item::{ItemKind, StoredItem};
 use crate::model::environment_id::EnvironmentId;
@@ -126,8 +128,8 @@ pub struct ItemState {
 pub enum ItemJson {
     /// Shared with an item in service.
     Stored(StoredItem),
-    /// Read from storage.
-    Read(Arc<str>),
+    /// Read from storage: a part of what was read, which stays in memory as long as this does. Not UTF-8 is as no text.
+    Read(Bytes),
 }
 
 impl ItemJson {
@@ -146,7 +148,8 @@ impl Deref for ItemJson {
     fn deref(&self) -> &str {
         match self {
             ItemJson::Stored(item) => item.json(),
-            ItemJson::Read(text) => text,
+            // Checked again, as the file may have changed: that takes less than a copy of it would.
+            ItemJson::Read(text) => std::str::from_utf8(text).unwrap_or_default(),
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::Deserialize;
 
 use super::records::{self, Contents, kind};
@@ -56,14 +57,14 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// Applies a group of records, or nothing of it.
+    /// Applies a group of records, or nothing of it. Items refer to their records, which are not copied.
     ///
     /// # Errors
     /// If a record cannot be used. The state is that of the groups before.
-    pub fn apply<'a>(&mut self, group: impl Iterator<Item = (u8, &'a [u8])>) -> Result<(), ReadError> {
+    pub fn apply(&mut self, group: impl Iterator<Item = (u8, impl Into<Bytes>)>) -> Result<(), ReadError> {
         let mut reading = Reading::default();
         for (kind, body) in group {
-            reading.record(kind, body)?;
+            reading.record(kind, &body.into())?;
         }
         let (delta, access_at_ms) = reading.finish()?;
         if !self.started && !delta.is_whole {
@@ -105,7 +106,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn record(&mut self, kind: u8, body: &[u8]) -> Result<(), ReadError> {
+    fn record(&mut self, kind: u8, body: &Bytes) -> Result<(), ReadError> {
         let invalid = ReadError::Invalid(kind);
         match kind {
             kind::HEAD if self.head.is_some() => return Err(ReadError::Misplaced(kind)),
@@ -118,7 +119,7 @@ impl Reading {
                 let items: records::Items<'_> = decode(kind, body)?;
                 let (flags, segments) = self.lists().ok_or(ReadError::Misplaced(kind))?;
                 let list = if items.are_flags { flags } else { segments };
-                list.extend(items.items.into_iter().map(item));
+                list.extend(items.items.into_iter().map(|record| item(record, body)));
             }
             kind::REMOVED => {
                 let removed: records::Removed<'_> = decode(kind, body)?;
@@ -215,10 +216,10 @@ fn removals_of([server_version_ms, client_version_ms, relay_watermark_ms]: [i64;
     Removals { server_version_ms, client_version_ms, relay_watermark_ms }
 }
 
-fn item(record: records::Item<'_>) -> ItemState {
+fn item(record: records::Item<'_>, body: &Bytes) -> ItemState {
     ItemState {
         id: record.id.into(),
-        json: ItemJson::Read(record.json.into()),
+        json: ItemJson::Read(body.slice_ref(record.json.as_bytes())),
         version_ms: record.version_ms,
         client_version_ms: record.client_version_ms,
         is_served: record.is_served,

@@ -22,7 +22,7 @@ fn records(delta: &Delta, at_ms: i64) -> Records {
 }
 
 fn apply(recovery: &mut Recovery, records: &Records) -> Result<(), ReadError> {
-    recovery.apply(records.iter().map(|(kind, body)| (*kind, &body[..])))
+    recovery.apply(records.iter().map(|(kind, body)| (*kind, body.clone())))
 }
 
 fn id(number: u8) -> EnvironmentId {

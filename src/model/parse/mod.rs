@@ -42,7 +42,7 @@ use super::dataset::{Dataset, Finding};
 use super::flag::FlagDef;
 use super::segment::SegmentDef;
 use lint::SegmentIndex;
-use text::Scratch;
+use text::{Memory, Scratch};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
@@ -106,28 +106,57 @@ impl std::fmt::Debug for DatasetText {
     }
 }
 
-/// Reads the JSON of one flag and hands it to `f`; its `raw` is the given text without blanks around it.
-///
-/// Fails as [`DatasetText::parse`] does, with paths that begin at the flag.
-pub fn with_flag<R>(raw: &str, f: impl FnOnce(FlagDef<'_>) -> R) -> Result<R, DatasetError> {
-    let mut scratch = Scratch::default();
-    let parsed = Parsed::new(raw.trim_matches(is_blank), 0, &mut scratch)?;
-    let mut findings = Findings::quiet();
-    let path = Path::Root("the flag");
-    let flag = items::flag(&mut findings, &path, parsed.root(), parsed.text, &SegmentIndex::default());
-    read(flag, findings).map(f)
+/// Reads items one after the other in the same memory, which is much cheaper than memory of its own for each.
+#[derive(Default)]
+pub struct ItemParser {
+    scratch: Scratch,
+    memory: Memory,
 }
 
-/// Reads the JSON of one segment and hands it to `f`; its `raw` is the given text without blanks around it.
-///
-/// Fails as [`DatasetText::parse`] does, with paths that begin at the segment.
+impl ItemParser {
+    /// Reads the JSON of one flag and hands it to `f`; its `raw` is the given text without blanks around it.
+    ///
+    /// # Errors
+    /// As [`DatasetText::parse`], with paths that begin at the flag.
+    pub fn with_flag<R>(&mut self, raw: &str, f: impl FnOnce(FlagDef<'_>) -> R) -> Result<R, DatasetError> {
+        let Self { scratch, memory } = self;
+        let parsed = Parsed::with(raw.trim_matches(is_blank), 0, scratch, memory)?;
+        let mut findings = Findings::quiet();
+        let path = Path::Root("the flag");
+        let flag = items::flag(&mut findings, &path, parsed.root(), parsed.text, &SegmentIndex::default());
+        let made = read(flag, findings).map(f);
+        memory.tape = parsed.into_tape();
+        made
+    }
+
+    /// Reads the JSON of one segment and hands it to `f`; its `raw` is the given text without blanks around it.
+    ///
+    /// # Errors
+    /// As [`DatasetText::parse`], with paths that begin at the segment.
+    pub fn with_segment<R>(
+        &mut self,
+        raw: &str,
+        f: impl FnOnce(SegmentDef<'_>) -> R,
+    ) -> Result<R, DatasetError> {
+        let Self { scratch, memory } = self;
+        let parsed = Parsed::with(raw.trim_matches(is_blank), 0, scratch, memory)?;
+        let mut findings = Findings::quiet();
+        let path = Path::Root("the segment");
+        let segment = items::segment(&mut findings, &path, parsed.root(), parsed.text);
+        let made = read(segment, findings).map(f);
+        memory.tape = parsed.into_tape();
+        made
+    }
+}
+
+/// As [`ItemParser::with_flag`], for a single flag.
+pub fn with_flag<R>(raw: &str, f: impl FnOnce(FlagDef<'_>) -> R) -> Result<R, DatasetError> {
+    ItemParser::default().with_flag(raw, f)
+}
+
+/// As [`ItemParser::with_segment`], for a single segment.
 pub fn with_segment<R>(raw: &str, f: impl FnOnce(SegmentDef<'_>) -> R) -> Result<R, DatasetError> {
-    let mut scratch = Scratch::default();
-    let parsed = Parsed::new(raw.trim_matches(is_blank), 0, &mut scratch)?;
-    let mut findings = Findings::quiet();
-    let path = Path::Root("the segment");
-    let segment = items::segment(&mut findings, &path, parsed.root(), parsed.text);
-    read(segment, findings).map(f)
+    ItemParser::default().with_segment(raw, f)
 }
 
 /// Everything in a flag's JSON that stops or breaks SDKs; paths begin at the flag.

@@ -17,6 +17,18 @@ pub(super) struct Scratch {
     repaired: Vec<u8>,
 }
 
+/// What the JSON parser allocates besides: several times the text. Worth keeping for many small texts only.
+pub(super) struct Memory {
+    buffers: Buffers,
+    pub(super) tape: Tape<'static>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { buffers: Buffers::new(0), tape: Tape::null() }
+    }
+}
+
 /// A text and its tape.
 pub struct Parsed<'a> {
     /// The original text.
@@ -33,8 +45,18 @@ impl<'a> Parsed<'a> {
         bom_bytes: usize,
         scratch: &'a mut Scratch,
     ) -> Result<Self, DatasetError> {
+        Self::with(text, bom_bytes, scratch, &mut Memory::default())
+    }
+
+    /// The same with memory of an earlier text. [`Self::into_tape`] gives the tape back.
+    pub(super) fn with(
+        text: &'a str,
+        bom_bytes: usize,
+        scratch: &'a mut Scratch,
+        memory: &mut Memory,
+    ) -> Result<Self, DatasetError> {
         let Scratch { first, repaired } = scratch;
-        let error = match fill(text.as_bytes(), first) {
+        let error = match fill(text.as_bytes(), first, memory) {
             Ok((base, tape)) => return Ok(Self { text, base, tape }),
             Err(error) => error,
         };
@@ -44,11 +66,16 @@ impl<'a> Parsed<'a> {
         // Well-formed, but rejected: numbers or escapes that simd-json does not accept, or one of its limits.
         match error {
             ErrorType::DepthLimitExceeded | ErrorType::InputTooLarge => Err(syntax::limit(error)),
-            _ => match fill(&syntax::repair(text), repaired) {
+            _ => match fill(&syntax::repair(text), repaired, memory) {
                 Ok((base, tape)) => Ok(Self { text, base, tape }),
                 Err(error) => Err(syntax::limit(error)),
             },
         }
+    }
+
+    /// The tape's memory, for the next text.
+    pub(super) fn into_tape(self) -> Tape<'static> {
+        self.tape.reset()
     }
 
     /// The whole value.
@@ -91,16 +118,15 @@ impl<'a> Parsed<'a> {
 }
 
 /// Builds the tape of `text` in `copy`. Returns the address of the copy as well.
-fn fill<'a>(text: &[u8], copy: &'a mut Vec<u8>) -> Result<(usize, Tape<'a>), ErrorType> {
+fn fill<'a>(text: &[u8], copy: &'a mut Vec<u8>, memory: &mut Memory) -> Result<(usize, Tape<'a>), ErrorType> {
     let len = text.len();
     copy.clear();
     copy.reserve_exact(len + INPUT_PADDING);
     copy.extend_from_slice(text);
     copy.resize(len + INPUT_PADDING, b' ');
     let base = copy.as_ptr() as usize;
-    let mut buffers = Buffers::new(0);
-    let mut tape = Tape::null();
-    match simd_json::fill_tape_padded(copy, len, &mut buffers, &mut tape) {
+    let mut tape = std::mem::replace(&mut memory.tape, Tape::null()).reset();
+    match simd_json::fill_tape_padded(copy, len, &mut memory.buffers, &mut tape) {
         Ok(()) => Ok((base, tape)),
         Err(error) => Err(match error.error() {
             ErrorType::DepthLimitExceeded => ErrorType::DepthLimitExceeded,

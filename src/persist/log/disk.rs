@@ -81,6 +81,12 @@ impl Deref for Contents {
     }
 }
 
+impl AsRef<[u8]> for Contents {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
 impl From<Vec<u8>> for Contents {
     fn from(bytes: Vec<u8>) -> Self {
         Self { bytes: Memory::Copy(bytes.into()), unreadable: None }

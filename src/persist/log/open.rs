@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rustix::fs::Access;
 
 use super::disk::{Contents, Disk, DiskFile};
@@ -39,7 +40,7 @@ pub struct SetAside {
 /// What a file holds: its whole groups, which stay readable whatever becomes of the file's name.
 #[derive(Clone, Debug)]
 pub struct Recovered {
-    contents: Contents,
+    contents: Bytes,
     valid_bytes: u64,
     salt: u32,
     /// How the file ended.
@@ -75,7 +76,7 @@ impl Recovered {
             bytes: reader.valid_bytes(),
             fingerprint: reader.fingerprint,
             first_group_end: reader.first_group_end,
-            contents,
+            contents: Bytes::from_owner(contents),
         }
     }
 
@@ -84,6 +85,15 @@ impl Recovered {
         // What lies behind may be cut off while this is read.
         let prefix = self.contents.get(..self.valid_bytes as usize).unwrap_or_default();
         Groups::of(prefix, self.salt)
+    }
+
+    /// The same bytes of a record, by reference: the file stays mapped as long as they are used.
+    pub fn share(&self, body: &[u8]) -> Bytes {
+        let start = (body.as_ptr() as usize).wrapping_sub(self.contents.as_ptr() as usize);
+        match start.checked_add(body.len()) {
+            Some(end) if end <= self.contents.len() => self.contents.slice(start..end),
+            _ => Bytes::copy_from_slice(body),
+        }
     }
 }
 

@@ -164,7 +164,7 @@ fn which_of_two_flags_is_served_survives_a_restart() {
     let mut writer = writer();
     load_text(&mut writer, &dump(&[("old", "k", 10, false), ("new", "k", 20, false)]), at(0));
     let options = WriterOptions { revocation_grace_ms: 100, ..WriterOptions::default() };
-    let mut restored = Writer::restore(options, &writer.state(at(0)), at(0)).unwrap();
+    let mut restored = Writer::restore(options, writer.state(at(0)), at(0)).unwrap();
     assert_eq!(briefs(&restored), ["full new/", "full new/", "full k"]);
     for writer in [&mut writer, &mut restored] {
         let from = writer.current().sequence();

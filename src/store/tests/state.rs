@@ -22,7 +22,7 @@ fn reread(state: &State) -> State {
     let mut state = state.clone();
     let contents = state.environments.iter_mut().filter_map(|one| one.contents.as_mut());
     for item in contents.flat_map(|contents| contents.flags.iter_mut().chain(&mut contents.segments)) {
-        item.json = ItemJson::Read((*item.json).into());
+        item.json = ItemJson::Read(String::from(&*item.json).into());
     }
     state
 }
@@ -222,7 +222,7 @@ proptest! {
         writer.history_mut().edition = Edition { opened_at_ms: 7, instance: "one".to_owned() };
         let state = writer.state(source.now);
         // Another process: its monotonic clock starts at another value.
-        let mut restored = Writer::restore(options(), &reread(&state), source.now).unwrap();
+        let mut restored = Writer::restore(options(), reread(&state), source.now).unwrap();
         prop_assert_eq!(&restored.state(source.now), &state);
         prop_assert_eq!(restored.edition(), writer.edition());
         prop_assert_eq!(service(restored.current()), service(writer.current()));
@@ -242,7 +242,7 @@ proptest! {
 fn an_empty_state_restores_an_empty_writer() {
     let state = Writer::new(options()).state(at(5));
     assert_eq!(state, State::default());
-    let writer = Writer::restore(options(), &state, at(5)).unwrap();
+    let writer = Writer::restore(options(), state.clone(), at(5)).unwrap();
     assert_eq!((writer.current().sequence(), writer.current().loaded()), (0, false));
 }
 
@@ -254,7 +254,7 @@ fn graces_go_on_with_what_is_left_of_them_on_another_clock() {
     let without = World { secrets: whole.secrets[1..].to_vec(), ..whole };
     load_at(&mut writer, &[without], 1_000);
     let state = writer.state(at(1_060));
-    let mut restored = Writer::restore(options(), &reread(&state), at(-7)).unwrap();
+    let mut restored = Writer::restore(options(), reread(&state), at(-7)).unwrap();
     assert_eq!(restored.next_expiry_ms(), Some(33));
     assert!(restored.expire(at(32)).is_none());
     assert!(restored.current().secret(&secret(1, 1)).is_some());
@@ -271,7 +271,7 @@ fn where_a_server_is_followed_nothing_is_certain_after_a_restart_until_it_was_as
     writer.set_answered(3);
     load(&mut writer, &[world(1, vec![thing("a", 10, "A")], vec![])]);
     assert_eq!(writer.current().answered(), 3);
-    let mut restored = Writer::restore(follows, &writer.state(at(0)), at(0)).unwrap();
+    let mut restored = Writer::restore(follows, writer.state(at(0)), at(0)).unwrap();
     assert!(restored.current().loaded());
     assert_eq!(restored.current().answered(), 0);
     assert!(restored.confirm(1).is_some());
@@ -284,5 +284,5 @@ fn an_item_that_cannot_be_read_is_refused() {
     let mut state = writer.state(at(0));
     let contents = state.environments[0].contents.as_mut().unwrap();
     contents.flags[0].json = ItemJson::Read("{}".into());
-    assert!(Writer::restore(options(), &state, at(0)).is_err());
+    assert!(Writer::restore(options(), state.clone(), at(0)).is_err());
 }

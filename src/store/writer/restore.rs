@@ -12,7 +12,7 @@ use super::{Moment, Writer, WriterOptions};
 use crate::model::dataset::Finding;
 use crate::model::environment_id::EnvironmentId;
 use crate::model::flag::FlagDef;
-use crate::model::parse::{DatasetError, with_flag, with_segment};
+use crate::model::parse::{DatasetError, ItemParser};
 use crate::model::segment::SegmentDef;
 use crate::store::environment::{Environment, EnvironmentSlot, RelayChanges, SdkChanges};
 use crate::store::item::{Item, ItemKind, Served, Text};
@@ -91,38 +91,40 @@ impl Writer {
 
     /// A writer that serves the same payloads as the one that `state` was taken from, with the same versions. The rest of a
     /// grace period starts at `now`. In agent mode, a secret that the state lacks is not certainly unknown until a full
-    /// sync has been answered.
+    /// sync has been answered. Takes the state apart as it goes, so that a large dataset is not in memory twice.
     ///
     /// # Errors
     /// If the JSON of a flag or segment cannot be read.
-    pub fn restore(options: WriterOptions, state: &State, now: Moment) -> Result<Self, DatasetError> {
+    pub fn restore(options: WriterOptions, state: State, now: Moment) -> Result<Self, DatasetError> {
         let mut writer = Self::new(options);
-        writer.history = state.head.clone();
-        if !state.head.loaded && state.environments.is_empty() {
+        let State { head, environments, access } = state;
+        let Head { loaded, data_version, .. } = head;
+        writer.history = head;
+        if !loaded && environments.is_empty() {
             return Ok(writer);
         }
         writer.workspace.compiler.begin_change();
         let mut snapshot = Snapshot {
             sequence: SEQUENCE,
             membership: SEQUENCE,
-            data_version: state.head.data_version,
-            loaded: state.head.loaded,
-            answered: if state.head.loaded && !options.follows { u64::MAX } else { 0 },
+            data_version,
+            loaded,
+            answered: if loaded && !options.follows { u64::MAX } else { 0 },
             ..(*writer.current).clone()
         };
-        for environment in &state.environments {
-            let restored = writer.restore_environment(environment)?;
+        let mut parser = ItemParser::default();
+        for environment in environments {
+            let restored = writer.restore_environment(environment, &mut parser)?;
             restored.into_iter().for_each(|restored| snapshot.put(Arc::new(restored)));
         }
-        for (id, left_ms) in &state.access.leaving {
-            if let Some(slot) = writer.workspace.records.find(*id) {
-                writer.grace.unlisted(slot, now.steady_ms.saturating_add(*left_ms));
+        for (id, left_ms) in access.leaving {
+            if let Some(slot) = writer.workspace.records.find(id) {
+                writer.grace.unlisted(slot, now.steady_ms.saturating_add(left_ms));
             }
         }
-        let order: Vec<_> =
-            state.access.order.iter().filter_map(|id| writer.workspace.records.find(*id)).collect();
+        let order: Vec<_> = access.order.iter().filter_map(|id| writer.workspace.records.find(*id)).collect();
         snapshot.set_order(&order);
-        snapshot.secrets = Arc::new(writer.restore_secrets(&state.access.secrets, now));
+        snapshot.secrets = Arc::new(writer.restore_secrets(&access.secrets, now));
         let tables = snapshot.in_order();
         let resolved =
             writer.workspace.resolution.resolve(tables.iter().map(|environment| &environment.segments));
@@ -132,10 +134,14 @@ impl Writer {
         Ok(writer)
     }
 
-    fn restore_environment(&mut self, state: &EnvironmentState) -> Result<Option<Environment>, DatasetError> {
+    fn restore_environment(
+        &mut self,
+        state: EnvironmentState,
+        parser: &mut ItemParser,
+    ) -> Result<Option<Environment>, DatasetError> {
         let Versions { highest_ms, requested_ms, highest_updated_at_ms } = state.versions;
         let slot = self.workspace.records.slot_of(state.id);
-        let Some(contents) = &state.contents else {
+        let Some(contents) = state.contents else {
             if let Some(record) = self.workspace.records.get_mut(slot) {
                 record.close(highest_ms, highest_updated_at_ms);
             }
@@ -158,12 +164,12 @@ impl Writer {
         environment.ring = Ring::starting_at(SEQUENCE);
 
         let mut segments = Vec::with_capacity(contents.segments.len());
-        for item in &contents.segments {
-            segments.push(with_segment(&item.json, |definition| self.restore_item(&definition, item))?);
+        for item in contents.segments {
+            segments.push(parser.with_segment(&item.json, |segment| self.restore_item(&segment, &item))?);
         }
         let mut flags = Vec::with_capacity(contents.flags.len());
-        for item in &contents.flags {
-            flags.push(with_flag(&item.json, |definition| self.restore_item(&definition, item))?);
+        for item in contents.flags {
+            flags.push(parser.with_flag(&item.json, |flag| self.restore_item(&flag, &item))?);
         }
         let (flags, flag_positions) = table_of(flags);
         let (segments, segment_positions) = table_of(segments);
@@ -172,17 +178,18 @@ impl Writer {
             (record.flags, record.segments) = (flag_positions, segment_positions);
         }
         (environment.flags, environment.segments) = (flags, segments);
-        for tombstone in &contents.tombstones {
+        for tombstone in contents.tombstones {
             let TombstoneState { kind, id, updated_at_ms, removed_at_ms } = tombstone;
-            let tombstone = Tombstone { updated_at_ms: *updated_at_ms, removed_at_ms: *removed_at_ms };
-            self.workspace.tombstones.put(slot, *kind, id, tombstone);
+            let tombstone = Tombstone { updated_at_ms, removed_at_ms };
+            self.workspace.tombstones.put(slot, kind, &id, tombstone);
         }
         Ok(Some(environment))
     }
 
     fn restore_item<D: Definition>(&mut self, definition: &D, state: &ItemState) -> Entry<D::Item> {
+        let is_same_id = *state.id == *definition.id();
         let text = Text {
-            id: Arc::from(definition.id()),
+            id: if is_same_id { Arc::clone(&state.id) } else { Arc::from(definition.id()) },
             raw: definition.raw().into(),
             updated_at_ms: definition.updated_at_ms(),
         };
