@@ -90,32 +90,30 @@ fn flag(number: usize, updated_at_ms: u64) -> Value {
 
 /// The dump after so many changes of its first flag.
 pub fn dump(changes: u64) -> Vec<u8> {
+    let flags =
+        (0..FLAGS).map(|number| flag(number, if number == 0 { 1000 + changes } else { number as u64 }));
+    rp_full(flags.collect()).to_string().into_bytes()
+}
+
+/// A dump of so many flags.
+pub fn dump_of(flags: usize) -> Vec<u8> {
+    rp_full((0..flags).map(|number| flag(number, number as u64)).collect()).to_string().into_bytes()
+}
+
+fn rp_full(flags: Vec<Value>) -> Value {
     let environment = EnvironmentId::from_bytes(ENVIRONMENT).to_string();
     let secrets = [Sdk::Server, Sdk::Client].map(|sdk| {
         json!({"type": sdk.kind(), "projectKey": "load", "envId": environment, "envKey": "test",
             "value": sdk.secret().as_str()})
     });
-    let flags: Vec<Value> = (0..FLAGS)
-        .map(|number| flag(number, if number == 0 { 1000 + changes } else { number as u64 }))
-        .collect();
     json!({"eventType": "rp_full", "items": [
         {"envId": environment, "secrets": secrets, "featureFlags": flags, "segments": []}]})
-    .to_string()
-    .into_bytes()
 }
 
 /// A full sync of so many flags, as a server sends it to an agent.
 pub fn relay_full(flags: usize) -> Vec<u8> {
-    let environment = EnvironmentId::from_bytes(ENVIRONMENT).to_string();
-    let secrets = [Sdk::Server, Sdk::Client].map(|sdk| {
-        json!({"type": sdk.kind(), "projectKey": "load", "envId": environment, "envKey": "test",
-            "value": sdk.secret().as_str()})
-    });
-    let flags: Vec<Value> = (0..flags).map(|number| flag(number, number as u64)).collect();
-    json!({"messageType": "data-sync", "data": {"eventType": "rp_full", "items": [
-        {"envId": environment, "secrets": secrets, "featureFlags": flags, "segments": []}]}})
-    .to_string()
-    .into_bytes()
+    let flags = (0..flags).map(|number| flag(number, number as u64)).collect();
+    json!({"messageType": "data-sync", "data": rp_full(flags)}).to_string().into_bytes()
 }
 
 /// The `number`th change of the first flag, as a server pushes it to an agent.

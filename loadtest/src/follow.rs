@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::compare::{broadcast, ms, spread};
 use crate::crowd::Crowd;
 use crate::data::{self, Sdk};
-use crate::sides::Setup;
+use crate::sides::{Keeping, Setup};
 use crate::source::Source;
 
 /// Changes in a round.
@@ -51,7 +51,7 @@ pub fn run(setup: &Setup, connections: usize, rounds: usize) -> io::Result<()> {
 fn start_up(setup: &Setup) -> io::Result<(f64, f64, f64)> {
     let source = Source::start(data::relay_full(LARGE))?;
     let begun = Instant::now();
-    let agent = setup.following(&source.url())?;
+    let agent = setup.following(&source.url(), &Keeping::default())?;
     agent.wait_until_ready()?;
     let ready = begun.elapsed();
     let server = &agent.server;
@@ -61,7 +61,7 @@ fn start_up(setup: &Setup) -> io::Result<(f64, f64, f64)> {
 /// When each of the changes reached each SDK of an agent, from the moment the server sent it; sorted.
 fn from_source(setup: &Setup, connections: usize) -> io::Result<Vec<Duration>> {
     let source = Source::start(data::relay_full(data::FLAGS))?;
-    let agent = setup.following(&source.url())?;
+    let agent = setup.following(&source.url(), &Keeping::default())?;
     source.wait_for_request()?;
     agent.wait_until_ready()?;
     let mut crowd = Crowd::new()?;

@@ -11,8 +11,12 @@
 //! target/release/loadtest counts --connections 1000                    system calls and instructions
 //! target/release/loadtest tls --connections 5000 --rounds 5            the agent with and without TLS
 //! target/release/loadtest follow --connections 1000                    an agent in agent mode, from its server to its SDKs
+//! target/release/loadtest restart --flags 10000                        starts with a backup file
+//! target/release/loadtest persist --connections 1000                   the same change with and without a backup file and Redis
+//! target/release/loadtest cluster --connections 1000                   from a change at one agent to the SDKs of another
 //! ```
 
+mod cluster;
 mod compare;
 mod connection;
 mod counts;
@@ -20,7 +24,10 @@ mod crowd;
 mod data;
 mod follow;
 mod meter;
+mod persist;
 mod process;
+mod redis;
+mod restart;
 mod sides;
 mod source;
 mod tls;
@@ -29,13 +36,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use data::Sdk;
+use redis::Redis;
 use sides::Setup;
 
 const USAGE: &str = "Measures a featbit-agent beside the floor, a server that only sends (see docs/performance.md).
 usage: loadtest compare [--connections N] [--rounds N] [--sdk server|client] [--agent PATH] [--reactors N]
        loadtest tls|follow [--connections N] [--rounds N] [--agent PATH] [--reactors N]
        loadtest counts [--connections N] [--only system-calls|instructions] [--sdk server|client] [--agent PATH]
-                       [--reactors N] [--keep FOLDER]";
+                       [--reactors N] [--keep FOLDER]
+       loadtest restart [--flags N] [--rounds N] [--agent PATH] [--reactors N]
+       loadtest persist [--connections N] [--rounds N] [--redis URL] [--agent PATH] [--reactors N]
+       loadtest cluster [--connections N] [--changes N] [--agents N] [--redis URL] [--agent PATH] [--reactors N]
+persist and cluster start a redis-server of their own if there is no URL.";
 
 /// The command line, after the command.
 struct Options {
@@ -47,6 +59,12 @@ struct Options {
     only: Option<String>,
     /// The folder that callgrind's profiles are copied to.
     keep: Option<PathBuf>,
+    flags: usize,
+    /// Changes of a cluster, of each kind.
+    changes: usize,
+    /// Agents of a cluster.
+    agents: usize,
+    redis: Option<String>,
 }
 
 impl Options {
@@ -62,6 +80,10 @@ impl Options {
             ("--only", "system-calls" | "instructions") => self.only = Some(value.to_owned()),
             ("--only", _) => return Err(format!("{name} is system-calls or instructions, not `{value}`")),
             ("--agent", _) => self.agent = value.into(),
+            ("--flags", _) => self.flags = number()?.clamp(1, 100_000),
+            ("--changes", _) => self.changes = number()?.clamp(1, 10_000),
+            ("--agents", _) => self.agents = number()?.clamp(2, 8),
+            ("--redis", _) => self.redis = Some(value.to_owned()),
             ("--keep", _) => self.keep = Some(value.into()),
             _ => return Err(format!("{name} is unknown")),
         }
@@ -74,15 +96,26 @@ fn main() -> ExitCode {
     let command = arguments.next().unwrap_or_default();
     let connections = match command.as_str() {
         "compare" | "tls" => 5000,
-        "counts" | "follow" => 1000,
+        "counts" | "follow" | "restart" | "persist" | "cluster" => 1000,
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(64);
         }
     };
     let agent = sides::agent_beside();
-    let mut options =
-        Options { connections, rounds: 7, reactors: 1, sdk: Sdk::Server, agent, only: None, keep: None };
+    let mut options = Options {
+        connections,
+        rounds: 7,
+        reactors: 1,
+        sdk: Sdk::Server,
+        agent,
+        only: None,
+        keep: None,
+        flags: 10_000,
+        changes: 500,
+        agents: 3,
+        redis: None,
+    };
     while let Some(name) = arguments.next() {
         let outcome = match arguments.next() {
             Some(value) => options.set(&name, &value),
@@ -108,6 +141,17 @@ fn run(command: &str, options: &Options) -> std::io::Result<()> {
         "compare" => return compare::run(&setup, options.connections, options.rounds),
         "tls" => return tls::run(&setup, options.connections, options.rounds),
         "follow" => return follow::run(&setup, options.connections, options.rounds),
+        "restart" => return restart::run(&setup, options.flags, options.rounds),
+        "persist" => {
+            let redis = Redis::open(options.redis.as_deref(), &setup.folder)?;
+            return persist::run(&setup, redis.as_ref(), options.connections, options.rounds);
+        }
+        "cluster" => {
+            let redis = Redis::open(options.redis.as_deref(), &setup.folder)?;
+            let redis = redis.ok_or_else(|| std::io::Error::other("redis-server is not installed"))?;
+            let changes = options.changes as u64;
+            return cluster::run(&setup, &redis, options.connections, changes, options.agents);
+        }
         _ => {}
     }
     counts::run(&setup, options.connections, options.only.as_deref())?;

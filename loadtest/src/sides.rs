@@ -2,16 +2,19 @@
 
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::data::{self, Sdk};
-use crate::process::{Server, build_floor, request};
+use crate::process::{Server, build_floor, free_port, request};
 
 /// How long an agent may take until it is ready.
 const READY: Duration = Duration::from_secs(60);
+
+/// The ApiKey of all agents.
+const KEY: &str = "rp-load";
 
 /// How both sides are started.
 pub struct Setup {
@@ -24,6 +27,15 @@ pub struct Setup {
     /// The kind of SDK that connects.
     pub sdk: Sdk,
     floor: PathBuf,
+}
+
+/// What an agent keeps its data in, besides its memory.
+#[derive(Clone, Default)]
+pub struct Keeping {
+    /// A backup file.
+    pub backup: Option<PathBuf>,
+    /// A Redis: its URL, and the prefix of its keys.
+    pub redis: Option<(String, String)>,
 }
 
 /// A server that is running.
@@ -77,7 +89,7 @@ impl Setup {
         fs::write(&dump, data::dump(0))?;
         let mut command = wrapped(wrapper, &self.agent);
         command.env_clear().arg("--mode").arg("offline").arg("--data-file").arg(&dump);
-        command.args(["--api-key", "load", "--urls", &format!("http://127.0.0.1:{port}")]);
+        command.args(["--api-key", KEY, "--urls", &format!("http://127.0.0.1:{port}")]);
         command.args(["--reactors", &self.reactors.to_string(), "--logging-level", "error"]);
         Side::start(&mut command, port, port, true)
     }
@@ -90,22 +102,48 @@ impl Setup {
         let mut command = Command::new(&self.agent);
         command.env_clear().arg("--mode").arg("offline").arg("--data-file").arg(&dump);
         let urls = format!("https://127.0.0.1:{port};http://127.0.0.1:{admin}");
-        command.args(["--api-key", "load", "--urls", &urls, "--logging-level", "error"]);
+        command.args(["--api-key", KEY, "--urls", &urls, "--logging-level", "error"]);
         command.args(["--reactors", &self.reactors.to_string()]);
         command.arg("--tls-certificate-file").arg(self.folder.join("cert.pem"));
         command.arg("--tls-key-file").arg(self.folder.join("key.pem"));
         Side::start(&mut command, port, admin, true)
     }
 
+    /// Starts the agent with nothing but this file, if any, and what it has kept.
+    pub fn offline(&self, data_file: Option<&Path>, keeping: &Keeping) -> io::Result<Side> {
+        let port = free_port()?;
+        let mut command = Command::new(&self.agent);
+        command.env_clear().args(["--mode", "offline", "--api-key", KEY]);
+        if let Some(file) = data_file {
+            command.arg("--data-file").arg(file);
+        }
+        command.args(["--urls", &format!("http://127.0.0.1:{port}"), "--logging-level", "error"]);
+        command.args(["--reactors", &self.reactors.to_string()]);
+        keeping.add_to(&mut command);
+        Side::start(&mut command, port, port, true)
+    }
+
     /// Starts the agent, following a server.
-    pub fn following(&self, url: &str) -> io::Result<Side> {
+    pub fn following(&self, url: &str, keeping: &Keeping) -> io::Result<Side> {
         let port = free_port()?;
         let mut command = Command::new(&self.agent);
         command.env_clear().args(["--mode", "agent", "--agent-id", "load", "--streaming-uri", url]);
-        command.args(["--api-key", "rp-load", "--forward-events", "false"]);
+        command.args(["--api-key", KEY, "--forward-events", "false"]);
         command.args(["--urls", &format!("http://127.0.0.1:{port}"), "--logging-level", "error"]);
         command.args(["--reactors", &self.reactors.to_string()]);
+        keeping.add_to(&mut command);
         Side::start(&mut command, port, port, true)
+    }
+}
+
+impl Keeping {
+    fn add_to(&self, command: &mut Command) {
+        if let Some(file) = &self.backup {
+            command.arg("--backup-file").arg(file);
+        }
+        if let Some((url, prefix)) = &self.redis {
+            command.args(["--redis-connection-string", url, "--redis-key-prefix", prefix]);
+        }
     }
 }
 
@@ -126,13 +164,18 @@ impl Side {
         if !self.is_agent {
             return request(self.admin, "POST /bump HTTP/1.1\r\nHost: x\r\n\r\n", b"").map(drop);
         }
-        let body = data::dump(number);
+        self.bootstrap(&data::dump(number))
+    }
+
+    /// Gives the agent this dump.
+    pub fn bootstrap(&self, dump: &[u8]) -> io::Result<()> {
         let head = format!(
-            "POST /api/public/proxy/bootstrap HTTP/1.1\r\nHost: x\r\nAuthorization: load\r\n\
+            "POST /api/public/proxy/bootstrap HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\n\
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            body.len()
+            KEY,
+            dump.len()
         );
-        request(self.admin, &head, &body).map(drop)
+        request(self.admin, &head, dump).map(drop)
     }
 
     /// Waits until the agent has data and says so.
@@ -154,6 +197,13 @@ impl Side {
         String::from_utf8(page).map_err(io::Error::other)
     }
 
+    /// One of its metrics; 0 if there is none of that name.
+    pub fn metric(&self, name: &str) -> io::Result<f64> {
+        let page = self.metrics()?;
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        Ok(value.unwrap_or(0.0))
+    }
+
     fn full_of_a_client(&self) -> io::Result<Vec<u8>> {
         let body = data::user(0).to_string();
         let head = format!(
@@ -164,10 +214,6 @@ impl Side {
         );
         request(self.admin, &head, body.as_bytes())
     }
-}
-
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 fn wrapped(wrapper: &[&str], program: &PathBuf) -> Command {

@@ -15,7 +15,7 @@ use featbit_agent::wire::ws::handshake::accept_response;
 pub struct Source {
     port: u16,
     streams: Arc<Mutex<Vec<TcpStream>>>,
-    asked: Receiver<()>,
+    asked: Mutex<Receiver<()>>,
 }
 
 impl Source {
@@ -35,7 +35,7 @@ impl Source {
                 });
             }
         });
-        Ok(Self { port, streams, asked })
+        Ok(Self { port, streams, asked: Mutex::new(asked) })
     }
 
     /// Its address, as `StreamingUri`.
@@ -45,7 +45,8 @@ impl Source {
 
     /// Waits until an agent has asked for data and been answered.
     pub fn wait_for_request(&self) -> io::Result<()> {
-        self.asked.recv_timeout(std::time::Duration::from_secs(60)).map_err(io::Error::other)
+        let asked = self.asked.lock().map_err(|_| io::Error::other("a thread panicked"))?;
+        asked.recv_timeout(std::time::Duration::from_secs(60)).map_err(io::Error::other)
     }
 
     /// Sends a change to every agent that follows.
