@@ -1,5 +1,7 @@
 //! The measured operations, by name, and the reference of each.
 
+mod restart;
+
 use std::hint::black_box;
 use std::rc::Rc;
 
@@ -47,8 +49,10 @@ const fn pair(name: &'static str, beside: &'static str, goal: Option<f64>) -> Pa
     Pair { name, beside, goal }
 }
 
+const TAPE: &str = "simd-json's tape of the dump";
+
 /// Which operation is compared with which.
-pub const PAIRS: [Pair; 14] = [
+pub const PAIRS: [Pair; 15] = [
     pair("rollout", MD5, Some(1.5)),
     pair("rollout with experiment", MD5, None),
     pair("no rollout", MD5, THIRD),
@@ -62,7 +66,8 @@ pub const PAIRS: [Pair; 14] = [
     pair("regex with look-ahead", MD5, THIRD),
     pair("client payload of 1,000 flags", "serde_json of the decided flags", Some(1.0)),
     pair("patch of one flag among 10,000", "build of 10,000 flags", Some(1.0 / 300.0)),
-    pair("dump of 10,000 flags to a snapshot", "simd-json's tape of the dump", Some(4.0)),
+    pair("dump of 10,000 flags to a snapshot", TAPE, Some(4.0)),
+    pair("backup file of 10,000 flags to a full", TAPE, Some(3.0)),
 ];
 
 /// The same for other users each time, so that the data is not in the caches.
@@ -99,7 +104,8 @@ pub fn make(name: &str) -> Box<dyn Work> {
         "dump of 10,000 flags to a snapshot" => {
             Box::new(Load { dump: dump::dump().into(), bytes: None, made: None })
         }
-        "simd-json's tape of the dump" => Box::new(Tape { dump: dump::dump().into(), bytes: Vec::new() }),
+        "backup file of 10,000 flags to a full" => Box::new(restart::Restart::new()),
+        TAPE => Box::new(Tape { dump: dump::dump().into(), bytes: Vec::new() }),
         name => {
             let (user, (flag, segments)): (User, _) = (flags::user(), kind(name));
             repeated(10_000, move || {
