@@ -235,3 +235,44 @@ fn many_flags_reach_an_agent_that_starts_later() {
     assert_ne!(fewer, all);
     sdk.take_until("700 flags", |sdk| sdk.flags.len() == 700);
 }
+
+/// What went wrong: an agent without a server took its own data for complete, so an SDK whose secret had just come to another
+/// agent of the cluster was refused, and never came back.
+#[test]
+fn a_secret_that_has_just_come_to_another_agent_is_not_refused() {
+    if !installed("a new secret of a cluster") {
+        return;
+    }
+    let redis = server();
+    let agents = three(&redis);
+    let mut environment = two_flags(1);
+    agents[0].bootstrap(&one(&environment));
+    wait_alike("the first data", &refs(&agents), |data| variation_of(data, "b") == "v0");
+    for number in 1..20 {
+        let secret = environment.add_secret(Kind::Server, number);
+        let at = usize::from(number);
+        agents[at % 3].bootstrap(&one(&environment));
+        Watcher::asking(&agents[(at + 1) % 3], &secret).expect_full();
+    }
+    // One that no agent has is refused.
+    let mut unknown = Watcher::asking(&agents[1], &environment.clone().add_secret(Kind::Server, 99));
+    assert_eq!(unknown.expect_close(SOON), Some(4003));
+}
+
+#[test]
+fn while_redis_is_away_no_secret_is_refused_for_good() {
+    if !installed("unknown secrets while Redis is away") {
+        return;
+    }
+    let redis = server();
+    let agent = offline(&redis).env("Limits__VerdictWait", "1").start();
+    let mut environment = two_flags(1);
+    agent.bootstrap(&one(&environment));
+    redis.pause();
+    let secret = environment.add_secret(Kind::Server, 1);
+    assert_eq!(Watcher::asking(&agent, &secret).expect_close(SOON), Some(1011));
+    redis.resume();
+    wait_until("it is refused", SOON, || {
+        (Watcher::asking(&agent, &secret).expect_close(SOON) == Some(4003)).then_some(())
+    });
+}

@@ -56,9 +56,12 @@ impl Mixed {
 
     /// A new server SDK with this secret is served by all agents.
     fn accept(&self, secret: &str) -> Vec<Watcher> {
+        // None of them refuses a secret for good that another one has.
         let serves = |agent: &&Agent| {
-            // An agent without a server refuses what has not come to it yet.
-            wait_until("a secret is accepted", SOON, || Watcher::asking(agent, secret).if_served())
+            wait_until("a secret is accepted", SOON, || {
+                let mut sdk = Watcher::asking(agent, secret);
+                (sdk.try_take()? == "full").then_some(sdk)
+            })
         };
         self.agents().iter().map(serves).collect()
     }

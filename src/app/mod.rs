@@ -224,6 +224,7 @@ impl Agent {
         let writer_options = WriterOptions {
             revocation_grace_ms: i64::try_from(settings.revocation_grace.as_millis()).unwrap_or(i64::MAX),
             follows: matches!(settings.mode, Mode::Agent(_)),
+            in_cluster: settings.redis.is_some(),
             regex_limits: regex_limits(&settings.limits),
         };
         let mut ingest =

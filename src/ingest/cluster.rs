@@ -49,6 +49,19 @@ pub struct ClusterEdition<'d> {
 }
 
 impl Ingest {
+    /// Whether only the cluster can tell if a secret that the data lacks exists: no server is followed.
+    pub fn asks_cluster(&self) -> bool {
+        !self.writer.follows()
+    }
+
+    /// Everything that the cluster had when this was numbered ([`Following::begin_full`](super::Following::begin_full)) is in
+    /// service, so secrets that the data lacks are unknown, unless a server may know them.
+    pub fn confirm_by_cluster(&mut self, number: u64) {
+        if self.asks_cluster() {
+            self.confirm(number);
+        }
+    }
+
     /// The edition of the data in service.
     pub fn edition(&self) -> &Edition {
         self.writer.edition()

@@ -180,18 +180,6 @@ impl Watcher {
         }
     }
 
-    /// Itself with its first message; `None` if it is closed instead, for good or not.
-    pub fn if_served(mut self) -> Option<Self> {
-        match self.stream.next_within(SOON) {
-            Next::Message(message) => {
-                self.apply(&message);
-                Some(self)
-            }
-            Next::Closed(_) => None,
-            Next::Nothing => panic!("neither served nor closed"),
-        }
-    }
-
     /// Waits for the close; returns the code.
     pub fn expect_close(&mut self, within: Duration) -> Option<u16> {
         self.stream.expect_close(within)

@@ -146,7 +146,7 @@ impl Agent {
                         asked.fetch_add(1, Ordering::Relaxed);
                         send_whole(&worker, &content.lock());
                     }
-                    Ok(Event::Status(_)) | Err(_) => {}
+                    Ok(Event::Status(_) | Event::Checked(_)) | Err(_) => {}
                 }
             }
         }));

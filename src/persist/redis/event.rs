@@ -15,6 +15,8 @@ pub enum Event {
     /// The worker wants everything that this agent has, as [`Command::Whole`](super::Command::Whole): to write what
     /// Redis lacks.
     NeedWhole,
+    /// Everything that Redis had when the check of this number was asked for was told before this.
+    Checked(u64),
 }
 
 /// Data of the cluster. An edition above the own one comes as a whole and replaces what the agent has; the same one is

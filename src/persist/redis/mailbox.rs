@@ -40,6 +40,9 @@ pub enum Command {
     },
     /// The other answer to `NeedWhole`: this agent has no data yet.
     Nothing,
+    /// Read what is new, then answer with [`Event::Checked`](super::Event::Checked) and this number. Dropped without a
+    /// connection.
+    Check(u64),
     /// Removes removals that nobody needs any more, given as field and stamp, if they are still the same. May be lost:
     /// to be repeated from time to time.
     Forget {
@@ -67,14 +70,14 @@ impl Command {
                     records(changed) + register.as_ref().map_or(0, |register| register.body.len())
                 }
                 // There is at most one.
-                Self::Whole { .. } | Self::Nothing => 0,
+                Self::Whole { .. } | Self::Nothing | Self::Check(_) => 0,
                 Self::Forget { tombstones, .. } => tombstones.iter().map(|(field, _)| 32 + field.len()).sum(),
                 Self::RemoveEnvironment { environment, .. } => environment.len(),
             }
     }
 
     fn is_data(&self) -> bool {
-        matches!(self, Self::Write { .. } | Self::Whole { .. } | Self::Nothing)
+        matches!(self, Self::Write { .. } | Self::Whole { .. } | Self::Nothing | Self::Check(_))
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::model::stamp::Edition;
 
 use super::calls::{Outcome, Problem, Staged};
+use super::event::Event;
 use super::mailbox::Command;
 use super::reading::{CHUNK_BYTES, CHUNK_RECORDS};
 use super::record::{HEAD_BYTES, Head, Record, Register};
@@ -55,6 +56,10 @@ impl Session<'_> {
                 self.asked = false;
                 self.write_whole(&edition, &register, records, &digests)?;
                 if std::mem::take(&mut self.ask_again) { self.ask_whole() } else { Ok(()) }
+            }
+            Command::Check(number) => {
+                self.catch_up(false)?;
+                self.shared.emit(Event::Checked(number))
             }
             Command::Nothing => {
                 self.asked = false;

@@ -31,7 +31,7 @@ impl Writer {
         let mut draft = Draft::new(current, workspace, now.wall_ms);
         if let Some(cluster) = &data.list {
             draft.set_loaded();
-            if !options.follows {
+            if !options.has_to_ask() {
                 draft.set_answered(u64::MAX);
             }
             let list = List { slots: &slots, environments, cluster: Some(cluster) };

@@ -56,11 +56,26 @@ pub struct WriterOptions {
     /// Whether the agent follows a server. A dataset is then complete only if a full sync confirms it
     /// ([`Writer::set_answered`]), and a grace period ends only by another full sync ([`Writer::await_full_sync`]).
     pub follows: bool,
+    /// Whether the agent belongs to a cluster. Other agents may have data that it lacks, so secrets that the data lacks are
+    /// certainly unknown only after a comparison ([`Writer::confirm`]).
+    pub in_cluster: bool,
+}
+
+impl WriterOptions {
+    /// Whether secrets that the data lacks may exist all the same.
+    fn has_to_ask(&self) -> bool {
+        self.follows || self.in_cluster
+    }
 }
 
 impl Default for WriterOptions {
     fn default() -> Self {
-        Self { revocation_grace_ms: 60_000, regex_limits: RegexLimits::default(), follows: false }
+        Self {
+            revocation_grace_ms: 60_000,
+            regex_limits: RegexLimits::default(),
+            follows: false,
+            in_cluster: false,
+        }
     }
 }
 
@@ -136,7 +151,7 @@ impl Writer {
     /// Confirms that the data in service is the complete answer to the full sync of this number. Returns the change, if
     /// that was not known before.
     pub fn confirm(&mut self, number: u64) -> Option<Arc<Change>> {
-        if !self.options.follows || number <= self.current.answered() {
+        if !self.options.has_to_ask() || number <= self.current.answered() {
             return None;
         }
         self.answered = number;
@@ -154,7 +169,7 @@ impl Writer {
     /// Where no server is followed: no newer data is about to come, so secrets that the data in service lacks are unknown.
     /// Returns the change, if that was not known before.
     pub fn decide(&mut self) -> Option<Arc<Change>> {
-        if self.options.follows || !self.current.loaded() {
+        if self.options.has_to_ask() || !self.current.loaded() {
             return None;
         }
         let mut draft = Draft::new(&self.current, &mut self.workspace, i64::MIN);
@@ -189,7 +204,7 @@ impl Writer {
             dataset.environments.iter().map(|def| workspace.records.slot_of(def.id)).collect();
         let mut draft = Draft::new(current, workspace, now.wall_ms);
         draft.set_loaded();
-        draft.set_answered(if options.follows { *answered } else { u64::MAX });
+        draft.set_answered(if options.has_to_ask() { *answered } else { u64::MAX });
         let (cluster, elsewhere) = cluster.unzip();
         let list = List { slots: &slots, environments: &dataset.environments, cluster };
         list.apply(&mut draft, grace, options.revocation_grace_ms, due);

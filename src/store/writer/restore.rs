@@ -109,7 +109,7 @@ impl Writer {
             membership: SEQUENCE,
             data_version,
             loaded,
-            answered: if loaded && !options.follows { u64::MAX } else { 0 },
+            answered: if loaded && !options.has_to_ask() { u64::MAX } else { 0 },
             ..(*writer.current).clone()
         };
         let mut parser = ItemParser::default();

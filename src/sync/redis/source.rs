@@ -20,6 +20,10 @@ use crate::sync::source::Source;
 /// The worker wakes the thread; this is only how often the thread looks by itself.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
+/// How long after the first sight of an unknown secret the cluster is asked. What another agent has just taken in is in Redis
+/// by then; and as anybody can send unknown secrets, Redis is not asked more often.
+const CHECK_AFTER: Duration = Duration::from_secs(2);
+
 /// The cluster's Redis as a source of data.
 pub struct RedisSource {
     worker: Arc<Worker>,
@@ -29,12 +33,24 @@ pub struct RedisSource {
     coming: Option<(Edition, Vec<Record>)>,
     /// What could not be read, as it was last logged.
     logged: Option<String>,
+    /// Whether to ask the cluster for what is new, since an SDK has sent a secret that the data lacks.
+    wants_check: bool,
+    /// When to ask.
+    check_at: Instant,
 }
 
 impl RedisSource {
     /// A source of what `worker` reads.
     pub fn new(worker: Arc<Worker>, wall_ms: fn() -> i64) -> Self {
-        Self { worker, wall_ms, coming: None, logged: None }
+        Self { worker, wall_ms, coming: None, logged: None, wants_check: false, check_at: Instant::now() }
+    }
+
+    /// Asks the cluster soon whether it knows the secrets that this agent does not.
+    fn want_check(&mut self, ingest: &Ingest) {
+        if ingest.asks_cluster() && !self.wants_check {
+            self.wants_check = true;
+            self.check_at = Instant::now() + CHECK_AFTER;
+        }
     }
 
     fn data(&mut self, ingest: &mut Ingest, data: Data) {
@@ -186,17 +202,32 @@ impl Source for RedisSource {
                     } else {
                         Command::Nothing
                     });
+                    // What was asked for without a connection is lost.
+                    self.want_check(ingest);
                 }
+                Event::Checked(number) => ingest.confirm_by_cluster(number),
             }
         }
     }
 
-    fn wait(&self) -> Duration {
-        LOOK_EVERY
+    fn act(&mut self, ingest: &mut Ingest, _grace_due: bool) {
+        if self.wants_check && self.check_at <= Instant::now() {
+            self.wants_check = false;
+            self.worker.send(Command::Check(ingest.following().begin_full()));
+        }
     }
 
-    /// Redis is compared with by itself.
-    fn refresh(&mut self, _ingest: &Ingest, _why: ResyncReason) {}
+    fn wait(&self) -> Duration {
+        match self.wants_check {
+            true => self.check_at.saturating_duration_since(Instant::now()),
+            false => LOOK_EVERY,
+        }
+    }
+
+    /// Only where no server is followed, which would know better.
+    fn refresh(&mut self, ingest: &Ingest, _why: ResyncReason) {
+        self.want_check(ingest);
+    }
 }
 
 fn full(text: &mut DatasetText) -> Result<Dataset<'_>, String> {
