@@ -119,7 +119,7 @@ impl Ingest {
             // The server may have removed it while no agent was there to see that; only a full sync tells.
             self.membership.wants_full_sync = true;
         }
-        if has_list || published.change.is_some() {
+        if published.change.is_some() {
             self.log_cluster(&published, arrived, if has_list { "" } else { "changes of another agent" });
         }
         self.publish_cluster(&published, arrived);

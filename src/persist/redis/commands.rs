@@ -16,6 +16,9 @@ use super::session::{Known, Session};
 use super::shared::Shared;
 use super::status::State;
 
+/// A connection that was in use for so long ends a series of failures: the next pause is a short one.
+const STEADY: Duration = Duration::from_secs(3);
+
 /// The thread for commands.
 pub(super) struct Commands<'a> {
     shared: &'a Shared,
@@ -64,7 +67,7 @@ impl<'a> Commands<'a> {
             };
             self.shared.mailbox.set_connected(false);
             let lasted = self.settled_since.take().map(|since| since.elapsed());
-            if lasted.is_some_and(|lasted| lasted >= self.shared.options.retry_last) {
+            if lasted.is_some_and(|lasted| lasted >= STEADY.min(self.shared.options.retry_last)) {
                 self.backoff.reset();
             }
             let pause = self.backoff.failed(failure.refused, random());
