@@ -41,7 +41,7 @@ impl Work for Restart {
         self.made = None;
     }
     fn run(&mut self) {
-        let recovered = log::inspect(&RealDisk::new(), &self.file).unwrap();
+        let recovered = log::inspect(&RealDisk::new(), &self.file, LogKind::Journal).unwrap();
         let mut recovery = Recovery::default();
         for group in recovered.groups() {
             recovery.apply(group.map(|record| (record.kind, recovered.share(record.body)))).unwrap();
