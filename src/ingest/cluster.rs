@@ -62,6 +62,11 @@ impl Ingest {
         }
     }
 
+    /// Whether the list of environments and secrets in service certainly has everything.
+    pub fn list_is_complete(&self) -> bool {
+        self.membership.list_is_complete
+    }
+
     /// The edition of the data in service.
     pub fn edition(&self) -> &Edition {
         self.writer.edition()
@@ -111,6 +116,7 @@ impl Ingest {
         let has_list = list.is_some();
         let list = list.map(|(stamp, list)| {
             self.writer.history_mut().list = stamp;
+            self.membership.list_is_complete = list.is_complete;
             list
         });
         let data = ClusterData { list, flags: &flags, segments: &segments, removals: &removals };
@@ -131,6 +137,7 @@ impl Ingest {
         history.highest_edition_ms = history.highest_edition_ms.max(data.edition.opened_at_ms);
         history.edition = data.edition;
         history.list = data.stamp;
+        self.membership.list_is_complete = data.list.is_complete;
         self.membership.undecided_file = None;
         let published = self.writer.adopt(&data.dataset, &data.list, &data.tombstones, self.now());
         self.membership.wants_full_sync = true;

@@ -110,6 +110,7 @@ impl Ingest {
         let before = self.writer.current().clone();
         self.open_edition();
         let published = self.writer.replace(&dataset, self.now());
+        self.membership.list_is_complete = true;
         let now_ms = (self.wall_ms)();
         self.following.update(|status| status.last_synced_ms = Some(now_ms));
         let snapshot = self.writer.current();

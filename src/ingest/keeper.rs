@@ -43,6 +43,8 @@ pub struct Kept<'a> {
     pub delta: &'a Arc<Delta>,
     /// What is in service since then.
     pub snapshot: &'a Snapshot,
+    /// Whether its list of environments and secrets, if it has one, certainly has everything.
+    pub list_is_complete: bool,
     /// Where it comes from.
     pub origin: Origin,
     /// When it was published, in Unix milliseconds.

@@ -75,7 +75,9 @@ impl Ingest {
         }
         let delta = Arc::new(delta);
         let snapshot = self.writer.current();
-        let kept = Kept { delta: &delta, snapshot, origin, at_ms: now.wall_ms, answer };
+        let list_is_complete = self.membership.list_is_complete;
+        let at_ms = now.wall_ms;
+        let kept = Kept { delta: &delta, snapshot, list_is_complete, origin, at_ms, answer };
         self.keepers.all.iter_mut().for_each(|keeper| keeper.keep(&kept));
     }
 

@@ -14,6 +14,9 @@ pub(super) struct Membership {
     /// The digest of the data file that was loaded at the start, while it is not known whether the cluster has loaded it
     /// before.
     pub undecided_file: Option<Box<str>>,
+    /// Whether the list of environments and secrets in service came from a source that certainly lists everything. Other
+    /// agents may then take what it lacks for removed.
+    pub list_is_complete: bool,
     /// Whether a full sync from the server is needed, since data of other agents was taken over.
     pub wants_full_sync: bool,
 }

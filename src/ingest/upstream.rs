@@ -45,6 +45,7 @@ impl Ingest {
         let before = self.snapshot().clone();
         let published = self.writer.replace_unless(dataset, &self.membership.meanwhile, self.now());
         self.begin_edition_if_it_defies_stamps(&published);
+        self.membership.list_is_complete = answered.is_some();
         self.synced();
         self.metrics.loaded(u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX));
         let changed = self.publish(&published, arrived);

@@ -36,7 +36,12 @@ fn list(worlds: &[World], use_list: impl FnOnce(ClusterList<'_>)) {
             segments: Vec::new(),
         })
         .collect();
-    use_list(ClusterList { environments, leaving_secrets: Vec::new(), leaving: Vec::new() });
+    use_list(ClusterList {
+        environments,
+        is_complete: true,
+        leaving_secrets: Vec::new(),
+        leaving: Vec::new(),
+    });
 }
 
 /// What went wrong: an SDK that had an item with the version of one agent asked the other one, which had sent it with a lower
@@ -232,4 +237,22 @@ fn a_removal_of_an_item_that_this_agent_never_had_is_told_to_sdks_of_other_agent
         assert_eq!(told(&writer), (expected.0.clone(), expected.1.clone(), true));
         assert_eq!(environment(writer.current(), 1).highest_version_ms, 1_000, "raised once");
     }
+}
+
+/// What went wrong: a list that another agent had from a full sync which may lack secrets revoked those of an agent that knew
+/// better.
+#[test]
+fn a_list_that_may_lack_something_confirms_no_removal() {
+    let options = WriterOptions { revocation_grace_ms: 100, follows: true, ..WriterOptions::default() };
+    let mut writer = Writer::new(options);
+    let worlds = [world(1, vec![], vec![]), world(2, vec![], vec![])];
+    for (now_ms, count, is_complete) in [(0, 2, true), (10, 1, false)] {
+        list(&worlds[..count], |list| {
+            let list = Some(ClusterList { is_complete, ..list });
+            writer.merge_cluster(&ClusterData { list, ..ClusterData::default() }, at(now_ms));
+        });
+    }
+    assert_eq!(writer.await_full_sync(500, 1).all, 3, "two secrets and their environment");
+    assert!(writer.expire(at(500)).is_none());
+    assert!(writer.current().secret(&secret(2, 2)).is_some());
 }

@@ -27,6 +27,8 @@ pub struct Removal<'a> {
 pub struct ClusterList<'d> {
     /// The environments with their secrets, in order. Items in them are ignored.
     pub environments: Vec<EnvironmentDef<'d>>,
+    /// Whether it certainly has everything: what it lacks, and has in no grace period, was removed for good.
+    pub is_complete: bool,
     /// Secrets in their grace period, with what is left of it.
     pub leaving_secrets: Vec<SecretState>,
     /// Environments in their grace period, with what is left of it in milliseconds.

@@ -47,7 +47,7 @@ impl List<'_, '_> {
             }
         }
         draft.set_order(self.slots);
-        if let Some(cluster) = self.cluster {
+        if let Some(cluster) = self.cluster.filter(|cluster| cluster.is_complete) {
             confirm(cluster, draft, grace);
         }
         grace.expire_secrets(&mut secrets, due);

@@ -30,15 +30,15 @@ impl RedisKeeper {
 
 impl Keeper for RedisKeeper {
     fn keep(&mut self, change: &Kept<'_>) {
-        let Kept { delta, snapshot, origin, at_ms, .. } = *change;
+        let Kept { delta, snapshot, list_is_complete, origin, at_ms, .. } = *change;
         if delta.is_whole {
             // A new edition. Another agent's is in Redis already.
             if origin == Origin::Own {
-                self.worker.send(whole(delta, snapshot, at_ms));
+                self.worker.send(whole(delta, snapshot, list_is_complete, at_ms));
             }
             return;
         }
-        let own_register = || register::of_delta(delta, snapshot, at_ms);
+        let own_register = || register::of_delta(delta, snapshot, list_is_complete, at_ms);
         let register = if origin == Origin::Own { own_register() } else { None };
         let mut records = records::of_delta(delta, snapshot);
         if origin == Origin::Cluster {
@@ -80,10 +80,10 @@ impl Keeper for RedisKeeper {
 }
 
 /// The command that stores a whole state.
-pub(super) fn whole(delta: &Delta, snapshot: &Snapshot, at_ms: i64) -> Command {
+pub(super) fn whole(delta: &Delta, snapshot: &Snapshot, list_is_complete: bool, at_ms: i64) -> Command {
     Command::Whole {
         edition: delta.head.edition.clone(),
-        register: register::of_delta(delta, snapshot, at_ms).unwrap_or_default(),
+        register: register::of_delta(delta, snapshot, list_is_complete, at_ms).unwrap_or_default(),
         records: records::of_delta(delta, snapshot),
         digests: delta.head.data_file.iter().map(|digest| digest.to_string()).collect(),
     }

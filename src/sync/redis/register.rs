@@ -18,6 +18,8 @@ use crate::store::{Delta, SecretState, Snapshot};
 pub struct Register {
     /// The environments, in order.
     pub(super) environments: Vec<Environment>,
+    /// Whether this is certainly all: what is in none of these lists was removed for good.
+    pub(super) complete: bool,
     /// Secrets in their grace period.
     pub(super) leaving_secrets: Vec<LeavingSecret>,
     /// Environments in their grace period.
@@ -60,7 +62,12 @@ pub(super) struct Leaving {
 }
 
 /// The register of a delta that has a list; `snapshot` is in service since then.
-pub(super) fn of_delta(delta: &Delta, snapshot: &Snapshot, at_ms: i64) -> Option<redis::Register> {
+pub(super) fn of_delta(
+    delta: &Delta,
+    snapshot: &Snapshot,
+    complete: bool,
+    at_ms: i64,
+) -> Option<redis::Register> {
     let access = delta.access.as_ref()?;
     let environments = snapshot.environments().map(|environment| Environment {
         env_id: environment.id().to_string(),
@@ -80,6 +87,7 @@ pub(super) fn of_delta(delta: &Delta, snapshot: &Snapshot, at_ms: i64) -> Option
         .map(|(id, left_ms)| Leaving { env_id: id.to_string(), until: at_ms.saturating_add(*left_ms) });
     let register = Register {
         environments: environments.collect(),
+        complete,
         leaving_secrets: leaving_secrets.collect(),
         leaving: leaving.collect(),
     };

@@ -198,7 +198,12 @@ impl Source for RedisSource {
                     // Redis has nothing newer, so it does not know the file.
                     ingest.decide_data_file(&[]);
                     self.worker.send(if ingest.snapshot().loaded() {
-                        keeper::whole(&ingest.whole(), ingest.snapshot(), (self.wall_ms)())
+                        keeper::whole(
+                            &ingest.whole(),
+                            ingest.snapshot(),
+                            ingest.list_is_complete(),
+                            (self.wall_ms)(),
+                        )
                     } else {
                         Command::Nothing
                     });
@@ -249,6 +254,7 @@ fn cluster_list<'d>(
 ) -> ClusterList<'d> {
     ClusterList {
         environments,
+        is_complete: register.complete,
         leaving_secrets: register.leaving_secrets(now_ms),
         leaving: register.leaving(now_ms),
     }
