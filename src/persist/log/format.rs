@@ -19,6 +19,8 @@ const MAGIC: [u8; 8] = *b"FBAGLOG\x1a";
 pub(super) const LAST: u8 = 1;
 /// Everything before this record was on the disk when it was written.
 pub(super) const SYNCED: u8 = 2;
+/// It belongs to the group that a new file began with, all of which was on the disk before the file got its name.
+pub(super) const INITIAL: u8 = 4;
 
 const _: () = assert!(FILE_HEADER.is_multiple_of(ALIGNMENT) && RECORD_HEADER.is_multiple_of(ALIGNMENT));
 

@@ -25,7 +25,7 @@
 //! |---|---|---|
 //! | 0 | 4 | length of header and body; 0 is the end of the log |
 //! | 4 | 1 | kind, of the caller |
-//! | 5 | 1 | flags: 1 the last record of its group; 2 everything before this record was on the disk when it was written |
+//! | 5 | 1 | flags: 1 the last record of its group; 2 everything before this record was on the disk when it was written; 4 all of its group was on the disk before the file got its name |
 //! | 6 | 2 | reserved, 0 |
 //! | 8 | 8 | sequence: 1 for the first record of a file, then consecutive |
 //! | 16 | 4 | CRC-32 of the body and the zeros behind it |
@@ -33,13 +33,14 @@
 //!
 //! Both checksums of a record start from the salt, so that no record of another file, nor one that a body contains, is
 //! taken for one of this file. (CRC-32 is the one of IEEE 802.3.) A *group* is a run of records up to one with the first
-//! flag. It counts as a whole or not at all. Behind the last record the file is zero: space is allocated in advance.
+//! flag. Either all of it counts, or nothing. Behind the last record the file is zero: space is allocated in advance.
 //!
 //! # A torn tail or damage
 //!
 //! What was written since the last sync may be lost in part and in any order when the machine fails. So the first invalid
 //! byte is a *torn tail* as long as nothing proves that this place had reached the disk before. It is *damage* if a record
-//! with the second flag lies behind it, or anything farther away than a writer ever goes without a sync.
+//! with the second or third flag lies behind it, or anything farther away than a writer ever goes without a sync, or if a
+//! record with the third flag is in an incomplete group.
 
 mod disk;
 mod error;

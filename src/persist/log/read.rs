@@ -3,7 +3,7 @@
 //! Must not panic whatever the bytes are, nor return a record of a group that is not complete.
 
 use super::format::{
-    self, ALIGNMENT, FILE_HEADER, FileHeader, Identity, LAST, RECORD_HEADER, RecordHeader, SYNCED,
+    self, ALIGNMENT, FILE_HEADER, FileHeader, INITIAL, Identity, LAST, RECORD_HEADER, RecordHeader, SYNCED,
 };
 
 /// A writer never has more than this many bytes that are not synced, so what lies farther behind an invalid byte proves
@@ -96,9 +96,11 @@ impl<'a> Reader<'a> {
 
     fn verify(mut self, file: &'a [u8]) -> Self {
         let (mut at, mut group_end, mut records) = (FILE_HEADER, FILE_HEADER, 0);
+        let mut in_initial_group = false;
         while let Some(header) = valid_record(file, at, self.salt, records + 1) {
             at += header.record();
             records += 1;
+            in_initial_group = header.flags & (INITIAL | LAST) == INITIAL;
             if header.flags & LAST != 0 {
                 (group_end, self.records) = (at, records);
                 self.groups += 1;
@@ -108,7 +110,11 @@ impl<'a> Reader<'a> {
             }
         }
         self.prefix = file.get(..group_end).unwrap_or_default();
-        self.end = judge_rest(file, at, group_end, self.salt, records);
+        self.end = match in_initial_group {
+            // No crash can have left only a part of this group.
+            true => End::Damaged { at: group_end as u64 },
+            false => judge_rest(file, at, group_end, self.salt, records),
+        };
         self
     }
 
@@ -159,7 +165,7 @@ fn proves_sync(rest: &[u8], offset: usize, salt: u32, records: u64) -> bool {
     let length = bytes.get(..4).is_some_and(|length| length != [0; 4]);
     let header = if length { RecordHeader::read(bytes, salt) } else { None };
     header.is_some_and(|header| {
-        header.flags & SYNCED != 0
+        header.flags & (SYNCED | INITIAL) != 0
             && header.sequence > records + 1
             && header.sequence - records <= (offset / RECORD_HEADER) as u64 + 1
     })

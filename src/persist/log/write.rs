@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disk::{Disk, DiskFile, FileId};
-use super::format::{self, ALIGNMENT, FILE_HEADER, Identity, LAST, RECORD_HEADER, SYNCED};
+use super::format::{self, ALIGNMENT, FILE_HEADER, INITIAL, Identity, LAST, RECORD_HEADER, SYNCED};
 use super::lock::Lock;
 use super::names;
 use super::read::UNSYNCED_BYTES_MAX;
@@ -101,7 +101,7 @@ impl OpenLog {
         self.file.as_ref().map_or(0, |file| file.end)
     }
 
-    /// The bytes up to the end of the first group, which is the whole of a journal.
+    /// The bytes up to the end of the first group, which is the whole state in a journal.
     pub fn first_group_bytes(&self) -> u64 {
         self.first_group_end
     }
@@ -146,8 +146,9 @@ impl OpenLog {
         self.file = None;
         self.lock.ensure(&*self.disk)?;
         let new = names::with_suffix(&self.path, ".new");
-        let result = self.write_new(&new, group).and_then(|(file, written)| {
+        let result = self.write_new(&new, group).and_then(|(mut file, written)| {
             self.take_place(&new, &file)?;
+            file.is_unnamed = false;
             self.first_group_end = if written.records > 0 { file.end } else { 0 };
             (self.file, self.trouble) = (Some(file), None);
             Ok(written)
@@ -202,6 +203,8 @@ pub(super) struct LogFile {
     sequence: u64,
     /// Everything before this offset is on the disk.
     synced: u64,
+    /// Whether the file has no name yet. It gets it only when all that was written is on the disk.
+    is_unnamed: bool,
 }
 
 impl LogFile {
@@ -212,7 +215,7 @@ impl LogFile {
         limits: &LogLimits,
     ) -> io::Result<Self> {
         let salt = random();
-        let mut new = Self { file, salt, end: 0, allocated: 0, sequence: 0, synced: 0 };
+        let mut new = Self { file, salt, end: 0, allocated: 0, sequence: 0, synced: 0, is_unnamed: true };
         new.write(&format::write_file_header(identity, salt), limits)?;
         Ok(new)
     }
@@ -220,7 +223,7 @@ impl LogFile {
     /// Goes on with a file that is valid and synced up to `end` and has nothing behind it.
     pub(super) fn resume(file: Box<dyn DiskFile>, salt: u32, end: u64, sequence: u64) -> io::Result<Self> {
         let allocated = file.bytes()?;
-        Ok(Self { file, salt, end, allocated, sequence, synced: end })
+        Ok(Self { file, salt, end, allocated, sequence, synced: end, is_unnamed: false })
     }
 
     fn append(&mut self, group: WriteGroup<'_>, limits: &LogLimits) -> io::Result<Written> {
@@ -324,6 +327,7 @@ impl Records<'_> {
         let Some((start, body, kind)) = self.unsealed.take() else { return };
         let is_first_since_sync = self.file.synced == self.file.end + start as u64;
         let flags = if is_first_since_sync { flags | SYNCED } else { flags };
+        let flags = if self.file.is_unnamed { flags | INITIAL } else { flags };
         self.file.sequence += 1;
         if let Some(record) = self.buffer.get_mut(start..) {
             format::seal_record(record, body, kind, flags, self.file.sequence, self.file.salt);

@@ -65,6 +65,27 @@ fn zeros_in_the_place_of_a_synced_record_are_damage() {
     assert_eq!(Reader::new(&changed, None).end, End::Damaged { at: ends[2] as u64 });
 }
 
+/// What went wrong: a byte changed in the only group of a file, the whole state, and what was left of it was cut off as if
+/// a crash had interrupted a write.
+#[test]
+fn damage_in_a_replaced_file_was_taken_for_a_torn_tail() {
+    let disk = SimulatedDisk::default();
+    let mut log = opened(&disk).log;
+    log.replace(&mut write(&group(9, 5))).unwrap();
+    let end = log.bytes() as usize;
+    drop(log);
+    let file = disk.content(&path()).unwrap();
+    assert_eq!(Reader::new(&file, None).end, End::Clean);
+    for at in 64..end {
+        let mut changed = file.clone();
+        changed[at] ^= 0x01;
+        assert_eq!(Reader::new(&changed, None).end, End::Damaged { at: 64 }, "{at}");
+    }
+    for cut in 64 + 24 + 64..end {
+        assert_eq!(Reader::new(&file[..cut], None).end, End::Damaged { at: 64 }, "{cut}");
+    }
+}
+
 #[test]
 fn what_lies_far_behind_the_end_is_damage() {
     let (mut file, ends) = log_of(&sample(), 100);
