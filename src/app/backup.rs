@@ -34,7 +34,7 @@ pub(super) struct BackupFile {
     recovered: Recovered,
     journal: Arc<Journal>,
     wants_whole: WantsWhole,
-    /// Whether the file can be continued.
+    /// Whether new changes can be appended to the file.
     continues: bool,
     settings: Backup,
 }

@@ -73,7 +73,7 @@ fn restore(read: &Read) -> Result<Writer, String> {
     Writer::restore(options, read.state.clone(), now).map_err(|error| error.to_string())
 }
 
-/// How the file ends, in a sentence, and whether an agent could go on with it.
+/// How the file ends, as a sentence, and whether an agent could continue it.
 fn end_of(recovered: &Recovered, read: &Read) -> (String, bool) {
     if let Some(error) = &read.error {
         return (format!("it cannot be read to its end: {error}"), false);
@@ -83,7 +83,7 @@ fn end_of(recovered: &Recovered, read: &Read) -> (String, bool) {
         End::Clean => ("it is complete".to_owned(), true),
         End::Torn { at } => (
             format!(
-                "it is complete but for an unfinished write at byte {at}, which the agent cuts off at its start"
+                "it is complete, except for an unfinished write at byte {at}, which the agent cuts off at its next start"
             ),
             true,
         ),
@@ -143,7 +143,7 @@ fn show(file: &Path, recovered: &Recovered, read: &Read) -> u8 {
             || environment.id.to_string(),
             |secret| format!("{}:{}", secret.project_key, secret.env_key),
         );
-        let state = if access.order.contains(&environment.id) { "" } else { ", leaving" };
+        let state = if access.order.contains(&environment.id) { "" } else { ", in its grace period" };
         answer.say(&format!(
             "  {label}: {} flags, {} segments, {} removals remembered{state}",
             contents.flags.len(),

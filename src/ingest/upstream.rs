@@ -137,7 +137,7 @@ impl Ingest {
         self.metrics.rejected(Source::Upstream);
     }
 
-    /// The server went back to older data: other agents of the cluster, which merge by stamps, must take it as a whole.
+    /// The server went back to older data: other agents of the cluster, which merge by stamps, must take all of it.
     fn begin_edition_if_it_defies_stamps(&mut self, published: &Published) {
         if published.report.defies_stamps {
             self.open_edition();

@@ -74,7 +74,7 @@ impl Ingest {
         self.add_keeper(keeper, wait);
     }
 
-    /// Continues with a saved state, before there is any other data. Unknown secrets are undecided until the sources have
+    /// Continues with a saved state, before there is any other data. Unknown secrets are pending until the sources have
     /// started ([`Self::sources_started`]).
     ///
     /// # Errors

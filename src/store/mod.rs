@@ -13,7 +13,7 @@
 //! | `outgoing_item`, `ring` | the text of an item in a message; the latest changes, encoded |
 //! | `table`, `item`, `served`, `same_json` | items in chunks that snapshots share; the text that SDKs get of an item |
 //! | `change`, `names` | what a publish changed; the names of it for the log |
-//! | `state`, `delta`, `replay` | everything that must survive a restart; what a publish changes in it; put together again |
+//! | `state`, `delta`, `replay` | everything that must survive a restart; what a publish changes in it; a state rebuilt from such changes |
 //! | `writer/` | the single writer. `list`, `groups`, `incoming`: the list of environments and secrets, new items by environment; `cluster`: data of other agents; `delta`: what a publish changed in the state; `draft`: the next snapshot, while it is built; `merge`: merges new data into a table; `definition`: the differences between flags and segments; `edit`: what a change means for SDKs; `version`: the versions that they are sent; `grace`: grace periods of secrets and environments; `tombstones`: removed items; `records`: what it knows of each environment; `resolution`: segments that environments share; `duplicate_keys`: flags with the same key; `restore`: its state, extracted and restored |
 
 mod cache;

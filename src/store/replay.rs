@@ -1,6 +1,6 @@
-//! Puts a state together again from a whole one and the changes after it, as a journal has them.
+//! Rebuilds a state from a whole state and the changes after it, as a journal has them.
 //!
-//! Must not judge what it is given: it does what the writer that made the deltas did.
+//! Must not decide what is newer: it repeats what the writer that made the deltas did.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Gives every change to the thread that writes the backup file.
 //!
-//! Must not block. The file begins with a whole state: until it has one, changes are not written, since the whole will
+//! Must not block. The file begins with a whole state: until it has one, changes are not written, since that will
 //! contain them.
 
 use std::sync::Arc;

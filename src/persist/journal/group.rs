@@ -11,6 +11,6 @@ pub trait Records: Send {
 /// Is called when a group is durable, or when it certainly will not be. Must not block.
 pub type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
 
-/// Asks for a whole; [`Journal::replace`](super::Journal::replace) is the answer. Is called on the journal's thread, and must not block. A request
-/// that is not answered comes again.
+/// Asks for the whole state; [`Journal::replace`](super::Journal::replace) is the answer. Is called on the journal's thread,
+/// and must not block. A request that is not answered comes again.
 pub type NeedsWhole = Box<dyn Fn() + Send>;

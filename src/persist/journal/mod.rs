@@ -4,16 +4,16 @@
 //!
 //! # What a caller can rely on
 //!
-//! All calls of one journal come from one thread, in order; so a whole ([`Journal::replace`]) contains everything that was
-//! appended before it, and takes its place in the queue.
+//! All calls of one journal come from one thread, in order; so a whole state ([`Journal::replace`]) contains everything that
+//! was appended before it, and replaces that in the queue.
 //!
 //! - The thread takes everything that is queued, writes it, and makes it durable with one sync (*group commit*).
 //! - After an error the file is not trusted any more. What was being written and what is queued is dropped, the journal asks
-//!   for a whole (`needs_whole`) after a delay that grows, and writes that to a new file. The same happens without an error
-//!   when the queue is full, because the disk hangs: then it asks as soon as the disk answers. Until the whole comes,
-//!   everything else is dropped, since the whole will contain it.
-//! - A [`Done`] is called with `Ok` only when its group is durable. That of a dropped group waits for the next whole that is
-//!   written, at most [`Options::done_within`], and then fails. While the disk hangs, the thread cannot call any: whoever
+//!   for the whole state (`needs_whole`) after a delay that grows, and writes that to a new file. The same happens without an error
+//!   when the queue is full, because the disk hangs: then it asks as soon as the disk answers. Until the whole
+//!   state comes, everything else is dropped, since that will contain it.
+//! - A [`Done`] is called with `Ok` only when its group is durable. That of a dropped group waits for the next whole
+//!   state that is written, at most [`Options::done_within`], and then fails. While the disk hangs, the thread cannot call any: whoever
 //!   waits needs a bound of its own. Each is called at most once, and once unless the process ends before.
 
 mod back_off;
@@ -48,8 +48,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Starts the thread. A log that is not trusted gets a whole first. One that holds nothing yet
-    /// ([`OpenLog::first_group_bytes`] is 0) should begin with a whole, too: the caller knows whether there is data.
+    /// Starts the thread. It writes the whole state first to a log that is not trusted. One that holds nothing yet
+    /// ([`OpenLog::first_group_bytes`] is 0) should begin with a whole state, too: the caller knows whether there is data.
     ///
     /// # Errors
     /// If there can be no more threads.
@@ -65,7 +65,7 @@ impl Journal {
         self.shared.append(group, done, Instant::now());
     }
 
-    /// Queues a whole: a new file that begins with this group, in the place of everything before. Never waits.
+    /// Queues a whole state: a new file that begins with this group replaces the present one. Never waits.
     pub fn replace(&self, whole: Box<dyn Records>, done: Option<Done>) {
         self.shared.replace(whole, done, Instant::now());
     }

@@ -1,4 +1,4 @@
-//! What waits for the disk: groups, at most one whole before them, and those who wait for dropped groups.
+//! What waits for the disk: groups, at most one whole state before them, and those who wait for dropped groups.
 //!
 //! Must not write anything, nor call anybody while it holds its lock.
 
@@ -19,21 +19,21 @@ pub(super) struct Item {
     pub(super) at: Instant,
 }
 
-/// A queued whole.
+/// A queued whole state: a group that begins a new file.
 pub(super) struct Whole {
     pub(super) group: Box<dyn Records>,
     pub(super) waiting: Vec<Waiting>,
-    /// Since when the file lacks something that the whole contains.
+    /// Since when the file lacks something that this contains.
     pub(super) at: Instant,
 }
 
-/// Somebody who waits for a group that a whole contains.
+/// Somebody who waits for a group that a whole state contains.
 pub(super) struct Waiting {
     done: Done,
     until: Instant,
 }
 
-/// Those to be told, and what.
+/// Those who wait for an answer.
 pub(super) type Calls = Vec<Done>;
 
 /// What the thread shall do next.
@@ -42,9 +42,9 @@ pub(super) enum Work {
     Append(Vec<Item>),
     /// Write a new file.
     Replace(Whole),
-    /// Ask for a whole.
+    /// Ask for the whole state.
     Ask,
-    /// Tell these that their groups were not written in time.
+    /// Answer these that their groups were not written in time.
     Expire(Calls),
     /// End.
     Stop(Calls),
@@ -53,10 +53,10 @@ pub(super) enum Work {
 /// When the thread may do what.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timing {
-    /// Whether the log can be appended to. If not, a whole may be written from `retry_at` on.
+    /// Whether the log can be appended to. If not, a new file may be written from `retry_at` on.
     pub(super) is_trusted: bool,
     pub(super) retry_at: Instant,
-    /// From when on a whole may be asked for.
+    /// From when on the whole state may be asked for.
     pub(super) ask_at: Instant,
 }
 
@@ -82,7 +82,7 @@ struct Queue {
     /// Comes before all groups.
     whole: Option<Whole>,
     groups: VecDeque<Item>,
-    /// Since when groups are dropped, and so everything until a whole comes.
+    /// Since when groups are dropped, as everything is until a whole state comes.
     lost_since: Option<Instant>,
     waiting: Vec<Waiting>,
     dropped: u64,
@@ -91,7 +91,7 @@ struct Queue {
     failing_since: Option<Instant>,
     error: Option<String>,
     stopping: bool,
-    /// A whole was begun since then: the last attempt, whatever the delay.
+    /// A whole state was taken since `stopping`: that is the last attempt, whatever the delay.
     tried_to_stop: bool,
     ended: bool,
 }
@@ -175,7 +175,7 @@ impl Shared {
         }
     }
 
-    /// What was being written failed. Drops it and what is queued, up to a whole.
+    /// What was being written failed. Drops it, and what is queued before a whole state.
     pub(super) fn failed(&self, items: Vec<Item>, whole: Option<Whole>, error: String, now: Instant) {
         let mut queue = self.queue.lock();
         queue.error = Some(error);
@@ -287,7 +287,7 @@ impl Queue {
         self.waiting.iter().chain(self.whole.iter().flat_map(|whole| &whole.waiting))
     }
 
-    /// Drops all groups; those who wait for them wait for a whole. Returns those who cannot.
+    /// Drops all groups; those who wait for them wait for a whole state. Returns those who cannot.
     fn lose_groups(&mut self, options: &Options) -> Calls {
         let items = mem::take(&mut self.groups).into();
         self.lose(items, options)
@@ -308,8 +308,8 @@ impl Queue {
         refused
     }
 
-    /// Takes back what could not be written. A whole that was queued meanwhile contains all of it; what was queued or dropped
-    /// after that whole is not its concern.
+    /// Takes back what could not be written. A whole state that was queued during the write contains all of it; what was
+    /// queued or dropped after that state stays as it is.
     fn give_back(&mut self, items: Vec<Item>, whole: Option<Whole>, options: &Options) -> Calls {
         let first = items.first().map(|item| item.at);
         let since = first.into_iter().chain(whole.as_ref().map(|whole| whole.at)).min();
@@ -359,7 +359,7 @@ impl Whole {
     }
 }
 
-/// Tells them that their groups are not durable.
+/// Answers that their groups are not durable.
 pub(super) fn fail_all(dones: Calls, why: &str) {
     for done in dones {
         done(Err(why.to_owned()));

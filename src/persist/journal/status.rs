@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 pub struct Status {
     /// The bytes of the file's header and records; 0 while no file is trusted.
     pub file_bytes: u64,
-    /// The bytes up to the end of the last whole; 0 if there is none.
+    /// The bytes up to the end of the last whole state; 0 if there is none.
     pub whole_bytes: u64,
     /// Records written.
     pub records_written: u64,
@@ -20,7 +20,7 @@ pub struct Status {
     pub compactions: u64,
     /// Writes that failed.
     pub failures: u64,
-    /// Groups dropped, because a whole was going to contain them.
+    /// Groups dropped, because a whole state was going to contain them.
     pub dropped: u64,
     /// Groups that wait to be written.
     pub queued: u64,

@@ -16,7 +16,7 @@ const IDENTITY: Identity = Identity { kind: LogKind::Journal, fingerprint: [1; 3
 const WHOLE: u8 = 1;
 const ENTRY: u8 = 2;
 
-/// Numbers as records: one entry, or the whole of all entries up to a number.
+/// Numbers as records: one entry, or a whole state: all entries up to a number.
 struct Entries(u8, Vec<u32>);
 
 impl Records for Entries {
@@ -322,7 +322,7 @@ fn a_full_queue_is_dropped_and_one_whole_makes_good_for_it() {
     fixture.append(0);
     gate.wait();
     (1..14).for_each(|number| fixture.append(number));
-    // Ten of them wait for the whole, and it is of no use to keep more.
+    // Ten of them wait for the whole state, and it is of no use to keep more.
     let mut refused: Vec<u32> = (0..3)
         .map(|_| fixture.result())
         .map(|(number, result)| {
@@ -456,7 +456,7 @@ proptest! {
         let found = entries_on(&fixture.disk.after_crash(&mut |_| 0));
         prop_assert_eq!(&found, &(0..found.len() as u32).collect::<Vec<_>>());
         prop_assert!(told.iter().all(|&number| (number as usize) < found.len()), "{:?} of {:?}", told, found.len());
-        // In the end the disk works, so a whole brings everything.
+        // In the end the disk works, so a whole state brings everything.
         fixture.disk.heal();
         fixture.journal.replace(whole(entries), None);
         prop_assert_eq!(entries_on(&fixture.stop()), (0..entries).collect::<Vec<_>>());

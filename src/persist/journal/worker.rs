@@ -23,7 +23,7 @@ pub(super) struct Worker {
     shared: Arc<Shared>,
     back_off: BackOff,
     timing: Timing,
-    /// A whole was asked for because the file has grown.
+    /// The whole state was asked for because the file has grown.
     asked_to_compact: bool,
     started: Instant,
     slow: RateLimit,
@@ -107,7 +107,7 @@ impl Worker {
         }
     }
 
-    /// Asks for a whole if the file has grown enough.
+    /// Asks for the whole state if the file has grown enough.
     fn compact(&mut self) {
         let limit = self.log.first_group_bytes().saturating_mul(self.options.compact_factor);
         if !self.asked_to_compact && self.log.bytes() > limit.max(self.options.compact_bytes_min) {
@@ -116,14 +116,14 @@ impl Worker {
         }
     }
 
-    /// Asks for a whole because groups were dropped.
+    /// Asks for the whole state because groups were dropped.
     fn ask(&mut self) {
         self.timing.ask_at = Instant::now() + self.options.retry_max;
         if self.timing.is_trusted {
             tracing::warn!(
                 file = self.file(),
-                "the disk was too slow for the {}: changes that did not fit in the queue are written with the next full \
-                 one. Check the disk",
+                "the disk is too slow for the {}: changes that did not fit in the queue are written with all other data. \
+                 Check the disk",
                 self.what()
             );
         }

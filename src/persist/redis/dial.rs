@@ -1,4 +1,4 @@
-//! What the worker needs of a connector, and what it gets told when something fails.
+//! What the worker needs of a connector, and what it learns when something fails.
 //!
 //! Must not know hosts, passwords or TLS.
 

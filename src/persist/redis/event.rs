@@ -8,7 +8,7 @@ use super::status::RedisStatus;
 /// What the worker tells this agent.
 #[derive(Debug)]
 pub enum Event {
-    /// The state of the connection is another one.
+    /// The state of the connection has changed.
     Status(Box<RedisStatus>),
     /// Data of the cluster.
     Data(Data),
@@ -19,22 +19,22 @@ pub enum Event {
     Checked(u64),
 }
 
-/// Data of the cluster. An edition above the own one comes as a whole and replaces what the agent has; the same one is
+/// Data of the cluster. A higher edition than the agent's comes completely, and replaces what the agent has; the same one is
 /// merged; a lower one, which was on its way while the agent began a new one, is ignored.
 #[derive(Debug)]
 pub struct Data {
     /// The edition that it belongs to.
     pub edition: Edition,
     /// Whether this is, with the events from the `first` to the `last`, all that Redis has. A new `first` before a `last`
-    /// begins anew: the edition has changed meanwhile, or the connection was lost.
+    /// begins anew: the edition has changed in between, or the connection was lost.
     pub whole: bool,
     /// Whether it is the first of its events.
     pub first: bool,
     /// Whether it is the last of its events.
     pub last: bool,
-    /// In the last event, if it may be another one.
+    /// In the last event, if it may have changed.
     pub register: Option<Register>,
-    /// In the last event: all digests of data files, if they may be others.
+    /// In the last event: all digests of data files, if they may have changed.
     pub digests: Vec<String>,
     /// Items and removals. The order has no meaning.
     pub records: Vec<Record>,

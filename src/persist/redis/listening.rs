@@ -12,7 +12,7 @@ use super::text::Announcement;
 
 /// How long one wait for a message lasts: a stop takes at most this long.
 const WAIT: Duration = Duration::from_millis(250);
-/// How long to wait after a refusal: polling works meanwhile.
+/// How long to wait after a refusal: until then, polling finds the changes.
 const REFUSED: Duration = Duration::from_secs(60);
 
 /// The thread for announcements.

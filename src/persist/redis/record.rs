@@ -23,11 +23,11 @@ pub struct Record {
     pub stamp_ms: i64,
     /// Whether this is a removal.
     pub removed: bool,
-    /// The position within its environment. Of two records that are else the same, the greater one stays.
+    /// The position within its environment. If two records are otherwise equal, the greater position stays.
     pub place: u32,
-    /// The version that server SDKs are told, in Unix milliseconds. It is raised, never lowered, while the record stays.
+    /// The version that server SDKs get, in Unix milliseconds. It is raised, never lowered, while the record stays.
     pub version_ms: i64,
-    /// The version that client SDKs are told. Raised like `version_ms`.
+    /// The version that client SDKs get. Raised like `version_ms`.
     pub client_version_ms: i64,
     /// The JSON of the item; for a removal, when it was removed.
     pub body: Box<[u8]>,
@@ -152,7 +152,7 @@ impl Head {
     }
 }
 
-/// What has no stamp of its own (the list of environments, secrets, graces), as one whole.
+/// What has no stamp of its own and is replaced as one: the list of environments, secrets and grace periods.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Register {
     /// The greater stamp wins: Unix milliseconds, then the instance that changed it. Of two with one stamp, the greater

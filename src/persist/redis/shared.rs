@@ -79,7 +79,7 @@ impl Shared {
         }
     }
 
-    /// Tells the agent that the state of the connection is another one.
+    /// Tells the agent that the state of the connection has changed.
     pub fn emit_status(&self) -> Result<(), Problem> {
         self.emit(Event::Status(Box::new(self.status.get())))
     }

@@ -116,7 +116,7 @@ impl SharedStatus {
         status
     }
 
-    /// Changes something. Returns whether anybody should be told: the state or the polling is another one.
+    /// Changes something. Returns whether to report it: the state or the polling has changed.
     pub fn change(&self, change: impl FnOnce(&mut RedisStatus)) -> bool {
         let mut status = self.status.lock();
         let before = (status.state, status.polling.is_some());

@@ -49,7 +49,7 @@ impl Writer {
     }
 
     /// Replaces everything by the data of a higher edition. `dataset` has the environments of `list`, with their items;
-    /// `tombstones` replace those known so far. Where a server is followed, unknown secrets are undecided until a full sync.
+    /// `tombstones` replace those known so far. Where a server is followed, unknown secrets are pending until a full sync.
     pub fn adopt(
         &mut self,
         dataset: &Dataset<'_>,
@@ -59,7 +59,7 @@ impl Writer {
     ) -> Published {
         let elsewhere = self.removed_elsewhere(tombstones);
         self.workspace.tombstones = Tombstones::default();
-        // A full sync proved what it did for other data.
+        // An earlier full sync proved something about other data only.
         self.answered = 0;
         let published = self.replace_all(dataset, &Meanwhile::new(), Some((list, &elsewhere)), now);
         self.workspace.tombstones = Tombstones::default();

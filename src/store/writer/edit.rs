@@ -172,11 +172,11 @@ impl Edit {
         affected
     }
 
-    /// Whoever asks with an older version than now gets a full, and is not told more by a push: SDKs that are connected never
+    /// An SDK that asks with an older version than now gets a full sync. Nothing is pushed, since SDKs that are connected never
     /// had the item from this agent.
     fn note_removal_elsewhere(&mut self, environment: &mut Environment) {
         let version_ms = self.versions.next_version();
-        // The full must be newer than what any SDK has.
+        // The full sync must be newer than what any SDK has.
         if let Some(flags) = raise_newest_quietly(&environment.flags, version_ms) {
             environment.flags = flags;
         } else if let Some(segments) = raise_newest_quietly(&environment.segments, version_ms) {

@@ -81,7 +81,7 @@ enum Step {
     /// replaces the old one.
     Reformat(usize, Position),
     /// The item at the position stays, but another agent has sent it to server SDKs, or to client SDKs, with this higher
-    /// version. Not told to SDKs that are connected, since they have its content.
+    /// version. Not sent to SDKs that are connected, since they have its content.
     Raise(Position, i64, i64),
 }
 
@@ -244,7 +244,7 @@ impl<'d, D: Definition> Plan<'d, D> {
 }
 
 /// Plans a table with exactly `definitions`, in their order. An item in service with the same content stays as it is. Of
-/// what was changed meanwhile, the newer state wins.
+/// the items in `meanwhile`, the newer state wins.
 fn replace<'d, D: Definition>(
     table: &Table<D::Item>,
     basis: Basis<'_, impl Fn(&str) -> Option<i64>>,

@@ -161,7 +161,7 @@ impl Writer {
         self.publish(finished).change
     }
 
-    /// Leaves secrets that the restored data lacks undecided until [`Self::decide`]: newer data may be about to come.
+    /// Leaves secrets that the restored data lacks pending until [`Self::decide`]: newer data may be about to come.
     pub fn leave_undecided(&mut self) {
         Arc::make_mut(&mut self.current).answered = 0;
     }
@@ -184,8 +184,8 @@ impl Writer {
         self.replace_unless(dataset, &Meanwhile::new(), now)
     }
 
-    /// The same for a full sync from upstream, except that of the items that were changed `meanwhile`, since the full sync
-    /// was asked for, the newer state stays.
+    /// The same for a full sync from upstream, with one exception: of the items in `meanwhile`, which were changed since the
+    /// full sync was requested, the newer state stays.
     pub fn replace_unless(&mut self, dataset: &Dataset<'_>, meanwhile: &Meanwhile, now: Moment) -> Published {
         self.replace_all(dataset, meanwhile, None, now)
     }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A group with one number: of an entry, or of entries in a whole.
+/// A group with one number: of an entry, or of all entries in a whole state.
 struct Number(u32);
 
 impl Records for Number {
@@ -39,7 +39,7 @@ enum Step {
     },
 }
 
-/// What happens around a queue. Entries are numbered from 0; a whole of `n` contains those below `n`.
+/// What happens around a queue. Entries are numbered from 0; a whole state of `n` contains those below `n`.
 struct World {
     shared: Shared,
     at: Instant,
@@ -178,8 +178,8 @@ proptest! {
     }
 }
 
-/// What went wrong: groups were dropped after a whole had been queued, the write before it failed, and those who waited for
-/// the groups were told that the whole contained them.
+/// What went wrong: groups were dropped after a whole state had been queued, the write before it failed, and those who waited for
+/// the groups were told that this contained them.
 #[test]
 fn a_whole_answered_for_what_came_after_it() {
     let mut world = World::new(1);
@@ -195,7 +195,7 @@ fn a_whole_answered_for_what_came_after_it() {
     assert_eq!((world.durable, world.asked), (3, 1));
 }
 
-/// What went wrong: a write that had begun before the stop failed after it, and the whole that was queued behind it was
+/// What went wrong: a write that had begun before the stop failed after it, and the whole state that was queued behind it was
 /// given up without an attempt.
 #[test]
 fn a_failure_during_a_stop_took_the_last_attempt_away() {
