@@ -86,7 +86,7 @@ impl Ingest {
     /// Decides whether the data file that was loaded at the start is new: not if the cluster has loaded it before. A new one
     /// begins an edition. Returns whether it did.
     pub fn decide_data_file(&mut self, loaded_before: &[String]) -> bool {
-        let Some(digest) = self.membership.undecided_file.take() else { return false };
+        let Some(digest) = self.membership.pending_data_file.take() else { return false };
         if loaded_before.iter().any(|loaded| **loaded == *digest) {
             tracing::info!(
                 source = Source::File.as_str(),
@@ -138,7 +138,7 @@ impl Ingest {
         history.edition = data.edition;
         history.list = data.stamp;
         self.membership.list_is_complete = data.list.is_complete;
-        self.membership.undecided_file = None;
+        self.membership.pending_data_file = None;
         let published = self.writer.adopt(&data.dataset, &data.list, &data.tombstones, self.now());
         self.membership.wants_full_sync = true;
         self.log_cluster(&published, arrived, "");

@@ -64,7 +64,7 @@ impl Ingest {
         if is_first && self.membership.is_member {
             // The cluster may have loaded this file before, and newer data after it.
             self.writer.history_mut().edition = Edition::default();
-            self.membership.undecided_file = Some(digest);
+            self.membership.pending_data_file = Some(digest);
         }
         self.put_in_service(change, arrived, None);
         Ok(())

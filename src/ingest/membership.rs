@@ -13,7 +13,7 @@ pub(super) struct Membership {
     pub meanwhile: Meanwhile,
     /// The digest of the data file that was loaded at the start, while it is not known whether the cluster has loaded it
     /// before.
-    pub undecided_file: Option<Box<str>>,
+    pub pending_data_file: Option<Box<str>>,
     /// Whether the list of environments and secrets in service came from a source that certainly lists everything. Other
     /// agents may then take what it lacks for removed.
     pub list_is_complete: bool,

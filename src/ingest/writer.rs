@@ -108,7 +108,7 @@ impl Ingest {
         let highest_ms = history.highest_edition_ms.max(history.edition.opened_at_ms);
         history.edition = Edition::after(highest_ms, now_ms, &self.instance);
         history.highest_edition_ms = history.edition.opened_at_ms;
-        self.membership.undecided_file = None;
+        self.membership.pending_data_file = None;
     }
 
     /// A full sync is requested: from now on, changes by other agents of the cluster are newer than what it brings.

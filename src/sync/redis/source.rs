@@ -58,7 +58,7 @@ impl RedisSource {
         if data.first {
             self.coming = Some((data.edition.clone(), Vec::new()));
         }
-        // Without a beginning, or of another edition than it, the rest means nothing: the worker begins anew.
+        // Parts without the first one, or of another edition, mean nothing: the worker begins anew.
         let Some((edition, records)) = &mut self.coming else { return };
         if *edition != data.edition {
             return self.coming = None;
@@ -68,11 +68,11 @@ impl RedisSource {
             return;
         }
         let Some((edition, records)) = self.coming.take() else { return };
-        // What was on its way while this agent began a higher edition counts no more.
+        // This agent began a higher edition while this was on its way.
         if edition < *ingest.edition() {
             return;
         }
-        // A data file of the start that the cluster does not know is newer than what the cluster has.
+        // A data file that was loaded at the start, and that the cluster does not know, is newer than what the cluster has.
         if data.whole && ingest.decide_data_file(&data.digests) {
             return;
         }
