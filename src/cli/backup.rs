@@ -87,6 +87,9 @@ fn end_of(recovered: &Recovered, read: &Read) -> (String, bool) {
             ),
             true,
         ),
+        End::Damaged { at } if read.groups == 0 => {
+            (format!("it is damaged at byte {at}, in its first change, so nothing of it can be used"), false)
+        }
         End::Damaged { at } => {
             (format!("it is damaged at byte {at}; what comes before that can be exported"), false)
         }

@@ -80,6 +80,9 @@ impl fmt::Display for OpenError {
                 "files cannot be created in the folder {} ({error}). Create it, and let the agent's user write there",
                 folder.display()
             ),
+            OpenError::Io { path, error } if error.kind() == io::ErrorKind::NotFound => {
+                write!(f, "{} cannot be read: there is no such file. Check the path", path.display())
+            }
             OpenError::Io { path, error } => write!(
                 f,
                 "{} cannot be read ({error}). Let the agent's user read and write it, and check the disk",

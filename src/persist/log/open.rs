@@ -277,6 +277,11 @@ fn report(log: &OpenLog, recovered: &Recovered, set_aside: Option<&SetAside>) {
             groups,
             "the last write to the {what} was not complete, as after a crash: what lies behind byte {at} was cut off"
         ),
+        End::Damaged { at } if groups == 0 => tracing::error!(
+            file,
+            "the {what} is damaged behind byte {at}, in its first change, so nothing of it can be used. The file {aside}. \
+             Check the disk"
+        ),
         End::Damaged { at } => tracing::error!(
             file,
             groups,

@@ -81,7 +81,7 @@ impl OpenLog {
         &self.identity
     }
 
-    /// The next file is another one's: the present one is not changed.
+    /// The next file gets this fingerprint. The present one keeps its own.
     pub fn set_fingerprint(&mut self, fingerprint: [u8; 32]) {
         self.identity.fingerprint = fingerprint;
     }
