@@ -100,7 +100,7 @@ impl Ingest {
         true
     }
 
-    /// Merges data of the edition in service. A list that is not newer than the own one is ignored.
+    /// Merges data of the edition in service. A list that is not newer than that in service is ignored.
     pub fn merge_cluster(&mut self, items: ClusterItems<'_>, arrived: Instant) {
         let ClusterItems { list, flags, segments, removals, is_catch_up } = items;
         if self.writer.follows() {

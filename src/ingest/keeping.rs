@@ -118,7 +118,7 @@ impl Ingest {
     }
 }
 
-/// What decides whether the list of environments and secrets is another one. What is left of grace periods is not in it.
+/// A hash by which a changed list of environments and secrets is noticed. What is left of grace periods is not in it.
 fn hash_of(snapshot: &Snapshot, access: &Access) -> u64 {
     use std::hash::{BuildHasher, Hash, Hasher};
     let mut hasher = foldhash::quality::FixedState::default().build_hasher();

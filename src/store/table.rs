@@ -455,7 +455,7 @@ impl<T: Item> Table<T> {
         for entry in entries(new) {
             let id = &*entry.source().id;
             match ids.get(id) {
-                // What was there before comes before what is new.
+                // Entries that stayed come before new ones.
                 Some(_) if added > 0 => return Difference::Order,
                 Some(old) => {
                     kept.insert(id);

@@ -102,7 +102,7 @@ impl Calls<'_> {
         command.query(&mut *self.connection)
     }
 
-    /// The state, and a page of heads after a sequence. The register and the digests only if their sequences are others.
+    /// The state, and a page of heads after a sequence. Register and digests come only if their sequences have changed.
     pub fn read(&mut self, after: u64, register: u64, files: u64) -> Result<Outcome<Page>, Problem> {
         let (keys, scripts) = (self.keys, self.scripts);
         let numbers = [after, PAGE as u64, register, files].map(|number| number.to_string());

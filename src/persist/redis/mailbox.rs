@@ -1,4 +1,4 @@
-//! What waits for the worker's thread: commands of this agent, announcements of others, the wish to stop.
+//! What waits for the worker's thread: commands of this agent, announcements of others, the request to stop.
 //!
 //! Must not block who puts something in: it locks for a moment and never waits for room. What does not fit is dropped,
 //! and a comparison of all data is remembered in its place.
@@ -16,7 +16,7 @@ use super::text::Announcement;
 /// What this agent wants done in Redis.
 #[derive(Debug)]
 pub enum Command {
-    /// An own change. It is merged into the edition; dropped if Redis has a higher one.
+    /// A change of this agent. It is merged into the edition, or dropped if Redis has a higher one.
     Write {
         /// The edition that it belongs to.
         edition: Edition,
@@ -43,7 +43,7 @@ pub enum Command {
     /// Read what is new, then answer with [`Event::Checked`](super::Event::Checked) and this number. Dropped without a
     /// connection.
     Check(u64),
-    /// Removes removals that nobody needs any more, given as field and stamp, if they are still the same. May be lost:
+    /// Deletes old removals that nobody needs any more, given as field and stamp, if they are still the same. May be lost:
     /// to be repeated from time to time.
     Forget {
         /// The edition that they belong to.
@@ -85,7 +85,7 @@ impl Command {
 #[derive(Debug)]
 pub(super) enum Next {
     Command(Command),
-    /// Others have written: this, or more than one announcement can say.
+    /// Others have written: what this says, or `None` if it is not known what.
     Announced(Option<Announcement>),
     /// Commands were dropped: all data is to be compared.
     Compare,

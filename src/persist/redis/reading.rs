@@ -23,7 +23,7 @@ pub(super) const CHUNK_BYTES: usize = 1 << 20;
 enum Pass {
     /// Everything up to now was read.
     Complete,
-    /// The data became another one, or something is missing: all heads are to be read.
+    /// Redis now has other data, or something is missing: all heads must be read.
     Again,
 }
 
@@ -85,7 +85,7 @@ impl Session<'_> {
         if !same {
             self.forget_all();
             if position.is_some() {
-                // The register and the rest were asked for as of other data.
+                // Register and digests were asked for by the sequences of other data.
                 return Ok(Pass::Again);
             }
         }
@@ -168,7 +168,7 @@ impl Session<'_> {
         Ok(if !all && (forgotten || surplus != expected) { Pass::Again } else { Pass::Complete })
     }
 
-    /// Reads and gives out the records of a page that differ. Returns `false` if the data became another one.
+    /// Reads and gives out the records of a page that differ. Returns `false` if Redis now has other data.
     fn read_bodies(
         &mut self,
         page: &Page,

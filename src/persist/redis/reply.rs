@@ -78,9 +78,9 @@ pub(super) struct Page {
     pub rows: usize,
     /// The sequence of the last one.
     pub last: Option<u64>,
-    /// If it is another one than the caller knows.
+    /// The register, if it has changed since the caller read it.
     pub register: Option<Register>,
-    /// If they are others than the caller knows.
+    /// The digests, if they have changed since the caller read them.
     pub digests: Vec<String>,
     pub heads: Vec<Found>,
     /// Records that no agent has written.

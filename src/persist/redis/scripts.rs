@@ -37,14 +37,14 @@ pub(super) struct Scripts {
 impl Scripts {
     pub fn new() -> Self {
         Self {
-            read: Script::new("the script read", include_str!("lua/read.lua")),
-            values: Script::new("the script values", include_str!("lua/values.lua")),
-            write: Script::new("the script write", include_str!("lua/write.lua")),
-            stage: Script::new("the script stage", include_str!("lua/stage.lua")),
-            open: Script::new("the script open", include_str!("lua/open.lua")),
-            forget: Script::new("the script forget", include_str!("lua/forget.lua")),
+            read: Script::new("the Lua script read", include_str!("lua/read.lua")),
+            values: Script::new("the Lua script values", include_str!("lua/values.lua")),
+            write: Script::new("the Lua script write", include_str!("lua/write.lua")),
+            stage: Script::new("the Lua script stage", include_str!("lua/stage.lua")),
+            open: Script::new("the Lua script open", include_str!("lua/open.lua")),
+            forget: Script::new("the Lua script forget", include_str!("lua/forget.lua")),
             remove_environment: Script::new(
-                "the script remove_environment",
+                "the Lua script remove_environment",
                 include_str!("lua/remove_environment.lua"),
             ),
         }

@@ -1,7 +1,7 @@
 //! Data that other agents of the cluster have stored.
 //!
 //! Must not know where they store it. Within an edition, items and removals are merged by their stamps, so all agents that
-//! get the same ones hold the same; the list of environments and secrets replaces the own one, and the caller knows which of
+//! get the same ones hold the same; the list of environments and secrets replaces that in service, and the caller knows which of
 //! the two is newer. A higher edition replaces everything.
 
 use std::collections::HashSet;

@@ -38,7 +38,7 @@ pub struct ClusterList<'d> {
 /// What another agent has stored, of the edition in service.
 #[derive(Debug, Default)]
 pub struct ClusterData<'d> {
-    /// The list of environments and secrets, if it is newer than the own one.
+    /// The list of environments and secrets, if it is newer than that in service.
     pub list: Option<ClusterList<'d>>,
     /// Flags.
     pub flags: &'d [FlagDef<'d>],

@@ -14,7 +14,7 @@ use crate::store::{ContentsDelta, Delta, Snapshot, TombstoneState};
 
 use super::records::Field;
 
-/// Keeps every change in the cluster's Redis.
+/// Saves every change in the cluster's Redis.
 pub struct RedisKeeper {
     worker: Arc<Worker>,
     /// The data file of the last change.
@@ -72,8 +72,8 @@ impl Keeper for RedisKeeper {
     fn stop(&mut self, within: Duration) {
         if !self.worker.stop(within) {
             tracing::warn!(
-                "Redis has not answered while the agent stops; it ends without waiting. The other agents may lack its \
-                 last changes until it runs again"
+                "Redis did not answer while the agent stopped, so the agent does not wait any longer. The other agents may \
+                 lack its last changes until it runs again"
             );
         }
     }
