@@ -4,7 +4,7 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// The largest file of settings, keys or certificates, in bytes. The certificate bundles of systems have some 200 KB.
@@ -53,6 +53,12 @@ pub fn read_open(file: &mut File, metadata: &Metadata, bytes_max: u64, limit: &s
     // It may have grown since, and some file systems report no length.
     file.take(bytes_max.saturating_add(1)).read_to_end(&mut content)?;
     if content.len() as u64 > bytes_max { Err(too_large()) } else { Ok(content) }
+}
+
+/// Whether two paths lead to one file, through links of either kind. Not if one of them leads nowhere.
+pub fn is_same(one: &Path, other: &Path) -> bool {
+    let id = |path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
+    matches!((id(one), id(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 fn require_file(metadata: &Metadata) -> io::Result<()> {

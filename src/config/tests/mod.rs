@@ -146,6 +146,28 @@ fn a_data_file_was_taken_for_the_backup_file() {
     assert!(error.contains("the same file as DataFile"), "{error}");
 }
 
+/// What went wrong: the agent moved the data file away and put a backup in its place, since the backup file was a link to
+/// it.
+#[test]
+fn a_link_to_the_data_file_was_taken_for_the_backup_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    std::fs::write(path("data"), "{}").unwrap();
+    std::os::unix::fs::symlink("data", path("symbolic")).unwrap();
+    std::fs::hard_link(path("data"), path("hard")).unwrap();
+    std::fs::write(path("backup"), "{}").unwrap();
+    let load = |backup| {
+        let (data, backup) = (path("data"), path(backup));
+        Settings::from_pairs(&[("Mode", "offline"), ("DataFile", &data), ("BackupFile", &backup)])
+    };
+    for link in ["symbolic", "hard"] {
+        let error = load(link).unwrap_err().to_string();
+        assert!(error.contains("the same file as DataFile"), "{error}");
+    }
+    load("backup").unwrap();
+    load("none yet").unwrap();
+}
+
 #[test]
 fn the_command_line_goes_over_the_environment_and_that_over_the_file() {
     let files =

@@ -256,8 +256,10 @@ impl Check<'_> {
 
     fn backup(&mut self, data_file: Option<&DataFile>) -> Backup {
         let file = self.text(Key::BackupFile).map(PathBuf::from);
-        let is_data_file = |file: &PathBuf| data_file.is_some_and(|data| same_path(file, &data.path));
-        if file.as_ref().is_some_and(is_data_file) {
+        let is_data_file = |file: &Path| {
+            data_file.is_some_and(|data| same_path(file, &data.path) || files::is_same(file, &data.path))
+        };
+        if file.as_deref().is_some_and(is_data_file) {
             let origin = self.raw.origin(Key::BackupFile);
             let problem = "is the same file as DataFile, which the agent only reads";
             self.raw.errors.push(SettingError::at("BackupFile", origin, problem, "Choose another path"));
@@ -347,7 +349,7 @@ impl Check<'_> {
     }
 }
 
-/// Whether two paths are the same as written. Whether links lead to the same file is another question.
+/// Whether two paths are the same as written. The files need not exist.
 fn same_path(one: &Path, other: &Path) -> bool {
     let parts = |path: &Path| -> Vec<OsString> {
         let parts = path.components().filter(|part| *part != Component::CurDir);
