@@ -236,6 +236,7 @@ impl LogFile {
 
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.file.sync()?;
+        self.check_length()?;
         self.synced = self.end;
         Ok(())
     }
@@ -258,11 +259,21 @@ impl LogFile {
         Ok(())
     }
 
+    /// Notices a program that has emptied or cut the file, or written another one into it: what it held is gone then,
+    /// although every write succeeds.
+    fn check_length(&self) -> io::Result<()> {
+        match self.file.bytes()? == self.allocated {
+            true => Ok(()),
+            false => Err(io::Error::other("another program has changed the file")),
+        }
+    }
+
     /// Makes sure that the file has space up to `end`.
     fn reserve(&mut self, end: u64, limits: &LogLimits) -> io::Result<()> {
         if end <= self.allocated {
             return Ok(());
         }
+        self.check_length()?;
         let step = (end / 8).clamp(limits.step_bytes_min, limits.step_bytes_max.max(limits.step_bytes_min));
         let (least, wanted) = (end.next_multiple_of(BLOCK), (end + step).next_multiple_of(BLOCK));
         self.allocated = match self.file.allocate(wanted) {

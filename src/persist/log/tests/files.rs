@@ -108,6 +108,30 @@ fn a_torn_tail_is_cut_and_the_log_goes_on() {
     assert_eq!(folder.names(), ["backup", "backup.lock"]);
 }
 
+/// What went wrong: groups were confirmed although somebody had emptied the file, so that none of them could be read again.
+#[test]
+fn groups_behind_an_emptied_file_were_taken_for_durable() {
+    // With space in advance, and without: then the next group makes the file longer before it is written.
+    for step in [1 << 20, 0] {
+        for cut in [0, 100] {
+            let folder = Folder::new();
+            let limits = LogLimits { step_bytes_min: step, step_bytes_max: step, ..LIMITS };
+            let opened = open(Arc::new(RealDisk::new()), &folder.path(), IDENTITY, limits);
+            let mut log = opened.unwrap().log;
+            log.append(&mut write(&group(1, 1))).unwrap();
+            log.sync().unwrap();
+            fs::File::options().write(true).open(folder.path()).unwrap().set_len(cut).unwrap();
+            let large = vec![(1, vec![7; 10_000])];
+            let error = log.append(&mut write(&large)).and_then(|_| log.sync()).unwrap_err();
+            assert!(error.to_string().contains("another program"), "{error}");
+            assert!(!log.is_trusted());
+            log.replace(&mut write(&large)).unwrap();
+            drop(log);
+            assert_eq!(bodies_of(folder.open().unwrap().recovered.groups()), [large]);
+        }
+    }
+}
+
 /// What could go wrong: a valid record behind a torn one gets back in line when the torn one is written anew.
 #[test]
 fn a_record_behind_a_torn_one_came_back() {
