@@ -193,6 +193,10 @@ fn take_lock(disk: &dyn Disk, path: &Path, lock: &mut Lock) -> Result<Option<io:
     let Err(error) = lock.ensure(disk) else { return Ok(None) };
     match error.kind() {
         WouldBlock => Err(OpenError::Locked { path: path.to_owned(), lock: lock.path().to_owned() }),
+        // As after a start by another user: the folder is not to blame.
+        NotFound | PermissionDenied if fs::symlink_metadata(lock.path()).is_ok() => {
+            Err(OpenError::Io { path: lock.path().to_owned(), error })
+        }
         NotFound | PermissionDenied | NotADirectory | Unsupported => {
             Err(OpenError::Folder { folder: folder_of(path).to_owned(), error })
         }

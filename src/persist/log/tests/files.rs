@@ -266,6 +266,18 @@ fn what_is_not_a_file_in_a_folder_is_refused() {
     assert!(folder.open().unwrap_err().to_string().contains("leads nowhere"));
 }
 
+/// What went wrong: of a lock file that another user had made, the error said that the folder cannot be written to.
+#[test]
+fn the_folder_was_blamed_for_a_lock_file_that_cannot_be_opened() {
+    let folder = Folder::with(&[group(1, 1)]);
+    let lock = folder.path().with_extension("lock");
+    fs::remove_file(&lock).unwrap();
+    // Works for the superuser too, whom no mode of a file keeps out.
+    symlink("no/such/folder/lock", &lock).unwrap();
+    let error = folder.open().unwrap_err().to_string();
+    assert!(error.contains("backup.lock cannot be read"), "{error}");
+}
+
 #[test]
 fn a_file_that_grows_reserves_space_in_advance() {
     let folder = Folder::new();
