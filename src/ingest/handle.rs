@@ -152,7 +152,7 @@ impl Handle {
         let _ = self.offload.queue(Task::Compress(environment.clone()));
     }
 
-    /// The newest snapshot, for threads other than reactors.
+    /// The newest snapshot, for threads other than reactors and the tasks that they are given.
     pub fn current(&self) -> Arc<Snapshot> {
         self.current.load_full()
     }

@@ -135,6 +135,8 @@ pub(super) struct Bench {
     pub(super) mailbox: Mailbox,
     pub(super) writer: Writer,
     pub(super) clock: Tick,
+    /// The newest snapshot, which this reactor learns of by mail.
+    current: Arc<ArcSwap<Snapshot>>,
 }
 
 impl Bench {
@@ -165,7 +167,7 @@ impl Bench {
         change(&mut options);
         let (jobs, _) = crossbeam::channel::bounded(1);
         let current = Arc::new(ArcSwap::from(Snapshot::empty()));
-        let ingest = Handle::new(jobs, Offload::start().unwrap(), current, Following::new());
+        let ingest = Handle::new(jobs, Offload::start().unwrap(), current.clone(), Following::new());
         let shared = Shared::new(options, ingest, Metrics::new(), || NOW_MS);
         let mailbox = Mailbox::new(NoWaker);
         let clock = Tick::NEVER.after(Duration::from_secs(1));
@@ -181,6 +183,7 @@ impl Bench {
             mailbox,
             writer: Writer::new(WriterOptions { revocation_grace_ms: 0, ..WriterOptions::default() }),
             clock,
+            current,
         }
     }
 
@@ -287,6 +290,7 @@ impl Bench {
         let dump = json!({ "eventType": "rp_full", "items": [item] }).to_string();
         let mut text = DatasetText::new(dump.into_bytes());
         let published = self.writer.replace(&text.parse().unwrap(), crate::store::Moment::default());
+        self.current.store(self.writer.current().clone());
         if let Some(change) = published.change {
             self.mailbox.post(Mail::Change { change, arrived: Instant::now(), in_service: None });
         }
@@ -447,6 +451,31 @@ fn connections_pending_for_a_verdict_get_it_with_the_data_or_are_closed() {
     assert!(bench.server.parts.pending.is_empty());
     bench.later(Duration::from_secs(60));
     assert_eq!(wire.close_code(), None, "an accepted connection has no time limit for a verdict");
+}
+
+/// What went wrong: a dump that was fetched right after readiness had said that there is data was empty, since another
+/// reactor answered, which had not taken the data in yet.
+#[test]
+fn a_dump_was_empty_at_a_reactor_that_had_not_taken_in_the_data_yet() {
+    let mut other = Bench::new(|_| {});
+    other.load(&[("flag", 1)], "v");
+    let api_key = config::Secret::new("k".into());
+    let mut bench = Bench::new(|options| options.keys.api_key = Some(api_key));
+    bench.current.store(other.writer.current().clone());
+    let wire = Fake::default();
+    wire.give_room(usize::MAX);
+    let key = bench.io.insert(wire.clone(), Origin(0), &mut bench.server);
+    let call = b"GET /api/public/proxy/backup HTTP/1.1\r\nHost: x\r\nAuthorization: k\r\n\r\n";
+    bench.receive(key, &wire, call);
+    let ends = Instant::now() + Duration::from_secs(60);
+    while wire.0.borrow().written.is_empty() && Instant::now() < ends {
+        // The dump comes from another thread.
+        std::thread::yield_now();
+        bench.turns();
+    }
+    let written = wire.0.borrow().written.clone();
+    let answer = String::from_utf8_lossy(&written);
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(&id().to_string()), "{answer}");
 }
 
 #[test]

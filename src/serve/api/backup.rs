@@ -27,8 +27,8 @@ pub(crate) fn begin(cx: &mut Context<'_, '_>, exchange: Exchange, head: &Head<'_
     };
     let mut exchange = exchange;
     upload::close_unless_empty(&mut exchange, head);
-    let parts = &cx.parts;
-    let accepted =
-        parts.shared.ingest.backup(parts.view.clone(), canonical, parts.mailbox.clone(), cx.link.key());
+    let (shared, mailbox) = (&cx.parts.shared, cx.parts.mailbox.clone());
+    // Not this reactor's view: right after a start it may be empty although another reactor has said that there is data.
+    let accepted = shared.ingest.backup(shared.ingest.current(), canonical, mailbox, cx.link.key());
     park_for_reply(cx, exchange, accepted)
 }
