@@ -339,6 +339,20 @@ fn the_file_and_what_is_made_of_it_are_for_their_owner_only() {
     }
 }
 
+/// What went wrong: the dump took the place of the backup file, and the agent began without data at its next start.
+#[test]
+fn a_backup_file_was_exported_over_itself() {
+    let (agent, bytes) = written();
+    let (path, link) = (agent.backup_file(), agent.dir().join("link"));
+    symlink(&path, &link).unwrap();
+    for out in [&path, &link, &agent.backup_folder().join("../state/backup")] {
+        let (code, text) = tool_says(&["export", path.to_str().unwrap(), "--out", out.to_str().unwrap()]);
+        assert_eq!(code, Some(64), "{text}");
+        assert!(text.contains("is the backup file itself"), "{text}");
+        assert!(fs::read(&path).unwrap() == bytes, "the file was changed");
+    }
+}
+
 /// What went wrong: a file that is not damaged, but that this version cannot read to its end, got another name through a link
 /// that was made of the link, and was lost when the new file took its place.
 #[test]

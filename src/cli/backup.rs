@@ -8,6 +8,7 @@ use super::exit;
 use super::output::{Answer, complain};
 use super::write_dump;
 use crate::app::wall_ms;
+use crate::config::files;
 use crate::eval::RegexLimits;
 use crate::ingest::journal::Recovery;
 use crate::model::timestamp::format_iso8601;
@@ -162,6 +163,14 @@ fn export(file: &Path, read: &Read, out: &Path, canonical: bool) -> u8 {
         complain(&format!("featbit-agent: {} cannot be exported: {why}", file.display()));
         exit::DATA
     };
+    // The dump would be no backup file for the agent, which would begin without data.
+    if files::is_same(file, out) {
+        complain(&format!(
+            "featbit-agent: --out {} is the backup file itself. Choose another path",
+            out.display()
+        ));
+        return exit::USAGE;
+    }
     if read.groups == 0 {
         return refused(read.error.as_deref().unwrap_or("it holds no data"));
     }
