@@ -259,6 +259,22 @@ fn a_secret_that_has_just_come_to_another_agent_is_not_refused() {
     assert_eq!(unknown.expect_close(SOON), Some(4003));
 }
 
+/// What went wrong: the cluster had no data yet, and an agent without a server took that for an answer. So SDKs that started
+/// before the first bootstrap call were refused for good.
+#[test]
+fn secrets_were_refused_for_good_before_the_cluster_had_data() {
+    if !installed("a cluster without data") {
+        return;
+    }
+    let redis = server();
+    let agent = offline(&redis).env("Limits__VerdictWait", "4").start();
+    let environment = two_flags(1);
+    let secret = environment.secret(Kind::Server);
+    assert_eq!(Watcher::asking(&agent, &secret).expect_close(SOON), Some(1011));
+    agent.bootstrap(&one(&environment));
+    Watcher::asking(&agent, &secret).expect_full();
+}
+
 #[test]
 fn while_redis_is_away_no_secret_is_refused_for_good() {
     if !installed("unknown secrets while Redis is away") {

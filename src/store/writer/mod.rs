@@ -149,9 +149,10 @@ impl Writer {
     }
 
     /// Confirms that the data in service is the complete answer to the full sync of this number. Returns the change, if
-    /// that was not known before.
+    /// that was not known before. Without data nothing is confirmed: a cluster that has none yet knows of no secret.
     pub fn confirm(&mut self, number: u64) -> Option<Arc<Change>> {
-        if !self.options.has_to_ask() || number <= self.current.answered() {
+        let knows = !self.options.has_to_ask() || number <= self.current.answered();
+        if knows || !self.current.loaded() {
             return None;
         }
         self.answered = number;
