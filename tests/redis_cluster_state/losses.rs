@@ -1,5 +1,7 @@
 //! Redis loses data or connections: the agents that hold data fill it again.
 
+use std::time::Duration;
+
 use featbit_agent::persist::redis::{Options, State};
 
 use crate::agent::{Agent, Content, PREFIX, options, record, stored, wait_converged};
@@ -126,6 +128,49 @@ fn records_of_others_are_left_alone_and_counted() {
     agents[1].wait_body("e:f:1", "{\"1\":10}");
     assert_eq!(stored(&redis.url(), PREFIX).len(), 1500);
     wait_converged(&redis.url(), PREFIX, &agents.each_ref());
+}
+
+/// What went wrong: an edition that no agent can read was higher than all as a text. All agents tried to replace it, as fast
+/// as they could and without an end, and nothing that changed was stored. A sequence that is no number of an agent ended
+/// every connection.
+#[test]
+fn what_no_agent_wrote_into_the_state_stopped_the_cluster() {
+    let Some(redis) = redis("what_no_agent_wrote_into_the_state_stopped_the_cluster") else { return };
+    let agents = ["a", "b"].map(|name| {
+        let options = Options { poll: Duration::from_millis(100), ..options(name) };
+        Agent::start_with(&redis.url(), options, Content::default())
+    });
+    agents.iter().for_each(Agent::wait_ready);
+    agents[0].write(records(3, 1));
+    wait_converged(&redis.url(), PREFIX, &agents.each_ref());
+    let junk = [
+        ("edition", "zzz"),
+        ("edition", "8000000000000001"),
+        ("edition", "ffffffffffffffff-x"),
+        ("edition", "ffffffffffffffff:\u{e9}"),
+        ("edition", ""),
+        ("sequence", "x"),
+        ("sequence", "-5"),
+        ("sequence", "1e30"),
+        ("sequence", "inf"),
+        ("register_sequence", "x"),
+        ("files_sequence", "1.5"),
+        ("forgotten", "-1"),
+    ];
+    for (stamp_ms, (field, value)) in (10..).zip(junk) {
+        redis.cli(&["HSET", &format!("{PREFIX}meta"), field, value]);
+        agents[0].write(records(1, stamp_ms));
+        agents[1].wait_body("e:f:0", &format!("{{\"0\":{stamp_ms}}}"));
+    }
+    for (stamp_ms, score) in (100..).zip(["+inf", "-inf", "1e30", "1.5"]) {
+        let (index, field) = (format!("{PREFIX}index"), format!("e:f:junk{stamp_ms}"));
+        redis.cli(&["ZADD", &index, score, &field]);
+        agents[0].write(records(1, stamp_ms));
+        agents[1].wait_body("e:f:0", &format!("{{\"0\":{stamp_ms}}}"));
+        redis.cli(&["ZREM", &index, &field]);
+    }
+    wait_converged(&redis.url(), PREFIX, &agents.each_ref());
+    assert!(agents.iter().all(|agent| agent.status().counters.errors == 0));
 }
 
 /// What went wrong: another agent had filled an emptied Redis before this one noticed. It read that, and never wrote what

@@ -205,6 +205,7 @@ impl RedisError {
     ) -> Self {
         let details = shown(details.unwrap_or_default());
         let (kind, remedy) = known_answer(known, code, &details);
+        let details = details.trim_end_matches('.');
         Self::new(kind, address, &format!("it answers {what} with {code} {details}"), remedy)
     }
 

@@ -23,16 +23,34 @@ end
 
 local function text(number) return string.format('%.0f', number) end
 
--- The state of the cluster, or nothing if there is none (or no usable one).
+-- A number that an agent has written, or nothing.
+local function whole(value)
+  local number = tonumber(value or '')
+  if number and number >= 0 and number < 9007199254740992 and number == math.floor(number) then return number end
+  return nil
+end
+
+-- Whether an agent has written this edition.
+local function is_edition(value)
+  return value and value:find(':', 1, true) == 17 and value:find('^[0-9a-f]+:[ -~]*$')
+end
+
+-- The state of the cluster, or nothing if there is none (or no usable one). If somebody else has written into it, its
+-- edition counts as lower than all, so that the agents write all of it again: as a text it may be higher than all.
 local function load_meta()
   local values = redis.call('HMGET', KEYS[1], 'format', 'epoch', 'edition', 'sequence', 'register_sequence',
     'files_sequence', 'forgotten')
   if not values[1] and not values[2] then return nil end
-  return {
-    format = values[1] or '?', epoch = values[2] or '', edition = values[3] or '',
-    sequence = tonumber(values[4] or '') or 0, register_sequence = values[5] or '0',
-    files_sequence = values[6] or '0', forgotten = tonumber(values[7] or '') or 0,
+  local meta = {
+    format = values[1] or '?', epoch = values[2] or '', edition = values[3], sequence = whole(values[4]),
+    register_sequence = whole(values[5]), files_sequence = whole(values[6]), forgotten = whole(values[7]),
   }
+  if not (is_edition(meta.edition) and meta.sequence and meta.register_sequence and meta.files_sequence
+    and meta.forgotten) then
+    meta.edition, meta.sequence, meta.register_sequence, meta.files_sequence, meta.forgotten = '', 0, 0, 0, 0
+  end
+  meta.register_sequence, meta.files_sequence = text(meta.register_sequence), text(meta.files_sequence)
+  return meta
 end
 
 -- Why a call for this edition cannot be carried out, as the reply of the script; nothing if it can.

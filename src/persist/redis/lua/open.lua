@@ -21,8 +21,9 @@ if expected > 0 then
   redis.call('PERSIST', KEYS[2])
   redis.call('PERSIST', KEYS[3])
 end
+-- After a state that no agent wrote, the sequence may be the one of before: only another epoch tells the others.
 local epoch = ARGV[4]
-if meta and meta.epoch ~= '' then epoch = meta.epoch end
+if meta and meta.epoch ~= '' and meta.edition ~= '' then epoch = meta.epoch end
 local sequence = tonumber(ARGV[6]) + 1
 redis.call('HSET', KEYS[1], 'format', FORMAT, 'epoch', epoch, 'edition', ARGV[1], 'sequence', text(sequence),
   'register_sequence', text(sequence), 'files_sequence', text(sequence), 'forgotten', '0',

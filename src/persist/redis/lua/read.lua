@@ -12,7 +12,8 @@ if meta.register_sequence ~= ARGV[3] then
 end
 local digests = false
 if meta.files_sequence ~= ARGV[4] then digests = redis.call('ZRANGE', KEYS[4], 0, -1) end
-local page = redis.call('ZRANGEBYSCORE', KEYS[3], '(' .. ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[2])
+-- What is above the numbers that agents give, somebody else has put there.
+local page = redis.call('ZRANGEBYSCORE', KEYS[3], '(' .. ARGV[1], '(9007199254740992', 'WITHSCORES', 'LIMIT', 0, ARGV[2])
 local heads = {}
 for at = 1, #page, 2 do
   local value = redis.call('HGET', KEYS[2], page[at])
@@ -25,4 +26,4 @@ end
 -- Either key can be lost alone: what is missing in one of them counts as missing.
 local count = math.min(redis.call('HLEN', KEYS[2]), redis.call('ZCARD', KEYS[3]))
 return { 'done', meta.epoch, meta.edition, text(meta.sequence), meta.register_sequence, meta.files_sequence,
-  text(meta.forgotten), count, #page / 2, page[#page] or false, register, digests, heads }
+  text(meta.forgotten), count, #page / 2, page[#page] and text(math.floor(tonumber(page[#page]))) or false, register, digests, heads }
