@@ -7,7 +7,7 @@ use super::format::{
 };
 
 /// A writer never has more than this many bytes that are not synced, so what lies farther behind an invalid byte proves
-/// damage.
+/// damage. The exception is one record that is as long by itself.
 pub(super) const UNSYNCED_BYTES_MAX: usize = 64 << 20;
 
 /// How a file ends.

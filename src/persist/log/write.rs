@@ -21,7 +21,8 @@ const BLOCK: u64 = 4096;
 /// Bounds of a log.
 #[derive(Clone, Copy, Debug)]
 pub struct LogLimits {
-    /// The longest body of a record.
+    /// The longest body of a record. A crash while one of more than some 32 MB is written may look like damage behind the
+    /// groups before it, and not like a torn tail.
     pub record_bytes_max: usize,
     /// The least space that is allocated in advance, in bytes.
     pub step_bytes_min: u64,
@@ -31,12 +32,11 @@ pub struct LogLimits {
 
 impl Default for LogLimits {
     fn default() -> Self {
-        Self { record_bytes_max: 16 << 20, step_bytes_min: 256 << 10, step_bytes_max: 16 << 20 }
+        Self { record_bytes_max: 512 << 20, step_bytes_min: 256 << 10, step_bytes_max: 16 << 20 }
     }
 }
 
-const _: () =
-    assert!((16 << 20) + 2 * FLUSH_BYTES < UNSYNCED_BYTES_MAX / 2, "one record must not need a sync");
+const _: () = assert!(2 * FLUSH_BYTES < UNSYNCED_BYTES_MAX / 2, "records must not need a sync each");
 
 /// Writes the records of one group: calls its argument for each, with a kind and a body.
 pub type WriteGroup<'a> = &'a mut dyn FnMut(&mut dyn FnMut(u8, &[u8]));

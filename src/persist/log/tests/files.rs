@@ -278,6 +278,25 @@ fn the_folder_was_blamed_for_a_lock_file_that_cannot_be_opened() {
     assert!(error.contains("backup.lock cannot be read"), "{error}");
 }
 
+/// What went wrong: one segment of 17 MB, such as a list of 450,000 users, kept all data out of the file for ever.
+#[test]
+fn one_long_record_kept_everything_out_of_the_file() {
+    let folder = Folder::new();
+    let open = || open(Arc::new(RealDisk::new()), &folder.path(), IDENTITY, LogLimits::default()).unwrap();
+    let long = |content, bytes| vec![(1, vec![1; 9]), (2, vec![content; bytes]), (3, vec![3; 9])];
+    let groups = [long(4, 17 << 20), long(5, 40 << 20), long(6, 10)];
+    let mut log = open().log;
+    log.replace(&mut write(&groups[0])).unwrap();
+    for group in &groups[1..] {
+        log.append(&mut write(group)).unwrap();
+        log.sync().unwrap();
+    }
+    drop(log);
+    let recovered = open().recovered;
+    assert_eq!(recovered.end, End::Clean);
+    assert!(bodies_of(recovered.groups()) == groups);
+}
+
 #[test]
 fn a_file_that_grows_reserves_space_in_advance() {
     let folder = Folder::new();
