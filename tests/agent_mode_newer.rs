@@ -40,7 +40,7 @@ fn a_pushed_full_of_one_environment_is_applied() {
     let mut elsewhere = Watcher::server(&agent, &two_flags(2).secret(Kind::Server));
     set_without_push(&server, &two_flags(1), "a", "v1", 1000);
     server.delete_flag(&two_flags(1).id, "b");
-    server.push_whole(&two_flags(1).id);
+    server.push_full_state(&two_flags(1).id);
     for sdk in [&mut sdk, &mut client] {
         sdk.wait_variation("a", "v1");
         sdk.wait_gone("b");

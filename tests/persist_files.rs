@@ -109,7 +109,7 @@ fn a_folder_that_was_removed_and_comes_back_gets_all_the_data() {
     fs::create_dir(&folder).unwrap();
     let path = folder.join("backup");
     let (ask, asked) = channel();
-    let needs_whole = Box::new(move || {
+    let needs_full_state = Box::new(move || {
         let _ = ask.send(());
     });
     let options = Options {
@@ -118,7 +118,7 @@ fn a_folder_that_was_removed_and_comes_back_gets_all_the_data() {
         done_within: Duration::from_secs(600),
         ..Options::default()
     };
-    let journal = Journal::start(open_log(&path).log, options, needs_whole).unwrap();
+    let journal = Journal::start(open_log(&path).log, options, needs_full_state).unwrap();
     let (tell, told) = channel();
     let done = || -> Option<Done> {
         let tell = tell.clone();

@@ -28,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
     let sorted = Sorted::of(&records);
     let mut patch = DatasetText::new(sorted.patch());
     match ToRelay::parse(&mut patch) {
-        Ok(ToRelay::Patch(mut dataset)) => sorted.set_told(&mut dataset),
+        Ok(ToRelay::Patch(mut dataset)) => sorted.set_sent_versions(&mut dataset),
         other => panic!("the records do not make a patch: {other:?}"),
     }
     if let Ok(register) = register {

@@ -15,7 +15,7 @@ use mio::Waker;
 
 use crate::config::{Backup, Settings};
 use crate::ingest::Ingest;
-use crate::ingest::journal::{JournalKeeper, Recovery, WantsWhole, fingerprint};
+use crate::ingest::journal::{JournalSink, Recovery, WantsFullState, fingerprint};
 use crate::persist::journal::{Journal, Options};
 use crate::persist::log::{self, Identity, LogKind, LogLimits, Opened, RealDisk, Recovered};
 use crate::store::WriterOptions;
@@ -33,7 +33,7 @@ pub(super) struct BackupFile {
     path: PathBuf,
     recovered: Recovered,
     journal: Arc<Journal>,
-    wants_whole: WantsWhole,
+    wants_full_state: WantsFullState,
     /// Whether new changes can be appended to the file.
     continues: bool,
     settings: Backup,
@@ -85,9 +85,9 @@ impl BackupFile {
     /// # Errors
     /// If there can be no more threads.
     pub fn start(opened: Opened, settings: &Backup, waker: Arc<Waker>) -> Result<Self, StartError> {
-        let wants_whole = WantsWhole::default();
-        let asks = Arc::clone(&wants_whole);
-        let needs_whole = move || ask(&asks, &waker);
+        let wants_full_state = WantsFullState::default();
+        let asks = Arc::clone(&wants_full_state);
+        let needs_full_state = move || ask(&asks, &waker);
         let options = Options {
             compact_factor: settings.compact_factor,
             done_within: settings.wait,
@@ -95,21 +95,21 @@ impl BackupFile {
         };
         let path = opened.log.path().to_owned();
         let continues = opened.recovered.end.is_usable() && opened.log.is_trusted();
-        let journal = Journal::start(opened.log, options, Box::new(needs_whole))
+        let journal = Journal::start(opened.log, options, Box::new(needs_full_state))
             .map_err(|error| StartError::new("a thread cannot be started", error))?;
         Ok(Self {
             path,
             recovered: opened.recovered,
             journal: Arc::new(journal),
-            wants_whole,
+            wants_full_state,
             continues,
             settings: settings.clone(),
         })
     }
 }
 
-fn ask(wants_whole: &AtomicBool, waker: &Waker) {
-    wants_whole.store(true, Ordering::Release);
+fn ask(wants_full_state: &AtomicBool, waker: &Waker) {
+    wants_full_state.store(true, Ordering::Release);
     // If this fails, the sync thread looks within seconds.
     let _ = waker.wake();
 }
@@ -173,10 +173,10 @@ impl BackupFile {
         let has_begun = groups > 0 && self.continues && error.is_none();
         if is_restored && !has_begun {
             // The data must outlive this process even if nothing changes any more.
-            self.wants_whole.store(true, Ordering::Release);
+            self.wants_full_state.store(true, Ordering::Release);
         }
-        let keeper = JournalKeeper::new(self.journal, self.wants_whole, has_begun);
-        ingest.add_keeper(Box::new(keeper), self.settings.wait);
+        let sink = JournalSink::new(self.journal, self.wants_full_state, has_begun);
+        ingest.add_sink(Box::new(sink), self.settings.wait);
     }
 }
 

@@ -34,7 +34,7 @@ use crate::net::reactor::{Allowance, Reactor, ReactorOptions};
 use crate::persist::log::Opened;
 use crate::serve::{ListenerRole, Options, PLAIN_REFUSAL, Persistence, Server, Shared};
 use crate::store::{Snapshot, WriterOptions};
-use crate::sync::redis::{RedisKeeper, RedisSource};
+use crate::sync::redis::{RedisSink, RedisSource};
 use crate::sync::{self, Poller};
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
@@ -241,7 +241,7 @@ impl Agent {
                     backup.restore(writer_options, &mut ingest);
                 }
                 if let Some(redis) = redis {
-                    ingest.join_cluster(Box::new(RedisKeeper::new(redis)), wait);
+                    ingest.join_cluster(Box::new(RedisSink::new(redis)), wait);
                 }
                 // The data would never be updated again. A supervisor starts the agent again.
                 if let Err(error) = sync::run(ingest, sources, poller, &queue, || drop(loaded)) {

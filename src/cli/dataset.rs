@@ -39,7 +39,7 @@ pub(super) fn report(bytes: Vec<u8>, now_ms: i64, limits: RegexLimits) -> Report
 fn unusable(dataset: &Dataset<'_>, limits: RegexLimits) -> Vec<Finding> {
     let mut compiler = Compiler::new(limits);
     let (mut all, mut findings) = (Vec::new(), Vec::new());
-    // Kept until the end, because the limits apply to all of them together.
+    // PublishedChange until the end, because the limits apply to all of them together.
     let (mut flags, mut segments) = (Vec::new(), Vec::new());
     for environment in &dataset.environments {
         let label = environment.label();

@@ -284,7 +284,7 @@ mod tests {
             updated_at_ms: 0,
             suits_all_sdks: true,
             has_microseconds: false,
-            told_ms: i64::MIN,
+            sent_ms: i64::MIN,
             is_archived: false,
             included: Vec::new(),
             excluded: Vec::new(),

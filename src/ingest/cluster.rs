@@ -14,8 +14,8 @@ use crate::model::stamp::{Edition, ListStamp};
 use crate::store::{ClusterData, ClusterList, Delta, ItemKind, Published, Removal, TombstoneState};
 use crate::telemetry::metrics::Source;
 
-use super::keeper::Origin;
 use super::report::report_findings;
+use super::sink::Origin;
 use super::writer::Ingest;
 
 /// Data of the edition in service.
@@ -73,8 +73,8 @@ impl Ingest {
     }
 
     /// The whole state, for the cluster to compare with.
-    pub fn whole(&self) -> Delta {
-        self.writer.whole(self.now())
+    pub fn full_state(&self) -> Delta {
+        self.writer.full_state(self.now())
     }
 
     /// Other agents have an edition that began then: the next one of this agent is above it.
@@ -104,13 +104,15 @@ impl Ingest {
     pub fn merge_cluster(&mut self, items: ClusterItems<'_>, arrived: Instant) {
         let ClusterItems { list, flags, segments, removals, is_catch_up } = items;
         if self.writer.follows() {
-            flags.iter().for_each(|flag| self.membership.meanwhile.add(flag.env_id, ItemKind::Flag, flag.id));
-            segments
-                .iter()
-                .for_each(|one| self.membership.meanwhile.add(one.env_id, ItemKind::Segment, one.id));
-            removals
-                .iter()
-                .for_each(|removal| self.membership.meanwhile.add(removal.env_id, removal.kind, removal.id));
+            flags.iter().for_each(|flag| {
+                self.membership.changed_since_request.add(flag.env_id, ItemKind::Flag, flag.id)
+            });
+            segments.iter().for_each(|one| {
+                self.membership.changed_since_request.add(one.env_id, ItemKind::Segment, one.id)
+            });
+            removals.iter().for_each(|removal| {
+                self.membership.changed_since_request.add(removal.env_id, removal.kind, removal.id)
+            });
         }
         let list = list.filter(|(stamp, _)| *stamp > self.writer.history_mut().list);
         let has_list = list.is_some();

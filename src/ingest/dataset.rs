@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::handle::Submission;
-use super::keeper::{Answer, Origin};
 use super::report::{LOGGED_MAX, Loaded, report_findings, report_loaded, report_not_newer, warn_of_dataset};
+use super::sink::{Answer, Origin};
 use super::writer::Ingest;
 use crate::fanout::mailbox::{Mail, Reply};
 use crate::model::parse::{DatasetError, DatasetText};

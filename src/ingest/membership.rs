@@ -2,7 +2,7 @@
 //!
 //! Must not decide anything: `cluster`, `dataset` and `upstream` do.
 
-use crate::store::Meanwhile;
+use crate::store::ChangedSinceRequest;
 
 /// What this agent has to remember as a member of a cluster.
 #[derive(Debug, Default)]
@@ -10,7 +10,7 @@ pub(super) struct Membership {
     /// Whether it belongs to a cluster.
     pub is_member: bool,
     /// What other agents have changed since a full sync was requested.
-    pub meanwhile: Meanwhile,
+    pub changed_since_request: ChangedSinceRequest,
     /// The digest of the data file that was loaded at the start, while it is not known whether the cluster has loaded it
     /// before.
     pub pending_data_file: Option<Box<str>>,

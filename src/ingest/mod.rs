@@ -7,7 +7,7 @@
 //! | `dataset` | datasets that replace all data: bootstrap calls, the data file |
 //! | `upstream`, `cluster`, `membership` | data from the upstream server; data of other agents of the cluster, and what has to be remembered of it |
 //! | `writer` | publishes and announces changes; grace periods; metrics |
-//! | `keeper`, `keeping`, `journal/` | what keeps every change beyond this process; the contents of the backup file |
+//! | `sink`, `sinks`, `journal/` | what keeps every change beyond this process; the contents of the backup file |
 //! | `report` | the log lines about new data |
 //! | `handle` | how reactors send jobs to the writer |
 //! | `following` | the upstream status and requests for a full sync, shared by the sync thread and the reactors |
@@ -18,18 +18,18 @@ mod dataset;
 mod following;
 mod handle;
 pub mod journal;
-mod keeper;
-mod keeping;
 mod membership;
 mod offload;
 mod report;
+mod sink;
+mod sinks;
 mod upstream;
 mod writer;
 
 pub use cluster::{ClusterEdition, ClusterItems};
 pub use following::{Following, ResyncReason, UpstreamStatus};
 pub use handle::{Handle, Job, Jobs, Submission};
-pub use keeper::{Answer, Keeper, Kept, Origin};
 pub use offload::Offload;
 pub use report::Loaded;
+pub use sink::{Answer, ChangeSink, Origin, PublishedChange};
 pub use writer::Ingest;

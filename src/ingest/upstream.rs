@@ -13,10 +13,10 @@ use crate::model::segment::SegmentDef;
 use crate::store::{Published, Removal, Snapshot};
 use crate::telemetry::metrics::Source;
 
-use super::keeper::Origin;
 use super::report::{
     names_of, report_findings, warn_of_future_dates, warn_of_harm, warn_of_harm_in, warn_of_older,
 };
+use super::sink::Origin;
 use super::writer::Ingest;
 
 impl Ingest {
@@ -43,7 +43,8 @@ impl Ingest {
         }
         let first = !self.snapshot().loaded();
         let before = self.snapshot().clone();
-        let published = self.writer.replace_unless(dataset, &self.membership.meanwhile, self.now());
+        let published =
+            self.writer.replace_except(dataset, &self.membership.changed_since_request, self.now());
         self.begin_edition_if_it_defies_stamps(&published);
         self.membership.list_is_complete = answered.is_some();
         self.synced();

@@ -11,12 +11,12 @@ use arc_swap::ArcSwap;
 use crate::fanout::mailbox::{InService, Mail, Mailbox};
 use crate::model::parse::DatasetError;
 use crate::model::stamp::Edition;
-use crate::store::{Change, Meanwhile, Moment, Snapshot, State, Writer, WriterOptions};
+use crate::store::{Change, ChangedSinceRequest, Moment, Snapshot, State, Writer, WriterOptions};
 use crate::telemetry::metrics::{Metrics, WriterMetrics};
 
 use super::following::{Following, UpstreamStatus};
-use super::keeper::{Answer, Keeper, Keepers, Origin};
 use super::membership::Membership;
+use super::sink::{Answer, ChangeSink, ChangeSinks, Origin};
 
 /// The single writer.
 pub struct Ingest {
@@ -29,7 +29,7 @@ pub struct Ingest {
     pub(super) wall_ms: fn() -> i64,
     /// The random name of this process.
     pub(super) instance: String,
-    pub(super) keepers: Keepers,
+    pub(super) sinks: ChangeSinks,
     pub(super) membership: Membership,
     /// The data file that the restored data has loaded.
     pub(super) restored_file: Option<Box<str>>,
@@ -56,7 +56,7 @@ impl Ingest {
             started: Instant::now(),
             wall_ms,
             instance: String::new(),
-            keepers: Keepers::default(),
+            sinks: ChangeSinks::default(),
             membership: Membership::default(),
             restored_file: None,
         }
@@ -67,11 +67,11 @@ impl Ingest {
         instance.clone_into(&mut self.instance);
     }
 
-    /// Joins a cluster, whose agents get every change from `keeper`. What they have is newer than a data file that they have
+    /// Joins a cluster, whose agents get every change from `sink`. What they have is newer than a data file that they have
     /// loaded before.
-    pub fn join_cluster(&mut self, keeper: Box<dyn Keeper>, wait: Duration) {
+    pub fn join_cluster(&mut self, sink: Box<dyn ChangeSink>, wait: Duration) {
         self.membership.is_member = true;
-        self.add_keeper(keeper, wait);
+        self.add_sink(sink, wait);
     }
 
     /// Continues with a saved state, before there is any other data. Unknown secrets are pending until the sources have
@@ -113,7 +113,7 @@ impl Ingest {
 
     /// A full sync is requested: from now on, changes by other agents of the cluster are newer than what it brings.
     pub fn full_sync_requested(&mut self) {
-        self.membership.meanwhile = Meanwhile::new();
+        self.membership.changed_since_request = ChangedSinceRequest::new();
     }
 
     /// Milliseconds since the start, by a monotonic clock: for grace periods.

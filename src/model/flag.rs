@@ -25,9 +25,9 @@ pub struct FlagDef<'a> {
     /// Whether `updatedAt` has digits below the millisecond. Most SDKs truncate them, Python rounds.
     pub has_microseconds: bool,
     /// The version with which another agent of the cluster has sent it to SDKs, in Unix milliseconds; `i64::MIN` for none.
-    pub told_ms: i64,
+    pub sent_ms: i64,
     /// The same for client SDKs.
-    pub client_told_ms: i64,
+    pub client_sent_ms: i64,
     /// An archived flag has no variation.
     pub is_archived: bool,
     /// A disabled flag serves `disabled_variation_id`.

@@ -20,7 +20,7 @@ pub struct SegmentDef<'a> {
     /// Whether `updatedAt` has digits below the millisecond. Most SDKs truncate them, Python rounds.
     pub has_microseconds: bool,
     /// The version with which another agent of the cluster has sent it to SDKs, in Unix milliseconds; `i64::MIN` for none.
-    pub told_ms: i64,
+    pub sent_ms: i64,
     /// Reported to server SDKs; evaluation does not look at it (as in FeatBit's evaluation server).
     pub is_archived: bool,
     /// `keyId`s that are in the segment.

@@ -12,7 +12,7 @@ use crate::model::environment_id::EnvironmentId;
 #[derive(Clone)]
 pub struct Delta {
     /// Whether it is a whole state, which replaces everything before it.
-    pub is_whole: bool,
+    pub is_full_state: bool,
     /// What concerns the whole dataset.
     pub head: Head,
     /// The environments that changed; in a whole state all of them.
@@ -66,7 +66,7 @@ impl From<State> for Delta {
             contents: environment.contents.map_or(ContentsDelta::Gone, ContentsDelta::All),
         });
         Self {
-            is_whole: true,
+            is_full_state: true,
             head: state.head,
             environments: environments.collect(),
             access: Some(state.access),
@@ -77,7 +77,7 @@ impl From<State> for Delta {
 /// Prints counts only: secrets and items must not get into logs.
 impl std::fmt::Debug for Delta {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let whole = if self.is_whole { "whole, " } else { "" };
+        let whole = if self.is_full_state { "whole, " } else { "" };
         write!(f, "Delta({whole}{} environments, {:?})", self.environments.len(), self.head.edition)
     }
 }

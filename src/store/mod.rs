@@ -53,4 +53,6 @@ pub use state::{
     Access, Contents, EnvironmentState, FormerUse, Head, ItemJson, ItemState, Removals, SecretState, State,
     TombstoneState, Versions,
 };
-pub use writer::{AwaitingSync, ClusterData, ClusterList, Meanwhile, Moment, Removal, Writer, WriterOptions};
+pub use writer::{
+    AwaitingSync, ChangedSinceRequest, ClusterData, ClusterList, Moment, Removal, Writer, WriterOptions,
+};

@@ -64,7 +64,7 @@ impl Items {
 impl Replay {
     /// Applies the next delta.
     pub fn apply(&mut self, delta: Delta) {
-        if delta.is_whole {
+        if delta.is_full_state {
             *self = Self::default();
         }
         self.head = delta.head;

@@ -11,7 +11,7 @@ use crate::telemetry::memory::GiveBack;
 use super::poller::Poller;
 use super::source::Source;
 
-/// How long the end of the agent waits for each keeper of changes.
+/// How long the end of the agent waits for each sink of changes.
 const STOP_WITHIN: Duration = Duration::from_secs(2);
 
 /// How often unused memory is given back.
@@ -37,7 +37,7 @@ pub fn run(
     loop {
         if !handle_jobs(jobs, &mut ingest, &mut sources) {
             sources.iter_mut().for_each(|source| source.stop());
-            ingest.stop_keepers(STOP_WITHIN);
+            ingest.stop_sinks(STOP_WITHIN);
             return Ok(());
         }
         for why in [ResyncReason::Operator, ResyncReason::UnknownSecret] {
@@ -51,7 +51,7 @@ pub fn run(
         }
         let grace_due = ingest.expire();
         sources.iter_mut().for_each(|source| source.act(&mut ingest, grace_due));
-        ingest.tend_keepers();
+        ingest.tend_sinks();
         if let Some(first_turn_done) = first_turn_done.take() {
             first_turn_done();
         }
@@ -93,7 +93,7 @@ fn time_left(ingest: &Ingest, sources: &[Box<dyn Source>], next_sweep: Instant) 
         let left_ms = u64::try_from(expiry_ms - ingest.now_ms()).unwrap_or(0);
         Duration::from_millis(left_ms + 1)
     });
-    let answers = ingest.next_keeper_timeout().map(|until| until.saturating_duration_since(Instant::now()));
+    let answers = ingest.next_sink_timeout().map(|until| until.saturating_duration_since(Instant::now()));
     let others = expiry.into_iter().chain(answers);
     sources.iter().map(|source| source.wait()).chain(others).min().map_or(sweep, |wait| wait.min(sweep))
 }

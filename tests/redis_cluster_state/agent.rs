@@ -74,7 +74,7 @@ impl Content {
             self.digests.extend(data.digests);
             return;
         }
-        assert!(data.whole, "a higher edition comes as a whole: {data:?}");
+        assert!(data.is_complete, "a higher edition comes as a whole: {data:?}");
         if data.first {
             let (edition, digests) = (data.edition.clone(), self.digests.clone());
             *partial = Some(Self { edition, digests, ..Self::default() });
@@ -142,9 +142,9 @@ impl Agent {
                 }
                 match worker.events().recv_timeout(Duration::from_millis(20)) {
                     Ok(Event::Data(data)) => content.lock().apply(&mut partial, data),
-                    Ok(Event::NeedWhole) => {
+                    Ok(Event::NeedFullState) => {
                         asked.fetch_add(1, Ordering::Relaxed);
-                        send_whole(&worker, &content.lock());
+                        send_full_state(&worker, &content.lock());
                     }
                     Ok(Event::Status(_) | Event::Checked(_)) | Err(_) => {}
                 }
@@ -186,7 +186,7 @@ impl Agent {
         let records = records.iter().map(|record| (record.field.clone(), record.clone())).collect();
         let register = Register { stamp: (opened_at_ms, instance.to_owned()), ..Register::default() };
         *content = Content { edition, register, records, digests: content.digests.clone() };
-        send_whole(&self.worker, &content);
+        send_full_state(&self.worker, &content);
     }
 
     pub fn content(&self) -> Content {
@@ -238,8 +238,8 @@ impl Drop for Agent {
     }
 }
 
-fn send_whole(worker: &Worker, content: &Content) {
-    worker.send(Command::Whole {
+fn send_full_state(worker: &Worker, content: &Content) {
+    worker.send(Command::FullState {
         edition: content.edition.clone(),
         register: content.register.clone(),
         records: content.records.values().cloned().collect(),

@@ -6,14 +6,14 @@
 //! |---|---|
 //! | `records` | the records of a change, and how they are encoded |
 //! | `read` | a state from the records of a file |
-//! | `keeper` | gives every change to the thread that writes the file |
+//! | `sink` | gives every change to the thread that writes the file |
 
-mod keeper;
 mod read;
 mod records;
+mod sink;
 #[cfg(test)]
 mod tests;
 
-pub use keeper::{JournalKeeper, WantsWhole, fingerprint};
 pub use read::{ReadError, Recovery};
 pub use records::write;
+pub use sink::{JournalSink, WantsFullState, fingerprint};

@@ -67,7 +67,7 @@ impl Recovery {
             reading.record(kind, &body.into())?;
         }
         let (delta, access_at_ms) = reading.finish()?;
-        if !self.started && !delta.is_whole {
+        if !self.started && !delta.is_full_state {
             return Err(ReadError::NoStart);
         }
         self.started = true;
@@ -149,9 +149,9 @@ impl Reading {
     }
 
     fn finish(self) -> Result<(Delta, Option<i64>), ReadError> {
-        let (is_whole, head) = self.head.ok_or(ReadError::Misplaced(kind::HEAD))?;
+        let (is_full_state, head) = self.head.ok_or(ReadError::Misplaced(kind::HEAD))?;
         let (at_ms, access) = self.access.unzip();
-        Ok((Delta { is_whole, head, environments: self.environments, access }, at_ms))
+        Ok((Delta { is_full_state, head, environments: self.environments, access }, at_ms))
     }
 }
 
@@ -168,7 +168,7 @@ fn head(record: &records::Head<'_>) -> (bool, Head) {
         loaded: record.loaded,
         data_version: record.data_version,
     };
-    (record.is_whole, head)
+    (record.is_full_state, head)
 }
 
 fn environment_of(record: records::Environment<'_>) -> Option<EnvironmentDelta> {

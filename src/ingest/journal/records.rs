@@ -28,7 +28,7 @@ const ITEMS_BYTES: usize = 256 * 1024;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Head<'a> {
-    pub is_whole: bool,
+    pub is_full_state: bool,
     pub edition_ms: i64,
     pub edition_instance: &'a str,
     pub highest_edition_ms: i64,
@@ -130,7 +130,7 @@ pub fn write(delta: &Delta, at_ms: i64, out: &mut dyn FnMut(u8, &[u8])) {
         out,
         kind::HEAD,
         &Head {
-            is_whole: delta.is_whole,
+            is_full_state: delta.is_full_state,
             edition_ms: head.edition.opened_at_ms,
             edition_instance: &head.edition.instance,
             highest_edition_ms: head.highest_edition_ms,

@@ -142,8 +142,9 @@ fn delta() -> impl Strategy<Value = Delta> {
         loaded,
         data_version: numbers[3],
     });
-    (any::<bool>(), head, environments, prop::option::of(access()))
-        .prop_map(|(is_whole, head, environments, access)| Delta { is_whole, head, environments, access })
+    (any::<bool>(), head, environments, prop::option::of(access())).prop_map(
+        |(is_full_state, head, environments, access)| Delta { is_full_state, head, environments, access },
+    )
 }
 
 proptest! {
@@ -152,7 +153,7 @@ proptest! {
     /// The twin: the same changes applied without being written.
     #[test]
     fn what_is_written_is_read_again(mut deltas in prop::collection::vec(delta(), 1..6)) {
-        deltas[0].is_whole = true;
+        deltas[0].is_full_state = true;
         let (mut recovery, mut twin) = (Recovery::default(), Replay::default());
         for delta in deltas {
             apply(&mut recovery, &records(&delta, 1_000)).unwrap();
@@ -165,7 +166,7 @@ proptest! {
     fn a_group_that_cannot_be_read_changes_nothing(
         first in delta(), next in delta(), at: prop::sample::Index, byte: prop::sample::Index, bit in 0..8u8,
     ) {
-        let whole = Delta { is_whole: true, ..first };
+        let whole = Delta { is_full_state: true, ..first };
         let mut recovery = Recovery::default();
         apply(&mut recovery, &records(&whole, 0)).unwrap();
         let mut damaged = records(&next, 0);
@@ -187,7 +188,7 @@ proptest! {
 
 #[test]
 fn a_file_has_to_begin_with_a_whole_state() {
-    let part = Delta { is_whole: false, head: Head::default(), environments: Vec::new(), access: None };
+    let part = Delta { is_full_state: false, head: Head::default(), environments: Vec::new(), access: None };
     let mut recovery = Recovery::default();
     assert_eq!(apply(&mut recovery, &records(&part, 0)), Err(ReadError::NoStart));
     assert_eq!(apply(&mut recovery, &vec![(99, vec![])]), Err(ReadError::UnknownKind(99)));

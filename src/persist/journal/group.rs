@@ -13,4 +13,4 @@ pub type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
 
 /// Asks for the whole state; [`Journal::replace`](super::Journal::replace) is the answer. Is called on the journal's thread,
 /// and must not block. A request that is not answered comes again.
-pub type NeedsWhole = Box<dyn Fn() + Send>;
+pub type NeedsFullState = Box<dyn Fn() + Send>;

@@ -9,7 +9,7 @@
 //!
 //! - The thread takes everything that is queued, writes it, and makes it durable with one sync (*group commit*).
 //! - After an error the file is not trusted any more. What was being written and what is queued is dropped, the journal asks
-//!   for the whole state (`needs_whole`) after a delay that grows, and writes that to a new file. The same happens without an error
+//!   for the whole state (`needs_full_state`) after a delay that grows, and writes that to a new file. The same happens without an error
 //!   when the queue is full, because the disk hangs: then it asks as soon as the disk answers. Until the whole
 //!   state comes, everything else is dropped, since that will contain it.
 //! - A [`Done`] is called with `Ok` only when its group is durable. That of a dropped group waits for the next whole
@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::log::OpenLog;
-pub use group::{Done, NeedsWhole, Records};
+pub use group::{Done, NeedsFullState, Records};
 pub use options::Options;
 use queue::Shared;
 pub use status::Status;
@@ -53,9 +53,9 @@ impl Journal {
     ///
     /// # Errors
     /// If there can be no more threads.
-    pub fn start(log: OpenLog, options: Options, needs_whole: NeedsWhole) -> io::Result<Self> {
+    pub fn start(log: OpenLog, options: Options, needs_full_state: NeedsFullState) -> io::Result<Self> {
         let shared = Arc::new(Shared::new(options));
-        let worker = Worker::new(log, options, needs_whole, shared.clone());
+        let worker = Worker::new(log, options, needs_full_state, shared.clone());
         let thread = thread::Builder::new().name("journal".into()).spawn(move || worker.run())?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }

@@ -20,7 +20,7 @@ pub(super) struct Item {
 }
 
 /// A queued whole state: a group that begins a new file.
-pub(super) struct Whole {
+pub(super) struct FullState {
     pub(super) group: Box<dyn Records>,
     pub(super) waiting: Vec<Waiting>,
     /// Since when the file lacks something that this contains.
@@ -41,7 +41,7 @@ pub(super) enum Work {
     /// Append these.
     Append(Vec<Item>),
     /// Write a new file.
-    Replace(Whole),
+    Replace(FullState),
     /// Ask for the whole state.
     Ask,
     /// Answer these that their groups were not written in time.
@@ -80,7 +80,7 @@ impl std::fmt::Debug for Shared {
 #[derive(Default)]
 struct Queue {
     /// Comes before all groups.
-    whole: Option<Whole>,
+    whole: Option<FullState>,
     groups: VecDeque<Item>,
     /// Since when groups are dropped, as everything is until a whole state comes.
     lost_since: Option<Instant>,
@@ -140,7 +140,7 @@ impl Shared {
         }
         // Those who were refused here would wait beyond the bound of what may wait.
         let refused = if queue.groups.is_empty() { Vec::new() } else { queue.lose_groups(&self.options) };
-        let mut whole = Whole { group, waiting: mem::take(&mut queue.waiting), at: now };
+        let mut whole = FullState { group, waiting: mem::take(&mut queue.waiting), at: now };
         let before = queue.whole.take();
         whole.at = whole.at.min(queue.lost_since.take().unwrap_or(now));
         if let Some(before) = before {
@@ -176,7 +176,7 @@ impl Shared {
     }
 
     /// What was being written failed. Drops it, and what is queued before a whole state.
-    pub(super) fn failed(&self, items: Vec<Item>, whole: Option<Whole>, error: String, now: Instant) {
+    pub(super) fn failed(&self, items: Vec<Item>, whole: Option<FullState>, error: String, now: Instant) {
         let mut queue = self.queue.lock();
         queue.error = Some(error);
         queue.failing_since.get_or_insert(now);
@@ -310,7 +310,7 @@ impl Queue {
 
     /// Takes back what could not be written. A whole state that was queued during the write contains all of it; what was
     /// queued or dropped after that state stays as it is.
-    fn give_back(&mut self, items: Vec<Item>, whole: Option<Whole>, options: &Options) -> Calls {
+    fn give_back(&mut self, items: Vec<Item>, whole: Option<FullState>, options: &Options) -> Calls {
         let first = items.first().map(|item| item.at);
         let since = first.into_iter().chain(whole.as_ref().map(|whole| whole.at)).min();
         let waiting = whole.map(|whole| whole.waiting).unwrap_or_default();
@@ -352,7 +352,7 @@ impl Item {
     }
 }
 
-impl Whole {
+impl FullState {
     /// Those who wait for it.
     pub(super) fn into_dones(self) -> impl Iterator<Item = Done> {
         self.waiting.into_iter().map(|waiting| waiting.done)

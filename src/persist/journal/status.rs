@@ -9,7 +9,7 @@ pub struct Status {
     /// The bytes of the file's header and records; 0 while no file is trusted.
     pub file_bytes: u64,
     /// The bytes up to the end of the last whole state; 0 if there is none.
-    pub whole_bytes: u64,
+    pub full_state_bytes: u64,
     /// Records written.
     pub records_written: u64,
     /// Bytes of records written.
@@ -34,7 +34,7 @@ pub struct Status {
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) file_bytes: AtomicU64,
-    pub(super) whole_bytes: AtomicU64,
+    pub(super) full_state_bytes: AtomicU64,
     pub(super) records: AtomicU64,
     pub(super) bytes: AtomicU64,
     pub(super) syncs: AtomicU64,
@@ -46,7 +46,7 @@ impl Counters {
     pub(super) fn status(&self) -> Status {
         Status {
             file_bytes: self.file_bytes.load(Relaxed),
-            whole_bytes: self.whole_bytes.load(Relaxed),
+            full_state_bytes: self.full_state_bytes.load(Relaxed),
             records_written: self.records.load(Relaxed),
             bytes_written: self.bytes.load(Relaxed),
             syncs: self.syncs.load(Relaxed),

@@ -30,7 +30,7 @@ fn entry(number: u32) -> Box<dyn Records> {
     Box::new(Entries(ENTRY, vec![number]))
 }
 
-fn whole(up_to: u32) -> Box<dyn Records> {
+fn full_state(up_to: u32) -> Box<dyn Records> {
     Box::new(Entries(WHOLE, (0..up_to).collect()))
 }
 
@@ -130,10 +130,10 @@ impl Fixture {
 
     fn on(disk: SimulatedDisk, options: Options) -> Self {
         let (ask, asked) = channel();
-        let needs_whole = Box::new(move || {
+        let needs_full_state = Box::new(move || {
             let _ = ask.send(());
         });
-        let journal = Journal::start(open_log(&disk).log, options, needs_whole).unwrap();
+        let journal = Journal::start(open_log(&disk).log, options, needs_full_state).unwrap();
         Self { disk, journal, asked, results: channel() }
     }
 
@@ -201,7 +201,7 @@ fn a_new_fingerprint_is_in_the_next_file() {
     let fixture = Fixture::new(options());
     let other = [99; 32];
     fixture.journal.set_fingerprint(other);
-    fixture.journal.replace(whole(1), fixture.done(1));
+    fixture.journal.replace(full_state(1), fixture.done(1));
     fixture.succeeds();
     let disk = fixture.stop();
     assert_eq!(inspect(&*disk.shared(), &path(), LogKind::Journal).unwrap().fingerprint, other);
@@ -215,7 +215,7 @@ fn a_whole_takes_the_place_of_what_was_queued_before_it() {
     fixture.append(0);
     gate.wait();
     (1..10).for_each(|number| fixture.append(number));
-    fixture.journal.replace(whole(10), fixture.done(100));
+    fixture.journal.replace(full_state(10), fixture.done(100));
     fixture.append(10);
     assert_eq!(fixture.journal.status().queued, 2);
     gate.open();
@@ -235,10 +235,10 @@ fn a_whole_takes_the_place_of_what_was_queued_before_it() {
 #[test]
 fn a_file_that_has_grown_is_compacted_once() {
     let fixture = Fixture::new(Options { compact_bytes_min: 1000, compact_factor: 2, ..options() });
-    fixture.journal.replace(whole(10), fixture.done(0));
+    fixture.journal.replace(full_state(10), fixture.done(0));
     fixture.succeeds();
-    let whole_bytes = fixture.journal.status().whole_bytes;
-    assert!(whole_bytes > 100 && whole_bytes < 500);
+    let full_state_bytes = fixture.journal.status().full_state_bytes;
+    assert!(full_state_bytes > 100 && full_state_bytes < 500);
     let mut number = 10;
     while fixture.journal.status().file_bytes <= 1000 {
         assert!(fixture.asked.try_recv().is_err());
@@ -250,7 +250,7 @@ fn a_file_that_has_grown_is_compacted_once() {
     fixture.append(number);
     fixture.succeeds();
     assert!(fixture.asked.try_recv().is_err(), "asked twice");
-    fixture.journal.replace(whole(number + 1), fixture.done(0));
+    fixture.journal.replace(full_state(number + 1), fixture.done(0));
     fixture.succeeds();
     assert_eq!(fixture.journal.status().compactions, 2);
     assert!(fixture.journal.status().file_bytes < 1000);
@@ -269,12 +269,12 @@ fn after_an_error_a_whole_goes_into_a_new_file_and_all_are_told() {
         fixture.append(2);
         let status = fixture.journal.status();
         assert!(status.stale_since_ms.is_some() && status.error.is_some(), "{status:?}");
-        fixture.journal.replace(whole(3), fixture.done(3));
+        fixture.journal.replace(full_state(3), fixture.done(3));
         fixture.wait_for_question();
         assert!(fixture.results.1.try_recv().is_err());
         assert!(fixture.journal.status().failures >= 2);
         fixture.disk.heal();
-        fixture.journal.replace(whole(3), None);
+        fixture.journal.replace(full_state(3), None);
         let mut told: Vec<_> = (0..3).map(|_| fixture.result()).collect();
         told.sort();
         assert_eq!(told, [1, 2, 3].map(|number| (number, Ok(()))));
@@ -292,7 +292,7 @@ fn a_whole_is_asked_for_again_until_it_comes() {
     fixture.disk.plan(|number, _| (number == 0).then_some(Fault::Error(io::ErrorKind::TimedOut)));
     fixture.append(0);
     (0..3).for_each(|_| fixture.wait_for_question());
-    fixture.journal.replace(whole(1), None);
+    fixture.journal.replace(full_state(1), None);
     assert_eq!(fixture.result(), (0, Ok(())));
 }
 
@@ -339,7 +339,7 @@ fn a_full_queue_is_dropped_and_one_whole_makes_good_for_it() {
     assert_eq!(fixture.result(), (0, Ok(())));
     fixture.wait_for_question();
     fixture.journal.append(entry(14), None);
-    fixture.journal.replace(whole(15), fixture.done(15));
+    fixture.journal.replace(full_state(15), fixture.done(15));
     let told: Vec<_> = (0..11).map(|_| fixture.result()).collect();
     assert!(told.iter().filter(|(_, result)| result.is_ok()).count() == 11, "{told:?}");
     assert!(fixture.asked.try_recv().is_err(), "asked twice");
@@ -393,7 +393,7 @@ fn a_stop_while_writes_fail_tells_those_who_wait() {
     fixture.append(0);
     wait_for("the failure", || fixture.journal.status().failures == 1);
     // A whole is tried once more before the end, although the delay is not over.
-    fixture.journal.replace(whole(1), fixture.done(1));
+    fixture.journal.replace(full_state(1), fixture.done(1));
     fixture.disk.heal();
     let Fixture { journal, results, disk, .. } = fixture;
     journal.stop(Duration::from_secs(20));
@@ -411,7 +411,7 @@ fn a_log_that_cannot_be_written_at_the_start_gets_a_whole_later() {
     assert!(status.stale_since_ms.is_some() && status.error.is_some(), "{status:?}");
     disk.heal();
     fixture.wait_for_question();
-    fixture.journal.replace(whole(3), fixture.done(0));
+    fixture.journal.replace(full_state(3), fixture.done(0));
     assert_eq!(fixture.result(), (0, Ok(())));
     assert_eq!(fixture.journal.status().stale_since_ms, None);
     assert_eq!(entries_on(&fixture.stop()), [0, 1, 2]);
@@ -437,7 +437,7 @@ proptest! {
         for number in 0..entries {
             fixture.append(number);
             if fixture.asked.try_recv().is_ok() {
-                fixture.journal.replace(whole(number + 1), None);
+                fixture.journal.replace(full_state(number + 1), None);
             }
             if (seed >> (number % 60)) & 1 == 1 {
                 thread::yield_now();
@@ -458,7 +458,7 @@ proptest! {
         prop_assert!(told.iter().all(|&number| (number as usize) < found.len()), "{:?} of {:?}", told, found.len());
         // In the end the disk works, so a whole state brings everything.
         fixture.disk.heal();
-        fixture.journal.replace(whole(entries), None);
+        fixture.journal.replace(full_state(entries), None);
         prop_assert_eq!(entries_on(&fixture.stop()), (0..entries).collect::<Vec<_>>());
     }
 }

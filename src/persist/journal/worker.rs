@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::back_off::BackOff;
-use super::group::NeedsWhole;
+use super::group::NeedsFullState;
 use super::options::Options;
-use super::queue::{Item, Shared, Timing, Whole, Work, fail_all};
+use super::queue::{FullState, Item, Shared, Timing, Work, fail_all};
 use crate::persist::log::{OpenLog, Written};
 use crate::telemetry::once::RateLimit;
 
@@ -19,7 +19,7 @@ const SLOW_REPORT_MS: u64 = 60_000;
 pub(super) struct Worker {
     log: OpenLog,
     options: Options,
-    needs_whole: NeedsWhole,
+    needs_full_state: NeedsFullState,
     shared: Arc<Shared>,
     back_off: BackOff,
     timing: Timing,
@@ -30,7 +30,12 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(log: OpenLog, options: Options, needs_whole: NeedsWhole, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        log: OpenLog,
+        options: Options,
+        needs_full_state: NeedsFullState,
+        shared: Arc<Shared>,
+    ) -> Self {
         let now = Instant::now();
         let mut worker = Self {
             back_off: BackOff::new(options.retry_min, options.retry_max),
@@ -40,7 +45,7 @@ impl Worker {
             slow: RateLimit::new(SLOW_REPORT_MS),
             log,
             options,
-            needs_whole,
+            needs_full_state,
             shared,
         };
         if !worker.log.is_trusted() {
@@ -91,7 +96,7 @@ impl Worker {
         }
     }
 
-    fn replace(&mut self, whole: Whole) {
+    fn replace(&mut self, whole: FullState) {
         let begun = Instant::now();
         self.asked_to_compact = false;
         if let Some(fingerprint) = self.shared.take_fingerprint() {
@@ -112,7 +117,7 @@ impl Worker {
         let limit = self.log.first_group_bytes().saturating_mul(self.options.compact_factor);
         if !self.asked_to_compact && self.log.bytes() > limit.max(self.options.compact_bytes_min) {
             self.asked_to_compact = true;
-            (self.needs_whole)();
+            (self.needs_full_state)();
         }
     }
 
@@ -127,7 +132,7 @@ impl Worker {
                 self.what()
             );
         }
-        (self.needs_whole)();
+        (self.needs_full_state)();
     }
 
     fn succeeded(&mut self, written: Written, begun: Instant) {
@@ -146,7 +151,7 @@ impl Worker {
         self.report_slowness(now.saturating_duration_since(begun));
     }
 
-    fn failed(&mut self, error: &io::Error, items: Vec<Item>, whole: Option<Whole>) {
+    fn failed(&mut self, error: &io::Error, items: Vec<Item>, whole: Option<FullState>) {
         let now = Instant::now();
         self.shared.counters.failures.fetch_add(1, Relaxed);
         if self.timing.is_trusted {
@@ -165,7 +170,7 @@ impl Worker {
 
     fn publish_sizes(&self) {
         self.shared.counters.file_bytes.store(self.log.bytes(), Relaxed);
-        self.shared.counters.whole_bytes.store(self.log.first_group_bytes(), Relaxed);
+        self.shared.counters.full_state_bytes.store(self.log.first_group_bytes(), Relaxed);
     }
 
     fn complain(&self, error: &str, kind: io::ErrorKind) {

@@ -109,7 +109,7 @@ impl<'a> Commands<'a> {
         }
         self.connections += 1;
         if !session.asked {
-            session.ask_whole()?;
+            session.ask_full_state()?;
         }
         let mut poll_at = Instant::now() + shared.options.poll;
         let mut refusal = None;
@@ -121,7 +121,7 @@ impl<'a> Commands<'a> {
                 Next::Command(Command::Write { .. }) if refusal.is_some() => {}
                 Next::Command(command) => self.execute(session, command, &mut refusal)?,
                 Next::Announced(announcement) => session.announced(announcement.as_ref())?,
-                Next::Compare => session.ask_whole()?,
+                Next::Compare => session.ask_full_state()?,
                 Next::Poll if Instant::now() >= poll_at => {
                     session.catch_up(false)?;
                     if refusal.is_none() {
@@ -129,7 +129,7 @@ impl<'a> Commands<'a> {
                     }
                     poll_at = Instant::now() + shared.options.poll;
                 }
-                Next::Poll => session.ask_whole()?,
+                Next::Poll => session.ask_full_state()?,
                 Next::Stop => return Ok(()),
             }
         }
@@ -143,7 +143,7 @@ impl<'a> Commands<'a> {
         command: Command,
         refusal: &mut Option<Refusal>,
     ) -> Result<(), Problem> {
-        let is_whole = matches!(command, Command::Whole { .. } | Command::Nothing);
+        let is_full_state = matches!(command, Command::FullState { .. } | Command::Nothing);
         match session.execute(command) {
             Err(Problem::Redis(what, error)) => {
                 let failure = self.dial.explain(&error, what);
@@ -157,7 +157,7 @@ impl<'a> Commands<'a> {
                 let note = "Redis refuses this agent's changes; those of other agents still come";
                 self.failed(&failure, note, pause)
             }
-            Ok(()) if is_whole => {
+            Ok(()) if is_full_state => {
                 if refusal.take().is_some() {
                     tracing::info!(
                         redis = self.shared.status.get().address,

@@ -12,9 +12,9 @@ pub enum Event {
     Status(Box<RedisStatus>),
     /// Data of the cluster.
     Data(Data),
-    /// The worker wants everything that this agent has, as [`Command::Whole`](super::Command::Whole): to write what
+    /// The worker wants everything that this agent has, as [`Command::FullState`](super::Command::FullState): to write what
     /// Redis lacks.
-    NeedWhole,
+    NeedFullState,
     /// Everything that Redis had when the check of this number was asked for was told before this.
     Checked(u64),
 }
@@ -27,7 +27,7 @@ pub struct Data {
     pub edition: Edition,
     /// Whether this is, with the events from the `first` to the `last`, all that Redis has. A new `first` before a `last`
     /// begins anew: the edition has changed in between, or the connection was lost.
-    pub whole: bool,
+    pub is_complete: bool,
     /// Whether it is the first of its events.
     pub first: bool,
     /// Whether it is the last of its events.

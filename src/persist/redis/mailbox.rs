@@ -27,8 +27,8 @@ pub enum Command {
         /// A data file that was loaded.
         digest: Option<String>,
     },
-    /// Everything that this agent has: the answer to `NeedWhole`, or a new edition. What Redis lacks is written.
-    Whole {
+    /// Everything that this agent has: the answer to `NeedFullState`, or a new edition. What Redis lacks is written.
+    FullState {
         /// The edition of it.
         edition: Edition,
         /// What has no stamp of its own.
@@ -38,7 +38,7 @@ pub enum Command {
         /// All data files that were loaded.
         digests: Vec<String>,
     },
-    /// The other answer to `NeedWhole`: this agent has no data yet.
+    /// The other answer to `NeedFullState`: this agent has no data yet.
     Nothing,
     /// Read what is new, then answer with [`Event::Checked`](super::Event::Checked) and this number. Dropped without a
     /// connection.
@@ -70,14 +70,14 @@ impl Command {
                     records(changed) + register.as_ref().map_or(0, |register| register.body.len())
                 }
                 // There is at most one.
-                Self::Whole { .. } | Self::Nothing | Self::Check(_) => 0,
+                Self::FullState { .. } | Self::Nothing | Self::Check(_) => 0,
                 Self::Forget { tombstones, .. } => tombstones.iter().map(|(field, _)| 32 + field.len()).sum(),
                 Self::RemoveEnvironment { environment, .. } => environment.len(),
             }
     }
 
     fn is_data(&self) -> bool {
-        matches!(self, Self::Write { .. } | Self::Whole { .. } | Self::Nothing | Self::Check(_))
+        matches!(self, Self::Write { .. } | Self::FullState { .. } | Self::Nothing | Self::Check(_))
     }
 }
 
@@ -128,8 +128,8 @@ impl Mailbox {
             return false;
         }
         let bytes = command.bytes();
-        if matches!(command, Command::Whole { .. }) {
-            content.drop_those(|waiting| matches!(waiting, Command::Whole { .. }));
+        if matches!(command, Command::FullState { .. }) {
+            content.drop_those(|waiting| matches!(waiting, Command::FullState { .. }));
         }
         let is_full = |content: &Content| {
             content.commands.len() >= self.commands_max
@@ -252,7 +252,12 @@ mod tests {
 
     fn whole(opened_at_ms: i64) -> Command {
         let edition = Edition { opened_at_ms, instance: String::new() };
-        Command::Whole { edition, register: Register::default(), records: Vec::new(), digests: Vec::new() }
+        Command::FullState {
+            edition,
+            register: Register::default(),
+            records: Vec::new(),
+            digests: Vec::new(),
+        }
     }
 
     fn forget() -> Command {
@@ -307,7 +312,7 @@ mod tests {
         let mailbox = connected(10);
         mailbox.send(whole(1));
         mailbox.send(whole(2));
-        let Next::Command(Command::Whole { edition, .. }) = next(&mailbox) else { panic!("a whole") };
+        let Next::Command(Command::FullState { edition, .. }) = next(&mailbox) else { panic!("a whole") };
         assert_eq!(edition.opened_at_ms, 2);
         assert!(matches!(next(&mailbox), Next::Poll));
     }

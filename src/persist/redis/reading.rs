@@ -30,7 +30,7 @@ enum Pass {
 /// The data of one pass, given out one event late so that the last one is known as such.
 struct Parts {
     edition: Edition,
-    whole: bool,
+    is_complete: bool,
     first: bool,
     waiting: Option<Vec<Record>>,
     /// Whether Redis has gone back: a record there is not as new as it was.
@@ -71,12 +71,12 @@ impl Session<'_> {
         let (register, files) = from.map_or((0, 0), |from| (from.register_sequence, from.files_sequence));
         let Outcome::Done(page) = self.calls.read(start, register, files)? else {
             self.forget_all();
-            self.ask_whole()?;
+            self.ask_full_state()?;
             return Ok(Pass::Complete);
         };
         let Some(edition) = page.meta.edition.clone().filter(|edition| *edition >= self.known.own) else {
             self.forget_all();
-            self.ask_whole()?;
+            self.ask_full_state()?;
             return Ok(Pass::Complete);
         };
         let same = position.as_ref().is_some_and(|position| {
@@ -89,7 +89,7 @@ impl Session<'_> {
                 return Ok(Pass::Again);
             }
         }
-        let parts = Parts { edition, whole: !same, first: true, waiting: None, lost: false };
+        let parts = Parts { edition, is_complete: !same, first: true, waiting: None, lost: false };
         self.read_pages(page, start, position, parts)
     }
 
@@ -139,7 +139,7 @@ impl Session<'_> {
     ) -> Result<Pass, Problem> {
         let all = seen.is_some();
         // Other data of the edition that this agent has: some of the agent's may not be there.
-        let mut lost = parts.lost || parts.whole && parts.edition == self.known.own;
+        let mut lost = parts.lost || parts.is_complete && parts.edition == self.known.own;
         // Not before it has got everything: what it has must be written if Redis loses the rest.
         self.known.own.clone_from(&parts.edition);
         if let Some(seen) = seen {
@@ -149,7 +149,7 @@ impl Session<'_> {
             self.known.mirror = seen;
         }
         if lost {
-            self.ask_whole()?;
+            self.ask_full_state()?;
         }
         let surplus = count.cast_signed().saturating_sub(self.known.mirror.len() as i64);
         let expected = before.as_ref().map_or(0, |before| before.surplus);
@@ -239,7 +239,7 @@ impl Session<'_> {
         digests: Vec<String>,
     ) -> Result<(), Problem> {
         let records = parts.waiting.take();
-        if records.is_none() && register.is_none() && digests.is_empty() && !parts.whole {
+        if records.is_none() && register.is_none() && digests.is_empty() && !parts.is_complete {
             return Ok(());
         }
         self.give(parts, records.unwrap_or_default(), Some((register, digests)))
@@ -254,7 +254,7 @@ impl Session<'_> {
         let last = end.is_some();
         let (register, digests) = end.unwrap_or_default();
         let first = std::mem::replace(&mut parts.first, false);
-        let (edition, whole) = (parts.edition.clone(), parts.whole);
-        self.shared.emit(Event::Data(Data { edition, whole, first, last, register, digests, records }))
+        let (edition, is_complete) = (parts.edition.clone(), parts.is_complete);
+        self.shared.emit(Event::Data(Data { edition, is_complete, first, last, register, digests, records }))
     }
 }

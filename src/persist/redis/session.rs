@@ -58,13 +58,13 @@ pub(super) struct Session<'a> {
 
 impl Session<'_> {
     /// Asks the agent for everything that it has: now, or after the answer that is on its way.
-    pub fn ask_whole(&mut self) -> Result<(), Problem> {
+    pub fn ask_full_state(&mut self) -> Result<(), Problem> {
         if self.asked {
             self.ask_again = true;
             return Ok(());
         }
         self.asked = true;
-        self.shared.emit(Event::NeedWhole)
+        self.shared.emit(Event::NeedFullState)
     }
 
     /// Redis has no data, or data of a lower edition: nothing of it is known any more.

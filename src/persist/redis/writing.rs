@@ -48,14 +48,14 @@ impl Session<'_> {
                     return Ok(());
                 }
                 match self.write(&edition, register.as_ref(), &records, &digests)? {
-                    Then::Open => self.ask_whole(),
+                    Then::Open => self.ask_full_state(),
                     Then::Next | Then::Drop => Ok(()),
                 }
             }
-            Command::Whole { edition, register, records, digests } => {
+            Command::FullState { edition, register, records, digests } => {
                 self.asked = false;
-                self.write_whole(&edition, &register, records, &digests)?;
-                if std::mem::take(&mut self.ask_again) { self.ask_whole() } else { Ok(()) }
+                self.write_full_state(&edition, &register, records, &digests)?;
+                if std::mem::take(&mut self.ask_again) { self.ask_full_state() } else { Ok(()) }
             }
             Command::Check(number) => {
                 self.catch_up(false)?;
@@ -171,7 +171,7 @@ impl Session<'_> {
     }
 
     /// Writes what Redis lacks of everything, or opens the edition.
-    fn write_whole(
+    fn write_full_state(
         &mut self,
         edition: &Edition,
         register: &Register,

@@ -7,8 +7,8 @@ use crate::model::secret::SecretKind;
 use crate::model::stamp::Edition;
 use crate::store::PatchForm::OnePerItem;
 use crate::store::{
-    ClusterData, ClusterList, ItemKind, Meanwhile, Moment, Published, Removal, SecretState, TombstoneState,
-    Writer, WriterOptions,
+    ChangedSinceRequest, ClusterData, ClusterList, ItemKind, Moment, Published, Removal, SecretState,
+    TombstoneState, Writer, WriterOptions,
 };
 
 /// Merges flags of the first environment, sent by another agent with these versions.
@@ -18,8 +18,8 @@ fn merge(writer: &mut Writer, flags: &[(Thing, i64)]) -> Published {
     let mut text = DatasetText::new(dump_json(&[patch]).into_bytes());
     let mut dataset = text.parse().unwrap();
     let def = &mut dataset.environments[0];
-    for (def, (_, told_ms)) in def.flags.iter_mut().zip(flags) {
-        (def.told_ms, def.client_told_ms) = (*told_ms, *told_ms);
+    for (def, (_, sent_ms)) in def.flags.iter_mut().zip(flags) {
+        (def.sent_ms, def.client_sent_ms) = (*sent_ms, *sent_ms);
     }
     writer.merge_cluster(&ClusterData { flags: &def.flags, ..ClusterData::default() }, at(0))
 }
@@ -86,18 +86,18 @@ fn a_full_sync_does_not_undo_what_another_agent_changed_since_it_was_asked_for()
     merge(&mut writer, &[(thing("changed", 20, "new"), 20), (thing("added", 15, "N"), 15)]);
     let gone = Removal { env_id: id, kind: ItemKind::Flag, id: "gone", updated_at_ms: 10 };
     writer.merge_cluster(&ClusterData { removals: &[gone], ..ClusterData::default() }, at(0));
-    let mut meanwhile = Meanwhile::new();
+    let mut meanwhile = ChangedSinceRequest::new();
     for flag in ["changed", "added", "gone"] {
         meanwhile.add(id, ItemKind::Flag, flag);
     }
     let mut text = DatasetText::new(dump_json(&[world(1, old.clone(), vec![])]).into_bytes());
-    let published = writer.replace_unless(&text.parse().unwrap(), &meanwhile, at(0));
+    let published = writer.replace_except(&text.parse().unwrap(), &meanwhile, at(0));
     assert!(!published.report.defies_stamps);
     let held = |writer: &Writer| sync(&environment(writer.current(), 1), 0, OnePerItem);
     assert_eq!(held(&writer), ["full changed stays added/"]);
     // The next one was asked for later, so the server itself went back.
     let mut text = DatasetText::new(dump_json(&[world(1, old, vec![])]).into_bytes());
-    let published = writer.replace_unless(&text.parse().unwrap(), &Meanwhile::new(), at(0));
+    let published = writer.replace_except(&text.parse().unwrap(), &ChangedSinceRequest::new(), at(0));
     assert!(published.report.defies_stamps);
     assert_eq!(held(&writer), ["full changed gone stays/"]);
 }

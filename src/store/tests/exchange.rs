@@ -25,8 +25,8 @@ const WRITERS: usize = 3;
 struct Record {
     updated_at_ms: i64,
     json: Option<String>,
-    told_ms: i64,
-    client_told_ms: i64,
+    sent_ms: i64,
+    client_sent_ms: i64,
 }
 
 type Records = BTreeMap<(ItemKind, String), Record>;
@@ -43,7 +43,7 @@ impl Record {
 /// For messages: ids, dates, whether it was removed, versions.
 fn brief(records: &Records) -> Vec<(String, i64, bool, i64, i64)> {
     let brief = records.iter().map(|((_, id), one)| {
-        (id.clone(), one.updated_at_ms, one.json.is_none(), one.told_ms, one.client_told_ms)
+        (id.clone(), one.updated_at_ms, one.json.is_none(), one.sent_ms, one.client_sent_ms)
     });
     brief.collect()
 }
@@ -55,8 +55,8 @@ fn store(records: &mut Records, key: (ItemKind, String), record: Record) {
         return;
     };
     if kept.stamp() == record.stamp() {
-        kept.told_ms = kept.told_ms.max(record.told_ms);
-        kept.client_told_ms = kept.client_told_ms.max(record.client_told_ms);
+        kept.sent_ms = kept.sent_ms.max(record.sent_ms);
+        kept.client_sent_ms = kept.client_sent_ms.max(record.client_sent_ms);
     } else if kept.stamp() < record.stamp() {
         *kept = record;
     }
@@ -67,8 +67,8 @@ fn record<T: Item>(entry: &Entry<T>) -> (String, Record) {
     let record = Record {
         updated_at_ms: own.updated_at_ms,
         json: Some(own.raw.to_string()),
-        told_ms: entry.version_ms,
-        client_told_ms: entry.client_version_ms,
+        sent_ms: entry.version_ms,
+        client_sent_ms: entry.client_version_ms,
     };
     (own.id.to_string(), record)
 }
@@ -85,8 +85,8 @@ fn records_of(writer: &Writer) -> Records {
         let removal = Record {
             updated_at_ms: one.updated_at_ms,
             json: None,
-            told_ms: i64::MIN,
-            client_told_ms: i64::MIN,
+            sent_ms: i64::MIN,
+            client_sent_ms: i64::MIN,
         };
         records.insert((one.kind, one.id.to_string()), removal);
     }
@@ -110,10 +110,10 @@ fn merge(writer: &mut Writer, records: &Records, wall_ms: i64) {
     let def = &mut dataset.environments[0];
     for flag in &mut def.flags {
         let record = &records[&(ItemKind::Flag, flag.id.to_owned())];
-        (flag.told_ms, flag.client_told_ms) = (record.told_ms, record.client_told_ms);
+        (flag.sent_ms, flag.client_sent_ms) = (record.sent_ms, record.client_sent_ms);
     }
     for segment in &mut def.segments {
-        segment.told_ms = records[&(ItemKind::Segment, segment.id.to_owned())].told_ms;
+        segment.sent_ms = records[&(ItemKind::Segment, segment.id.to_owned())].sent_ms;
     }
     let removals = records.iter().filter(|(_, record)| record.json.is_none());
     let removals: Vec<_> = removals
@@ -178,7 +178,7 @@ impl Cluster {
 
     /// A writer gets this from its source.
     fn source(&mut self, at: usize, key: &(ItemKind, String), record: &Record) {
-        store(&mut self.twin, key.clone(), Record { told_ms: 0, client_told_ms: 0, ..record.clone() });
+        store(&mut self.twin, key.clone(), Record { sent_ms: 0, client_sent_ms: 0, ..record.clone() });
         let one = Records::from([(key.clone(), record.clone())]);
         let wall_ms = self.wall_ms(at);
         merge(&mut self.writers[at], &one, wall_ms);
@@ -272,7 +272,7 @@ proptest! {
                         if *is_flag { flag_json(id, &one) } else { segment_json(id, &one) }
                     });
                     let record =
-                        Record { updated_at_ms: *updated_at_ms, json, told_ms: i64::MIN, client_told_ms: i64::MIN };
+                        Record { updated_at_ms: *updated_at_ms, json, sent_ms: i64::MIN, client_sent_ms: i64::MIN };
                     for at in to {
                         cluster.source(*at, &(kind, one.id.clone()), &record);
                         if !apart {

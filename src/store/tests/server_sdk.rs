@@ -407,14 +407,14 @@ fn an_environment_that_was_emptied_is_filled_again_by_a_full() {
     let mut writer = writer();
     change(&mut writer, &[small()]);
     let from = change(&mut writer, &[world(1, vec![], vec![])]).snapshot.sequence();
-    let told_ms = environment(writer.current(), 1).highest_version_ms;
-    let to = change(&mut writer, &[world(1, vec![thing("new", told_ms + 10, "x")], vec![])]);
+    let sent_ms = environment(writer.current(), 1).highest_version_ms;
+    let to = change(&mut writer, &[world(1, vec![thing("new", sent_ms + 10, "x")], vec![])]);
     let environment_1 = environment(&to.snapshot, 1);
     assert_eq!(since(&environment_1, from), ["full new/"]);
     assert_eq!(sync(&environment_1, 30, OnePerItem), ["full new/"], "who has what was there before");
-    assert_eq!(sync(&environment_1, told_ms + 10, OnePerItem), ["patch /"]);
+    assert_eq!(sync(&environment_1, sent_ms + 10, OnePerItem), ["patch /"]);
     let from = to.snapshot.sequence();
-    let more = vec![thing("new", told_ms + 20, "y")];
+    let more = vec![thing("new", sent_ms + 20, "y")];
     let to = change(&mut writer, &[world(1, more, vec![])]);
     assert_eq!(since(&environment(&to.snapshot, 1), from), ["patch new/"]);
 }

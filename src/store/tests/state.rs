@@ -170,7 +170,7 @@ proptest! {
     #[test]
     fn the_changes_of_all_publishes_replayed_give_the_state(
         steps in prop::collection::vec(step(), 0..20),
-        whole_at in prop::option::of(0..20usize),
+        full_state_at in prop::option::of(0..20usize),
     ) {
         let mut writer = Writer::new(options());
         let mut replay = Replay::default();
@@ -189,8 +189,8 @@ proptest! {
             if let Some(change) = expired {
                 replay.apply(writer.delta(&before, &change, source.now));
             }
-            if whole_at == Some(at) {
-                replay.apply(writer.whole(source.now));
+            if full_state_at == Some(at) {
+                replay.apply(writer.full_state(source.now));
             }
         }
         // What an SDK asked with, and the time that passed, are in the state of the next publish only.

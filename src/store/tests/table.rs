@@ -38,12 +38,12 @@ fn entry(id: u16, sequence: u64) -> Entry<Plain> {
 }
 
 /// A table with the positions that a writer would keep.
-struct Kept {
+struct PublishedChange {
     table: Table<Plain>,
     positions: Positions,
 }
 
-impl Kept {
+impl PublishedChange {
     fn take(&mut self, next: Table<Plain>) {
         if let Some(positions) = next.positions(&self.table) {
             self.positions = positions;
@@ -115,7 +115,7 @@ proptest! {
 
     #[test]
     fn a_table_is_the_vector_that_it_was_made_of(steps in prop::collection::vec(step(), 1..20)) {
-        let mut kept = Kept { table: Table::empty(), positions: Positions::default() };
+        let mut kept = PublishedChange { table: Table::empty(), positions: Positions::default() };
         let mut all: Vec<Entry<Plain>> = Vec::new();
         let mut next_id = 0;
         for (step, sequence) in steps.into_iter().zip(1..) {
@@ -166,9 +166,9 @@ proptest! {
     }
 }
 
-fn many(items: u16) -> (Kept, Vec<Entry<Plain>>) {
+fn many(items: u16) -> (PublishedChange, Vec<Entry<Plain>>) {
     let all: Vec<_> = (0..items).map(|id| entry(id, 1)).collect();
-    let mut kept = Kept { table: Table::empty(), positions: Positions::default() };
+    let mut kept = PublishedChange { table: Table::empty(), positions: Positions::default() };
     let table = kept.table.arrange(&kept.positions, &all);
     kept.take(table);
     (kept, all)

@@ -11,7 +11,7 @@ use super::groups::Groups;
 use super::incoming::{ClusterData, ClusterList};
 use super::list::List;
 use super::tombstones::{Tombstone, Tombstones};
-use super::{Meanwhile, Moment, Writer};
+use super::{ChangedSinceRequest, Moment, Writer};
 use crate::model::dataset::Dataset;
 use crate::model::environment_id::EnvironmentId;
 use crate::store::change::Published;
@@ -61,7 +61,7 @@ impl Writer {
         self.workspace.tombstones = Tombstones::default();
         // An earlier full sync proved something about other data only.
         self.answered = 0;
-        let published = self.replace_all(dataset, &Meanwhile::new(), Some((list, &elsewhere)), now);
+        let published = self.replace_all(dataset, &ChangedSinceRequest::new(), Some((list, &elsewhere)), now);
         self.workspace.tombstones = Tombstones::default();
         for (environment, state) in tombstones {
             let slot = self.workspace.records.slot_of(*environment);

@@ -34,9 +34,9 @@ pub(super) trait Definition {
     /// Whether `updatedAt` has digits below the millisecond.
     fn has_microseconds(&self) -> bool;
     /// The version with which another agent of the cluster has sent it to SDKs; `i64::MIN` for none.
-    fn told_ms(&self) -> i64;
+    fn sent_ms(&self) -> i64;
     /// The same for client SDKs, which are not sent segments.
-    fn client_told_ms(&self) -> i64 {
+    fn client_sent_ms(&self) -> i64 {
         i64::MIN
     }
     fn compile(&self, text: Text, compiler: &mut Compiler, findings: &mut Vec<Finding>) -> Self::Item;
@@ -102,12 +102,12 @@ impl Definition for FlagDef<'_> {
         self.has_microseconds
     }
 
-    fn told_ms(&self) -> i64 {
-        self.told_ms
+    fn sent_ms(&self) -> i64 {
+        self.sent_ms
     }
 
-    fn client_told_ms(&self) -> i64 {
-        self.client_told_ms
+    fn client_sent_ms(&self) -> i64 {
+        self.client_sent_ms
     }
 
     fn compile(&self, text: Text, compiler: &mut Compiler, findings: &mut Vec<Finding>) -> FlagData {
@@ -176,8 +176,8 @@ impl Definition for SegmentDef<'_> {
         self.has_microseconds
     }
 
-    fn told_ms(&self) -> i64 {
-        self.told_ms
+    fn sent_ms(&self) -> i64 {
+        self.sent_ms
     }
 
     fn compile(&self, text: Text, compiler: &mut Compiler, findings: &mut Vec<Finding>) -> SegmentData {

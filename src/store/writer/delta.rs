@@ -38,17 +38,17 @@ impl Writer {
         let order_differs = !Arc::ptr_eq(&before.order, &self.current.order);
         let differs = lists_differ || secrets_differ || order_differs || !self.grace.is_empty();
         let access = differs.then(|| self.access(now));
-        Delta { is_whole: false, head: self.head(), environments, access }
+        Delta { is_full_state: false, head: self.head(), environments, access }
     }
 
     /// The whole state as a delta, for a new journal.
-    pub fn whole(&self, now: Moment) -> Delta {
+    pub fn full_state(&self, now: Moment) -> Delta {
         self.state(now).into()
     }
 
     /// A delta without changed items: only what concerns the whole dataset.
     pub fn head_delta(&self) -> Delta {
-        Delta { is_whole: false, head: self.head(), environments: Vec::new(), access: None }
+        Delta { is_full_state: false, head: self.head(), environments: Vec::new(), access: None }
     }
 
     fn contents_delta(

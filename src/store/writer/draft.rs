@@ -342,7 +342,7 @@ impl<'w, 'd> Draft<'w, 'd> {
             }
             let version_ms = versions.next().unwrap_or(definition.updated_at_ms());
             let (client_sequence, client_version_ms) = D::client_version(&data, version_ms, edit, basis);
-            let client_version_ms = client_version_ms.max(definition.client_told_ms());
+            let client_version_ms = client_version_ms.max(definition.client_sent_ms());
             let served = definition.served(version_ms);
             Entry { data, sequence, client_sequence, version_ms, client_version_ms, served }
         });

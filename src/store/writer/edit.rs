@@ -265,15 +265,15 @@ fn raise_newest_quietly<T: Item>(table: &Table<T>, version_ms: i64) -> Option<Ta
 }
 
 /// The item with higher versions, as SDKs get it from now on if they ask for it.
-pub(super) fn raised_quietly<T: Item>(old: &Entry<T>, told_ms: i64, client_told_ms: i64) -> Entry<T> {
-    let raised = match told_ms > old.version_ms {
-        true => raised(old, told_ms, old.sequence),
+pub(super) fn raised_quietly<T: Item>(old: &Entry<T>, sent_ms: i64, client_sent_ms: i64) -> Entry<T> {
+    let raised = match sent_ms > old.version_ms {
+        true => raised(old, sent_ms, old.sequence),
         false => old.clone(),
     };
     let client_version_ms = match old.client_version_ms {
         // A segment.
         i64::MIN => i64::MIN,
-        before_ms => before_ms.max(client_told_ms),
+        before_ms => before_ms.max(client_sent_ms),
     };
     Entry { client_sequence: old.client_sequence, client_version_ms, ..raised }
 }

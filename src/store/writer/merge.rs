@@ -5,7 +5,7 @@
 //! versions to all items that changed together, and then builds the table from it.
 //!
 //! A whole list replaces the table, even where the table has newer items, except what another agent of the cluster has
-//! changed since the list was asked for ([`Meanwhile`]). Single items and removals are merged by their stamps ([`Stamp`]): the
+//! changed since the list was asked for ([`ChangedSinceRequest`]). Single items and removals are merged by their stamps ([`Stamp`]): the
 //! same set of them gives the same table in any order, and when repeated.
 
 use std::collections::{HashMap, HashSet};
@@ -32,7 +32,7 @@ pub(super) enum Incoming<'d, D> {
     All {
         items: &'d [D],
         /// What was changed since the list was asked for: there the newer state wins.
-        meanwhile: &'d Meanwhile,
+        changed: &'d ChangedSinceRequest,
     },
     /// Single items, to be merged into the table.
     Some {
@@ -44,9 +44,9 @@ pub(super) enum Incoming<'d, D> {
 
 /// The items that another agent of the cluster has changed or removed since a full sync was asked for.
 #[derive(Debug, Default)]
-pub struct Meanwhile(HashSet<(EnvironmentId, ItemKind, Box<str>)>);
+pub struct ChangedSinceRequest(HashSet<(EnvironmentId, ItemKind, Box<str>)>);
 
-impl Meanwhile {
+impl ChangedSinceRequest {
     /// None.
     pub fn new() -> Self {
         Self::default()
@@ -137,7 +137,7 @@ impl<'d, D: Definition> Incoming<'d, D> {
         basis: Basis<'_, impl Fn(&str) -> Option<i64>>,
     ) -> Option<Plan<'d, D>> {
         match self {
-            Incoming::All { items, meanwhile } => replace(table, basis, items, meanwhile),
+            Incoming::All { items, changed } => replace(table, basis, items, changed),
             Incoming::Some { .. } => merge(table, basis, self),
         }
     }
@@ -189,7 +189,7 @@ impl<'d, D: Definition> Plan<'d, D> {
         made.map(|made| Date {
             ms: made.updated_at_ms(),
             has_microseconds: made.has_microseconds(),
-            told_ms: made.told_ms(),
+            sent_ms: made.sent_ms(),
         })
     }
 
@@ -209,8 +209,8 @@ impl<'d, D: Definition> Plan<'d, D> {
                     entries.extend(table.get(*at).cloned());
                     continue;
                 }
-                Step::Raise(at, told_ms, client_told_ms) => {
-                    let raised = |old| raised_quietly(old, *told_ms, *client_told_ms);
+                Step::Raise(at, sent_ms, client_sent_ms) => {
+                    let raised = |old| raised_quietly(old, *sent_ms, *client_sent_ms);
                     replaced.extend(table.get(*at).map(|old| (*at, raised(old))));
                     continue;
                 }
@@ -244,20 +244,20 @@ impl<'d, D: Definition> Plan<'d, D> {
 }
 
 /// Plans a table with exactly `definitions`, in their order. An item in service with the same content stays as it is. Of
-/// the items in `meanwhile`, the newer state wins.
+/// the items in `changed`, the newer state wins.
 fn replace<'d, D: Definition>(
     table: &Table<D::Item>,
     basis: Basis<'_, impl Fn(&str) -> Option<i64>>,
     definitions: &'d [D],
-    meanwhile: &'d Meanwhile,
+    changed: &'d ChangedSinceRequest,
 ) -> Option<Plan<'d, D>> {
     let is =
         |(old, new): (&Entry<D::Item>, &D)| *old.source().id == *new.id() && *old.source().raw == *new.raw();
     if table.len() == definitions.len() && table.entries().zip(definitions).all(is) {
         return None;
     }
-    let changed_meanwhile = |id: &str| meanwhile.has(basis.environment, D::KIND, id);
-    let mut plan = Plan::new(Incoming::All { items: definitions, meanwhile });
+    let was_changed = |id: &str| changed.has(basis.environment, D::KIND, id);
+    let mut plan = Plan::new(Incoming::All { items: definitions, changed });
     plan.steps.reserve_exact(definitions.len());
     let mut kept = 0;
     for (index, definition) in definitions.iter().enumerate() {
@@ -271,14 +271,14 @@ fn replace<'d, D: Definition>(
                 plan.steps.push(Step::Keep(at));
             }
             Some((at, newer))
-                if newer.source().stamp() > definition.stamp() && changed_meanwhile(definition.id()) =>
+                if newer.source().stamp() > definition.stamp() && was_changed(definition.id()) =>
             {
                 plan.steps.push(Step::Keep(at));
             }
             old => {
                 let removed_ms = if old.is_none() { (basis.tombstone)(definition.id()) } else { None };
                 let is_removed = removed_ms.is_some_and(|ms| Stamp::removal(ms) >= definition.stamp());
-                if is_removed && changed_meanwhile(definition.id()) {
+                if is_removed && was_changed(definition.id()) {
                     continue;
                 }
                 plan.goes_back |= is_removed;
@@ -291,7 +291,7 @@ fn replace<'d, D: Definition>(
         let listed: HashSet<&str> = definitions.iter().map(Definition::id).collect();
         let old = table.all_positions().zip(table.entries());
         for (at, old) in old.filter(|(_, old)| !listed.contains(&*old.source().id)) {
-            match changed_meanwhile(&old.source().id) {
+            match was_changed(&old.source().id) {
                 true => plan.steps.push(Step::Keep(at)),
                 false => plan.remove(at, old),
             }
@@ -338,10 +338,10 @@ fn merge<'d, D: Definition>(
         }
         match place(id) {
             Some((at, old)) if old.source().stamp() == stamp => {
-                let (told_ms, client_told_ms) = (definition.told_ms(), definition.client_told_ms());
-                let is_higher = told_ms > old.version_ms || client_told_ms > old.client_version_ms;
+                let (sent_ms, client_sent_ms) = (definition.sent_ms(), definition.client_sent_ms());
+                let is_higher = sent_ms > old.version_ms || client_sent_ms > old.client_version_ms;
                 if is_higher && old.is_served() {
-                    plan.steps.push(Step::Raise(at, told_ms, client_told_ms));
+                    plan.steps.push(Step::Raise(at, sent_ms, client_sent_ms));
                 }
             }
             Some((_, old)) if old.source().stamp() > stamp => {}

@@ -30,8 +30,8 @@ use grace::{Grace, Now};
 use groups::Groups;
 pub use incoming::{ClusterData, ClusterList, Removal};
 use list::List;
+pub use merge::ChangedSinceRequest;
 use merge::Incoming;
-pub use merge::Meanwhile;
 use tombstones::Tombstone;
 
 use super::change::{Change, Published, Report};
@@ -182,19 +182,24 @@ impl Writer {
     /// Replaces everything by a dataset. It is compared with the data in service: items with the same content stay as
     /// they are, whatever their format; removed environments and secrets stay until their grace period from `now` ends.
     pub fn replace(&mut self, dataset: &Dataset<'_>, now: Moment) -> Published {
-        self.replace_unless(dataset, &Meanwhile::new(), now)
+        self.replace_except(dataset, &ChangedSinceRequest::new(), now)
     }
 
-    /// The same for a full sync from upstream, with one exception: of the items in `meanwhile`, which were changed since the
+    /// The same for a full sync from upstream, with one exception: of the items in `changed`, which were changed since the
     /// full sync was requested, the newer state stays.
-    pub fn replace_unless(&mut self, dataset: &Dataset<'_>, meanwhile: &Meanwhile, now: Moment) -> Published {
-        self.replace_all(dataset, meanwhile, None, now)
+    pub fn replace_except(
+        &mut self,
+        dataset: &Dataset<'_>,
+        changed: &ChangedSinceRequest,
+        now: Moment,
+    ) -> Published {
+        self.replace_all(dataset, changed, None, now)
     }
 
     fn replace_all(
         &mut self,
         dataset: &Dataset<'_>,
-        meanwhile: &Meanwhile,
+        changed: &ChangedSinceRequest,
         cluster: Option<(&ClusterList<'_>, &HashSet<EnvironmentSlot>)>,
         now: Moment,
     ) -> Published {
@@ -210,8 +215,8 @@ impl Writer {
         let list = List { slots: &slots, environments: &dataset.environments, cluster };
         list.apply(&mut draft, grace, options.revocation_grace_ms, due);
         for (slot, def) in slots.iter().zip(&dataset.environments) {
-            let flags = Incoming::All { items: &def.flags, meanwhile };
-            let segments = Incoming::All { items: &def.segments, meanwhile };
+            let flags = Incoming::All { items: &def.flags, changed };
+            let segments = Incoming::All { items: &def.segments, changed };
             draft.add_data(*slot, flags, segments);
         }
         elsewhere.into_iter().flatten().for_each(|slot| draft.removed_elsewhere(*slot));
@@ -263,9 +268,9 @@ impl Writer {
         let slot = workspace.records.slot_of(def.id);
         let mut draft = Draft::new(current, workspace, now.wall_ms);
         expire(grace, &mut draft, due);
-        let none = Meanwhile::new();
-        let flags = Incoming::All { items: &def.flags, meanwhile: &none };
-        draft.add_data(slot, flags, Incoming::All { items: &def.segments, meanwhile: &none });
+        let none = ChangedSinceRequest::new();
+        let flags = Incoming::All { items: &def.flags, changed: &none };
+        draft.add_data(slot, flags, Incoming::All { items: &def.segments, changed: &none });
         draft.complete_data(false);
         let finished = draft.finish();
         self.publish(finished)

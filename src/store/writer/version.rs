@@ -16,13 +16,13 @@ pub(super) struct Date {
     /// Whether it has digits below the millisecond.
     pub has_microseconds: bool,
     /// The version with which another agent of the cluster has sent the item; `i64::MIN` for none.
-    pub told_ms: i64,
+    pub sent_ms: i64,
 }
 
 impl Date {
     /// The version of the item if no other was sent yet that is as high.
     pub fn version_ms(self) -> i64 {
-        self.ms.max(self.told_ms)
+        self.ms.max(self.sent_ms)
     }
 }
 
@@ -54,7 +54,7 @@ impl Versions {
     /// Records that an item was sent with its own `updatedAt`. The Python SDK rounds it, so that its version may be one
     /// millisecond higher.
     pub fn record_sent_date(&mut self, date: Date) {
-        self.record_sent(date.ms.saturating_add(i64::from(date.has_microseconds)).max(date.told_ms));
+        self.record_sent(date.ms.saturating_add(i64::from(date.has_microseconds)).max(date.sent_ms));
     }
 
     /// Assigns a different version to each of several items that changed together, given their own `updatedAt`s. An item
@@ -99,7 +99,7 @@ mod tests {
     use super::{Date, MAX_MS, Versions};
 
     fn dates(ms: &[i64]) -> Vec<Date> {
-        ms.iter().map(|ms| Date { ms: *ms, has_microseconds: false, told_ms: i64::MIN }).collect()
+        ms.iter().map(|ms| Date { ms: *ms, has_microseconds: false, sent_ms: i64::MIN }).collect()
     }
 
     #[test]
@@ -126,7 +126,7 @@ mod tests {
     fn the_python_sdk_which_rounds_dates_up_accepts_the_next_change() {
         let mut versions = Versions::higher_than(100, 50);
         // The Python SDK rounds it to 728.
-        assert_eq!(versions.assign(&[Date { ms: 727, has_microseconds: true, told_ms: i64::MIN }]), [727]);
+        assert_eq!(versions.assign(&[Date { ms: 727, has_microseconds: true, sent_ms: i64::MIN }]), [727]);
         assert_eq!(versions.assign(&dates(&[728])), [729]);
         assert_eq!(versions.assign(&dates(&[731])), [731]);
     }

@@ -6,18 +6,18 @@
 //! | Where | What |
 //! |---|---|
 //! | `source` | what the worker tells, merged into the data |
-//! | `keeper` | changes of this agent, for the worker |
+//! | `sink` | changes of this agent, for the worker |
 //! | `records` | flags, segments and removals as records |
 //! | `register` | the list of environments, secrets and grace periods as one text |
 //! | `texts` | records as a message that the parser reads |
 
-mod keeper;
 mod records;
 mod register;
+mod sink;
 mod source;
 mod texts;
 
-pub use keeper::RedisKeeper;
 pub use register::Register;
+pub use sink::RedisSink;
 pub use source::RedisSource;
 pub use texts::Sorted;

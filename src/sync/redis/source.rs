@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::keeper;
 use super::register::{Register, stamp_of};
+use super::sink;
 use super::texts::{self, Sorted};
 use crate::ingest::{ClusterEdition, ClusterItems, Ingest, ResyncReason};
 use crate::model::dataset::{Dataset, EnvironmentDef, LeftOut};
@@ -73,13 +73,13 @@ impl RedisSource {
             return;
         }
         // A data file that was loaded at the start, and that the cluster does not know, is newer than what the cluster has.
-        if data.whole && ingest.decide_data_file(&data.digests) {
+        if data.is_complete && ingest.decide_data_file(&data.digests) {
             return;
         }
         if edition > *ingest.edition() {
             self.adopt(ingest, edition, data.register, &records);
         } else {
-            self.merge(ingest, data.register, &records, data.whole);
+            self.merge(ingest, data.register, &records, data.is_complete);
         }
     }
 
@@ -98,7 +98,7 @@ impl RedisSource {
             Ok(_) => Dataset::default(),
             Err(error) => return self.unreadable(&error.to_string()),
         };
-        sorted.set_told(&mut dataset);
+        sorted.set_sent_versions(&mut dataset);
         self.report(&sorted, &dataset.left_out);
         let parsed = register.as_ref().and_then(|register| self.register(register));
         let mut list_text = DatasetText::new(parsed.as_ref().map_or(Vec::new(), texts::list));
@@ -145,7 +145,7 @@ impl RedisSource {
             Ok(dataset) => dataset,
             Err(error) => return self.unreadable(&error),
         };
-        sorted.set_told(&mut dataset);
+        sorted.set_sent_versions(&mut dataset);
         self.report(&sorted, &dataset.left_out);
         let list = cluster_list(Vec::new(), &parsed, (self.wall_ms)());
         let stamp = stamp_of(&register);
@@ -194,12 +194,12 @@ impl Source for RedisSource {
             match event {
                 Event::Status(_) => {}
                 Event::Data(data) => self.data(ingest, data),
-                Event::NeedWhole => {
+                Event::NeedFullState => {
                     // Redis has nothing newer, so it does not know the file.
                     ingest.decide_data_file(&[]);
                     self.worker.send(if ingest.snapshot().loaded() {
-                        keeper::whole(
-                            &ingest.whole(),
+                        sink::full_state(
+                            &ingest.full_state(),
                             ingest.snapshot(),
                             ingest.list_is_complete(),
                             (self.wall_ms)(),

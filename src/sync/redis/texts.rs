@@ -25,7 +25,7 @@ pub struct Sorted<'r> {
     /// Removed items.
     pub(super) removals: Vec<(EnvironmentId, TombstoneState)>,
     /// The versions with which items were sent to SDKs.
-    told: HashMap<(EnvironmentId, ItemKind, &'r str), (i64, i64)>,
+    sent: HashMap<(EnvironmentId, ItemKind, &'r str), (i64, i64)>,
     /// Records that no agent has written.
     pub(super) unreadable: usize,
 }
@@ -62,7 +62,7 @@ impl<'r> Sorted<'r> {
         serde_json::from_str::<IgnoredAny>(body).ok()?;
         let list = usize::from(kind == ItemKind::Segment);
         self.items.entry(environment).or_default()[list].push((record.place, record));
-        self.told.insert((environment, kind, id), (record.version_ms, record.client_version_ms));
+        self.sent.insert((environment, kind, id), (record.version_ms, record.client_version_ms));
         Some(())
     }
 
@@ -98,19 +98,19 @@ impl<'r> Sorted<'r> {
     }
 
     /// Sets the versions with which other agents have sent the items.
-    pub fn set_told(&self, dataset: &mut Dataset<'_>) {
+    pub fn set_sent_versions(&self, dataset: &mut Dataset<'_>) {
         for environment in &mut dataset.environments {
             for flag in &mut environment.flags {
-                (flag.told_ms, flag.client_told_ms) = self.told(flag.env_id, ItemKind::Flag, flag.id);
+                (flag.sent_ms, flag.client_sent_ms) = self.sent(flag.env_id, ItemKind::Flag, flag.id);
             }
             for segment in &mut environment.segments {
-                segment.told_ms = self.told(segment.env_id, ItemKind::Segment, segment.id).0;
+                segment.sent_ms = self.sent(segment.env_id, ItemKind::Segment, segment.id).0;
             }
         }
     }
 
-    fn told(&self, environment: EnvironmentId, kind: ItemKind, id: &str) -> (i64, i64) {
-        self.told.get(&(environment, kind, id)).copied().unwrap_or((i64::MIN, i64::MIN))
+    fn sent(&self, environment: EnvironmentId, kind: ItemKind, id: &str) -> (i64, i64) {
+        self.sent.get(&(environment, kind, id)).copied().unwrap_or((i64::MIN, i64::MIN))
     }
 }
 

@@ -43,7 +43,7 @@ impl Server {
     }
 
     /// Sends everybody the whole of an environment, as FeatBit 6 does when it has recovered.
-    pub fn push_whole(&self, environment_id: &str) {
+    pub fn push_full_state(&self, environment_id: &str) {
         let mut state = self.state();
         let whole = model::environment_full(state.model.environment(environment_id));
         push(&state, environment_id, &whole);

@@ -138,7 +138,7 @@ impl World {
         }
     }
 
-    fn fail(&mut self, items: Vec<Item>, whole: Option<Whole>) {
+    fn fail(&mut self, items: Vec<Item>, whole: Option<FullState>) {
         self.is_trusted = false;
         self.shared.failed(items, whole, "test".into(), self.at);
     }

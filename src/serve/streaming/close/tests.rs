@@ -263,7 +263,7 @@ fn an_echo_and_a_held_stream_end_as_streams_do() {
     let mut bench = Bench::new(|options| options.echo_path = Some("/echo".into()));
     let (echo_key, echo) = bench.echo();
     let (held_key, held) = bench.connect(SecretKind::Server);
-    // Kept unread as long as it is held.
+    // PublishedChange unread as long as it is held.
     bench.receive(held_key, &held, &[&binary(500)[..], &CLOSE[..4]].concat());
     bench.later(Duration::from_secs(11));
     assert_eq!(held.close_code(), Some(1011));

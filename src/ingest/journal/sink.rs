@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::records;
 use crate::config::Secret;
-use crate::ingest::keeper::{Answer, Keeper, Kept};
+use crate::ingest::sink::{Answer, ChangeSink, PublishedChange};
 use crate::persist::journal::{Done, Journal, Records};
 use crate::store::{Delta, Snapshot};
 
@@ -28,32 +28,32 @@ impl Records for Group {
 }
 
 /// Whether the journal asks for a whole state. Set on its thread, taken on the sync thread.
-pub type WantsWhole = Arc<AtomicBool>;
+pub type WantsFullState = Arc<AtomicBool>;
 
 /// Keeps every change in the backup file.
-pub struct JournalKeeper {
+pub struct JournalSink {
     /// `None` after the end.
     journal: Option<Arc<Journal>>,
-    wants_whole: WantsWhole,
+    wants_full_state: WantsFullState,
     /// Whether the file begins with a whole state.
     has_begun: bool,
     /// Answers that wait for it.
     waiting: Vec<Arc<Answer>>,
 }
 
-impl JournalKeeper {
-    /// A keeper that gives changes to `journal`, which sets `wants_whole`. `has_begun`: the file begins with the state that
+impl JournalSink {
+    /// A sink that gives changes to `journal`, which sets `wants_full_state`. `has_begun`: the file begins with the state that
     /// was restored from it.
-    pub fn new(journal: Arc<Journal>, wants_whole: WantsWhole, has_begun: bool) -> Self {
-        Self { journal: Some(journal), wants_whole, has_begun, waiting: Vec::new() }
+    pub fn new(journal: Arc<Journal>, wants_full_state: WantsFullState, has_begun: bool) -> Self {
+        Self { journal: Some(journal), wants_full_state, has_begun, waiting: Vec::new() }
     }
 }
 
-impl Keeper for JournalKeeper {
-    fn keep(&mut self, change: &Kept<'_>) {
+impl ChangeSink for JournalSink {
+    fn accept(&mut self, change: &PublishedChange<'_>) {
         if !self.has_begun {
             self.waiting.extend(change.answer.cloned());
-            self.wants_whole.store(true, Ordering::Release);
+            self.wants_full_state.store(true, Ordering::Release);
             return;
         }
         let group = Group { delta: Arc::clone(change.delta), at_ms: change.at_ms };
@@ -62,11 +62,11 @@ impl Keeper for JournalKeeper {
         }
     }
 
-    fn wants_whole(&mut self) -> bool {
-        self.wants_whole.swap(false, Ordering::AcqRel)
+    fn wants_full_state(&mut self) -> bool {
+        self.wants_full_state.swap(false, Ordering::AcqRel)
     }
 
-    fn keep_whole(&mut self, whole: &Arc<Delta>, _snapshot: &Snapshot, at_ms: i64) {
+    fn keep_full_state(&mut self, whole: &Arc<Delta>, _snapshot: &Snapshot, at_ms: i64) {
         self.has_begun = true;
         let group = Group { delta: Arc::clone(whole), at_ms };
         if let Some(journal) = &self.journal {
@@ -78,7 +78,7 @@ impl Keeper for JournalKeeper {
     fn set_key(&mut self, key: &Secret) {
         if let Some(journal) = &self.journal {
             journal.set_fingerprint(fingerprint(key.expose()));
-            self.wants_whole.store(true, Ordering::Release);
+            self.wants_full_state.store(true, Ordering::Release);
         }
     }
 

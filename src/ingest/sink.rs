@@ -1,6 +1,6 @@
 //! What keeps every change beyond this process: the backup file, the cluster's Redis.
 //!
-//! Must not make flags wait: a change is given to the keepers after it was announced to the reactors, and no call blocks.
+//! Must not make flags wait: a change is given to the sinks after it was announced to the reactors, and no call blocks.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -14,17 +14,17 @@ use crate::model::stamp::Edition;
 use crate::store::{Delta, Snapshot, TombstoneState};
 
 /// Something that keeps every change. Only the sync thread calls it, and no call may block.
-pub trait Keeper: Send {
+pub trait ChangeSink: Send {
     /// Keeps a change.
-    fn keep(&mut self, change: &Kept<'_>);
+    fn accept(&mut self, change: &PublishedChange<'_>);
 
     /// Whether it lost changes, or starts anew, and needs the whole state. It is asked once in each turn.
-    fn wants_whole(&mut self) -> bool {
+    fn wants_full_state(&mut self) -> bool {
         false
     }
 
     /// Begins anew with the whole state, which replaces everything that it was given before.
-    fn keep_whole(&mut self, whole: &Arc<Delta>, snapshot: &Snapshot, at_ms: i64);
+    fn keep_full_state(&mut self, whole: &Arc<Delta>, snapshot: &Snapshot, at_ms: i64);
 
     /// Removals that no agent or SDK needs any more.
     fn forget(&mut self, _edition: &Edition, _removals: &[(EnvironmentId, TombstoneState)]) {}
@@ -36,9 +36,9 @@ pub trait Keeper: Send {
     fn stop(&mut self, _within: Duration) {}
 }
 
-/// A change, for a keeper.
+/// A change, for a sink.
 #[derive(Debug)]
-pub struct Kept<'a> {
+pub struct PublishedChange<'a> {
     /// What changed in the state.
     pub delta: &'a Arc<Delta>,
     /// What is in service since then.
@@ -49,7 +49,7 @@ pub struct Kept<'a> {
     pub origin: Origin,
     /// When it was published, in Unix milliseconds.
     pub at_ms: i64,
-    /// The answer that waits until the change is durable. Each keeper that is not sure of that at once holds a reference
+    /// The answer that waits until the change is durable. Each sink that is not sure of that at once holds a reference
     /// until it is.
     pub answer: Option<&'a Arc<Answer>>,
 }
@@ -98,10 +98,10 @@ impl std::fmt::Debug for Answer {
     }
 }
 
-/// The keepers, and what they were given last.
+/// The sinks, and what they were given last.
 #[derive(Default)]
-pub(super) struct Keepers {
-    pub all: Vec<Box<dyn Keeper>>,
+pub(super) struct ChangeSinks {
+    pub all: Vec<Box<dyn ChangeSink>>,
     pub edition: Edition,
     /// A hash of the list of environments and secrets.
     pub list: u64,
@@ -115,7 +115,7 @@ pub(super) struct Keepers {
     pub next_forgetting_ms: i64,
 }
 
-impl Keepers {
+impl ChangeSinks {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{records, register};
-use crate::ingest::{Keeper, Kept, Origin};
+use crate::ingest::{ChangeSink, Origin, PublishedChange};
 use crate::model::environment_id::EnvironmentId;
 use crate::model::stamp::Edition;
 use crate::persist::redis::{Command, Worker};
@@ -15,26 +15,26 @@ use crate::store::{ContentsDelta, Delta, Snapshot, TombstoneState};
 use super::records::Field;
 
 /// Saves every change in the cluster's Redis.
-pub struct RedisKeeper {
+pub struct RedisSink {
     worker: Arc<Worker>,
     /// The data file of the last change.
     data_file: Option<Box<str>>,
 }
 
-impl RedisKeeper {
-    /// A keeper that gives changes to `worker`.
+impl RedisSink {
+    /// A sink that gives changes to `worker`.
     pub fn new(worker: Arc<Worker>) -> Self {
         Self { worker, data_file: None }
     }
 }
 
-impl Keeper for RedisKeeper {
-    fn keep(&mut self, change: &Kept<'_>) {
-        let Kept { delta, snapshot, list_is_complete, origin, at_ms, .. } = *change;
-        if delta.is_whole {
+impl ChangeSink for RedisSink {
+    fn accept(&mut self, change: &PublishedChange<'_>) {
+        let PublishedChange { delta, snapshot, list_is_complete, origin, at_ms, .. } = *change;
+        if delta.is_full_state {
             // A new edition. Another agent's is in Redis already.
             if origin == Origin::Own {
-                self.worker.send(whole(delta, snapshot, list_is_complete, at_ms));
+                self.worker.send(full_state(delta, snapshot, list_is_complete, at_ms));
             }
             return;
         }
@@ -59,7 +59,7 @@ impl Keeper for RedisKeeper {
     }
 
     /// The worker itself asks for the whole state, by an event.
-    fn keep_whole(&mut self, _whole: &Arc<Delta>, _snapshot: &Snapshot, _at_ms: i64) {}
+    fn keep_full_state(&mut self, _whole: &Arc<Delta>, _snapshot: &Snapshot, _at_ms: i64) {}
 
     fn forget(&mut self, edition: &Edition, removals: &[(EnvironmentId, TombstoneState)]) {
         let tombstones = removals.iter().map(|(environment, removal)| {
@@ -80,8 +80,8 @@ impl Keeper for RedisKeeper {
 }
 
 /// The command that stores a whole state.
-pub(super) fn whole(delta: &Delta, snapshot: &Snapshot, list_is_complete: bool, at_ms: i64) -> Command {
-    Command::Whole {
+pub(super) fn full_state(delta: &Delta, snapshot: &Snapshot, list_is_complete: bool, at_ms: i64) -> Command {
+    Command::FullState {
         edition: delta.head.edition.clone(),
         register: register::of_delta(delta, snapshot, list_is_complete, at_ms).unwrap_or_default(),
         records: records::of_delta(delta, snapshot),
