@@ -325,9 +325,10 @@ fn foreign_data_in_the_keys_does_no_harm() {
         "11001",
     ]);
     redis.cli(&["HSET", &meta, "sequence", "11001"]);
-    pair.agents
-        .iter()
-        .for_each(|agent| drop(agent.wait_line("the list of environments is not what an agent writes")));
+    for agent in &pair.agents {
+        agent.wait_line("the list of environments is not what an agent writes");
+        agent.wait_metric_at_least("featbit_agent_datasets_rejected_total", r#"source="cluster""#, 1.0);
+    }
     sdk.expect_nothing_new();
     pair.serve();
     // The next bootstrap begins an edition, which replaces all of it.

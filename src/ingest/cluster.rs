@@ -100,6 +100,11 @@ impl Ingest {
         true
     }
 
+    /// Counts a list or an edition of the cluster that was rejected.
+    pub fn rejected_from_cluster(&self) {
+        self.metrics.rejected(Source::Cluster);
+    }
+
     /// Merges data of the edition in service. A list that is not newer than that in service is ignored.
     pub fn merge_cluster(&mut self, items: ClusterItems<'_>, arrived: Instant) {
         let ClusterItems { list, flags, segments, removals, is_catch_up } = items;

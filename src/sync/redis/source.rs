@@ -96,11 +96,11 @@ impl RedisSource {
         let mut dataset = match ToRelay::parse(&mut text) {
             Ok(ToRelay::Patch(dataset)) => dataset,
             Ok(_) => Dataset::default(),
-            Err(error) => return self.unreadable(&error.to_string()),
+            Err(error) => return self.reject(ingest, &error.to_string()),
         };
         sorted.set_sent_versions(&mut dataset);
         self.report(&sorted, &dataset.left_out);
-        let parsed = register.as_ref().and_then(|register| self.register(register));
+        let parsed = register.as_ref().and_then(|register| self.register(ingest, register));
         let mut list_text = DatasetText::new(parsed.as_ref().map_or(Vec::new(), texts::list));
         let list = match (&register, &parsed) {
             (Some(register), Some(parsed)) => match environments(&mut list_text) {
@@ -108,7 +108,7 @@ impl RedisSource {
                     let list = cluster_list(environments, parsed, (self.wall_ms)());
                     Some((stamp_of(register), list))
                 }
-                Err(error) => return self.unreadable(&error),
+                Err(error) => return self.reject(ingest, &error),
             },
             _ => None,
         };
@@ -136,14 +136,14 @@ impl RedisSource {
     ) {
         let arrived = Instant::now();
         let Some(register) = register else {
-            return self.unreadable("an edition came without its list of environments");
+            return self.reject(ingest, "an edition came without its list of environments");
         };
-        let Some(parsed) = self.register(&register) else { return };
+        let Some(parsed) = self.register(ingest, &register) else { return };
         let sorted = Sorted::of(records);
         let mut text = DatasetText::new(sorted.full(&parsed));
         let mut dataset = match full(&mut text) {
             Ok(dataset) => dataset,
-            Err(error) => return self.unreadable(&error),
+            Err(error) => return self.reject(ingest, &error),
         };
         sorted.set_sent_versions(&mut dataset);
         self.report(&sorted, &dataset.left_out);
@@ -153,17 +153,26 @@ impl RedisSource {
         ingest.adopt_cluster(ClusterEdition { edition, stamp, list, dataset, tombstones }, arrived);
     }
 
-    fn register(&mut self, register: &redis::Register) -> Option<Register> {
+    fn register(&mut self, ingest: &Ingest, register: &redis::Register) -> Option<Register> {
         if register.stamp.0 == 0 && register.body.is_empty() {
             return None;
         }
         match Register::parse(&register.body) {
             Ok(register) => Some(register),
             Err(place) => {
-                self.unreadable(&format!("the list of environments is not what an agent writes ({place})"));
+                self.reject(
+                    ingest,
+                    &format!("the list of environments is not what an agent writes ({place})"),
+                );
                 None
             }
         }
+    }
+
+    /// A list or an edition cannot be used as a whole.
+    fn reject(&mut self, ingest: &Ingest, why: &str) {
+        ingest.rejected_from_cluster();
+        self.unreadable(why);
     }
 
     /// Counts what could not be read, and logs it once.

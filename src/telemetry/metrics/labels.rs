@@ -393,8 +393,10 @@ mod tests {
     #[test]
     fn the_documentation_names_every_metric_and_every_label() {
         let metrics = super::super::Metrics::new();
-        // Those of a server that is followed are there only where one is.
+        // These are there only where there is a server, a backup file, a Redis.
         metrics.upstream();
+        metrics.show_backup(super::super::Reader::new(super::super::BackupNumbers::default));
+        metrics.show_redis(super::super::Reader::new(super::super::RedisNumbers::default));
         let page = metrics.render();
         for name in page.lines().filter_map(|line| line.strip_prefix("# TYPE featbit_agent_")) {
             documented(name.split(' ').next().unwrap());
