@@ -286,3 +286,14 @@ fn an_item_that_cannot_be_read_is_refused() {
     contents.flags[0].json = ItemJson::Read("{}".into());
     assert!(Writer::restore(options(), state.clone(), at(0)).is_err());
 }
+
+/// What went wrong: a state that lists an environment without contents ended the agent.
+#[test]
+fn a_listed_environment_without_contents_is_left_out() {
+    let mut writer = writer();
+    load(&mut writer, &[world(1, vec![thing("a", 10, "A")], vec![]), world(2, vec![], vec![])]);
+    let mut state = writer.state(at(0));
+    state.environments[1].contents = None;
+    let restored = Writer::restore(options(), state, at(0)).unwrap();
+    assert_eq!(restored.current().environments().count(), 1);
+}

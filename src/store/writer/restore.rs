@@ -122,7 +122,9 @@ impl Writer {
                 writer.grace.unlisted(slot, now.steady_ms.saturating_add(left_ms));
             }
         }
-        let order: Vec<_> = access.order.iter().filter_map(|id| writer.workspace.records.find(*id)).collect();
+        // A file that lists an environment without contents must not end the agent.
+        let listed = access.order.iter().filter_map(|id| writer.workspace.records.find(*id));
+        let order: Vec<_> = listed.filter(|slot| snapshot.environment(*slot).is_some()).collect();
         snapshot.set_order(&order);
         snapshot.secrets = Arc::new(writer.restore_secrets(&access.secrets, now));
         let tables = snapshot.in_order();
