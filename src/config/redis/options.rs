@@ -126,8 +126,8 @@ impl Found {
             "password" => self.password = text,
             "user" => self.user = text,
             "ssl" => self.tls = text.and_then(|text| self.flag("ssl", &text)),
-            "sslhost" => self.tls_name = text,
-            "servicename" => self.service = text,
+            "sslhost" => self.tls_name = text.and_then(|text| self.name("sslHost", text)),
+            "servicename" => self.service = text.and_then(|text| self.name("serviceName", text)),
             "defaultdatabase" => self.database = text.and_then(|text| self.database(&text)),
             "connecttimeout" => self.connect_timeout = text.and_then(|text| self.milliseconds(&text)),
             "abortconnect" => {
@@ -166,6 +166,20 @@ impl Found {
             ),
         };
         self.warnings.push(invalid(named, remedy));
+    }
+
+    /// A name, which is shown as it is: what has a comma or a `=` in it, as in a URL that goes on like a connection string,
+    /// may hold a password.
+    fn name(&mut self, option: &str, text: String) -> Option<String> {
+        if !text.contains([',', '=']) {
+            return Some(text);
+        }
+        let problem = format!("contains {option} with a `,` or a `=` in its value");
+        self.errors.push(invalid(
+            problem,
+            "In a URL, separate options by `&`, and write the password before the `@`",
+        ));
+        None
     }
 
     fn flag(&mut self, name: &str, text: &str) -> Option<bool> {

@@ -314,3 +314,15 @@ proptest! {
         }
     }
 }
+
+/// What went wrong: a URL that went on like a connection string put the password into a name, which is shown.
+#[test]
+fn a_password_behind_an_option_of_a_url_is_not_shown() {
+    for text in [
+        "rediss://h/3?sslHost=n,password=correct-horse",
+        "redis://h:1/0?serviceName=m,password=correct-horse",
+    ] {
+        assert!(parse(text).is_err(), "{text}");
+        assert!(!masked(text).contains("correct-horse"), "{}", masked(text));
+    }
+}

@@ -86,7 +86,7 @@ impl Announcement {
             last: String,
             instance: String,
         }
-        let message: Message = serde_json::from_slice(message).ok()?;
+        let message: Message = serde_json::from_str(std::str::from_utf8(message).ok()?).ok()?;
         (message.format == "1").then_some(())?;
         Some(Self {
             epoch: message.epoch,
