@@ -10,6 +10,7 @@ pub mod config;
 pub mod eval;
 pub mod fanout;
 pub mod ingest;
+pub mod insights;
 pub mod model;
 pub mod net;
 pub mod payload;

@@ -1,0 +1,10 @@
+//! Usage events: what SDKs report about evaluations, metrics and end users.
+//!
+//! Must not work on a reactor: reactors check a body and hand it over. Must not send anything where the policy says `local`
+//! or `drop`, nor invent an event.
+//!
+//! | Where | What |
+//! |---|---|
+//! | `events` | the events of one call, each with its own text |
+
+pub mod events;
