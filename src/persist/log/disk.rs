@@ -2,11 +2,12 @@
 //!
 //! Must not know what is in a file.
 
+use std::ffi::OsString;
 use std::fmt::Debug;
-use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::ops::Deref;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Once};
@@ -30,6 +31,10 @@ pub trait Disk: Send + Sync + Debug {
     fn rename_to_free(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file, if there is one.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// The names in a folder, in no order; none if there is no folder.
+    fn list(&self, folder: &Path) -> io::Result<Vec<OsString>>;
+    /// Creates a folder that only its owner may use, and the ones above it that are missing. What is there stays as it is.
+    fn create_folder(&self, folder: &Path) -> io::Result<()>;
     /// Makes the names in a folder durable.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
     /// The file that has this name, if there is one.
@@ -44,6 +49,8 @@ pub trait DiskFile: Send + Debug {
     fn id(&self) -> io::Result<FileId>;
     /// Its length in bytes.
     fn bytes(&self) -> io::Result<u64>;
+    /// Reads some bytes at `offset` into `buffer`, and returns how many; none at the end of the file.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes some of `bytes` at `offset`, and returns how many were written.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
     /// Makes the file `bytes` long, with its space on the disk reserved if the file system can do that.
@@ -120,6 +127,8 @@ impl Default for RealDisk {
 
 /// Only the owner reads and writes: a backup contains secrets.
 const OWNER_ONLY: u32 = 0o600;
+/// The same for a folder.
+const OWNER_ONLY_FOLDER: u32 = 0o700;
 
 fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
@@ -170,6 +179,15 @@ impl Disk for RealDisk {
         found(fs::remove_file(path)).map(|_| ())
     }
 
+    fn list(&self, folder: &Path) -> io::Result<Vec<OsString>> {
+        let Some(entries) = found(fs::read_dir(folder))? else { return Ok(Vec::new()) };
+        entries.map(|entry| Ok(entry?.file_name())).collect()
+    }
+
+    fn create_folder(&self, folder: &Path) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(OWNER_ONLY_FOLDER).create(folder)
+    }
+
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         match File::open(folder)?.sync_all() {
             // Some network file systems cannot do this; their renames are durable, or nothing can make them so.
@@ -209,6 +227,10 @@ impl DiskFile for RealFile {
 
     fn bytes(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {

@@ -56,7 +56,7 @@ pub(crate) mod simulated;
 #[cfg(test)]
 mod tests;
 
-pub use disk::{Contents, Disk, DiskFile, RealDisk};
+pub use disk::{Contents, Disk, DiskFile, FileId, RealDisk};
 pub use error::OpenError;
 pub use format::{Identity, LogKind};
 pub use lock::Lock;

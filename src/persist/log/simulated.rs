@@ -1,6 +1,7 @@
 //! A simulated disk for tests: it fails where a test wants, and forgets what was not synced when the machine fails.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ pub(crate) enum Op {
     Create,
     Rename,
     Remove,
+    List,
+    CreateFolder,
     SyncFolder,
     Write,
     Allocate,
@@ -270,6 +273,23 @@ impl Disk for SimulatedDisk {
         })
     }
 
+    /// Folders are where files are: an empty one is not listed.
+    fn list(&self, folder: &Path) -> io::Result<Vec<OsString>> {
+        self.begin(Op::List)?;
+        let mut names: Vec<OsString> = {
+            let state = self.0.lock();
+            let below = state.names.keys().filter_map(|path| path.strip_prefix(folder).ok());
+            below.filter_map(|path| Some(path.iter().next()?.to_owned())).collect()
+        };
+        names.dedup();
+        self.end(names)
+    }
+
+    fn create_folder(&self, _folder: &Path) -> io::Result<()> {
+        self.begin(Op::CreateFolder)?;
+        self.end(())
+    }
+
     fn sync_folder(&self, _folder: &Path) -> io::Result<()> {
         self.begin(Op::SyncFolder)?;
         self.end(())?;
@@ -333,6 +353,18 @@ impl DiskFile for SimulatedFile {
 
     fn bytes(&self) -> io::Result<u64> {
         Ok(self.disk.0.lock().inodes[self.inode].cached.len() as u64)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.disk.begin(Op::Read)?;
+        let read = {
+            let state = self.disk.0.lock();
+            let content = state.inodes[self.inode].cached.get(offset as usize..).unwrap_or_default();
+            let read = content.len().min(buffer.len());
+            buffer[..read].copy_from_slice(&content[..read]);
+            read
+        };
+        self.disk.end(read)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {

@@ -307,3 +307,25 @@ fn a_file_that_grows_reserves_space_in_advance() {
     assert!(metadata.len() > log.bytes() + 200_000, "{metadata:?}");
     assert_eq!(inspect(&RealDisk::new(), &folder.path(), LogKind::Journal).unwrap().end, End::Clean);
 }
+
+#[test]
+fn both_disks_list_folders_and_read_parts_of_files() {
+    let folder = tempfile::tempdir().unwrap();
+    for disk in [Arc::new(RealDisk::new()) as Arc<dyn Disk>, SimulatedDisk::default().shared()] {
+        let below = folder.path().join("a/b");
+        assert!(disk.list(&below).unwrap().is_empty());
+        disk.create_folder(&below).unwrap();
+        disk.create_folder(&below).unwrap();
+        let file = disk.create(&below.join("file")).unwrap();
+        assert_eq!(disk.list(&below).unwrap(), ["file"]);
+        assert_eq!(disk.list(folder.path()).unwrap(), ["a"]);
+        file.write_at(b"0123456789", 0).unwrap();
+        let mut buffer = [0; 4];
+        assert_eq!((file.read_at(&mut buffer, 3).unwrap(), &buffer), (4, b"3456"));
+        assert_eq!((file.read_at(&mut buffer, 9).unwrap(), buffer[0]), (1, b'9'));
+        assert_eq!(file.read_at(&mut buffer, 10).unwrap(), 0);
+    }
+    for folder in [folder.path().join("a"), folder.path().join("a/b")] {
+        assert_eq!(fs::metadata(folder).unwrap().mode() & 0o777, 0o700);
+    }
+}
