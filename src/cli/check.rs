@@ -9,7 +9,7 @@ use super::exit;
 use super::output::{Answer, complain, refuse};
 use crate::app::{regex_limits, wall_ms};
 use crate::client::{Dialer, ProxyEnvironment};
-use crate::config::{self, Events, Inputs, Key, RejectedSettings, SettingError, files};
+use crate::config::{self, Inputs, Key, RejectedSettings, SettingError, files};
 use crate::persist::log::check_place;
 use crate::tls::certificates::Certificates;
 
@@ -27,7 +27,7 @@ fn judge(inputs: &Inputs<'_>, answer: &mut Answer) -> u8 {
     };
     let settings = &loaded.settings;
     // Many programs use the proxy variables: errors in them do not matter to an agent that opens no connections.
-    let connects = settings.mode.upstream().is_some() || matches!(settings.events, Events::Forward(_));
+    let connects = settings.mode.upstream().is_some() || settings.events.sends();
     let proxies = if connects {
         ProxyEnvironment::from_variables(inputs.environment.iter().cloned())
     } else {

@@ -40,6 +40,25 @@ pub enum Key {
     EchoPath,
     ForwardEvents,
     EventUri,
+    EventsMode,
+    EventsOverrides,
+    EventsDirectory,
+    EventsPseudonymKey,
+    EventsPseudonymKeyFile,
+    EventsProperties,
+    EventsQueueBytes,
+    EventsSpoolBytes,
+    EventsSpoolDays,
+    EventsRequestBytes,
+    EventsRequestEvents,
+    EventsFlushSeconds,
+    EventsGzip,
+    EventsTimeoutSeconds,
+    EventsRetrySeconds,
+    EventsLocalFileBytes,
+    EventsLocalBytes,
+    EventsLocalDays,
+    EventsDeadLetterBytes,
     UpstreamCaFile,
     UpstreamClientCertificateFile,
     UpstreamClientKeyFile,
@@ -96,7 +115,7 @@ pub enum Key {
 }
 
 /// One setting: its names, its values and its purpose.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Definition {
     /// Which setting it is.
     pub key: Key,
@@ -181,6 +200,12 @@ pub enum Kind {
     },
     /// Whether clients must present a certificate.
     ClientCertificate,
+    /// What happens to usage events.
+    EventsMode,
+    /// What happens to those of single environments, separated by `;`.
+    EventsOverrides,
+    /// Custom properties of users and what happens to them, separated by `;`.
+    EventProperties,
     /// How much is logged.
     Level,
     /// How a log line is written.
@@ -249,6 +274,9 @@ impl Kind {
             }
             Kind::Bytes { min, max } => format!("size from {min} to {max} (bytes if without unit)"),
             Kind::ClientCertificate => "`none`, `optional`, `required`".into(),
+            Kind::EventsMode => "`forward`, `pseudonymize`, `local`, `drop`".into(),
+            Kind::EventsOverrides => "`environment=mode`, separated by `;`".into(),
+            Kind::EventProperties => "`property=action`, separated by `;`".into(),
             Kind::Level => "`error`, `warn`, `info`, `debug`, `trace`, `off`, or .NET's names".into(),
             Kind::Format => "`auto`, `text`, `json`".into(),
         }
@@ -272,6 +300,9 @@ impl Kind {
             Kind::Duration { .. } => "DURATION",
             Kind::Bytes { .. } => "SIZE",
             Kind::ClientCertificate => "none|optional|required",
+            Kind::EventsMode => "forward|pseudonymize|local|drop",
+            Kind::EventsOverrides => "MODES",
+            Kind::EventProperties => "PROPERTIES",
             Kind::Level => "LEVEL",
             Kind::Format => "FORMAT",
         }
@@ -282,7 +313,7 @@ impl Kind {
     pub fn list_separator(self) -> Option<char> {
         match self {
             Kind::Origins => Some(','),
-            Kind::Urls => Some(';'),
+            Kind::Urls | Kind::EventsOverrides | Kind::EventProperties => Some(';'),
             _ => None,
         }
     }

@@ -10,7 +10,7 @@ use super::table::DEFINITIONS;
 /// How settings are given; the rest of the page is generated from the table.
 const OPENING: &str = "# Configuration
 
-<!-- Written from src/config/table.rs. Do not edit: change the table, then run
+<!-- Written from src/config/table/. Do not edit: change the table, then run
      UPDATE_DOCS=1 cargo test --lib config::docs -->
 
 `featbit-agent check` prints every setting with its value and where that came from, and `featbit-agent --help` the

@@ -9,7 +9,7 @@ use super::definition::Key;
 use super::error::{Origin, SettingError};
 use super::listen;
 use super::names::{find, list_element, normalize};
-use super::raw::{Raw, is_kestrel};
+use super::raw::{Raw, is_nested};
 use super::suggest;
 use super::table::DEFINITIONS;
 use super::value;
@@ -31,8 +31,8 @@ pub(super) fn collect(raw: &mut Raw, environment: &[(OsString, OsString)]) {
         let normalized = normalize(name);
         let element = if find(&normalized, true).is_none() { list_element(&normalized) } else { None };
         let Some(found) = find(&normalized, true).or(element.map(|(found, _)| found)) else {
-            if is_kestrel(&normalized) {
-                take_kestrel(raw, name, &normalized, value);
+            if is_nested(&normalized) {
+                take_nested(raw, name, &normalized, value);
                 continue;
             }
             warn_if_misspelt(raw, name, &normalized, value);
@@ -102,10 +102,10 @@ fn join_ports(urls: &mut Vec<Proposal>) {
     urls.push(joined);
 }
 
-fn take_kestrel(raw: &mut Raw, name: &str, normalized: &str, value: &OsStr) {
+fn take_nested(raw: &mut Raw, name: &str, normalized: &str, value: &OsStr) {
     let origin = Origin::Environment(name.into());
     match value.to_str() {
-        Some(value) => raw.set_kestrel(name, normalized, value, origin),
+        Some(value) => raw.set_nested(name, normalized, value, origin),
         None => raw.errors.push(SettingError::at(name, origin, "is not UTF-8", "Write it in UTF-8")),
     }
 }

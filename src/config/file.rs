@@ -12,7 +12,7 @@ use super::error::{Origin, SettingError};
 use super::json::{self, Entry, SyntaxError};
 use super::listen;
 use super::names::{find, list_element, normalize};
-use super::raw::{Raw, is_kestrel};
+use super::raw::{Raw, is_nested};
 use super::suggest;
 use super::table::DEFINITIONS;
 
@@ -118,8 +118,8 @@ fn apply(raw: &mut Raw, path: &Path, entries: Vec<Entry>) {
                 list.extend(found.key.definition().kind.list_separator());
             }
             list.push_str(entry.value.as_deref().unwrap_or(""));
-        } else if is_kestrel(&normalized) {
-            raw.set_kestrel(&entry.name, &normalized, entry.value.as_deref().unwrap_or(""), origin);
+        } else if is_nested(&normalized) {
+            raw.set_nested(&entry.name, &normalized, entry.value.as_deref().unwrap_or(""), origin);
         } else if host_reads(&normalized) {
             if normalized.starts_with("kestrel:") && !warned_kestrel {
                 warned_kestrel = true;
@@ -345,7 +345,7 @@ mod tests {
         );
         assert_eq!(errors(&raw), [""; 0]);
         assert_eq!(raw.warnings.len(), 1, "{:?}", raw.warnings);
-        let names: Vec<_> = raw.kestrel.keys().map(String::as_str).collect();
+        let names: Vec<_> = raw.nested.keys().map(String::as_str).collect();
         assert_eq!(names, ["kestrel:certificates:default:password", "kestrel:endpoints:http:url"]);
         let pair = [("Tls__CertificateFile", "a.pem".to_string()), ("Tls__KeyFile", "a.key".to_string())];
         assert_eq!(values_of(&raw), pair);

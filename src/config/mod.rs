@@ -12,6 +12,7 @@ pub mod definition;
 pub mod docs;
 mod environment;
 pub mod error;
+mod events;
 mod file;
 pub mod files;
 mod json;
@@ -36,14 +37,15 @@ pub mod value;
 
 pub use definition::{Definition, Key, Kind, Section};
 pub use error::{Origin, RejectedSettings, SettingError};
+pub use events::{Events, EventsMode, EventsOverride, PseudonymKeySource};
 pub use limits::Limits;
 pub use listen::{Listen, ListenAddress, Scheme};
 pub use origins::Origins;
 pub use redis::Redis;
 pub use secret::{KeyPairFiles, Secret};
 pub use settings::{
-    Access, Backup, CertificateFiles, ClientCertificate, Cors, DataFile, Dial, Effective, Events, KeyFiles,
-    Log, LogFormat, Mode, Polling, ProxyChoice, RelayKey, Settings, Streaming, Tls, Upstream,
+    Access, Backup, CertificateFiles, ClientCertificate, Cors, DataFile, Dial, Effective, KeyFiles, Log,
+    LogFormat, Mode, Polling, ProxyChoice, RelayKey, Settings, Streaming, Tls, Upstream,
 };
 pub use source::Inputs;
 pub use table::DEFINITIONS;

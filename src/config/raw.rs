@@ -21,9 +21,9 @@ pub struct Given {
 #[derive(Debug)]
 pub struct Raw {
     given: Vec<Option<Given>>,
-    /// The values of .NET's section Kestrel that are not settings of the agent: the name as written and the value, by
-    /// normalized name.
-    pub(super) kestrel: BTreeMap<String, (String, Given)>,
+    /// The values whose names contain a name or number of the user's: those of .NET's section Kestrel, and
+    /// `Events__Overrides__0__Mode`. The name as written and the value, by normalized name.
+    pub(super) nested: BTreeMap<String, (String, Given)>,
     /// A source could not be read, so that a setting which seems to be missing may be in there.
     unread: bool,
     /// The errors so far.
@@ -58,10 +58,10 @@ impl Raw {
         self.given[key as usize] = Some(Given { value: value.trim().to_string(), origin });
     }
 
-    /// Sets a value of the section Kestrel. It overrides that of an earlier source.
-    pub(super) fn set_kestrel(&mut self, name: &str, normalized: &str, value: &str, origin: Origin) {
+    /// Sets a value whose name contains one of the user's. It overrides that of an earlier source.
+    pub(super) fn set_nested(&mut self, name: &str, normalized: &str, value: &str, origin: Origin) {
         let given = Given { value: value.trim().to_string(), origin };
-        self.kestrel.insert(normalized.to_string(), (name.to_string(), given));
+        self.nested.insert(normalized.to_string(), (name.to_string(), given));
     }
 
     /// The value of `key`, if it was given and is not blank. A blank value overrides an earlier source and means the
@@ -81,7 +81,7 @@ impl Default for Raw {
     fn default() -> Self {
         Self {
             given: vec![None; DEFINITIONS.len()],
-            kestrel: BTreeMap::new(),
+            nested: BTreeMap::new(),
             unread: false,
             errors: Vec::new(),
             warnings: Vec::new(),
@@ -89,7 +89,15 @@ impl Default for Raw {
     }
 }
 
-/// Whether the agent reads the value with this normalized name in .NET's section Kestrel.
-pub(super) fn is_kestrel(normalized: &str) -> bool {
-    normalized.starts_with("kestrel:endpoints:") || normalized.starts_with("kestrel:certificates:default:")
+/// Whether the agent reads the value with this normalized name, although the table has none of that name.
+pub(super) fn is_nested(normalized: &str) -> bool {
+    normalized.starts_with("kestrel:endpoints:")
+        || normalized.starts_with("kestrel:certificates:default:")
+        || override_part(normalized).is_some()
+}
+
+/// The index and the part (`environment` or `mode`) that `events:overrides:0:mode` names.
+pub(super) fn override_part(normalized: &str) -> Option<(u32, &str)> {
+    let (index, part) = normalized.strip_prefix("events:overrides:")?.split_once(':')?;
+    Some((index.parse().ok()?, part)).filter(|(_, part)| ["environment", "mode"].contains(part))
 }

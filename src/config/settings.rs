@@ -9,6 +9,7 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 use super::error::Origin;
+use super::events::Events;
 use super::limits::Limits;
 use super::listen::Listen;
 use super::origins::Origins;
@@ -31,7 +32,7 @@ pub struct Settings {
     pub data_file: Option<DataFile>,
     /// What outlives the process.
     pub backup: Backup,
-    /// What happens to usage events.
+    /// What happens to usage events, and within which bounds.
     pub events: Events,
     /// How connections to servers are opened.
     pub dial: Dial,
@@ -274,15 +275,6 @@ pub struct RelayKey {
     pub key: Secret,
     /// The environments that it gives access to, by `projectKey:envKey` or id; `None` means all.
     pub environments: Option<Vec<String>>,
-}
-
-/// What happens to usage events.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Events {
-    /// They are counted and dropped.
-    Drop,
-    /// They are forwarded to this server.
-    Forward(AbsoluteUri),
 }
 
 /// The streaming endpoint.

@@ -1,5 +1,6 @@
 //! The settings as a whole: precedence, spellings, what a mode needs, the text of every error.
 
+mod events;
 mod modes;
 mod tls;
 
@@ -78,7 +79,27 @@ fn the_defaults_are_the_documented_ones() {
     );
     let backup = Backup { file: None, compact_factor: 4, tombstone_days: 30, wait: Duration::from_secs(10) };
     assert_eq!(settings.backup, backup);
-    assert_eq!(settings.events, Events::Drop);
+    let events = Events {
+        mode: EventsMode::Drop,
+        overrides: Vec::new(),
+        uri: None,
+        directory: None,
+        pseudonym_key: None,
+        queue_bytes: 16 << 20,
+        spool_bytes: 1 << 30,
+        spool_age: Duration::from_secs(7 * 24 * 60 * 60),
+        request_bytes: 1 << 20,
+        request_events: 1000,
+        flush: Duration::from_secs(1),
+        gzip: false,
+        timeout: Duration::from_secs(10),
+        retry: Duration::from_secs(60),
+        local_file_bytes: 64 << 20,
+        local_bytes: 1 << 30,
+        local_days: 30,
+        dead_letter_bytes: 16 << 20,
+    };
+    assert_eq!(settings.events, events);
     let dial = Dial {
         ca_file: None,
         client_certificate: None,

@@ -21,7 +21,8 @@ fn featbits_compose_file_starts_offline_mode() {
     let settings = Settings::from_pairs(&environment).unwrap();
     assert_eq!(settings.mode, Mode::Offline);
     assert!(settings.api_key.unwrap().matches(b"your-api-key-here"));
-    let Events::Forward(uri) = settings.events else { panic!("{:?}", settings.events) };
+    assert_eq!(settings.events.mode, EventsMode::Forward);
+    let uri = settings.events.uri.unwrap();
     assert_eq!((uri.scheme(), uri.host(), uri.port()), ("http", "evaluation-server", Some(5100)));
 }
 
@@ -44,12 +45,12 @@ fn agent_mode_starts_with_its_three_settings_alone() {
     let environment = [("ApiKey", "rp-1"), ("AgentId", "a"), ("StreamingUri", "ws://els:5100")];
     let loaded = Given { environment: &environment, ..Given::default() }.load().unwrap();
     assert!(matches!(loaded.settings.mode, Mode::Agent(_)));
-    assert_eq!(loaded.settings.events, Events::Drop);
+    assert_eq!(loaded.settings.events.mode, EventsMode::Drop);
     assert_eq!(
         loaded.warnings.iter().map(SettingError::to_string).collect::<Vec<_>>(),
         [
-            "EventUri: is not set, and this version forwards no usage events anyway: it counts and drops them. Set \
-             ForwardEvents=false to turn this warning off."
+            "EventUri: is not set, so usage events are counted and dropped. Set it, or set Events__Mode=drop to turn this \
+             warning off."
         ]
     );
     let said = [&environment[..], &[("ForwardEvents", "true")]].concat();
@@ -190,8 +191,8 @@ fn offline_mode_tells_once_what_will_not_work() {
     assert_eq!(
         warnings(&offline(&[])),
         [
-            "EventUri: is not set, and this version forwards no usage events anyway: it counts and drops them. Set \
-             ForwardEvents=false to turn this warning off.",
+            "EventUri: is not set, so usage events are counted and dropped. Set it, or set Events__Mode=drop to turn this \
+             warning off.",
             "ApiKey: is not set, so the management calls (bootstrap, backup, status) answer 401. Set it if you need \
              them.",
         ]
@@ -204,9 +205,9 @@ fn events_that_must_be_forwarded_need_to_know_where() {
         error("ForwardEvents", "true"),
         "EventUri: is needed by ForwardEvents=true. Set it, or set ForwardEvents=false."
     );
-    assert_eq!(settings(&[("ForwardEvents", "false"), ("EventUri", "http://e")]).events, Events::Drop);
-    let forwarding = offline(&[("EventUri", "http://e"), ("ApiKey", "k")]);
-    assert!(warnings(&forwarding)[0].contains("does not forward usage events yet"));
+    let dropping = settings(&[("ForwardEvents", "false"), ("EventUri", "http://e")]).events;
+    assert_eq!((dropping.mode, dropping.sends()), (EventsMode::Drop, false));
+    assert_eq!(warnings(&offline(&[("EventUri", "http://e"), ("ApiKey", "k")])), [""; 0]);
     assert!(error("EventUri", "ws://e").contains("has the scheme \"ws\""));
 }
 

@@ -97,7 +97,7 @@ impl Check<'_> {
     /// The endpoints of the section Kestrel.
     fn endpoints(&self) -> Vec<Endpoint> {
         let mut endpoints: BTreeMap<String, Endpoint> = BTreeMap::new();
-        for (name, (written, given)) in &self.raw.kestrel {
+        for (name, (written, given)) in &self.raw.nested {
             let Some((endpoint, rest)) =
                 name.strip_prefix("kestrel:endpoints:").and_then(|rest| rest.split_once(':'))
             else {
@@ -202,7 +202,7 @@ impl Check<'_> {
 
     fn default_certificate(&mut self) -> Option<CertificateFiles> {
         let default = "kestrel:certificates:default:password";
-        if let Some((_, given)) = self.raw.kestrel.get(default).filter(|(_, given)| !given.value.is_empty()) {
+        if let Some((_, given)) = self.raw.nested.get(default).filter(|(_, given)| !given.value.is_empty()) {
             self.raw.errors.push(SettingError::at(
                 "Kestrel__Certificates__Default__Password",
                 given.origin.clone(),

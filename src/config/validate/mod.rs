@@ -1,10 +1,11 @@
 //! Turns the given values into [`Settings`]: checks every value and collects every error.
 //!
 //! Must not stop at the first error, nor show the value of a secret. `check` parses the common kinds of values; `keys`,
-//! `dial`, `listen`, `redis` and `upstream` check the settings of one subject each.
+//! `dial`, `events`, `listen`, `redis` and `upstream` check the settings of one subject each.
 
 mod check;
 mod dial;
+mod events;
 mod keys;
 mod listen;
 mod redis;
@@ -24,12 +25,10 @@ use super::listen::Listen;
 use super::origins::{Origins, parse_origins};
 use super::raw::Raw;
 use super::settings::{
-    Access, Backup, Cors, DataFile, Effective, Events, KeyFiles, Log, LogFormat, Mode, Polling, Settings,
-    Streaming,
+    Access, Backup, Cors, DataFile, Effective, KeyFiles, Log, LogFormat, Mode, Polling, Settings, Streaming,
 };
 use super::source::{self, Inputs};
 use super::table::DEFINITIONS;
-use super::uri::AbsoluteUri;
 use super::value::{self, invalid};
 use check::{Check, shown};
 use listen::Wanted;
@@ -106,7 +105,6 @@ impl Check<'_> {
         let relay_keys = self.relay_keys(api_key.as_ref());
         let data_file = self.data_file();
         let backup = self.backup(data_file.as_ref());
-        let event_uri = self.uri(Key::EventUri);
         let streaming_uri = self.uri(Key::StreamingUri);
         let dial = self.dial();
         let redis = self.redis(api_key.as_ref());
@@ -115,8 +113,7 @@ impl Check<'_> {
         let tls = self.tls([&mut listen, metrics.as_deref_mut().unwrap_or_default()]);
         let addresses = |wanted: Vec<Wanted>| wanted.into_iter().map(|(listen, _)| listen).collect();
         let offline = self.offline();
-        let forward = self.flag(Key::ForwardEvents);
-        let events = self.events(forward, event_uri);
+        let events = self.events(redis.is_some());
         // If the mode itself is wrong, errors that depend on it would only confuse.
         let mode = match offline {
             Some(true) => self.offline_mode(data_file.is_some()),
@@ -212,37 +209,6 @@ impl Check<'_> {
             ));
         }
         Mode::Offline
-    }
-
-    fn events(&mut self, forward: bool, uri: Option<AbsoluteUri>) -> Events {
-        if !forward {
-            return Events::Drop;
-        }
-        if let Some(uri) = uri {
-            self.raw.warnings.push(SettingError::missing(
-                "EventUri",
-                "this version does not forward usage events yet: it counts and drops them",
-                "Set ForwardEvents=false to turn this warning off",
-            ));
-            return Events::Forward(uri);
-        }
-        if self.is_given(Key::EventUri) {
-            // It is wrong, which has been reported.
-        } else if self.is_given(Key::ForwardEvents) {
-            self.raw.push_missing(SettingError::missing(
-                "EventUri",
-                "is needed by ForwardEvents=true",
-                "Set it, or set ForwardEvents=false",
-            ));
-        } else {
-            // Not an error in agent mode either, because this version forwards nothing anyway.
-            self.raw.warn_missing(SettingError::missing(
-                "EventUri",
-                "is not set, and this version forwards no usage events anyway: it counts and drops them",
-                "Set ForwardEvents=false to turn this warning off",
-            ));
-        }
-        Events::Drop
     }
 
     // Settings with a format of their own.
