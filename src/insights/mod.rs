@@ -6,5 +6,7 @@
 //! | Where | What |
 //! |---|---|
 //! | `events` | the events of one call, each with its own text |
+//! | `queue` | events that wait to be sent: what every queue offers |
 
 pub mod events;
+pub mod queue;
