@@ -27,6 +27,7 @@ pub struct Flag {
     variations: Box<[Variation]>,
     switch: Switch,
     include_all: bool,
+    insights_enabled: bool,
     targets: Targets,
     conditions: Box<[Condition]>,
     rules: Box<[Rule]>,
@@ -188,6 +189,18 @@ impl Flag {
         self.switch == Switch::Archived
     }
 
+    /// Whether FeatBit wants usage events about it.
+    pub fn insights_enabled(&self) -> bool {
+        self.insights_enabled
+    }
+
+    /// Whether it has a variation with this id and this value.
+    pub fn has_variation(&self, id: &str, value: &str) -> bool {
+        self.variations
+            .iter()
+            .any(|one| one.id.plain.of(&self.arena) == id && one.value.plain.of(&self.arena) == value)
+    }
+
     /// Evaluates the flag and appends its object of the client payload, with the flag's own version.
     pub fn append_client_json<'u>(
         &self,
@@ -344,6 +357,7 @@ impl Compiler {
             variations,
             switch,
             include_all: def.expt_include_all_targets,
+            insights_enabled: def.insights_enabled,
             targets: Targets::new(&def.targets, variation),
             conditions: conditions.into_boxed_slice(),
             rules: rules.into_boxed_slice(),

@@ -6,7 +6,11 @@
 //! | Where | What |
 //! |---|---|
 //! | `events` | the events of one call, each with its own text |
+//! | `items` | takes a body apart into events |
+//! | `known_flags` | what events have to know of the flags of their environment |
 //! | `queue` | events that wait to be sent: what every queue offers |
 
 pub mod events;
+pub mod items;
+pub mod known_flags;
 pub mod queue;

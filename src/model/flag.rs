@@ -44,6 +44,8 @@ pub struct FlagDef<'a> {
     pub fallthrough: Rollout<'a>,
     /// Whether every individually targeted or rule-matched user counts in experiments.
     pub expt_include_all_targets: bool,
+    /// Whether FeatBit wants usage events about the flag (FeatBit 6); true if absent.
+    pub insights_enabled: bool,
 }
 
 impl<'a> FlagDef<'a> {

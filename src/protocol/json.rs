@@ -74,7 +74,12 @@ impl<'t> Cursor<'t> {
         self.end()
     }
 
-    /// The kind of the next value, by its first byte.
+    /// The position in the text: behind what was read last.
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
+    /// The kind of the next value, by its first byte. White space before it is skipped.
     pub fn kind(&mut self) -> Result<Kind, NotJson> {
         match self.skip_blanks() {
             Some(b'{') => Ok(Kind::Object),

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 
+use super::flags_by_key::FlagsByKey;
 use super::patch_form::PatchForm;
 use crate::payload::Payload;
 
@@ -15,6 +16,7 @@ pub(super) struct Cache {
     pub full_frame: OnceLock<Payload>,
     pub full_body: OnceLock<Payload>,
     pub full_gzip: OnceLock<Payload>,
+    pub flags_by_key: OnceLock<Arc<FlagsByKey>>,
     /// The last patch that answered a `data-sync`: after a pause, many SDKs ask with the same timestamp.
     pub patch: Arc<ArcSwapOption<SyncPatch>>,
 }

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::cache::Cache;
+use super::flags_by_key::FlagsByKey;
 use super::item::{FlagData, SegmentData};
 use super::ring::Ring;
 use super::table::Table;
+use crate::eval::Flag;
 use crate::model::environment_id::EnvironmentId;
 use crate::model::secret::SecretKind;
 use crate::protocol::secret::Secret;
@@ -212,6 +214,20 @@ impl Environment {
     /// Whether the dataset lists a secret for it.
     pub fn has_secrets(&self) -> bool {
         !self.secrets.is_empty()
+    }
+
+    /// The flag that SDKs get under this key. The first call after a change looks at all flags.
+    pub fn flag(&self, key: &str) -> Option<&Flag> {
+        self.flags_by_key().find(&self.flags, key)
+    }
+
+    /// Whether FeatBit wants usage events about every flag.
+    pub fn all_insights_enabled(&self) -> bool {
+        self.flags_by_key().all_insights
+    }
+
+    fn flags_by_key(&self) -> &FlagsByKey {
+        self.cache.flags_by_key.get_or_init(|| Arc::new(FlagsByKey::new(&self.flags)))
     }
 
     /// How many flags it has.

@@ -7,6 +7,7 @@
 //! | Where | What |
 //! |---|---|
 //! | `snapshot`, `environment`, `cache` | what reactors read; secrets; backup; payloads that are built once |
+//! | `flags_by_key` | finds a flag by its key, for usage events |
 //! | `server_sdk`, `client_sdk` | what an SDK gets: answers, pushes, polls |
 //! | `relay` | what downstream agents get |
 //! | `patch_form` | how a patch is cut into messages: Java, Go and Python SDKs need one item a message |
@@ -21,6 +22,7 @@ mod change;
 mod client_sdk;
 mod delta;
 mod environment;
+mod flags_by_key;
 mod item;
 mod names;
 mod outgoing_item;

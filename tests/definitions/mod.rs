@@ -73,6 +73,7 @@ pub fn flag(value: &Value) -> FlagDef<'_> {
             .collect(),
         fallthrough: rollout(&value["fallthrough"]),
         expt_include_all_targets: flagged(value, "exptIncludeAllTargets"),
+        insights_enabled: value["insightsEnabled"] != Value::Bool(false),
     }
 }
 

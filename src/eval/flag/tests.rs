@@ -40,6 +40,7 @@ fn def() -> FlagDef<'static> {
         rules: Vec::new(),
         fallthrough: rollout(vec![share("on", [0.0, 1.0])]),
         expt_include_all_targets: false,
+        insights_enabled: true,
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) fn flag<'a>(
         rules: "rules",
         fallthrough: "fallthrough",
         expt_include_all_targets: "exptIncludeAllTargets",
+        insights_enabled: "insightsEnabled",
     );
     let id = findings.item_id(id, path);
     let env_id = findings.environment(env_id, path, "envId");
@@ -76,6 +77,8 @@ pub(super) fn flag<'a>(
         fallthrough,
         variations,
         expt_include_all_targets,
+        // FeatBit 5 ignores it whatever its type.
+        insights_enabled: insights_enabled.and_then(|value| value.as_bool()).unwrap_or(true),
     })
 }
 
