@@ -8,9 +8,13 @@
 //! | `events` | the events of one call, each with its own text |
 //! | `items` | takes a body apart into events |
 //! | `known_flags` | what events have to know of the flags of their environment |
+//! | `memory_queue` | events that wait to be sent, in memory |
 //! | `queue` | events that wait to be sent: what every queue offers |
 
 pub mod events;
 pub mod items;
 pub mod known_flags;
+pub mod memory_queue;
 pub mod queue;
+#[cfg(test)]
+mod queue_twin;
