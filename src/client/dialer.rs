@@ -64,7 +64,18 @@ impl Dialer {
     /// # Errors
     /// Which step failed, where, why, and what to do.
     pub fn connect(&self, uri: &AbsoluteUri) -> Result<Stream, DialError> {
-        let deadline = Instant::now() + self.settings.connect;
+        self.connect_until(uri, Instant::now() + self.settings.connect)
+    }
+
+    /// As [`Dialer::connect`], but ends at `deadline` if that is earlier.
+    ///
+    /// # Errors
+    /// As [`Dialer::connect`].
+    pub fn connect_before(&self, uri: &AbsoluteUri, deadline: Instant) -> Result<Stream, DialError> {
+        self.connect_until(uri, deadline.min(Instant::now() + self.settings.connect))
+    }
+
+    fn connect_until(&self, uri: &AbsoluteUri, deadline: Instant) -> Result<Stream, DialError> {
         let (encrypted, port) = scheme_and_port(uri);
         let target = authority(uri.host(), port);
         let handshake =

@@ -1,11 +1,14 @@
 //! One HTTP/1.1 exchange: sends a request, and reads the head and, if needed, the body of the answer.
 //!
-//! Must not follow a redirect, since a key is meant for one server only, nor use a connection twice. Works on any open
-//! stream, which is responsible for proxies, TLS and deadlines.
+//! Must not follow a redirect, since a key is meant for one server only. Works on any open stream, which is responsible for
+//! proxies, TLS and deadlines. A connection may be used for another exchange only if [`skip`] says so; then the
+//! caller decides.
 
 use std::io::{self, Read, Write};
 
 use crate::wire::http1::chunked::Chunked;
+
+pub mod skip;
 
 /// How many header fields an answer may have.
 const FIELDS_MAX: usize = 200;
@@ -33,6 +36,12 @@ impl Request<'_> {
     /// # Errors
     /// If writing to the stream fails.
     pub fn send(&self, stream: &mut impl Write) -> io::Result<()> {
+        stream.write_all(&self.to_bytes())?;
+        stream.flush()
+    }
+
+    /// The bytes of the request.
+    pub fn to_bytes(&self) -> Vec<u8> {
         let Self { method, target, host, fields, body } = self;
         let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n").into_bytes();
         for (name, value) in *fields {
@@ -44,8 +53,7 @@ impl Request<'_> {
         }
         bytes.extend_from_slice(b"\r\n");
         bytes.extend_from_slice(body);
-        stream.write_all(&bytes)?;
-        stream.flush()
+        bytes
     }
 }
 
@@ -54,6 +62,8 @@ impl Request<'_> {
 pub struct Head {
     /// The status code, such as 200.
     pub status: u16,
+    /// Whether it is HTTP/1.1, not 1.0.
+    is_1_1: bool,
     /// The header fields whose value is UTF-8, in their order.
     fields: Vec<(String, String)>,
     /// The bytes after the head: the beginning of the body, or whatever else the server has sent.
@@ -89,14 +99,16 @@ impl Head {
         Ok(length)
     }
 
+    fn is_chunked(&self) -> bool {
+        self.field("transfer-encoding").is_some_and(|coding| coding.to_ascii_lowercase().contains("chunked"))
+    }
+
     /// Reads the body to its end: that of its chunks, of its `Content-Length`, or of the connection.
     ///
     /// # Errors
     /// If it is longer than `bytes_max`, malformed, or cut short, or if the stream fails.
     pub fn read_body(self, stream: &mut impl Read, bytes_max: usize) -> io::Result<Vec<u8>> {
-        let chunked = self
-            .field("transfer-encoding")
-            .is_some_and(|coding| coding.to_ascii_lowercase().contains("chunked"));
+        let chunked = self.is_chunked();
         let length = self.content_length()?;
         let (mut bytes, mut decoder, mut body) = (self.rest, Chunked::new(), Vec::new());
         loop {
@@ -176,7 +188,8 @@ pub fn parse_head(mut bytes: &[u8]) -> io::Result<Option<Head>> {
             let value = std::str::from_utf8(field.value).ok()?;
             Some((field.name.to_owned(), value.to_owned()))
         });
-        return Ok(Some(Head { status, fields: fields.collect(), rest: rest.to_vec() }));
+        let is_1_1 = response.version == Some(1);
+        return Ok(Some(Head { status, is_1_1, fields: fields.collect(), rest: rest.to_vec() }));
     }
 }
 

@@ -74,6 +74,25 @@ impl Stream {
         }
     }
 
+    /// As `read`, but it does not first finish writes that the socket has not taken: what the server said before it stopped
+    /// reading can be read although nothing more can be written.
+    pub fn read_without_writing(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let stream = match &mut self.0 {
+            Inner::Plain(socket) => return socket.read(buffer),
+            Inner::Tls(stream) => stream,
+        };
+        loop {
+            match stream.conn.reader().read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return done.map_err(explained),
+            }
+            // At the end of the connection the reader has told so.
+            stream.conn.read_tls(&mut stream.sock)?;
+            let processed = stream.conn.process_new_packets();
+            processed.map_err(|error| explained(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+        }
+    }
+
     /// Half-closes the connection: the server learns that nothing more is sent, and its own data can still be read.
     pub fn shutdown_write(&mut self) -> io::Result<()> {
         if let Inner::Tls(stream) = &mut self.0 {
