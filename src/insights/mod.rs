@@ -10,6 +10,7 @@
 //! | `known_flags` | what events have to know of the flags of their environment |
 //! | `memory_queue` | events that wait to be sent, in memory |
 //! | `queue` | events that wait to be sent: what every queue offers |
+//! | `sender` | sends events to the server, and knows what its answers mean for them |
 
 pub mod events;
 pub mod items;
@@ -18,3 +19,4 @@ pub mod memory_queue;
 pub mod queue;
 #[cfg(test)]
 mod queue_twin;
+pub mod sender;
