@@ -8,6 +8,8 @@
 //! | `events` | the events of one call, each with its own text |
 //! | `items` | takes a body apart into events |
 //! | `known_flags` | what events have to know of the flags of their environment |
+//! | `line_file` | a file of lines that loses nothing that was acknowledged |
+//! | `local` | readable files, and what they add up to |
 //! | `memory_queue` | events that wait to be sent, in memory |
 //! | `queue` | events that wait to be sent: what every queue offers |
 //! | `sender` | sends events to the server, and knows what its answers mean for them |
@@ -15,6 +17,8 @@
 pub mod events;
 pub mod items;
 pub mod known_flags;
+pub mod line_file;
+pub mod local;
 pub mod memory_queue;
 pub mod queue;
 #[cfg(test)]
