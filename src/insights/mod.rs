@@ -9,11 +9,13 @@
 //! | `items` | takes a body apart into events |
 //! | `known_flags` | what events have to know of the flags of their environment |
 //! | `line_file` | a file of lines that loses nothing that was acknowledged |
+//! | `dead_letters` | events that will never be accepted |
 //! | `local` | readable files, and what they add up to |
 //! | `memory_queue` | events that wait to be sent, in memory |
 //! | `queue` | events that wait to be sent: what every queue offers |
 //! | `sender` | sends events to the server, and knows what its answers mean for them |
 
+pub mod dead_letters;
 pub mod events;
 pub mod items;
 pub mod known_flags;

@@ -11,8 +11,19 @@
 //!
 //! | Where | What |
 //! |---|---|
+//! | `files` | `LocalFiles`: which file is written, and the life of a file |
+//! | `catalogue` | which files there are, and what is to be done with them |
+//! | `helper`, `jobs` | the thread that compresses and removes closed files, and how it does that |
 //! | `line` | an event as a line |
 //! | `names` | names of folders and files |
+//! | `lock` | one agent at a time |
 
+mod catalogue;
+mod files;
+mod helper;
+mod jobs;
 pub mod line;
+mod lock;
 pub mod names;
+
+pub use files::{LocalFiles, LocalOptions, LocalStatus, Removed};
