@@ -16,6 +16,7 @@
 //! | `helper`, `jobs` | the thread that compresses and removes closed files, and how it does that |
 //! | `line` | an event as a line |
 //! | `names` | names of folders and files |
+//! | `stats` | what the events add up to |
 //! | `lock` | one agent at a time |
 
 mod catalogue;
@@ -25,5 +26,6 @@ mod jobs;
 pub mod line;
 mod lock;
 pub mod names;
+pub mod stats;
 
 pub use files::{LocalFiles, LocalOptions, LocalStatus, Removed};
