@@ -12,6 +12,7 @@ pub mod definition;
 pub mod docs;
 mod environment;
 pub mod error;
+pub mod event_properties;
 mod events;
 mod file;
 pub mod files;
