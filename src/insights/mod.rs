@@ -5,13 +5,14 @@
 //!
 //! | Where | What |
 //! |---|---|
+//! | `dead_letters` | events that will never be accepted |
 //! | `events` | the events of one call, each with its own text |
 //! | `items` | takes a body apart into events |
 //! | `known_flags` | what events have to know of the flags of their environment |
 //! | `line_file` | a file of lines that loses nothing that was acknowledged |
-//! | `dead_letters` | events that will never be accepted |
 //! | `local` | readable files, and what they add up to |
 //! | `memory_queue` | events that wait to be sent, in memory |
+//! | `pseudonym/` | events without what identifies a user |
 //! | `queue` | events that wait to be sent: what every queue offers |
 //! | `sender` | sends events to the server, and knows what its answers mean for them |
 
@@ -22,6 +23,7 @@ pub mod known_flags;
 pub mod line_file;
 pub mod local;
 pub mod memory_queue;
+pub mod pseudonym;
 pub mod queue;
 #[cfg(test)]
 mod queue_twin;
