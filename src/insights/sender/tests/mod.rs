@@ -1,4 +1,11 @@
-//! What the tests of sending share.
+//! What the tests of sending share, and those over real sockets.
+
+mod answers;
+mod connections;
+mod faults;
+mod harness;
+mod stand_in;
+mod threads;
 
 use crate::client::{DialError, Step};
 use crate::insights::events::{Batch, Events, Form};
