@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
 use super::backup::Action;
 use super::output::Answer;
-use super::{exit, help};
+use super::{events, exit, help};
 use crate::config::{DEFINITIONS, Definition, Key, Kind};
 
 /// A parsed command line.
@@ -29,6 +29,7 @@ pub(super) enum Command {
     Health { url: Option<String> },
     Pull { out: PathBuf },
     Backup { file: PathBuf, action: Action },
+    Events(events::Action),
 }
 
 /// Help, the version, or an error in the command line.
@@ -59,6 +60,10 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Ask
             (Command::Pull { out: inner.get_one("out").cloned().unwrap_or_default() }, inner)
         }
         Some(("backup", inner)) => (backup_command(inner), inner),
+        Some(("events", inner)) => {
+            let (action, inner) = events::parsed(inner);
+            (Command::Events(action), inner)
+        }
         Some((_, inner)) => (Command::Run, inner),
         None => (Command::Run, &matches),
     };
@@ -118,6 +123,7 @@ pub(super) fn command() -> clap::Command {
                 .args(options(&PULL)),
         )
         .subcommand(backup())
+        .subcommand(events::command(&|| options(&[]).collect()))
 }
 
 fn backup() -> clap::Command {

@@ -26,6 +26,8 @@ Examples:
       Ask the running agent whether it is ready, for a container's health check.
   featbit-agent pull --streaming-uri wss://featbit.example --api-key-file key --out dump.json
       Write a dump, to be served where no server can be reached.
+  featbit-agent events stats --directory /data/events --since 7d
+      Add up the usage events of the mode local.
 
 Exit codes:
    0  Success; health: ready.

@@ -8,6 +8,7 @@ mod arguments;
 mod backup;
 mod check;
 mod dataset;
+mod events;
 pub mod exit;
 mod health;
 mod help;
@@ -38,6 +39,7 @@ pub fn main() -> ExitCode {
         Command::Health { url } => health::health(&inputs, url),
         Command::Pull { out } => pull::pull(&inputs, &out),
         Command::Backup { file, action } => backup::backup(&file, &action),
+        Command::Events(action) => events::events(&inputs, action),
     })
 }
 

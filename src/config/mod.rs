@@ -51,4 +51,4 @@ pub use settings::{
 pub use source::Inputs;
 pub use table::DEFINITIONS;
 pub use uri::AbsoluteUri;
-pub use validate::{Loaded, access, listening, load};
+pub use validate::{Loaded, access, events_directory, listening, load};

@@ -494,6 +494,15 @@ fn where_it_listens_is_known_whatever_else_is_wrong() {
     assert_eq!(given.with(listening).unwrap_err().errors.len(), 1);
 }
 
+#[test]
+fn where_usage_events_are_is_known_whatever_else_is_wrong() {
+    let given = Given { environment: &[("Events__Directory", "/data"), ("Mode", "x")], ..Given::default() };
+    assert_eq!(given.with(events_directory).unwrap(), Some("/data".into()));
+    assert_eq!(Given::default().with(events_directory).unwrap(), None);
+    let given = Given { environment: &[("FEATBIT_AGENT_CONFIG", "none.toml")], ..Given::default() };
+    assert_eq!(given.with(events_directory).unwrap_err().errors.len(), 1);
+}
+
 /// What went wrong: Kubernetes sends connections for seconds to a container that it has told to end.
 #[test]
 fn in_kubernetes_the_shutdown_is_delayed_unless_it_is_said_otherwise() {

@@ -71,6 +71,20 @@ pub fn listening(inputs: &Inputs<'_>) -> Result<Vec<Listen>, RejectedSettings> {
     }
 }
 
+/// Only the folder of usage events, even if other settings are wrong: for a caller that reads its files. `None` if it is not set.
+///
+/// # Errors
+/// It is not set, and not all sources can be read.
+pub fn events_directory(inputs: &Inputs<'_>) -> Result<Option<PathBuf>, RejectedSettings> {
+    let check = Check { raw: source::collect(inputs), read: inputs.read };
+    match check.text(Key::EventsDirectory) {
+        None if !check.raw.errors.is_empty() => {
+            Err(RejectedSettings { errors: check.raw.errors, warnings: check.raw.warnings })
+        }
+        directory => Ok(directory.map(PathBuf::from)),
+    }
+}
+
 /// Only the settings that are needed to query a server, in any mode, and warnings.
 ///
 /// # Errors

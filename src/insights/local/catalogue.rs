@@ -50,7 +50,7 @@ pub struct Bounds {
     /// A file with so many bytes is not continued.
     pub file_bytes: u64,
     /// How many days before today are kept.
-    pub days: u32,
+    pub days: u64,
     /// How many bytes are kept.
     pub total_bytes: u64,
 }

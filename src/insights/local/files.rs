@@ -27,7 +27,7 @@ pub struct LocalOptions {
     /// A file with so many bytes is followed by another part of the day. The last call's events may go beyond it.
     pub file_bytes: u64,
     /// How many days before today are kept.
-    pub days: u32,
+    pub days: u64,
     /// How many bytes are kept, over all environments: the oldest files go first. At least a few times `file_bytes`.
     pub total_bytes: u64,
     /// How many files stay open.

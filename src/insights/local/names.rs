@@ -60,8 +60,8 @@ impl Day {
     }
 
     /// So many days earlier.
-    pub fn before(self, days: u32) -> Self {
-        Self(self.0.saturating_sub(i64::from(days)))
+    pub fn before(self, days: u64) -> Self {
+        Self(self.0.saturating_sub_unsigned(days))
     }
 
     fn parse(text: &str) -> Option<Self> {
