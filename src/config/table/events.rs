@@ -87,7 +87,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
              agent.",
     ),
     define(Key::EventsTimeoutSeconds, "Events__TimeoutSeconds", seconds(100, false), "10", Section::Events).help(
-        "How long a request to EventUri may take, from the first byte sent to the last byte of the answer.",
+        "How long a request to EventUri may take, from opening the connection to the answer.",
     ),
     define(Key::EventsRetrySeconds, "Events__RetrySeconds", seconds(1000, false), "60", Section::Events).help(
         "The longest pause between two attempts to send the events of an environment, unless the server asks for a longer \
