@@ -23,7 +23,7 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 const BODY_WAIT: Duration = Duration::from_secs(2);
 /// How long a connection may be unused before it is used again. Servers close idle ones after a time of their own, 5
 /// seconds or more; a request that meets the close would have to be sent twice. Tests on a busy machine may pause longer.
-const IDLE_MAX: Duration = Duration::from_secs(if cfg!(test) { 600 } else { 4 });
+pub(super) const IDLE_MAX: Duration = Duration::from_secs(if cfg!(test) { 600 } else { 4 });
 
 /// The answer to a request.
 #[derive(Clone, Debug)]

@@ -175,6 +175,10 @@ fn why_refused(refusal: &Refusal) -> String {
         (400, _) => {
             "the event server asks for TLS (status 400): EventUri is wrong. Write it with https instead of http".into()
         }
+        (508, _) => format!(
+            "usage events sent to EventUri come back to this agent (status {status}): EventUri is wrong. Set it to the \
+             address of FeatBit's evaluation server"
+        ),
         (407, _) => format!(
             "a proxy before the event server asks for a login (status {status}). Set Upstream__Proxy to its URL, with \
              user and password"

@@ -102,6 +102,8 @@ impl Outcome {
             300..=399 => refused(answer.location.and_then(host_of)),
             // 407, 421 and 426 come from something in front of the server that this agent is not set up for.
             401 | 403 | 404 | 405 | 407 | 421 | 426 => refused(None),
+            // So an agent answers to which its own events come back.
+            508 => refused(None),
             // Web servers answer so if TLS is missing: a wrong address, not a wrong event.
             400 if !answer.encrypted && speaks_of_https(answer.body) => refused(None),
             413 => Self::TooLarge,
@@ -228,10 +230,11 @@ mod tests {
         let kinds =
             |label: &str| -> Vec<u16> { (100..700).filter(|&status| of(status).label() == label).collect() };
         assert_eq!(kinds("taken"), (200..300).collect::<Vec<_>>());
-        let refused: Vec<u16> = (300..400).chain([401, 403, 404, 405, 407, 421, 426]).collect();
+        let refused: Vec<u16> = (300..400).chain([401, 403, 404, 405, 407, 421, 426, 508]).collect();
         assert_eq!(kinds("refused"), refused);
         assert_eq!(kinds("too_large"), [413]);
-        let again: Vec<u16> = (100..200).chain([408, 429]).chain(500..700).collect();
+        let again: Vec<u16> =
+            (100..200).chain([408, 429]).chain((500..700).filter(|&status| status != 508)).collect();
         assert_eq!(kinds("status"), again);
         let others = |status: &u16| of(*status).label() == "rejected";
         assert_eq!((400..500).filter(others).count(), 100 - 7 - 1 - 2);

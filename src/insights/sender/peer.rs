@@ -70,6 +70,16 @@ impl Peer {
         Asked { answer, sent }
     }
 
+    /// Whether a connection is kept.
+    pub fn is_connected(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// Closes the connection that is kept.
+    pub fn disconnect(&mut self) {
+        self.kept = None;
+    }
+
     /// Whether connections are encrypted.
     pub fn is_encrypted(&self) -> bool {
         self.target.uri().scheme().eq_ignore_ascii_case("https")

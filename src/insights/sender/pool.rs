@@ -17,7 +17,7 @@ use crate::insights::queue::{Portion, StreamKey};
 use crate::protocol::secret::Secret;
 
 use super::compression::Compression;
-use super::connection::Reply;
+use super::connection::{IDLE_MAX, Reply};
 use super::outcome::{Answer, Fault, Outcome};
 use super::peer::{Peer, Switch};
 use super::request::{Body, Target};
@@ -172,7 +172,7 @@ struct Worker {
 
 impl Worker {
     fn run(mut self, jobs: &Receiver<Job>, done: &impl Fn(JobDone)) {
-        for job in jobs {
+        while let Some(job) = self.next(jobs) {
             let begun = Instant::now();
             let mut report = JobDone {
                 stream: job.stream,
@@ -193,6 +193,18 @@ impl Worker {
             self.shared.under_way.fetch_sub(1, Ordering::Release);
             done(report);
         }
+    }
+
+    /// The next job; `None` if there will be none. A connection that has become too old meanwhile is closed, or the server
+    /// would close it and this side would never notice.
+    fn next(&mut self, jobs: &Receiver<Job>) -> Option<Job> {
+        if self.peer.is_connected() {
+            match jobs.recv_timeout(IDLE_MAX) {
+                Err(RecvTimeoutError::Timeout) => self.peer.disconnect(),
+                other => return other.ok(),
+            }
+        }
+        jobs.recv().ok()
     }
 
     fn send(&mut self, job: &Job, report: &mut JobDone) {

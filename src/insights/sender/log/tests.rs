@@ -107,6 +107,7 @@ fn a_line_says_what_to_do() {
         (refused(400, None), Verdict::Keep, &["https instead of http"]),
         (refused(407, None), Verdict::Keep, &["Upstream__Proxy"]),
         (refused(421, None), Verdict::Keep, &["status 421"]),
+        (refused(508, None), Verdict::Keep, &["come back to this agent", "EventUri is wrong"]),
         (refused(302, Some("a.example")), Verdict::Keep, &["to a.example", "not followed", "Set EventUri"]),
         (refused(302, None), Verdict::Keep, &["not followed", "Set EventUri"]),
         (Outcome::Again(no_answer), Verdict::Keep, &["WARN", "reset by peer", "count twice"]),
