@@ -151,7 +151,7 @@ fn event() -> impl Strategy<Value = Value> {
 
 /// The same by way of a tree.
 fn twin(event: &Value, counts: &mut SplitCounts) -> Option<Value> {
-    if !event["user"]["keyId"].as_str().is_some_and(|key| !key.trim().is_empty()) {
+    if event["user"]["keyId"].as_str().is_none_or(|key| key.trim().is_empty()) {
         counts.invalid += 1;
         return None;
     }

@@ -103,7 +103,8 @@ impl Group {
 /// The same from the events of one environment, with trees.
 fn twin(events: &[Value]) -> Value {
     let mut all = Group::default();
-    let mut flags: BTreeMap<String, (Group, BTreeMap<(String, String), Group>)> = BTreeMap::new();
+    type Variations = BTreeMap<(String, String), Group>;
+    let mut flags: BTreeMap<String, (Group, Variations)> = BTreeMap::new();
     let mut metrics: BTreeMap<String, Group> = BTreeMap::new();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     for event in events {
