@@ -57,6 +57,7 @@ impl<'t> Line<'t> {
                 read.environment = text_of(cursor)?.unwrap_or_default();
             } else if name.is("event") {
                 has_event = cursor.kind()? == Kind::Object;
+                (read.user, read.evaluations, read.metrics) = Default::default();
                 read.event(cursor)?;
             } else {
                 cursor.skip()?;
@@ -223,6 +224,18 @@ mod tests {
             Line::parse(format!("{{{HEAD},\"event\":{{\"user\":7}}}}").as_bytes()).unwrap().user,
             None
         );
+    }
+
+    #[test]
+    fn of_a_double_the_last_counts() {
+        let list = |flag: &str| format!("\"variations\":[{{\"featureFlagKey\":\"{flag}\"}}]");
+        let line =
+            format!("{{{HEAD},\"event\":{{{}}},\"event\":{{{},{}}}}}", list("a"), list("b"), list("c"));
+        let read = Line::parse(line.as_bytes()).unwrap();
+        let flags: Vec<&str> = read.evaluations.iter().map(|evaluation| &*evaluation.flag).collect();
+        assert_eq!(flags, ["c"]);
+        let line = format!("{{{HEAD},\"event\":{{{}}},\"event\":{{}}}}", list("a"));
+        assert!(Line::parse(line.as_bytes()).unwrap().evaluations.is_empty());
     }
 
     #[test]
