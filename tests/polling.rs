@@ -487,8 +487,8 @@ fn usage_events_are_checked_and_counted() {
     for odd in [json!([]), json!({}), json!("x"), json!([1])] {
         agent.post(TRACK, &[("Authorization", &server)], &odd).expect(200);
     }
-    agent.wait_metric("featbit_agent_usage_events_received_total", "", 6.0);
-    agent.wait_metric("featbit_agent_usage_events_dropped_total", "", 6.0);
+    agent.wait_metric("featbit_agent_usage_events_total", "result=\"accepted\"", 6.0);
+    agent.wait_metric("featbit_agent_usage_events_total", "result=\"dropped\"", 6.0);
     let post = |authorization: &str, content_type: &str, body: &[u8]| {
         let headers = [("Authorization", authorization), ("Content-Type", content_type)];
         let mut connection = connect(&agent);
@@ -500,8 +500,10 @@ fn usage_events_are_checked_and_counted() {
     }
     assert_error(&post("nonsense", "application/json", b"[]"), 401);
     assert_error(&post(&secret_text(&environment.id, Kind::Client, 9), "application/json", b"[]"), 401);
-    assert_error(&post(&server, "text/plain", b"[]"), 415);
-    agent.wait_metric("featbit_agent_usage_events_received_total", "", 6.0);
+    assert_error(&post(&server, "text/html", b"[]"), 415);
+    // As `navigator.sendBeacon` sends them.
+    post(&server, "text/plain;charset=UTF-8", b"[]").expect(200);
+    agent.wait_metric("featbit_agent_usage_events_total", "result=\"accepted\"", 6.0);
 }
 
 /// What went wrong: one user with millions of properties took a reactor for seconds, and hundreds of megabytes.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use crate::config::{RejectedSettings, SettingError};
+use crate::insights::EventsError;
 use crate::persist::log::OpenError;
 
 /// Why the agent could not start.
@@ -20,6 +21,8 @@ pub enum StartError {
     Settings(Vec<SettingError>),
     /// The backup file cannot be used.
     BackupFile(OpenError),
+    /// What usage events need cannot be used.
+    Events(EventsError),
     /// Files of the Redis settings cannot be used.
     Redis(String),
 }
@@ -35,7 +38,7 @@ impl StartError {
             StartError::System { .. } => 71,
             StartError::Settings(_) => 78,
             // What the file holds is not lost: it needs another setting or another process to end.
-            StartError::BackupFile(_) | StartError::Redis(_) => 78,
+            StartError::BackupFile(_) | StartError::Redis(_) | StartError::Events(_) => 78,
         }
     }
 }
@@ -46,6 +49,7 @@ impl fmt::Display for StartError {
             StartError::System { what, source } => write!(f, "{what}: {source}"),
             StartError::BackupFile(error) => write!(f, "BackupFile: {error}"),
             StartError::Redis(error) => f.write_str(error),
+            StartError::Events(error) => error.fmt(f),
             StartError::Settings(errors) => {
                 RejectedSettings { errors: errors.clone(), warnings: Vec::new() }.fmt(f)
             }
@@ -59,6 +63,7 @@ impl std::error::Error for StartError {
             StartError::System { source, .. } => Some(source),
             StartError::Settings(_) | StartError::Redis(_) => None,
             StartError::BackupFile(error) => Some(error),
+            StartError::Events(error) => Some(error),
         }
     }
 }

@@ -4,13 +4,14 @@
 //!
 //! Threads: one per reactor, `sync` (the single writer and its sources), `dial` (temporary: opens connections to the
 //! server, which may block), `encode` (heavy encoding for reactors), `certificates` (with TLS), `keys` (with key files),
-//! `backup` (temporary: opens the backup file), `journal` (writes it), `log`, `signals`, and the main thread, which waits for the others.
+//! `events` (keeps usage events), `events-send-N` (send them), `backup` (temporary: opens the backup file), `journal` (writes it), `log`, `signals`, and the main thread, which waits for the others.
 
 mod backup;
 mod certificates;
 mod clock;
 mod cluster;
 mod error;
+mod events;
 mod keys;
 pub mod limits;
 mod listeners;
@@ -19,7 +20,7 @@ mod source;
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use crossbeam::channel::{Receiver, bounded};
@@ -29,6 +30,7 @@ use crate::config::{self, Mode, Settings};
 use crate::eval::RegexLimits;
 use crate::fanout::mailbox::{Mail, Mailbox};
 use crate::ingest::{Following, Handle, Ingest, Job, Jobs, Offload, ResyncReason};
+use crate::insights::Running;
 use crate::net::io::Limits;
 use crate::net::reactor::{Allowance, Reactor, ReactorOptions};
 use crate::persist::log::Opened;
@@ -53,6 +55,9 @@ const SPARE_DESCRIPTORS: usize = 64;
 const FEW_CONNECTIONS: usize = 500;
 /// Connections on the metrics port. They do not count as SDK connections, so that metrics stay available under full load.
 const METRICS_CONNECTIONS_MAX: usize = 32;
+
+/// Even without a drain, usage events in memory have this long to be sent.
+const EVENTS_DRAIN_MIN: Duration = Duration::from_secs(1);
 
 /// The exit code when an event loop fails: `EX_OSERR` of sysexits.h.
 const EVENT_LOOP_FAILED: i32 = 71;
@@ -117,6 +122,7 @@ struct Agent {
     mailboxes: Vec<Mailbox>,
     reactors: Vec<JoinHandle<()>>,
     sync: JoinHandle<()>,
+    events: Running,
     jobs: Jobs,
     current: Arc<ArcSwap<Snapshot>>,
     /// Disconnected when the first load of the data file has ended, successfully or not. SDKs may connect before that, and
@@ -168,7 +174,8 @@ impl Agent {
         }
         let keys = keys::of(settings.api_key.clone(), &settings.relay_keys);
         let options = Options::new(settings, keys, instance.clone());
-        let shared = Shared::new(options, handle.clone(), metrics.clone(), wall_ms);
+        let events = events::start(settings, &current, &instance, &metrics)?;
+        let shared = Shared::new(options, handle.clone(), events.handle.clone(), metrics.clone(), wall_ms);
         let journal = backup.as_ref().map(|backup| backup.show(&metrics));
         shared.set_persistence(Persistence { backup: journal, redis: redis.clone() });
         let sdks = Allowance::new(connections_max);
@@ -256,6 +263,7 @@ impl Agent {
             mailboxes,
             reactors: threads,
             sync,
+            events,
             jobs,
             current,
             first_load,
@@ -274,6 +282,7 @@ impl Agent {
             addresses = self.listening.to_string(),
             follows = settings.mode.upstream().map(|upstream| upstream.streaming_uri.to_string()),
             serves = snapshot.serves(),
+            usage_events = self.events.handle.board().summary,
             data_version = snapshot.data_version(),
             reactors = self.mailboxes.len(),
             "featbit-agent is running"
@@ -307,6 +316,7 @@ impl Agent {
     }
 
     fn drain(&self, over: Duration) {
+        self.events.begin_to_stop(Instant::now() + over.max(EVENTS_DRAIN_MIN));
         for mailbox in &self.mailboxes {
             mailbox.post(Mail::Drain(over));
         }
@@ -318,6 +328,7 @@ impl Agent {
                 tracing::error!("an event loop ended because of a bug; the log lines before show it");
             }
         }
+        self.events.join();
         self.jobs.send(Job::Stop);
         let _ = self.sync.join();
     }

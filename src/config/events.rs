@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::event_properties::PropertyRule;
 use super::secret::Secret;
 use super::uri::AbsoluteUri;
 use super::value::{InvalidValue, invalid};
@@ -22,6 +23,8 @@ pub struct Events {
     pub directory: Option<PathBuf>,
     /// The key of pseudonyms; always there if a mode is pseudonymize.
     pub pseudonym_key: Option<PseudonymKeySource>,
+    /// The custom properties of users that may leave.
+    pub properties: Vec<PropertyRule>,
     /// Memory for events that wait, in bytes.
     pub queue_bytes: u64,
     /// Disk for events that wait to be sent, in bytes.

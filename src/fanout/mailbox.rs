@@ -16,6 +16,10 @@ use crate::store::Change;
 pub enum Reply {
     /// Success, with the JSON text of the answer.
     Done(Payload),
+    /// The content was taken.
+    Accepted,
+    /// The content was not taken, but may be later. With the reason, for the client.
+    Busy(&'static str),
     /// The content is not valid. With the reason, for the client.
     Invalid(String),
     /// The content is larger than allowed. With the reason, for the client.

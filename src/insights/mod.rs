@@ -5,26 +5,37 @@
 //!
 //! | Where | What |
 //! |---|---|
-//! | `dead_letters` | events that will never be accepted |
-//! | `events` | the events of one call, each with its own text |
-//! | `items` | takes a body apart into events |
+//! | `handle` | how reactors hand calls over |
+//! | `keeper`, `intake`, `dispatch`, `start` | the thread of usage events; what happens to a call; what is sent next; what is opened and started |
+//! | `policy`, `counts`, `board` | what happens to the events of each environment; what became of them; what is shown of all this |
+//! | `events`, `items` | the events of one call, each with its own text; takes a body apart into them |
 //! | `known_flags` | what events have to know of the flags of their environment |
-//! | `line_file` | a file of lines that loses nothing that was acknowledged |
-//! | `local` | readable files, and what they add up to |
-//! | `memory_queue` | events that wait to be sent, in memory |
 //! | `pseudonym/` | events without what identifies a user |
-//! | `queue` | events that wait to be sent: what every queue offers |
-//! | `sender` | sends events to the server, and knows what its answers mean for them |
+//! | `queue`, `memory_queue` | events that wait to be sent: what every queue offers; the one in memory |
+//! | `sender/` | sends events to the server, and knows what its answers mean for them |
+//! | `local/`, `dead_letters`, `line_file` | readable files, and what they add up to; events that will never be accepted; a file of lines that loses nothing that was acknowledged |
 
+mod board;
+mod counts;
 pub mod dead_letters;
+mod dispatch;
 pub mod events;
+mod handle;
+mod intake;
 pub mod items;
+mod keeper;
 pub mod known_flags;
 pub mod line_file;
 pub mod local;
 pub mod memory_queue;
+mod policy;
 pub mod pseudonym;
 pub mod queue;
 #[cfg(test)]
 mod queue_twin;
 pub mod sender;
+mod start;
+
+pub use board::Board;
+pub use handle::{Busy, Call, Handle};
+pub use start::{EventsError, Needs, Running, start};

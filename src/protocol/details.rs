@@ -24,6 +24,8 @@ pub struct Details<'a> {
     /// The cluster's Redis, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redis: Option<Redis>,
+    /// Usage events.
+    pub events: Events,
     /// This process and the agents upstream of it, the nearest first.
     pub path: &'a [String],
     /// Every environment that is served, in the order of the data.
@@ -105,6 +107,42 @@ pub struct Redis {
     pub last_error: Option<OwnedError>,
 }
 
+/// Usage events.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Events {
+    /// What leaves the machine, in words.
+    pub summary: String,
+    /// The mode where no override says otherwise.
+    pub mode: &'static str,
+    /// What the key of pseudonyms can be told by: agents with the same id have the same key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pseudonym_key_id: Option<String>,
+    /// Events that wait to be sent.
+    pub waiting: u64,
+    /// When the oldest of them came.
+    pub oldest: Option<Moment>,
+    /// Disk that they take, in bytes.
+    pub spool_bytes: u64,
+    /// Disk of the mode local, in bytes.
+    pub local_bytes: u64,
+    /// Why the server cannot be reached; `None` if it can, or was not needed yet.
+    pub unreachable: Option<String>,
+    /// The environments whose events the server does not take at present.
+    pub paused: Vec<PausedEvents>,
+}
+
+/// An environment whose usage events the server does not take at present.
+#[derive(Debug, Serialize)]
+pub struct PausedEvents {
+    /// `projectKey:envKey`, or its id.
+    pub environment: String,
+    /// The kind of the secret: `server` or `client`.
+    pub secret: &'static str,
+    /// Why, such as `status 503`.
+    pub reason: String,
+}
+
 /// An error that happened.
 #[derive(Debug, Serialize)]
 pub struct OwnedError {
@@ -179,6 +217,21 @@ mod tests {
             }),
             backup: None,
             redis: None,
+            events: Events {
+                summary: "usage events are counted and dropped".into(),
+                mode: "drop",
+                pseudonym_key_id: None,
+                waiting: 1,
+                oldest: Some(Moment(3)),
+                spool_bytes: 2,
+                local_bytes: 0,
+                unreachable: None,
+                paused: vec![PausedEvents {
+                    environment: "p:e".into(),
+                    secret: "client",
+                    reason: "status 503".into(),
+                }],
+            },
             path: &["ab".into(), "cd".into()],
             children: vec![Child {
                 connected_since: Moment(2),

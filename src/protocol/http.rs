@@ -17,6 +17,13 @@ pub fn is_json_content_type(content_type: &str) -> bool {
     is_json && parts.all(|parameter| !is_other_charset(parameter))
 }
 
+/// Whether a `Content-Type` is plain text in UTF-8.
+pub fn is_text_content_type(content_type: &str) -> bool {
+    let mut parts = content_type.split(';').map(str::trim);
+    let is_text = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("text/plain"));
+    is_text && parts.all(|parameter| !is_other_charset(parameter))
+}
+
 /// A `charset` that is not UTF-8 (nor ASCII, which is part of it).
 fn is_other_charset(parameter: &str) -> bool {
     let Some((name, value)) = parameter.split_once('=') else { return false };
@@ -73,6 +80,19 @@ mod tests {
             "image/svg+json",
         ] {
             assert!(!is_json_content_type(content_type), "{content_type}");
+        }
+    }
+
+    #[test]
+    fn plain_text_is_accepted_as_browsers_send_it() {
+        for (content_type, expected) in [
+            ("text/plain;charset=UTF-8", true),
+            ("Text/Plain", true),
+            ("text/plain; charset=utf-16", false),
+            ("text/html", false),
+            ("", false),
+        ] {
+            assert_eq!(is_text_content_type(content_type), expected, "{content_type}");
         }
     }
 

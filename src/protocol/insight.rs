@@ -5,6 +5,19 @@
 
 use super::json::{Cursor, Kind, NotJson, RawText};
 
+/// The header field in which an agent names itself to the server that it sends events to.
+pub const SENDER_FIELD: &str = "X-FeatBit-User-Agent";
+
+/// The name under which the agent of this instance sends events.
+pub fn sender_name(instance: &str) -> String {
+    format!("featbit-agent/{instance}")
+}
+
+/// Whether the agent of this instance has sent a request with this user agent.
+pub fn is_sent_by(user_agent: &str, instance: &str) -> bool {
+    user_agent.strip_prefix("featbit-agent/").is_some_and(|name| name == instance)
+}
+
 /// The number of events in a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {

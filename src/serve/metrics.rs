@@ -7,7 +7,6 @@ use crate::fanout::index::Index;
 use crate::model::secret::SecretKind;
 use crate::net::io::Counters;
 use crate::net::service::Ended;
-use crate::protocol::insight::Counts;
 use crate::store::{EnvironmentSlot, Snapshot, SyncKind};
 use crate::telemetry::metrics::{
     Closed, Connection, EnvironmentConnections, Handshake, HandshakeFailure, Limit, ReactorMetrics, Refusal,
@@ -122,12 +121,6 @@ impl Meter {
                 | Route::Unknown => Limit::BodyBytes,
             });
         }
-    }
-
-    /// Usage events were received, and dropped.
-    pub fn events_dropped(&self, events: &Counts) {
-        let events = events.events as u64;
-        self.own.events(events, events);
     }
 
     /// A change has reached this reactor's last connection.

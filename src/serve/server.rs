@@ -182,7 +182,7 @@ fn deadline_reached(cx: &mut Context<'_, '_>, state: State) -> State {
         State::Head { begun: false } => http::idle_timed_out(cx),
         State::Head { begun: true } => http::head_timed_out(cx),
         State::Body(body) => http::body_timed_out(cx, *body),
-        State::Parked(parked) => http::parked_timed_out(cx, &parked),
+        State::Parked(parked) => http::parked_timed_out(cx, *parked),
         State::Pending(pending) => admit::wait_timed_out(cx, pending),
         State::Stream(_) | State::Relay(_) => {
             cx.parts.meter.limit_hit(Limit::StreamIdleSeconds);

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 use crate::ingest::Handle;
+use crate::insights;
 use crate::telemetry::metrics::Metrics;
 
 use super::budgets::{BodyBudget, Bootstraps};
@@ -23,6 +24,8 @@ pub struct Shared {
     pub options: Options,
     /// The handle to the one writer, and the upstream status.
     pub ingest: Handle,
+    /// The handle to the thread of usage events.
+    pub events: insights::Handle,
     /// Counters of the whole agent.
     pub metrics: Arc<Metrics>,
     /// The wall clock in Unix milliseconds. A field, so that simulations can replace it.
@@ -48,6 +51,7 @@ impl Shared {
     pub fn new(
         mut options: Options,
         ingest: Handle,
+        events: insights::Handle,
         metrics: Arc<Metrics>,
         wall_ms: fn() -> i64,
     ) -> Arc<Self> {
@@ -58,6 +62,7 @@ impl Shared {
             bodies: BodyBudget::new(options.limits.pending_bytes),
             options,
             ingest,
+            events,
             metrics,
             wall_ms,
             keys,

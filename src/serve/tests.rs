@@ -168,7 +168,7 @@ impl Bench {
         let (jobs, _) = crossbeam::channel::bounded(1);
         let current = Arc::new(ArcSwap::from(Snapshot::empty()));
         let ingest = Handle::new(jobs, Offload::start().unwrap(), current.clone(), Following::new());
-        let shared = Shared::new(options, ingest, Metrics::new(), || NOW_MS);
+        let shared = Shared::new(options, ingest, crate::insights::Handle::off(), Metrics::new(), || NOW_MS);
         let mailbox = Mailbox::new(NoWaker);
         let clock = Tick::NEVER.after(Duration::from_secs(1));
         let limits = Limits {

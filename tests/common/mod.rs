@@ -4,8 +4,8 @@
 //! [`agent`] runs the binary, [`backup`] looks into its backup file and spoils its disk, [`waiting`] waits for what it does
 //! in its own time, [`http`] and [`ws`] speak to it byte by byte, [`dataset`] writes dumps, [`certificates`] makes
 //! certificates, [`sdk`] drives real SDKs, [`browser`] the tabs of a real browser, [`server`] stands in for FeatBit's
-//! evaluation server, [`frontend`] runs a real proxy in front of an agent, [`redis`] real Redis servers, [`sharing`]
-//! agents that share one. Nothing waits by sleeping: [`wait_until`] looks at a condition until a deadline.
+//! evaluation server and [`event_server`] for the receiver of usage events, [`frontend`] runs a real proxy in front of an
+//! agent, [`redis`] real Redis servers, [`sharing`] agents that share one. Nothing waits by sleeping: [`wait_until`] looks at a condition until a deadline.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(clippy::expect_used, reason = "a test that cannot go on shall fail")]
@@ -15,6 +15,7 @@ pub mod backup;
 pub mod browser;
 pub mod certificates;
 pub mod dataset;
+pub mod event_server;
 pub mod following;
 pub mod frames;
 pub mod frontend;

@@ -105,7 +105,7 @@ fn shared() -> Arc<Shared> {
     let (jobs, _) = crossbeam::channel::bounded(1);
     let current = Arc::new(ArcSwap::new(Snapshot::empty()));
     let handle = Handle::new(jobs, offload().clone(), current, Arc::default());
-    Shared::new(options, handle, Metrics::new(), || WALL_MS)
+    Shared::new(options, handle, featbit_agent::insights::Handle::off(), Metrics::new(), || WALL_MS)
 }
 
 impl Simulation {

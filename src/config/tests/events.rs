@@ -129,6 +129,15 @@ fn wrong_overrides_are_told_with_their_entry() {
 }
 
 #[test]
+fn properties_that_may_leave_are_read_and_each_wrong_one_is_told() {
+    let properties = settings(&[("Events__Properties", "plan;email=domain;age=range:10")]).events.properties;
+    assert_eq!(properties.len(), 3);
+    let environment = offline(&[("Events__Properties", "a=x;b=range:0;c")]);
+    let errors = Given { environment: &environment, ..Given::default() }.errors();
+    assert_eq!(errors.len(), 2, "{errors:#?}");
+}
+
+#[test]
 fn the_key_of_pseudonyms_is_never_shown_and_never_short() {
     let mode = ("Events__Mode", "pseudonymize");
     let loaded = Given { environment: &offline(&[mode, URI, KEY]), ..Given::default() }.load().unwrap();

@@ -85,6 +85,7 @@ fn the_defaults_are_the_documented_ones() {
         uri: None,
         directory: None,
         pseudonym_key: None,
+        properties: Vec::new(),
         queue_bytes: 16 << 20,
         spool_bytes: 1 << 30,
         spool_age: Duration::from_secs(7 * 24 * 60 * 60),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::check::Check;
 use crate::config::definition::Key;
 use crate::config::error::SettingError;
+use crate::config::event_properties::{self, PropertyRule};
 use crate::config::events::{
     Events, EventsMode, EventsOverride, PseudonymKeySource, parse_mode, parse_overrides,
 };
@@ -57,6 +58,7 @@ impl Check<'_> {
             uri,
             directory,
             pseudonym_key,
+            properties: self.properties(),
             queue_bytes: self.bytes(Key::EventsQueueBytes),
             spool_bytes: self.bytes(Key::EventsSpoolBytes),
             spool_age: days(self.count(Key::EventsSpoolDays)),
@@ -164,6 +166,16 @@ impl Check<'_> {
             }
         }
         entries.join(";")
+    }
+
+    fn properties(&mut self) -> Vec<PropertyRule> {
+        let text = self.text(Key::EventsProperties).unwrap_or_default();
+        event_properties::parse(&text).unwrap_or_else(|errors| {
+            for invalid in errors {
+                self.accepted::<()>(Key::EventsProperties, Err(invalid));
+            }
+            Vec::new()
+        })
     }
 
     fn pseudonym_key(&mut self, directory: Option<&PathBuf>, is_needed: bool) -> Option<PseudonymKeySource> {

@@ -103,7 +103,7 @@ impl Sender {
         instance: String,
         done: impl Fn(JobDone) + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let target = Arc::new(Target::new(uri, instance));
+        let target = Arc::new(Target::new(uri, &instance));
         let shared = Arc::new(Shared {
             target: Arc::clone(&target),
             gzip: options.gzip,

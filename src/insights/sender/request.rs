@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use crate::client::http;
 use crate::config::AbsoluteUri;
 use crate::insights::events::Batch;
-use crate::protocol::relay_path::PATH_FIELD;
+use crate::protocol::insight::{SENDER_FIELD, sender_name};
 use crate::protocol::secret::Secret;
 
 /// Where servers take events.
@@ -26,18 +26,18 @@ pub struct Target {
     uri: AbsoluteUri,
     path: String,
     host: String,
-    /// The name of this process, so that an agent whose own events come back to it can tell.
-    instance: String,
+    /// Tells the name of this process, so that an agent whose own events come back to it notices.
+    sender: String,
 }
 
 impl Target {
     /// The server at `uri`, for the process with this name.
-    pub fn new(uri: AbsoluteUri, instance: String) -> Self {
+    pub fn new(uri: AbsoluteUri, instance: &str) -> Self {
         let path = format!("{}{TRACK}", uri.path());
         let name = uri.host();
         let name = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
         let host = uri.port().map_or_else(|| name.clone(), |port| format!("{name}:{port}"));
-        Self { uri, path, host, instance }
+        Self { uri, path, host, sender: sender_name(instance) }
     }
 
     /// The server.
@@ -56,7 +56,7 @@ impl Target {
             ("Authorization", secret.as_str()),
             ("User-Agent", "featbit-agent"),
             ("Content-Type", "application/json; charset=utf-8"),
-            (PATH_FIELD, self.instance.as_str()),
+            (SENDER_FIELD, self.sender.as_str()),
         ];
         if body.is_gzip {
             fields.push(("Content-Encoding", "gzip"));
@@ -130,7 +130,7 @@ mod tests {
     use std::io::Read;
 
     fn target(uri: &str) -> Target {
-        Target::new(AbsoluteUri::parse(uri, &["http", "https"]).unwrap(), "agent7".into())
+        Target::new(AbsoluteUri::parse(uri, &["http", "https"]).unwrap(), "agent7")
     }
 
     #[test]
@@ -141,7 +141,7 @@ mod tests {
         let expected = format!(
             "POST /below/api/public/insight/track HTTP/1.1\r\nHost: els:5100\r\nAuthorization: {}\r\n\
              User-Agent: featbit-agent\r\nContent-Type: application/json; charset=utf-8\r\n\
-             X-FeatBit-Relay-Path: agent7\r\nContent-Length: 19\r\n\r\n[{{\"user\":{{}}}},1,[2]]",
+             X-FeatBit-User-Agent: featbit-agent/agent7\r\nContent-Length: 19\r\n\r\n[{{\"user\":{{}}}},1,[2]]",
             batches[0].secret.as_str()
         );
         assert_eq!(String::from_utf8(bytes).unwrap(), expected);

@@ -21,7 +21,7 @@ use crate::store::{Environment, SyncKind};
 use crate::telemetry::metrics::Limit;
 use crate::wire::http1::head::Head;
 
-use super::question::{Question, Source};
+use super::question::{Answered, Question, Source};
 use super::sdk_call::{answer_or_park_after_body, authorize};
 
 /// Judges the secret of a poll, then starts to receive its user.
@@ -86,20 +86,15 @@ struct ClientPoll {
 }
 
 impl Question for ClientPoll {
-    fn answer(
-        &self,
-        _: &Exchange,
-        environment: &Arc<Environment>,
-        from: &Source<'_>,
-    ) -> (Answer, Option<SyncKind>) {
+    fn answer(&mut self, _: &Exchange, environment: &Arc<Environment>, from: &Source<'_>) -> Answered {
         environment.record_requested_version(self.timestamp_ms, from.shared.wall_ms);
         let mut body = Vec::new();
         let audience = audience(&self.user, self.sdk);
         let outcome = environment.client_sync(from.view.segments(), audience, self.timestamp_ms, &mut body);
         if outcome.kind == SyncKind::Patch && outcome.flags == 0 {
             // Not 200: some SDKs fail on an empty body, and others take 200 as a reason to advance their timestamp.
-            return (Answer::empty(304), None);
+            return Answered::Now(Answer::empty(304), None);
         }
-        (Answer::json(200, Payload::private(body)), Some(outcome.kind))
+        Answered::Now(Answer::json(200, Payload::private(body)), Some(outcome.kind))
     }
 }

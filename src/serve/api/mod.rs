@@ -49,13 +49,15 @@ pub(crate) fn begin(cx: &mut Context<'_, '_>, exchange: Exchange, head: &Head<'_
 
 /// Answers a request whose body is complete.
 pub(crate) fn finish(cx: &mut Context<'_, '_>, body: Body) -> State {
-    let Body { exchange, purpose, gzip, bytes, .. } = body;
+    let Body { exchange, purpose, gzip, bytes, memory, .. } = body;
     match purpose {
         Purpose::Bootstrap(permit) => bootstrap::finish(cx, exchange, permit, bytes, gzip),
         Purpose::ClientPoll { judged, timestamp_ms, sdk } => {
             client_poll::finish(cx, exchange, (judged, timestamp_ms, sdk), bytes, gzip)
         }
         Purpose::Register => register::finish(cx, &exchange, bytes, gzip),
-        Purpose::Track { judged } => track::finish(cx, exchange, judged, bytes, gzip),
+        Purpose::Track { judged } => {
+            track::finish(cx, exchange, judged, track::Received { bytes, gzip, memory })
+        }
     }
 }

@@ -19,11 +19,13 @@ pub(crate) fn park_for_reply(cx: &mut Context<'_, '_>, exchange: Exchange, accep
 /// The reply has arrived: answers the request that is parked for it.
 pub(crate) fn received(cx: &mut Context<'_, '_>, state: State, reply: Reply) -> State {
     match state {
-        State::Parked(parked) if matches!(parked.wait, Wait::Reply) => {
+        State::Parked(parked) if matches!(parked.wait, Wait::Reply | Wait::Events) => {
             let late = match reply {
                 Reply::Done(body) => Answer::json(200, body),
                 Reply::Invalid(reason) => Answer::error(400, &reason),
                 Reply::TooLarge(reason) => Answer::error(413, &reason),
+                Reply::Accepted => Answer::empty(200),
+                Reply::Busy(reason) => Answer::later(reason),
                 // RFC 4918, section 11.5: the server cannot store what it needs to.
                 Reply::NotSaved(reason) => Answer::error(507, &reason),
             };

@@ -14,7 +14,7 @@ use crate::store::{EnvironmentSlot, SyncKind};
 use crate::telemetry::metrics::{Limit, Refusal};
 use crate::wire::http1::head::Head;
 
-use super::question::{Question, Source};
+use super::question::{Answered, Question, Source};
 
 /// Judges the secret in `Authorization`. A refusal is counted and logged; the error is the answer.
 pub(crate) fn authorize(
@@ -58,13 +58,14 @@ pub(crate) fn answer_or_park(
     cx: &mut Context<'_, '_>,
     exchange: Exchange,
     judged: JudgedSecret,
-    question: impl Question + 'static,
+    mut question: impl Question + 'static,
 ) -> State {
-    match try_to_answer(cx.parts, cx.link, &exchange, judged.slot, &question) {
-        Ok((reply, synced)) => {
+    match try_to_answer(cx.parts, cx.link, &exchange, judged.slot, &mut question) {
+        Ok(Answered::Now(reply, synced)) => {
             count(cx.parts, synced);
             answer(cx, &exchange, reply)
         }
+        Ok(Answered::ByEvents) => park(cx, exchange, Wait::Events),
         Err(missing) => {
             let JudgedSecret { secret, accepts, .. } = judged;
             park(
@@ -96,20 +97,21 @@ pub(crate) fn answer_or_park_after_body(
 /// Tries again to answer a parked request, since there is new data or memory. It stays parked if something still lacks.
 pub(crate) fn retry_parked(cx: &mut Context<'_, '_>, parked: Parked) -> State {
     let Parked { exchange, wait } = parked;
-    let (pending, waited_for_verdict) = match wait {
+    let (mut pending, waited_for_verdict) = match wait {
         Wait::Verdict(pending) => (pending, true),
         Wait::Memory(pending) => (pending, false),
-        Wait::Reply => return State::Parked(Box::new(Parked { exchange, wait })),
+        Wait::Reply | Wait::Events => return State::Parked(Box::new(Parked { exchange, wait })),
     };
     let judged = match judge(cx.parts, pending.secret, pending.accepts, cx.link.now()) {
         Ok(judged) => judged,
         Err(refusal) => return answer_parked(cx, &exchange, refusal),
     };
-    match try_to_answer(cx.parts, cx.link, &exchange, judged.slot, &*pending.question) {
-        Ok((reply, synced)) => {
+    match try_to_answer(cx.parts, cx.link, &exchange, judged.slot, &mut *pending.question) {
+        Ok(Answered::Now(reply, synced)) => {
             count(cx.parts, synced);
             answer_parked(cx, &exchange, reply)
         }
+        Ok(Answered::ByEvents) => park(cx, exchange, Wait::Events),
         // Not by `park`, which would start the time limit for the verdict again.
         Err(Missing::Verdict) if waited_for_verdict => {
             State::Parked(Box::new(Parked { exchange, wait: Wait::Verdict(pending) }))
@@ -134,30 +136,37 @@ impl Missing {
     }
 }
 
-/// The answer to a question, and as which kind of sync it counts. If something is missing, the connection is added to the
-/// list of those that wait for it.
+/// Answers a question. If something is missing, the connection is added to the list of those that wait for it.
 fn try_to_answer(
     parts: &mut Parts,
     link: &Link<'_>,
     exchange: &Exchange,
     slot: Option<EnvironmentSlot>,
-    question: &dyn Question,
-) -> Result<(Answer, Option<SyncKind>), Missing> {
+    question: &mut dyn Question,
+) -> Result<Answered, Missing> {
     let Some(slot) = slot else {
         parts.pending.add(link.key());
         return Err(Missing::Verdict);
     };
     let Some(environment) = parts.view.environment(slot) else {
-        return Ok((Answer::later("the environment is being replaced"), None));
+        return Ok(Answered::Now(Answer::later("the environment is being replaced"), None));
     };
-    let source = Source { view: &parts.view, shared: &parts.shared, meter: &parts.meter };
-    let (answer, synced) = question.answer(exchange, environment, &source);
-    if !parts.memory.fits(link, answer.body.private_bytes()) {
+    let source = Source {
+        view: &parts.view,
+        mailbox: &parts.mailbox,
+        key: link.key(),
+        shared: &parts.shared,
+        meter: &parts.meter,
+    };
+    let answered = question.answer(exchange, environment, &source);
+    if let Answered::Now(answer, _) = &answered
+        && !parts.memory.fits(link, answer.body.private_bytes())
+    {
         parts.meter.limit_hit(Limit::PendingBytes);
         parts.memory.add(link);
         return Err(Missing::Memory);
     }
-    Ok((answer, synced))
+    Ok(answered)
 }
 
 fn count(parts: &Parts, synced: Option<SyncKind>) {

@@ -12,7 +12,7 @@ use crate::serve::verdict::AcceptedKind;
 use crate::store::{Environment, Poll, SyncKind};
 use crate::wire::http1::head::Head;
 
-use super::question::{Question, Source};
+use super::question::{Answered, Question, Source};
 use super::sdk_call::{answer_or_park, authorize};
 
 /// Answers a poll.
@@ -35,27 +35,22 @@ struct ServerPoll {
 }
 
 impl Question for ServerPoll {
-    fn answer(
-        &self,
-        exchange: &Exchange,
-        environment: &Arc<Environment>,
-        from: &Source<'_>,
-    ) -> (Answer, Option<SyncKind>) {
+    fn answer(&mut self, exchange: &Exchange, environment: &Arc<Environment>, from: &Source<'_>) -> Answered {
         let Self { timestamp_ms } = *self;
         environment.record_requested_version(timestamp_ms, from.shared.wall_ms);
         let full = environment.polls_full(timestamp_ms);
         if full && exchange.accepts_gzip {
             if let Some(body) = environment.poll_full_gzip() {
                 let answer = Answer::json(200, body.clone()).with("Content-Encoding", "gzip");
-                return (answer.varying_by_coding(), Some(SyncKind::Full));
+                return Answered::Now(answer.varying_by_coding(), Some(SyncKind::Full));
             }
             from.shared.ingest.compress(environment);
         }
         match environment.server_poll(timestamp_ms) {
-            Poll::Empty => (Answer::empty(200), None),
+            Poll::Empty => Answered::Now(Answer::empty(200), None),
             Poll::Body(body) => {
                 let kind = if full { SyncKind::Full } else { SyncKind::Patch };
-                (Answer::json(200, body).varying_by_coding(), Some(kind))
+                Answered::Now(Answer::json(200, body).varying_by_coding(), Some(kind))
             }
         }
     }

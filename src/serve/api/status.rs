@@ -1,14 +1,16 @@
 //! `GET /api/public/proxy/status`: the fields of FeatBit's agent, and more that an operator needs.
 
+use crate::insights::Handle;
 use crate::payload::Payload;
 use crate::protocol::details::{
-    Child, Connections, Details, Environment, LastError, Moment, Upstream, with_details,
+    Child, Connections, Details, Environment, Events, LastError, Moment, PausedEvents, Upstream, with_details,
 };
 use crate::serve::context::{Context, Parts};
 use crate::serve::http::exchange::{Answer, Exchange};
 use crate::serve::http::upload;
 use crate::serve::persistence::Persistence;
 use crate::serve::session::State;
+use crate::store::Snapshot;
 use crate::wire::http1::head::Head;
 
 use super::api_key;
@@ -59,9 +61,31 @@ pub(crate) fn status(parts: &Parts, code: u16) -> Answer {
         }),
         backup: shared.persistence().and_then(Persistence::backup),
         redis: shared.persistence().and_then(Persistence::redis),
+        events: events(&shared.events, view),
         path: parts.relays.path(),
         environments: environments.collect(),
         children: downstream.collect(),
     };
     Answer::json(code, Payload::private(with_details(status, &details).into_bytes()))
+}
+
+fn events(handle: &Handle, view: &Snapshot) -> Events {
+    let board = handle.board();
+    let noted = board.noted();
+    let paused = noted.pauses.into_iter().map(|pause| PausedEvents {
+        environment: view.label_of(pause.stream.environment),
+        secret: pause.stream.kind.as_str(),
+        reason: pause.reason,
+    });
+    Events {
+        summary: board.summary.clone(),
+        mode: board.mode.as_str(),
+        pseudonym_key_id: board.key_id.clone(),
+        waiting: noted.queue.events,
+        oldest: noted.queue.oldest_ms.map(Moment),
+        spool_bytes: noted.queue.file_bytes,
+        local_bytes: noted.local_bytes,
+        unreachable: noted.unreachable,
+        paused: paused.collect(),
+    }
 }

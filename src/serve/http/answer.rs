@@ -1,5 +1,7 @@
 //! Sends an answer, or parks the request until there is one. Each function returns the new state of the connection.
 
+use std::time::Duration;
+
 use crate::net::service::Close;
 use crate::net::ticks::Tick;
 use crate::serve::context::Context;
@@ -8,6 +10,9 @@ use crate::wire::http1::response::Connection;
 
 use super::exchange::{Answer, Exchange};
 use super::parked::{Parked, Wait};
+
+/// How long a call with usage events waits for a disk that hangs.
+const EVENTS_WAIT: Duration = Duration::from_secs(10);
 
 /// Sends an answer. Then waits for the next request, or closes the connection.
 pub(crate) fn answer(cx: &mut Context<'_, '_>, exchange: &Exchange, answer: Answer) -> State {
@@ -40,6 +45,7 @@ pub(crate) fn answer_parked(cx: &mut Context<'_, '_>, exchange: &Exchange, reply
 pub(crate) fn park(cx: &mut Context<'_, '_>, exchange: Exchange, wait: Wait) -> State {
     let deadline = match wait {
         Wait::Verdict(_) => cx.link.now().after(cx.options().limits.verdict_wait),
+        Wait::Events => cx.link.now().after(EVENTS_WAIT),
         // The writer answers every submission, and the wait for memory is short.
         Wait::Reply | Wait::Memory(_) => Tick::NEVER,
     };

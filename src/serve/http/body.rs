@@ -54,7 +54,7 @@ pub(crate) struct Body {
     bytes_max: u64,
     milestone: usize,
     /// Its share of the memory budget. `None` for datasets, whose number is limited instead.
-    memory: Option<BodyMemory>,
+    pub memory: Option<BodyMemory>,
 }
 
 impl Body {

@@ -16,7 +16,7 @@ use super::answer::{answer, answer_and_close, answer_parked};
 use super::body::Body;
 use super::cors::Allowed;
 use super::exchange::{Answer, Exchange};
-use super::parked::Parked;
+use super::parked::{Parked, Wait};
 use super::routes::Route;
 use super::{foreign, request};
 
@@ -135,8 +135,13 @@ pub(crate) fn body_timed_out(cx: &mut Context<'_, '_>, body: Body) -> State {
     answer_and_close(cx, body.exchange, Answer::error(408, "the body did not arrive in time"))
 }
 
-/// The secret of a parked request could not be judged in time.
-pub(crate) fn parked_timed_out(cx: &mut Context<'_, '_>, parked: &Parked) -> State {
+/// A parked request was not answered in time: its secret could not be judged, or a disk hangs.
+pub(crate) fn parked_timed_out(cx: &mut Context<'_, '_>, parked: Parked) -> State {
+    if matches!(parked.wait, Wait::Events) {
+        // The reply may still come: it must not meet the next request of this connection.
+        let exchange = Exchange { connection: Connection::Close, ..parked.exchange };
+        return answer_parked(cx, &exchange, Answer::later("the disk for usage events does not answer"));
+    }
     cx.parts.meter.limit_hit(Limit::VerdictWait);
     let (why, text) = verdict::undecided(&cx.parts.view);
     refusals::count_and_log(cx.parts, why, parked.wait.secret());

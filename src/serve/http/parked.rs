@@ -18,6 +18,8 @@ pub(crate) struct Parked {
 pub(crate) enum Wait {
     /// For a reply from another thread, in the mailbox.
     Reply,
+    /// For the reply of the thread of usage events.
+    Events,
     /// For data by which the secret can be judged.
     Verdict(PendingQuestion),
     /// For memory for the answer.
@@ -28,7 +30,7 @@ impl Wait {
     /// The secret that the request sent, if it needs one.
     pub fn secret(&self) -> Option<&Secret> {
         match self {
-            Wait::Reply => None,
+            Wait::Reply | Wait::Events => None,
             Wait::Verdict(pending) | Wait::Memory(pending) => Some(&pending.secret),
         }
     }

@@ -1,7 +1,7 @@
 //! Requests with a body: checks before the body is received, and decompression afterwards.
 
 use crate::payload::Payload;
-use crate::protocol::http::is_json_content_type;
+use crate::protocol::http::{is_json_content_type, is_text_content_type};
 use crate::serve::context::Context;
 use crate::serve::session::State;
 use crate::wire::gzip::{self, GzipError};
@@ -56,7 +56,16 @@ pub(crate) fn close_unless_empty(exchange: &mut Exchange, head: &Head<'_>) {
 /// Checks that the announced body is JSON in a supported coding; returns whether it is compressed with gzip. The error is
 /// a 415.
 pub(crate) fn accept_json(head: &Head<'_>) -> Result<bool, Answer> {
-    if !head.content_type.is_some_and(is_json_content_type) {
+    accept(head, is_json_content_type)
+}
+
+/// As [`accept_json`], also if the body is declared as plain text, which is how `navigator.sendBeacon` sends a text.
+pub(crate) fn accept_json_or_text(head: &Head<'_>) -> Result<bool, Answer> {
+    accept(head, |content_type| is_json_content_type(content_type) || is_text_content_type(content_type))
+}
+
+fn accept(head: &Head<'_>, is_accepted: impl FnOnce(&str) -> bool) -> Result<bool, Answer> {
+    if !head.content_type.is_some_and(is_accepted) {
         return Err(Answer::error(415, "the body must be application/json"));
     }
     match head.content_encoding {

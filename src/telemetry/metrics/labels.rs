@@ -2,6 +2,9 @@
 //!
 //! Must not contain values that come from outside.
 
+/// How many environments have their own label value; the rest share `other`.
+pub const ENVIRONMENTS_MAX: usize = 200;
+
 /// Defines an enum whose members are label values.
 macro_rules! labels {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $member:ident => $text:literal,)+ }) => {
@@ -121,6 +124,8 @@ labels! {
         Bootstraps => "bootstraps",
         /// `Limits__PendingBytes`.
         PendingBytes => "pending_bytes",
+        /// `Events__QueueBytes`.
+        EventsQueueBytes => "events_queue_bytes",
         /// `Limits__RegexProgramBytes`.
         RegexProgramBytes => "regex_program_bytes",
         /// `Limits__RegexTotalBytes`.

@@ -5,6 +5,7 @@
 //! environments, of which at most [`ENVIRONMENTS_MAX`] are named.
 
 mod cell;
+mod events;
 pub mod labels;
 mod numbers;
 mod page;
@@ -23,12 +24,13 @@ use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 
 pub use cell::{Counter, Gauge, Histogram};
+pub use events::{EnvironmentEvents, EventNumbers};
 pub use labels::{
-    Closed, Connection, DialFault, Handshake, HandshakeFailure, LeftOutKind, Limit, Refusal, Reload, Route,
-    Source, Status, StreamEnd, Sync, Unused, UpstreamSync,
+    Closed, Connection, DialFault, ENVIRONMENTS_MAX, Handshake, HandshakeFailure, LeftOutKind, Limit,
+    Refusal, Reload, Route, Source, Status, StreamEnd, Sync, Unused, UpstreamSync,
 };
 use numbers::Numbers;
-pub use numbers::{ENVIRONMENTS_MAX, KeyMetrics, WriterMetrics};
+pub use numbers::{KeyMetrics, WriterMetrics};
 pub use persistence::{BackupNumbers, Reader, RedisNumbers};
 pub use reactor::{EnvironmentConnections, ReactorMetrics};
 pub use tls::TlsMetrics;
@@ -56,6 +58,7 @@ impl Metrics {
             upstream: OnceLock::new(),
             backup: OnceLock::new(),
             redis: OnceLock::new(),
+            events: OnceLock::new(),
             last_change_us: AtomicU64::new(0),
             started_unix_s: since_epoch.as_secs_f64(),
         });
@@ -103,6 +106,12 @@ impl Metrics {
     pub fn show_redis(&self, reader: Reader<RedisNumbers>) {
         // There is one Redis: a second call changes nothing.
         let _ = self.numbers.redis.set(reader);
+    }
+
+    /// Usage events are shown from now on, with the numbers that `reader` gives at each scrape.
+    pub fn show_events(&self, reader: Reader<EventNumbers>) {
+        // There is one reader: a second call changes nothing.
+        let _ = self.numbers.events.set(reader);
     }
 
     /// A change reached the last connection of the last reactor, this long after its arrival. Any thread may call it.

@@ -7,15 +7,13 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 use super::cell::{Counter, Gauge, Histogram};
+use super::events::EventNumbers;
 use super::labels::{Reload, Source};
 use super::page::Page;
 use super::persistence::{BackupNumbers, Reader, RedisNumbers};
 use super::reactor::ReactorMetrics;
 use super::tls::TlsMetrics;
 use super::upstream::UpstreamMetrics;
-
-/// How many environments have their own label value; the rest share `other`.
-pub const ENVIRONMENTS_MAX: usize = 200;
 
 /// The values that a scrape reads.
 #[derive(Debug)]
@@ -31,6 +29,8 @@ pub(super) struct Numbers {
     pub backup: OnceLock<Reader<BackupNumbers>>,
     /// Only where there is a Redis.
     pub redis: OnceLock<Reader<RedisNumbers>>,
+    /// Set at the start of the agent.
+    pub events: OnceLock<Reader<EventNumbers>>,
     /// How long the last change took to reach its last connection.
     pub last_change_us: AtomicU64,
     pub started_unix_s: f64,

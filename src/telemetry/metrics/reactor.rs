@@ -38,8 +38,6 @@ pub struct ReactorMetrics {
     pub(super) limits: [Counter; Limit::COUNT],
     pub(super) refusals: [Counter; Refusal::COUNT],
     pub(super) responses: [[Counter; Status::COUNT]; Route::COUNT],
-    pub(super) events_received: Counter,
-    pub(super) events_dropped: Counter,
     pub(super) turns: Histogram,
     pub(super) changes: Histogram,
     pub(super) environments: Mutex<Vec<EnvironmentConnections>>,
@@ -122,12 +120,6 @@ impl ReactorMetrics {
     /// An HTTP request was answered.
     pub fn responded(&self, route: Route, status: u16) {
         self.responses[route as usize][Status::of(status) as usize].add(1);
-    }
-
-    /// Usage events came in, of which some were dropped.
-    pub fn events(&self, received: u64, dropped: u64) {
-        self.events_received.add(received);
-        self.events_dropped.add(dropped);
     }
 
     /// A turn of the loop was busy for this long, not counting the wait for events.

@@ -12,8 +12,9 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::cell::{Counter, Reading};
+use super::labels::ENVIRONMENTS_MAX;
 use super::labels::{Closed, Connection, Limit, Refusal, Route, Source, Status, Sync};
-use super::numbers::{ENVIRONMENTS_MAX, Numbers, WriterMetrics};
+use super::numbers::{Numbers, WriterMetrics};
 use super::page::Page;
 use super::reactor::{EnvironmentConnections, ReactorMetrics};
 
@@ -46,6 +47,9 @@ impl Collector for Own {
         }
         if let Some(redis) = self.0.redis.get() {
             redis.read().encode(page)?;
+        }
+        if let Some(events) = self.0.events.get() {
+            events.read().encode(page)?;
         }
         let dropped = crate::telemetry::log::lines_dropped();
         page.counter(
@@ -165,9 +169,7 @@ fn answers(page: &mut Page<'_>, reactors: &Reactors, writer: &WriterMetrics) -> 
         };
         ([("limit", limit.as_str())], sum(reactors, |r| &r.limits[*limit as usize]) + of_writer)
     });
-    page.counters("limits_hit", "Limits hit, by the setting's name.", limits)?;
-    page.counter("usage_events_received", "Usage events taken.", sum(reactors, |r| &r.events_received))?;
-    page.counter("usage_events_dropped", "Usage events dropped.", sum(reactors, |r| &r.events_dropped))
+    page.counters("limits_hit", "Limits hit, by the setting's name.", limits)
 }
 
 fn changes(page: &mut Page<'_>, reactors: &Reactors, last_us: u64) -> Result<(), Error> {
@@ -231,7 +233,6 @@ mod tests {
         two.limit_hit(Limit::HeaderBytes);
         one.refused(Refusal::WrongType);
         one.synced(Sync::Full);
-        two.events(3, 2);
         let page = metrics.render();
         for (start, rest) in [
             ("featbit_agent_connections{kind=\"server\"} ", "2.0"),
@@ -243,8 +244,6 @@ mod tests {
             ("featbit_agent_limits_hit_total{limit=\"header_bytes\"} ", "1"),
             ("featbit_agent_refusals_total{reason=\"wrong_type\"} ", "1"),
             ("featbit_agent_syncs_total{kind=\"full\"} ", "1"),
-            ("featbit_agent_usage_events_received_total ", "3"),
-            ("featbit_agent_usage_events_dropped_total ", "2"),
             ("featbit_agent_build_info{version=\"", concat!(env!("CARGO_PKG_VERSION"), "\"} 1.0")),
         ] {
             assert_eq!(line(&page, start), rest, "{start}");

@@ -1,0 +1,149 @@
+//! Usage events in the modes of the settings: what arrives at the server, what stays, and what calls are answered.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod common;
+
+use common::agent::{API_KEY, Agent, Builder};
+use common::dataset::{Dataset, Environment, Kind, boolean_flag, user};
+use common::event_server::{EventServer, Reaction};
+use common::raw::{TRACK, connect, request};
+use common::{SOON, wait_until};
+use serde_json::{Value, json};
+
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+const TOTAL: &str = "featbit_agent_usage_events_total";
+
+/// An agent that sends events to this server, and its environment.
+fn sending(server: &EventServer, more: impl FnOnce(Builder) -> Builder) -> (Agent, Environment) {
+    let environment = Environment::new(1).flag(boolean_flag("on"));
+    let builder = Builder::offline()
+        .api_key()
+        .data_file(&Dataset::of([environment.clone()]))
+        .env("EventUri", &server.url())
+        .env("Events__FlushSeconds", "0")
+        .env("Events__RetrySeconds", "1");
+    (more(builder).start(), environment)
+}
+
+fn evaluation(user_key: &str) -> Value {
+    json!({ "user": user(user_key, &[]), "variations": [{
+        "featureFlagKey": "on", "sendToExperiment": true, "timestamp": 1_706_745_600_000i64,
+        "variation": { "id": "v0", "value": "true" }
+    }] })
+}
+
+/// The texts of events as SDKs send them, with white space and members that nobody knows.
+const ODD: [&str; 4] = [
+    r#"{"user":{"keyId":"a","name":"A","customizedProperties":[]},"variations":[]}"#,
+    r#"{ "user" : {"keyId":"b"} }"#,
+    r#"{"user":{"keyId":"cé\u00e9"},"variations":[{"featureFlagKey":"on","timestamp":1,"reason":"x","variation":null}],"more":[1.50]}"#,
+    r#"{"metrics":[{"route":"index/metric","type":"CustomEvent","eventName":"buy","numericValue":1e2,"appType":"x","timestamp":1}],"user":{"keyId":"d"}}"#,
+];
+
+fn post_text(agent: &Agent, secret: &str, text: &str) {
+    let headers = [("Authorization", secret), JSON];
+    let mut connection = connect(agent);
+    connection.send(&request("POST", TRACK, &headers, Some(text.as_bytes()))).unwrap();
+    connection.read_response(false).unwrap().expect(200);
+}
+
+#[test]
+fn forwarded_events_arrive_byte_for_byte_with_the_secret_that_they_came_with() {
+    let server = EventServer::start();
+    let (agent, environment) = sending(&server, |agent| agent);
+    for kind in [Kind::Server, Kind::Client] {
+        let secret = environment.secret(kind);
+        post_text(&agent, &secret, &format!("[{}]", ODD.join(" , ")));
+    }
+    server.wait_events(2 * ODD.len());
+    let sent = String::from_utf8(server.bytes()).unwrap();
+    for odd in ODD {
+        assert_eq!(sent.matches(odd).count(), 2, "{odd}");
+    }
+    let mut secrets: Vec<String> =
+        server.requests().iter().map(|got| got.fields["authorization"].clone()).collect();
+    secrets.sort();
+    let mut expected = [environment.secret(Kind::Server), environment.secret(Kind::Client)];
+    expected.sort();
+    assert_eq!(secrets, expected);
+    for got in server.requests() {
+        assert_eq!(got.line, "POST /api/public/insight/track HTTP/1.1");
+        assert_eq!(got.fields["content-type"], "application/json; charset=utf-8");
+    }
+    agent.wait_metric(TOTAL, "result=\"sent\"", 2.0 * ODD.len() as f64);
+}
+
+#[test]
+fn calls_of_many_sdks_become_few_requests() {
+    let server = EventServer::start();
+    let (agent, environment) = sending(&server, |agent| agent.env("Events__FlushSeconds", "2"));
+    let secret = environment.secret(Kind::Server);
+    for number in 0..100 {
+        agent
+            .post(TRACK, &[("Authorization", &secret)], &json!([evaluation(&number.to_string())]))
+            .expect(200);
+    }
+    let events = server.wait_events(100);
+    let keys: Vec<&str> = events.iter().map(|event| event["user"]["keyId"].as_str().unwrap()).collect();
+    assert_eq!(keys, (0..100).map(|number| number.to_string()).collect::<Vec<_>>(), "in order, each once");
+    assert!(server.requests().len() < 50, "{}", server.requests().len());
+}
+
+#[test]
+fn events_wait_in_memory_while_the_server_fails_and_a_full_queue_is_told() {
+    let server = EventServer::start();
+    server.always(Reaction::Answer(500, ""));
+    let (agent, environment) = sending(&server, |agent| agent.env("Events__QueueBytes", "64KB"));
+    let secret = environment.secret(Kind::Server);
+    let batch = Value::from_iter((0..50).map(|number| evaluation(&format!("user-{number}"))));
+    let mut taken = 0;
+    let full = wait_until("a refusal", SOON, || {
+        let response = agent.post(TRACK, &[("Authorization", &secret)], &batch);
+        match response.status {
+            200 => taken += 50,
+            503 => return Some(response),
+            other => panic!("{other}"),
+        }
+        None
+    });
+    assert!(full.header("retry-after").is_some());
+    assert!(taken > 0);
+    server.always(Reaction::Answer(200, ""));
+    server.wait_events(taken);
+    agent.wait_metric(TOTAL, "result=\"sent\"", taken as f64);
+    agent.post(TRACK, &[("Authorization", &secret)], &batch).expect(200);
+}
+
+#[test]
+fn what_is_in_memory_is_sent_before_the_agent_ends() {
+    let server = EventServer::start();
+    let (mut agent, environment) = sending(&server, |agent| agent.env("Events__FlushSeconds", "600"));
+    let secret = environment.secret(Kind::Server);
+    agent.post(TRACK, &[("Authorization", &secret)], &json!([evaluation("a")])).expect(200);
+    assert!(server.events().is_empty());
+    assert!(agent.stop().success());
+    assert_eq!(server.events().len(), 1);
+}
+
+#[test]
+fn an_agent_that_would_send_events_to_itself_says_so() {
+    let server = EventServer::start();
+    let (agent, environment) = sending(&server, |agent| agent);
+    // What arrives at the server is sent to the agent, as if EventUri were the agent itself.
+    agent
+        .post(TRACK, &[("Authorization", &environment.secret(Kind::Server))], &json!([evaluation("a")]))
+        .expect(200);
+    let requests = server.wait_requests(1);
+    let name = &requests[0].fields["x-featbit-user-agent"];
+    let own = [("Authorization", environment.secret(Kind::Server)), ("X-FeatBit-User-Agent", name.clone())];
+    let own: Vec<(&str, &str)> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    agent.post(TRACK, &own, &json!([evaluation("a")])).expect(508);
+    let status = agent.get("/api/public/proxy/status", &[("Authorization", API_KEY)]).expect(200).json();
+    assert!(
+        status["agent"]["events"]["summary"]
+            .as_str()
+            .unwrap()
+            .starts_with("usage events are sent to http://127")
+    );
+}
