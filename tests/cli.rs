@@ -338,3 +338,20 @@ fn check_validates_files_and_proxies() {
     }
     assert!(!text.contains("secret"), "{text}");
 }
+
+#[test]
+fn a_preview_of_pseudonyms_needs_no_other_setting_and_shows_no_key() {
+    let key = ("Events__PseudonymKey", "0123456789abcdef0123456789abcdef");
+    let output = agent(&["events", "preview"], &[]);
+    assert_eq!((code(&output), stderr(&output)), (0, String::new()));
+    assert!(stdout(&output).contains("random key") && stdout(&output).contains("As it leaves this machine"));
+    let arguments = ["events", "preview", "--json", "--events-properties", "plan;age=range:10"];
+    let output = agent(&arguments, &[key]);
+    assert_eq!((code(&output), stderr(&output)), (0, String::new()));
+    let text = stdout(&output);
+    assert!(text.contains(r#"{"name":"age","value":"30-39"}"#) && !text.contains("0123456789"), "{text}");
+    assert_eq!(stdout(&agent(&arguments, &[key])), text, "pseudonyms are stable");
+    assert_eq!(code(&agent(&["events", "preview", "--events-properties", "plan=mask"], &[])), 78);
+    assert_eq!(code(&agent(&["events", "preview", "/nonexistent/events.json"], &[])), 66);
+    assert_eq!(code(&agent(&["events", "preview", "Cargo.toml"], &[])), 65);
+}

@@ -123,7 +123,7 @@ pub(super) fn command() -> clap::Command {
                 .args(options(&PULL)),
         )
         .subcommand(backup())
-        .subcommand(events::command(&|| options(&[]).collect()))
+        .subcommand(events::command(&|shown| options(shown).collect()))
 }
 
 fn backup() -> clap::Command {

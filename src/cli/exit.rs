@@ -9,9 +9,10 @@ pub const UNHEALTHY: u8 = 1;
 /// The command line is wrong (EX_USAGE).
 pub const USAGE: u8 = 64;
 /// `check`: the data file cannot be served; `pull`: the server's data cannot be used; `backup`: the file is damaged
-/// or no backup file; `events stats`: a file cannot be read to its end (EX_DATAERR).
+/// or no backup file; `events stats`: a file cannot be read to its end;
+/// `events preview`: the file is not JSON (EX_DATAERR).
 pub const DATA: u8 = 65;
-/// `backup`: the file cannot be read; `events stats`: there are no files, or none of that environment (EX_NOINPUT).
+/// `backup`, `events preview`: the file cannot be read; `events stats`: there are no files, or none of that environment (EX_NOINPUT).
 pub const NO_INPUT: u8 = 66;
 /// `pull`: the server cannot be reached, or did not answer (EX_UNAVAILABLE).
 pub const UNAVAILABLE: u8 = 69;

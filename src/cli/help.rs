@@ -28,6 +28,8 @@ Examples:
       Write a dump, to be served where no server can be reached.
   featbit-agent events stats --directory /data/events --since 7d
       Add up the usage events of the mode local.
+  featbit-agent events preview --events-properties 'plan;age=range:10'
+      Show what the mode pseudonymize makes of usage events.
 
 Exit codes:
    0  Success; health: ready.

@@ -38,6 +38,7 @@ pub mod value;
 
 pub use definition::{Definition, Key, Kind, Section};
 pub use error::{Origin, RejectedSettings, SettingError};
+pub use event_properties::{PropertyAction, PropertyRule};
 pub use events::{Events, EventsMode, EventsOverride, PseudonymKeySource};
 pub use limits::Limits;
 pub use listen::{Listen, ListenAddress, Scheme};
@@ -51,4 +52,4 @@ pub use settings::{
 pub use source::Inputs;
 pub use table::DEFINITIONS;
 pub use uri::AbsoluteUri;
-pub use validate::{Loaded, access, events_directory, listening, load};
+pub use validate::{Loaded, access, events_directory, listening, load, pseudonyms};

@@ -168,6 +168,13 @@ impl Check<'_> {
         entries.join(";")
     }
 
+    /// Only the key of pseudonyms, as far as it is given, and the properties that leave.
+    pub(super) fn pseudonyms(&mut self) -> (Option<PseudonymKeySource>, Vec<PropertyRule>) {
+        let directory = self.text(Key::EventsDirectory).map(PathBuf::from);
+        let key = self.pseudonym_key(directory.as_ref(), directory.is_some());
+        (key, self.properties())
+    }
+
     fn properties(&mut self) -> Vec<PropertyRule> {
         let text = self.text(Key::EventsProperties).unwrap_or_default();
         event_properties::parse(&text).unwrap_or_else(|errors| {

@@ -19,6 +19,8 @@ use tracing::level_filters::LevelFilter;
 
 use super::definition::{Definition, Key, Kind};
 use super::error::{RejectedSettings, SettingError};
+use super::event_properties::PropertyRule;
+use super::events::PseudonymKeySource;
 use super::files;
 use super::limits::Limits;
 use super::listen::Listen;
@@ -97,6 +99,19 @@ pub fn access(inputs: &Inputs<'_>) -> Result<(Access, Vec<SettingError>), Reject
         Some(access) if errors.is_empty() => Ok((access, warnings)),
         _ => Err(RejectedSettings { errors, warnings }),
     }
+}
+
+/// Only the key of pseudonyms, if one is given, and the properties of users that are sent, in any mode: for a preview.
+///
+/// # Errors
+/// The errors of these settings and of the sources themselves.
+pub fn pseudonyms(
+    inputs: &Inputs<'_>,
+) -> Result<(Option<PseudonymKeySource>, Vec<PropertyRule>), RejectedSettings> {
+    let mut check = Check { raw: source::collect(inputs), read: inputs.read };
+    let pseudonyms = check.pseudonyms();
+    let Raw { errors, warnings, .. } = check.raw;
+    if errors.is_empty() { Ok(pseudonyms) } else { Err(RejectedSettings { errors, warnings }) }
 }
 
 impl Settings {

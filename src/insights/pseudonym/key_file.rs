@@ -32,19 +32,28 @@ pub struct LoadedKey {
 /// # Errors
 /// What is wrong and what to do, without the key.
 pub fn load_or_create(path: &Path) -> Result<LoadedKey, String> {
+    if let Some(loaded) = load_existing(path)? {
+        return Ok(loaded);
+    }
+    let is_new = create(path).map_err(|error| {
+        format!(
+            "the file of the pseudonym key, {}, cannot be made: {error}. Its directory must exist and be writable; or make the \
+             file with `openssl rand -base64 32`",
+            path.display()
+        )
+    })?;
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    load(path, file).map(|loaded| LoadedKey { is_new, ..loaded })
+}
+
+/// The key in the file at `path`; `None` if there is no file.
+///
+/// # Errors
+/// As [`load_or_create`].
+pub fn load_existing(path: &Path) -> Result<Option<LoadedKey>, String> {
     match File::open(path) {
-        Ok(file) => load(path, file),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let is_new = create(path).map_err(|error| {
-                format!(
-                    "the file of the pseudonym key, {}, cannot be made: {error}. Its directory must exist and be writable; or \
-                     make the file with `openssl rand -base64 32`",
-                    path.display()
-                )
-            })?;
-            let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-            load(path, file).map(|loaded| LoadedKey { is_new, ..loaded })
-        }
+        Ok(file) => load(path, file).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(unreadable(path, &error)),
     }
 }
@@ -158,6 +167,8 @@ mod tests {
         assert!(!second.is_new && second.warning.is_none());
         assert_eq!(first.key.id(), second.key.id());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no temporary file is left");
+        assert_eq!(load_existing(&path).unwrap().unwrap().key.id(), first.key.id());
+        assert!(load_existing(&directory.path().join("none")).unwrap().is_none());
         let other = load_or_create(&directory.path().join("other")).unwrap();
         assert_ne!(first.key.id(), other.key.id());
         assert_ne!(random_key().unwrap().id(), random_key().unwrap().id());

@@ -20,12 +20,12 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::known_flags::KnownFlags;
-use crate::config::event_properties::{PropertyAction, PropertyRule};
+use crate::config::{PropertyAction, PropertyRule};
 use crate::model::environment_id::EnvironmentId;
 use crate::wire::json::append_string;
 
 pub use key::{KEY_CHARS_MIN, PseudonymKey, WeakKey};
-pub use key_file::{LoadedKey, load_or_create, random_key};
+pub use key_file::{LoadedKey, load_existing, load_or_create, random_key};
 pub use occurrences::REDACTED;
 
 use occurrences::Occurrences;
