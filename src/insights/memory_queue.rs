@@ -266,7 +266,7 @@ mod tests {
         #[test]
         fn random_steps_have_the_results_of_a_plain_twin(steps in prop::collection::vec(any_step(4), 1..80)) {
             let queue = MemoryQueue::new(MemoryQueueOptions { bytes_max: u64::MAX, age_max_ms: 300 });
-            run(queue, &steps, 300, |_| None);
+            run(queue, &steps, 300, true, |_| None);
         }
     }
 }

@@ -12,6 +12,7 @@
 //! | `known_flags` | what events have to know of the flags of their environment |
 //! | `pseudonym/` | events without what identifies a user |
 //! | `queue`, `memory_queue` | events that wait to be sent: what every queue offers; the one in memory |
+//! | `spool/` | events that wait to be sent, on disk |
 //! | `sender/` | sends events to the server, and knows what its answers mean for them |
 //! | `local/`, `dead_letters`, `line_file` | readable files, and what they add up to; events that will never be accepted; a file of lines that loses nothing that was acknowledged |
 
@@ -34,6 +35,7 @@ pub mod queue;
 #[cfg(test)]
 mod queue_twin;
 pub mod sender;
+pub mod spool;
 mod start;
 
 pub use board::Board;

@@ -83,21 +83,23 @@ struct Stream {
 
 /// What a queue must hold.
 #[derive(Debug, Default)]
-pub(crate) struct Twin {
+struct Twin {
     streams: BTreeMap<StreamKey, Stream>,
     pending: Vec<Batch>,
     now_ms: i64,
-    pub(crate) dropped: u64,
+    has_room: bool,
 }
 
-/// Runs the steps on a queue. `reopen` ends it and opens it again, or does nothing if it cannot outlive the process.
+/// Runs the steps on a queue that drops events of this age. `has_room`: it can always note what is confirmed. `reopen` ends it
+/// and opens it again, or does nothing if it cannot outlive the process.
 pub(crate) fn run<Q: Queue>(
     mut queue: Q,
     steps: &[Step],
     age_max_ms: i64,
+    has_room: bool,
     reopen: impl Fn(Q) -> Option<Q>,
-) -> Twin {
-    let mut twin = Twin::default();
+) {
+    let mut twin = Twin { has_room, ..Twin::default() };
     for step in steps {
         if !matches!(step, Step::Append { .. } | Step::Reopen | Step::Later { .. }) {
             twin.sync(&mut queue);
@@ -112,9 +114,9 @@ pub(crate) fn run<Q: Queue>(
             Step::Peek { stream, limits } => twin.peek(&mut queue, key(stream), limits),
             Step::Confirm { stream, events } => twin.confirm(&mut queue, key(stream), events),
             Step::Later { by_ms } => twin.now_ms += by_ms,
-            Step::Expire => twin.expire(&mut queue, age_max_ms),
+            Step::Expire => twin.expire(&mut queue, twin.now_ms, age_max_ms),
             Step::Reopen => {
-                let Some(opened) = reopen(queue) else { return twin };
+                let Some(opened) = reopen(queue) else { return };
                 queue = opened;
                 twin.reopened(&mut queue);
             }
@@ -123,7 +125,6 @@ pub(crate) fn run<Q: Queue>(
             twin.check(&queue);
         }
     }
-    twin
 }
 
 impl Twin {
@@ -133,7 +134,11 @@ impl Twin {
             let stream = self.streams.entry(StreamKey::of(&batch)).or_default();
             stream.events.extend(batch.events.iter().map(|text| (text.to_vec(), batch.received_ms)));
         }
-        self.streams.values_mut().for_each(|stream| stream.noted = stream.finished);
+        if self.has_room {
+            self.streams.values_mut().for_each(|stream| stream.noted = stream.finished);
+        }
+        // There may have been no room; nothing is that old.
+        self.expire(queue, i64::MIN, 0);
     }
 
     fn peek(&mut self, queue: &mut dyn Queue, key: StreamKey, limits: PeekLimits) {
@@ -167,12 +172,12 @@ impl Twin {
         }
     }
 
-    fn expire(&mut self, queue: &mut dyn Queue, age_max_ms: i64) {
-        for expired in queue.expire(self.now_ms) {
+    fn expire(&mut self, queue: &mut dyn Queue, now_ms: i64, age_max_ms: i64) {
+        for expired in queue.expire(now_ms) {
             let stream = self.streams.get_mut(&expired.stream).unwrap();
             let until = stream.finished + expired.events as usize;
             let gone = &stream.events[stream.finished..until];
-            let limit_ms = self.now_ms - age_max_ms;
+            let limit_ms = now_ms.saturating_sub(age_max_ms);
             match expired.reason {
                 ExpiredReason::Age => assert!(gone.iter().all(|(_, at_ms)| *at_ms < limit_ms)),
                 ExpiredReason::Size => {}
@@ -181,8 +186,7 @@ impl Twin {
             assert!(
                 expired.events > 0 && expired.bytes >= gone.iter().map(|(text, _)| text.len() as u64).sum()
             );
-            (stream.finished, stream.noted) = (until, until);
-            self.dropped += expired.events;
+            stream.finished = until;
         }
     }
 
@@ -194,9 +198,9 @@ impl Twin {
             let first = stream.events.len() - read.len();
             let all: Vec<&Vec<u8>> = stream.events[first..].iter().map(|(text, _)| text).collect();
             assert!(read.iter().eq(all), "other events");
-            assert!((stream.noted..=stream.finished).contains(&first), "{first} {stream:?}");
-            (stream.finished, stream.noted, stream.given) = (first, first, first..first);
-            stream.given = first..stream.events.len();
+            let (noted, finished) = (stream.noted, stream.finished);
+            assert!((noted..=finished).contains(&first), "{first} of {noted} to {finished}");
+            (stream.finished, stream.noted, stream.given) = (first, first, first..stream.events.len());
         }
     }
 

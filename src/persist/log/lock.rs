@@ -21,7 +21,7 @@ pub struct Lock {
 
 impl Lock {
     /// The lock of the log at `log`, not taken yet.
-    pub(super) fn beside(log: &Path) -> Self {
+    pub fn beside(log: &Path) -> Self {
         Self { path: with_suffix(log, ".lock"), held: None }
     }
 
@@ -29,7 +29,7 @@ impl Lock {
     ///
     /// # Errors
     /// `WouldBlock` if another process has it; any other error if that cannot be found out.
-    pub(super) fn ensure(&mut self, disk: &dyn Disk) -> io::Result<()> {
+    pub fn ensure(&mut self, disk: &dyn Disk) -> io::Result<()> {
         for _ in 0..ATTEMPTS {
             let at_path = disk.id(&self.path)?;
             match &self.held {
@@ -50,7 +50,7 @@ impl Lock {
     }
 
     /// Where the lock file is.
-    pub(super) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }

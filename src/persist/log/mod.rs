@@ -1,4 +1,5 @@
-//! An append-only file of checksummed records: the backup journal, and later the spool of usage events.
+//! Append-only files of checksummed records: the backup journal, which is one file, and the segments of the spool of usage
+//! events.
 //!
 //! Must not know what a record means. A reader never panics and never returns wrong data: it returns the longest valid
 //! prefix of whole groups, wherever a file was cut or changed, and says how the file ended.
@@ -49,6 +50,7 @@ mod lock;
 mod names;
 mod open;
 mod read;
+mod segment;
 mod write;
 
 #[cfg(test)]
@@ -60,6 +62,10 @@ pub use disk::{Contents, Disk, DiskFile, FileId, RealDisk};
 pub use error::OpenError;
 pub use format::{Identity, LogKind};
 pub use lock::Lock;
+pub use names::set_aside;
 pub use open::{Opened, Recovered, SetAside, check_place, inspect, open};
 pub use read::{End, Group, Groups, Reader, Record};
+pub use segment::{
+    RECORD_HEADER_BYTES, ReadSegment, SegmentRecords, SegmentWriter, record_at, record_bytes, record_bytes_at,
+};
 pub use write::{LogLimits, OpenLog, WriteGroup, Written};

@@ -29,7 +29,10 @@ pub(super) fn folder_of(path: &Path) -> &Path {
 }
 
 /// Gives the file at `path` another name, which is free: `<name>.<why>-<UTC time>`.
-pub(super) fn set_aside(disk: &dyn Disk, path: &Path, why: &str) -> io::Result<PathBuf> {
+///
+/// # Errors
+/// What the system says.
+pub fn set_aside(disk: &dyn Disk, path: &Path, why: &str) -> io::Result<PathBuf> {
     let form = format_description!("[year][month][day]T[hour][minute][second]Z");
     let now = OffsetDateTime::now_utc().format(form).map_err(io::Error::other)?;
     for number in 1..=NAMES_A_SECOND {

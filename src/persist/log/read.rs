@@ -62,6 +62,8 @@ pub struct Reader<'a> {
     /// Whose file it is; all zeros if its header could not be read.
     pub fingerprint: [u8; 32],
     pub(super) salt: u32,
+    /// Where the last valid record ends before the first invalid byte, whether or not its group is complete.
+    pub(super) records_end: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -75,6 +77,7 @@ impl<'a> Reader<'a> {
             first_group_end: 0,
             fingerprint: [0; 32],
             salt: 0,
+            records_end: 0,
         };
         let (kind, fingerprint, salt) = match format::read_file_header(file) {
             FileHeader::Valid { kind, fingerprint, salt } => (kind, fingerprint, salt),
@@ -109,6 +112,7 @@ impl<'a> Reader<'a> {
                 }
             }
         }
+        self.records_end = at;
         self.prefix = file.get(..group_end).unwrap_or_default();
         self.end = match in_initial_group {
             // No crash can have left only a part of this group.

@@ -193,18 +193,18 @@ fn not_trusted() -> io::Error {
 /// One file that is being written.
 #[derive(Debug)]
 pub(super) struct LogFile {
-    file: Box<dyn DiskFile>,
-    salt: u32,
+    pub(super) file: Box<dyn DiskFile>,
+    pub(super) salt: u32,
     /// Where the next record begins.
-    end: u64,
+    pub(super) end: u64,
     /// The length of the file; behind `end` it is zero.
-    allocated: u64,
+    pub(super) allocated: u64,
     /// The sequence of the last record.
     sequence: u64,
     /// Everything before this offset is on the disk.
     synced: u64,
     /// Whether the file has no name yet. It gets it only when all that was written is on the disk.
-    is_unnamed: bool,
+    pub(super) is_unnamed: bool,
 }
 
 impl LogFile {
@@ -226,7 +226,7 @@ impl LogFile {
         Ok(Self { file, salt, end, allocated, sequence, synced: end, is_unnamed: false })
     }
 
-    fn append(&mut self, group: WriteGroup<'_>, limits: &LogLimits) -> io::Result<Written> {
+    pub(super) fn append(&mut self, group: WriteGroup<'_>, limits: &LogLimits) -> io::Result<Written> {
         let before = (self.sequence, self.end);
         let mut records = Records { file: self, limits, buffer: Vec::new(), unsealed: None, error: None };
         group(&mut |kind, body| records.add(kind, body));
