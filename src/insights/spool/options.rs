@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::persist::log::{Identity, LogKind, LogLimits};
 
 /// Which logs the segments are. A spool belongs to no ApiKey: each event carries the secret it came with.
-pub(super) const IDENTITY: Identity =
+pub const IDENTITY: Identity =
     Identity { kind: LogKind::Spool, fingerprint: *b"usage events of any environment." };
 
 const SEGMENT_BYTES_MIN: u64 = 256 << 10;
