@@ -147,3 +147,63 @@ fn an_agent_that_would_send_events_to_itself_says_so() {
             .starts_with("usage events are sent to http://127")
     );
 }
+
+/// As [`sending`], with a folder for events.
+fn with_folder(server: &EventServer, more: impl FnOnce(Builder) -> Builder) -> (Agent, Environment) {
+    sending(server, |agent| more(agent.env("Events__Directory", "events")))
+}
+
+#[test]
+fn a_killed_agent_sends_after_its_next_start_what_it_has_taken() {
+    let server = EventServer::start();
+    server.always(Reaction::Answer(503, "Retry-After: 1"));
+    let (mut agent, environment) = with_folder(&server, |agent| agent);
+    let secret = environment.secret(Kind::Server);
+    for number in 0..20 {
+        agent
+            .post(TRACK, &[("Authorization", &secret)], &json!([evaluation(&number.to_string())]))
+            .expect(200);
+    }
+    agent.kill();
+    server.always(Reaction::Answer(200, ""));
+    agent.start_again();
+    let events = server.wait_events(20);
+    let keys: Vec<&str> = events.iter().map(|event| event["user"]["keyId"].as_str().unwrap()).collect();
+    assert_eq!(keys, (0..20).map(|number| number.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn local_events_stay_in_readable_files_and_nothing_is_sent() {
+    let server = EventServer::start();
+    let (agent, environment) = with_folder(&server, |agent| agent.env("Events__Mode", "local"));
+    let secret = environment.secret(Kind::Client);
+    post_text(&agent, &secret, &format!("[{}]", ODD.join(",")));
+    let folder = agent.dir().join("events/local");
+    let file = std::fs::read_dir(&folder)
+        .unwrap()
+        .filter_map(Result::ok)
+        .find(|entry| entry.path().is_dir())
+        .unwrap();
+    let file = std::fs::read_dir(file.path()).unwrap().next().unwrap().unwrap().path();
+    let text = std::fs::read_to_string(file).unwrap();
+    assert_eq!(text.lines().count(), ODD.len());
+    for (line, odd) in text.lines().zip(ODD) {
+        assert!(line.contains(odd), "{line}");
+        assert_eq!(serde_json::from_str::<Value>(line).unwrap()["environment"], "project-1:production");
+    }
+    agent.wait_metric(TOTAL, "result=\"kept\"", ODD.len() as f64);
+    assert_eq!(server.connections(), 0);
+}
+
+#[test]
+fn a_second_agent_on_the_same_folder_is_refused() {
+    let server = EventServer::start();
+    let (agent, _) = with_folder(&server, |agent| agent);
+    let folder = agent.dir().join("events");
+    let mut other = sending(&server, |agent| agent).0;
+    other.set_env("Events__Directory", &folder.display().to_string());
+    other.stop();
+    let ended = other.start_in_vain();
+    assert_eq!(ended.code(), Some(78));
+    assert!(other.log().contains("Events__Directory"), "{}", other.log());
+}

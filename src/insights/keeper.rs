@@ -120,12 +120,21 @@ impl Keeper {
             let snapshot = self.snapshot.load_full();
             self.dispatch.begin_requests(&self.intake, &snapshot, now, deadline.is_some());
             self.note();
-            let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            let is_empty = self.dispatch.queue.status().events == 0;
-            if ended && (is_over || is_empty && deadline.is_some()) {
+            if let Some(deadline) = deadline
+                && ended
+                && (Instant::now() >= deadline || self.has_done_its_part())
+            {
                 return self.finish();
             }
         }
+    }
+
+    /// Whether nothing is left to do before the end: all is sent, or what is left is on the disk and cannot be sent now.
+    fn has_done_its_part(&self) -> bool {
+        let (queue, now) = (self.dispatch.queue.status(), self.now());
+        let can_send = self.dispatch.next_ms(now, true).is_some_and(|at_ms| at_ms <= now.steady_ms);
+        let is_safe = queue.segments > 0 && self.dispatch.under_way.is_empty() && !can_send;
+        queue.events == 0 || is_safe
     }
 
     fn now(&self) -> Now {

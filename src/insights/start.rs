@@ -14,6 +14,7 @@ use crossbeam::channel::{Sender as Channel, bounded, unbounded};
 
 use crate::client::Dialer;
 use crate::config::{Events, EventsMode, PseudonymKeySource};
+use crate::persist::log::RealDisk;
 use crate::store::Snapshot;
 use crate::telemetry::once::RateLimit;
 
@@ -30,6 +31,7 @@ use super::policy::Policy;
 use super::pseudonym::{LoadedKey, PseudonymKey, Pseudonymizer, load_or_create};
 use super::queue::{PeekLimits, Queue};
 use super::sender::{self, Deliveries, SendLog, Sender};
+use super::spool::{Spool, SpoolOptions};
 
 /// How many requests may be under way.
 const REQUESTS: usize = 2;
@@ -130,7 +132,8 @@ pub fn start(needs: Needs<'_>) -> Result<Running, EventsError> {
     };
     let max = PeekLimits {
         events: events.request_events,
-        bytes: usize::try_from(events.request_bytes).unwrap_or(usize::MAX),
+        // A body has two brackets around its events.
+        bytes: usize::try_from(events.request_bytes).unwrap_or(usize::MAX).saturating_sub(2),
     };
     let retry_ms = u64::try_from(events.retry.as_millis()).unwrap_or(u64::MAX);
     let dispatch = Dispatch {
@@ -213,12 +216,15 @@ fn call_bytes(events: &Events, queue_bytes: usize) -> usize {
 
 fn queue(events: &Events, now_ms: i64) -> Result<Box<dyn Queue>, EventsError> {
     let queue_bytes = usize::try_from(events.queue_bytes).unwrap_or(usize::MAX);
-    let _ = now_ms;
-    let options = MemoryQueueOptions {
-        bytes_max: (queue_bytes - call_bytes(events, queue_bytes)) as u64,
-        age_max_ms: i64::try_from(events.spool_age.as_millis()).unwrap_or(i64::MAX),
+    let age_max_ms = i64::try_from(events.spool_age.as_millis()).unwrap_or(i64::MAX);
+    let Some(directory) = &events.directory else {
+        let bytes_max = (queue_bytes - call_bytes(events, queue_bytes)) as u64;
+        return Ok(Box::new(MemoryQueue::new(MemoryQueueOptions { bytes_max, age_max_ms })));
     };
-    Ok(Box::new(MemoryQueue::new(options)))
+    let options = SpoolOptions::new(events.spool_bytes, age_max_ms);
+    Spool::open(Arc::new(RealDisk::new()), directory, options, now_ms)
+        .map(|spool| -> Box<dyn Queue> { Box::new(spool) })
+        .map_err(|error| EventsError { setting: "Events__Directory", problem: error.to_string() })
 }
 
 fn local(events: &Events, now_ms: i64) -> Result<Option<LocalFiles>, EventsError> {
