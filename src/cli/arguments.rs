@@ -49,9 +49,38 @@ impl Message {
     }
 }
 
+/// The arguments, each option with its value behind `=`. A value may be the name of a command, such as a folder `events`; clap
+/// would take it for the command, since an option like `--forward-events` may stand alone before one.
+fn with_values(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut joined = Vec::new();
+    let mut arguments = arguments.into_iter().peekable();
+    while let Some(mut argument) = arguments.next() {
+        let is_end = argument == "--";
+        let next =
+            arguments.next_if(|next| takes_value(&argument) && !next.as_encoded_bytes().starts_with(b"-"));
+        if let Some(next) = next {
+            argument.push("=");
+            argument.push(next);
+        }
+        joined.push(argument);
+        if is_end {
+            break;
+        }
+    }
+    joined.extend(arguments);
+    joined
+}
+
+/// Whether an argument is a setting's option that always has a value, which does not follow behind `=`.
+fn takes_value(argument: &OsString) -> bool {
+    let Some(name) = argument.to_str().and_then(|text| text.strip_prefix("--")) else { return false };
+    let is_option = |definition: &Definition| definition.kind != Kind::Flag && definition.flag() == name;
+    name == "config" || DEFINITIONS.iter().any(is_option)
+}
+
 /// Parses arguments. The first one is the program's name.
 pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Message> {
-    let matches = command().try_get_matches_from(arguments).map_err(Message)?;
+    let matches = command().try_get_matches_from(with_values(arguments)).map_err(Message)?;
     // Options are global: the matches of the command include those before it.
     let (command, matches) = match matches.subcommand() {
         Some(("check", inner)) => (Command::Check, inner),
@@ -243,6 +272,18 @@ mod tests {
     #[test]
     fn clap_accepts_the_definition() {
         command().debug_assert();
+    }
+
+    /// What went wrong: `--events-directory events` showed the help of the command `events`.
+    #[test]
+    fn a_value_that_is_the_name_of_a_command_was_taken_for_the_command() {
+        let asked = parsed("featbit-agent --events-directory events --data-file check --config pull");
+        assert_eq!(asked.command, Command::Run);
+        let asked = parsed("featbit-agent --events-directory events check");
+        assert_eq!(asked.command, Command::Check);
+        let asked = parsed("featbit-agent --forward-events check --events-directory run");
+        assert_eq!(asked.command, Command::Check);
+        assert!(refused("featbit-agent --events-directory").1.contains("a value is required"));
     }
 
     #[test]
