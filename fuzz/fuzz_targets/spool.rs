@@ -7,7 +7,8 @@ use featbit_agent::insights::spool::{IDENTITY, Item, read_batch, write_batch};
 use featbit_agent::persist::log::{Contents, End, ReadSegment, Record, record_at};
 use libfuzzer_sys::fuzz_target;
 
-const SALT: u32 = 0x5eed_5a17;
+/// Another one than in the seeds: a body that has a record of theirs in it has none of this file.
+const SALT: u32 = 0x0f5c_a11e;
 
 fn read(file: &[u8]) -> ReadSegment {
     ReadSegment::of(Contents::from(file.to_vec()), &IDENTITY)
