@@ -15,8 +15,10 @@ use crate::persist::log::{self, DiskFile, ReadSegment, Record};
 /// Of how many closed segments the places are kept.
 pub(super) const INDEXES_MAX: usize = 8;
 
-/// How much is read at once: some records, but not many of other streams between them.
+/// How much is read at once if the stream's next record is in that.
 const WINDOW_BYTES: usize = 32 << 10;
+/// How much is read at once if not: a page, which has a usual record.
+const SMALL_WINDOW_BYTES: usize = 4 << 10;
 
 /// Records begin at multiples of this.
 const UNIT: u64 = 8;
@@ -147,16 +149,33 @@ impl Indexes {
         entries.get(entries.partition_point(|entry| entry.end <= event)).copied()
     }
 
-    /// Reads a batch. `None` if that will never be possible.
+    /// How much to read at once at this entry.
+    fn window_bytes(&self, number: u64, key: StreamKey, entry: Entry) -> usize {
+        let entries = self.indexes.get(&number).and_then(|index| index.entries.get(&key));
+        let next =
+            entries.and_then(|entries| entries.get(entries.partition_point(|other| other.end <= entry.end)));
+        let is_near = next
+            .is_some_and(|next| u64::from(next.at.saturating_sub(entry.at)) * UNIT < WINDOW_BYTES as u64 / 2);
+        if is_near { WINDOW_BYTES } else { SMALL_WINDOW_BYTES }
+    }
+
+    /// Reads a batch of a stream. `None` if that will never be possible.
     ///
     /// # Errors
     /// If it is not possible at present.
-    pub(super) fn read(&self, number: u64, entry: Entry, window: &mut Window) -> io::Result<Option<Batch>> {
+    pub(super) fn read(
+        &self,
+        number: u64,
+        key: StreamKey,
+        entry: Entry,
+        window: &mut Window,
+    ) -> io::Result<Option<Batch>> {
         let Some(index) = self.indexes.get(&number) else { return Ok(None) };
         let Some(file) = &index.file else { return Ok(None) };
         let is_same = |head: &BatchHead| (head.first, head.end()) == (entry.first, entry.end);
         let at = u64::from(entry.at) * UNIT;
-        match window.record(number, &**file, index.salt, at) {
+        let bytes = self.window_bytes(number, key, entry);
+        match window.record(number, &**file, index.salt, at, bytes) {
             Ok(found) => {
                 let found = found.filter(|found| found.kind == BATCH);
                 let batch = found.and_then(|found| record::read_batch(found.body));
@@ -175,18 +194,19 @@ fn is_damage(error: &io::Error) -> bool {
 }
 
 impl Window {
-    /// The valid record at `at`.
+    /// The valid record at `at`. `bytes`: how much to read if it was not read before.
     fn record(
         &mut self,
         segment: u64,
         file: &dyn DiskFile,
         salt: u32,
         at: u64,
+        bytes: usize,
     ) -> io::Result<Option<Record<'_>>> {
         let is_cached = segment == self.segment && log::record_at(self.from(at), salt).is_some();
         if !is_cached {
             (self.segment, self.start) = (segment, at);
-            self.fill(file, WINDOW_BYTES)?;
+            self.fill(file, bytes)?;
             match log::record_bytes_at(&self.bytes, salt) {
                 Some(bytes)
                     if bytes > self.bytes.len() as u64 && at.saturating_add(bytes) <= file.bytes()? =>

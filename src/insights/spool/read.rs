@@ -85,7 +85,7 @@ impl Spool {
             }
             let entry = self.indexes.entry(number, reading.key, event).filter(|entry| entry.first < all);
             let batch = match entry.filter(|entry| entry.first <= event) {
-                Some(entry) => self.indexes.read(number, entry, &mut reading.window)?,
+                Some(entry) => self.indexes.read(number, reading.key, entry, &mut reading.window)?,
                 None => None,
             };
             match (batch, entry) {
