@@ -31,7 +31,7 @@ fn the_server_gets_what_was_given_and_no_more() {
         let expected = format!(
             "POST /below/api/public/insight/track HTTP/1.1\r\nHost: {host}\r\nAuthorization: {}\r\n\
              User-Agent: featbit-agent\r\nContent-Type: application/json; charset=utf-8\r\n\
-             X-FeatBit-Relay-Path: agent7\r\nContent-Length: {}\r\n\r\n",
+             X-FeatBit-User-Agent: featbit-agent/agent7\r\nContent-Length: {}\r\n\r\n",
             secret(1).as_str(),
             request.body.len()
         );
