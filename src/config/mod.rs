@@ -22,6 +22,7 @@ mod limits;
 pub mod listen;
 pub mod names;
 mod origins;
+pub mod pseudonym_key;
 mod raw;
 pub mod redis;
 mod relay_keys;

@@ -167,3 +167,19 @@ fn agents_that_share_a_redis_are_warned_of_a_key_of_their_own() {
     let with_key = warnings(&offline(&[&cluster[..], &[KEY]].concat()));
     assert!(!with_key.iter().any(|text| text.contains("a user counts once")), "{with_key:?}");
 }
+
+#[test]
+fn a_key_that_can_be_guessed_is_refused_with_all_other_errors_and_not_shown() {
+    for (key, problem) in [("ab".repeat(16), "repeats a few characters"), ("0123456789".into(), "is shorter")]
+    {
+        let given = [URI, ("Events__Mode", "pseudonymize"), ("Events__Properties", "a=mask")];
+        let environment = offline(&[&given[..], &[("Events__PseudonymKey", key.as_str())]].concat());
+        let errors = Given { environment: &environment, ..Given::default() }.errors();
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        let error = errors.iter().find(|error| error.starts_with("Events__PseudonymKey (")).unwrap();
+        assert!(
+            error.contains(problem) && error.contains("could be guessed") && !error.contains(&key),
+            "{error}"
+        );
+    }
+}

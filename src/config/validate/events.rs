@@ -13,13 +13,11 @@ use crate::config::event_properties::{self, PropertyRule};
 use crate::config::events::{
     Events, EventsMode, EventsOverride, PseudonymKeySource, parse_mode, parse_overrides,
 };
+use crate::config::pseudonym_key::{self, KEY_CHARS_MIN, WeakKey};
 use crate::config::raw::{Given, override_part};
 use crate::config::secret::Secret;
 use crate::config::uri::AbsoluteUri;
 use crate::config::value::{flag, invalid};
-
-/// A shorter key could be guessed from a pseudonym.
-const KEY_CHARS_MIN: usize = 32;
 
 /// The file of the key in `Events__Directory`.
 const KEY_FILE: &str = "pseudonym.key";
@@ -197,14 +195,19 @@ impl Check<'_> {
                 );
                 None
             }
-            (Some(text), None) if text.chars().count() < KEY_CHARS_MIN => {
-                let problem =
-                    format!("is shorter than {KEY_CHARS_MIN} characters, so that it could be guessed");
-                let remedy = "Use a random one, as by `openssl rand -base64 32`";
-                self.accepted::<()>(Key::EventsPseudonymKey, Err(invalid(problem, remedy)));
-                None
-            }
-            (Some(text), None) => Some(PseudonymKeySource::Text(Secret::new(text))),
+            (Some(text), None) => match pseudonym_key::strong(&text) {
+                Ok(_) => Some(PseudonymKeySource::Text(Secret::new(text))),
+                Err(weak) => {
+                    let problem = match weak {
+                        WeakKey::Short => format!("is shorter than {KEY_CHARS_MIN} characters"),
+                        WeakKey::Uniform => "repeats a few characters".to_owned(),
+                    };
+                    let problem = format!("{problem}, so that it could be guessed");
+                    let remedy = "Use a random one, as by `openssl rand -base64 32`";
+                    self.accepted::<()>(Key::EventsPseudonymKey, Err(invalid(problem, remedy)));
+                    None
+                }
+            },
             (None, Some(file)) => Some(PseudonymKeySource::File(file)),
             (None, None) if !is_needed => None,
             (None, None) => {

@@ -9,13 +9,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use crate::config::pseudonym_key::{self, KEY_CHARS_MIN, WeakKey};
 use crate::model::environment_id::EnvironmentId;
-
-/// The fewest characters of a key: whoever guesses it can try out user keys.
-pub const KEY_CHARS_MIN: usize = 32;
-
-/// The fewest different characters of a key, against `xxxxxxxx…`.
-const DIFFERENT_CHARS_MIN: usize = 8;
 
 /// A secret of at least [`KEY_CHARS_MIN`] characters.
 #[derive(Clone)]
@@ -25,16 +20,11 @@ pub struct PseudonymKey {
 
 /// Why a text cannot be a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WeakKey {
-    /// It has too few characters.
-    Short,
-    /// It has too few different characters.
-    Uniform,
-}
+pub struct Weak(pub WeakKey);
 
-impl fmt::Display for WeakKey {
+impl fmt::Display for Weak {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let problem = match self {
+        let problem = match self.0 {
             WeakKey::Short => format!("the pseudonym key has fewer than {KEY_CHARS_MIN} characters"),
             WeakKey::Uniform => "the pseudonym key repeats a few characters".to_owned(),
         };
@@ -46,26 +36,17 @@ impl fmt::Display for WeakKey {
     }
 }
 
-impl std::error::Error for WeakKey {}
+impl std::error::Error for Weak {}
 
 impl PseudonymKey {
     /// The key with these characters. White space around it does not count.
     ///
     /// # Errors
     /// It is too easy to guess.
-    pub fn from_text(text: &str) -> Result<Self, WeakKey> {
-        let text = text.trim();
-        if text.chars().count() < KEY_CHARS_MIN {
-            return Err(WeakKey::Short);
-        }
-        let mut characters: Vec<char> = text.chars().collect();
-        characters.sort_unstable();
-        characters.dedup();
-        if characters.len() < DIFFERENT_CHARS_MIN {
-            return Err(WeakKey::Uniform);
-        }
+    pub fn from_text(text: &str) -> Result<Self, Weak> {
+        let text = pseudonym_key::strong(text).map_err(Weak)?;
         // A key of any length is accepted.
-        Hmac::new_from_slice(text.as_bytes()).map(|mac| Self { mac }).map_err(|_| WeakKey::Short)
+        Hmac::new_from_slice(text.as_bytes()).map(|mac| Self { mac }).map_err(|_| Weak(WeakKey::Short))
     }
 
     /// Eight characters by which two keys can be told apart, in logs and the status. They do not help to guess the key.
@@ -132,12 +113,13 @@ mod tests {
 
     #[test]
     fn keys_that_can_be_guessed_are_refused() {
-        let refused = |text: &str| PseudonymKey::from_text(text).unwrap_err();
+        let refused = |text: &str| PseudonymKey::from_text(text).unwrap_err().0;
         assert_eq!(refused(&KEY[..31]), WeakKey::Short);
         assert_eq!(refused(&format!("  {}\n", &KEY[..31])), WeakKey::Short);
         assert_eq!(refused(""), WeakKey::Short);
         assert_eq!(refused(&"ab".repeat(40)), WeakKey::Uniform);
-        assert!(refused("x").to_string().contains("openssl rand -base64 32"));
+        let error = PseudonymKey::from_text("x").unwrap_err();
+        assert!(error.to_string().contains("openssl rand -base64 32"));
         let key = PseudonymKey::from_text(&format!(" {KEY}\n")).unwrap();
         assert_eq!(key.id(), PseudonymKey::from_text(KEY).unwrap().id());
         assert_eq!(format!("{key:?}"), "****");

@@ -24,7 +24,7 @@ use crate::config::{PropertyAction, PropertyRule};
 use crate::model::environment_id::EnvironmentId;
 use crate::wire::json::append_string;
 
-pub use key::{KEY_CHARS_MIN, PseudonymKey, WeakKey};
+pub use key::{PseudonymKey, Weak};
 pub use key_file::{LoadedKey, load_existing, load_or_create, random_key};
 pub use occurrences::REDACTED;
 
