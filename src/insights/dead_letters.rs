@@ -96,6 +96,13 @@ impl DeadLetters {
         synced
     }
 
+    /// Takes back what was appended since the last sync.
+    pub fn roll_back(&mut self) {
+        if let Some(file) = &mut self.file {
+            file.roll_back();
+        }
+    }
+
     /// How many bytes the newer file has.
     pub fn bytes(&self) -> u64 {
         self.file.as_ref().map_or(0, LineFile::bytes)

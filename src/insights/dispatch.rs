@@ -126,29 +126,43 @@ impl Dispatch {
     /// Keeps or drops the first events of a stream whose mode does not send any more.
     fn settle(&mut self, intake: &Intake, snapshot: &Snapshot, key: StreamKey, now: Now) {
         let Some(portion) = self.peek(key, self.max, now) else { return };
-        let fate = match intake.policy.mode_in(snapshot, key.environment) {
-            Some(EventsMode::Drop) => Fate::Dropped,
+        let (fate, events) = match intake.policy.mode_in(snapshot, key.environment) {
+            Some(EventsMode::Drop) => (Fate::Dropped, portion.events),
             Some(EventsMode::Local) => {
                 let label = snapshot.label_of(key.environment);
-                if let Err(error) = self.keep_locally(&portion, &label, now) {
+                let (kept, error) = self.keep_locally(&portion, &label, now);
+                if let Some(error) = error {
                     self.log_disk("written", &error, now);
                     self.blocked.insert(key, now.steady_ms + BLOCKED_MS);
-                    return;
                 }
-                Fate::Kept
+                (Fate::Kept, kept)
             }
             Some(EventsMode::Forward | EventsMode::Pseudonymize) | None => return,
         };
-        self.counts.of(key.environment).add(fate, portion.events as u64);
-        self.queue.confirm(key, portion.events);
+        self.counts.of(key.environment).add(fate, events as u64);
+        self.queue.confirm(key, events);
     }
 
-    fn keep_locally(&mut self, portion: &Portion, label: &str, now: Now) -> std::io::Result<()> {
-        let Some(local) = &mut self.local else { return Ok(()) };
+    /// Writes events to the local files. Returns how many of them, from the first one on, are there now, and why not all:
+    /// those must not be written again.
+    fn keep_locally(&mut self, portion: &Portion, label: &str, now: Now) -> (usize, Option<std::io::Error>) {
+        let Some(local) = &mut self.local else {
+            return (0, Some(std::io::Error::other("there are no local files")));
+        };
+        let (mut kept, mut failed) = (0, None);
         for batch in &portion.batches {
-            local.append(batch, label, now.wall_ms)?;
+            match local.append(batch, label, now.wall_ms) {
+                Ok(()) => kept += batch.events.len(),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
         }
-        local.sync()
+        match local.sync() {
+            Ok(()) => (kept, failed),
+            Err(error) => (0, Some(error)),
+        }
     }
 
     /// Sends a portion, changed if the mode asks for that and it was not yet.
@@ -299,10 +313,14 @@ impl Dispatch {
 /// Writes events to the dead letters.
 fn bury(dead_letters: &mut DeadLetters, batches: &[Batch], label: &str, status: u16) -> std::io::Result<()> {
     let reason = if status == 413 { "too large for the server" } else { "rejected by the server" };
-    for batch in batches {
-        dead_letters.append(batch, label, Cause { status: Some(status), reason })?;
+    let appended = batches
+        .iter()
+        .try_for_each(|batch| dead_letters.append(batch, label, Cause { status: Some(status), reason }));
+    if appended.is_err() {
+        // They come again, all of them.
+        dead_letters.roll_back();
     }
-    dead_letters.sync()
+    appended.and_then(|()| dead_letters.sync())
 }
 
 /// The secret to send events with: the one that they came with, if the environment still has it, or else another of its
@@ -316,3 +334,6 @@ fn secret_for(environment: Option<&Environment>, batch: &Batch) -> Secret {
     let is_listed = listed().any(|secret| secret == batch.secret);
     if is_listed { batch.secret } else { listed().next().unwrap_or(batch.secret) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,8 +47,10 @@ pub(super) struct Keeper {
     pub stop: Receiver<Instant>,
     pub began: Instant,
     pub random: Random,
-    /// Whether there was data once.
-    pub has_data: bool,
+    /// The overrides that name no environment of the data, as they were last logged.
+    pub unused: Vec<String>,
+    /// The publish sequence of the data for which that was looked at.
+    pub looked_at: Option<u64>,
     pub refused_log: RateLimit,
 }
 
@@ -84,7 +86,8 @@ impl Keeper {
         let mut ended = false;
         let mut next_tick = Instant::now() + TICK;
         loop {
-            let wake = self.next_wake(next_tick, deadline);
+            // A deadline that has passed while calls may still follow is nothing to wake for.
+            let wake = self.next_wake(next_tick, deadline.filter(|_| ended), deadline.is_some());
             let mut is_idle = true;
             let mut first = None;
             // Once there are no more calls, this channel would always be ready.
@@ -95,7 +98,11 @@ impl Keeper {
                     Ok(Message::Call(call)) => first = Some(call),
                     Ok(Message::End) | Err(_) => ended = true,
                 },
-                recv(self.done) -> done => if let Ok(done) = done { self.ended(&done) },
+                recv(self.done) -> done => match done {
+                    Ok(done) => self.ended(&done),
+                    // No thread sends: such a channel would always be ready.
+                    Err(_) => self.done = never(),
+                },
                 recv(self.stop) -> at => {
                     deadline = Some(at.unwrap_or_else(|_| Instant::now()));
                     self.stop = never();
@@ -142,12 +149,12 @@ impl Keeper {
         Now { wall_ms: (self.wall_ms)(), steady_ms }
     }
 
-    fn next_wake(&self, next_tick: Instant, deadline: Option<Instant>) -> Instant {
+    fn next_wake(&self, next_tick: Instant, deadline: Option<Instant>, at_once: bool) -> Instant {
         let now = self.now();
         let at = |steady_ms: u64| {
             self.began + Duration::from_millis(steady_ms.saturating_add(1).min(u64::from(u32::MAX) * 1000))
         };
-        let next = self.dispatch.next_ms(now, deadline.is_some()).map(at);
+        let next = self.dispatch.next_ms(now, at_once).map(at);
         [next, deadline].into_iter().flatten().fold(next_tick, Instant::min)
     }
 
@@ -259,21 +266,29 @@ impl Keeper {
     }
 
     fn tick(&mut self, now: Now) {
-        let snapshot = self.snapshot.load_full();
-        if snapshot.loaded() && !std::mem::replace(&mut self.has_data, true) {
-            let unused = self.intake.policy.unused(&snapshot);
-            if !unused.is_empty() {
-                tracing::warn!(
-                    environments = unused.join(", "),
-                    "Events__Overrides names environments that the data does not have: check their names"
-                );
-            }
-        }
+        self.look_for_unused();
         self.dispatch.expire(now);
         if let Err(full) = self.dispatch.queue.sync() {
             self.refusal(&full, now);
         }
         self.dispatch.tick_local(now);
+    }
+
+    /// Warns of overrides that concern nothing: as at a typing error, or when an environment was renamed.
+    fn look_for_unused(&mut self) {
+        let snapshot = self.snapshot.load_full();
+        if !snapshot.loaded() || self.looked_at.replace(snapshot.sequence()) == Some(snapshot.sequence()) {
+            return;
+        }
+        let unused: Vec<String> =
+            self.intake.policy.unused(&snapshot).into_iter().map(str::to_owned).collect();
+        if unused.iter().any(|name| !self.unused.contains(name)) {
+            tracing::warn!(
+                environments = unused.join(", "),
+                "Events__Overrides names environments that the data does not have: check their names"
+            );
+        }
+        self.unused = unused;
     }
 
     fn note(&mut self) {

@@ -49,14 +49,14 @@ impl KnownFlags for NoFlags {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
     use crate::model::parse::DatasetText;
     use crate::store::{Moment, Snapshot, Writer, WriterOptions};
 
-    fn flag(id: &str, key: &str, second: u8, more: &str) -> String {
+    pub(in crate::insights) fn flag(id: &str, key: &str, second: u8, more: &str) -> String {
         format!(
             r#"{{"id":"{id}","envId":"00000000-0000-0000-0000-000000000001","key":"{key}","variationType":"string",
             "variations":[{{"id":"v1","value":"{id}"}},{{"id":"v2","value":"two"}}],"isEnabled":true,
@@ -65,7 +65,8 @@ mod tests {
         )
     }
 
-    fn snapshot(flags: &[String]) -> Arc<Snapshot> {
+    /// The environment `p:e`, whose id ends with 1, with these flags.
+    pub(in crate::insights) fn snapshot(flags: &[String]) -> Arc<Snapshot> {
         let secret = crate::protocol::secret::Secret::build(
             [1; 16],
             crate::model::environment_id::EnvironmentId::parse("00000000-0000-0000-0000-000000000001")

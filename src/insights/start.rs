@@ -71,6 +71,12 @@ impl std::fmt::Display for EventsError {
 
 impl std::error::Error for EventsError {}
 
+impl EventsError {
+    pub(super) fn new(setting: &'static str, problem: String) -> Self {
+        Self { setting, problem }
+    }
+}
+
 /// The running threads.
 #[derive(Debug)]
 pub struct Running {
@@ -85,7 +91,7 @@ struct Thread {
     thread: JoinHandle<Left>,
 }
 
-/// Opens the files and starts the threads. Where all events are dropped there is nothing to start.
+/// Opens the files and starts the threads. Where all events are dropped, and none wait on the disk, there is nothing to start.
 ///
 /// # Errors
 /// If a folder, a key or a thread cannot be had.
@@ -93,7 +99,9 @@ pub fn start(needs: Needs<'_>) -> Result<Running, EventsError> {
     let events = needs.events;
     let policy = Arc::new(Policy::new(events));
     let counts: Arc<Counts> = Arc::default();
-    if events.modes().all(|mode| mode == EventsMode::Drop) {
+    // What waited on the disk under another mode is dropped, too, not left there.
+    let spooled = || events.directory.as_ref().is_some_and(|directory| directory.join("spool").is_dir());
+    if events.modes().all(|mode| mode == EventsMode::Drop) && !spooled() {
         let board = Arc::new(Board::new(summary(events), events.mode, None));
         return Ok(Running { handle: Handle::dropping(Shared { policy, counts, board }), thread: None });
     }
@@ -164,7 +172,8 @@ pub fn start(needs: Needs<'_>) -> Result<Running, EventsError> {
         stop: stops,
         began: Instant::now(),
         random: keeper::random(),
-        has_data: false,
+        unused: Vec::new(),
+        looked_at: None,
         refused_log: keeper::refused_log(),
     };
     let thread =
@@ -273,7 +282,7 @@ fn make_folder(directory: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
-fn in_directory(directory: &Path, error: &io::Error) -> EventsError {
+pub(super) fn in_directory(directory: &Path, error: &io::Error) -> EventsError {
     let shown: PathBuf = directory.to_owned();
     let remedy = match error.kind() {
         io::ErrorKind::WouldBlock => "Give each agent a folder of its own",
@@ -284,3 +293,6 @@ fn in_directory(directory: &Path, error: &io::Error) -> EventsError {
         problem: format!("{} cannot be used: {error}. {remedy}", shown.display()),
     }
 }
+
+#[cfg(test)]
+mod tests;

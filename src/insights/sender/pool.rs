@@ -248,3 +248,27 @@ fn outcome(reply: &Reply, encrypted: bool) -> Outcome {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Outcome::of(&answer, u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
+
+#[cfg(test)]
+impl Sender {
+    /// A sender of so many threads that do nothing: the jobs come out of the channel, and whoever takes one calls
+    /// [`Sender::pretend_done`].
+    pub(in crate::insights) fn pretend(threads: usize) -> (Self, Receiver<Job>) {
+        let uri = AbsoluteUri::parse("http://els", &["http"]).unwrap();
+        let shared = Arc::new(Shared {
+            target: Arc::new(Target::new(uri, "agent7")),
+            gzip: false,
+            compression: Compression::default(),
+            under_way: AtomicUsize::new(0),
+        });
+        let (jobs, receive) = unbounded();
+        let (_, ended) = bounded(0);
+        let threads = (0..threads).map(|_| thread::spawn(|| {})).collect();
+        (Self { jobs, shared, threads, switches: Vec::new(), ended }, receive)
+    }
+
+    /// A job has ended.
+    pub(in crate::insights) fn pretend_done(&self) {
+        self.shared.under_way.fetch_sub(1, Ordering::Release);
+    }
+}
