@@ -355,3 +355,69 @@ fn a_preview_of_pseudonyms_needs_no_other_setting_and_shows_no_key() {
     assert_eq!(code(&agent(&["events", "preview", "/nonexistent/events.json"], &[])), 66);
     assert_eq!(code(&agent(&["events", "preview", "Cargo.toml"], &[])), 65);
 }
+
+const SENDING: [(&str, &str); 3] = [("Mode", "offline"), ("ApiKey", "k"), ("EventUri", "http://els:5100")];
+
+#[test]
+fn check_shows_what_leaves_the_machine_and_makes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("new/events");
+    let directory = directory.to_str().unwrap();
+    let more = [
+        ("Events__Mode", "pseudonymize"),
+        ("Events__Directory", directory),
+        ("Events__Overrides", "shop:dev=local"),
+    ];
+    let output = agent(&["check"], &[&SENDING[..], &more].concat());
+    assert_eq!((code(&output), stderr(&output)), (0, String::new()));
+    for part in [
+        "\nUsage events are sent to http://els:5100 without what identifies a user; 1 environment has another mode\n",
+        "\n  shop:dev: local\n",
+        &format!("\n  The pseudonym key will be made: {directory}/pseudonym.key\n"),
+    ] {
+        assert!(stdout(&output).contains(part), "{part} in {}", stdout(&output));
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    // The key that is there is told by its id, and who can read it matters.
+    let file = folder.path().join("key");
+    std::fs::write(&file, "0123456789abcdefghijklmnopqrstuv").unwrap();
+    let key = [("Events__PseudonymKey__File", file.to_str().unwrap())];
+    let output = agent(&["check"], &[&SENDING[..], &more[..1], &key].concat());
+    let text = stdout(&output);
+    assert!(
+        text.contains("The id of the pseudonym key is 9635bb2b") && text.contains("Warning: the file of the"),
+        "{text}"
+    );
+    assert!(!text.contains("0123456789abcdef"));
+}
+
+#[test]
+fn check_and_run_refuse_the_same_folders_and_keys_of_usage_events() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let in_the_way = path("file");
+    std::fs::write(&in_the_way, "short").unwrap();
+    let (below, beside) = (path("file/events"), path("none/key"));
+    std::fs::create_dir(path("events")).unwrap();
+    std::fs::write(path("events/spool"), "").unwrap();
+    let mode = ("Events__Mode", "pseudonymize");
+    let key = ("Events__PseudonymKey", "0123456789abcdefghijklmnopqrstuv");
+    for (given, setting) in [
+        ([mode, ("Events__Directory", below.as_str()), key], "Events__Directory: "),
+        ([mode, ("Events__Directory", in_the_way.as_str()), key], "Events__Directory: "),
+        ([mode, ("Events__Directory", &path("events")), key], "Events__Directory: "),
+        ([mode, mode, ("Events__PseudonymKey__File", &beside)], "Events__PseudonymKey__File: "),
+        ([mode, mode, ("Events__PseudonymKey__File", &in_the_way)], "Events__PseudonymKey__File: "),
+        (
+            [mode, mode, ("Events__PseudonymKey", "abababababababababababababababababababab")],
+            "Events__PseudonymKey (",
+        ),
+    ] {
+        for command in ["check", "run"] {
+            let output = agent(&[command, "--urls", "http://127.0.0.1:0"], &[&SENDING[..], &given].concat());
+            let text = format!("{}{}", stdout(&output), stderr(&output));
+            assert_eq!(code(&output), 78, "{command} {given:?}: {text}");
+            assert!(text.contains(setting), "{command} {given:?}: {text}");
+        }
+    }
+}

@@ -1,4 +1,5 @@
-//! `featbit-agent check`: shows the effective settings, and checks the certificate files and the data file that they name.
+//! `featbit-agent check`: shows the effective settings and what leaves the machine, and checks the certificate files, the folder
+//! of usage events and the data file that they name.
 //!
 //! Must not start anything, nor print a secret.
 
@@ -10,6 +11,7 @@ use super::output::{Answer, complain, refuse};
 use crate::app::{regex_limits, wall_ms};
 use crate::client::{Dialer, ProxyEnvironment};
 use crate::config::{self, Inputs, Key, RejectedSettings, SettingError, files};
+use crate::insights::preflight;
 use crate::persist::log::check_place;
 use crate::tls::certificates::Certificates;
 
@@ -44,11 +46,18 @@ fn judge(inputs: &Inputs<'_>, answer: &mut Answer) -> u8 {
     if let Some(error) = settings.backup.file.as_deref().and_then(|file| check_place(file).err()) {
         errors.push(SettingError::missing(Key::BackupFile.definition().name, error.to_string(), ""));
     }
+    let events = preflight(&settings.events);
+    errors.extend(
+        events.errors.into_iter().map(|error| SettingError::missing(error.setting, error.problem, "")),
+    );
     answer.say("Settings:");
     for line in settings.describe() {
         answer.say(&format!("  {line}"));
     }
     for warning in &loaded.warnings {
+        answer.say(&format!("Warning: {warning}"));
+    }
+    for warning in &events.warnings {
         answer.say(&format!("Warning: {warning}"));
     }
     if !errors.is_empty() {
@@ -58,6 +67,9 @@ fn judge(inputs: &Inputs<'_>, answer: &mut Answer) -> u8 {
     answer.say(&format!("Addresses: {}", addresses.join(", ")));
     for line in certificates.iter().flat_map(|certificates| certificates.describe(wall_ms() / 1000)) {
         answer.say(&line);
+    }
+    for (index, line) in events.lines.iter().enumerate() {
+        answer.say(&format!("{}{line}", if index == 0 { "" } else { "  " }));
     }
     if let Some(warning) = client_certificate {
         answer.say(&format!("Warning: {warning}"));

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `handle` | how reactors hand calls over |
 //! | `keeper`, `intake`, `dispatch`, `start` | the thread of usage events; what happens to a call; what is sent next; what is opened and started |
+//! | `preflight` | what can be said before the start |
 //! | `policy`, `counts`, `board` | what happens to the events of each environment; what became of them; what is shown of all this |
 //! | `events`, `items` | the events of one call, each with its own text; takes a body apart into them |
 //! | `known_flags` | what events have to know of the flags of their environment |
@@ -30,6 +31,7 @@ pub mod line_file;
 pub mod local;
 pub mod memory_queue;
 mod policy;
+mod preflight;
 pub mod pseudonym;
 pub mod queue;
 #[cfg(test)]
@@ -40,4 +42,5 @@ mod start;
 
 pub use board::Board;
 pub use handle::{Busy, Call, Handle};
+pub use preflight::{Preflight, preflight};
 pub use start::{EventsError, Needs, Running, start};
