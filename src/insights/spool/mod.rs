@@ -53,7 +53,7 @@ pub use record::{BatchHead, Item, Position, read_batch, write_batch, write_note,
 pub struct Spool {
     options: SpoolOptions,
     files: Files,
-    _lock: Lock,
+    lock: Lock,
     backlog: Backlog,
     indexes: Indexes,
     /// The segment that is being written, if there is one: the last of `backlog`.

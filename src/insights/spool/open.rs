@@ -46,7 +46,7 @@ impl Spool {
         let mut spool = Self {
             options,
             files,
-            _lock: lock,
+            lock,
             backlog: Backlog::default(),
             indexes: Indexes::default(),
             newest: None,

@@ -86,8 +86,23 @@ impl Spool {
         let number = self.next_number;
         self.next_number += 1;
         let path = self.files.path(number);
-        let writer = SegmentWriter::create(self.files.disk.clone(), &path, &IDENTITY, self.options.limits())
-            .inspect_err(|error| tracing::debug!("{} cannot be created ({error})", path.display()))?;
+        let disk = self.files.disk.clone();
+        let create = || SegmentWriter::create(disk.clone(), &path, &IDENTITY, self.options.limits());
+        let created = match create() {
+            // Somebody has removed the folder, and the lock with it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                disk.create_folder(&self.files.folder)?;
+                self.lock.ensure(&*disk)?;
+                tracing::warn!(
+                    folder = self.files.folder.display().to_string(),
+                    "the folder of usage events was removed and is made again; what waited in it is lost"
+                );
+                create()
+            }
+            created => created,
+        };
+        let writer =
+            created.inspect_err(|error| tracing::debug!("{} cannot be created ({error})", path.display()))?;
         self.indexes.begin(number, writer.salt());
         let segment = Segment { file_bytes: writer.file_bytes(), ..Segment::default() };
         self.backlog.segments.insert(number, segment);
