@@ -22,11 +22,14 @@ use super::handle::{Message, Taken};
 use super::intake::{Destination, Intake, Judged, Tally};
 use super::queue::Full;
 use super::sender::JobDone;
+use super::spool::SPOOL_BYTES_MIN;
 use crate::model::environment_id::EnvironmentId;
 
-/// As many calls are kept together, or calls of so many bytes: they share one sync of the disk.
+/// As many calls are kept together, or calls of so many bytes, decompressed: they share one sync of the disk.
 const GROUP_CALLS: usize = 1024;
 const GROUP_BYTES: usize = 8 << 20;
+// A group with one more call of 4 MiB, and what the disk needs beside the texts, fits into the smallest spool.
+const _: () = assert!(GROUP_BYTES as u64 + 2 * (4 << 20) <= SPOOL_BYTES_MIN);
 /// How often the bounds of age and size are checked, and what was sent is noted on the disk.
 const TICK: Duration = Duration::from_secs(1);
 /// The same while there is nothing to do, so that an idle agent sleeps.
@@ -166,9 +169,12 @@ impl Keeper {
         let mut next = Some(first);
         let mut ended = false;
         while let Some(taken) = next.take() {
-            bytes += taken.bytes();
+            let received = taken.bytes();
+            let (one, kept) = self.take(taken, &snapshot, now);
+            waiting.extend(one);
+            // What was compressed takes the more memory until it is synced.
+            bytes += received.max(kept);
             calls += 1;
-            waiting.extend(self.take(taken, &snapshot, now));
             if calls < GROUP_CALLS && bytes < GROUP_BYTES {
                 match self.messages.try_recv() {
                     Ok(Message::Call(call)) => next = Some(call),
@@ -206,16 +212,20 @@ impl Keeper {
         ended
     }
 
-    /// Appends the events of one call. A call that cannot be taken is answered at once.
-    fn take(&mut self, taken: Taken, snapshot: &Snapshot, now: Now) -> Option<Waiting> {
+    /// Appends the events of one call, and tells how many bytes they have. A call that cannot be taken is answered at once.
+    fn take(&mut self, taken: Taken, snapshot: &Snapshot, now: Now) -> (Option<Waiting>, usize) {
         let (mailbox, key) = (taken.call.mailbox.clone(), taken.call.key);
         let refuse = |reply| mailbox.post(Mail::Reply { key, reply });
         let Judged { environment, tally, destination } = match self.intake.judge(taken.call, snapshot) {
             Ok(judged) => judged,
             Err(reply) => {
                 refuse(reply);
-                return None;
+                return (None, 0);
             }
+        };
+        let bytes = match &destination {
+            Destination::Nowhere => 0,
+            Destination::Queue(batch) | Destination::Local(batch) => batch.events.text().len(),
         };
         let appended = match &destination {
             Destination::Nowhere => Ok(Kept::Nowhere),
@@ -229,12 +239,12 @@ impl Keeper {
             },
         };
         match appended {
-            Ok(destination) => Some(Waiting { mailbox, key, environment, tally, destination }),
+            Ok(destination) => (Some(Waiting { mailbox, key, environment, tally, destination }), bytes),
             Err(full) => {
                 let (why, text) = self.refusal(&full, now);
                 self.dispatch.board.refuse(why);
                 refuse(Reply::Busy(text));
-                None
+                (None, 0)
             }
         }
     }

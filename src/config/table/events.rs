@@ -60,7 +60,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         "How much memory usage events may take while they wait: those that were received and not yet written or, without \
              Events__Directory, not yet sent. Beyond it calls are answered with 503.",
     ),
-    define(Key::EventsSpoolBytes, "Events__SpoolBytes", bytes(4 << 20, 1 << 40), "1073741824", Section::Events).help(
+    define(Key::EventsSpoolBytes, "Events__SpoolBytes", bytes(16 << 20, 1 << 40), "1073741824", Section::Events).help(
         "How much disk the events that wait to be sent may take in Events__Directory. Beyond it the oldest are dropped and \
              counted.",
     ),

@@ -46,7 +46,7 @@ use backlog::Backlog;
 use files::Files;
 use index::Indexes;
 use newest::Newest;
-pub use options::{IDENTITY, SpoolError, SpoolOptions};
+pub use options::{BYTES_MIN as SPOOL_BYTES_MIN, IDENTITY, SpoolError, SpoolOptions};
 pub use record::{BatchHead, Item, Position, read_batch, write_batch, write_note, write_summary};
 
 /// The queue. Dropping it notes what was confirmed.

@@ -10,7 +10,8 @@ use crate::persist::log::{Identity, LogKind, LogLimits};
 pub const IDENTITY: Identity =
     Identity { kind: LogKind::Spool, fingerprint: *b"usage events of any environment." };
 
-const SEGMENT_BYTES_MIN: u64 = 256 << 10;
+/// The smallest bound of a spool: what is taken together must fit.
+pub const BYTES_MIN: u64 = 16 << 20;
 const SEGMENT_BYTES_MAX: u64 = 16 << 20;
 /// A spool consists of about so many segments when it is full: what is dropped at once is one of them.
 const SEGMENTS: u64 = 16;
@@ -27,10 +28,10 @@ pub struct SpoolOptions {
 }
 
 impl SpoolOptions {
-    /// Bounds with segments of a sixteenth of all, between 256 KiB and 16 MiB. `bytes_max` is at least 4 MiB.
+    /// Bounds with segments of a sixteenth of all, between 1 MiB and 16 MiB. `bytes_max` is at least [`BYTES_MIN`].
     pub fn new(bytes_max: u64, age_max_ms: i64) -> Self {
-        let bytes_max = bytes_max.max(SEGMENTS * SEGMENT_BYTES_MIN);
-        let segment_bytes = (bytes_max / SEGMENTS).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+        let bytes_max = bytes_max.max(BYTES_MIN);
+        let segment_bytes = (bytes_max / SEGMENTS).min(SEGMENT_BYTES_MAX);
         Self { bytes_max, age_max_ms, segment_bytes }
     }
 
@@ -97,10 +98,10 @@ mod tests {
 
     #[test]
     fn segments_are_a_sixteenth_within_bounds() {
-        for (bytes_max, expected) in [(0, 256 << 10), (64 << 20, 4 << 20), (1 << 30, 16 << 20)] {
+        for (bytes_max, expected) in [(0, 1 << 20), (64 << 20, 4 << 20), (1 << 30, 16 << 20)] {
             let options = SpoolOptions::new(bytes_max, 1000);
             assert_eq!(options.segment_bytes, expected);
-            assert!(options.bytes_max >= 16 * (256 << 10));
+            assert!(options.bytes_max >= BYTES_MIN);
         }
     }
 }

@@ -8,7 +8,8 @@ use super::*;
 use crate::persist::log::RealDisk;
 
 fn open_at(directory: &Path) -> Result<Spool, SpoolError> {
-    Spool::open(Arc::new(RealDisk::new()), directory, SpoolOptions::new(0, 1_000_000), 0)
+    let options = SpoolOptions { segment_bytes: 256 << 10, ..SpoolOptions::new(0, 1_000_000) };
+    Spool::open(Arc::new(RealDisk::new()), directory, options, 0)
 }
 
 #[test]
