@@ -20,6 +20,7 @@ use super::counts::Fate;
 use super::dispatch::{Dispatch, Now};
 use super::handle::{Message, Taken};
 use super::intake::{Destination, Intake, Judged, Tally};
+use super::local::LocalFiles;
 use super::queue::Full;
 use super::sender::JobDone;
 use super::spool::SPOOL_BYTES_MIN;
@@ -123,6 +124,7 @@ impl Keeper {
             let now = self.now();
             if Instant::now() >= next_tick {
                 self.tick(now);
+                is_idle &= !self.dispatch.local.as_ref().is_some_and(LocalFiles::is_busy);
                 next_tick = Instant::now() + if is_idle { IDLE_TICK } else { TICK };
             } else if !is_idle {
                 next_tick = next_tick.min(Instant::now() + TICK);

@@ -141,6 +141,11 @@ impl LocalFiles {
         }
     }
 
+    /// Whether files are being compressed or removed: then the next [`LocalFiles::tick`] must not wait for events.
+    pub fn is_busy(&self) -> bool {
+        self.helper.is_busy()
+    }
+
     /// Appends the events of `batch`, whose environment is called `label`, to the file of today. They count as kept only after
     /// [`LocalFiles::sync`].
     ///

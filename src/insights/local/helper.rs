@@ -71,6 +71,11 @@ impl Helper {
         self.waiting < JOBS_MAX
     }
 
+    /// Whether a task was handed in whose end was not taken yet.
+    pub fn is_busy(&self) -> bool {
+        self.waiting > 0
+    }
+
     /// Hands in a task. Returns whether it was taken: not if there is no room, or if the thread has ended.
     pub fn submit(&mut self, job: Job) -> bool {
         let taken = self.has_room()
