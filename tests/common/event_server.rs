@@ -18,6 +18,8 @@ use super::{SOON, wait_until};
 pub enum Reaction {
     /// With this status and these header lines, such as `Retry-After: 1`. Events of a 2xx count as taken.
     Answer(u16, &'static str),
+    /// As `Answer` without header lines, and then the connection is closed, although the answer does not say so.
+    AnswerAndClose(u16),
     /// The events are taken, and then the connection is reset without an answer.
     TakeAndReset,
     /// The connection is reset, and nothing is taken.
@@ -49,6 +51,7 @@ struct State {
     /// Everything that came, as it came and once more decompressed.
     bytes: Mutex<Vec<u8>>,
     connections: AtomicUsize,
+    open: AtomicUsize,
     ended: AtomicBool,
 }
 
@@ -78,6 +81,7 @@ impl EventServer {
             got: Mutex::default(),
             bytes: Mutex::default(),
             connections: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
         });
         let shared = Arc::clone(&state);
@@ -89,7 +93,11 @@ impl EventServer {
                 let Ok(stream) = stream else { continue };
                 shared.connections.fetch_add(1, Ordering::SeqCst);
                 let shared = Arc::clone(&shared);
-                thread::spawn(move || serve(stream, &shared));
+                shared.open.fetch_add(1, Ordering::SeqCst);
+                thread::spawn(move || {
+                    serve(stream, &shared);
+                    shared.open.fetch_sub(1, Ordering::SeqCst);
+                });
             }
         });
         Self { port, state }
@@ -136,6 +144,13 @@ impl EventServer {
         self.state.connections.load(Ordering::SeqCst)
     }
 
+    /// Waits until no connection is open: everything that was sent on them was taken or lost.
+    pub fn wait_closed(&self) {
+        wait_until("all connections are closed", SOON, || {
+            (self.state.open.load(Ordering::SeqCst) == 0).then_some(())
+        });
+    }
+
     /// Waits until so many events were taken.
     pub fn wait_events(&self, count: usize) -> Vec<Value> {
         wait_until(&format!("{count} events at the server"), SOON * 3, || {
@@ -170,7 +185,7 @@ fn serve(mut stream: TcpStream, state: &State) {
         }
         let reaction = (*locked(&state.script))(&got);
         got.taken = match &reaction {
-            Reaction::Answer(status, _) => (200..300).contains(status),
+            Reaction::Answer(status, _) | Reaction::AnswerAndClose(status) => (200..300).contains(status),
             Reaction::TakeAndReset => true,
             Reaction::Reset | Reaction::Hang => false,
         };
@@ -182,6 +197,11 @@ fn serve(mut stream: TcpStream, state: &State) {
                 if stream.write_all(answer.as_bytes()).is_err() {
                     return;
                 }
+            }
+            Reaction::AnswerAndClose(status) => {
+                let _ = stream
+                    .write_all(format!("HTTP/1.1 {status} Status\r\nContent-Length: 0\r\n\r\n").as_bytes());
+                return;
             }
             Reaction::TakeAndReset | Reaction::Reset => {
                 // With SO_LINGER of zero the kernel sends a reset.
