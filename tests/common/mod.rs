@@ -21,6 +21,8 @@ pub mod frames;
 pub mod frontend;
 pub mod http;
 pub mod memory;
+pub mod network;
+pub mod people;
 pub mod proxy;
 pub mod raw;
 pub mod reaper;
