@@ -58,6 +58,22 @@ pub fn user(number: usize) -> Value {
             property("language", "de-DE".into())]})
 }
 
+/// The body of a call with `count` evaluations from number `first` on, each an event of its own, as the Node SDK sends it.
+/// A user has a key, a name and two custom properties, and evaluates `of_a_user` flags.
+pub fn evaluations(first: usize, count: usize, of_a_user: usize) -> String {
+    let events = (first..first + count).map(|number| {
+        let (user, flag, on) = (number / of_a_user, number % FLAGS, number % 3 > 0);
+        json!({
+            "user": {"keyId": format!("3eacb184-2d79-49df-9ea7-{user:012x}"), "name": format!("User {user}"),
+                "customizedProperties": [{"name": "plan", "value": "enterprise"},
+                    {"name": "email", "value": format!("user.{user}@example.com")}]},
+            "variations": [{"featureFlagKey": format!("flag-number-{flag}"), "sendToExperiment": false,
+                "timestamp": 1_780_000_000_000 + number as u64 * 37,
+                "variation": {"id": id(flag * 10 + usize::from(!on)), "value": on.to_string()}}]})
+    });
+    Value::Array(events.collect()).to_string()
+}
+
 fn id(number: usize) -> String {
     format!("78e51061-7311-48a3-82ce-{number:012x}")
 }

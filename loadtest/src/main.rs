@@ -14,6 +14,7 @@
 //! target/release/loadtest restart --flags 10000                        starts with a backup file
 //! target/release/loadtest persist --connections 1000                   the same change with and without a backup file and Redis
 //! target/release/loadtest cluster --connections 1000                   from a change at one agent to the SDKs of another
+//! target/release/loadtest events --rounds 5                            usage events, in each mode
 //! ```
 
 mod cluster;
@@ -22,6 +23,7 @@ mod connection;
 mod counts;
 mod crowd;
 mod data;
+mod events;
 mod follow;
 mod meter;
 mod persist;
@@ -47,6 +49,8 @@ usage: loadtest compare [--connections N] [--rounds N] [--sdk server|client] [--
        loadtest restart [--flags N] [--rounds N] [--agent PATH] [--reactors N]
        loadtest persist [--connections N] [--rounds N] [--redis URL] [--agent PATH] [--reactors N]
        loadtest cluster [--connections N] [--changes N] [--agents N] [--redis URL] [--agent PATH] [--reactors N]
+       loadtest events [--only throughput|outage|fan-out|idle] [--connections N] [--clients N] [--rate N] [--rounds N]
+                       [--spool-bytes N] [--agent PATH] [--reactors N]
 persist and cluster start a redis-server of their own if there is no URL.";
 
 /// The command line, after the command.
@@ -65,6 +69,12 @@ struct Options {
     /// Agents of a cluster.
     agents: usize,
     redis: Option<String>,
+    /// Connections that make calls with usage events.
+    clients: usize,
+    /// Calls with usage events a second.
+    rate: usize,
+    /// The size of the spool that is filled.
+    spool_bytes: usize,
 }
 
 impl Options {
@@ -77,8 +87,13 @@ impl Options {
             ("--sdk", "server") => self.sdk = Sdk::Server,
             ("--sdk", "client") => self.sdk = Sdk::Client,
             ("--sdk", _) => return Err(format!("{name} is server or client, not `{value}`")),
-            ("--only", "system-calls" | "instructions") => self.only = Some(value.to_owned()),
-            ("--only", _) => return Err(format!("{name} is system-calls or instructions, not `{value}`")),
+            ("--only", "system-calls" | "instructions" | "throughput" | "outage" | "fan-out" | "idle") => {
+                self.only = Some(value.to_owned());
+            }
+            ("--only", _) => return Err(format!("{name}: there is no part `{value}`")),
+            ("--clients", _) => self.clients = number()?.clamp(1, 1000),
+            ("--rate", _) => self.rate = number()?.clamp(1, 1_000_000),
+            ("--spool-bytes", _) => self.spool_bytes = number()?.clamp(32 << 20, 8 << 30),
             ("--agent", _) => self.agent = value.into(),
             ("--flags", _) => self.flags = number()?.clamp(1, 100_000),
             ("--changes", _) => self.changes = number()?.clamp(1, 10_000),
@@ -96,7 +111,7 @@ fn main() -> ExitCode {
     let command = arguments.next().unwrap_or_default();
     let connections = match command.as_str() {
         "compare" | "tls" => 5000,
-        "counts" | "follow" | "restart" | "persist" | "cluster" => 1000,
+        "counts" | "follow" | "restart" | "persist" | "cluster" | "events" => 1000,
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(64);
@@ -115,6 +130,9 @@ fn main() -> ExitCode {
         changes: 500,
         agents: 3,
         redis: None,
+        clients: 32,
+        rate: 200,
+        spool_bytes: 128 << 20,
     };
     while let Some(name) = arguments.next() {
         let outcome = match arguments.next() {
@@ -145,6 +163,16 @@ fn run(command: &str, options: &Options) -> std::io::Result<()> {
         "persist" => {
             let redis = Redis::open(options.redis.as_deref(), &setup.folder)?;
             return persist::run(&setup, redis.as_ref(), options.connections, options.rounds);
+        }
+        "events" => {
+            let plan = events::Plan {
+                sdks: options.connections,
+                clients: options.clients,
+                rounds: options.rounds,
+                rate: options.rate as f64,
+                spool_bytes: options.spool_bytes as u64,
+            };
+            return events::run(&setup, &plan, options.only.as_deref());
         }
         "cluster" => {
             let redis = Redis::open(options.redis.as_deref(), &setup.folder)?;

@@ -1,5 +1,6 @@
 //! A measured server: started, measured and ended by this program.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -48,6 +49,24 @@ impl Server {
             total += text.split(' ').next().and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
         }
         Ok(total)
+    }
+
+    /// CPU time so far in nanoseconds, and how often it waited, of each thread by its name; of all threads of a name
+    /// together, but for a number at its end.
+    pub fn threads(&self) -> io::Result<BTreeMap<String, (u64, u64)>> {
+        let mut threads = BTreeMap::new();
+        for task in fs::read_dir(format!("/proc/{}/task", self.0.id()))? {
+            let folder = task?.path();
+            let read = |name: &str| fs::read_to_string(folder.join(name));
+            let (name, times, status) = (read("comm")?, read("schedstat")?, read("status")?);
+            let name = name.trim().trim_end_matches(|last: char| last.is_ascii_digit() || last == '-');
+            let cpu_ns = times.split(' ').next().and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+            let waits = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            let waits = waits.and_then(|count| count.trim().parse::<u64>().ok()).unwrap_or(0);
+            let sum: &mut (u64, u64) = threads.entry(name.to_owned()).or_default();
+            *sum = (sum.0 + cpu_ns, sum.1 + waits);
+        }
+        Ok(threads)
     }
 
     /// The most memory that was resident at a time, in bytes.

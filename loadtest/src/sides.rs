@@ -84,13 +84,18 @@ impl Setup {
 
     /// Starts the agent, under `wrapper` if that is not empty.
     pub fn agent(&self, wrapper: &[&str]) -> io::Result<Side> {
+        self.agent_with(wrapper, &[])
+    }
+
+    /// The same with more options.
+    pub fn agent_with(&self, wrapper: &[&str], more: &[String]) -> io::Result<Side> {
         let port = free_port()?;
         let dump = self.folder.join("dump.json");
         fs::write(&dump, data::dump(0))?;
         let mut command = wrapped(wrapper, &self.agent);
         command.env_clear().arg("--mode").arg("offline").arg("--data-file").arg(&dump);
         command.args(["--api-key", KEY, "--urls", &format!("http://127.0.0.1:{port}")]);
-        command.args(["--reactors", &self.reactors.to_string(), "--logging-level", "error"]);
+        command.args(["--reactors", &self.reactors.to_string(), "--logging-level", "error"]).args(more);
         Side::start(&mut command, port, port, true)
     }
 
