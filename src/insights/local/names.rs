@@ -76,6 +76,9 @@ impl fmt::Display for Day {
     }
 }
 
+/// No part has a higher number, so that there is always a next one.
+const NUMBER_MAX: u32 = 999_999_999;
+
 /// A part of a day. Those of a folder sort by when they were written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Part {
@@ -120,7 +123,7 @@ impl Part {
             Some((day, number)) => {
                 let is_canonical =
                     number.bytes().all(|byte| byte.is_ascii_digit()) && !number.starts_with('0');
-                (day, number.parse().ok().filter(|&number| number > 1 && is_canonical)?)
+                (day, number.parse().ok().filter(|number| (2..=NUMBER_MAX).contains(number) && is_canonical)?)
             }
         };
         Some((Self { day: Day::parse(day)?, number }, form))
@@ -161,6 +164,8 @@ mod tests {
             "2026-11-30T00:00.ndjson",
             "1969-12-31.ndjson",
             "2026-11-30.4294967296.ndjson",
+            // What went wrong: after a file with the highest number there was no name for another one that day.
+            "2026-11-30.4294967295.ndjson",
             "lock",
             "",
         ] {
@@ -181,7 +186,7 @@ mod tests {
         }
 
         #[test]
-        fn a_name_is_read_as_it_was_written(day in 0i64..200_000, number in 1u32.., form in 0usize..3) {
+        fn a_name_is_read_as_it_was_written(day in 0i64..200_000, number in 1..=NUMBER_MAX, form in 0usize..3) {
             let part = Part { day: Day(day), number };
             let form = FileForm::ALL[form].0;
             prop_assert_eq!(Part::parse(&part.file(form)), Some((part, form)));

@@ -9,6 +9,9 @@ use std::sync::Arc;
 
 use crate::persist::log::{self, Disk, DiskFile};
 
+/// No segment has a higher number: names are as long as they should be, and there is always a next one.
+const NUMBER_MAX: u64 = 999_999_999_999_999;
+
 /// Behind the number in a segment's name. Files that are set aside have more behind it.
 const SUFFIX: &str = ".events";
 
@@ -42,7 +45,9 @@ impl Files {
             let Some((number, rest)) = name.to_str().and_then(|name| name.split_once(SUFFIX)) else {
                 continue;
             };
-            let Ok(number) = number.parse::<u64>() else { continue };
+            let Some(number) = number.parse().ok().filter(|&number: &u64| number <= NUMBER_MAX) else {
+                continue;
+            };
             highest = highest.max(number);
             match rest {
                 "" if self.path(number).file_name() == Some(&name) => numbers.push(number),

@@ -33,6 +33,23 @@ fn a_folder_that_cannot_be_made_is_an_error() {
     assert!(error.to_string().contains("file/spool cannot be used"), "{error}");
 }
 
+/// What went wrong: no number was left behind that of a foreign file, so nothing could be written.
+#[test]
+fn a_file_with_the_highest_number_left_none_for_new_segments() {
+    let directory = tempfile::tempdir().unwrap();
+    let foreign = directory.path().join("spool").join(format!("{}.events", u64::MAX));
+    drop(open_at(directory.path()).unwrap());
+    fs::write(&foreign, "foreign").unwrap();
+    for _ in 0..3 {
+        let mut spool = open_at(directory.path()).unwrap();
+        let mut ledger = Ledger::default();
+        ledger.append(&mut spool, batch(0, 0, 50));
+        ledger.sync(&mut spool).unwrap();
+        ledger.send_all(&mut spool);
+    }
+    assert_eq!(fs::read(&foreign).unwrap(), b"foreign");
+}
+
 #[test]
 fn only_the_owner_may_read_the_files_and_they_come_back() {
     let directory = tempfile::tempdir().unwrap();
