@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 
-use crate::config::{Events, EventsMode};
+use crate::config::{Events, EventsMode, EventsOverride};
 use crate::model::environment_id::EnvironmentId;
 use crate::telemetry::metrics::{EnvironmentEvents, EventNumbers};
 
@@ -53,6 +53,8 @@ pub struct Board {
     pub summary: String,
     /// The default mode.
     pub mode: EventsMode,
+    /// The environments with another one.
+    pub overrides: Vec<EventsOverride>,
     /// What the key of pseudonyms can be told by, if there is one.
     pub key_id: Option<String>,
     noted: Mutex<Noted>,
@@ -62,11 +64,18 @@ pub struct Board {
 }
 
 impl Board {
-    pub(super) fn new(summary: String, mode: EventsMode, key_id: Option<String>) -> Self {
+    /// What the settings say; nothing is noted yet.
+    pub(super) fn new(events: &Events, key_id: Option<String>) -> Self {
+        Self { overrides: events.overrides.clone(), key_id, ..Self::dropping(summary(events), events.mode) }
+    }
+
+    /// Without overrides and keys.
+    pub(super) fn dropping(summary: String, mode: EventsMode) -> Self {
         Self {
             summary,
             mode,
-            key_id,
+            overrides: Vec::new(),
+            key_id: None,
             noted: Mutex::default(),
             requests: Mutex::default(),
             refused: Mutex::default(),

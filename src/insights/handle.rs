@@ -123,7 +123,7 @@ impl Handle {
     pub fn off() -> Self {
         let policy = Arc::new(Policy::always(EventsMode::Drop));
         let board =
-            Arc::new(Board::new("usage events are counted and dropped".into(), EventsMode::Drop, None));
+            Arc::new(Board::dropping("usage events are counted and dropped".into(), EventsMode::Drop));
         Self::dropping(Shared { policy, counts: Arc::default(), board })
     }
 

@@ -18,7 +18,7 @@ use crate::persist::log::RealDisk;
 use crate::store::Snapshot;
 use crate::telemetry::once::RateLimit;
 
-use super::board::{Board, summary};
+use super::board::Board;
 use super::counts::Counts;
 use super::dead_letters::DeadLetters;
 use super::dispatch::Dispatch;
@@ -102,14 +102,14 @@ pub fn start(needs: Needs<'_>) -> Result<Running, EventsError> {
     // What waited on the disk under another mode is dropped, too, not left there.
     let spooled = || events.directory.as_ref().is_some_and(|directory| directory.join("spool").is_dir());
     if events.modes().all(|mode| mode == EventsMode::Drop) && !spooled() {
-        let board = Arc::new(Board::new(summary(events), events.mode, None));
+        let board = Arc::new(Board::new(events, None));
         return Ok(Running { handle: Handle::dropping(Shared { policy, counts, board }), thread: None });
     }
     if let Some(directory) = &events.directory {
         make_folder(directory).map_err(|error| in_directory(directory, &error))?;
     }
     let key = pseudonym_key(events)?;
-    let board = Arc::new(Board::new(summary(events), events.mode, key.as_ref().map(PseudonymKey::id)));
+    let board = Arc::new(Board::new(events, key.as_ref().map(PseudonymKey::id)));
     let pseudonymizer = key.map(|key| Arc::new(Pseudonymizer::new(key, events.properties.clone())));
     let now_ms = (needs.wall_ms)();
     let queue = queue(events, now_ms)?;

@@ -115,6 +115,8 @@ pub struct Events {
     pub summary: String,
     /// The mode where no override says otherwise.
     pub mode: &'static str,
+    /// The overrides.
+    pub overrides: Vec<EventsOverride>,
     /// What the key of pseudonyms can be told by: agents with the same id have the same key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pseudonym_key_id: Option<String>,
@@ -130,6 +132,15 @@ pub struct Events {
     pub unreachable: Option<String>,
     /// The environments whose events the server does not take at present.
     pub paused: Vec<PausedEvents>,
+}
+
+/// An environment with another mode of usage events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EventsOverride {
+    /// As the settings name it.
+    pub environment: String,
+    /// Its mode.
+    pub mode: &'static str,
 }
 
 /// An environment whose usage events the server does not take at present.
@@ -220,6 +231,7 @@ mod tests {
             events: Events {
                 summary: "usage events are counted and dropped".into(),
                 mode: "drop",
+                overrides: vec![EventsOverride { environment: "p:e".into(), mode: "local" }],
                 pseudonym_key_id: None,
                 waiting: 1,
                 oldest: Some(Moment(3)),

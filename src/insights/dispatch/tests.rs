@@ -72,7 +72,7 @@ fn bench(settings: &[(&str, &str)], texts: &[&str]) -> Bench {
         local: Some(LocalFiles::open(folder.path(), LocalOptions::default(), 0).unwrap()),
         dead_letters: Some(DeadLetters::open(folder.path(), 1 << 20).unwrap()),
         counts: Arc::default(),
-        board: Arc::new(Board::new(String::new(), events.mode, None)),
+        board: Arc::new(Board::dropping(String::new(), events.mode)),
         flush: Duration::ZERO,
         max: LIMITS,
         under_way: HashMap::new(),

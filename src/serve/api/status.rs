@@ -1,9 +1,11 @@
 //! `GET /api/public/proxy/status`: the fields of FeatBit's agent, and more that an operator needs.
 
+use crate::config;
 use crate::insights::Handle;
 use crate::payload::Payload;
 use crate::protocol::details::{
-    Child, Connections, Details, Environment, Events, LastError, Moment, PausedEvents, Upstream, with_details,
+    Child, Connections, Details, Environment, Events, EventsOverride, LastError, Moment, PausedEvents,
+    Upstream, with_details,
 };
 use crate::serve::context::{Context, Parts};
 use crate::serve::http::exchange::{Answer, Exchange};
@@ -69,6 +71,10 @@ pub(crate) fn status(parts: &Parts, code: u16) -> Answer {
     Answer::json(code, Payload::private(with_details(status, &details).into_bytes()))
 }
 
+fn mode_of(one: &config::EventsOverride) -> EventsOverride {
+    EventsOverride { environment: one.environment.clone(), mode: one.mode.as_str() }
+}
+
 fn events(handle: &Handle, view: &Snapshot) -> Events {
     let board = handle.board();
     let noted = board.noted();
@@ -80,6 +86,7 @@ fn events(handle: &Handle, view: &Snapshot) -> Events {
     Events {
         summary: board.summary.clone(),
         mode: board.mode.as_str(),
+        overrides: board.overrides.iter().map(mode_of).collect(),
         pseudonym_key_id: board.key_id.clone(),
         waiting: noted.queue.events,
         oldest: noted.queue.oldest_ms.map(Moment),
