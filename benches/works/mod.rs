@@ -1,5 +1,6 @@
 //! The measured operations, by name, and the reference of each.
 
+mod events;
 mod restart;
 
 use std::hint::black_box;
@@ -52,7 +53,7 @@ const fn pair(name: &'static str, beside: &'static str, goal: Option<f64>) -> Pa
 const TAPE: &str = "simd-json's tape of the dump";
 
 /// Which operation is compared with which.
-pub const PAIRS: [Pair; 15] = [
+pub const PAIRS: [Pair; 17] = [
     pair("rollout", MD5, Some(1.5)),
     pair("rollout with experiment", MD5, None),
     pair("no rollout", MD5, THIRD),
@@ -68,6 +69,8 @@ pub const PAIRS: [Pair; 15] = [
     pair("patch of one flag among 10,000", "build of 10,000 flags", Some(1.0 / 300.0)),
     pair("dump of 10,000 flags to a snapshot", TAPE, Some(4.0)),
     pair("backup file of 10,000 flags to a full", TAPE, Some(3.0)),
+    pair(events::SPLIT, events::CHECK, None),
+    pair(events::PSEUDONYMIZE, events::SPLIT, None),
 ];
 
 /// The same for other users each time, so that the data is not in the caches.
@@ -105,6 +108,9 @@ pub fn make(name: &str) -> Box<dyn Work> {
             Box::new(Load { dump: dump::dump().into(), bytes: None, made: None })
         }
         "backup file of 10,000 flags to a full" => Box::new(restart::Restart::new()),
+        events::CHECK => events::check(),
+        events::SPLIT => events::split(),
+        events::PSEUDONYMIZE => events::pseudonymize(),
         TAPE => Box::new(Tape { dump: dump::dump().into(), bytes: Vec::new() }),
         name => {
             let (user, (flag, segments)): (User, _) = (flags::user(), kind(name));

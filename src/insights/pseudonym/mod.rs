@@ -19,6 +19,7 @@ mod read;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use super::events::Events;
 use super::known_flags::KnownFlags;
 use crate::config::{PropertyAction, PropertyRule};
 use crate::model::environment_id::EnvironmentId;
@@ -36,6 +37,10 @@ const ROUTE: &str = "index/metric";
 
 /// The kinds of metrics of the SDKs.
 const KINDS: [&str; 3] = ["CustomEvent", "PageView", "Click"];
+
+/// Of how many users of a batch it is remembered how to change their events, in bytes of their texts. It takes some fifty
+/// times as much memory.
+const USERS_BYTES_MAX: usize = 64 << 10;
 
 /// Makes events without what identifies a user.
 #[derive(Clone, Debug)]
@@ -64,8 +69,55 @@ impl Pseudonymizer {
         flags: &dyn KnownFlags,
         event: &[u8],
     ) -> Option<Vec<u8>> {
-        let text = simdutf8::basic::from_utf8(event).ok()?;
-        let Event { user, evaluations, metrics } = read::event(text).ok()?;
+        let event = parsed(event)?;
+        let known = self.known(environment, &event.user)?;
+        let mut out = Vec::new();
+        known.append(&event, flags, &mut out);
+        Some(out)
+    }
+
+    /// The events of a batch, each as [`Pseudonymizer::transform`] makes it; without those of which nothing may leave.
+    pub fn transform_all(
+        &self,
+        environment: EnvironmentId,
+        flags: &dyn KnownFlags,
+        events: &Events,
+    ) -> Events {
+        let mut changed = Events::builder(events.text().len());
+        let mut out = Vec::new();
+        // SDKs send many events of few users, and to get ready for a user costs more than an event.
+        let mut users: HashMap<&str, Option<Known>, foldhash::fast::RandomState> = HashMap::default();
+        let mut bytes = 0;
+        for event in events.iter().filter_map(parsed) {
+            let make = || self.known(environment, &event.user);
+            let made;
+            let known = match event.user_text.filter(|text| text.len() <= USERS_BYTES_MAX) {
+                Some(text) => {
+                    if bytes + text.len() > USERS_BYTES_MAX {
+                        users.clear();
+                        bytes = 0;
+                    }
+                    users.entry(text).or_insert_with(|| {
+                        bytes += text.len();
+                        make()
+                    })
+                }
+                None => {
+                    made = make();
+                    &made
+                }
+            };
+            if let Some(known) = known {
+                out.clear();
+                known.append(&event, flags, &mut out);
+                changed.add(&out);
+            }
+        }
+        changed.build()
+    }
+
+    /// What is to be known of a user; `None` without a key.
+    fn known(&self, environment: EnvironmentId, user: &User<'_>) -> Option<Known> {
         let key = user.key.as_deref().filter(|key| !key.trim().is_empty())?;
         let pseudonym = self.key.user(environment, key);
         let hidden = user.properties.iter().filter(|property| {
@@ -75,17 +127,12 @@ impl Pseudonymizer {
         let hidden = hidden.filter_map(|property| property.value.as_deref());
         let others = user.others.iter().map(|other| &**other);
         let occurrences = Occurrences::new(key, pseudonym.clone(), others.chain(hidden));
-        let mut out = Vec::with_capacity(event.len());
-        out.extend_from_slice(br#"{"user":{"keyId":"#);
-        append_string(&pseudonym, &mut out);
-        self.append_properties(environment, &user, &occurrences, &mut out);
-        out.push(b'}');
-        append_list(&mut out, "variations", &evaluations, |evaluation, out| {
-            append_evaluation(evaluation, flags, &occurrences, out)
-        });
-        append_list(&mut out, "metrics", &metrics, |metric, out| append_metric(metric, &occurrences, out));
-        out.push(b'}');
-        Some(out)
+        let mut beginning = Vec::new();
+        beginning.extend_from_slice(br#"{"user":{"keyId":"#);
+        append_string(&pseudonym, &mut beginning);
+        self.append_properties(environment, user, &occurrences, &mut beginning);
+        beginning.push(b'}');
+        Some(Known { occurrences, beginning })
     }
 
     fn action(&self, name: &str) -> Option<PropertyAction> {
@@ -133,6 +180,30 @@ impl Pseudonymizer {
         };
         Some(Cow::Owned(occurrences.replace(&free).into_owned()))
     }
+}
+
+/// What follows from the texts about a user, whatever the event.
+struct Known {
+    occurrences: Occurrences,
+    /// What its events begin with.
+    beginning: Vec<u8>,
+}
+
+impl Known {
+    /// Appends an event of this user.
+    fn append(&self, event: &Event<'_>, flags: &dyn KnownFlags, out: &mut Vec<u8>) {
+        let Self { occurrences, beginning } = self;
+        out.extend_from_slice(beginning);
+        append_list(out, "variations", &event.evaluations, |evaluation, out| {
+            append_evaluation(evaluation, flags, occurrences, out)
+        });
+        append_list(out, "metrics", &event.metrics, |metric, out| append_metric(metric, occurrences, out));
+        out.push(b'}');
+    }
+}
+
+fn parsed(event: &[u8]) -> Option<Event<'_>> {
+    read::event(simdutf8::basic::from_utf8(event).ok()?).ok()
 }
 
 fn append_evaluation(

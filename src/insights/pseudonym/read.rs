@@ -11,6 +11,8 @@ use crate::protocol::json::{Cursor, Kind, NotJson, RawText};
 #[derive(Default)]
 pub struct Event<'t> {
     pub user: User<'t>,
+    /// The text that all of `user` is from; `None` if it is from several.
+    pub user_text: Option<&'t str>,
     pub evaluations: Vec<Evaluation<'t>>,
     pub metrics: Vec<Metric<'t>>,
 }
@@ -62,9 +64,15 @@ pub struct Metric<'t> {
 pub fn event(text: &str) -> Result<Event<'_>, NotJson> {
     let mut cursor = Cursor::new(text);
     let mut event = Event::default();
+    let mut users = 0;
     cursor.object(|cursor, name| {
         if name.is_in_any_case("user") {
-            user(cursor, &mut event.user)
+            cursor.kind()?;
+            let start = cursor.position();
+            user(cursor, &mut event.user)?;
+            event.user_text = if users == 0 { text.get(start..cursor.position()) } else { None };
+            users += 1;
+            Ok(())
         } else if name.is_in_any_case("variations") {
             event.evaluations = list(cursor, evaluation)?;
             Ok(())

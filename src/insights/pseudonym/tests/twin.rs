@@ -157,6 +157,33 @@ fn without_nulls(value: Value) -> Value {
 }
 
 proptest! {
+    /// What is remembered of a user must not change what becomes of other events.
+    #[test]
+    fn the_events_of_a_batch_are_changed_as_each_one_alone(
+        given in prop::collection::vec(event(), 1..4),
+        picks in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<bool>()), 1..12),
+    ) {
+        let pick = |index: &prop::sample::Index| &given[index.index(given.len())];
+        let texts = picks.iter().map(|(of_user, of_rest, has_two)| {
+            let (user, rest) = (&pick(of_user)["user"], pick(of_rest));
+            let two = if *has_two { format!(r#""user":{},"#, rest["user"]) } else { String::new() };
+            let (evaluations, metrics) = (&rest["variations"], &rest["metrics"]);
+            format!(r#"{{"variations":{evaluations},{two}"USER": {user} ,"metrics":{metrics}}}"#)
+        });
+        let mut events = Events::builder(0);
+        texts.for_each(|text| events.add(text.as_bytes()));
+        let (events, pseudonymizer) = (events.build(), pseudonymizer("p"));
+        let mut alone = Events::builder(0);
+        let each = events.iter().filter_map(|event| pseudonymizer.transform(environment(1), &Flags, event));
+        each.for_each(|text| alone.add(&text));
+        let alone = alone.build();
+        let together = pseudonymizer.transform_all(environment(1), &Flags, &events);
+        prop_assert_eq!(together.text(), alone.text());
+        prop_assert_eq!(together, alone);
+    }
+}
+
+proptest! {
     #[test]
     fn a_twin_that_builds_trees_writes_the_same(event in event()) {
         let out = pseudonymizer("p").transform(environment(1), &NoFlags, event.to_string().as_bytes());
