@@ -131,6 +131,22 @@ impl Mailbox {
     /// Posts a mail and wakes the reactor.
     pub fn post(&self, mail: Mail) {
         self.0.queue.push(mail);
+        self.wake();
+    }
+
+    /// Posts many mails, each to its mailbox, and wakes each reactor once.
+    pub fn post_all(mails: impl IntoIterator<Item = (Mailbox, Mail)>) {
+        let mut posted: Vec<Mailbox> = Vec::new();
+        for (mailbox, mail) in mails {
+            mailbox.0.queue.push(mail);
+            if !posted.iter().any(|other| Arc::ptr_eq(&other.0, &mailbox.0)) {
+                posted.push(mailbox);
+            }
+        }
+        posted.iter().for_each(Mailbox::wake);
+    }
+
+    fn wake(&self) {
         // Waking fails only if the reactor has ended; then the mail is not needed.
         let _ = self.0.wake.wake();
     }
@@ -171,6 +187,20 @@ mod tests {
         assert!(matches!(mailbox.take(), Some(Mail::Drain(_))));
         assert!(matches!(mailbox.take(), Some(Mail::Stop)));
         assert!(mailbox.take().is_none());
+    }
+
+    #[test]
+    fn mails_that_are_posted_together_wake_each_reactor_once() {
+        let woken: [Arc<AtomicUsize>; 2] = Default::default();
+        let mailboxes = woken.clone().map(|woken| Mailbox::new(Counting(woken)));
+        let number = |seconds| Mail::Drain(Duration::from_secs(seconds));
+        Mailbox::post_all((0..6).map(|at| (mailboxes[at as usize % 2].clone(), number(at))));
+        for (at, mailbox) in mailboxes.iter().enumerate() {
+            assert_eq!(woken[at].load(Ordering::Relaxed), 1);
+            let received = std::iter::from_fn(|| mailbox.take());
+            let seconds = received.map(|mail| if let Mail::Drain(time) = mail { time.as_secs() } else { 99 });
+            assert_eq!(seconds.collect::<Vec<_>>(), [0, 2, 4].map(|number| number + at as u64));
+        }
     }
 
     #[test]

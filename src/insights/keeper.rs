@@ -193,7 +193,7 @@ impl Keeper {
         };
         let queued = queued.err().map(|full| self.refusal(&full, now));
         let local = local.err().map(|error| self.refusal(&Full::Disk(error), now));
-        for one in waiting {
+        let replies = waiting.into_iter().map(|one| {
             let refusal = match one.destination {
                 Kept::Nowhere => None,
                 Kept::Queue => queued,
@@ -209,8 +209,9 @@ impl Keeper {
                     Reply::Busy(text)
                 }
             };
-            one.mailbox.post(Mail::Reply { key: one.key, reply });
-        }
+            (one.mailbox, Mail::Reply { key: one.key, reply })
+        });
+        Mailbox::post_all(replies);
         ended
     }
 
