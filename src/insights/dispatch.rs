@@ -167,7 +167,7 @@ impl Dispatch {
 
     /// Sends a portion, changed if the mode asks for that and it was not yet.
     fn send(&mut self, intake: &Intake, snapshot: &Snapshot, key: StreamKey, portion: Portion) {
-        let environment = snapshot.environments().find(|one| one.id() == key.environment);
+        let environment = snapshot.listed_environment(key.environment);
         let changes = intake.policy.mode_in(snapshot, key.environment) == Some(EventsMode::Pseudonymize);
         let flags = environment.map_or(&NoFlags as &dyn KnownFlags, |one: &Arc<Environment>| &**one);
         let batches = portion.batches.iter().filter_map(|batch| match batch.form {

@@ -85,7 +85,7 @@ impl Intake {
         if body.len() as u64 > bytes_max {
             return Err(refused(GzipError::TooLarge));
         }
-        let known = snapshot.environments().find(|one| one.id() == environment);
+        let known = snapshot.listed_environment(environment);
         let flags = known.map_or(&NoFlags as &dyn KnownFlags, |one: &Arc<Environment>| &**one);
         let Split { events, counts } = items::split(&body, flags)
             .map_err(|_| Reply::Invalid("the body is not a JSON text of usage events".into()))?;

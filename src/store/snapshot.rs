@@ -142,9 +142,14 @@ impl Snapshot {
         self.listed.contains_key(&id)
     }
 
+    /// The environment of the dataset with this id.
+    pub fn listed_environment(&self, id: EnvironmentId) -> Option<&Arc<Environment>> {
+        self.listed.get(&id).and_then(|slot| self.environment(*slot))
+    }
+
     /// The label of an environment of the dataset; the id of any other.
     pub fn label_of(&self, id: EnvironmentId) -> String {
-        let found = self.listed.get(&id).and_then(|slot| self.environment(*slot));
+        let found = self.listed_environment(id);
         found.map_or_else(|| id.to_string(), |environment| environment.label().to_string())
     }
 
