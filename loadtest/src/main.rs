@@ -49,7 +49,7 @@ usage: loadtest compare [--connections N] [--rounds N] [--sdk server|client] [--
        loadtest restart [--flags N] [--rounds N] [--agent PATH] [--reactors N]
        loadtest persist [--connections N] [--rounds N] [--redis URL] [--agent PATH] [--reactors N]
        loadtest cluster [--connections N] [--changes N] [--agents N] [--redis URL] [--agent PATH] [--reactors N]
-       loadtest events [--only throughput|outage|fan-out|idle] [--connections N] [--clients N] [--rate N] [--rounds N]
+       loadtest events [--only throughput|outage|disk|fan-out|idle] [--connections N] [--clients N] [--rate N] [--rounds N]
                        [--spool-bytes N] [--agent PATH] [--reactors N]
 persist and cluster start a redis-server of their own if there is no URL.";
 
@@ -87,7 +87,10 @@ impl Options {
             ("--sdk", "server") => self.sdk = Sdk::Server,
             ("--sdk", "client") => self.sdk = Sdk::Client,
             ("--sdk", _) => return Err(format!("{name} is server or client, not `{value}`")),
-            ("--only", "system-calls" | "instructions" | "throughput" | "outage" | "fan-out" | "idle") => {
+            (
+                "--only",
+                "system-calls" | "instructions" | "throughput" | "outage" | "disk" | "fan-out" | "idle",
+            ) => {
                 self.only = Some(value.to_owned());
             }
             ("--only", _) => return Err(format!("{name}: there is no part `{value}`")),

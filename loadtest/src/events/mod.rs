@@ -1,6 +1,7 @@
 //! Usage events: what calls cost in each mode, what the server of events gets, what an outage of it takes, and whether
 //! flags come later while events flood in.
 
+mod disk;
 mod fan_out;
 mod flood;
 mod idle;
@@ -39,6 +40,9 @@ pub fn run(setup: &Setup, plan: &Plan, only: Option<&str>) -> io::Result<()> {
     }
     if wanted("outage") {
         outage::run(setup, plan)?;
+    }
+    if wanted("disk") {
+        disk::run(setup, plan)?;
     }
     if wanted("fan-out") {
         fan_out::run(setup, plan)?;
