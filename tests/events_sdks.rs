@@ -162,6 +162,7 @@ fn events_come_through_two_agents() {
         .data_file(&Dataset::of([environment()]))
         .env("EventUri", &upper.url())
         .env("Events__FlushSeconds", "0")
+        .env("Events__Gzip", "true")
         .start();
     let event = |key: &str| {
         json!({ "user": user(key, &[]), "variations": [{

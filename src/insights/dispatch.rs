@@ -336,4 +336,4 @@ fn secret_for(environment: Option<&Environment>, batch: &Batch) -> Secret {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -356,3 +356,6 @@ pub(super) fn random() -> Random {
 pub(super) fn refused_log() -> RateLimit {
     RateLimit::new(REFUSED_AGAIN_MS)
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,19 +17,21 @@ use crate::insights::sender::{Fault, Outcome};
 use crate::model::environment_id::EnvironmentId;
 use crate::model::secret::SecretKind;
 
-const ID: &str = "00000000-0000-0000-0000-000000000001";
+/// The environment of the events, called `p:e`.
+pub(in crate::insights) const ID: &str = "00000000-0000-0000-0000-000000000001";
 const LIMITS: PeekLimits = PeekLimits { events: 100, bytes: 100_000 };
 const NOW: Now = Now { wall_ms: 1_000, steady_ms: 0 };
 
-struct Bench {
-    dispatch: Dispatch,
-    intake: Intake,
-    snapshot: Arc<Snapshot>,
+pub(in crate::insights) struct Bench {
+    pub dispatch: Dispatch,
+    pub intake: Intake,
+    pub snapshot: Arc<Snapshot>,
     jobs: Receiver<Job>,
     folder: TempDir,
 }
 
-fn event(user: &str) -> String {
+/// An event of this user.
+pub(in crate::insights) fn event(user: &str) -> String {
     format!(r#"{{"user":{{"keyId":"{user}","name":"N-{user}"}}}}"#)
 }
 
@@ -41,7 +43,7 @@ fn key() -> StreamKey {
 }
 
 /// A bench with these settings, and these events, raw, in its queue.
-fn bench(settings: &[(&str, &str)], texts: &[&str]) -> Bench {
+pub(in crate::insights) fn bench(settings: &[(&str, &str)], texts: &[&str]) -> Bench {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().to_str().unwrap();
     let common = [

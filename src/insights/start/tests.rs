@@ -88,40 +88,45 @@ const EVENT: &str = r#"[{"user":{"keyId":"ann"}}]"#;
 #[test]
 fn without_threads_that_send_the_thread_sleeps_between_calls() {
     // It looked at its channel again and again, because the other end of that was gone, and took a whole core.
-    static LOOPS: AtomicU64 = AtomicU64::new(0);
+    static THREAD: AtomicU64 = AtomicU64::new(0);
     let folder = tempfile::tempdir().unwrap();
     let pairs = [("Events__Mode", "local"), ("Events__Directory", folder.path().to_str().unwrap())];
-    let running = started(&pairs, snapshot(&[]), || {
-        LOOPS.fetch_add(1, Ordering::Relaxed);
-        1_000
-    });
+    let running = started(&pairs, snapshot(&[]), || noting(&THREAD));
     assert!(matches!(reply(&submit(&running, EVENT).unwrap()), Reply::Accepted));
     assert_eq!(numbers(&running, Fate::Kept), 1);
-    sleeps(&LOOPS);
+    sleeps(&THREAD);
     running.join();
 }
 
-/// Waits until the thread whose loops are counted does nothing for a while.
-fn sleeps(loops: &AtomicU64) {
+/// Notes the thread that asks for the time, and tells one.
+fn noting(thread: &AtomicU64) -> i64 {
+    let link = std::fs::read_link("/proc/thread-self").unwrap();
+    let number = link.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+    thread.store(number.unwrap(), Ordering::SeqCst);
+    1_000
+}
+
+/// Waits until this thread sleeps whenever it is looked at. One that only waits for a processor does not sleep.
+fn sleeps(number: &AtomicU64) {
+    let path = format!("/proc/self/task/{}/stat", number.load(Ordering::SeqCst));
     wait(|| {
-        let before = loops.load(Ordering::Relaxed);
-        thread::sleep(Duration::from_millis(20));
-        (loops.load(Ordering::Relaxed) == before).then_some(())
+        let sleeps = |_| {
+            thread::sleep(Duration::from_millis(1));
+            std::fs::read_to_string(&path).unwrap().contains(") S ")
+        };
+        (0..20).all(sleeps).then_some(())
     });
 }
 
 #[test]
 fn after_the_deadline_it_waits_for_the_last_call_without_looking_again_and_again() {
-    static LOOPS: AtomicU64 = AtomicU64::new(0);
+    static THREAD: AtomicU64 = AtomicU64::new(0);
     // Nothing listens there.
     let pairs = [("EventUri", "http://127.0.0.1:1"), ("Events__FlushSeconds", "600")];
-    let running = started(&pairs, snapshot(&[]), || {
-        LOOPS.fetch_add(1, Ordering::Relaxed);
-        1_000
-    });
+    let running = started(&pairs, snapshot(&[]), || noting(&THREAD));
     running.begin_to_stop(Instant::now());
     assert!(matches!(reply(&submit(&running, EVENT).unwrap()), Reply::Accepted), "calls may still come");
-    sleeps(&LOOPS);
+    sleeps(&THREAD);
     let handle = running.handle.clone();
     running.join();
     let numbers = handle.numbers(0, |id| id.to_string());
