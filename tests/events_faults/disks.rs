@@ -156,40 +156,41 @@ fn events_whose_environment_has_become_local_were_kept_twice_after_a_full_disk()
 fn calls_do_not_wait_long_for_a_disk_that_hangs_and_flags_do_not_wait_at_all() {
     let disk = FaultyDisk::new();
     let server = EventServer::start();
-    for mode in ["forward", "local"] {
-        let mut agent = disk.under(spooling_to(&server.url())).env("Events__Mode", mode).start();
-        post_each(&agent, &["before".to_owned()]);
-        disk.begin(Fault::Hang);
-        let met = disk.met();
-        let body = events(["a".to_owned()]).to_string();
-        let secret = secret();
-        let call = request(
-            "POST",
-            TRACK,
-            &[("Authorization", secret.as_str()), ("Content-Type", "application/json")],
-            Some(body.as_bytes()),
-        );
-        let mut calls: Vec<http::Connection> = (0..20).map(|_| connect(&agent)).collect();
-        calls.iter_mut().for_each(|connection| connection.send(&call).unwrap());
-        wait_until("a sync hangs", SOON, || (disk.met() > met).then_some(()));
+    let start = |mode| disk.under(spooling_to(&server.url())).env("Events__Mode", mode).start();
+    let mut agents = ["forward", "local"].map(start);
+    agents.iter().for_each(|agent| post_each(agent, &["before".to_owned()]));
+    disk.begin(Fault::Hang);
+    let met = disk.met();
+    let secret = secret();
+    let headers = [("Authorization", secret.as_str()), ("Content-Type", "application/json")];
+    let body = events(["a".to_owned()]).to_string();
+    let call = request("POST", TRACK, &headers, Some(body.as_bytes()));
+    let mut calls: Vec<http::Connection> =
+        agents.iter().flat_map(|agent| (0..20).map(|_| connect(agent))).collect();
+    calls.iter_mut().for_each(|connection| connection.send(&call).unwrap());
+    wait_until("both syncs hang", SOON, || (disk.met() >= met + 2).then_some(()));
+    for agent in &agents {
         // These have to be answered long before the calls are.
         for _ in 0..100 {
             agent.get(SERVER_POLL, &[("Authorization", &secret)]).expect(200);
             agent.get("/metrics", &[]).expect(200);
         }
         agent.get("/health/readiness", &[]).expect(200);
-        let mut answers = calls.iter_mut().map(|connection| connection.read_response(false).unwrap());
-        assert!(answers.all(|answer| {
-            answer.status == 503
-                && answer.header("retry-after").is_some()
-                && answer.header("connection") == Some("close")
-        }));
-        // An agent that is stopped now ends.
-        agent.terminate();
+    }
+    for connection in &mut calls {
+        let answer = connection.read_response(false).unwrap().expect(503);
+        assert!(answer.header("retry-after").is_some());
+        assert_eq!(answer.header("connection"), Some("close"));
+    }
+    // Agents that are stopped now end.
+    agents.iter().for_each(Agent::terminate);
+    for agent in &mut agents {
         assert!(agent.wait_for_end().success());
-        disk.end(Fault::Hang);
+    }
+    disk.end(Fault::Hang);
+    for agent in &mut agents {
         agent.start_again();
-        post_each(&agent, &["after".to_owned()]);
+        post_each(agent, &["after".to_owned()]);
     }
 }
 
