@@ -10,7 +10,7 @@ use crate::config::{Events, EventsMode, EventsOverride};
 use crate::model::environment_id::EnvironmentId;
 use crate::telemetry::metrics::{EnvironmentEvents, EventNumbers};
 
-use super::counts::{Counts, Fate};
+use super::counts::{Counts, EventResult};
 use super::queue::{QueueStatus, StreamKey, StreamStatus};
 
 /// How the sending of one stream is.
@@ -132,7 +132,7 @@ fn environments(
     let new = |id| EnvironmentEvents { name: name(id), ..EnvironmentEvents::default() };
     for (id, counts) in counts.all() {
         let one = all.entry(id).or_insert_with(|| new(id));
-        one.results = Fate::ALL.map(|fate| (fate.as_str(), counts.of(fate))).into();
+        one.results = EventResult::ALL.map(|result| (result.as_str(), counts.of(result))).into();
         one.evaluations_left_out = counts.evaluations_left_out();
     }
     for stream in &noted.streams {

@@ -13,7 +13,7 @@ use crate::model::environment_id::EnvironmentId;
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
-pub enum Fate {
+pub enum EventResult {
     /// The agent has taken it.
     Accepted,
     /// It was not an event, or had no valid user.
@@ -40,38 +40,38 @@ pub enum Fate {
     WithoutInsights,
 }
 
-impl Fate {
+impl EventResult {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Fate; 12] = [
-        Fate::Accepted,
-        Fate::Invalid,
-        Fate::Sent,
-        Fate::Kept,
-        Fate::Dropped,
-        Fate::Rejected,
-        Fate::ExpiredByAge,
-        Fate::ExpiredBySize,
-        Fate::Damaged,
-        Fate::Withheld,
-        Fate::Lost,
-        Fate::WithoutInsights,
+    pub const ALL: [EventResult; 12] = [
+        EventResult::Accepted,
+        EventResult::Invalid,
+        EventResult::Sent,
+        EventResult::Kept,
+        EventResult::Dropped,
+        EventResult::Rejected,
+        EventResult::ExpiredByAge,
+        EventResult::ExpiredBySize,
+        EventResult::Damaged,
+        EventResult::Withheld,
+        EventResult::Lost,
+        EventResult::WithoutInsights,
     ];
 
     /// Its name in metrics and in the status.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Fate::Accepted => "accepted",
-            Fate::Invalid => "invalid",
-            Fate::Sent => "sent",
-            Fate::Kept => "kept",
-            Fate::Dropped => "dropped",
-            Fate::Rejected => "rejected",
-            Fate::ExpiredByAge => "expired_by_age",
-            Fate::ExpiredBySize => "expired_by_size",
-            Fate::Damaged => "damaged",
-            Fate::Withheld => "withheld",
-            Fate::Lost => "lost",
-            Fate::WithoutInsights => "without_insights",
+            EventResult::Accepted => "accepted",
+            EventResult::Invalid => "invalid",
+            EventResult::Sent => "sent",
+            EventResult::Kept => "kept",
+            EventResult::Dropped => "dropped",
+            EventResult::Rejected => "rejected",
+            EventResult::ExpiredByAge => "expired_by_age",
+            EventResult::ExpiredBySize => "expired_by_size",
+            EventResult::Damaged => "damaged",
+            EventResult::Withheld => "withheld",
+            EventResult::Lost => "lost",
+            EventResult::WithoutInsights => "without_insights",
         }
     }
 }
@@ -79,16 +79,16 @@ impl Fate {
 /// The numbers of one environment.
 #[derive(Debug, Default)]
 pub struct EnvironmentCounts {
-    fates: [AtomicU64; Fate::ALL.len()],
+    results: [AtomicU64; EventResult::ALL.len()],
     /// Evaluations that were left out, since their flag has no insights.
     evaluations_left_out: AtomicU64,
 }
 
 impl EnvironmentCounts {
     /// Counts events.
-    pub fn add(&self, fate: Fate, events: u64) {
+    pub fn add(&self, result: EventResult, events: u64) {
         if events > 0 {
-            self.fates[fate as usize].fetch_add(events, Relaxed);
+            self.results[result as usize].fetch_add(events, Relaxed);
         }
     }
 
@@ -97,9 +97,9 @@ impl EnvironmentCounts {
         self.evaluations_left_out.fetch_add(evaluations, Relaxed);
     }
 
-    /// How many events had this fate.
-    pub fn of(&self, fate: Fate) -> u64 {
-        self.fates[fate as usize].load(Relaxed)
+    /// How many events had this result.
+    pub fn of(&self, result: EventResult) -> u64 {
+        self.results[result as usize].load(Relaxed)
     }
 
     /// How many evaluations were left out.
@@ -134,22 +134,27 @@ mod tests {
     #[test]
     fn each_fate_has_its_place_and_name() {
         let counts = EnvironmentCounts::default();
-        for (place, fate) in Fate::ALL.into_iter().enumerate() {
-            assert_eq!(fate as usize, place, "{fate:?}");
-            counts.add(fate, place as u64 + 1);
+        for (place, result) in EventResult::ALL.into_iter().enumerate() {
+            assert_eq!(result as usize, place, "{result:?}");
+            counts.add(result, place as u64 + 1);
         }
-        let names: std::collections::BTreeSet<_> = Fate::ALL.map(Fate::as_str).into();
-        assert_eq!(names.len(), Fate::ALL.len());
-        assert!(Fate::ALL.into_iter().enumerate().all(|(place, fate)| counts.of(fate) == place as u64 + 1));
+        let names: std::collections::BTreeSet<_> = EventResult::ALL.map(EventResult::as_str).into();
+        assert_eq!(names.len(), EventResult::ALL.len());
+        assert!(
+            EventResult::ALL
+                .into_iter()
+                .enumerate()
+                .all(|(place, result)| counts.of(result) == place as u64 + 1)
+        );
     }
 
     #[test]
     fn one_environment_has_one_set_of_numbers() {
         let counts = Counts::default();
         let id = EnvironmentId::from_bytes([7; 16]);
-        counts.of(id).add(Fate::Sent, 2);
-        counts.of(id).add(Fate::Sent, 3);
-        assert_eq!(counts.of(id).of(Fate::Sent), 5);
+        counts.of(id).add(EventResult::Sent, 2);
+        counts.of(id).add(EventResult::Sent, 3);
+        assert_eq!(counts.of(id).of(EventResult::Sent), 5);
         assert_eq!(counts.all().len(), 1);
     }
 }

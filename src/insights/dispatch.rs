@@ -12,7 +12,7 @@ use crate::store::{Environment, Snapshot};
 use crate::telemetry::once::RateLimit;
 
 use super::board::{Board, Noted, Pause};
-use super::counts::{Counts, Fate};
+use super::counts::{Counts, EventResult};
 use super::dead_letters::{Cause, DeadLetters};
 use super::events::{Batch, Form};
 use super::intake::Intake;
@@ -23,8 +23,8 @@ use super::sender::{BreakerState, Deliveries, Job, JobDone, SendLog, Sender, Ver
 
 /// After so long it is tried again to read or judge a stream.
 const BLOCKED_MS: u64 = 1_000;
-/// How many portions are settled at once that are not sent any more.
-const SETTLED_MAX: usize = 64;
+/// How many portions are kept locally or dropped in one turn, instead of sent.
+const NOT_SENT_MAX: usize = 64;
 
 /// The sending side of the thread of usage events.
 pub(super) struct Dispatch {
@@ -63,7 +63,7 @@ impl Dispatch {
     /// Begins as many requests as may begin now. With `at_once` no events wait for others.
     pub fn begin_requests(&mut self, intake: &Intake, snapshot: &Snapshot, now: Now, at_once: bool) {
         self.blocked.retain(|_, until_ms| *until_ms > now.steady_ms);
-        let mut settled = 0;
+        let mut not_sent = 0;
         loop {
             let due = self.due(now, at_once);
             let mode = |stream: &StreamStatus| intake.policy.mode_in(snapshot, stream.key.environment);
@@ -71,11 +71,11 @@ impl Dispatch {
                 self.blocked.insert(stream.key, now.steady_ms + BLOCKED_MS);
             }
             let is_sent = |stream: &StreamStatus| mode(stream).map(EventsMode::sends);
-            if settled < SETTLED_MAX
+            if not_sent < NOT_SENT_MAX
                 && let Some(stays) = due.iter().find(|stream| is_sent(stream) == Some(false))
             {
-                settled += 1;
-                self.settle(intake, snapshot, stays.key, now);
+                not_sent += 1;
+                self.keep_or_drop(intake, snapshot, stays.key, now);
                 continue;
             }
             if self.sender.as_ref().map_or(0, Sender::free) == 0 {
@@ -124,10 +124,10 @@ impl Dispatch {
     }
 
     /// Keeps or drops the first events of a stream whose mode does not send any more.
-    fn settle(&mut self, intake: &Intake, snapshot: &Snapshot, key: StreamKey, now: Now) {
+    fn keep_or_drop(&mut self, intake: &Intake, snapshot: &Snapshot, key: StreamKey, now: Now) {
         let Some(portion) = self.peek(key, self.max, now) else { return };
-        let (fate, events) = match intake.policy.mode_in(snapshot, key.environment) {
-            Some(EventsMode::Drop) => (Fate::Dropped, portion.events),
+        let (result, events) = match intake.policy.mode_in(snapshot, key.environment) {
+            Some(EventsMode::Drop) => (EventResult::Dropped, portion.events),
             Some(EventsMode::Local) => {
                 let label = snapshot.label_of(key.environment);
                 let (kept, error) = self.keep_locally(&portion, &label, now);
@@ -135,11 +135,11 @@ impl Dispatch {
                     self.log_disk("written", &error, now);
                     self.blocked.insert(key, now.steady_ms + BLOCKED_MS);
                 }
-                (Fate::Kept, kept)
+                (EventResult::Kept, kept)
             }
             Some(EventsMode::Forward | EventsMode::Pseudonymize) | None => return,
         };
-        self.counts.of(key.environment).add(fate, events as u64);
+        self.counts.of(key.environment).add(result, events as u64);
         self.queue.confirm(key, events);
     }
 
@@ -179,7 +179,7 @@ impl Dispatch {
         });
         let to_send = Portion { batches: batches.collect(), ..portion };
         let Some(first) = to_send.batches.first() else {
-            self.counts.of(key.environment).add(Fate::Withheld, portion.events as u64);
+            self.counts.of(key.environment).add(EventResult::Withheld, portion.events as u64);
             return self.queue.confirm(key, portion.events);
         };
         let Some(sender) = &self.sender else { return };
@@ -212,21 +212,21 @@ impl Dispatch {
         match verdict {
             Verdict::Keep => {}
             Verdict::Confirm { events } => {
-                counts.add(Fate::Sent, sent as u64);
-                counts.add(Fate::Withheld, events.saturating_sub(sent) as u64);
+                counts.add(EventResult::Sent, sent as u64);
+                counts.add(EventResult::Withheld, events.saturating_sub(sent) as u64);
                 self.queue.confirm(done.stream, events);
             }
             Verdict::DeadLetter { events, status } => {
                 if let Some(dead_letters) = &mut self.dead_letters
-                    && let Err(error) = bury(dead_letters, &portion.batches, &label, status)
+                    && let Err(error) = write_dead_letters(dead_letters, &portion.batches, &label, status)
                 {
                     // They stay in the queue, and are rejected again when the disk may have room.
                     self.log_disk("written", &error, now);
                     self.blocked.insert(done.stream, now.steady_ms + BLOCKED_MS);
                     return;
                 }
-                counts.add(Fate::Rejected, sent as u64);
-                counts.add(Fate::Withheld, events.saturating_sub(sent) as u64);
+                counts.add(EventResult::Rejected, sent as u64);
+                counts.add(EventResult::Withheld, events.saturating_sub(sent) as u64);
                 self.queue.confirm(done.stream, events);
             }
         }
@@ -245,12 +245,12 @@ impl Dispatch {
     pub fn expire(&mut self, now: Now) {
         for expired in self.queue.expire(now.wall_ms) {
             use super::queue::ExpiredReason::{Age, Damaged, Size};
-            let fate = match expired.reason {
-                Age => Fate::ExpiredByAge,
-                Size => Fate::ExpiredBySize,
-                Damaged => Fate::Damaged,
+            let result = match expired.reason {
+                Age => EventResult::ExpiredByAge,
+                Size => EventResult::ExpiredBySize,
+                Damaged => EventResult::Damaged,
             };
-            self.counts.of(expired.stream.environment).add(fate, expired.events);
+            self.counts.of(expired.stream.environment).add(result, expired.events);
         }
     }
 
@@ -311,7 +311,12 @@ impl Dispatch {
 }
 
 /// Writes events to the dead letters.
-fn bury(dead_letters: &mut DeadLetters, batches: &[Batch], label: &str, status: u16) -> std::io::Result<()> {
+fn write_dead_letters(
+    dead_letters: &mut DeadLetters,
+    batches: &[Batch],
+    label: &str,
+    status: u16,
+) -> std::io::Result<()> {
     let reason = if status == 413 { "too large for the server" } else { "rejected by the server" };
     let appended = batches
         .iter()

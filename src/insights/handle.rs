@@ -16,7 +16,7 @@ use crate::protocol::secret::Secret;
 use crate::telemetry::metrics::EventNumbers;
 
 use super::board::Board;
-use super::counts::{Counts, Fate};
+use super::counts::{Counts, EventResult};
 use super::policy::Policy;
 
 /// What a call takes in memory beside its body.
@@ -135,8 +135,8 @@ impl Handle {
     /// Counts events of an environment that drops them.
     pub fn dropped(&self, id: EnvironmentId, events: u64) {
         let counts = self.shared.counts.of(id);
-        counts.add(Fate::Accepted, events);
-        counts.add(Fate::Dropped, events);
+        counts.add(EventResult::Accepted, events);
+        counts.add(EventResult::Dropped, events);
     }
 
     /// Hands a call over. The reply comes to the mailbox.

@@ -10,7 +10,7 @@ use crate::model::environment_id::EnvironmentId;
 use crate::store::{Environment, Snapshot};
 use crate::wire::gzip::{self, GzipError};
 
-use super::counts::{Counts, Fate};
+use super::counts::{Counts, EventResult};
 use super::events::{Batch, Events, Form};
 use super::handle::Call;
 use super::items::{self, Split};
@@ -56,12 +56,12 @@ impl Tally {
     /// Adds them to the counts of the environment.
     pub fn count(self, counts: &Counts, environment: EnvironmentId) {
         let counts = counts.of(environment);
-        counts.add(Fate::Accepted, self.accepted);
-        counts.add(Fate::Invalid, self.invalid);
-        counts.add(Fate::Dropped, self.dropped);
-        counts.add(Fate::Kept, self.kept);
-        counts.add(Fate::Withheld, self.withheld);
-        counts.add(Fate::WithoutInsights, self.without_insights);
+        counts.add(EventResult::Accepted, self.accepted);
+        counts.add(EventResult::Invalid, self.invalid);
+        counts.add(EventResult::Dropped, self.dropped);
+        counts.add(EventResult::Kept, self.kept);
+        counts.add(EventResult::Withheld, self.withheld);
+        counts.add(EventResult::WithoutInsights, self.without_insights);
         counts.left_out(self.evaluations_left_out);
     }
 }

@@ -6,7 +6,7 @@
 //! | Where | What |
 //! |---|---|
 //! | `handle` | how reactors hand calls over |
-//! | `keeper`, `intake`, `dispatch`, `start` | the thread of usage events; what happens to a call; what is sent next; what is opened and started |
+//! | `worker`, `intake`, `dispatch`, `start` | the thread of usage events; what happens to a call; what is sent next; what is opened and started |
 //! | `preflight` | what can be said before the start |
 //! | `policy`, `counts`, `board` | what happens to the events of each environment; what became of them; what is shown of all this |
 //! | `events`, `items` | the events of one call, each with its own text; takes a body apart into them |
@@ -25,7 +25,6 @@ pub mod events;
 mod handle;
 mod intake;
 pub mod items;
-mod keeper;
 pub mod known_flags;
 pub mod line_file;
 pub mod local;
@@ -39,6 +38,7 @@ mod queue_twin;
 pub mod sender;
 pub mod spool;
 mod start;
+mod worker;
 
 pub use board::Board;
 pub use handle::{Busy, Call, Handle};

@@ -24,7 +24,6 @@ use super::dead_letters::DeadLetters;
 use super::dispatch::Dispatch;
 use super::handle::{Handle, Shared};
 use super::intake::Intake;
-use super::keeper::{self, Keeper, Left};
 use super::local::{LocalFiles, LocalOptions};
 use super::memory_queue::{MemoryQueue, MemoryQueueOptions};
 use super::policy::Policy;
@@ -32,6 +31,7 @@ use super::pseudonym::{LoadedKey, PseudonymKey, Pseudonymizer, load_or_create};
 use super::queue::{PeekLimits, Queue};
 use super::sender::{self, Deliveries, SendLog, Sender};
 use super::spool::{Spool, SpoolOptions};
+use super::worker::{self, Left, Worker};
 
 /// How many requests may be under way.
 const REQUESTS: usize = 2;
@@ -162,7 +162,7 @@ pub fn start(needs: Needs<'_>) -> Result<Running, EventsError> {
     };
     let (calls, messages) = unbounded();
     let (stop, stops) = bounded(1);
-    let keeper = Keeper {
+    let worker = Worker {
         intake: Intake { policy: Arc::clone(&policy), pseudonymizer },
         dispatch,
         snapshot: needs.snapshot,
@@ -171,13 +171,13 @@ pub fn start(needs: Needs<'_>) -> Result<Running, EventsError> {
         done,
         stop: stops,
         began: Instant::now(),
-        random: keeper::random(),
+        random: worker::random(),
         unused: Vec::new(),
         looked_at: None,
-        refused_log: keeper::refused_log(),
+        refused_log: worker::refused_log(),
     };
     let thread =
-        thread::Builder::new().name("events".into()).spawn(move || keeper.run()).map_err(no_thread)?;
+        thread::Builder::new().name("events".into()).spawn(move || worker.run()).map_err(no_thread)?;
     let queue_bytes = usize::try_from(events.queue_bytes).unwrap_or(usize::MAX);
     let handle = Handle::new(Shared { policy, counts, board }, calls, call_bytes(events, queue_bytes));
     Ok(Running { handle, thread: Some(Thread { stop, thread }) })

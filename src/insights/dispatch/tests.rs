@@ -119,8 +119,8 @@ impl Bench {
         self.dispatch.ended(&done, &snapshot, now, 0);
     }
 
-    fn count(&self, fate: Fate) -> u64 {
-        self.dispatch.counts.of(key().environment).of(fate)
+    fn count(&self, result: EventResult) -> u64 {
+        self.dispatch.counts.of(key().environment).of(result)
     }
 
     fn waiting(&self) -> u64 {
@@ -147,14 +147,17 @@ fn raw_events_of_a_mode_before_are_sent_without_what_identifies_a_user() {
     let sent = bench.sent().unwrap();
     assert_eq!(sent.matches("keyId").count(), 2);
     assert!(!sent.contains("annabel") && !sent.contains("bertram"), "{sent}");
-    assert_eq!((bench.waiting(), bench.count(Fate::Withheld)), (3, 0), "nothing is decided yet");
+    assert_eq!((bench.waiting(), bench.count(EventResult::Withheld)), (3, 0), "nothing is decided yet");
     // A repetition brings the same.
     bench.end(Outcome::Again(Fault::Status { status: 503, retry_after_ms: Some(0) }), NOW);
     let later = Now { steady_ms: 100_000, ..NOW };
     bench.begin(later);
     assert_eq!(bench.sent().unwrap(), sent);
     bench.end(Outcome::Taken, later);
-    assert_eq!((bench.count(Fate::Sent), bench.count(Fate::Withheld), bench.waiting()), (2, 1, 0));
+    assert_eq!(
+        (bench.count(EventResult::Sent), bench.count(EventResult::Withheld), bench.waiting()),
+        (2, 1, 0)
+    );
     assert_eq!(bench.local(), "");
 }
 
@@ -163,7 +166,7 @@ fn events_of_which_nothing_may_leave_are_finished_without_a_request() {
     let mut bench = bench(&[("Events__Mode", "pseudonymize")], &[WITHHELD, WITHHELD]);
     bench.begin(NOW);
     assert_eq!(bench.sent(), None);
-    assert_eq!((bench.count(Fate::Withheld), bench.waiting()), (2, 0));
+    assert_eq!((bench.count(EventResult::Withheld), bench.waiting()), (2, 0));
 }
 
 #[test]
@@ -175,17 +178,17 @@ fn what_the_server_rejects_is_in_the_dead_letters_as_it_was_sent() {
     let letters = bench.file("dead-letters.ndjson");
     assert_eq!(letters.lines().count(), 1);
     assert!(letters.contains("\"status\":400") && !letters.contains("annabel"), "{letters}");
-    assert_eq!((bench.count(Fate::Rejected), bench.waiting()), (1, 0));
+    assert_eq!((bench.count(EventResult::Rejected), bench.waiting()), (1, 0));
 }
 
 #[test]
 fn events_of_a_mode_that_does_not_send_any_more_are_kept_or_dropped() {
     let texts = [event("annabel"), event("bertram")];
     let texts = texts.each_ref().map(|text| text.as_str());
-    for (mode, fate, lines) in [("local", Fate::Kept, 2), ("drop", Fate::Dropped, 0)] {
+    for (mode, result, lines) in [("local", EventResult::Kept, 2), ("drop", EventResult::Dropped, 0)] {
         let mut bench = bench(&[("Events__Overrides", &format!("P:E={mode}"))], &texts);
         bench.begin(NOW);
-        assert_eq!((bench.sent(), bench.count(fate), bench.waiting()), (None, 2, 0), "{mode}");
+        assert_eq!((bench.sent(), bench.count(result), bench.waiting()), (None, 2, 0), "{mode}");
         assert_eq!(bench.local().lines().count(), lines, "{mode}");
     }
 }
@@ -195,7 +198,7 @@ fn without_local_files_nothing_counts_as_kept() {
     let mut bench = bench(&[("Events__Mode", "local")], &[&event("annabel")]);
     bench.dispatch.local = None;
     bench.begin(NOW);
-    assert_eq!((bench.count(Fate::Kept), bench.waiting()), (0, 1));
+    assert_eq!((bench.count(EventResult::Kept), bench.waiting()), (0, 1));
     assert!(bench.dispatch.next_ms(NOW, false).unwrap() > NOW.steady_ms, "not at once again");
 }
 
@@ -211,5 +214,5 @@ fn events_of_an_environment_without_a_name_wait_as_long_as_names_decide() {
     }
     bench.snapshot = data;
     bench.begin(Now { steady_ms: 40_000, ..NOW });
-    assert_eq!((bench.sent(), bench.count(Fate::Kept), bench.waiting()), (None, 1, 0));
+    assert_eq!((bench.sent(), bench.count(EventResult::Kept), bench.waiting()), (None, 1, 0));
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::client::ProxyEnvironment;
 use crate::config::Settings;
 use crate::fanout::mailbox::{Mail, Mailbox, Reply, Wake};
-use crate::insights::counts::Fate;
+use crate::insights::counts::EventResult;
 use crate::insights::handle::{Busy, Call};
 use crate::insights::known_flags::tests::snapshot;
 use crate::model::environment_id::EnvironmentId;
@@ -77,10 +77,10 @@ fn reply(mailbox: &Mailbox) -> Reply {
     }
 }
 
-fn numbers(running: &Running, fate: Fate) -> u64 {
+fn numbers(running: &Running, result: EventResult) -> u64 {
     let numbers = running.handle.numbers(0, |id| id.to_string());
     let all = numbers.environments.iter().flat_map(|one| one.results.clone());
-    all.filter(|(name, _)| *name == fate.as_str()).map(|(_, count)| count).sum()
+    all.filter(|(name, _)| *name == result.as_str()).map(|(_, count)| count).sum()
 }
 
 const EVENT: &str = r#"[{"user":{"keyId":"ann"}}]"#;
@@ -93,7 +93,7 @@ fn without_threads_that_send_the_thread_sleeps_between_calls() {
     let pairs = [("Events__Mode", "local"), ("Events__Directory", folder.path().to_str().unwrap())];
     let running = started(&pairs, snapshot(&[]), || noting(&THREAD));
     assert!(matches!(reply(&submit(&running, EVENT).unwrap()), Reply::Accepted));
-    assert_eq!(numbers(&running, Fate::Kept), 1);
+    assert_eq!(numbers(&running, EventResult::Kept), 1);
     sleeps(&THREAD);
     running.join();
 }
@@ -139,7 +139,7 @@ fn a_call_is_refused_while_the_mode_of_its_environment_is_not_known() {
     let pairs = [("EventUri", "http://127.0.0.1:1"), ("Events__Overrides", "p:e=drop")];
     let running = started(&pairs, Snapshot::empty(), || 1_000);
     assert!(matches!(reply(&submit(&running, EVENT).unwrap()), Reply::Busy(_)));
-    assert_eq!(numbers(&running, Fate::Accepted), 0);
+    assert_eq!(numbers(&running, EventResult::Accepted), 0);
     assert!(matches!(reply(&submit(&running, "[").unwrap()), Reply::Invalid(_)));
     running.join();
 }
@@ -153,7 +153,7 @@ fn events_that_waited_on_the_disk_are_dropped_when_the_mode_is_drop() {
     assert!(matches!(reply(&submit(&running, EVENT).unwrap()), Reply::Accepted));
     running.join();
     let running = started(&[("Events__Mode", "drop"), directory], snapshot(&[]), || 1_000_000);
-    wait(|| (numbers(&running, Fate::Dropped) == 1).then_some(()));
+    wait(|| (numbers(&running, EventResult::Dropped) == 1).then_some(()));
     running.join();
     let running = started(&[uri, directory], snapshot(&[]), || 1_000_000);
     assert_eq!(running.handle.board().noted().queue.events, 0);

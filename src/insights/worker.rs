@@ -16,7 +16,7 @@ use crate::net::slab::Key;
 use crate::store::Snapshot;
 use crate::telemetry::once::RateLimit;
 
-use super::counts::Fate;
+use super::counts::EventResult;
 use super::dispatch::{Dispatch, Now};
 use super::handle::{Message, Taken};
 use super::intake::{Destination, Intake, Judged, Tally};
@@ -39,7 +39,7 @@ const IDLE_TICK: Duration = Duration::from_secs(30);
 const REFUSED_AGAIN_MS: u64 = 60_000;
 
 /// The thread's state.
-pub(super) struct Keeper {
+pub(super) struct Worker {
     pub intake: Intake,
     pub dispatch: Dispatch,
     pub snapshot: Arc<ArcSwap<Snapshot>>,
@@ -83,7 +83,7 @@ enum Kept {
     Local,
 }
 
-impl Keeper {
+impl Worker {
     /// Works until it is told to end.
     pub fn run(mut self) -> Left {
         let mut deadline: Option<Instant> = None;
@@ -334,7 +334,7 @@ impl Keeper {
         let snapshot = self.snapshot.load_full();
         for (environment, events) in lost {
             left.lost += events;
-            self.dispatch.counts.of(environment).add(Fate::Lost, events);
+            self.dispatch.counts.of(environment).add(EventResult::Lost, events);
             tracing::warn!(
                 environment = snapshot.label_of(environment),
                 events,

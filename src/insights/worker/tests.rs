@@ -64,14 +64,14 @@ impl Queue for Disk {
     }
 }
 
-fn keeper(switches: &Arc<Switches>) -> (Keeper, Handle, Arc<Counts>) {
+fn worker(switches: &Arc<Switches>) -> (Worker, Handle, Arc<Counts>) {
     let bench = bench(&[], &[]);
     let synced = MemoryQueue::new(MemoryQueueOptions { bytes_max: 1 << 20, age_max_ms: i64::MAX });
     let queue = Disk { synced, pending: Vec::new(), switches: Arc::clone(switches) };
     let (counts, board) = (Arc::clone(&bench.dispatch.counts), Arc::clone(&bench.dispatch.board));
     let shared = Shared { policy: Arc::clone(&bench.intake.policy), counts: Arc::clone(&counts), board };
     let (calls, messages) = unbounded();
-    let keeper = Keeper {
+    let worker = Worker {
         intake: bench.intake,
         dispatch: Dispatch { queue: Box::new(queue), ..bench.dispatch },
         snapshot: Arc::new(ArcSwap::new(bench.snapshot)),
@@ -85,7 +85,7 @@ fn keeper(switches: &Arc<Switches>) -> (Keeper, Handle, Arc<Counts>) {
         looked_at: None,
         refused_log: refused_log(),
     };
-    (keeper, Handle::new(shared, calls, 1 << 20), counts)
+    (worker, Handle::new(shared, calls, 1 << 20), counts)
 }
 
 /// Hands a call over, whose reply comes to this mailbox under this number.
@@ -114,9 +114,9 @@ impl crate::fanout::mailbox::Wake for Nobody {
 }
 
 /// Takes all calls that wait as the thread would, and returns the replies by number.
-fn taken(keeper: &mut Keeper, mailbox: &Mailbox) -> Vec<(u64, String)> {
-    while let Ok(Message::Call(first)) = keeper.messages.try_recv() {
-        assert!(!keeper.take_group(first));
+fn taken(worker: &mut Worker, mailbox: &Mailbox) -> Vec<(u64, String)> {
+    while let Ok(Message::Call(first)) = worker.messages.try_recv() {
+        assert!(!worker.take_group(first));
     }
     let replies = std::iter::from_fn(|| mailbox.take()).map(|mail| match mail {
         Mail::Reply { key, reply } => {
@@ -132,11 +132,11 @@ fn taken(keeper: &mut Keeper, mailbox: &Mailbox) -> Vec<(u64, String)> {
 #[test]
 fn a_group_of_calls_shares_one_sync_and_its_outcome() {
     let switches = Arc::new(Switches::default());
-    let (mut keeper, handle, counts) = keeper(&switches);
+    let (mut worker, handle, counts) = worker(&switches);
     let mailbox = Mailbox::new(Nobody);
     let bodies = [format!("[{}]", event("ann")), "[".into(), "[]".into(), format!("[{},7]", event("bob"))];
     let counts = counts.of(EnvironmentId::parse(ID).unwrap());
-    let numbers = || (counts.of(Fate::Accepted), counts.of(Fate::Invalid));
+    let numbers = || (counts.of(EventResult::Accepted), counts.of(EventResult::Invalid));
     switches.is_broken.store(true, Ordering::SeqCst);
     for (broken, expected, counted) in [
         (true, ["Busy", "Invalid", "Accepted", "Busy"], (0, 0)),
@@ -148,22 +148,22 @@ fn a_group_of_calls_shares_one_sync_and_its_outcome() {
             submit(&handle, number, body, &mailbox);
         }
         let expected: Vec<_> = (0..).zip(expected.map(str::to_owned)).collect();
-        assert_eq!(taken(&mut keeper, &mailbox), expected);
+        assert_eq!(taken(&mut worker, &mailbox), expected);
         assert_eq!(numbers(), counted, "only what was answered with 200 counts");
         assert_eq!(switches.syncs.load(Ordering::SeqCst), before + 1);
     }
-    let waiting = keeper.dispatch.queue.streams();
+    let waiting = worker.dispatch.queue.streams();
     assert_eq!(waiting.iter().map(|stream| stream.events).sum::<u64>(), 2, "nothing twice");
 }
 
 #[test]
 fn what_was_only_in_memory_at_the_end_counts_as_lost() {
     let switches = Arc::new(Switches::default());
-    let (mut keeper, handle, counts) = keeper(&switches);
+    let (mut worker, handle, counts) = worker(&switches);
     let mailbox = Mailbox::new(Nobody);
     submit(&handle, 1, &format!("[{},{}]", event("ann"), event("bob")), &mailbox);
-    taken(&mut keeper, &mailbox);
-    let left = keeper.finish();
+    taken(&mut worker, &mailbox);
+    let left = worker.finish();
     assert_eq!((left.lost, left.on_disk), (2, 0));
-    assert_eq!(counts.of(EnvironmentId::parse(ID).unwrap()).of(Fate::Lost), 2);
+    assert_eq!(counts.of(EnvironmentId::parse(ID).unwrap()).of(EventResult::Lost), 2);
 }
