@@ -18,7 +18,7 @@ impl fmt::Display for GzipError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             GzipError::Broken => "the body is not valid gzip, as its Content-Encoding says",
-            GzipError::TooLarge => "the unfolded body is larger than allowed",
+            GzipError::TooLarge => "the decompressed body is larger than allowed",
         })
     }
 }

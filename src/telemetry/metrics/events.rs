@@ -79,7 +79,7 @@ impl EventNumbers {
         )?;
         let requests = self.requests.iter().map(|(outcome, requests)| ([("result", *outcome)], *requests));
         page.counters("usage_event_requests", "Requests with usage events to the server.", requests)?;
-        let sent = "Bytes of the bodies of requests with usage events.";
+        let sent = "Bytes of requests with usage events, headers included.";
         page.counter("usage_event_request_bytes", sent, self.request_bytes)?;
         page.gauge("usage_events_queue_bytes", "Memory of usage events that wait.", self.queue_bytes as f64)?;
         page.gauge(
