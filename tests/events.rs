@@ -126,6 +126,21 @@ fn what_is_in_memory_is_sent_before_the_agent_ends() {
     assert_eq!(server.events().len(), 1);
 }
 
+/// What went wrong: the agent waited five seconds for its thread of events, whatever the drain time was, and ended without
+/// counting what was left.
+#[test]
+fn events_in_memory_were_lost_uncounted_where_the_drain_took_longer_than_five_seconds() {
+    let server = EventServer::start();
+    server.always(Reaction::Answer(503, ""));
+    let (mut agent, environment) = sending(&server, |agent| agent.env("Shutdown__DrainSeconds", "6"));
+    let secret = environment.secret(Kind::Server);
+    agent.post(TRACK, &[("Authorization", &secret)], &json!([evaluation("a")])).expect(200);
+    server.wait_requests(1);
+    assert!(agent.stop().success());
+    let log = agent.log();
+    assert!(log.contains("usage events were only in memory and are lost"), "{log}");
+}
+
 #[test]
 fn an_agent_that_would_send_events_to_itself_says_so() {
     let server = EventServer::start();

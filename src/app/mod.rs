@@ -86,7 +86,7 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
             return Ok(());
         }
     };
-    let agent = Agent::start(&settings, &on_hangup, backup)?;
+    let mut agent = Agent::start(&settings, &on_hangup, backup)?;
     // Loading the data file may take long, or hang with its file system: a signal must not wait for it.
     let asked = crossbeam::select! {
         recv(agent.first_load) -> _ => {
@@ -315,7 +315,7 @@ impl Agent {
         }
     }
 
-    fn drain(&self, over: Duration) {
+    fn drain(&mut self, over: Duration) {
         self.events.begin_to_stop(Instant::now() + over.max(EVENTS_DRAIN_MIN));
         for mailbox in &self.mailboxes {
             mailbox.post(Mail::Drain(over));

@@ -303,8 +303,8 @@ impl Dispatch {
         if let Some(others) = self.disk_log.allow(now.steady_ms) {
             tracing::error!(
                 others_like_it = others,
-                "usage events cannot be {what}: {error}. Calls are answered with 503 until they can; nothing that was taken is \
-                 lost. Check the disk of Events__Directory"
+                "usage events cannot be {what}: {error}. Calls are answered with 503 until they can. Check the \
+                 disk of Events__Directory"
             );
         }
     }

@@ -88,6 +88,8 @@ pub struct Running {
 #[derive(Debug)]
 struct Thread {
     stop: Channel<Instant>,
+    /// When it ends although events are left, if that was said.
+    deadline: Option<Instant>,
     thread: JoinHandle<Left>,
 }
 
@@ -180,13 +182,14 @@ pub fn start(needs: Needs<'_>) -> Result<Running, EventsError> {
         thread::Builder::new().name("events".into()).spawn(move || worker.run()).map_err(no_thread)?;
     let queue_bytes = usize::try_from(events.queue_bytes).unwrap_or(usize::MAX);
     let handle = Handle::new(Shared { policy, counts, board }, calls, call_bytes(events, queue_bytes));
-    Ok(Running { handle, thread: Some(Thread { stop, thread }) })
+    Ok(Running { handle, thread: Some(Thread { stop, deadline: None, thread }) })
 }
 
 impl Running {
     /// Sends what is in memory until the deadline. Calls are still taken.
-    pub fn begin_to_stop(&self, deadline: Instant) {
-        if let Some(thread) = &self.thread {
+    pub fn begin_to_stop(&mut self, deadline: Instant) {
+        if let Some(thread) = &mut self.thread {
+            thread.deadline = Some(deadline);
             // If it has ended, it needs no deadline.
             let _ = thread.stop.try_send(deadline);
         }
@@ -194,16 +197,19 @@ impl Running {
 
     /// No call follows: waits for the thread, which ends at the deadline at the latest, or soon after if a disk hangs.
     pub fn join(self) {
-        let Some(Thread { stop, thread }) = self.thread else { return };
+        let Some(Thread { stop, deadline, thread }) = self.thread else { return };
         self.handle.end();
-        let until = Instant::now() + END_GRACE;
-        // The deadline was given before; if not, there is none to wait for.
-        let _ = stop.try_send(Instant::now());
+        // Without a deadline there is nothing to wait for.
+        let now = Instant::now();
+        let _ = stop.try_send(now);
+        let until = deadline.unwrap_or(now).max(now) + END_GRACE;
         while !thread.is_finished() && Instant::now() < until {
             thread::sleep(Duration::from_millis(5));
         }
         if !thread.is_finished() {
-            tracing::error!("the disk of Events__Directory does not answer, so the agent ends without it");
+            tracing::error!(
+                "the thread of usage events does not end, as if a disk hung: the agent ends without it"
+            );
             return;
         }
         match thread.join() {

@@ -89,7 +89,7 @@ pub struct LocalFiles {
     /// Removed since the last log line about that.
     unlogged: Removed,
     lines: Vec<u8>,
-    _lock: FolderLock,
+    lock: FolderLock,
 }
 
 impl LocalFiles {
@@ -126,7 +126,7 @@ impl LocalFiles {
             helper_fails: false,
             unlogged: Removed::default(),
             lines: Vec::new(),
-            _lock: lock,
+            lock,
         };
         files.hand_out_jobs(now_ms);
         Ok(files)
@@ -269,6 +269,7 @@ impl LocalFiles {
                 }
             }
         }
+        self.lock.ensure(&*self.disk, &self.directory)?;
         self.disk.create_folder(&path).map_err(|error| at(&path, error))?;
         for number in number..number.saturating_add(NAMES_MAX) {
             let part = Part { day, number };

@@ -95,7 +95,7 @@ impl Spool {
                 self.lock.ensure(&*disk)?;
                 tracing::warn!(
                     folder = self.files.folder.display().to_string(),
-                    "the folder of usage events was removed and is made again; what waited in it is lost"
+                    "the folder of usage events was removed and is made again; events that still waited in it are lost"
                 );
                 create()
             }

@@ -123,7 +123,7 @@ fn after_the_deadline_it_waits_for_the_last_call_without_looking_again_and_again
     static THREAD: AtomicU64 = AtomicU64::new(0);
     // Nothing listens there.
     let pairs = [("EventUri", "http://127.0.0.1:1"), ("Events__FlushSeconds", "600")];
-    let running = started(&pairs, snapshot(&[]), || noting(&THREAD));
+    let mut running = started(&pairs, snapshot(&[]), || noting(&THREAD));
     running.begin_to_stop(Instant::now());
     assert!(matches!(reply(&submit(&running, EVENT).unwrap()), Reply::Accepted), "calls may still come");
     sleeps(&THREAD);

@@ -56,17 +56,19 @@ pub(crate) fn close_unless_empty(exchange: &mut Exchange, head: &Head<'_>) {
 /// Checks that the announced body is JSON in a supported coding; returns whether it is compressed with gzip. The error is
 /// a 415.
 pub(crate) fn accept_json(head: &Head<'_>) -> Result<bool, Answer> {
-    accept(head, is_json_content_type)
+    accept(head, "the body must be application/json", is_json_content_type)
 }
 
 /// As [`accept_json`], also if the body is declared as plain text, which is how `navigator.sendBeacon` sends a text.
 pub(crate) fn accept_json_or_text(head: &Head<'_>) -> Result<bool, Answer> {
-    accept(head, |content_type| is_json_content_type(content_type) || is_text_content_type(content_type))
+    let is_accepted =
+        |content_type: &str| is_json_content_type(content_type) || is_text_content_type(content_type);
+    accept(head, "the body must be application/json or text/plain", is_accepted)
 }
 
-fn accept(head: &Head<'_>, is_accepted: impl FnOnce(&str) -> bool) -> Result<bool, Answer> {
+fn accept(head: &Head<'_>, wanted: &str, is_accepted: impl FnOnce(&str) -> bool) -> Result<bool, Answer> {
     if !head.content_type.is_some_and(is_accepted) {
-        return Err(Answer::error(415, "the body must be application/json"));
+        return Err(Answer::error(415, wanted));
     }
     match head.content_encoding {
         ContentEncoding::Identity => Ok(false),
