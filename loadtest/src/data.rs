@@ -63,15 +63,33 @@ pub fn user(number: usize) -> Value {
 pub fn evaluations(first: usize, count: usize, of_a_user: usize) -> String {
     let events = (first..first + count).map(|number| {
         let (user, flag, on) = (number / of_a_user, number % FLAGS, number % 3 > 0);
+        // Real keys have nothing in common that compression could use.
+        let (key, name) = (scrambled(user as u64), scrambled(!(user as u64)));
+        let key = format!(
+            "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
+            key >> 32,
+            key >> 16 & 0xffff,
+            key >> 4 & 0xfff,
+            name & 0xfff,
+            name >> 16
+        );
         json!({
-            "user": {"keyId": format!("3eacb184-2d79-49df-9ea7-{user:012x}"), "name": format!("User {user}"),
+            "user": {"keyId": key, "name": format!("User {:x}", name >> 40),
                 "customizedProperties": [{"name": "plan", "value": "enterprise"},
-                    {"name": "email", "value": format!("user.{user}@example.com")}]},
+                    {"name": "email", "value": format!("{:x}@example.com", name >> 30)}]},
             "variations": [{"featureFlagKey": format!("flag-number-{flag}"), "sendToExperiment": false,
                 "timestamp": 1_780_000_000_000 + number as u64 * 37,
                 "variation": {"id": id(flag * 10 + usize::from(!on)), "value": on.to_string()}}]})
     });
     Value::Array(events.collect()).to_string()
+}
+
+/// A number that looks random; others for other numbers (the last step of SplitMix64).
+fn scrambled(number: u64) -> u64 {
+    let mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
 }
 
 fn id(number: usize) -> String {

@@ -51,11 +51,10 @@ struct Figures {
 /// The name of a row, and its figure.
 type Row = (&'static str, fn(&Figures) -> f64);
 
-const ROWS: [Row; 4] = [
+const ROWS: [Row; 3] = [
     ("ms to half of the SDKs", |f| f.half_ms),
     ("ms to 99 % of them", |f| f.most_ms),
     ("ms to the last", |f| f.last_ms),
-    ("calls/s meanwhile", |f| f.calls_per_s),
 ];
 
 /// Runs all rounds and prints medians and spreads.
@@ -95,6 +94,10 @@ pub fn run(setup: &Setup, plan: &Plan) -> io::Result<()> {
                 spread(ratios)
             );
         }
+    }
+    for ((side, ..), figures) in SIDES.iter().zip(&all) {
+        let calls_per_s = spread(figures.iter().map(|figures| figures.calls_per_s));
+        println!("{:24} {side:32} {calls_per_s}", "calls/s meanwhile");
     }
     for (name, this, another) in [("at the rate", 2, 1), ("at full speed", 4, 3)] {
         let ratios = all[this].iter().zip(&all[another]).map(|(one, other)| one.last_ms / other.last_ms);

@@ -1,6 +1,7 @@
 //! The server of events is away until the spool is full, and comes back: memory, disk and the time to send it all.
 
 use std::io;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ const FULL: Duration = Duration::from_secs(1800);
 
 /// Measures it once and prints it.
 pub fn run(setup: &Setup, plan: &Plan) -> io::Result<()> {
+    check_disk(setup, plan.spool_bytes)?;
     let server = EventServer::away()?;
     let calls = Arc::new(Calls::new(EVENTS));
     let way = way("forward, folder", "forward", true, &["--events-retry-seconds", "1"]);
@@ -95,6 +97,20 @@ pub fn run(setup: &Setup, plan: &Plan) -> io::Result<()> {
         mib(agent.metric("featbit_agent_usage_events_spool_bytes")?),
         mib(agent.server.pss_bytes()? as f64)
     );
+    Ok(())
+}
+
+/// Refuses to fill the disk.
+fn check_disk(setup: &Setup, spool_bytes: u64) -> io::Result<()> {
+    let output = Command::new("df").args(["--output=avail", "-B1"]).arg(&setup.folder).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let free: u64 = text.lines().last().and_then(|line| line.trim().parse().ok()).unwrap_or(0);
+    if free / 2 < spool_bytes {
+        let folder = setup.folder.display();
+        return Err(io::Error::other(format!(
+            "{folder} has only {free} bytes free: set TMPDIR or --spool-bytes"
+        )));
+    }
     Ok(())
 }
 
