@@ -79,7 +79,11 @@ fn a_second_signal_ends_an_agent_that_still_sends() {
         server.wait_requests(before + 1);
         agent.terminate();
         agent.wait_line("shutting down");
-        agent.terminate();
+        // In the same moment it would be the same signal.
+        wait_until("a second signal is another one", SOON, || {
+            agent.terminate();
+            agent.log().contains("ended at once by").then_some(())
+        });
         agent.wait_for_end();
         if spools {
             server.always(Reaction::Answer(200, ""));
