@@ -412,7 +412,7 @@ fn bytes_after_an_unread_body_are_not_a_request() {
         ("GET", SERVER_POLL, server.as_str(), "application/json", 200),
         ("PUT", TRACK, client.as_str(), "application/json", 405),
         ("POST", TRACK, "nonsense", "application/json", 401),
-        ("POST", TRACK, &client, "text/plain", 415),
+        ("POST", TRACK, &client, "text/html", 415),
         ("POST", "/api/public/proxy/bootstrap", "nonsense", "application/json", 401),
         ("POST", "/health/liveness", "", "application/json", 405),
         ("OPTIONS", TRACK, "", "application/json", 204),

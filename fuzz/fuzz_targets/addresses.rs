@@ -4,9 +4,7 @@
 
 use std::path::Path;
 
-use featbit_agent::config::{
-    AbsoluteUri, Events, Inputs, Listen, Loaded, Origins, RejectedSettings, listen, load,
-};
+use featbit_agent::config::{AbsoluteUri, Inputs, Listen, Loaded, Origins, RejectedSettings, listen, load};
 use libfuzzer_sys::fuzz_target;
 
 const PASSWORD: &str = "correct-horse-battery-staple";
@@ -52,7 +50,7 @@ fn uri(rest: &str) {
     let text = format!("http://user:{PASSWORD}@{rest}");
     let told = match load_with(&[("EventUri", &text)]) {
         Ok(loaded) => {
-            if let Events::Forward(uri) = &loaded.settings.events {
+            if let Some(uri) = &loaded.settings.events.uri {
                 check(uri, rest);
             }
             loaded.settings.describe().join("\n") + &format!("{:?} {:?}", loaded.settings, loaded.warnings)
