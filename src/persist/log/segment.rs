@@ -217,15 +217,15 @@ impl<'a> Iterator for SegmentRecords<'a> {
             let at = self.at;
             let bytes = self.file.get(at..).filter(|bytes| bytes.len() >= RECORD_HEADER)?;
             let header = RecordHeader::read(bytes, self.salt).filter(|found| found.sequence > self.sequence);
-            let Some(header) = header else {
-                self.at += ALIGNMENT;
-                continue;
-            };
-            self.at = at.checked_add(header.record())?;
-            if let Some(body) = header.body(bytes, self.salt) {
+            if let Some(header) = header
+                && let Some(body) = header.body(bytes, self.salt)
+            {
+                self.at = at.checked_add(header.record())?;
                 self.sequence = header.sequence;
                 return Some((at as u64, Record { kind: header.kind, sequence: header.sequence, body }));
             }
+            // Its length is not trusted either: what looks like a header may be anything.
+            self.at += ALIGNMENT;
         }
     }
 }

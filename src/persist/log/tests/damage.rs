@@ -145,3 +145,29 @@ proptest! {
         prop_assert_eq!(reader.groups().count() as u64, reader.groups);
     }
 }
+
+/// What went wrong: in a damaged record of a segment, some bytes looked like the header of a record that is longer than the
+/// file, and nothing behind them was read any more. A fuzzer found it.
+#[test]
+fn what_looked_like_a_header_in_a_damaged_record_hid_the_records_behind_it() {
+    const SALT: u32 = 7;
+    let identity = Identity { kind: LogKind::Spool, fingerprint: [3; 32] };
+    for length in [1 << 30, 200, 64] {
+        let mut file = format::write_file_header(&identity, SALT).to_vec();
+        for sequence in 1..=3 {
+            let mut record = vec![0; format::RECORD_HEADER + 64];
+            if sequence == 2 {
+                let mut inner = vec![0; format::RECORD_HEADER];
+                format::seal_record(&mut inner, length, 0, format::LAST, 2, SALT);
+                record[format::RECORD_HEADER + 8..][..inner.len()].copy_from_slice(&inner);
+            }
+            format::seal_record(&mut record, 64, 0, format::LAST | format::SYNCED, sequence, SALT);
+            // Its own header is damaged.
+            record[0] ^= u8::from(sequence == 2);
+            file.extend(record);
+        }
+        let read = ReadSegment::of(Contents::from(file), &identity);
+        let found: Vec<u64> = read.records().map(|(_, record)| record.sequence).collect();
+        assert_eq!((found, read.end), (vec![1, 3], End::Damaged { at: 152 }), "{length}");
+    }
+}
