@@ -35,8 +35,8 @@ pub struct Noted {
     pub unreachable: Option<String>,
     /// Bytes of local files.
     pub local_bytes: u64,
-    /// Local files that were removed because of age or size, and their events.
-    pub local_removed: (u64, u64),
+    /// Events of local files that were removed because of age or size.
+    pub local_removed: u64,
 }
 
 /// Numbers of requests.
@@ -113,6 +113,7 @@ impl Board {
             queue_bytes: in_memory(&noted.queue),
             spool_bytes: noted.queue.file_bytes,
             local_bytes: noted.local_bytes,
+            local_removed: noted.local_removed,
             oldest_s: oldest_ms as f64 / 1000.0,
         }
     }

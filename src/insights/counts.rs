@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_fate_has_its_place_and_name() {
+    fn each_result_has_its_place_and_name() {
         let counts = EnvironmentCounts::default();
         for (place, result) in EventResult::ALL.into_iter().enumerate() {
             assert_eq!(result as usize, place, "{result:?}");

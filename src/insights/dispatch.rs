@@ -46,8 +46,8 @@ pub(super) struct Dispatch {
     /// Streams that cannot be read or judged at present, and when that is tried again, by the steady clock.
     pub blocked: HashMap<StreamKey, u64>,
     pub disk_log: RateLimit,
-    /// Local files that were removed because of age or size, and their events.
-    pub local_removed: (u64, u64),
+    /// Events of local files that were removed because of age or size.
+    pub local_removed: u64,
 }
 
 /// The present moment by two clocks.
@@ -235,9 +235,7 @@ impl Dispatch {
     /// Closes, compresses and removes local files as their bounds ask for.
     pub fn tick_local(&mut self, now: Now) {
         if let Some(local) = &mut self.local {
-            let removed = local.tick(now.wall_ms);
-            self.local_removed.0 += removed.files;
-            self.local_removed.1 += removed.events;
+            self.local_removed += local.tick(now.wall_ms).events;
         }
     }
 

@@ -7,7 +7,7 @@ use super::events::{Events, EventsBuilder};
 use super::known_flags::KnownFlags;
 use crate::protocol::json::{Cursor, Kind, NotJson};
 
-/// The body is not JSON. The reactor has refused such a body already.
+/// The body is not JSON: the call is answered with 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotEvents;
 

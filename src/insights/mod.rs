@@ -1,6 +1,6 @@
 //! Usage events: what SDKs report about evaluations, metrics and end users.
 //!
-//! Must not work on a reactor: reactors check a body and hand it over. Must not send anything where the policy says `local`
+//! Must not work on a reactor: reactors judge the secret of a call and hand its body over. Must not send anything where the policy says `local`
 //! or `drop`, nor invent an event.
 //!
 //! | Where | What |

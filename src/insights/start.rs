@@ -160,7 +160,7 @@ pub fn start(needs: Needs<'_>) -> Result<Running, EventsError> {
         under_way: std::collections::HashMap::new(),
         blocked: std::collections::HashMap::new(),
         disk_log: RateLimit::new(DISK_AGAIN_MS),
-        local_removed: (0, 0),
+        local_removed: 0,
     };
     let (calls, messages) = unbounded();
     let (stop, stops) = bounded(1);

@@ -12,6 +12,7 @@ use crossbeam::channel::{Receiver, never};
 
 use crate::client::random::{self, Random};
 use crate::fanout::mailbox::{Mail, Mailbox, Reply};
+use crate::model::environment_id::EnvironmentId;
 use crate::net::slab::Key;
 use crate::store::Snapshot;
 use crate::telemetry::once::RateLimit;
@@ -24,7 +25,6 @@ use super::local::LocalFiles;
 use super::queue::Full;
 use super::sender::JobDone;
 use super::spool::SPOOL_BYTES_MIN;
-use crate::model::environment_id::EnvironmentId;
 
 /// As many calls are kept together, or calls of so many bytes, decompressed: they share one sync of the disk.
 const GROUP_CALLS: usize = 1024;
@@ -317,11 +317,12 @@ impl Worker {
         while let Ok(done) = self.done.try_recv() {
             self.ended(&done);
         }
-        let synced = self.dispatch.queue.sync();
-        if let Err(full) = synced {
-            let now = self.now();
+        let now = self.now();
+        if let Err(full) = self.dispatch.queue.sync() {
             self.refusal(&full, now);
         }
+        // What the queue had to drop meanwhile would not be counted otherwise.
+        self.dispatch.expire(now);
         let mut left = Left::default();
         let outlives = self.dispatch.queue.status().segments > 0;
         let mut lost: HashMap<EnvironmentId, u64> = HashMap::new();

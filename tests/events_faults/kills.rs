@@ -249,6 +249,8 @@ fn local_files_stay_within_their_bound_and_the_newest_events_stay() {
     };
     wait_until("the files are within their bound", SOON, || (bytes() <= 1 << 20).then_some(()));
     agent.wait_line("removed");
+    // What went wrong: what was removed was added up and never shown.
+    agent.wait_metric_at_least("featbit_agent_usage_events_local_removed_total", "", 1.0);
     assert!(agent.stop().success());
     let mut keys: Vec<usize> = local_keys(&agent).iter().map(|key| key.parse().unwrap()).collect();
     keys.sort_unstable();

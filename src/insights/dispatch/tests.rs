@@ -80,7 +80,7 @@ pub(in crate::insights) fn bench(settings: &[(&str, &str)], texts: &[&str]) -> B
         under_way: HashMap::new(),
         blocked: HashMap::new(),
         disk_log: RateLimit::new(1_000),
-        local_removed: (0, 0),
+        local_removed: 0,
     };
     let intake = Intake {
         policy: Arc::new(Policy::new(&events)),

@@ -24,6 +24,8 @@ pub struct EventNumbers {
     pub spool_bytes: u64,
     /// Bytes of the files of the mode local.
     pub local_bytes: u64,
+    /// Events of local files that were removed because of age or size.
+    pub local_removed: u64,
     /// How long the oldest event has waited, in seconds; 0 if none waits.
     pub oldest_s: f64,
 }
@@ -88,6 +90,8 @@ impl EventNumbers {
             self.spool_bytes as f64,
         )?;
         page.gauge("usage_events_local_bytes", "Bytes of files of the mode local.", self.local_bytes as f64)?;
+        let removed = "Usage events of local files that were removed because of age or size.";
+        page.counter("usage_events_local_removed", removed, self.local_removed)?;
         page.gauge(
             "usage_events_oldest_seconds",
             "How long the oldest usage event has waited.",
