@@ -6,15 +6,15 @@
 const LAYERS_MAX: usize = 5;
 
 /// A text in one letter case, for searching.
-pub struct Folded {
-    /// The folded text.
+pub struct Lowercased {
+    /// The lowercased text.
     pub text: String,
     /// For each byte of it, the part of the original that it came from. `None`: both have the same places.
     origins: Option<Vec<(u32, u32)>>,
 }
 
-impl Folded {
-    /// The part of the original that a part of the folded text came from.
+impl Lowercased {
+    /// The part of the original that a part of the lowercased text came from.
     pub fn origin(&self, start: usize, end: usize) -> (usize, usize) {
         let Some(origins) = &self.origins else { return (start, end) };
         let from = origins.get(start).map_or(0, |origin| origin.0);
@@ -31,11 +31,11 @@ struct Unit {
     end: u32,
 }
 
-/// Hands the text out, folded, then what it says with one layer of escapes decoded, and so on: `%41`, `+`, `\"`, `\u0041`.
-pub fn each_level(text: &str, mut level: impl FnMut(&Folded)) {
+/// Hands the text out, lowercased, then what it says with one layer of escapes decoded, and so on: `%41`, `+`, `\"`, `\u0041`.
+pub fn each_level(text: &str, mut level: impl FnMut(&Lowercased)) {
     let has_escapes = memchr::memchr3(b'%', b'\\', b'+', text.as_bytes()).is_some();
     if text.is_ascii() {
-        level(&Folded { text: text.to_ascii_lowercase(), origins: None });
+        level(&Lowercased { text: text.to_ascii_lowercase(), origins: None });
         if !has_escapes {
             return;
         }
@@ -45,17 +45,17 @@ pub fn each_level(text: &str, mut level: impl FnMut(&Folded)) {
         .map(|(at, character)| Unit { character, start: at as u32, end: (at + character.len_utf8()) as u32 })
         .collect();
     if !text.is_ascii() {
-        level(&folded(&units));
+        level(&lowercased(&units));
     }
     for _ in 0..LAYERS_MAX {
         let Some(decoded) = decoded(&units) else { return };
         units = decoded;
-        level(&folded(&units));
+        level(&lowercased(&units));
     }
 }
 
 /// Case folding of single characters by way of both cases, so that `ß`, `ẞ` and `ss` are the same, and `ς` and `σ`.
-fn folded(units: &[Unit]) -> Folded {
+fn lowercased(units: &[Unit]) -> Lowercased {
     let mut text = String::with_capacity(units.len());
     let mut origins = Vec::with_capacity(units.len());
     for unit in units {
@@ -65,7 +65,7 @@ fn folded(units: &[Unit]) -> Folded {
             origins.extend(std::iter::repeat_n((unit.start, unit.end), lower.len_utf8()));
         }
     }
-    Folded { text, origins: Some(origins) }
+    Lowercased { text, origins: Some(origins) }
 }
 
 /// The text with one layer of escapes decoded; `None` if it has none.
@@ -162,7 +162,7 @@ mod tests {
 
     fn levels(text: &str) -> Vec<String> {
         let mut levels = Vec::new();
-        each_level(text, |folded| levels.push(folded.text.clone()));
+        each_level(text, |lowercased| levels.push(lowercased.text.clone()));
         levels
     }
 
@@ -190,17 +190,17 @@ mod tests {
     proptest! {
         #[test]
         fn a_part_of_a_level_comes_from_a_part_of_the_text(text in "[aßİ%0-9+\\\\u\"d😀]{0,24}") {
-            each_level(&text, |folded| {
-                let ends = folded.text.char_indices().map(|(at, character)| (at, at + character.len_utf8()));
+            each_level(&text, |lowercased| {
+                let ends = lowercased.text.char_indices().map(|(at, character)| (at, at + character.len_utf8()));
                 let mut before = 0;
                 for (start, end) in ends {
-                    let (from, to) = folded.origin(start, end);
+                    let (from, to) = lowercased.origin(start, end);
                     assert!(from < to && text.is_char_boundary(from) && text.is_char_boundary(to));
                     assert!(before <= from);
                     before = from;
                 }
-                if !folded.text.is_empty() {
-                    assert_eq!(folded.origin(0, folded.text.len()), (0, text.len()));
+                if !lowercased.text.is_empty() {
+                    assert_eq!(lowercased.origin(0, lowercased.text.len()), (0, text.len()));
                 }
             });
         }

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use memchr::memmem;
 
-use super::levels::{Folded, each_level};
+use super::levels::{Lowercased, each_level};
 
 /// What stands for values that are not the user key.
 pub const REDACTED: &str = "redacted";
@@ -72,13 +72,13 @@ impl Occurrences {
     /// The text without the values.
     pub fn replace<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let mut parts = Vec::new();
-        each_level(text, |folded| {
+        each_level(text, |lowercased| {
             let mut found = |start, end, is_key| {
-                let (start, end) = folded.origin(start, end);
+                let (start, end) = lowercased.origin(start, end);
                 parts.push((start, end, is_key));
             };
-            self.long.find(&folded.text, &mut found);
-            self.find_short(folded, &mut found);
+            self.long.find(&lowercased.text, &mut found);
+            self.find_short(lowercased, &mut found);
         });
         if parts.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(self.without(text, parts)) }
     }
@@ -86,8 +86,8 @@ impl Occurrences {
     /// Whether the whole text is a short value other than the user key, such as `de` or `pro`.
     pub fn is_short_value(&self, text: &str) -> bool {
         let mut first = None;
-        each_level(text.trim(), |folded| {
-            first.get_or_insert_with(|| self.short.get(&folded.text).is_some_and(|is_key| !is_key));
+        each_level(text.trim(), |lowercased| {
+            first.get_or_insert_with(|| self.short.get(&lowercased.text).is_some_and(|is_key| !is_key));
         });
         first.unwrap_or(false)
     }
@@ -98,11 +98,11 @@ impl Occurrences {
             && text.parse::<f64>().is_ok_and(|number| self.numbers.contains(&(number + 0.0).to_bits()))
     }
 
-    fn find_short(&self, folded: &Folded, found: &mut impl FnMut(usize, usize, bool)) {
+    fn find_short(&self, lowercased: &Lowercased, found: &mut impl FnMut(usize, usize, bool)) {
         if self.short.is_empty() {
             return;
         }
-        let text = folded.text.as_str();
+        let text = lowercased.text.as_str();
         let mut before = None;
         for (start, first) in text.char_indices() {
             let begins = !before.replace(first).is_some_and(char::is_alphanumeric);
@@ -197,8 +197,8 @@ impl Values {
     fn add(&mut self, value: &str, is_key: bool) {
         let value = value.trim();
         self.numbers.extend(number(value));
-        each_level(value, |folded| {
-            let text = folded.text.trim();
+        each_level(value, |lowercased| {
+            let text = lowercased.text.trim();
             let chars = text.chars().count();
             let is_dense = chars >= 2 && text.chars().any(|character| character >= WITHOUT_SPACES);
             if text.is_empty() {

@@ -171,11 +171,11 @@ proptest! {
             text.push_str(between);
         }
         let replaced = finder.replace(&text);
-        each_level(&replaced, |folded| {
+        each_level(&replaced, |lowercased| {
             for value in &values {
                 each_level(value, |value| {
                     let value = value.text.trim();
-                    let found = value.chars().count() >= 4 && folded.text.contains(value);
+                    let found = value.chars().count() >= 4 && lowercased.text.contains(value);
                     assert!(!found, "{text:?} became {replaced:?}, which has {value:?}");
                 });
             }
